@@ -1,0 +1,43 @@
+# Lineside. `make help` lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+EXTRAS := plane,vision,onnx,dev
+
+.PHONY: help setup system-packages test check schema clean
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with the command `lineside` and everything needed to run and test
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "==> making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "==> installing lineside[$(EXTRAS)] (about a minute the first time)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -q -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+	@echo "==> ready: $(BIN)/lineside"
+
+system-packages: ## install the counterparts that the tests talk to (needs root)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && \
+	  grep -v '^#' tests/apt.txt | xargs env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends; \
+	else echo "needs root and apt; install what tests/apt.txt lists by hand, or the tests that need it are skipped"; fi
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## lint, types, the schema and the shipped sites
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lineside schema | diff -u configs/schema.json - || { echo "run: make schema"; exit 1; }
+	$(BIN)/lineside check configs/*.yaml
+	$(BIN)/lineside test configs/*.yaml
+
+schema: $(STAMP) ## write configs/schema.json anew
+	$(BIN)/lineside schema > configs/schema.json
+
+clean: ## remove what was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,69 @@
+"""Addresses as people write them, and types as devices store them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+TABLES = ("coil", "discrete", "holding", "input")
+_CLASSIC = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
+WORDS = {
+    "bool": 1,
+    "int16": 1,
+    "uint16": 1,
+    "int32": 2,
+    "uint32": 2,
+    "float32": 2,
+    "int64": 4,
+    "uint64": 4,
+    "float64": 4,
+}
+ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """A place in a device's memory, zero-based: `holding:100`, `holding:100.3` for a bit of a register."""
+
+    table: str
+    number: int
+    bit: int | None = None
+
+    @property
+    def bits(self) -> bool:
+        """Whether the table itself holds single bits."""
+        return self.table in ("coil", "discrete")
+
+    def __str__(self) -> str:
+        return f"{self.table}:{self.number}" + ("" if self.bit is None else f".{self.bit}")
+
+
+def parse_address(text: Any) -> Address:
+    """`holding:100`, `holding:100.3`, or the classic 40101 / 400101 (one-based, quoted or not). Raises ValueError."""
+    if isinstance(text, Address):
+        return text
+    text = str(text).strip()
+    named = re.fullmatch(r"([a-z]+):(\d{1,5})(?:\.(\d{1,2}))?", text)
+    if named and named[1] in TABLES:
+        address = Address(named[1], int(named[2]), None if named[3] is None else int(named[3]))
+    elif re.fullmatch(r"[0134]\d{4,5}", text):
+        address = Address(_CLASSIC[text[0]], int(text[1:]) - 1)
+        if address.number < 0:
+            raise ValueError(f"{text!r} does not exist: classic addresses count from one ({text[:-1]}1)")
+    else:
+        raise ValueError(
+            f"{text!r} is no address; write holding:100, input:7, coil:0, discrete:3, holding:100.3 or 40101"
+        )
+    if address.number > 65535:
+        raise ValueError(f"{text!r} is past the last address, 65535")
+    if address.bit is not None and (address.bits or address.bit > 15):
+        raise ValueError(f"{text!r}: bits 0 to 15 exist in holding and input registers only")
+    return address
+
+
+def ratio(scale: float) -> tuple[float, float]:
+    """A scale as numerator and denominator, so that 1234 at 0.1 becomes 123.4 and not 123.4000000001."""
+    exact = Fraction(repr(scale))
+    return float(exact.numerator), float(exact.denominator)

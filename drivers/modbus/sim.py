@@ -1,0 +1,141 @@
+"""A Modbus TCP device made from the same YAML as the driver that reads it, on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from edge import log
+
+from .driver import ModbusConfig
+from .plan import Item, encode_value
+
+MOST = {1: 2000, 2: 2000, 3: 125, 4: 125}
+_TABLES = {1: "coil", 2: "discrete", 3: "holding", 4: "input", 5: "coil", 6: "holding", 15: "coil", 16: "holding"}
+
+
+class Memory:
+    """The four tables of one unit, 65,536 words each; `known` marks what exists, all else is an illegal address."""
+
+    def __init__(self) -> None:
+        self.words = {name: np.zeros(65536, np.uint16) for name in ("coil", "discrete", "holding", "input")}
+        self.known = {name: np.zeros(65536, bool) for name in self.words}
+
+    def put(self, item: Item, value: float) -> None:
+        words = encode_value(item, value)
+        at, table = item.address, self.words[item.address.table]
+        if at.bit is None:
+            table[at.number : at.number + len(words)] = words
+        else:
+            table[at.number] = (int(table[at.number]) & ~(1 << at.bit)) | (words[0] << at.bit)
+
+    def answer(self, pdu: bytes) -> bytes:
+        """The answer to a request, by Modbus Application Protocol 1.1b3, section 6."""
+        function = pdu[0]
+        table = _TABLES.get(function)
+        if table is None or len(pdu) < 5:
+            return bytes([function | 0x80, 1])
+        start, count = struct.unpack_from(">HH", pdu, 1)
+        if function in (5, 6):
+            return self._put(pdu, table, start, np.array([1 if count == 0xFF00 else 0] if function == 5 else [count]))
+        if not 1 <= count <= MOST.get(function, 123) or start + count > 65536:
+            return bytes([function | 0x80, 3 if count > MOST.get(function, 123) or not count else 2])
+        if function == 16:
+            return self._put(pdu, table, start, np.frombuffer(pdu[6 : 6 + 2 * count], ">u2"))
+        if function == 15:
+            return self._put(
+                pdu, table, start, np.unpackbits(np.frombuffer(pdu[6:], np.uint8), count=count, bitorder="little")
+            )
+        if not self.known[table][start : start + count].all():
+            return bytes([function | 0x80, 2])
+        words = self.words[table][start : start + count]
+        body = (
+            np.packbits(words.astype(bool), bitorder="little").tobytes()
+            if function <= 2
+            else words.astype(">u2").tobytes()
+        )
+        return bytes([function, len(body)]) + body
+
+    def _put(self, pdu: bytes, table: str, start: int, values: np.ndarray) -> bytes:
+        if not self.known[table][start : start + len(values)].all():
+            return bytes([pdu[0] | 0x80, 2])
+        self.words[table][start : start + len(values)] = values
+        return pdu[:5]
+
+
+class Device(asyncio.Protocol):
+    """One connected reader; answers at once, in order."""
+
+    def __init__(self, units: Mapping[int, Memory], connected: set[asyncio.Transport]) -> None:
+        self._units, self._connected = units, connected
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self._connected.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connected.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        buffer, at, out = self._buffer + data, 0, []
+        while len(buffer) - at >= 8:
+            transaction, protocol, length, unit = struct.unpack_from(">HHHB", buffer, at)
+            if protocol or not 2 <= length <= 254:
+                self._transport.abort()
+                return
+            if len(buffer) - at < 6 + length:
+                break
+            memory = self._units.get(unit)
+            if memory is not None:  # a unit that is not there stays silent, as on a line
+                pdu = memory.answer(buffer[at + 7 : at + 6 + length])
+                out.append(struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu)
+            at += 6 + length
+        self._buffer = buffer[at:]
+        if out:
+            self._transport.write(b"".join(out))
+
+
+class ModbusSim:
+    """Serves every unit of one driver entry. `set(tag, value)` moves a tag; `get(tag)` shows what was written to it."""
+
+    def __init__(self, name: str, config: ModbusConfig) -> None:
+        self.name = name
+        self.units: dict[int, Memory] = {}
+        self.items = dict(zip(config.points(), config.plan().items, strict=False))
+        for item in config.plan().items:
+            memory = self.units.setdefault(item.unit, Memory())
+            memory.known[item.address.table][slice(*item.span)] = True
+        parts = urlsplit(config.url)
+        self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 502
+        self._server: asyncio.Server | None = None
+        self._connected: set[asyncio.Transport] = set()
+
+    def set(self, tag: str, value: float) -> None:
+        item = self.items[tag]
+        self.units[item.unit].put(item, value)
+
+    def get(self, tag: str) -> float:
+        from .plan import Plan
+
+        item = self.items[tag]
+        words = self.units[item.unit].words[item.address.table][slice(*item.span)]
+        return float(Plan([item]).decode(words.copy())[0][0])
+
+    async def start(self) -> None:
+        """Listen; port 0 picks a free one, then `port` tells which."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Device(self.units, self._connected), self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        log.info("%s: simulated Modbus device on %s:%d", self.name, self.host, self.port)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            for transport in list(self._connected):
+                transport.abort()
+            self._server = None

@@ -1,0 +1,149 @@
+"""Cross-checks: what no single model can see. They run on whatever parsed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from ..errors import ConfigFault
+from ..expressions import ExpressionFault, compile_expression
+from .places import Path_
+from .site import Config
+
+
+def cross_check(config: Config) -> None:
+    """Add to `config.tree` every fault between the parts."""
+    _ports(config)
+    _tags(config)
+    _expressions(config)
+    _rules(config)
+    _tests(config)
+    for name, driver in config.drivers.items():
+        for below, message, hint in driver.faults():
+            config.tree.fault(("drivers", name, *below), message, hint)
+
+
+def _ports(config: Config) -> None:
+    owners: dict[str, str] = {}
+    for name, driver in config.drivers.items():
+        port = driver.port()
+        if port and port in owners:
+            config.tree.fault(
+                ("drivers", name),
+                f"{port} is opened by {owners[port]!r} already",
+                "one connection is one entry; put several units below it under `units:`",
+            )
+        owners.setdefault(port, name)
+
+
+def _known(config: Config) -> set[str]:
+    """Every tag name, and those below entries that did not parse (their own faults are enough)."""
+    known = set(config.points())
+    raw = config.tree.data if isinstance(config.tree.data, dict) else {}
+    for section, parsed in (("drivers", config.drivers), ("stages", config.stages)):
+        entries = raw.get(section)
+        for name, entry in (entries if isinstance(entries, dict) else {}).items():
+            if name not in parsed:
+                known.add(f"{name}.*")
+                if isinstance(entry, dict) and isinstance(entry.get("tags"), dict):
+                    known |= {f"{name}.{tag}" for tag in entry["tags"]}
+    virtual = raw.get("tags")
+    return known | ({str(name) for name in virtual} if isinstance(virtual, dict) else set())
+
+
+def missing(config: Config, known: set[str], names: Iterable[str], path: Path_) -> bool:
+    """Fault every name that is no tag; true if there was one."""
+    bad = False
+    for name in sorted(names):
+        if name in known or f"{name.split('.')[0]}.*" in known:
+            continue
+        near = difflib.get_close_matches(name, sorted(known), 1, 0.6)
+        hint = f"did you mean {near[0]!r}?" if near else "tags are called source.name"
+        config.tree.fault(path, f"no tag is called {name!r}", hint)
+        bad = True
+    return bad
+
+
+def _tags(config: Config) -> None:
+    for name in set(config.virtual) & {*config.drivers, *config.stages}:
+        config.tree.fault(("tags", name), f"{name!r} is a driver or a stage already", "choose another name", key=True)
+    for name in set(config.stages) & set(config.drivers):
+        config.tree.fault(("stages", name), f"{name!r} is a driver already", "choose another name", key=True)
+
+
+def _expressions(config: Config) -> None:
+    known = _known(config)
+    reads: dict[str, set[str]] = {}
+    wanted: list[tuple[Path_, str]] = [(("tags", n, "expression"), p.expression) for n, p in config.virtual.items()]
+    for name, alarm in config.alarms.items():
+        wanted.append((("alarms", name, "when"), alarm.when))
+        if alarm.clear is not None:
+            wanted.append((("alarms", name, "clear"), alarm.clear))
+    for path, text in wanted:
+        try:
+            expression = compile_expression(text)
+        except ExpressionFault as fault:
+            config.tree.fault(path, f"{fault.args[0]} (at character {fault.column} of it)", fault.hint)
+            continue
+        if not missing(config, known, expression.names, path) and path[0] == "tags":
+            reads[str(path[1])] = set(expression.names) & set(config.virtual)
+    _circles(config, reads)
+
+
+def _circles(config: Config, reads: dict[str, set[str]]) -> None:
+    from graphlib import CycleError, TopologicalSorter
+
+    try:
+        TopologicalSorter(reads).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+        config.tree.fault(("tags", circle[0]), f"these need each other in a circle: {' -> '.join(circle)}")
+
+
+def _rules(config: Config) -> None:
+    known, points = _known(config), config.points()
+    for name, alarm in config.alarms.items():
+        for option, wanted in (("then", alarm.then), ("on_clear", alarm.on_clear)):
+            for tag, value in wanted.items():
+                path = ("alarms", name, option, tag)
+                if missing(config, known, [tag], path) or tag not in points:
+                    continue
+                allowed = points[tag].writable
+                if allowed is None:
+                    config.tree.fault(path, f"{tag} is read-only", "allow it with `writable: {range: [low, high]}`")
+                elif not allowed.range[0] <= value <= allowed.range[1]:
+                    low, high = allowed.range
+                    config.tree.fault(path, f"{value:g} is outside {low:g}..{high:g} of {tag}")
+    for name in config.simulate:
+        missing(config, known, [name], ("simulate", name))
+    for name, driver in config.drivers.items():
+        for option in ("trigger", "part"):
+            wanted_tag = getattr(driver, option, None)
+            if isinstance(wanted_tag, str):
+                missing(config, known, [wanted_tag], ("drivers", name, option))
+    for name, stage in config.stages.items():
+        reads: Iterable[str] = getattr(stage, "reads", tuple)()
+        missing(config, known | set(config.drivers), reads, ("stages", name))
+
+
+def _tests(config: Config) -> None:
+    known = _known(config)
+    keys = {*config.alarms, *config.stages, *config.drivers}
+    for index, test in enumerate(config.tests):
+        missing(config, known, test.given, ("tests", index, "given"))
+        for step, wanted in enumerate(test.expect):
+            path = ("tests", index, "expect", step)
+            if (wanted.event is None) + (wanted.write is None) + (wanted.tag is None) != 2:
+                config.tree.fault(path, "say one of `event`, `write` or `tag`")
+            if wanted.event is not None and wanted.event not in keys and wanted.event not in known:
+                near = difflib.get_close_matches(wanted.event, sorted(keys), 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(keys)) or 'none'}"
+                config.tree.fault((*path, "event"), f"nothing here is called {wanted.event!r}", hint)
+            missing(config, known, [n for n in (wanted.write, wanted.tag) if n], path)
+
+
+def raise_if_faulty(config: Config) -> Config:
+    """The config, or ConfigFault with every problem on a line of its own."""
+    if config.problems:
+        raise ConfigFault("\n".join(map(str, config.problems)))
+    return config

@@ -1,0 +1,118 @@
+"""The frame of a site, and what a checked site becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from ..alarms import AlarmConfig
+from ..driver import DriverConfig, Point
+from ..journal import JournalConfig
+from ..stage import StageConfig
+from ..tags import Tag
+from ..virtual import SOURCE, VirtualPoint
+from .places import Problem, Tree
+from .types import Period
+
+
+class DeviceConfig(BaseModel):
+    """Who this device is."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    id: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="name of this device, unique in the fleet"
+    )
+    site: str = Field("", max_length=200, description="where it stands, as a path: plant/line")
+    location: tuple[float, float] | None = Field(None, description="latitude and longitude, WGS-84")
+
+
+class Expectation(BaseModel):
+    """One thing a test expects, in order."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    event: str | None = Field(None, description="key of an event, such as the name of an alarm")
+    state: str | None = Field(None, description="state of that event: raised, cleared, ...")
+    write: str | None = Field(None, description="a tag that is written")
+    value: float | None = Field(None, description="the value written, or that `tag` has at the end")
+    tag: str | None = Field(None, description="a tag whose value at the end is `value`")
+
+
+class TestCase(BaseModel):
+    """A test of the rules, run on virtual time by `lineside test`."""
+
+    __test__ = False
+    model_config = {"extra": "forbid", "frozen": True}
+    name: str
+    given: dict[str, list[float | None]] = Field(description="values of tags, one per step; null: no sample")
+    every: Period = Field(1.0, description="time between the steps; takes the place of the sources' periods")
+    until: Period | None = Field(None, description="how long to run (default: the last step and one `every`)")
+    expect: list[Expectation] = Field(description="events in order, exactly; writes in order, at least")
+
+
+class Simulation(BaseModel):
+    """How `lineside sim` moves one tag."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    mean: float = 0.0
+    swing: float = Field(0.0, description="half height of a sine around `mean`")
+    period: Period = Field(60.0, description="of the sine, the ramp or the pulse")
+    noise: float = Field(0.0, ge=0, description="standard deviation of what is added")
+    ramp: float = Field(0.0, description="added once per period, and kept: a counter")
+    pulse: Period | None = Field(None, description="1 for this long in every period, else 0")
+
+
+@dataclass
+class Config:
+    """A site whose parts all parsed (where `problems` is empty). Parts that did not parse are left out."""
+
+    path: Path
+    tree: Tree
+    device: DeviceConfig = field(default_factory=lambda: DeviceConfig(id="unnamed"))
+    drivers: dict[str, DriverConfig] = field(default_factory=dict)
+    virtual: dict[str, VirtualPoint] = field(default_factory=dict)
+    alarms: dict[str, AlarmConfig] = field(default_factory=dict)
+    stages: dict[str, StageConfig] = field(default_factory=dict)
+    simulate: dict[str, Simulation] = field(default_factory=dict)
+    journal: JournalConfig = field(default_factory=JournalConfig)
+    sections: dict[str, BaseModel] = field(default_factory=dict)
+    tests: list[TestCase] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.path.resolve().parent
+
+    def tags(self, period: float | None = None) -> list[Tag]:
+        """All tags, not yet numbered; `period` (seconds) takes the place of every source's own."""
+        out = []
+        for name, driver in self.drivers.items():
+            every = driver.period() if period is None else period
+            out += [point.tag(f"{name}.{tag}", name, every) for tag, point in driver.points().items()]
+        out += [point.tag(name, SOURCE, 0.0) for name, point in self.virtual.items()]
+        for name, stage in self.stages.items():
+            out += [point.tag(f"{name}.{tag}", name, 0.0) for tag, point in stage.points().items()]
+        return out
+
+    def points(self) -> Mapping[str, Point]:
+        """Every tag's point by full name."""
+        out: dict[str, Point] = dict(self.virtual)
+        parts: dict[str, DriverConfig | StageConfig] = {**self.drivers, **self.stages}
+        for name, part in parts.items():
+            out |= {f"{name}.{tag}": point for tag, point in part.points().items()}
+        return out
+
+
+FRAME: dict[str, Any] = {
+    "device": DeviceConfig,
+    "drivers": DriverConfig,
+    "tags": VirtualPoint,
+    "alarms": AlarmConfig,
+    "stages": StageConfig,
+    "simulate": Simulation,
+    "journal": JournalConfig,
+    "tests": TestCase,
+}

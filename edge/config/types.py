@@ -1,0 +1,52 @@
+"""Scalars a field engineer writes: durations, sizes, names."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+
+_UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def seconds(text: Any) -> float:
+    """'100ms', '5s', '2min', '72h', '30d' -> seconds. Raises ValueError; a bare number has no unit and is refused."""
+    if isinstance(text, float):  # already parsed
+        return text
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zµ]+)\s*", str(text))
+    if not match or match[2] not in _UNITS:
+        raise ValueError(f"{text!r} is no duration; write a number and a unit, as in 100ms, 5s, 2min, 72h, 30d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def octets(text: Any) -> int:
+    """'4GB', '500MB', '64KiB' -> bytes. Raises ValueError."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        return text
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", str(text))
+    if not match or match[2] not in _SIZES:
+        raise ValueError(f"{text!r} is no size; write a number and a unit, as in 500MB or 4GB")
+    return round(float(match[1]) * _SIZES[match[2]])
+
+
+def _identifier(text: str) -> str:
+    if not re.fullmatch(r"[^\W\d]\w*", text):
+        raise ValueError(f"{text!r} is no name: use letters, digits and _, and do not start with a digit")
+    return text
+
+
+def _positive(number: float) -> float:
+    if not number > 0:
+        raise ValueError("must be longer than zero")
+    return number
+
+
+_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(us|µs|ms|s|min|m|h|d)\s*$"})
+Duration = Annotated[float, BeforeValidator(seconds), _DURATION_SCHEMA]
+Period = Annotated[float, BeforeValidator(seconds), AfterValidator(_positive), _DURATION_SCHEMA]
+Size = Annotated[
+    int, BeforeValidator(octets), WithJsonSchema({"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*\w+\s*$"})
+]
+Identifier = Annotated[str, AfterValidator(_identifier)]

@@ -1,0 +1,237 @@
+"""The contract of a driver, what a driver is given, and the poller most drivers are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from pydantic import BaseModel, Field, model_validator
+
+from .batch import Batch, Quality
+from .clock import SECOND, Clock
+from .config.types import Duration, Identifier, Period
+from .errors import DeviceLost, DeviceRefused, DeviceSilent, LinesideError
+from .event import Event, Write
+from .frame import Frame
+from .tags import Tag
+
+
+class Writable(BaseModel):
+    """Allows writing a tag, between two bounds (both included)."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    range: tuple[float, float] = Field(description="lowest and highest value that may be written")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Writable:
+        if self.range[0] > self.range[1]:
+            raise ValueError(f"range runs backwards: {self.range[0]:g} is above {self.range[1]:g}")
+        return self
+
+
+class Point(BaseModel):
+    """What every tag may say, whatever its driver."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    unit: str = Field("", description="engineering unit, as shown to people")
+    labels: dict[int, str] = Field(default_factory=dict, description="names of the numbers of an enum")
+    deadband: float | None = Field(None, ge=0, description="keep a value only when it moved by more than this")
+    writable: Writable | None = Field(None, description="may be written, within `range`")
+    stale_after: Duration | None = Field(None, description="age at which rules stop trusting it (three periods)")
+
+    def value_type(self) -> str:
+        """Name of the value's type, part of the tag's identity."""
+        return str(getattr(self, "type", "float64"))
+
+    def tag(self, name: str, source: str, period: float) -> Tag:
+        """The tag this point becomes, not yet numbered; `period` of its source in seconds (0: none)."""
+        return Tag(
+            name=name,
+            type=self.value_type(),
+            unit=self.unit,
+            labels=self.labels,
+            source=source,
+            writable=self.writable.range if self.writable else None,
+            deadband=self.deadband,
+            stale_after=3 * period if self.stale_after is None else self.stale_after,
+        )
+
+
+class DriverConfig(BaseModel):
+    """What every entry under `drivers:` may say. One entry is one connection."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    driver: str
+
+    def points(self) -> dict[str, Point]:
+        """The tags by name below the entry (`oil_temp`, `meter07.kwh`)."""
+        return getattr(self, "tags", {})
+
+    def period(self) -> float:
+        """Seconds between samples of a tag, 0 where nothing regular is promised."""
+        return float(getattr(self, "every", 0.0))
+
+    def port(self) -> str:
+        """What no second entry may open too (a serial port, a host:port); empty: anybody may."""
+        return ""
+
+    def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
+        """Cross-checks beyond types: (path below the entry, message, hint)."""
+        return ()
+
+
+class Source(Protocol):
+    """What a driver is given: its name, its tags, the clock, and where to put what it reads. Nothing here blocks."""
+
+    name: str
+    tags: Mapping[str, Tag]
+    clock: Clock
+
+    def ready(self) -> bool:
+        """False while the journal is full: a poller then skips its grid slot (and counts it)."""
+        ...
+
+    def emit(self, batch: Batch) -> None: ...
+
+    def frame(self, frame: Frame) -> None:
+        """Hand over a picture; the source's own hold on it passes to the flow."""
+        ...
+
+    def event(self, event: Event) -> None: ...
+
+    def count(self, cause: str, n: int = 1) -> None: ...
+
+    def running(self) -> None:
+        """Say that the device answers."""
+        ...
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """Emits batches or frames until cancelled; raises to be restarted. Built as `Driver(config, source)`.
+
+    Optional: `async write(write)` sets one tag and returns when the device confirmed it; `async probe()` connects once, reads
+    once and returns lines for `lineside check --connect`.
+    """
+
+    Config: type[DriverConfig]
+
+    async def run(self) -> None: ...
+
+
+class Grid:
+    """A drift-free grid of times: k * period from its first call. A slot that was missed is skipped, and counted."""
+
+    def __init__(self, period: float, clock: Clock) -> None:
+        self._step, self._clock = max(1, round(period * SECOND)), clock
+        self._origin = clock.mono()
+        self._slot = -1
+
+    async def next(self) -> int:
+        """Wait for the next slot; returns how many slots had to be skipped."""
+        now = self._clock.mono()
+        due = self._slot + 1
+        reached = (now - self._origin) // self._step
+        skipped = max(0, reached - due)
+        if skipped and (now - self._origin) % self._step == 0:
+            skipped -= 1
+        self._slot = due + skipped
+        wait = self._origin + self._slot * self._step - now
+        await asyncio.sleep(max(0, wait) / SECOND)
+        return skipped
+
+
+class Poller:
+    """A driver that reads the same thing again and again.
+
+    A subclass writes `poll()`, and `connect()` and `close()` where there is a connection. `poll()` returns a Batch, or
+    {name below the entry: value}. When it fails, every tag gets a sample whose quality says why, and the error decides
+    what follows: DeviceRefused and DeviceSilent keep the connection, anything else is raised to the supervisor.
+    """
+
+    class Config(DriverConfig):
+        every: Period = Field(1.0, description="how often to read", validate_default=False)
+        timeout: Period = Field(2.0, description="how long to wait for an answer", validate_default=False)
+        tags: dict[Identifier, Point] = Field(default_factory=dict, description="what to read")
+
+    def __init__(self, config: Any, source: Source) -> None:
+        self.config, self.source = config, source
+        self.ids = np.array([tag.id for tag in source.tags.values()], np.int32)
+        self.ids.flags.writeable = False
+
+    async def connect(self) -> None:
+        """Open what `poll` needs. Raises DeviceLost."""
+
+    async def close(self) -> None:
+        """Undo `connect`. Must not raise."""
+
+    async def poll(self) -> Batch | Mapping[str, float]:
+        raise NotImplementedError
+
+    async def run(self) -> None:
+        silent = 0
+        try:
+            async with asyncio.timeout(max(5.0, 2 * self.config.timeout)):
+                await self.connect()
+        except TimeoutError:
+            await self.close()
+            raise DeviceLost("no connection in time", hint="check address, cable and firewall") from None
+        try:
+            grid = Grid(self.config.every, self.source.clock)
+            while True:
+                self.source.count("overruns", await grid.next())
+                if not self.source.ready():
+                    self.source.count("skipped_journal_full")
+                    continue
+                try:
+                    self.source.emit(await self._once())
+                    self.source.running()
+                    silent = 0
+                except (DeviceSilent, DeviceRefused) as error:
+                    refused = isinstance(error, DeviceRefused)
+                    quality = Quality.EXCEPTION if refused else Quality.TIMEOUT
+                    self.source.count(quality.name.lower())
+                    self.source.emit(self.failed(quality))
+                    silent = 0 if refused else silent + 1
+                    if silent >= 3:
+                        raise DeviceLost(f"no answer {silent} times in a row: {error}") from error
+        finally:
+            await self.close()
+
+    async def _once(self) -> Batch:
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                answer = await self.poll()
+        except TimeoutError as error:
+            raise DeviceSilent(f"no answer within {self.config.timeout:g} s") from error
+        return answer if isinstance(answer, Batch) else self.batch(answer)
+
+    def batch(self, values: Mapping[str, float]) -> Batch:
+        """A batch of the named values, stamped now; names that this site does not use are left out."""
+        picked = [(self.source.tags[name].id, value) for name, value in values.items() if name in self.source.tags]
+        ids, numbers = zip(*picked, strict=True) if picked else ((), ())
+        return Batch.of(self.source.name, ids, numbers, self.source.clock.utc())
+
+    def failed(self, quality: Quality) -> Batch:
+        """Every tag of this source without a value, for this cause."""
+        return Batch.of(self.source.name, self.ids, np.full(len(self.ids), np.nan), self.source.clock.utc(), quality)
+
+    async def probe(self) -> Sequence[str]:
+        """Connect once and read once: a line per tag."""
+        await self.connect()
+        try:
+            batch = await self._once()
+        finally:
+            await self.close()
+        by_id = {tag.id: name for name, tag in self.source.tags.items()}
+        return [
+            f"{by_id[int(t)]} = {v:g} ({Quality(int(q)).name})"
+            for t, v, q in zip(batch.tag, batch.value, batch.quality, strict=True)
+        ]
+
+
+async def refuse_write(write: Write) -> None:
+    """The write of a driver that has none."""
+    raise LinesideError("this driver cannot write")

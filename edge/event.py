@@ -1,0 +1,71 @@
+"""Rare facts with identity, and the orders that go back to devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SEVERITIES = ("info", "low", "medium", "high", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A rare fact: alarm, inspection, detection, gap, source lost or back, write done, config applied.
+
+    `key` names what it is about (the alarm, the inspection, the source); `state` how it stands now. Alarm life follows
+    ISA-18.2: raised, cleared, acked, shelved, unshelved. `refs` are digests of evidence. Order is the journal's
+    (epoch, stream, seq), never `ts` (nanoseconds UTC). `id` is given by the flow where it is empty.
+    """
+
+    kind: str
+    key: str
+    state: str = ""
+    ts: int = 0
+    severity: str = "info"
+    text: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    refs: tuple[str, ...] = ()
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Set one tag. `expires` is monotonic nanoseconds (0: never); a write found expired is refused, not sent late."""
+
+    tag: int
+    value: float
+    id: str = ""
+    expires: int = 0
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The clock passing a time a stage asked for: `mono` and `utc`, both nanoseconds."""
+
+    mono: int
+    utc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An encoded picture kept by its SHA-256 `digest`; journaled in one transaction with the event that refers to it."""
+
+    digest: str
+    media: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Slow work a stage hands to the pool: `run()` on a pool thread, its result back as an item for the flow.
+
+    `deadline` is monotonic nanoseconds (0: none). A job not started by then is not run: `expired()` gives the items that
+    say so. Both return an iterable of Event, Batch, Write or Picture.
+    """
+
+    run: Any
+    expired: Any = tuple
+    deadline: int = 0
+    name: str = ""

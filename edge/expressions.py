@@ -1,0 +1,280 @@
+"""Expressions: a small subset of Python's own syntax, compiled once to numpy over whole columns."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .batch import TRUSTED, Batch, Quality
+from .clock import SECOND
+from .errors import LinesideError
+from .memo import PerColumn
+from .tags import TagTable
+
+Column = np.ndarray | float
+MOST_CHARACTERS = 2_000
+
+
+class ExpressionFault(LinesideError):
+    """An expression that says something this small language does not have; `column` counts from one."""
+
+    def __init__(self, message: str, column: int = 1, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.column = column
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
+    "abs": (np.abs, 1, 1),
+    "sqrt": (np.sqrt, 1, 1),
+    "exp": (np.exp, 1, 1),
+    "log": (np.log, 1, 1),
+    "log10": (np.log10, 1, 1),
+    "sin": (np.sin, 1, 1),
+    "cos": (np.cos, 1, 1),
+    "floor": (np.floor, 1, 1),
+    "ceil": (np.ceil, 1, 1),
+    "round": (lambda x, digits=0: np.round(x, int(digits)), 1, 2),
+    "min": (lambda *xs: _fold(np.minimum, xs), 2, 16),
+    "max": (lambda *xs: _fold(np.maximum, xs), 2, 16),
+    "clip": (np.clip, 3, 3),
+    "where": (lambda test, a, b: np.where(np.asarray(test) != 0, a, b), 3, 3),
+    "bit": (lambda x, n: (np.asarray(x).astype(np.int64) >> int(n)) & 1, 2, 2),
+}
+_BINARY: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: np.true_divide,
+    ast.FloorDiv: np.floor_divide,
+    ast.Mod: np.mod,
+    ast.Pow: np.power,
+}
+_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+
+def _fold(function: Callable[[Any, Any], Any], columns: tuple[Any, ...]) -> Any:
+    out = columns[0]
+    for column in columns[1:]:
+        out = function(out, column)
+    return out
+
+
+@dataclass(frozen=True)
+class Expression:
+    """`names` are the tags it reads; `evaluate({name: float64[n]})` gives float64[n]; comparisons give 0 and 1.
+
+    `limit` is (name, sign, bound) when the whole expression says `sign * tag > bound`, so that a table of limits can
+    hold it as one row; else None.
+    """
+
+    text: str
+    names: frozenset[str]
+    evaluate: Callable[[Mapping[str, Column]], np.ndarray]
+    limit: tuple[str, float, float] | None = None
+
+
+def compile_expression(text: str) -> Expression:
+    """Compile. Raises ExpressionFault with the column of the fault."""
+    if len(text) > MOST_CHARACTERS:
+        raise ExpressionFault(f"longer than {MOST_CHARACTERS} characters")
+    try:
+        body = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        column = getattr(error, "offset", None) or 1
+        raise ExpressionFault(f"cannot read {text!r}: {getattr(error, 'msg', error)}", column) from None
+    names: set[str] = set()
+    try:
+        function = _compile(body, names)
+    except RecursionError:
+        raise ExpressionFault("nested too deeply") from None
+
+    def evaluate(columns: Mapping[str, Column]) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(function(columns), np.float64)
+
+    return Expression(text, frozenset(names), evaluate, _as_limit(body))
+
+
+def dotted(node: ast.AST) -> str | None:
+    """`a.b.c` as written, or None."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        head = dotted(node.value)
+        return f"{head}.{node.attr}" if head else None
+    return None
+
+
+def _constant(node: ast.AST) -> float | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        return float(node.value)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        inner = _constant(node.operand)
+        return None if inner is None else (-inner if isinstance(node.op, ast.USub) else inner)
+    return None
+
+
+def _as_limit(node: ast.AST) -> tuple[str, float, float] | None:
+    if not (isinstance(node, ast.Compare) and len(node.ops) == 1):
+        return None
+    left, right, op = node.left, node.comparators[0], type(node.ops[0])
+    mirrored = {ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.GtE: ast.LtE, ast.LtE: ast.GtE}
+    if op not in mirrored:
+        return None
+    name, bound = dotted(left), _constant(right)
+    if name is None or bound is None:
+        name, bound, op = dotted(right), _constant(left), mirrored[op]
+    if name is None or bound is None or name in ("true", "false"):
+        return None
+    sign = 1.0 if op in (ast.Gt, ast.GtE) else -1.0
+    bound *= sign
+    return name, sign, float(np.nextafter(bound, -np.inf)) if op in (ast.GtE, ast.LtE) else bound
+
+
+def _compile(node: ast.AST, names: set[str]) -> Callable[[Mapping[str, Column]], Any]:
+    at = getattr(node, "col_offset", 0) + 1
+    name = dotted(node)
+    if name in ("true", "false", "True", "False"):
+        number = float(name.lower() == "true")
+        return lambda _: number
+    if name is not None:
+        names.add(name)
+        return lambda columns: columns[name]
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, (bool, int, float)):
+            value = float(node.value)
+            return lambda _: value
+        raise ExpressionFault(f"{node.value!r} is no number", at)
+    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        op, left, right = _BINARY[type(node.op)], _compile(node.left, names), _compile(node.right, names)
+        return lambda columns: op(left(columns), right(columns))
+    if isinstance(node, ast.UnaryOp):
+        inner = _compile(node.operand, names)
+        if isinstance(node.op, ast.Not):
+            return lambda columns: np.asarray(inner(columns)) == 0
+        if isinstance(node.op, ast.USub):
+            return lambda columns: -np.asarray(inner(columns), np.float64)
+        if isinstance(node.op, ast.UAdd):
+            return inner
+    if isinstance(node, ast.BoolOp):
+        parts = [_compile(value, names) for value in node.values]
+        join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+        return lambda columns: _fold(join, tuple(np.asarray(part(columns)) != 0 for part in parts))
+    if isinstance(node, ast.Compare) and all(type(op) in _COMPARE for op in node.ops):
+        terms = [_compile(term, names) for term in (node.left, *node.comparators)]
+        ops = [_COMPARE[type(op)] for op in node.ops]
+
+        def chain(columns: Mapping[str, Column]) -> Any:
+            values = [term(columns) for term in terms]
+            return _fold(np.logical_and, tuple(op(a, b) for op, a, b in zip(ops, values, values[1:], strict=False)))
+
+        return chain
+    if isinstance(node, ast.IfExp):
+        test, then, other = (_compile(part, names) for part in (node.test, node.body, node.orelse))
+        return lambda columns: np.where(np.asarray(test(columns)) != 0, then(columns), other(columns))
+    if isinstance(node, ast.Call):
+        return _call(node, names, at)
+    raise ExpressionFault(
+        f"{type(node).__name__.lower()} is not part of this language", at, hint="arithmetic, comparisons, and, or, not"
+    )
+
+
+def _call(node: ast.Call, names: set[str], at: int) -> Callable[[Mapping[str, Column]], Any]:
+    called = dotted(node.func) or "?"
+    if called not in FUNCTIONS:
+        raise ExpressionFault(f"no function is called {called!r}", at, hint=f"there are {', '.join(sorted(FUNCTIONS))}")
+    function, least, most = FUNCTIONS[called]
+    if node.keywords or not least <= len(node.args) <= most:
+        wanted = f"{least}" if least == most else f"{least} to {most}"
+        raise ExpressionFault(f"{called}() takes {wanted} values", at)
+    parts = [_compile(argument, names) for argument in node.args]
+    return lambda columns: function(*(part(columns) for part in parts))
+
+
+class Evaluator:
+    """Evaluates expressions over several tags as batches arrive: the last value of each input holds.
+
+    An output comes at each time at which an input got a sample, from the latest inputs not newer than that and not older
+    than their `stale_after`, with the worst quality of them. A sample not newer than the last of its tag is late and
+    changes nothing. An input never seen gives no output.
+    """
+
+    def __init__(self, expressions: list[Expression], table: TagTable) -> None:
+        self._expressions = expressions
+        self._inputs = [sorted(e.names) for e in expressions]
+        self._ids = {name: table[name].id for names in self._inputs for name in names}
+        self._stale = {name: round(table[name].stale_after * SECOND) or np.iinfo(np.int64).max for name in self._ids}
+        self._last: dict[str, tuple[int, float, int]] = {}
+        self._wanted = PerColumn(self._plan)
+
+    def _plan(self, tag: np.ndarray) -> tuple[dict[str, np.ndarray], list[int]]:
+        where = {name: np.flatnonzero(tag == number) for name, number in self._ids.items()}
+        where = {name: found for name, found in where.items() if len(found)}
+        return where, [i for i, names in enumerate(self._inputs) if any(name in where for name in names)]
+
+    def __call__(self, batch: Batch) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """(index of the expression, ts[k], value[k], quality[k]) for each expression that this batch moves."""
+        where, moved = self._wanted(batch.tag)
+        if not where:
+            return []
+        series = {name: self._series(name, batch, found) for name, found in where.items()}
+        out = []
+        for index in moved:
+            result = self._one(index, series)
+            if result is not None:
+                out.append((index, *result))
+        for name, (ts, value, quality) in series.items():
+            if len(ts):
+                self._last[name] = (int(ts[-1]), float(value[-1]), int(quality[-1]))
+        return out
+
+    def _series(self, name: str, batch: Batch, found: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        ts = batch.ts[found]
+        if len(found) > 1:
+            found = found[np.argsort(ts, kind="stable")]
+            ts = batch.ts[found]
+        newer = ts > self._last[name][0] if name in self._last else ts > np.iinfo(np.int64).min
+        newer &= batch.quality[found] != Quality.LATE
+        return ts[newer], batch.value[found][newer], batch.quality[found][newer]
+
+    def _one(self, index: int, series: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        names = self._inputs[index]
+        times = np.unique(np.concatenate([series[name][0] for name in names if name in series]))
+        if not len(times):
+            return None
+        columns: dict[str, Column] = {}
+        worst = np.zeros(len(times), np.uint8)
+        known = np.ones(len(times), bool)
+        for name in names:
+            value, quality, seen = self._as_of(name, times, series.get(name))
+            columns[name] = value
+            worst = np.maximum(worst, quality)
+            known &= seen
+        value = np.broadcast_to(self._expressions[index].evaluate(columns), times.shape)
+        worst = np.where(np.isfinite(value) | (worst > TRUSTED), worst, Quality.RANGE).astype(np.uint8)
+        return times[known], value[known], worst[known]
+
+    def _as_of(self, name: str, times: np.ndarray, fresh: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        ts, value, quality = fresh if fresh is not None else (np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8))
+        if name in self._last:
+            t, v, q = self._last[name]
+            ts, value = np.concatenate(([t], ts)), np.concatenate(([v], value))
+            quality = np.concatenate(([q], quality)).astype(np.uint8)
+        at = np.searchsorted(ts, times, side="right") - 1
+        seen = at >= 0
+        if not len(ts):
+            return np.full(len(times), np.nan), np.zeros(len(times), np.uint8), seen
+        old = times - ts[at] > self._stale[name]
+        return value[at], np.where(old, np.maximum(quality[at], Quality.STALE), quality[at]).astype(np.uint8), seen

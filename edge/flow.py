@@ -1,0 +1,207 @@
+"""The wiring: source -> stages -> journal. The only fan-out and the only timer heap; knows no event loop."""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Protocol
+
+import numpy as np
+
+from .batch import Batch
+from .clock import SECOND, Clock
+from .errors import ConfigFault
+from .event import Event, Job, Picture, Tick, Write
+from .frame import Frame
+from .health import Health
+from .log import log
+from .memo import PerColumn
+from .reduce import Deadband
+from .stage import Item, Stage
+from .tags import TagTable
+
+SNAPSHOT_EVERY = 60 * SECOND
+
+
+class Sink(Protocol):
+    """Where everything that survives goes (the journal). `append` never waits."""
+
+    def append(
+        self,
+        batches: Sequence[Batch] = (),
+        events: Sequence[Event] = (),
+        pictures: Sequence[Picture] = (),
+        snapshots: Mapping[str, bytes] | None = None,
+    ) -> None: ...
+
+
+def in_order(stages: Sequence[tuple[str, Stage]]) -> list[tuple[str, Stage]]:
+    """Stages sorted so that each comes after those whose outputs it reads. A cycle is a ConfigFault that names it."""
+    makers = {output: name for name, stage in stages for output in stage.outputs}
+    graph = {name: {makers[i] for i in stage.inputs if i in makers and makers[i] != name} for name, stage in stages}
+    selfish = [name for name, stage in stages if stage.inputs & stage.outputs]
+    if selfish:
+        raise ConfigFault(f"{selfish[0]} reads itself")
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise ConfigFault(f"these need each other in a circle: {' -> '.join(error.args[1])}") from None
+    by_name = dict(stages)
+    return [(name, by_name[name]) for name in order]
+
+
+class Flow:
+    """Takes items one at a time, lets the stages answer, routes writes, and appends what survives.
+
+    Runs on one thread; `accept` and `tick` do not block. `write` gets each Write at once, before anything is journaled;
+    `submit(job, done)` runs a Job elsewhere and calls `done(results)` back on this thread.
+    """
+
+    def __init__(
+        self,
+        table: TagTable,
+        stages: Sequence[tuple[str, Stage]],
+        sink: Sink,
+        clock: Clock,
+        health: Health,
+        *,
+        write: Callable[[Write], Iterable[Event]] = lambda write: (),
+        submit: Callable[[Job, Callable[[Iterable[Any]], None]], None] | None = None,
+        identify: Callable[[], str] = lambda: uuid.uuid4().hex[:16],
+        watch: Callable[[Batch], None] = lambda batch: None,
+    ) -> None:
+        self.table, self.clock, self.health = table, clock, health
+        self.stages = in_order(stages)
+        self._sink, self._write, self._identify, self._watch = sink, write, identify, watch
+        self._submit = submit or (lambda job, done: done(job.run()))
+        self._deadband = Deadband(table)
+        self._interested = PerColumn(self._readers_of)
+        self._due: list[int | None] = [stage.due() for _, stage in self.stages]
+        self._last_snapshot = clock.mono()
+        self.samples = 0
+
+    # What arrives
+
+    def accept(self, item: Item) -> None:
+        """One item from a source, or a command. A frame's hold passes to the flow."""
+        now = self.clock.mono()
+        if isinstance(item, Batch) and not item.mono:
+            item = item.stamped(now)
+        self._run([(0, item)])
+        if isinstance(item, Frame):
+            item.release()
+
+    def tick(self) -> None:
+        """Give the stages whose time has come their Tick."""
+        tick = Tick(self.clock.mono(), self.clock.utc())
+        ripe = [i for i, due in enumerate(self._due) if due is not None and due <= tick.mono]
+        if ripe:
+            self._run([], tick, ripe)
+        if tick.mono - self._last_snapshot >= SNAPSHOT_EVERY:
+            self.snapshot()
+
+    def due(self) -> int:
+        """Monotonic time of the next wanted tick."""
+        return min((d for d in self._due if d is not None), default=self._last_snapshot + SNAPSHOT_EVERY)
+
+    def snapshot(self) -> None:
+        """Journal the state of every stage that keeps one."""
+        self._last_snapshot = self.clock.mono()
+        kept = {name: state for name, stage in self.stages if (state := self._snapshot_of(name, stage)) is not None}
+        if kept:
+            self._sink.append(snapshots=kept)
+
+    def restore(self, states: Mapping[str, bytes]) -> None:
+        for index, (name, stage) in enumerate(self.stages):
+            if name in states:
+                try:
+                    stage.restore(states[name])
+                except Exception as error:
+                    log.warning("%s: its saved state does not fit and is not used: %s", name, error)
+            self._due[index] = stage.due()
+
+    # How it goes on
+
+    def _run(self, todo: list[tuple[int, Any]], tick: Tick | None = None, ripe: Sequence[int] = ()) -> None:
+        batches: list[Batch] = []
+        events: list[Event] = []
+        pictures: list[Picture] = []
+        touched: set[int] = set()
+        queue: deque[tuple[int, Any]] = deque()
+
+        def follow(index: int, results: Iterable[Any]) -> None:
+            for result in results:
+                if isinstance(result, Event):
+                    touched.add(index)
+                queue.append((index + 1, result))
+
+        for index in ripe:
+            follow(index, self._call(index, tick))
+        queue.extend(todo)
+        while queue:
+            index, item = queue.popleft()
+            if isinstance(item, Batch):
+                for i in self._interested(item.tag):
+                    if i >= index:
+                        follow(i, self._call(i, item))
+                self.samples += len(item)
+                self._watch(item)
+                kept = self._deadband(item)
+                if len(kept):
+                    batches.append(kept)
+            elif isinstance(item, Write):
+                queue.extend((len(self.stages), event) for event in self._write(item))
+            elif isinstance(item, Event):
+                item = item if item.id and item.ts else self._identified(item)
+                for i, (_, stage) in enumerate(self.stages):
+                    if i >= index and (
+                        f"event:{item.kind}" in stage.inputs or f"event:{item.kind} {item.key}" in stage.inputs
+                    ):
+                        follow(i, self._call(i, item))
+                events.append(item)
+            elif isinstance(item, Frame):
+                for i, (_, stage) in enumerate(self.stages):
+                    if item.source in stage.inputs:
+                        follow(i, self._call(i, item))
+            elif isinstance(item, Picture):
+                pictures.append(item)
+            elif isinstance(item, Job):
+                self._submit(item, partial(self._came_back, index))
+        if batches or events or pictures:
+            states = {self.stages[i][0]: s for i in touched if (s := self._snapshot_of(*self.stages[i])) is not None}
+            self._sink.append(batches, events, pictures, states)
+
+    def _came_back(self, index: int, results: Iterable[Any]) -> None:
+        self._run([(index, result) for result in results])
+
+    def _call(self, index: int, item: Any) -> list[Any]:
+        """One stage, one item. A stage that raises is counted and shown; it stops nothing else."""
+        name, stage = self.stages[index]
+        try:
+            results = list(stage(item))
+            self._due[index] = stage.due()
+            return results
+        except Exception as error:
+            self._due[index] = None
+            if not self.health.part(name).counts["failed"]:
+                log.exception("%s: this stage failed; the other rules go on", name)
+            self.health.count(name, "failed")
+            self.health.state(name, "waiting", f"{type(error).__name__}: {error}")
+            return []
+
+    def _identified(self, event: Event) -> Event:
+        from dataclasses import replace
+
+        return replace(event, id=event.id or self._identify(), ts=event.ts or self.clock.utc())
+
+    def _snapshot_of(self, name: str, stage: Stage) -> bytes | None:
+        return stage.snapshot()
+
+    def _readers_of(self, tag: np.ndarray) -> tuple[int, ...]:
+        slots = np.unique(self.table.slots(tag))
+        tags = [self.table.by_id(int(i)) for i in np.unique(tag[self.table.slots(tag) >= 0])] if len(slots) else []
+        names = {t.name for t in tags} | {t.source for t in tags} | {"*"}
+        return tuple(i for i, (_, stage) in enumerate(self.stages) if names & stage.inputs)

@@ -1,0 +1,466 @@
+"""Everything that survives: one SQLite file, one writer thread, a durable tail and sealed blocks, cursors.
+
+Opened only through apsw, `synchronous=FULL`. Samples go to the tail at each commit window and are encoded once into a
+sealed block per source when it closes; events, pictures, snapshots and commands are committed at once. Only sealed
+things have sequence numbers. Streams are called `tag`, `event`, `picture` and `samples:<source>`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import uuid
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+import msgpack
+from pydantic import BaseModel, Field
+
+from . import migrations, retention
+from .batch import Batch, concatenate
+from .clock import SECOND, Clock
+from .codec import decode, encode, encode_event
+from .config.types import Period, Size
+from .errors import JournalBusy, LinesideError
+from .event import Event, Picture
+from .log import log
+from .reader import Cursor, Record
+from .tags import Tag
+
+SEAL_SAMPLES = 262_144  # a block closes here too, so that a fast source neither fills the memory nor the frame
+PENDING_BYTES = 48_000_000  # samples waiting for the disk; half of it full: pollers pause
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+
+class JournalConfig(BaseModel):
+    """How much is kept, and how soon it is safe."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    keep: Period = Field(72 * 3600.0, description="history kept on the device after it was delivered")
+    at_most: Size = Field(4 * 10**9, description="size of the file; beyond it the oldest goes, delivered first")
+    durable_within: Period = Field(2.0, description="longest time a sample waits for the disk")
+    block: Period = Field(60.0, description="time a sealed block of samples spans")
+
+
+@dataclass(slots=True)
+class Pending:
+    """What waits for the next commit."""
+
+    batches: list[Batch] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    snapshots: dict[str, bytes] = field(default_factory=dict)
+    cursors: dict[tuple[str, str], Cursor] = field(default_factory=dict)
+    nbytes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.batches or self.events or self.pictures or self.snapshots or self.cursors)
+
+
+@dataclass(slots=True)
+class OpenBlock:
+    """A source's samples since its last sealed block; they stand in the tail already."""
+
+    batches: list[Batch] = field(default_factory=list)
+    n: int = 0
+    since: int = 0  # monotonic ns
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counted since start. `durable` of the samples appended are safe; `dropped` never were, and a gap says so."""
+
+    appended: int = 0
+    durable: int = 0
+    dropped: int = 0
+    sealed: int = 0
+    sealed_bytes: int = 0
+    tail_bytes: int = 0
+    tail_samples: int = 0
+    commits: int = 0
+
+
+class Journal:
+    """`append` is for the loop's thread and never waits; `run()` commits; `read()` and friends are coroutines."""
+
+    def __init__(self, path: Path, clock: Clock, config: JournalConfig | None = None) -> None:
+        self.path, self.clock, self.config = Path(path), clock, config or JournalConfig()
+        self._lock = _own(self.path)
+        self._db = apsw.Connection(str(self.path))
+        self._db.set_busy_timeout(5_000)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000", "journal_size_limit=8000000"):
+            self._db.execute(f"PRAGMA {pragma}")
+        migrations.migrate(self._db)
+        self.epoch = self._epoch()
+        self._writer = ThreadPoolExecutor(1, "journal")
+        self._reading = ThreadPoolExecutor(1, "journal-read")
+        self._read_db: apsw.Connection | None = None
+        self._open = self._replay()
+        self._pending = Pending()
+        self._urgent = asyncio.Event()
+        self._sealed = asyncio.Event()
+        self._committing = asyncio.Lock()
+        self._next_retention = 0
+        self._seal_now = False
+        self.totals = Totals()
+        self.trouble = ""
+        self.readers: set[str] = set()
+
+    def _epoch(self) -> str:
+        """The random name of this database: a wiped disk starts a new series instead of colliding with the old one."""
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", (uuid.uuid4().hex[:16],))
+        return str(next(self._db.execute("SELECT value FROM meta WHERE key = 'epoch'"))[0])
+
+    def _replay(self) -> dict[str, OpenBlock]:
+        """The tail that a stop or a power cut left behind, as open blocks again."""
+        found: dict[str, OpenBlock] = {}
+        for stream, n, crc, body in self._db.execute("SELECT stream, n, crc, body FROM tail ORDER BY id"):
+            if zlib.crc32(body) != crc:
+                log.error("journal: a tail record of %s is damaged; %d samples are lost", stream, n)
+                continue
+            block = found.setdefault(stream, OpenBlock(since=self.clock.mono()))
+            block.batches.append(decode(stream.removeprefix("samples:"), body))
+            block.n += n
+        return found
+
+    # Tags and states, before the loop runs
+
+    def tag_ids(self, tags: Sequence[Tag]) -> list[int]:
+        """Ids of tags, given on first sight and recorded before first use. Blocks; called at start and on apply."""
+        ids = []
+        with self._db:
+            for tag in tags:
+                name, kind, unit, labels = tag.identity
+                body = msgpack.packb([name, kind, unit, dict(tag.labels), tag.source])
+                found = "SELECT id FROM tag WHERE name = ? AND type = ? AND unit = ? AND labels = ?"
+                row = next(self._db.execute(found, tag.identity), None)
+                if row is None:
+                    insert = "INSERT INTO tag (name, type, unit, labels, body) VALUES (?, ?, ?, ?, ?) RETURNING id"
+                    row = next(self._db.execute(insert, (name, kind, unit, labels, body)))
+                ids.append(int(row[0]))
+        return ids
+
+    def snapshots(self) -> dict[str, bytes]:
+        return dict(self._db.execute("SELECT name, body FROM snapshot"))
+
+    # Appending
+
+    def append(
+        self,
+        batches: Sequence[Batch] = (),
+        events: Sequence[Event] = (),
+        pictures: Sequence[Picture] = (),
+        snapshots: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Take these for the next commit; events, pictures and the snapshots with them go at once."""
+        pending = self._pending
+        for batch in batches:
+            self.totals.appended += len(batch)
+            pending.nbytes += batch.nbytes
+        pending.batches.extend(batches)
+        pending.events.extend(events)
+        pending.pictures.extend(pictures)
+        pending.snapshots.update(snapshots or {})
+        if events or pictures:
+            self._urgent.set()
+        if pending.nbytes > PENDING_BYTES:
+            self._drop_oldest()
+        elif pending.nbytes > PENDING_BYTES // 2:
+            self._urgent.set()
+
+    def ready(self) -> bool:
+        """False while half of the waiting room is taken: pollers then skip grid slots."""
+        return self._pending.nbytes <= PENDING_BYTES // 2
+
+    def _drop_oldest(self) -> None:
+        """Make room by giving up the oldest samples that never became durable, each source with one gap event."""
+        pending = self._pending
+        lost: dict[str, tuple[int, int, int]] = {}
+        while pending.batches and pending.nbytes > PENDING_BYTES // 2:
+            batch = pending.batches.pop(0)
+            pending.nbytes -= batch.nbytes
+            self.totals.dropped += len(batch)
+            t0, t1, n = lost.get(batch.source, (int(batch.ts.min()), 0, 0))
+            lost[batch.source] = (t0, max(t1, int(batch.ts.max())), n + len(batch))
+        for source, (t0, t1, n) in lost.items():
+            pending.events.append(retention.gap(self.clock.utc(), source, t0, t1, n, "journal_full"))
+
+    def moved(self, reader: str, stream: str, cursor: Cursor) -> None:
+        """Remember how far a reader got; safe with the next commit (a repeat after a crash does no harm)."""
+        self._pending.cursors[reader, stream] = cursor
+
+    # Committing
+
+    async def run(self) -> None:
+        """Commit at every window, and at once for events, until cancelled; then what waits is committed once more."""
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(self.config.durable_within if not self.trouble else 1.0):
+                        await self._urgent.wait()
+                except TimeoutError:
+                    pass
+                self._urgent.clear()
+                await self.commit()
+                if self.trouble:
+                    await asyncio.sleep(0.5)
+        finally:
+            await asyncio.shield(self.commit())
+
+    async def commit(self, *, seal: bool = False) -> bool:
+        """Make everything appended so far durable; false (and `trouble` says why) if the disk refused."""
+        async with self._committing:
+            pending, self._pending = self._pending, Pending()
+            loop = asyncio.get_running_loop()
+            try:
+                sealed = await loop.run_in_executor(self._writer, self._commit, pending, seal)
+            except apsw.Error as error:
+                self._take_back(pending)
+                if not self.trouble:
+                    log.error("journal: cannot write %s: %s; keeping samples in memory", self.path, _why(error))
+                self.trouble = _why(error)
+                return False
+            if self.trouble:
+                log.warning("journal: writing again")
+                self.trouble = ""
+            if sealed or pending.events or pending.pictures:
+                self._sealed.set()
+                self._sealed = asyncio.Event()
+            return True
+
+    def _take_back(self, pending: Pending) -> None:
+        newer, self._pending = self._pending, pending
+        pending.batches.extend(newer.batches)
+        pending.events.extend(newer.events)
+        pending.pictures.extend(newer.pictures)
+        pending.snapshots.update(newer.snapshots)
+        pending.cursors.update(newer.cursors)
+        pending.nbytes += newer.nbytes
+        if pending.nbytes > PENDING_BYTES:
+            self._drop_oldest()
+
+    def _commit(self, pending: Pending, seal: bool) -> int:
+        """On the writer thread: one transaction. What is kept in memory changes only after it succeeded."""
+        now, before = self.clock.mono(), self.totals
+        fresh: dict[str, list[Batch]] = {}
+        for batch in pending.batches:
+            fresh.setdefault(f"samples:{batch.source}", []).append(batch)
+        after: dict[str, OpenBlock] = {}
+        sealed = tail_bytes = tail_samples = sealed_bytes = 0
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for stream in {*fresh, *self._open}:
+                block = self._open.get(stream, OpenBlock(since=now))
+                added = fresh.get(stream, [])
+                n = block.n + sum(map(len, added))
+                if n and (seal or n >= SEAL_SAMPLES or now - block.since >= self.config.block * SECOND):
+                    sealed += 1
+                    sealed_bytes += self._seal(stream, [*block.batches, *added])
+                    after[stream] = OpenBlock(since=now)
+                elif added:
+                    joined = concatenate(added)
+                    tail_bytes += self._tail(stream, joined)
+                    tail_samples += len(joined)
+                    after[stream] = OpenBlock([*block.batches, joined], n, block.since if block.n else now)
+            self._events(pending.events)
+            self._db.executemany(
+                "INSERT OR IGNORE INTO picture (digest, media, ts, body) VALUES (?, ?, ?, ?)",
+                [(p.digest, p.media, self.clock.utc(), p.body) for p in pending.pictures],
+            )
+            self._db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?)", pending.snapshots.items())
+            self._db.executemany(
+                "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?)",
+                [(*key, cursor.watermark, json.dumps(cursor.ranges)) for key, cursor in pending.cursors.items()],
+            )
+            if now >= self._next_retention:
+                self._next_retention = now + 10 * SECOND
+                evicted = retention.evict(
+                    self._db, self.readers, self.clock.utc(), round(self.config.keep * SECOND), self.config.at_most
+                )
+                self._events(evicted)
+            self._db.execute("COMMIT")
+        except BaseException:
+            if not self._db.get_autocommit():
+                self._db.execute("ROLLBACK")
+            raise
+        self._open.update(after)
+        before.durable += sum(map(len, pending.batches))
+        before.sealed += sealed
+        before.sealed_bytes += sealed_bytes
+        before.tail_bytes += tail_bytes
+        before.tail_samples += tail_samples
+        before.commits += 1
+        return sealed
+
+    def _tail(self, stream: str, batch: Batch) -> int:
+        body = encode(batch, level=1)
+        self._db.execute(
+            "INSERT INTO tail (stream, n, crc, body) VALUES (?, ?, ?, ?)", (stream, len(batch), zlib.crc32(body), body)
+        )
+        return len(body)
+
+    def _seal(self, stream: str, batches: list[Batch]) -> int:
+        """Encode once, in pieces of at most SEAL_SAMPLES that never cut a batch."""
+        total, n = 0, 0
+        group: list[Batch] = []
+        for batch in [*batches, None]:
+            if batch is None or (group and n + len(batch) > SEAL_SAMPLES):
+                total += self._block(stream, concatenate(group))
+                group, n = [], 0
+            if batch is not None:
+                group.append(batch)
+                n += len(batch)
+        self._db.execute("DELETE FROM tail WHERE stream = ?", (stream,))
+        return total
+
+    def _block(self, stream: str, batch: Batch) -> int:
+        body = encode(batch)
+        row = (
+            stream,
+            self._next(stream, 1),
+            int(batch.ts.min()),
+            int(batch.ts.max()),
+            len(batch),
+            zlib.crc32(body),
+            body,
+        )
+        self._db.execute("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        return len(body)
+
+    def _next(self, stream: str, n: int) -> int:
+        """Take `n` sequence numbers of a stream; returns the first."""
+        upsert = "INSERT INTO stream VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = seq + ? RETURNING seq"
+        return int(next(self._db.execute(upsert, (stream, n, n)))[0]) - n + 1
+
+    def _events(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        first = self._next("event", len(events))
+        rows = []
+        for seq, event in enumerate(events, first):
+            body = encode_event(event)
+            rows.append((seq, event.ts, event.kind, event.key, zlib.crc32(body), body))
+        self._db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    async def on_writer(self, work: Any, *arguments: Any) -> Any:
+        """Run `work(connection, ...)` on the writer thread, outside any transaction of ours."""
+        async with self._committing:
+            return await asyncio.get_running_loop().run_in_executor(self._writer, work, self._db, *arguments)
+
+    # Reading
+
+    async def _ask(self, work: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._with_reader, work, *arguments)
+
+    def _with_reader(self, work: Any, *arguments: Any) -> Any:
+        if self._read_db is None:
+            self._read_db = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+            self._read_db.set_busy_timeout(5_000)
+        return work(self._read_db, *arguments)
+
+    async def read(self, stream: str, after: int = 0, limit: int = 64, most_bytes: int = 1_000_000) -> list[Record]:
+        """Up to `limit` records of a stream above sequence number `after`, in order, about `most_bytes` together."""
+        return await self._ask(read_stream, stream, after, limit, most_bytes)
+
+    async def streams(self) -> dict[str, int]:
+        """Sample streams with their last sequence number."""
+        return await self._ask(lambda db: dict(db.execute("SELECT name, seq FROM stream WHERE name LIKE 'samples:%'")))
+
+    async def cursors(self, reader: str) -> dict[str, Cursor]:
+        """How far a reader got, by stream."""
+        rows = await self._ask(
+            lambda db: list(db.execute("SELECT stream, watermark, ranges FROM cursor WHERE reader = ?", (reader,)))
+        )
+        return {s: Cursor(w, [(a, b) for a, b in json.loads(r)]) for s, w, r in rows}
+
+    async def picture(self, digest: str) -> tuple[str, bytes] | None:
+        """(media type, body) of a kept picture."""
+        find = "SELECT media, body FROM picture WHERE digest = ?"
+        return await self._ask(lambda db: next(db.execute(find, (digest,)), None))
+
+    async def ask(self, work: Any, *arguments: Any) -> Any:
+        """Run a read-only `work(connection, ...)` on the reading thread; keep it short, it holds back the checkpoint."""
+        return await self._ask(work, *arguments)
+
+    async def wait_sealed(self) -> None:
+        """Wait until there is something new to read."""
+        await self._sealed.wait()
+
+    def close(self) -> None:
+        """Close the file and give up the lock. Commit first."""
+        self._writer.shutdown()
+        self._reading.shutdown()
+        if self._read_db is not None:
+            self._read_db.close()
+        self._db.close()
+        os.close(self._lock)
+
+
+def read_stream(db: apsw.Connection, stream: str, after: int, limit: int, most_bytes: int = 1_000_000) -> list[Record]:
+    """The reading half, for tools too. A record whose checksum is wrong is skipped and logged: it is no data."""
+    out: list[Record] = []
+    size = 0
+    for seq, n, t0, t1, crc, body in _rows(db, stream, after, limit):
+        if crc is not None and zlib.crc32(body) != crc:
+            log.error("journal: record %d of %s is damaged and skipped", seq, stream)
+            continue
+        out.append(Record(stream, seq, body, n, t0, t1))
+        size += len(body)
+        if size >= most_bytes:
+            break
+    return out
+
+
+def _rows(db: apsw.Connection, stream: str, after: int, limit: int) -> Iterable[Row]:
+    if stream.startswith("samples:"):
+        sql = "SELECT seq, n, t0, t1, crc, body FROM block WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"
+        return db.execute(sql, (stream, after, limit))
+    sql = {
+        "event": "SELECT seq, 1, ts, ts, crc, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?",
+        "tag": "SELECT id, 1, 0, 0, NULL, body FROM tag WHERE id > ? ORDER BY id LIMIT ?",
+        "picture": "SELECT seq, 1, ts, ts, NULL, body FROM picture WHERE seq > ? ORDER BY seq LIMIT ?",
+    }[stream]
+    return db.execute(sql, (after, limit))
+
+
+def _own(path: Path) -> int:
+    """The lock that keeps a second daemon away. Raises JournalBusy with the owner's process number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise JournalBusy(
+            f"{path} belongs to a running lineside (process {owner})",
+            hint="stop it first, or give this one its own --state folder",
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
+
+
+def _why(error: apsw.Error) -> str:
+    if isinstance(error, apsw.FullError):
+        return "the disk is full"
+    if isinstance(error, apsw.IOError):
+        return "the disk reports an error"
+    if isinstance(error, apsw.ReadOnlyError):
+        return "the disk is read-only"
+    return str(error)
+
+
+def journal_of(path: Path) -> apsw.Connection:
+    """A read-only connection for tools. Raises LinesideError where there is no journal."""
+    if not path.is_file():
+        raise LinesideError(f"there is no journal at {path}", hint="has the daemon run with this --state yet?")
+    return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)

@@ -1,0 +1,47 @@
+"""The journal's schema, step by step. A step is never edited after a release; a new one is added."""
+
+from __future__ import annotations
+
+import apsw
+
+from .errors import LinesideError
+
+STEPS: tuple[str, ...] = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE tag (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, type TEXT NOT NULL,
+                      unit TEXT NOT NULL, labels TEXT NOT NULL, body BLOB NOT NULL, UNIQUE (name, type, unit, labels));
+    CREATE TABLE stream (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE tail (id INTEGER PRIMARY KEY, stream TEXT NOT NULL, n INTEGER NOT NULL, crc INTEGER NOT NULL,
+                       body BLOB NOT NULL);
+    CREATE TABLE block (stream TEXT NOT NULL, seq INTEGER NOT NULL, t0 INTEGER NOT NULL, t1 INTEGER NOT NULL,
+                        n INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (stream, seq));
+    CREATE INDEX block_t1 ON block (t1);
+    CREATE TABLE event (seq INTEGER PRIMARY KEY, ts INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
+                        crc INTEGER NOT NULL, body BLOB NOT NULL);
+    CREATE TABLE picture (seq INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, media TEXT NOT NULL, ts INTEGER NOT NULL,
+                          body BLOB NOT NULL);
+    CREATE TABLE cursor (reader TEXT NOT NULL, stream TEXT NOT NULL, watermark INTEGER NOT NULL, ranges TEXT NOT NULL,
+                         PRIMARY KEY (reader, stream)) WITHOUT ROWID;
+    CREATE TABLE snapshot (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+    """,
+)
+
+
+def migrate(db: apsw.Connection) -> None:
+    """Bring a journal to the newest step, each step in one transaction. Refuses a journal of a newer release."""
+    (version,) = next(db.execute("PRAGMA user_version"))
+    if version > len(STEPS):
+        raise LinesideError(
+            f"this journal was written by a newer release (schema {version}, known here {len(STEPS)})",
+            hint="install that release again; the data is untouched",
+        )
+    for number, step in enumerate(STEPS[version:], version + 1):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.execute(step)
+            db.execute(f"PRAGMA user_version = {number}")
+            db.execute("COMMIT")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise

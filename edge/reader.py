@@ -1,0 +1,52 @@
+"""The contract of a reader: everything that leaves the device is one, with its own cursor on the journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One sealed thing in the journal: a block of samples, an event, a tag definition, a text, a picture.
+
+    (`stream`, `seq`) is its place; `body` its bytes as encoded once by `edge.codec`; `n` the samples in it.
+    """
+
+    stream: str
+    seq: int
+    body: bytes
+    n: int = 1
+    t0: int = 0
+    t1: int = 0
+
+
+@dataclass(slots=True)
+class Cursor:
+    """What a reader has delivered of one stream: everything up to `watermark`, and `ranges` (first, last) above it."""
+
+    watermark: int = 0
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+
+    def __contains__(self, seq: int) -> bool:
+        return seq <= self.watermark or any(a <= seq <= b for a, b in self.ranges)
+
+    def add(self, first: int, last: int) -> None:
+        """Mark first..last as delivered and fold what now touches."""
+        spans = sorted([*self.ranges, (first, last)])
+        folded: list[tuple[int, int]] = []
+        for a, b in spans:
+            if a <= self.watermark + 1:
+                self.watermark = max(self.watermark, b)
+            elif folded and a <= folded[-1][1] + 1:
+                folded[-1] = (folded[-1][0], max(folded[-1][1], b))
+            else:
+                folded.append((a, b))
+        self.ranges = folded
+
+
+class Reader(Protocol):
+    """Delivers records somewhere else. `run()` loops until cancelled, reading with its own cursor and moving it only when the far
+    side has said that it keeps the records."""
+
+    async def run(self) -> None: ...

@@ -1,0 +1,123 @@
+"""`lineside test`: the `tests:` of a site, run through the real flow on virtual time. No driver, no disk, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .alarms import Alarms
+from .batch import Batch, Quality
+from .clock import SECOND, ManualClock
+from .config.site import Config, TestCase
+from .event import Event, Picture, Write
+from .flow import Flow
+from .health import Health
+from .tags import TagTable
+from .virtual import layered
+from .writes import Writes
+
+
+def rules(config: Config, table: TagTable) -> list[tuple[str, Any]]:
+    """The stages that come from `tags:` and `alarms:`."""
+    stages: list[tuple[str, Any]] = list(layered(config.virtual, table))
+    if config.alarms:
+        stages.append(("alarms", Alarms(config.alarms, table)))
+    return stages
+
+
+@dataclass
+class Kept:
+    """A journal that only remembers."""
+
+    batches: list[Batch] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def append(
+        self,
+        batches: Sequence[Batch] = (),
+        events: Sequence[Event] = (),
+        pictures: Sequence[Picture] = (),
+        snapshots: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.batches += batches
+        self.events += events
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one test ended; `faults` is empty when it passed."""
+
+    name: str
+    faults: list[str]
+
+
+def rehearse(config: Config, test: TestCase) -> Outcome:
+    """Run one test to its last step plus one `every`, or to its `until`."""
+    clock = ManualClock()
+    table = TagTable.numbered(config.tags(period=test.every))
+    kept, writes, guard = Kept(), [], Writes(table, clock)
+
+    def write(order: Write) -> list[Event]:
+        writes.append(order)
+        return [event for event in guard(order) if event.state == "refused" and "cannot write" not in event.text]
+
+    flow = Flow(table, rules(config, table), kept, clock, Health(clock), write=write)
+    start, last = clock.mono(), {}
+    steps = max(map(len, test.given.values()), default=0)
+    every = round(test.every * SECOND)
+    end = start + (round(test.until * SECOND) if test.until else steps * every)
+
+    def run_to(mono: int) -> None:
+        while (due := flow.due()) <= mono:
+            clock.advance_to(due)
+            flow.tick()
+        clock.advance_to(mono)
+
+    for step in range(steps):
+        if start + step * every > end:
+            break
+        run_to(start + step * every)
+        for source in sorted({table[name].source for name in test.given}):
+            now = {n: v[step] for n, v in test.given.items() if table[n].source == source and step < len(v)}
+            given = {table[n].id: v for n, v in now.items() if v is not None}
+            if given:
+                flow.accept(Batch.of(source, list(given), list(given.values()), clock.utc(), Quality.GOOD))
+    run_to(end)
+    for batch in kept.batches:
+        last.update({table.by_id(int(t)).name: float(v) for t, v in zip(batch.tag, batch.value, strict=True)})
+    return Outcome(test.name, _compare(test, kept.events, writes, table, last))
+
+
+def _compare(
+    test: TestCase, events: list[Event], writes: list[Write], table: TagTable, last: dict[str, float]
+) -> list[str]:
+    faults = []
+    wanted = [(w.event, w.state) for w in test.expect if w.event is not None]
+    seen = [(e.key, e.state) for e in events if e.kind == "alarm"]
+    matched = len(wanted) == len(seen) and all(
+        key == k and state in (None, s) for (key, state), (k, s) in zip(wanted, seen, strict=True)
+    )
+    if not matched:
+        faults.append(f"expected {_list(wanted)}; happened {_list(seen)}")
+    orders = [(table.by_id(w.tag).name, w.value) for w in writes]
+    position = 0
+    for want in test.expect:
+        if want.write is None:
+            continue
+        rest = orders[position:]
+        hit = next((i for i, (n, v) in enumerate(rest) if n == want.write and want.value in (None, v)), None)
+        if hit is None:
+            value = "" if want.value is None else f" = {want.value:g}"
+            faults.append(f"expected a write {want.write}{value}; written {_list(orders)}")
+        else:
+            position += hit + 1
+    for want in test.expect:
+        if want.tag is not None and last.get(want.tag) != want.value:
+            faults.append(f"expected {want.tag} = {want.value} at the end, it is {last.get(want.tag)}")
+    faults += [f"refused: {e.text}" for e in events if e.kind == "write" and e.state == "refused"]
+    return faults
+
+
+def _list(pairs: list[Any]) -> str:
+    return ", ".join(f"{name} {state if state is not None else ''}".strip() for name, state in pairs) or "nothing"

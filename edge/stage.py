@@ -1,0 +1,65 @@
+"""The contract of a stage: a synchronous state machine between what arrives and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import BaseModel
+
+from .batch import Batch
+from .event import Event, Job, Picture, Tick, Write
+from .frame import Frame
+
+Item = Batch | Frame | Event | Tick
+Result = Batch | Event | Write | Picture | Job
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """Batch, Frame, Event or Tick in; Batch, Event, Write, Picture and Job out.
+
+    No I/O, no asyncio, no clock of its own. `due()` names the monotonic time (ns) at which it wants a `Tick` though
+    nothing arrived, or None. `inputs` and `outputs` are tag or source names, from which the flow works out the order.
+    State that must survive is one small `snapshot()` (None: nothing to keep), journaled in the same transaction as the
+    events of the call that changed it, and given back to `restore()` at start.
+    """
+
+    Config: ClassVar[type[BaseModel]]
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+
+    def __call__(self, item: Item) -> Iterable[Result]: ...
+
+    def due(self) -> int | None: ...
+
+    def snapshot(self) -> bytes | None: ...
+
+    def restore(self, state: bytes) -> None: ...
+
+
+class StatelessStage:
+    """The uninteresting half of the contract, for stages that keep nothing and wait for nothing."""
+
+    inputs: frozenset[str] = frozenset()
+    outputs: frozenset[str] = frozenset()
+
+    def due(self) -> int | None:
+        return None
+
+    def snapshot(self) -> bytes | None:
+        return None
+
+    def restore(self, state: bytes) -> None:
+        return None
+
+
+class StageConfig(BaseModel):
+    """What every entry under `stages:` may say."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    stage: str
+
+    def points(self) -> dict[str, Any]:
+        """Tags this stage computes, by name below the entry (`Point`s)."""
+        return {}

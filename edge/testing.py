@@ -1,0 +1,191 @@
+"""The test kit, for our own drivers and for strangers': virtual time, a fake source, a crashing driver.
+
+from edge.testing import FakeSource, virtual_run
+
+def test_my_driver():
+    source = FakeSource("plc", ["oil_temp"])
+    virtual_run(source.collect(MyDriver(config, source), seconds=3))
+    assert source.values("oil_temp") == [...]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from .batch import Batch
+from .clock import SECOND
+from .driver import DriverConfig
+from .event import Event
+from .frame import Frame
+from .tags import Tag, TagTable
+
+T = TypeVar("T")
+START_UTC = 1_700_000_000 * SECOND
+
+
+class _JumpingSelector:
+    """A selector that does not wait: when nothing is ready it moves the loop's time to the next timer. While work runs on other
+    threads (an executor, a held section), and while sockets are open and `patience` says so, it waits for real."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self._real = selectors.DefaultSelector()
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if self._loop.outside > 0:
+            return self._real.select(0.02 if timeout is None else min(timeout, 0.02))
+        ready = self._real.select(0)
+        if not ready and timeout is None:
+            return self._real.select(0.5)
+        if not ready and timeout:
+            self._loop.now += timeout
+        return ready
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time jumps from timer to timer: an hour passes in milliseconds, and always in the same order."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.outside = 0
+        super().__init__(_JumpingSelector(self))  # type: ignore[arg-type]
+
+    def time(self) -> float:
+        return self.now
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Time stands still while another thread works."""
+        future = super().run_in_executor(executor, func, *args)
+        self.outside += 1
+        future.add_done_callback(lambda _: setattr(self, "outside", self.outside - 1))
+        return future
+
+
+class VirtualClock:
+    """The loop's virtual time as a Clock; `offset` (ns) moves the wall clock alone."""
+
+    def __init__(self, utc: int = START_UTC) -> None:
+        self._origin = asyncio.get_running_loop().time()
+        self.offset = utc
+
+    def mono(self) -> int:
+        return round(asyncio.get_running_loop().time() * SECOND)
+
+    def utc(self) -> int:
+        return self.offset + round((asyncio.get_running_loop().time() - self._origin) * 1e6) * 1000
+
+
+def virtual_run(work: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run` on virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(work)
+
+
+class FakeSource:
+    """A `Source` that keeps what a driver hands out. `full = True` plays a full journal."""
+
+    def __init__(self, name: str, tags: Sequence[str | Tag], clock: Any = None) -> None:
+        made = [t if isinstance(t, Tag) else Tag(f"{name}.{t}", source=name) for t in tags]
+        self.name, self.table = name, TagTable.numbered(made)
+        self.tags = self.table.of_source(name)
+        self._clock = clock
+        self.batches: list[Batch] = []
+        self.frames: list[Frame] = []
+        self.events: list[Event] = []
+        self.counts: Counter[str] = Counter()
+        self.full = False
+        self._arrived = asyncio.Event()
+
+    @property
+    def clock(self) -> Any:
+        if self._clock is None:
+            self._clock = VirtualClock()
+        return self._clock
+
+    def ready(self) -> bool:
+        return not self.full
+
+    def emit(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self._arrived.set()
+
+    def frame(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self._arrived.set()
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def count(self, cause: str, n: int = 1) -> None:
+        if n:
+            self.counts[cause] += n
+
+    def running(self) -> None: ...
+
+    def values(self, tag: str) -> list[float]:
+        """Everything that arrived for a tag, in order."""
+        return [float(v) for b in self.batches for v in b.value[b.tag == self.tags[tag].id]]
+
+    def qualities(self, tag: str) -> list[int]:
+        return [int(q) for b in self.batches for q in b.quality[b.tag == self.tags[tag].id]]
+
+    async def collect(
+        self, driver: Any, *, seconds: float | None = None, until: Callable[[], bool] | None = None
+    ) -> None:
+        """Run a driver for `seconds`, or until `until()` holds after something arrived. What it raises is raised here."""
+        running = asyncio.ensure_future(driver.run())
+        try:
+            if seconds is not None:
+                await asyncio.wait([running], timeout=seconds)
+            else:
+                assert until is not None
+                while not until() and not running.done():
+                    self._arrived.clear()
+                    arrived = asyncio.ensure_future(self._arrived.wait())
+                    await asyncio.wait([running, arrived], return_when=asyncio.FIRST_COMPLETED)
+                    arrived.cancel()
+        finally:
+            if running.done():
+                running.result()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+class CrashingDriver:
+    """Emits one value per run and then raises, to try out supervision."""
+
+    class Config(DriverConfig):
+        driver: str = "crashing"
+
+    def __init__(self, config: DriverConfig, source: Any, error: Exception | None = None) -> None:
+        self.source, self.runs = source, 0
+        self.error = error or RuntimeError("planted")
+
+    async def run(self) -> None:
+        self.runs += 1
+        ids = [tag.id for tag in self.source.tags.values()]
+        self.source.emit(Batch.of(self.source.name, ids, [float(self.runs)] * len(ids), self.source.clock.utc()))
+        await asyncio.sleep(0)
+        raise self.error
+
+
+class FakeTransport:
+    """The far side of an uplink: `answer(request bytes) -> answer bytes`, or raises; `down = True` refuses connections."""
+
+    def __init__(self, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
+        self._answer, self.down, self.sent = answer, False, 0
+
+    async def exchange(self, body: bytes) -> bytes:
+        if self.down:
+            raise ConnectionRefusedError("the network is away")
+        self.sent += 1
+        return await self._answer(body)
+
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Model packages, inference engines, and the stages that use them."""

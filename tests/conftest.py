@@ -1,0 +1,46 @@
+"""Shared pieces of the tests. Nothing here sleeps or reaches the network beyond loopback."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
+DATA = Path(os.environ.get("DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The recorded real data; tests that use it are skipped where it is not."""
+    if not DATA.is_dir():
+        pytest.skip("the recorded data sets are not on this machine (set DATA=folder)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def libmodbus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Modbus TCP server built on libmodbus: an independent reading of the protocol."""
+    source, out = Path(__file__).parent / "drivers" / "libmodbus_server.c", tmp_path_factory.mktemp("c") / "server"
+    try:
+        flags = subprocess.run(
+            ["pkg-config", "--cflags", "--libs", "libmodbus"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        subprocess.run(["cc", "-o", out, source, *flags], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("libmodbus and a C compiler are not installed (make system-packages)")
+    return out
+
+
+@pytest.fixture
+def process() -> Iterator[list[subprocess.Popen[str]]]:
+    """Child processes that end with the test."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for child in started:
+        child.kill()
+        child.communicate()

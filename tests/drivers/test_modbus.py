@@ -1,0 +1,307 @@
+"""Modbus: addresses, the plan, decoding, a strict client against real and hostile devices."""
+
+import asyncio
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.modbus.address import ORDERS, WORDS, Address, parse_address
+from drivers.modbus.driver import Modbus, ModbusConfig
+from drivers.modbus.plan import Item, Plan, encode_value
+from drivers.modbus.sim import ModbusSim
+from edge import AnswerContradicts, DeviceLost, DeviceRefused, Quality, SystemClock, Write
+from edge.testing import FakeSource
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("holding:100", "holding:100"),
+        ("40101", "holding:100"),
+        (40101, "holding:100"),
+        ("400101", "holding:100"),
+        (465536, "holding:65535"),
+        ("30001", "input:0"),
+        ("10001", "discrete:0"),
+        ("00001", "coil:0"),
+        ("holding:5.15", "holding:5.15"),
+    ],
+)
+def test_addresses(text: Any, named: str) -> None:
+    assert str(parse_address(text)) == named
+
+
+@pytest.mark.parametrize(
+    "text", ["holding", "holding:70000", "coil:3.1", "holding:1.16", "40000", "21000", "holding:-1", "100"]
+)
+def test_wrong_addresses(text: str) -> None:
+    with pytest.raises(ValueError, match=r"address|bits|exist"):
+        parse_address(text)
+
+
+def test_plan_merges_bridges_and_splits() -> None:
+    def item(text: str, kind: str = "uint16", unit: int = 1) -> Item:
+        return Item(unit, parse_address(text), kind)
+
+    plan = Plan(
+        [
+            item("holding:0"),
+            item("holding:2", "float32"),
+            item("holding:20"),
+            item("coil:0", "bool"),
+            item("coil:90", "bool"),
+        ]
+    )
+    assert [str(r) for r in plan.requests] == ["unit 1 coil:0..90", "unit 1 holding:0..3", "unit 1 holding:20..20"]
+    thousand = Plan([item(f"holding:{i}") for i in range(1000)])
+    assert len(thousand.requests) == 8 and max(r.count for r in thousand.requests) == 125
+    double = Plan([item(f"holding:{4 * i}", "float64") for i in range(40)])
+    assert all(r.count % 4 == 0 for r in double.requests), "a value is never torn over two requests"
+    assert len(Plan([item("holding:0"), item("holding:0", unit=2)]).requests) == 2
+
+
+@given(
+    st.sampled_from([k for k in WORDS if k != "bool"]),
+    st.sampled_from(ORDERS),
+    st.integers(-(2**15), 2**15 - 1),
+    st.sampled_from([1.0, 0.1, 0.01, 0.25, 10.0]),
+)
+def test_what_is_written_is_read(kind: str, order: str, raw: int, scale: float) -> None:
+    item = Item(1, Address("holding", 7), kind, order, scale)
+    raw = abs(raw) if kind.startswith("uint") else raw
+    value = raw / round(1 / scale) if scale < 1 else raw * scale
+    words = np.array(encode_value(item, value), np.uint16)
+    back, quality = Plan([item]).decode(words)
+    assert back[0] == value if "32" not in kind or kind != "float32" else back[0] == pytest.approx(value)
+    assert not quality[0]
+
+
+def test_known_encodings() -> None:
+    """1234567.0 as float32 is 0x4996B438; the four orders as device manuals print them."""
+    for order, words in (
+        ("ABCD", [0x4996, 0xB438]),
+        ("CDAB", [0xB438, 0x4996]),
+        ("BADC", [0x9649, 0x38B4]),
+        ("DCBA", [0x38B4, 0x9649]),
+    ):
+        assert (
+            Plan([Item(1, Address("holding", 0), "float32", order)]).decode(np.array(words, np.uint16))[0][0]
+            == 1234567.0
+        )
+
+
+def test_out_of_range_is_said() -> None:
+    plan = Plan([Item(1, Address("holding", 0), "uint64"), Item(1, Address("holding", 4), "float32")])
+    value, quality = plan.decode(np.array([0xFFFF] * 4 + [0x7FC0, 0], np.uint16))
+    assert list(quality) == [Quality.RANGE, Quality.RANGE] and np.isnan(value[1])
+    with pytest.raises(ValueError, match="does not fit"):
+        encode_value(Item(1, Address("holding", 0), "int16"), 40000)
+
+
+def config(port: int, tags: dict[str, Any], **more: Any) -> ModbusConfig:
+    return ModbusConfig(
+        driver="modbus", url=f"tcp://127.0.0.1:{port}", tags=tags, **{"every": "10ms", "timeout": "2s"} | more
+    )
+
+
+def driver(port: int, tags: dict[str, Any], **more: Any) -> tuple[Modbus, FakeSource]:
+    conf = config(port, tags, **more)
+    source = FakeSource("plc", list(conf.points()), SystemClock())
+    return Modbus(conf, source), source
+
+
+TAGS = {
+    "word": {"address": "holding:10"},
+    "pair": {"address": "holding:10", "type": "uint32"},
+    "bit": {"address": "holding:3.1"},
+    "coil": {"address": "coil:3"},
+    "entry": {"address": "input:4"},
+    "out": {"address": "holding:50", "writable": {"range": [0, 9]}},
+    "lamp": {"address": "coil:7", "writable": {"range": [0, 1]}},
+}
+
+
+async def reads_and_writes(port: int, in_flight: int = 4) -> None:
+    reader, source = driver(port, TAGS, in_flight=in_flight)
+
+    def seen(tag: str, value: float) -> bool:
+        return value in source.values(tag)
+
+    async def write_then_wait() -> None:
+        while reader._client is None:  # noqa: ASYNC110, until it has connected
+            await asyncio.sleep(0)
+        await reader.write(Write(source.tags["out"].id, 7))
+        await reader.write(Write(source.tags["lamp"].id, 1))
+
+    task = asyncio.ensure_future(write_then_wait())
+    async with asyncio.timeout(20):
+        await source.collect(reader, until=lambda: seen("out", 7) and seen("lamp", 1))
+        await task
+    assert [source.values(t)[-1] for t in ("word", "pair", "bit", "coil", "entry")] == [10, 10 << 16 | 11, 1, 1, 1004]
+    assert source.qualities("word")[-1] == 0
+
+
+def test_against_libmodbus(libmodbus: Path, process: list[subprocess.Popen[str]]) -> None:
+    process.append(subprocess.Popen([libmodbus], stdout=subprocess.PIPE, text=True))
+    assert process[0].stdout is not None
+    asyncio.run(reads_and_writes(int(process[0].stdout.readline())))
+
+
+def test_against_pymodbus() -> None:
+    from pymodbus.datastore import ModbusDeviceContext, ModbusSequentialDataBlock, ModbusServerContext
+    from pymodbus.server import ModbusTcpServer
+
+    async def main() -> None:
+        def block(values: list[Any]) -> ModbusSequentialDataBlock:
+            return ModbusSequentialDataBlock(1, values)
+
+        coils = block([i % 3 == 0 for i in range(500)])
+        device = ModbusDeviceContext(di=coils, co=coils, hr=block(list(range(500))), ir=block(list(range(1000, 1500))))
+        server = ModbusTcpServer(ModbusServerContext(device, True), address=("127.0.0.1", 0))
+        await server.listen()
+        try:
+            port = server.transport.sockets[0].getsockname()[1]
+            await reads_and_writes(port, in_flight=1)  # its server drops requests that come together
+        finally:
+            await server.shutdown()
+
+    asyncio.run(main())
+
+
+def test_our_simulator_against_pymodbus_as_client() -> None:
+    from pymodbus.client import AsyncModbusTcpClient
+
+    async def main() -> None:
+        sim = ModbusSim("plc", config(1, TAGS))
+        sim.port = 0
+        await sim.start()
+        sim.set("pair", 123456)
+        sim.set("bit", 1)
+        sim.set("coil", 1)
+        client = AsyncModbusTcpClient("127.0.0.1", port=sim.port)
+        await client.connect()
+        try:
+            assert (await client.read_holding_registers(10, count=2)).registers == [1, 57920]
+            assert (await client.read_holding_registers(3, count=1)).registers == [2]
+            assert (await client.read_coils(3, count=1)).bits[0] is True
+            assert (await client.read_holding_registers(400, count=1)).exception_code == 2
+            assert not (await client.write_register(50, 9)).isError()
+            assert not (await client.write_coil(7, True)).isError()
+            assert sim.get("out") == 9 and sim.get("lamp") == 1
+        finally:
+            client.close()
+            await sim.stop()
+
+    asyncio.run(main())
+
+
+async def hostile(answer: Any, tags: dict[str, Any], **more: Any) -> FakeSource:
+    """A device that answers with whatever `answer(transaction, unit, pdu)` says."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readexactly(7)
+                transaction, _, length, unit = struct.unpack(">HHHB", head)
+                pdu = await reader.readexactly(length - 1)
+                writer.write(answer(transaction, unit, pdu))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        reader, source = driver(server.sockets[0].getsockname()[1], tags, **more)
+        async with asyncio.timeout(20):
+            await source.collect(reader, until=lambda: len(source.batches) >= 6)
+        return source
+    finally:
+        server.close()
+
+
+def frame(transaction: int, unit: int, pdu: bytes, protocol: int = 0) -> bytes:
+    return struct.pack(">HHHB", transaction, protocol, len(pdu) + 1, unit) + pdu
+
+
+WRONG = {
+    "too few registers": lambda t, u, p: frame(t, u, b"\x03\x02\x00\x05"),
+    "too many registers": lambda t, u, p: frame(t, u, b"\x03\x06" + b"\x00\x05" * 3),
+    "wrong function": lambda t, u, p: frame(t, u, b"\x04\x04\x00\x05\x00\x05"),
+    "wrong unit": lambda t, u, p: frame(t, u + 1, b"\x03\x04\x00\x05\x00\x05"),
+    "byte count lies": lambda t, u, p: frame(t, u, b"\x03\x08\x00\x05\x00\x05"),
+    "not Modbus": lambda t, u, p: b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "wrong protocol": lambda t, u, p: frame(t, u, b"\x03\x04\x00\x05\x00\x05", protocol=7),
+}
+TWO = {"a": {"address": "holding:0"}, "b": {"address": "holding:1"}}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_contradicting_answers_are_never_data(how: str) -> None:
+    with pytest.raises(AnswerContradicts):
+        asyncio.run(hostile(WRONG[how], TWO))
+
+
+def test_wrong_transaction_and_silence_become_timeouts() -> None:
+    for answer in (lambda t, u, p: frame(t + 9, u, b"\x03\x04\x00\x05\x00\x05"), lambda t, u, p: b""):
+        with pytest.raises(DeviceLost, match="3 times in a row"):
+            asyncio.run(hostile(answer, TWO, timeout="50ms"))
+
+
+def test_a_late_answer_is_not_taken_for_the_next() -> None:
+    kept: list[bytes] = []
+
+    def late(t: int, u: int, p: bytes) -> bytes:
+        kept.append(frame(t, u, b"\x03\x04" + struct.pack(">HH", len(kept), len(kept))))
+        return kept[-2] + kept[-1] if len(kept) > 1 and len(kept) % 2 == 0 else b""
+
+    source = asyncio.run(hostile(late, TWO, timeout="50ms"))
+    good = [(v, q) for v, q in zip(source.values("a"), source.qualities("a"), strict=True) if q == 0]
+    assert [v for v, _ in good] == [1.0, 3.0, 5.0]
+    assert Quality.TIMEOUT in source.qualities("a") and source.counts["late_answers"] >= 2
+
+
+def test_an_illegal_register_is_isolated_and_disturbs_no_neighbour() -> None:
+    def holes(t: int, u: int, p: bytes) -> bytes:
+        start, count = struct.unpack(">HH", p[1:])
+        if start <= 3 < start + count:
+            return frame(t, u, b"\x83\x02")
+        return frame(t, u, bytes([3, 2 * count]) + b"".join(struct.pack(">H", r) for r in range(start, start + count)))
+
+    source = asyncio.run(hostile(holes, {f"r{i}": {"address": f"holding:{i}"} for i in range(8)}))
+    assert source.qualities("r3")[-1] == Quality.EXCEPTION and np.isnan(source.values("r3")[-1])
+    for i in (0, 1, 2, 4, 5, 6, 7):
+        assert source.qualities(f"r{i}")[-1] == 0 and source.values(f"r{i}")[-1] == i
+
+
+def test_device_time_stamps_and_drops_what_was_read_already() -> None:
+    now = [1_700_000_000_000]
+
+    def clocked(t: int, u: int, p: bytes) -> bytes:
+        now.append(now[-1] + (1000 if len(now) % 2 else 0))
+        return frame(t, u, b"\x03\x0a" + struct.pack(">QH", now[-1], len(now)))
+
+    tags = {"a": {"address": "holding:4"}}
+    source = asyncio.run(hostile(clocked, tags, time={"address": "holding:0"}))
+    stamps = [int(x) for b in source.batches for x in b.ts]
+    assert all(x % 10**9 == 0 for x in stamps) and len(set(stamps)) == len(stamps)
+    assert source.counts["unchanged_device_time"] >= 2
+
+
+def test_a_refused_write_says_so() -> None:
+    async def main() -> None:
+        sim = ModbusSim("plc", config(1, {"a": {"address": "holding:1"}}))
+        sim.port = 0
+        await sim.start()
+        reader, source = driver(sim.port, {"out": {"address": "holding:50", "writable": {"range": [0, 9]}}})
+        await reader.connect()
+        with pytest.raises(DeviceRefused, match="illegal address"):
+            await reader.write(Write(source.tags["out"].id, 1))
+        await reader.close()
+        await sim.stop()
+
+    asyncio.run(main())

@@ -1,0 +1,99 @@
+"""Blocks come back bit for bit, whatever was in them; damaged ones are refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edge import Batch, Event, Quality
+from edge.codec import CodecFault, decode, decode_event, encode, encode_event
+
+START = 1_700_000_000_000_000_000
+
+
+def same(a: Batch, b: Batch) -> bool:
+    order = np.argsort(a.tag, kind="stable") if not np.array_equal(a.tag, b.tag) else slice(None)
+    return all(
+        np.array_equal(getattr(a, c)[order].view(np.uint8), getattr(b, c).view(np.uint8))
+        for c in ("tag", "ts", "value", "quality")
+    )
+
+
+def scans(m: int, k: int, values: np.ndarray) -> Batch:
+    ts = START + np.arange(m).repeat(k) * 10**9
+    return Batch.of("plc", np.tile(np.arange(1, k + 1), m), values.ravel(), ts)
+
+
+def test_quantised_scans_are_small() -> None:
+    rng = np.random.default_rng(3)
+    values = np.round(np.cumsum(rng.integers(-2, 3, (60, 200)), axis=0) * 0.1 + 50, 1)
+    batch = scans(60, 200, values)
+    body = encode(batch)
+    assert same(batch, decode("plc", body))
+    assert len(body) / len(batch) <= 0.7
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    hnp.arrays(np.float64, st.integers(0, 60), elements=st.floats(width=64)),
+    st.integers(1, 5),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_any_values_come_back(values: np.ndarray, tags: int, regular: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = len(values)
+    tag = np.arange(n) % tags if regular else rng.integers(0, tags, n)
+    ts = START + np.sort(rng.integers(-(2**40), 2**40, n))
+    batch = Batch.of("x", tag, values, ts, rng.integers(0, 9, n) * rng.integers(0, 2))
+    assert same(batch, decode("x", encode(batch)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.decimals(allow_nan=False, allow_infinity=False, min_value=-9999, max_value=9999, places=3),
+        min_size=4,
+        max_size=80,
+    )
+)
+def test_decimals_come_back(numbers: list[object]) -> None:
+    batch = scans(len(numbers), 1, np.array([float(str(x)) for x in numbers]))
+    assert same(batch, decode("plc", encode(batch)))
+
+
+@pytest.mark.parametrize("bad", [b"", b"\x01", b"\x07abc", b"\x01" + b"\x00" * 40])
+def test_garbage_is_refused(bad: bytes) -> None:
+    with pytest.raises(CodecFault):
+        decode("x", bad)
+
+
+def test_every_truncation_and_flip_is_refused_or_decodes() -> None:
+    body = encode(scans(20, 3, np.arange(60.0)))
+    for cut in range(len(body)):
+        with pytest.raises(CodecFault):
+            decode("x", body[:cut])
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        flipped = bytearray(body)
+        flipped[rng.integers(len(body))] ^= 1 << rng.integers(8)
+        try:
+            decode("x", bytes(flipped))
+        except CodecFault:
+            continue
+
+
+def test_events() -> None:
+    event = Event("alarm", "oil_hot", "raised", START, "high", "油温过高", {"value": 81.5, "n": None}, ("ab",), "id1")
+    assert decode_event(encode_event(event)) == event
+    with pytest.raises(CodecFault):
+        encode_event(Event("a", "b", data={"x": object()}))
+    with pytest.raises(CodecFault):
+        decode_event(encode_event(event)[:-3])
+
+
+def test_bad_values_keep_their_cause() -> None:
+    batch = Batch.of("x", [1, 2], [np.nan, 3.0], START, [Quality.TIMEOUT, Quality.GOOD])
+    back = decode("x", encode(batch))
+    assert list(back.quality) == [Quality.TIMEOUT, Quality.GOOD] and np.isnan(back.value[0])

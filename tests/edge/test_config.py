@@ -1,0 +1,168 @@
+"""A site is checked whole: every fault with its place, none hiding another."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.config.load import load, load_text
+from edge.config.places import MOST_NODES, read_text, scalar
+from edge.config.types import octets, seconds
+
+GOOD = """
+device: {id: aoi-07}
+drivers:
+  plc:
+    driver: modbus
+    url: tcp://192.168.1.10:502
+    every: 100ms
+    tags:
+      oil_temp: {address: "holding:100", type: int16, scale: 0.1}
+      stop: {address: "coil:8", writable: {range: [0, 1]}}
+alarms:
+  oil_hot: {when: "plc.oil_temp > 80", for: 5s, then: {plc.stop: 1}}
+"""
+
+
+def faults(text: str) -> list[str]:
+    return [str(problem) for problem in load_text(text).problems]
+
+
+def test_a_good_site_has_no_faults() -> None:
+    config = load_text(GOOD)
+    assert config.problems == []
+    assert config.drivers["plc"].period() == 0.1
+    assert [tag.name for tag in config.tags()] == ["plc.oil_temp", "plc.stop"]
+    assert config.tags()[0].stale_after == pytest.approx(0.3)
+
+
+def test_every_fault_in_one_run() -> None:
+    text = """device: {id: a, locaton: [1, 2]}
+drivers:
+  plc:
+    driver: modbus
+    url: tcp://plc:502
+    every: 1000
+    tags:
+      temp:
+        adress: holding:1
+      level: {address: "holdin:1"}
+  other: {driver: modbuss}
+  twin: {driver: modbus, url: "tcp://plc:502", tags: {a: {address: "coil:1"}}}
+  twin2: {driver: modbus, url: "tcp://plc:502", tags: {a: {address: "coil:1"}}}
+alarms:
+  hot: {when: "twin.b > 3"}
+  odd: {when: "twin.a >"}
+  bad: {when: "twin.a > 0", then: {twin.a: 1}}
+journl: {}
+"""
+    said = faults(text)
+    expected = [
+        "site.yaml:1:17: device.locaton: unknown option 'locaton', did you mean 'location'?",
+        "site.yaml:6:12: drivers.plc.every: 1000 is no duration",
+        "site.yaml:9:9: drivers.plc.tags.temp.adress: unknown option 'adress', did you mean 'address'?",
+        "site.yaml:10:24: drivers.plc.tags.level.address: 'holdin:1' is no address",
+        "site.yaml:11:19: drivers.other.driver: no driver is called 'modbuss', did you mean 'modbus'?",
+        "site.yaml:13:10: drivers.twin2: tcp://plc:502 is opened by 'twin' already",
+        "site.yaml:15:15: alarms.hot.when: no tag is called 'twin.b'",
+        "site.yaml:16:15: alarms.odd.when: cannot read 'twin.a >'",
+        "site.yaml:17:44: alarms.bad.then.twin.a: twin.a is read-only",
+        "site.yaml:18:1: journl: unknown section 'journl', did you mean 'journal'?",
+    ]
+    assert len(said) == len(expected), "\n".join(said)
+    for line, start in zip(said, expected, strict=True):
+        assert line.startswith(start), line
+
+
+def test_missing_is_said_at_the_parent_and_not_beside_its_near_miss() -> None:
+    said = faults("device: {id: a}\ndrivers:\n  plc: {driver: modbus, tags: {a: {address: 'coil:1'}}}\n")
+    assert said == ["site.yaml:3:8: drivers.plc.url: is missing, it belongs under drivers.plc"]
+
+
+@pytest.mark.parametrize("text", ["no", "1:30", "012", "2024-01-01", "1_000", "yes", "0o9"])
+def test_yaml_12_words_stay_text(text: str) -> None:
+    assert scalar(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("12", 12), ("-1", -1), ("0x1F", 31), ("0o17", 15), ("1e3", 1000.0), ("true", True), ("~", None)],
+)
+def test_yaml_12_numbers(text: str, value: object) -> None:
+    assert scalar(text) == value and type(scalar(text)) is type(value)
+
+
+def test_duplicate_keys_tags_merges_and_bombs() -> None:
+    assert "'a' stands twice, first in line 1" in str(read_text("a: 1\na: 2").problems[0])
+    assert "unknown YAML tag" in str(read_text("a: !!python/name:os.system x").problems[0])
+    assert "merge keys" in str(read_text("a: &x {b: 1}\nc: {<<: *x}").problems[0])
+    assert "a tab cannot indent YAML" in str(read_text("a:\n\tb: 1").problems[0])
+    bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(8)
+    )
+    assert "bomb" in str(read_text(bomb).problems[0])
+    assert "too deep" in str(read_text("[" * 60 + "]" * 60).problems[0])
+    assert MOST_NODES < 10**6
+
+
+def test_include_and_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tags.yaml").write_text("temp: {address: 'holding:1', tpye: int16}\n")
+    (tmp_path / "secrets.yaml").write_text("plc_url: tcp://10.0.0.1:502\n")
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        "device: {id: a}\ndrivers:\n  plc:\n    driver: modbus\n    url: !secret plc_url\n    tags: !include tags.yaml\n"
+        "  two: {driver: modbus, url: !secret nothing, tags: {a: {address: 'coil:0'}}}\n"
+    )
+    config = load(site)
+    assert [str(p).replace(str(tmp_path), "") for p in config.problems] == [
+        "/site.yaml:7:30: drivers.two.url: no secret is called 'nothing', put it into secrets.yaml beside the site or into "
+        "LINESIDE_SECRET_NOTHING",
+        "/tags.yaml:1:30: drivers.plc.tags.temp.tpye: unknown option 'tpye', did you mean 'type'?",
+    ]
+    monkeypatch.setenv("LINESIDE_SECRET_NOTHING", "tcp://hidden:99999")
+    assert "hidden" not in "\n".join(str(p) for p in load(site).problems)
+    (tmp_path / "loop.yaml").write_text("a: !include loop.yaml\n")
+    assert any("includes itself" in str(problem) for problem in load(tmp_path / "loop.yaml").problems)
+    assert "cannot read" in str(load(tmp_path / "absent.yaml").problems[0])
+
+
+def test_durations_and_sizes() -> None:
+    assert [seconds(t) for t in ("100ms", "5s", "2min", "72h", "1.5s")] == [0.1, 5.0, 120.0, 259200.0, 1.5]
+    assert [octets(t) for t in ("4GB", "64KiB", "1B")] == [4 * 10**9, 65536, 1]
+    for wrong in ("5", "s", "5 parsec", "-1s", "1:30"):
+        with pytest.raises(ValueError, match="no duration"):
+            seconds(wrong)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=200))
+def test_no_text_makes_the_loader_raise(text: str) -> None:
+    load_text(text)
+
+
+_leaf = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.sampled_from(["modbus", "1s"])
+)
+_tree = st.recursive(
+    _leaf,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["device", "id", "drivers", "driver", "tags", "alarms", "when", "tests", "plc", "url", "stages", "x"]
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_tree)
+def test_no_structure_makes_the_loader_raise(tree: object) -> None:
+    import json
+
+    load_text(json.dumps(tree))
