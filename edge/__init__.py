@@ -2,6 +2,8 @@
 
 from .batch import TRUSTED, Batch, Quality, concatenate
 from .clock import SECOND, Clock, ManualClock, SystemClock
+from .codec import CodecFault, decode, decode_event, encode, encode_event
+from .config.load import load as load_site
 from .config.types import Duration, Identifier, Period, Size
 from .driver import Driver, DriverConfig, Grid, Point, Poller, Source, Writable
 from .errors import (
@@ -18,8 +20,9 @@ from .event import Event, Job, Picture, Tick, Write
 from .frame import Frame, FramePool
 from .health import Health
 from .log import log
-from .reader import Cursor, Reader, Record
-from .stage import Stage, StageConfig, StatelessStage
+from .reader import Cursor, Host, Reader, Record
+from .stage import Setting, Stage, StageConfig, StatelessStage
+from .state import state_folder
 from .tags import Tag, TagTable
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "AnswerContradicts",
     "Batch",
     "Clock",
+    "CodecFault",
     "ConfigFault",
     "Cursor",
     "DeviceLost",
@@ -41,6 +45,7 @@ __all__ = [
     "FramePool",
     "Grid",
     "Health",
+    "Host",
     "Identifier",
     "Job",
     "LinesideError",
@@ -53,6 +58,7 @@ __all__ = [
     "Quality",
     "Reader",
     "Record",
+    "Setting",
     "Size",
     "Source",
     "Stage",
@@ -66,5 +72,11 @@ __all__ = [
     "Write",
     "WriteRefused",
     "concatenate",
+    "decode",
+    "decode_event",
+    "encode",
+    "encode_event",
+    "load_site",
     "log",
+    "state_folder",
 ]

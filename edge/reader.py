@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
+
+from .clock import Clock
+from .health import Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,21 @@ class Cursor:
         self.ranges = folded
 
 
+class Host(Protocol):
+    """What a reader is given by the daemon: the journal to read, the newest values, and the way in for commands."""
+
+    config: Any
+    folder: Path
+    clock: Clock
+    health: Health
+    journal: Any
+    live: Any
+
+    def accept(self, item: Any) -> None: ...
+
+
 class Reader(Protocol):
-    """Delivers records somewhere else. `run()` loops until cancelled, reading with its own cursor and moving it only when the far
-    side has said that it keeps the records."""
+    """Delivers records somewhere else. Built as `Reader(options of its section, host)`. `run()` loops until cancelled, reads
+    with its own cursor and moves it only when the far side has said that it keeps the records."""
 
     async def run(self) -> None: ...

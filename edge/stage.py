@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
@@ -10,6 +12,7 @@ from pydantic import BaseModel
 from .batch import Batch
 from .event import Event, Job, Picture, Tick, Write
 from .frame import Frame
+from .tags import TagTable
 
 Item = Batch | Frame | Event | Tick
 Result = Batch | Event | Write | Picture | Job
@@ -52,6 +55,15 @@ class StatelessStage:
 
     def restore(self, state: bytes) -> None:
         return None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a stage of `stages:` is given beside its options: its name, all tags, and the folder of the site file."""
+
+    name: str
+    table: TagTable
+    folder: Path
 
 
 class StageConfig(BaseModel):

@@ -48,6 +48,11 @@ class WriteQueue:
         self._arrived.set()
         return out
 
+    def serving(self, table: TagTable) -> WriteQueue:
+        """The same queue under a new table (its driver did not change)."""
+        self._table = table
+        return self
+
     async def serve(self, driver: Any) -> None:
         """Hand writes to the driver one after another, for ever; each outcome is reported as an event."""
         while True:

@@ -134,7 +134,7 @@ async def reads_and_writes(port: int, in_flight: int = 4) -> None:
         return value in source.values(tag)
 
     async def write_then_wait() -> None:
-        while reader._client is None:  # noqa: ASYNC110, until it has connected
+        while reader._client is None:
             await asyncio.sleep(0)
         await reader.write(Write(source.tags["out"].id, 7))
         await reader.write(Write(source.tags["lamp"].id, 1))

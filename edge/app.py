@@ -1,0 +1,219 @@
+"""The composition root: one site, running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import plugins, retention
+from .clock import Clock, SystemClock
+from .config.site import Config
+from .event import Event, Write
+from .flow import Flow
+from .health import Health
+from .journal import Journal
+from .live import Live
+from .log import log
+from .outlet import Outlet
+from .rehearse import rules
+from .stage import Item, Setting
+from .supervise import supervise
+from .tags import TagTable
+from .trigger import Trigger
+from .work import Pool
+from .writes import WriteQueue, Writes
+
+STOP_WITHIN = 3.0  # seconds a part may take to end; then it is left behind
+
+
+@dataclass
+class Running:
+    """One driver or reader with its tasks."""
+
+    config: Any
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    outlet: Outlet | None = None
+    queue: WriteQueue | None = None
+
+
+class Daemon:
+    """Journal, flow, drivers and readers of one device. `start`, then `stop`; `change` exchanges the site in between."""
+
+    def __init__(self, config: Config, folder: Path, clock: Clock | None = None) -> None:
+        self.config, self.folder, self.clock = config, folder, clock or SystemClock()
+        self.health = Health(self.clock)
+        self.journal = Journal(folder / "journal.db", self.clock, config.journal)
+        self.pool = Pool(self.clock, self.health, max(1, (os.cpu_count() or 2) - 1))
+        self.drivers: dict[str, Running] = {}
+        self.readers: dict[str, Running] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 2**63
+        self._journaling: asyncio.Task[None] | None = None
+        self.started = self.clock.mono()
+        self.listeners: set[Callable[[Item], None]] = set()
+        self._wire(config)
+        self.flow.restore(self.journal.snapshots())
+
+    # Wiring
+
+    def _wire(self, config: Config) -> None:
+        """Build table, stages and flow of a site; nothing of the old one is touched before all of it stands."""
+        table = TagTable.numbered(config.tags(), self.journal.tag_ids)
+        live, writes = Live(table), Writes(table, self.clock)
+        flow = Flow(
+            table,
+            stages_of(config, table),
+            self.journal,
+            self.clock,
+            self.health,
+            write=writes,
+            submit=self.pool.submit,
+            watch=live,
+        )
+        self.config, self.table, self.live, self.writes, self.flow = config, table, live, writes, flow
+        self.journal.config = config.journal
+        self.journal.readers = {name for name in config.sections if name in plugins.names("readers")}
+
+    def accept(self, item: Item | Write) -> None:
+        """The only way in. On the event loop; does not block."""
+        self.flow.accept(item)  # type: ignore[arg-type]
+        for listener in self.listeners:
+            listener(item)  # type: ignore[arg-type]
+        self._schedule()
+
+    def _schedule(self) -> None:
+        due = self.flow.due()
+        if due >= self._timer_due and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        wait = max(0, due - self.clock.mono()) / 1e9
+        self._timer_due = due
+        self._timer = asyncio.get_running_loop().call_later(wait, self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._timer_due = None, 2**63
+        if self.flow.due() <= self.clock.mono():
+            self.flow.tick()
+        self._schedule()
+
+    # Life
+
+    async def start(self) -> None:
+        """Start everything. Parts that cannot start are shown as such and tried again; they stop nothing else."""
+        self.pool.start(asyncio.get_running_loop())
+        self._journaling = asyncio.create_task(self.journal.run(), name="journal")
+        await self._forget_readers()
+        for name in self.config.drivers:
+            self._start_driver(name)
+        for name in self.journal.readers:
+            self._start_reader(name)
+        self._schedule()
+
+    def _start_driver(self, name: str) -> None:
+        part = self.config.drivers[name]
+        outlet = Outlet(name, self.table.of_source(name), self)
+        driver = plugins.find("drivers", part.driver)(part, outlet)
+        running = Running(part, outlet=outlet)
+        if hasattr(driver, "write"):
+            running.queue = self.writes.queues[name] = WriteQueue(self.table, self.clock, self.accept)
+            running.tasks.append(asyncio.create_task(running.queue.serve(driver), name=f"{name} writes"))
+        running.tasks.append(self._supervised(name, driver.run, outlet.lost))
+        self.drivers[name] = running
+
+    def _start_reader(self, name: str) -> None:
+        reader = plugins.find("readers", name)(self.config.sections[name], self)
+        self.readers[name] = Running(self.config.sections[name], [self._supervised(name, reader.run)])
+
+    def _supervised(
+        self, name: str, run: Callable[[], Awaitable[None]], lost: Callable[[str], None] = lambda reason: None
+    ) -> asyncio.Task[None]:
+        return asyncio.create_task(supervise(name, run, self.health, on_lost=lost), name=name)
+
+    async def _forget_readers(self) -> None:
+        """A reader that left the site loses its cursor, and an event says where it stood."""
+        known = await self.journal.ask(lambda db: [row[0] for row in db.execute("SELECT DISTINCT reader FROM cursor")])
+        for name in set(known) - self.journal.readers:
+            stood = await self.journal.on_writer(retention.end_reader, name)
+            self.accept(Event("reader", name, "ended", text=f"{name} left the site", data={"stood": stood}))
+
+    async def _end(self, parts: Iterable[Running]) -> None:
+        tasks = [task for part in parts for task in part.tasks]
+        for part in parts:
+            if part.outlet:
+                part.outlet.closed = True
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=STOP_WITHIN)
+            for task in stuck:
+                log.error("%s does not end and is left behind", task.get_name())
+
+    async def stop(self) -> None:
+        """End everything within 5 s, with all that was read durable."""
+        await self._end([*self.drivers.values(), *self.readers.values()])
+        self.drivers, self.readers = {}, {}
+        if self._timer is not None:
+            self._timer.cancel()
+        self.flow.snapshot()
+        if self._journaling is not None:
+            self._journaling.cancel()
+            await asyncio.gather(self._journaling, return_exceptions=True)
+        self.pool.close()
+        self.journal.close()
+
+    async def change(self, config: Config) -> list[str]:
+        """Exchange the site: parts whose options did not change run on untouched. Returns what was started, stopped, changed.
+
+        Raises LinesideError, with the old site still whole, when the new one cannot be wired.
+        """
+        old_config, old_flow, old_live = self.config, self.flow, self.live
+        old_flow.snapshot()
+        kept_states = {name: state for name, stage in old_flow.stages if (state := stage.snapshot()) is not None}
+        self._wire(config)
+        self.live.carry(old_live)
+        self.flow.restore(kept_states)
+        said, ended = [], []
+        for name in list(self.drivers):
+            new = config.drivers.get(name)
+            same_tags = new is not None and self.table.of_source(name) == self.drivers[name].outlet.tags  # type: ignore[union-attr]
+            if new == old_config.drivers[name] and same_tags:
+                if (queue := self.drivers[name].queue) is not None:
+                    self.writes.queues[name] = queue.serving(self.table)
+                continue
+            ended.append(self.drivers.pop(name))
+            said.append(f"{name}: {'changed' if new else 'stopped'}")
+            if new is None:
+                self.health.forget(name)
+        for name in list(self.readers):
+            if config.sections.get(name) != self.readers[name].config:
+                ended.append(self.readers.pop(name))
+                said.append(f"{name}: {'changed' if name in config.sections else 'stopped'}")
+        await self._end(ended)
+        await self._forget_readers()
+        for name in config.drivers:
+            if name not in self.drivers:
+                self._start_driver(name)
+                if f"{name}: changed" not in said:
+                    said.append(f"{name}: started")
+        for name in self.journal.readers - set(self.readers):
+            self._start_reader(name)
+        self._timer_due = 2**63
+        self._schedule()
+        return said
+
+
+def stages_of(config: Config, table: TagTable) -> list[tuple[str, Any]]:
+    """Every stage of a site: its rules, its triggers, its `stages:`. Raises ConfigFault."""
+    stages = rules(config, table)
+    for name, part in config.drivers.items():
+        if when := getattr(part, "trigger", None):
+            stages.append((f"{name}.trigger", Trigger(name, table, when, getattr(part, "part", None))))
+    for name, entry in config.stages.items():
+        stage = plugins.find("stages", entry.stage)
+        stages.append((name, stage(entry, Setting(name, table, config.folder))))
+    return stages

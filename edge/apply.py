@@ -1,0 +1,69 @@
+"""Exchange the site of a running daemon: check, change by diff, judge by data, keep or roll back. No network needed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .config.load import load
+from .config.site import Config
+from .errors import ConfigFault
+from .event import Event
+from .rehearse import rehearse
+
+if TYPE_CHECKING:
+    from .app import Daemon
+
+WORSE = 0.05  # how much smaller the share of good samples of a source may get
+
+
+async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0) -> list[str]:
+    """Returns what was changed. Raises ConfigFault, with the old site running, when the new one has faults, fails its own
+    tests, cannot be wired, or gives worse data than the old one within `trial` seconds."""
+    new = await asyncio.to_thread(load, path)
+    if new.problems:
+        raise ConfigFault("; ".join(map(str, new.problems[:20])))
+    if new.device.id != daemon.config.device.id:
+        raise ConfigFault(f"this is device {daemon.config.device.id}, the site is for {new.device.id}")
+    for test in new.tests:
+        if faults := (outcome := rehearse(new, test)).faults:
+            raise ConfigFault(f"its test {outcome.name!r} fails: {'; '.join(faults)}")
+    old, before = daemon.config, shares(daemon)
+    said = await daemon.change(new)
+    mark = dict(daemon.live.good), dict(daemon.live.all)
+    await asyncio.sleep(trial)
+    if reason := worse(daemon, old, new, before, mark):
+        await daemon.change(old)
+        daemon.accept(Event("config", path.name, "rolled_back", severity="medium", text=reason))
+        raise ConfigFault(f"rolled back: {reason}", hint="the old site runs again")
+    daemon.accept(Event("config", path.name, "applied", text=", ".join(said) or "rules only"))
+    return said
+
+
+def shares(daemon: Daemon) -> dict[str, float]:
+    """Share of good samples of each source since the daemon started."""
+    return {name: daemon.live.good.get(name, 0) / n for name, n in daemon.live.all.items() if n}
+
+
+def worse(
+    daemon: Daemon,
+    old: Config,
+    new: Config,
+    before: dict[str, float],
+    mark: tuple[dict[str, int], dict[str, int]],
+) -> str:
+    """Why the new site is worse than the old one; empty if it is not. Only sources whose options changed are judged."""
+    for name, part in new.drivers.items():
+        if old.drivers.get(name) == part or not part.points():
+            continue
+        good = daemon.live.good.get(name, 0) - mark[0].get(name, 0)
+        n = daemon.live.all.get(name, 0) - mark[1].get(name, 0)
+        was = before.get(name)
+        if was == 0.0:
+            continue  # it gave nothing before either
+        if not good:
+            return f"{name} gave no good sample"
+        if was is not None and good / n < was - WORSE:
+            return f"{name} gave {good / n:.0%} good samples, {was:.0%} before"
+    return ""

@@ -1,0 +1,72 @@
+"""`lineside read | write | apply | ack`: ask the running daemon through its local socket."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+from pathlib import Path
+from typing import Any
+
+from ..config.load import load
+from ..control import ask
+from ..state import state_folder
+
+
+def _site(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("site", type=Path, help="the site file the daemon runs")
+    parser.add_argument("--state", type=Path, help="folder of the journal, if not the usual one")
+
+
+def _ask(options: argparse.Namespace, timeout: float = 30.0, **request: Any) -> dict[str, Any]:
+    return ask(state_folder(load(options.site).device.id, options.state), request, timeout)
+
+
+class Read:
+    HELP = "show the newest values of a running daemon"
+
+    @staticmethod
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        _site(parser)
+        parser.add_argument("tag", nargs="*", help="which (default: all)")
+        parser.add_argument("--json", action="store_true")
+
+    @staticmethod
+    def run(options: argparse.Namespace) -> int:
+        for row in _ask(options, do="read", tags=options.tag)["values"]:
+            value = "-" if row["value"] is None else row["label"] or f"{row['value']:g}"
+            plain = f"{row['tag']:<32} {value:>14} {row['unit']:<8} {row['quality']}"
+            print(json.dumps(row, ensure_ascii=False) if options.json else plain)
+        return 0
+
+
+class Write:
+    HELP = "set one writable tag through the running daemon"
+
+    @staticmethod
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        _site(parser)
+        parser.add_argument("tag")
+        parser.add_argument("value", type=float)
+
+    @staticmethod
+    def run(options: argparse.Namespace) -> int:
+        _ask(options, do="write", tag=options.tag, value=options.value, by=getpass.getuser())
+        print(f"{options.tag} = {options.value:g}")
+        return 0
+
+
+class Apply:
+    HELP = "change the site of the running daemon; rolls back alone when the new one does worse"
+
+    @staticmethod
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        _site(parser)
+        parser.add_argument("--trial", type=float, default=10.0, help="seconds the new site is judged by its data")
+
+    @staticmethod
+    def run(options: argparse.Namespace) -> int:
+        path = str(options.site.resolve())
+        done = _ask(options, options.trial + 60, do="apply", site=path, trial=options.trial)["done"]
+        print("\n".join(done) or "only rules changed")
+        return 0

@@ -1,0 +1,83 @@
+"""`lineside run SITE`: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+from .. import service
+from ..app import Daemon
+from ..config.check import raise_if_faulty
+from ..config.load import load
+from ..config.site import Config
+from ..control import Control, status
+from ..log import log, to_stderr
+from ..state import state_folder
+from ..status import Screen
+
+HELP = "run a site: read, judge, act, keep, deliver"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("site", type=Path)
+    parser.add_argument("--state", type=Path, help="folder of the journal (default: $LINESIDE_STATE, ~/.local/state)")
+    parser.add_argument("--service", action="store_true", help="run under systemd: notify, watchdog, plain log")
+
+
+def run(options: argparse.Namespace) -> int:
+    config = raise_if_faulty(load(options.site))
+    if options.service:
+        to_stderr(timestamps=False)
+    folder = state_folder(config.device.id, options.state)
+    screen = sys.stdout.isatty() and not options.service
+    asyncio.run(serve(config, folder, screen=screen))
+    return 0
+
+
+async def serve(config: Config, folder: Path, *, screen: bool = False) -> None:
+    """Run until SIGINT or SIGTERM; ends within 5 s with everything durable."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    daemon = Daemon(config, folder)
+    control = Control(daemon)
+    show: list[asyncio.Task[None]] = []
+    try:
+        await daemon.start()
+        await control.start()
+        log.info("%s runs; its journal is %s", config.device.id, daemon.journal.path)
+        service.notify("READY=1")
+        show = [asyncio.create_task(_screen(daemon) if screen else _lines(daemon))]
+        guard = asyncio.create_task(service.watchdog(daemon))
+        await ended.wait()
+        service.notify("STOPPING=1")
+        guard.cancel()
+    finally:
+        for task in show:
+            task.cancel()
+        await control.stop()
+        await daemon.stop()
+        log.info("%s stopped; %d samples durable", config.device.id, daemon.journal.totals.durable)
+
+
+async def _screen(daemon: Daemon) -> None:
+    screen = Screen()
+    sys.stdout.write("\x1b[2J")
+    while True:
+        sys.stdout.write(screen.text(status(daemon)))
+        sys.stdout.flush()
+        await asyncio.sleep(1)
+
+
+async def _lines(daemon: Daemon) -> None:
+    """One line a minute, so that a log shows that it lives."""
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            await asyncio.sleep(60)
+            now = status(daemon)
+            log.info("%d samples, %d durable, %d given up", now["samples"], now["durable"], now["dropped"])

@@ -1,0 +1,150 @@
+"""The local Unix socket: one JSON object in, one out, per line. Only this user (or a named group) may open it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .alarms import Alarms
+from .apply import apply_site
+from .errors import LinesideError
+from .event import Event, Write
+
+if TYPE_CHECKING:
+    from .app import Daemon
+
+MOST_LINE = 65_536
+NAME = "control.sock"
+
+
+class Control:
+    """Serves `ask()`; each answer is {"ok": true, ...} or {"ok": false, "error": text}."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self.path = daemon.folder / NAME
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self.path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, short_path(self.path), limit=MOST_LINE)
+        finally:
+            os.umask(before)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self.path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                try:
+                    answer = {"ok": True, **await self._answer(json.loads(line))}
+                except (LinesideError, ValueError, KeyError, TypeError, AttributeError) as error:
+                    words = f"unknown: {error}" if isinstance(error, KeyError) else str(error)
+                    answer = {"ok": False, "error": words}
+                writer.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+                await writer.drain()
+        except (ValueError, ConnectionError):
+            pass  # a line beyond the limit, or a caller that left
+        finally:
+            writer.close()
+
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        daemon = self._daemon
+        match request["do"]:
+            case "status":
+                return status(daemon)
+            case "read":
+                return {"values": [daemon.live.show(name) for name in request.get("tags") or list_tags(daemon)]}
+            case "write":
+                return await self._write(str(request["tag"]), float(request["value"]), str(request.get("by", "local")))
+            case "ack" | "shelve" | "unshelve" as verb:
+                return self._command(verb, str(request["alarm"]), str(request.get("by", "local")))
+            case "apply":
+                return {"done": await apply_site(daemon, Path(request["site"]), float(request.get("trial", 10)))}
+        raise LinesideError(f"cannot do {request['do']!r}")
+
+    async def _write(self, tag: str, value: float, by: str) -> dict[str, Any]:
+        daemon = self._daemon
+        if tag not in daemon.table:
+            raise LinesideError(f"no tag is called {tag!r}")
+        done: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+
+        def listen(item: Any) -> None:
+            mine = isinstance(item, Event) and item.kind == "write" and item.key == tag
+            if mine and item.data.get("cause") == by and not done.done():
+                done.set_result(item)
+
+        daemon.listeners.add(listen)
+        try:
+            for refused in daemon.writes(Write(daemon.table[tag].id, value, cause=by)):
+                daemon.accept(refused)
+            async with asyncio.timeout(5):
+                outcome = await done
+        except TimeoutError:
+            raise LinesideError(f"{tag} was not written within 5 s", hint="is its device connected?") from None
+        finally:
+            daemon.listeners.discard(listen)
+        if outcome.state != "done":
+            raise LinesideError(f"{tag} {outcome.state}: {outcome.text}")
+        return {"tag": tag, "value": value}
+
+    def _command(self, verb: str, alarm: str, by: str) -> dict[str, Any]:
+        if alarm not in self._daemon.config.alarms:
+            raise LinesideError(f"no alarm is called {alarm!r}")
+        self._daemon.accept(Event("command", verb, data={"alarm": alarm, "by": by}))
+        return {"alarm": alarm}
+
+
+def list_tags(daemon: Daemon) -> list[str]:
+    return [tag.name for tag in daemon.table]
+
+
+def status(daemon: Daemon) -> dict[str, Any]:
+    """What the status line, `lineside doctor` and the console show; plain JSON."""
+    totals, journal = daemon.journal.totals, daemon.journal
+    stages: list[Any] = [stage for _, stage in daemon.flow.stages]
+    alarms = [alarm for stage in stages if isinstance(stage, Alarms) for alarm in stage.status()]
+    return {
+        "device": daemon.config.device.id,
+        "site": str(daemon.config.path),
+        "uptime": (daemon.clock.mono() - daemon.started) / 1e9,
+        "samples": totals.appended,
+        "durable": totals.durable,
+        "dropped": totals.dropped,
+        "sealed_bytes": totals.sealed_bytes,
+        "journal": journal.trouble or "fine",
+        "tags": len(daemon.table),
+        "alarms": alarms,
+        "parts": daemon.health.report(),
+    }
+
+
+def short_path(path: Path) -> str:
+    """A Unix socket's path may have 107 bytes at most; a longer one is reached through the working folder."""
+    text = str(path)
+    return text if len(text.encode()) < 100 else os.path.relpath(path)
+
+
+def ask(folder: Path, request: dict[str, Any], timeout: float = 30.0) -> dict[str, Any]:
+    """Ask the running daemon of a state folder. Blocks. Raises LinesideError where none runs or it says no."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(timeout)
+        try:
+            line.connect(short_path(folder / NAME))
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise LinesideError(f"no daemon runs on {folder}", hint="start `lineside run SITE`") from None
+        line.sendall(json.dumps(request).encode() + b"\n")
+        with line.makefile("rb") as answers:
+            answer = json.loads(answers.readline() or b'{"ok": false, "error": "the daemon ended"}')
+    if not answer.pop("ok"):
+        raise LinesideError(answer["error"])
+    return answer

@@ -1,0 +1,68 @@
+"""The newest value of every tag: what the live lane, the control socket and the status line show. Never durable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .batch import TRUSTED, Batch
+from .tags import TagTable
+
+
+class Live:
+    """Columns by tag slot, filled by each batch that passes the flow; `changed` holds what moved since `take()`."""
+
+    def __init__(self, table: TagTable) -> None:
+        self.table = table
+        n = len(table)
+        self.tag = np.array([tag.id for tag in table], np.int32)
+        self.ts = np.zeros(n, np.int64)
+        self.value = np.full(n, np.nan)
+        self.quality = np.zeros(n, np.uint8)
+        self._changed = np.zeros(n, bool)
+        self.good: dict[str, int] = {}
+        self.all: dict[str, int] = {}
+
+    def __call__(self, batch: Batch) -> None:
+        """Take a batch in; of several samples of one tag the last in the batch stays."""
+        slots = self.table.slots(batch.tag)
+        if slots.min(initial=0) < 0:
+            batch = batch.where(slots >= 0)
+            slots = slots[slots >= 0]
+        self.ts[slots] = batch.ts
+        self.value[slots] = batch.value
+        self.quality[slots] = batch.quality
+        self._changed[slots] = True
+        self.all[batch.source] = self.all.get(batch.source, 0) + len(batch)
+        good = int(np.count_nonzero(batch.quality <= TRUSTED))
+        self.good[batch.source] = self.good.get(batch.source, 0) + good
+
+    def take(self, everything: bool = False) -> Batch:
+        """What changed since the last `take`, or every tag that was ever seen."""
+        picked = np.flatnonzero(self.ts if everything else self._changed)
+        self._changed[:] = False
+        return Batch.of("", self.tag[picked], self.value[picked], self.ts[picked], self.quality[picked])
+
+    def carry(self, older: Live) -> None:
+        """Take over what an older table knew, for the tags that are still there."""
+        slots = self.table.slots(older.tag)
+        kept = slots >= 0
+        for name in ("ts", "value", "quality"):
+            getattr(self, name)[slots[kept]] = getattr(older, name)[kept]
+        self.good, self.all = dict(older.good), dict(older.all)
+
+    def show(self, name: str) -> dict[str, Any]:
+        """One tag as JSON: value (null where there is none), unit, quality by name, time in ns."""
+        from .batch import Quality
+
+        slot, tag = self.table.slot(name), self.table[name]
+        value = float(self.value[slot])
+        return {
+            "tag": name,
+            "value": value if np.isfinite(value) else None,
+            "label": tag.labels.get(int(value), "") if np.isfinite(value) else "",
+            "unit": tag.unit,
+            "quality": Quality(int(self.quality[slot])).name if self.ts[slot] else "STALE",
+            "ts": int(self.ts[slot]),
+        }

@@ -1,0 +1,63 @@
+"""What a driver is given by the daemon: the way into the flow, and what is said when its device comes and goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .batch import Batch, Quality
+from .event import Event
+from .frame import Frame
+from .tags import Tag
+
+if TYPE_CHECKING:
+    from .app import Daemon
+
+
+class Outlet:
+    """A `Source` whose flow may be exchanged under it while the driver runs on."""
+
+    def __init__(self, name: str, tags: Mapping[str, Tag], daemon: Daemon) -> None:
+        self.name, self.tags, self.clock = name, tags, daemon.clock
+        self._daemon = daemon
+        self.state = "starting"  # starting, running, lost
+        self.closed = False
+
+    def ready(self) -> bool:
+        return self._daemon.journal.ready()
+
+    def emit(self, batch: Batch) -> None:
+        if not self.closed:
+            self._daemon.accept(batch)
+
+    def frame(self, frame: Frame) -> None:
+        if self.closed:
+            frame.release()
+        else:
+            self._daemon.accept(frame)
+
+    def event(self, event: Event) -> None:
+        if not self.closed:
+            self._daemon.accept(event)
+
+    def count(self, cause: str, n: int = 1) -> None:
+        self._daemon.health.count(self.name, cause, n)
+
+    def running(self) -> None:
+        if self.state == "running":
+            return
+        before, self.state = self.state, "running"
+        self._daemon.health.state(self.name, "running")
+        if before == "lost":
+            self.event(Event("source", self.name, "back", text=f"{self.name} answers again"))
+
+    def lost(self, reason: str) -> None:
+        """Say that nothing comes any more: every tag gets a BAD sample, and the first time an event tells why."""
+        ids = [tag.id for tag in self.tags.values()]
+        if ids:
+            self.emit(Batch.of(self.name, ids, np.full(len(ids), np.nan), self.clock.utc(), Quality.BAD))
+        if self.state != "lost":
+            self.state = "lost"
+            self.event(Event("source", self.name, "lost", severity="medium", text=reason))

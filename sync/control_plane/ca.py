@@ -1,0 +1,116 @@
+"""The plane's private certificate authority: made at first start, kept in the plane's folder."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+import os
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+CA_DAYS, SERVER_DAYS = 3650, 365
+
+
+class Authority:
+    """Opens or makes the authority in `folder`; keys are 0600."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        key, cert = folder / "ca.key", folder / "ca.pem"
+        if not cert.exists():
+            self._make(key, cert)
+        self._key = serialization.load_pem_private_key(key.read_bytes(), None)
+        self.pem = cert.read_text()
+        self._cert = x509.load_pem_x509_certificate(cert.read_bytes())
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate, as hex; what a token carries."""
+        return hashlib.sha256(self._cert.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+    def _make(self, key_file: Path, cert_file: Path) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Lineside plane")])
+        cert = (
+            _builder(name, name, key.public_key(), CA_DAYS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(ca=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        _keep(key_file, _private(key))
+        cert_file.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+
+    def server(self, names: list[str]) -> tuple[Path, Path]:
+        """(certificate, key) for the plane's own listener under these host names and addresses; made anew at each start."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+        cert = (
+            _builder(subject, self._cert.subject, key.public_key(), SERVER_DAYS)
+            .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(ca=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._cert.public_key()),  # type: ignore[arg-type]
+                critical=False,
+            )
+            .sign(self._key, hashes.SHA256())  # type: ignore[arg-type]
+        )
+        cert_file, key_file = self._folder / "server.pem", self._folder / "server.key"
+        _keep(key_file, _private(key))
+        cert_file.write_bytes(cert.public_bytes(serialization.Encoding.PEM) + self.pem.encode())
+        return cert_file, key_file
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))  # a device's clock may be behind
+        .not_valid_after(now + datetime.timedelta(days=days))
+    )
+
+
+def _usage(ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _keep(path: Path, body: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        out.write(body)

@@ -1,0 +1,188 @@
+"""What devices talk to: plain Starlette handlers, no framework between the socket and the database."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from typing import Any
+
+import msgpack
+from sqlalchemy import Connection, delete, select, update
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from edge import LinesideError
+
+from .. import wire
+from . import tables
+from .ca import Authority
+from .live import Hub
+from .store import Store, StoreFault, apply_frames, insert_new, upsert
+
+INVITE_SECONDS = 24 * 3600
+LONGEST_POLL = 30.0
+
+
+def hashed(secret: str) -> str:
+    """Secrets are 256 random bits, so a plain SHA-256 keeps them."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Ingest:
+    """The device side of the plane."""
+
+    def __init__(self, store: Store, hub: Hub, authority: Authority) -> None:
+        self._store, self._hub, self._authority = store, hub, authority
+        self._known: dict[str, str] = {}  # device -> hash of its secret
+        self._news: dict[str, asyncio.Event] = {}
+        self.app = Starlette(
+            routes=[
+                Route("/d/v1/ca", self.ca),
+                Route("/d/v1/enroll", self.enroll, methods=["POST"]),
+                Route("/d/v1/up", self.up, methods=["POST"]),
+                Route("/d/v1/live", self.live, methods=["POST"]),
+                Route("/d/v1/dn", self.down),
+                Route("/d/v1/picture/{digest}", self.picture, methods=["PUT"]),
+            ],
+            exception_handlers={LinesideError: _fault},
+        )
+
+    async def ca(self, request: Request) -> Response:
+        return PlainTextResponse(self._authority.pem)
+
+    async def invite(self) -> str:
+        """A one-time invitation, valid for a day; only its hash is kept."""
+        invitation = secrets.token_urlsafe(24)
+        row = {"hash": hashed(invitation), "expires": time.time() + INVITE_SECONDS}
+        await self._store.write(lambda c: insert_new(c, tables.invite, [row]))
+        return invitation
+
+    async def enroll(self, request: Request) -> Response:
+        try:
+            asked = json.loads(await body_of(request, 4096))
+            device, invitation = str(asked["device"]), str(asked["invitation"])
+        except (ValueError, KeyError, TypeError):
+            return JSONResponse({"detail": "device and invitation are needed"}, 400)
+        if not wire.DEVICE.fullmatch(device):
+            return JSONResponse({"detail": "that is no device id"}, 400)
+        secret = secrets.token_urlsafe(32)
+
+        def trade(connection: Connection) -> bool:
+            t = tables.invite
+            used = connection.execute(delete(t).where(t.c.hash == hashed(invitation), t.c.expires > time.time()))
+            if not used.rowcount:
+                return False
+            row = {"id": device, "secret": hashed(secret), "enrolled": time.time(), "seen": 0.0}
+            upsert(connection, tables.device, row)
+            return True
+
+        if not await self._store.write(trade):
+            return JSONResponse({"detail": "this invitation was used already or has expired; ask for a new one"}, 403)
+        self._known[device] = hashed(secret)
+        return JSONResponse({"secret": secret})
+
+    async def device(self, request: Request) -> str | None:
+        """The device that this request proves to come from."""
+        scheme, _, proof = request.headers.get("authorization", "").partition(" ")
+        device, _, secret = proof.partition(":")
+        if scheme != "Lineside" or not wire.DEVICE.fullmatch(device):
+            return None
+        if device not in self._known:
+            t = tables.device
+            found = await self._store.read(lambda c: c.execute(select(t.c.secret).where(t.c.id == device)).scalar())
+            if found is None:
+                return None
+            self._known[device] = found
+        return device if hmac.compare_digest(self._known[device], hashed(secret)) else None
+
+    async def up(self, request: Request) -> Response:
+        if (device := await self.device(request)) is None:
+            return _stranger()
+        frames = wire.unpack(await body_of(request, wire.MOST_MESSAGE))
+
+        def take(connection: Connection) -> dict[str, Any]:
+            t = tables.device
+            connection.execute(update(t).where(t.c.id == device).values(seen=time.time()))
+            return apply_frames(connection, device, frames)
+
+        answer = await self._store.write(take)  # returns after COMMIT
+        if any(frame.stream in ("event", "tag") for frame in frames):
+            self._hub.tell({"kind": "events", "device": device})
+        return Response(wire.pack_ack(answer), media_type="application/msgpack")
+
+    async def live(self, request: Request) -> Response:
+        if (device := await self.device(request)) is None:
+            return _stranger()
+        self._hub.take(device, await body_of(request, 4_000_000))
+        return Response(status_code=204)
+
+    async def picture(self, request: Request) -> Response:
+        if await self.device(request) is None:
+            return _stranger()
+        body, digest = await body_of(request, wire.MOST_PICTURE), request.path_params["digest"]
+        if wire.digest(body) != digest:
+            return JSONResponse({"detail": "the body does not have this digest"}, 400)
+        row = {"digest": digest, "media": wire.media(body), "body": body}
+        await self._store.write(lambda c: insert_new(c, tables.picture, [row]))
+        self._hub.tell({"kind": "picture", "digest": digest})
+        return Response(status_code=204)
+
+    # Down
+
+    async def command(self, device: str, verb: str, data: dict[str, Any]) -> None:
+        """Queue a command for a device; returns when it is durable here."""
+        row = {"device": device, "verb": verb, "data": json.dumps(data), "created": time.time()}
+        await self._store.write(lambda c: c.execute(tables.command.insert().values(row)))
+        self._news.setdefault(device, asyncio.Event()).set()
+
+    async def down(self, request: Request) -> Response:
+        """Commands above `after`; waits up to `wait` seconds for one. Asking with `after` is the receipt of those below."""
+        if (device := await self.device(request)) is None:
+            return _stranger()
+        try:
+            after = int(request.query_params.get("after", "0"))
+            wait = min(LONGEST_POLL, max(0.0, float(request.query_params.get("wait", "0"))))
+        except ValueError:
+            return JSONResponse({"detail": "after and wait are numbers"}, 400)
+        t = tables.command
+        wanted = select(t.c.number, t.c.verb, t.c.data).where(t.c.device == device, t.c.number > after)
+        news = self._news.setdefault(device, asyncio.Event())
+        news.clear()
+        rows = await self._store.read(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
+        if not rows and wait:
+            try:
+                async with asyncio.timeout(wait):
+                    await news.wait()
+            except TimeoutError:
+                pass
+            rows = await self._store.read(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
+        return Response(msgpack.packb([[n, verb, json.loads(data)] for n, verb, data in rows]))
+
+    def close(self) -> None:
+        """Let the polls that wait go."""
+        for news in self._news.values():
+            news.set()
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The body, read only up to `most` bytes. Raises WireFault beyond."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise wire.WireFault(f"more than {most} bytes")
+    return bytes(body)
+
+
+def _stranger() -> Response:
+    return JSONResponse({"detail": "this device is not known here"}, 401)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, 503 if isinstance(error, StoreFault) else 400)

@@ -1,0 +1,124 @@
+"""The control plane in one process: a TLS listener for devices, a page for people, one database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from edge import log
+
+from .api import People, build
+from .ca import Authority
+from .ingest import Ingest
+from .live import Hub
+from .store import Store
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the plane keeps its things and listens; port 0 picks a free one."""
+
+    folder: Path
+    listen: str = "127.0.0.1"
+    device_port: int = 8443
+    page_port: int = 8080
+    names: tuple[str, ...] = ()
+    database: str = ""
+
+
+class Quiet(uvicorn.Server):
+    """A server inside our loop: signals are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Plane:
+    """`start()` listens, `stop()` ends; `url` is for devices, `link` for people."""
+
+    def __init__(self, where: Where) -> None:
+        self.where = where
+        where.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.authority = Authority(where.folder)
+        self.store = Store(where.database or f"sqlite:///{where.folder / 'plane.db'}")
+        self.hub = Hub()
+        self.ingest = Ingest(self.store, self.hub, self.authority)
+        self.people = People()
+        self._servers: list[Quiet] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.url = self.link = ""
+
+    def _names(self) -> list[str]:
+        own = [] if self.where.listen in ("0.0.0.0", "::") else [self.where.listen]
+        return list(dict.fromkeys([*self.where.names, *own, *LOOPBACK, socket.gethostname()]))
+
+    async def start(self) -> None:
+        """Raises OSError when a port is taken."""
+        cert, key = self.authority.server(self._names())
+        devices = _listen(self.where.listen, self.where.device_port)
+        page = _listen(self.where.listen, self.where.page_port)
+        shown = self.where.names[0] if self.where.names else _shown(self.where.listen)
+        self.url = f"https://{shown}:{devices.getsockname()[1]}"
+        self.link = f"http://{shown}:{page.getsockname()[1]}/login?key={self.people.key}"
+        people = build(self.store, self.hub, self.ingest, self.people, {*self._names(), "[::1]"})
+        options: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "off"}
+        options |= {"timeout_graceful_shutdown": 2, "server_header": False}
+        both: tuple[tuple[Any, socket.socket, dict[str, Any]], ...] = (
+            (self.ingest.app, devices, {"ssl_certfile": cert, "ssl_keyfile": key, "timeout_keep_alive": 75}),
+            (people, page, {}),
+        )
+        for app, line, more in both:
+            server = Quiet(uvicorn.Config(app, **options, **more))
+            self._servers.append(server)
+            self._tasks.append(asyncio.create_task(server.serve(sockets=[line])))
+        while not all(server.started for server in self._servers):
+            await asyncio.sleep(0.01)
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+        log.info("plane: devices at %s", self.url)
+
+    async def stop(self) -> None:
+        """Within 5 s; what was acknowledged is on disk already."""
+        self.hub.close()
+        self.ingest.close()
+        for server in self._servers:
+            server.should_exit = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=4)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.to_thread(self.store.close)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    line = socket.socket(family, socket.SOCK_STREAM)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        line.bind((host, port))
+    except OSError as error:
+        line.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
+    return line
+
+
+def _shown(listen: str) -> str:
+    if listen in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(listen).version == 6:
+            return f"[{listen}]"
+    return listen

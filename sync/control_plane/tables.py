@@ -1,0 +1,118 @@
+"""The plane's tables (SQLAlchemy Core). A telemetry block is one row, as it came off the wire."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+device = Table(
+    "device",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("secret", String(64), nullable=False),
+    Column("enrolled", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+invite = Table(
+    "invite",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("expires", Float, nullable=False),
+)
+applied = Table(
+    "applied",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("stream", String(220), primary_key=True),
+    Column("watermark", BigInteger, nullable=False),
+    Column("ranges", Text, nullable=False),
+)
+block = Table(
+    "block",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("stream", String(220), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("t0", BigInteger, nullable=False),
+    Column("t1", BigInteger, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("block_time", "device", "stream", "t1"),
+)
+tag = Table(
+    "tag",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("id", BigInteger, primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("type", String(20), nullable=False),
+    Column("unit", String(40), nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("source", String(200), nullable=False),
+)
+event = Table(
+    "event",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("ts", BigInteger, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("key", String(200), nullable=False),
+    Column("state", String(40), nullable=False),
+    Column("severity", String(10), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("refs", Text, nullable=False),
+    Index("event_kind", "kind", "ts"),
+    Index("event_device", "device", "ts"),
+)
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("epoch", String(16), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("acked", Boolean, nullable=False),
+    Column("shelved_until", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("severity", String(10), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("by", String(80), nullable=False),
+)
+picture = Table(
+    "picture",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("media", String(40), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+command = Table(
+    "command",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("device", String(64), nullable=False),
+    Column("verb", String(20), nullable=False),
+    Column("data", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Index("command_device", "device", "number"),
+    sqlite_autoincrement=True,
+)

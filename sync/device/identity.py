@@ -1,0 +1,104 @@
+"""Who this device is to the plane: one file in the state folder, made once by `lineside enroll`.
+
+Everything else asks only `Identity`; the fleet's certificates will replace the secret behind it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import ssl
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import urllib3
+
+from edge import LinesideError
+
+FILE = "identity.json"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`secret` proves the device to the plane, `ca` (PEM) the plane to the device."""
+
+    device: str
+    url: str
+    secret: str
+    ca: str
+
+    def __repr__(self) -> str:
+        return f"Identity({self.device!r}, {self.url!r})"
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Lineside {self.device}:{self.secret}"}
+
+    def tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cadata=self.ca)
+
+
+def load(folder: Path, device: str) -> Identity:
+    """Raises LinesideError where the device is not enrolled."""
+    try:
+        identity = Identity(**json.loads((folder / FILE).read_text()))
+    except FileNotFoundError:
+        raise LinesideError(
+            "this device is not enrolled with a plane",
+            hint="run `lineside enroll SITE TOKEN`; history is kept meanwhile",
+        ) from None
+    except (ValueError, TypeError):
+        raise LinesideError(f"{folder / FILE} is damaged", hint="enroll again") from None
+    if identity.device != device:
+        raise LinesideError(f"enrolled as {identity.device}, the site says {device}", hint="enroll again")
+    return identity
+
+
+def token(url: str, fingerprint: str, invitation: str) -> str:
+    """What `lineside plane invite` prints: where the plane is, how to know it, and a one-time invitation."""
+    return base64.urlsafe_b64encode(json.dumps([url, fingerprint, invitation]).encode()).decode().rstrip("=")
+
+
+def read_token(text: str) -> tuple[str, str, str]:
+    """(url, fingerprint of the CA, invitation). Raises LinesideError."""
+    try:
+        url, fingerprint, invitation = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return str(url), str(fingerprint), str(invitation)
+    except (ValueError, TypeError):
+        raise LinesideError(
+            "this is no token", hint="copy the whole line that `lineside plane invite` printed"
+        ) from None
+
+
+def enroll(text: str, device: str, folder: Path) -> Identity:
+    """Trade a token for an identity and keep it (0600). The plane is believed only if its CA has the token's fingerprint."""
+    url, fingerprint, invitation = read_token(text)
+    unproven = ssl.create_default_context()
+    unproven.check_hostname, unproven.verify_mode = False, ssl.CERT_NONE
+    warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)  # the token's fingerprint proves it
+    try:
+        with urllib3.PoolManager(ssl_context=unproven, timeout=10, retries=False) as strangers:
+            ca = strangers.request("GET", f"{url}/d/v1/ca").data.decode()
+        found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(ca)).hexdigest()
+        if found != fingerprint:
+            raise LinesideError(
+                f"the plane at {url} is not the one that wrote this token", hint="is the address right?"
+            )
+        with urllib3.PoolManager(ssl_context=ssl.create_default_context(cadata=ca), timeout=10, retries=False) as plane:
+            answer = plane.request("POST", f"{url}/d/v1/enroll", json={"device": device, "invitation": invitation})
+    except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+        raise LinesideError(
+            f"cannot reach the plane at {url}: {error}", hint="is it running, is the port open?"
+        ) from None
+    if answer.status != 200:
+        raise LinesideError(f"the plane said no: {answer.json().get('detail', answer.status)}")
+    identity = Identity(device, url, answer.json()["secret"], ca)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    fresh = path.with_suffix(".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        json.dump(asdict(identity), out)
+    fresh.replace(path)
+    return identity

@@ -1,0 +1,176 @@
+"""The reader that brings everything to the control plane, and its commands down."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+from pydantic import BaseModel, Field
+
+from edge import Cursor, DeviceLost, Event, Host, LinesideError, Period, Record, Write, log
+
+from .. import wire
+from . import identity
+from .transport import Https, Transport
+
+NAME = "sync"
+MESSAGE = 1_000_000  # bytes of records in one message
+LONGEST_WAIT = 30.0
+VERBS = ("ack", "shelve", "unshelve", "write")
+
+
+class SyncConfig(BaseModel):
+    """Which plane everything goes to."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    url: str = Field(pattern=r"^https://[^\s/]+$", description="the plane's address for devices, https://host:8443")
+    live: Period = Field(1.0, description="how often the newest values go to the page")
+
+
+class Uplink:
+    """Sends what is sealed, in the order tags, events, samples, pictures; the cursor moves only after the plane's COMMIT.
+
+    Offline is the normal case: each of the three lanes tries again with growing, jittered waits and nothing else notices.
+    """
+
+    def __init__(
+        self, config: SyncConfig, host: Host, transport: Transport | None = None, rng: random.Random | None = None
+    ) -> None:
+        self.config, self.host = config, host
+        self._transport = transport
+        self._rng = rng or random.Random()
+        self.cursors: dict[str, Cursor] = {}
+        self.acknowledged = 0  # samples since start
+        self._said = ""
+
+    async def run(self) -> None:
+        transport = self._transport or Https(identity.load(self.host.folder, self.host.config.device.id))
+        self.cursors = await self.host.journal.cursors(NAME)
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                lanes.create_task(self._again(lambda: self._deliver(transport), leads=True))
+                lanes.create_task(self._again(lambda: self._live(transport)))
+                lanes.create_task(self._again(lambda: self._commands(transport)))
+        except* LinesideError as several:
+            raise several.exceptions[0] from None
+        finally:
+            transport.close()
+
+    async def _again(self, lane: Callable[[], Any], leads: bool = False) -> None:
+        """Run one lane for ever. Each call of `lane` does one round; a failed round waits, longer each time."""
+        wait, said = 0.5, ""
+        while True:
+            try:
+                await lane()
+                if leads and said:
+                    log.info("sync: the plane answers again")
+                if leads:
+                    self.host.health.state(NAME, "running")
+                wait, said = 0.5, ""
+            except LinesideError as error:
+                if not error.heals:
+                    raise
+                if str(error) not in (said, self._said):
+                    log.warning("sync: %s; kept and tried again", error)
+                if leads:
+                    self.host.health.state(NAME, "waiting", str(error))
+                    self._said = str(error)
+                said = str(error)
+                await asyncio.sleep(wait * self._rng.uniform(0.5, 1.0))
+                wait = min(LONGEST_WAIT, wait * 2)
+
+    # Up
+
+    async def _deliver(self, transport: Transport) -> None:
+        """One message or one picture; waits for news when there is nothing to send."""
+        news = asyncio.ensure_future(self.host.journal.wait_sealed())
+        await asyncio.sleep(0)  # so that it waits before we look
+        try:
+            records = await self._next_records()
+            if records:
+                await self._send(transport, records)
+            elif not await self._send_picture(transport):
+                await news
+        finally:
+            news.cancel()
+
+    async def _next_records(self) -> list[Record]:
+        """What goes next, about MESSAGE bytes: every tag before anything that names it, events before samples."""
+        journal = self.host.journal
+        streams = ["tag", "event", *sorted(await journal.streams())]
+        records: list[Record] = []
+        room = MESSAGE
+        for stream in streams:
+            if room <= 0 or len(records) >= wire.MOST_FRAMES:
+                break
+            after = self.cursors.setdefault(stream, Cursor()).watermark
+            found = await journal.read(stream, after, min(512, wire.MOST_FRAMES - len(records)), room)
+            records += found
+            room -= sum(len(r.body) for r in found)
+        return records
+
+    async def _send(self, transport: Transport, records: list[Record]) -> None:
+        message = wire.pack(self.host.journal.epoch, records)
+        ack = wire.unpack_ack(await transport.exchange("POST", "/d/v1/up", message))
+        for stream in {r.stream for r in records}:
+            sent = [r for r in records if r.stream == stream]
+            missing = [r.seq for r in sent if r.seq not in ack.get(stream, Cursor())]
+            if missing:
+                raise DeviceLost(f"the plane did not take {stream} {missing[0]}")
+            # holes below the last one were given up by the journal, whose gap events say so
+            self.cursors[stream] = Cursor(sent[-1].seq)
+            self.host.journal.moved(NAME, stream, self.cursors[stream])
+            self.acknowledged += sum(r.n for r in sent) if stream.startswith("samples:") else 0
+
+    async def _send_picture(self, transport: Transport) -> bool:
+        cursor = self.cursors.setdefault("picture", Cursor())
+        found = await self.host.journal.read("picture", cursor.watermark, 1, 1)
+        for record in found:
+            await transport.exchange("PUT", f"/d/v1/picture/{wire.digest(record.body)}", record.body)
+            cursor.add(cursor.watermark + 1, record.seq)
+            self.host.journal.moved(NAME, "picture", cursor)
+        return bool(found)
+
+    async def _live(self, transport: Transport) -> None:
+        """The newest values, unacknowledged: only what changed since the last time, everything after a break."""
+        await asyncio.sleep(self.config.live)
+        batch = self.host.live.take(everything=self._rng.random() < 0.05)
+        columns = [c.tobytes() for c in (batch.tag, batch.ts, batch.value, batch.quality)]
+        totals = self.host.journal.totals
+        status = {
+            "samples": totals.appended,
+            "durable": totals.durable,
+            "dropped": totals.dropped,
+            "acknowledged": self.acknowledged,
+            "journal": self.host.journal.trouble,
+            "parts": self.host.health.report(),
+        }
+        body = msgpack.packb([wire.VERSION, self.host.journal.epoch, *columns, status])
+        await transport.exchange("POST", "/d/v1/live", body, timeout=10.0)
+
+    # Down
+
+    async def _commands(self, transport: Transport) -> None:
+        """Wait for commands; each is journaled before it runs, and its number with it, so that none runs twice."""
+        cursor = self.cursors.setdefault("commands", Cursor())
+        answer = await transport.exchange("GET", f"/d/v1/dn?after={cursor.watermark}&wait=20", timeout=40.0)
+        for number, verb, data in msgpack.unpackb(answer):
+            if number in cursor:
+                continue
+            cursor.add(cursor.watermark + 1, number)
+            self.host.journal.moved(NAME, "commands", cursor)
+            await self._command(str(verb), dict(data))
+
+    async def _command(self, verb: str, data: dict[str, Any]) -> None:
+        if verb not in VERBS:
+            log.warning("sync: the plane asks for %r, which is not known here", verb[:40])
+            return
+        self.host.accept(Event("command", verb, data=data))
+        if verb == "write" and await self.host.journal.commit():
+            tag = str(data.get("tag"))
+            if tag in self.host.live.table:
+                number = self.host.live.table[tag].id
+                self.host.accept(Write(number, float(data["value"]), cause=str(data.get("by", "plane"))))

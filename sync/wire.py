@@ -1,0 +1,115 @@
+"""The contract between device and control plane: frames up, acknowledgements down. Both sides import this and nothing else
+of each other.
+
+A message is a run of frames, each one msgpack array [version, epoch, stream, seq, t0, t1, n, body]. `body` is the
+journal's own bytes, untouched. (device, epoch, stream, seq) is the identity of a frame: a repeat is dropped by it. The
+answer is, per stream, a watermark and ranges above it, given only after the plane's COMMIT.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from edge import Cursor, LinesideError, Record
+
+VERSION = 1
+MOST_MESSAGE = 8 * 2**20
+MOST_BODY = 6 * 2**20
+MOST_FRAMES = 4096
+MOST_PICTURE = 32 * 2**20
+_STREAM = re.compile(r"event|tag|samples:[^\s/]{1,200}")
+_EPOCH = re.compile(r"[0-9a-f]{16}")
+DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class WireFault(LinesideError):
+    """Bytes that are no message of this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One sealed record under way."""
+
+    epoch: str
+    stream: str
+    seq: int
+    t0: int
+    t1: int
+    n: int
+    body: bytes
+
+
+def pack(epoch: str, records: Iterable[Record]) -> bytes:
+    """One message of several records."""
+    return b"".join(
+        msgpack.packb([VERSION, epoch, r.stream, r.seq, r.t0, r.t1, r.n, r.body]) for r in records
+    )  # a run, not an array: it can be cut anywhere between frames
+
+
+def unpack(message: bytes) -> list[Frame]:
+    """The frames of a message. Raises WireFault; never trusts a length or a type."""
+    if len(message) > MOST_MESSAGE:
+        raise WireFault(f"a message of {len(message)} bytes, at most {MOST_MESSAGE} are taken")
+    reader = msgpack.Unpacker(max_bin_len=MOST_BODY, max_str_len=256, max_array_len=8, max_map_len=0, max_ext_len=0)
+    reader.feed(message)
+    frames: list[Frame] = []
+    try:
+        for fields in reader:
+            frames.append(_frame(fields))
+            if len(frames) > MOST_FRAMES:
+                raise WireFault(f"more than {MOST_FRAMES} frames in one message")
+    except (ValueError, msgpack.UnpackException, UnicodeDecodeError) as error:
+        raise WireFault(f"damaged message: {error}") from None
+    if reader.tell() != len(message):
+        raise WireFault("the message ends in the middle of a frame")
+    return frames
+
+
+def _frame(fields: Any) -> Frame:
+    if not isinstance(fields, list) or not fields:
+        raise WireFault("a frame is an array")
+    if fields[0] != VERSION:
+        raise WireFault(f"wire version {fields[0]!r} is not known here (this is {VERSION})")
+    if len(fields) != 8:
+        raise WireFault(f"a frame has 8 fields, not {len(fields)}")
+    _, epoch, stream, seq, t0, t1, n, body = fields
+    if not isinstance(epoch, str) or not _EPOCH.fullmatch(epoch):
+        raise WireFault("epoch must be 16 hex digits")
+    if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
+        raise WireFault(f"no stream is called {str(stream)[:40]!r}")
+    numbers = (seq, t0, t1, n)
+    if any(isinstance(x, bool) or not isinstance(x, int) or not -(2**63) <= x < 2**63 for x in numbers):
+        raise WireFault("seq, t0, t1 and n are 64-bit integers")
+    if seq < 1 or n < 0 or not isinstance(body, bytes):
+        raise WireFault("seq starts at one, n at zero, body is bytes")
+    return Frame(epoch, stream, seq, t0, t1, n, body)
+
+
+def pack_ack(cursors: dict[str, Cursor]) -> bytes:
+    return msgpack.packb({stream: [c.watermark, c.ranges] for stream, c in cursors.items()})
+
+
+def unpack_ack(message: bytes) -> dict[str, Cursor]:
+    """Watermark and ranges by stream. Raises WireFault."""
+    try:
+        found = msgpack.unpackb(message, max_map_len=10_000)
+        return {str(s): Cursor(int(w), [(int(a), int(b)) for a, b in ranges]) for s, (w, ranges) in found.items()}
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
+        raise WireFault(f"no acknowledgement: {error}") from None
+
+
+def digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def media(body: bytes) -> str:
+    """The media type of a picture by its first bytes; anything unknown is a plain run of bytes."""
+    if body[:3] == b"\xff\xd8\xff":
+        return "image/jpeg"
+    return "image/png" if body[:8] == b"\x89PNG\r\n\x1a\n" else "application/octet-stream"

@@ -1,0 +1,256 @@
+"""Device and plane in one process, on real sockets: what is read arrives, once, whatever breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import urllib3
+
+pytest.importorskip("fastapi", reason="needs the plane extra")
+
+from sqlalchemy import func, select
+
+from drivers.modbus.sim import ModbusSim
+from edge import Batch, LinesideError
+from edge.app import Daemon
+from edge.config.load import load_text
+from sync.control_plane import tables
+from sync.control_plane.plane import Plane, Where
+from sync.device import identity
+
+SITE = """
+device: {{id: dev-1}}
+drivers:
+  plc:
+    driver: modbus
+    url: tcp://127.0.0.1:{port}
+    every: 50ms
+    tags:
+      temp: {{address: "holding:0", type: int16}}
+      stop: {{address: "coil:1", writable: {{range: [0, 1]}}}}
+alarms:
+  hot: {{when: "plc.temp > 80", severity: high, then: {{plc.stop: 1}}}}
+journal: {{block: 300ms, durable_within: 100ms}}
+sync: {{url: "{url}", live: 100ms}}
+"""
+
+
+class Rig:
+    """One simulated PLC, one plane, one device."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = 0
+
+    async def __aenter__(self) -> Rig:
+        await self.plane_starts()
+        probe = load_text(SITE.format(port=1, url="https://x"))
+        self.sim = ModbusSim("plc", probe.drivers["plc"])  # type: ignore[arg-type]
+        self.sim.port = 0
+        await self.sim.start()
+        invitation = await self.plane.ingest.invite()
+        words = identity.token(self.plane.url, self.plane.authority.fingerprint, invitation)
+        await asyncio.to_thread(identity.enroll, words, "dev-1", self.folder / "dev")
+        self.words = words
+        await self.device_starts()
+        return self
+
+    async def plane_starts(self) -> None:
+        self.plane = Plane(Where(self.folder / "plane", device_port=self.port, page_port=0))
+        await self.plane.start()
+        self.port = int(self.plane.url.rsplit(":", 1)[1])
+
+    async def device_starts(self) -> None:
+        config = load_text(SITE.format(port=self.sim.port, url=self.plane.url))
+        assert not config.problems
+        self.daemon = Daemon(config, self.folder / "dev")
+        await self.daemon.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.daemon.stop()
+        await self.sim.stop()
+        await self.plane.stop()
+
+    async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
+        async with asyncio.timeout(seconds):
+            while not (found := await true()):
+                await asyncio.sleep(0.02)
+            return found
+
+    async def count(self) -> int:
+        """Samples the plane holds."""
+        return int(await self.plane.store.read(lambda c: c.execute(select(func.sum(tables.block.c.n))).scalar()) or 0)
+
+    async def events(self, kind: str) -> list[tuple[str, str]]:
+        t = tables.event
+        wanted = select(t.c.key, t.c.state).where(t.c.kind == kind).order_by(t.c.seq)
+        return [tuple(row) for row in await self.plane.store.read(lambda c: c.execute(wanted).all())]
+
+    async def all_arrived(self) -> int:
+        """Seal what is open, wait until the plane holds as many samples as the journal, return how many."""
+        await self.daemon._end(self.daemon.drivers.values())
+        await self.daemon.journal.commit(seal=True)
+        db = self.daemon.journal.ask
+
+        async def equal() -> bool:
+            held = await db(lambda c: next(c.execute("SELECT coalesce(sum(n), 0) FROM block"))[0])
+            return held == await self.count()
+
+        await self.until(equal)
+        return await self.count()
+
+
+def rig(folder: Path, work: Callable[[Rig], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with Rig(folder) as it:
+            await work(it)
+
+    asyncio.run(main())
+
+
+def test_a_register_goes_all_the_way_and_back(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        it.sim.set("temp", 85)
+
+        async def raised() -> bool:
+            return ("hot", "raised") in await it.events("alarm")
+
+        await it.until(raised)
+        assert it.sim.get("stop") == 1  # the local output was written
+        await it.plane.ingest.command("dev-1", "ack", {"alarm": "hot", "by": "me"})
+
+        async def acked() -> bool:
+            return ("hot", "acked") in await it.events("alarm")
+
+        await it.until(acked)
+        assert await it.all_arrived() == it.daemon.journal.totals.appended
+        assert (await it.daemon.journal.cursors("sync"))["commands"].watermark == 1
+
+    rig(tmp_path, work)
+
+
+def test_the_plane_away_and_back_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        async def some() -> bool:
+            return await it.count() > 10
+
+        await it.until(some)
+        for _ in range(3):
+            await it.plane.stop()
+            before = it.daemon.journal.totals.sealed
+
+            async def more(before: int = before) -> bool:
+                return it.daemon.journal.totals.sealed > before + 2
+
+            await it.until(more)
+            await it.plane_starts()
+        assert await it.all_arrived() == it.daemon.journal.totals.appended
+
+    rig(tmp_path, work)
+
+
+def test_a_new_daemon_goes_on_where_the_old_one_stopped(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        async def some() -> bool:
+            return it.daemon.journal.totals.durable > 10
+
+        await it.until(some)
+        await it.daemon.stop()
+        first = it.daemon.journal.totals.appended
+        await it.device_starts()
+        await it.until(some)
+        assert await it.all_arrived() == first + it.daemon.journal.totals.appended
+
+    rig(tmp_path, work)
+
+
+def test_values_are_the_same_bit_for_bit(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        tag = it.daemon.table["plc.temp"].id
+        stop = it.daemon.table["plc.stop"].id
+        value = np.array([1.1, -0.0, np.nan, 5e-324, 1e300])
+        await it.daemon._end(it.daemon.drivers.values())
+        it.daemon.accept(Batch.of("plc", [tag] * 5, value, np.arange(1, 6) * 10**18))
+        it.daemon.accept(Batch.of("plc", [stop], [1], 7 * 10**18))
+        await it.all_arrived()
+        from edge import decode
+
+        rows = await it.plane.store.read(lambda c: c.execute(select(tables.block.c.body)).all())
+        got = [
+            b.value[(b.tag == tag) & (b.ts >= 10**18) & (b.ts < 6 * 10**18)] for (x,) in rows if (b := decode("plc", x))
+        ]
+        back = np.concatenate(got)
+        assert back[-5:].tobytes() == value.tobytes()
+
+    rig(tmp_path, work)
+
+
+def test_strangers_and_garbage_are_refused(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        me = identity.load(it.folder / "dev", "dev-1")
+        tls = ssl.create_default_context(cadata=me.ca)
+
+        def ask(method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+            with urllib3.PoolManager(ssl_context=tls, retries=False, timeout=10) as plane:
+                answer = plane.request(method, it.plane.url + path, body=body, headers=headers)
+                return answer.status, answer.data
+
+        async def status(*arguments: Any, **headers: str) -> int:
+            return (await asyncio.to_thread(ask, *arguments, **headers))[0]
+
+        proof = me.headers()["Authorization"]
+        assert await status("POST", "/d/v1/up", b"") == 401
+        assert await status("POST", "/d/v1/up", b"", Authorization="Lineside dev-1:wrong") == 401
+        assert await status("POST", "/d/v1/up", b"garbage", Authorization=proof) == 400
+        assert await status("POST", "/d/v1/live", b"\xc1", Authorization=proof) == 400
+        assert await status("POST", "/d/v1/up", b"\0" * 9_000_000, Authorization=proof) == 400
+        assert await status("PUT", f"/d/v1/picture/{'0' * 64}", b"x", Authorization=proof) == 400
+        with pytest.raises(LinesideError, match="used already"):
+            await asyncio.to_thread(identity.enroll, it.words, "dev-2", it.folder / "two")
+        forged = identity.token(it.plane.url, "0" * 64, "x")
+        with pytest.raises(LinesideError, match="not the one"):
+            await asyncio.to_thread(identity.enroll, forged, "dev-2", it.folder / "two")
+        with pytest.raises(LinesideError, match="no token"):
+            identity.read_token("hello")
+        kept = json.loads((it.folder / "dev" / "identity.json").read_text())
+        assert (it.folder / "dev" / "identity.json").stat().st_mode & 0o077 == 0 and kept["secret"] not in repr(me)
+
+    rig(tmp_path, work)
+
+
+def test_the_page_needs_the_link_and_shows_live_values(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        it.sim.set("temp", 42)
+        base = it.plane.link.split("/login")[0]
+
+        def get(path: str, session: str = "", host: str = "") -> tuple[int, Any, str]:
+            headers = {"Cookie": f"session={session}"} if session else {}
+            headers |= {"Host": host} if host else {}
+            with urllib3.PoolManager(retries=False, timeout=10) as page:
+                answer = page.request("GET", base + path, headers=headers, redirect=False)
+                cookie = answer.headers.get("set-cookie", "").partition("session=")[2].partition(";")[0]
+                return answer.status, answer.data, cookie
+
+        assert (await asyncio.to_thread(get, "/api/devices"))[0] == 401
+        assert (await asyncio.to_thread(get, "/login?key=wrong"))[0] == 403
+        assert (await asyncio.to_thread(get, "/api/devices", "", "evil.example"))[0] == 421
+        session = (await asyncio.to_thread(get, it.plane.link[len(base) :]))[2]
+
+        async def shown() -> bool:
+            _, body, _ = await asyncio.to_thread(get, "/api/devices/dev-1/tags", session)
+            return any(row["name"] == "plc.temp" and row["value"] == 42 for row in json.loads(body))
+
+        await it.until(shown)
+        await it.all_arrived()
+        _, body, _ = await asyncio.to_thread(get, "/api/devices/dev-1/series?tag=plc.temp", session)
+        assert set(json.loads(body)["v"]) >= {42.0}
+        assert json.loads((await asyncio.to_thread(get, "/api/devices", session))[1])[0]["online"] is True
+
+    rig(tmp_path, work)
