@@ -20,6 +20,7 @@ from .event import Event, Job, Picture, Tick, Write
 from .frame import Frame, FramePool
 from .health import Health
 from .log import log
+from .plugins import find as find_part
 from .reader import Cursor, Host, Reader, Record
 from .stage import Setting, Stage, StageConfig, StatelessStage
 from .state import state_folder
@@ -76,6 +77,7 @@ __all__ = [
     "decode_event",
     "encode",
     "encode_event",
+    "find_part",
     "load_site",
     "log",
     "state_folder",

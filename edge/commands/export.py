@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgpack
 
 from ..batch import Batch, Quality
@@ -64,11 +63,11 @@ def iso(ts: int) -> str:
     )
 
 
-def tag_names(db: apsw.Connection) -> dict[int, tuple[str, str]]:
+def tag_names(db: Any) -> dict[int, tuple[str, str]]:
     return {number: tuple(msgpack.unpackb(body)[0:3:2]) for number, body in db.execute("SELECT id, body FROM tag")}
 
 
-def batches(db: apsw.Connection, t0: int = 0, t1: int = 2**63 - 1) -> Iterator[Batch]:
+def batches(db: Any, t0: int = 0, t1: int = 2**63 - 1) -> Iterator[Batch]:
     """Sealed blocks that touch the span, then the tail."""
     sealed = "SELECT stream, body FROM block WHERE t1 >= ? AND t0 <= ? ORDER BY stream, seq"
     for stream, body in (*db.execute(sealed, (t0, t1)), *db.execute("SELECT stream, body FROM tail ORDER BY id")):
@@ -106,7 +105,7 @@ class Tail:
             time.sleep(0.5)
 
 
-def _ends(db: apsw.Connection) -> tuple[int, int]:
+def _ends(db: Any) -> tuple[int, int]:
     newest = "SELECT (SELECT coalesce(max(seq), 0) FROM event), (SELECT coalesce(max(id), 0) FROM tail)"
     event, sample = next(db.execute(newest))
     return int(event), int(sample)

@@ -1,0 +1,1 @@
+"""Cameras: file, folder, network stream, test pattern."""
