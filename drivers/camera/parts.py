@@ -13,7 +13,7 @@ import numpy as np
 
 HEIGHT, WIDTH = 240, 320
 DEFECTS = ("missing_hole", "scratch", "stain", "chipped_edge")
-_RADIUS, _BORE, _HOLE = 78, 22, 9
+_RADIUS, _BORE, _HOLE, _BELT = 78, 22, 9, 38.0
 
 
 def render(seed: int, defect: str = "") -> np.ndarray:
@@ -39,7 +39,7 @@ def render(seed: int, defect: str = "") -> np.ndarray:
         axes = (int(rng.integers(9, 15)), int(rng.integers(6, 10)))
         cv2.ellipse(image, _pixel(spot), axes, float(rng.uniform(0, 180)), 0, 360, plate * 0.62, -1, cv2.LINE_AA)
     elif defect == "chipped_edge":
-        _disc(image, _at(centre, _RADIUS + 2, rng.uniform(0, 2 * math.pi)), int(rng.integers(13, 19)), dark)
+        _disc(image, _at(centre, _RADIUS + 2, rng.uniform(0, 2 * math.pi)), int(rng.integers(13, 19)), _BELT)
     slope = np.linspace(-1, 1, WIDTH)[None, :] * rng.uniform(-0.08, 0.08)
     noisy = cv2.GaussianBlur(image, (3, 3), 0) * light * (1 + slope) + rng.normal(0, 3.0, image.shape)
     grey = np.clip(noisy, 0, 255).astype(np.uint8)
@@ -48,7 +48,7 @@ def render(seed: int, defect: str = "") -> np.ndarray:
 
 def _belt(rng: np.random.Generator) -> np.ndarray:
     rows = rng.normal(0, 3.0, (HEIGHT, 1))
-    return np.full((HEIGHT, WIDTH), 38.0) + rows
+    return np.full((HEIGHT, WIDTH), _BELT) + rows
 
 
 def _at(centre: np.ndarray, radius: float, angle: float) -> np.ndarray:
@@ -70,4 +70,8 @@ def _scratch(image: np.ndarray, rng: np.random.Generator, centre: np.ndarray, pl
     for _ in range(6):
         angle += bend
         points.append(_at(points[-1], 9, angle))
-    cv2.polylines(image, [np.int32(points)], False, plate * 1.32, 2, cv2.LINE_AA)  # type: ignore[list-item]
+    marked = image.copy()
+    line = np.array(points).round().astype(np.int32)
+    cv2.polylines(marked, [line], False, plate * 1.32, 2, cv2.LINE_AA)
+    on_plate = image > plate * 0.9
+    image[on_plate] = marked[on_plate]
