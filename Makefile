@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 EXTRAS := plane,vision,onnx,dev
 
-.PHONY: help setup system-packages test check schema clean
+.PHONY: help setup system-packages run bench test check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -25,6 +25,12 @@ system-packages: ## install the counterparts that the tests talk to (needs root)
 	  apt-get update -qq && \
 	  grep -v '^#' tests/apt.txt | xargs env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends; \
 	else echo "needs root and apt; install what tests/apt.txt lists by hand, or the tests that need it are skipped"; fi
+
+run: $(STAMP) ## a small simulated factory with its live page
+	@$(BIN)/lineside demo
+
+bench: $(STAMP) ## measure this machine, one line per figure
+	$(BIN)/lineside bench
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest

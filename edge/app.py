@@ -81,7 +81,7 @@ class Daemon:
     def accept(self, item: Item | Write) -> None:
         """The only way in. On the event loop; does not block."""
         self.flow.accept(item)  # type: ignore[arg-type]
-        for listener in self.listeners:
+        for listener in tuple(self.listeners):
             listener(item)  # type: ignore[arg-type]
         self._schedule()
 

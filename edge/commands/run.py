@@ -7,10 +7,13 @@ import asyncio
 import contextlib
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .. import service
 from ..app import Daemon
+from ..batch import TRUSTED, Batch
 from ..config.check import raise_if_faulty
 from ..config.load import load
 from ..config.site import Config
@@ -25,6 +28,7 @@ HELP = "run a site: read, judge, act, keep, deliver"
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path)
     parser.add_argument("--state", type=Path, help="folder of the journal (default: $LINESIDE_STATE, ~/.local/state)")
+    parser.add_argument("--say-first", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--service", action="store_true", help="run under systemd: notify, watchdog, plain log")
 
 
@@ -34,11 +38,11 @@ def run(options: argparse.Namespace) -> int:
         to_stderr(timestamps=False)
     folder = state_folder(config.device.id, options.state)
     screen = sys.stdout.isatty() and not options.service
-    asyncio.run(serve(config, folder, screen=screen))
+    asyncio.run(serve(config, folder, screen=screen, say_first=options.say_first))
     return 0
 
 
-async def serve(config: Config, folder: Path, *, screen: bool = False) -> None:
+async def serve(config: Config, folder: Path, *, screen: bool = False, say_first: bool = False) -> None:
     """Run until SIGINT or SIGTERM; ends within 5 s with everything durable."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -48,6 +52,8 @@ async def serve(config: Config, folder: Path, *, screen: bool = False) -> None:
     control = Control(daemon)
     show: list[asyncio.Task[None]] = []
     try:
+        if say_first:
+            daemon.listeners.add(_first(daemon))
         await daemon.start()
         await control.start()
         log.info("%s runs; its journal is %s", config.device.id, daemon.journal.path)
@@ -63,6 +69,15 @@ async def serve(config: Config, folder: Path, *, screen: bool = False) -> None:
         await control.stop()
         await daemon.stop()
         log.info("%s stopped; %d samples durable", config.device.id, daemon.journal.totals.durable)
+
+
+def _first(daemon: Daemon) -> Callable[[Any], None]:
+    def listen(item: Any) -> None:
+        if isinstance(item, Batch) and (item.quality <= TRUSTED).any():
+            log.info("first good sample")
+            daemon.listeners.discard(listen)
+
+    return listen
 
 
 async def _screen(daemon: Daemon) -> None:

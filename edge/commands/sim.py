@@ -57,6 +57,7 @@ async def serve(config: Config, seed: int = 1) -> None:
     sims, rng = simulators(config), random.Random(seed)
     for sim in sims.values():
         await sim.start()
+    log.info("all devices of %s answer", config.device.id)
     loop = asyncio.get_running_loop()
     start, step = loop.time(), 0
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -47,7 +48,9 @@ class Uplink:
         self._said = ""
 
     async def run(self) -> None:
-        transport = self._transport or Https(identity.load(self.host.folder, self.host.config.device.id))
+        transport = self._transport or Https(
+            replace(identity.load(self.host.folder, self.host.config.device.id), url=self.config.url)
+        )
         self.cursors = await self.host.journal.cursors(NAME)
         try:
             async with asyncio.TaskGroup() as lanes:

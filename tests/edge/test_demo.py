@@ -1,0 +1,62 @@
+"""The demo starts from nothing, shows its link, and ends cleanly."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the plane extra")
+
+import contextlib
+
+from edge.commands.demo import Cable, shipped
+from edge.config.load import load
+
+
+@pytest.mark.system
+def test_the_demo_starts_and_stops(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edge.cli", "demo", "--folder", str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        lines: list[str] = []
+        for line in demo.stdout:
+            lines.append(line)
+            if "site, journal and logs" in line:
+                break
+        demo.send_signal(signal.SIGINT)
+        _, said = demo.communicate(timeout=30)
+    assert any("/login?key=" in line for line in lines), said
+    assert demo.returncode == 0 and "Traceback" not in said
+    assert "Traceback" not in (tmp_path / "device.log").read_text() + (tmp_path / "plane.log").read_text()
+
+
+def test_the_shipped_demo_has_no_fault() -> None:
+    assert not load(shipped("demo.yaml")).problems
+
+
+def test_a_pulled_cable_cuts_and_refuses() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as far:
+        cable = Cable(far.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", cable.port)) as near:
+            other, _ = far.accept()
+            near.sendall(b"x")
+            assert other.recv(1) == b"x"
+            assert cable.toggle() is True
+            near.settimeout(10)
+            with contextlib.suppress(ConnectionResetError):
+                assert near.recv(1) == b""
+            other.close()
+        assert cable.toggle() is False
+        with socket.create_connection(("127.0.0.1", cable.port)) as near:
+            other, _ = far.accept()
+            other.sendall(b"y")
+            assert near.recv(1) == b"y"
+            other.close()
