@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 EXTRAS := plane,vision,onnx,dev
 
-.PHONY: help setup system-packages run bench test check schema clean
+.PHONY: help setup system-packages run run-real bench test check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -28,6 +28,9 @@ system-packages: ## install the counterparts that the tests talk to (needs root)
 
 run: $(STAMP) ## a small simulated factory with its live page
 	@$(BIN)/lineside demo
+
+run-real: $(STAMP) ## the main job on recorded data: make run-real DATA=FOLDER
+	@$(BIN)/python -m tests.real "$(or $(DATA),../shared/data)"
 
 bench: $(STAMP) ## measure this machine, one line per figure
 	$(BIN)/lineside bench

@@ -121,6 +121,7 @@ def status(daemon: Daemon) -> dict[str, Any]:
         "durable": totals.durable,
         "dropped": totals.dropped,
         "sealed_bytes": totals.sealed_bytes,
+        "sources": {name: {"all": n, "good": daemon.live.good.get(name, 0)} for name, n in daemon.live.all.items()},
         "journal": journal.trouble or "fine",
         "tags": len(daemon.table),
         "alarms": alarms,

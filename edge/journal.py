@@ -330,9 +330,10 @@ class Journal:
             int(batch.ts.max()),
             len(batch),
             zlib.crc32(body),
+            self.clock.utc(),
             body,
         )
-        self._db.execute("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        self._db.execute("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         return len(body)
 
     def _next(self, stream: str, n: int) -> int:
@@ -343,12 +344,12 @@ class Journal:
     def _events(self, events: Sequence[Event]) -> None:
         if not events:
             return
-        first = self._next("event", len(events))
+        first, now = self._next("event", len(events)), self.clock.utc()
         rows = []
         for seq, event in enumerate(events, first):
             body = encode_event(event)
-            rows.append((seq, event.ts, event.kind, event.key, zlib.crc32(body), body))
-        self._db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", rows)
+            rows.append((seq, event.ts, event.kind, event.key, zlib.crc32(body), now, body))
+        self._db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     async def on_writer(self, work: Any, *arguments: Any) -> Any:
         """Run `work(connection, ...)` on the writer thread, outside any transaction of ours."""

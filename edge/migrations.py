@@ -15,10 +15,12 @@ STEPS: tuple[str, ...] = (
     CREATE TABLE tail (id INTEGER PRIMARY KEY, stream TEXT NOT NULL, n INTEGER NOT NULL, crc INTEGER NOT NULL,
                        body BLOB NOT NULL);
     CREATE TABLE block (stream TEXT NOT NULL, seq INTEGER NOT NULL, t0 INTEGER NOT NULL, t1 INTEGER NOT NULL,
-                        n INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (stream, seq));
+                        n INTEGER NOT NULL, crc INTEGER NOT NULL, written INTEGER NOT NULL, body BLOB NOT NULL,
+                        UNIQUE (stream, seq));
     CREATE INDEX block_t1 ON block (t1);
+    CREATE INDEX block_written ON block (written);
     CREATE TABLE event (seq INTEGER PRIMARY KEY, ts INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
-                        crc INTEGER NOT NULL, body BLOB NOT NULL);
+                        crc INTEGER NOT NULL, written INTEGER NOT NULL, body BLOB NOT NULL);
     CREATE TABLE picture (seq INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, media TEXT NOT NULL, ts INTEGER NOT NULL,
                           body BLOB NOT NULL);
     CREATE TABLE cursor (reader TEXT NOT NULL, stream TEXT NOT NULL, watermark INTEGER NOT NULL, ranges TEXT NOT NULL,

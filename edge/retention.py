@@ -47,14 +47,15 @@ def delivered(db: apsw.Connection, readers: Collection[str], stream: str) -> int
 
 
 def evict(db: apsw.Connection, readers: Collection[str], utc: int, keep: int, at_most: int) -> list[Event]:
-    """Inside the caller's transaction: drop what is delivered and older than `keep` (ns), then, above the byte budget, the
+    """Inside the caller's transaction: drop what is delivered and older than `keep` (ns since it was written, whatever
+    the time of its samples), then, above the byte budget, the
     oldest delivered, and only then undelivered samples, each with a gap event. Undelivered events are never touched."""
     streams = [row[0] for row in db.execute("SELECT DISTINCT stream FROM block")]
     marks = {stream: delivered(db, readers, stream) for stream in streams}
     events_done, pictures_done = delivered(db, readers, "event"), delivered(db, readers, "picture")
     for stream, mark in marks.items():
-        db.execute("DELETE FROM block WHERE stream = ? AND seq <= ? AND t1 < ?", (stream, mark, utc - keep))
-    db.execute("DELETE FROM event WHERE seq <= ? AND ts < ?", (events_done, utc - keep))
+        db.execute("DELETE FROM block WHERE stream = ? AND seq <= ? AND written < ?", (stream, mark, utc - keep))
+    db.execute("DELETE FROM event WHERE seq <= ? AND written < ?", (events_done, utc - keep))
     db.execute("DELETE FROM picture WHERE seq <= ? AND ts < ?", (pictures_done, utc - keep))
     if _size(db) <= at_most * FILL:
         return []
@@ -63,7 +64,7 @@ def evict(db: apsw.Connection, readers: Collection[str], utc: int, keep: int, at
         while _size(db) > at_most * (FILL - 0.05):
             gone = 0 if unsent else _drop_pictures(db, pictures_done)
             rows = (
-                list(db.execute("SELECT rowid, stream, seq, t0, t1, n FROM block ORDER BY t1 LIMIT ?", (STEP,)))
+                list(db.execute("SELECT rowid, stream, seq, t0, t1, n FROM block ORDER BY written LIMIT ?", (STEP,)))
                 if unsent
                 else [
                     row

@@ -10,7 +10,7 @@ PACKAGES = ("edge", "drivers", "models", "sync")
 PUBLIC = {"edge", "edge.testing"}
 ONE_HOME = {
     "pymodbus": ("drivers/modbus/",),
-    "cv2": ("drivers/camera/", "models/vision/", "models/train/"),
+    "cv2": ("drivers/camera/", "drivers/replay/", "models/vision/", "models/train/"),
     "paho": ("sync/device/mqtt",),
     "yaml": ("edge/config/places.py",),
     "apsw": ("edge/journal.py", "edge/migrations.py", "edge/retention.py"),

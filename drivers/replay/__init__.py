@@ -1,0 +1,1 @@
+"""Recorded reality: tables and pictures at any speed."""

@@ -1,0 +1,196 @@
+"""The replay driver: a table's rows or a folder's pictures, at their own pace or as fast as they are taken."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import cv2
+import numpy as np
+from pydantic import Field, field_validator
+
+from edge import (
+    SECOND,
+    Batch,
+    ConfigFault,
+    DriverConfig,
+    Frame,
+    FramePool,
+    Identifier,
+    Period,
+    Point,
+    Quality,
+    Source,
+    Write,
+    WriteRefused,
+    log,
+)
+
+from .table import Table, read
+
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+STEP = 0.05  # seconds between two batches of a table
+MOST_ROWS = 2000  # rows of one batch
+
+
+class ReplayPoint(Point):
+    """One column."""
+
+    column: str = Field("", description="its name in the table (default: the tag's own name)")
+
+
+class ReplayConfig(DriverConfig):
+    """A file or a folder."""
+
+    url: str = Field(
+        description="csv:FILE or pictures:FOLDER; pictures:FOLDER?pair=_test,_temp joins two files a frame"
+    )
+    time: str = Field("time", description="column with the time: ISO 8601, or seconds since 1970")
+    separator: str = Field(",", min_length=1, max_length=1, description="between two columns")
+    speed: float = Field(1.0, ge=0, description="times real speed; 0: as fast as the journal takes it")
+    every: Period = Field(1.0, description="time between two pictures, at speed 1")
+    buffers: int = Field(4, ge=1, le=64, description="pictures under way at once; when all are in use the replay waits")
+    loop: bool = Field(False, description="begin again at the end (pictures only)")
+    tags: dict[Identifier, ReplayPoint] = Field(default_factory=dict)
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, text: str) -> str:
+        if urlsplit(text).scheme not in ("csv", "pictures") or not urlsplit(text).path:
+            raise ValueError(f"{text!r} is neither csv:FILE nor pictures:FOLDER")
+        return text
+
+    def period(self) -> float:
+        return 0.0
+
+    def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
+        kind, path = urlsplit(self.url).scheme, Path(urlsplit(self.url).path)
+        if kind == "csv" and not self.tags:
+            yield (), "reads nothing", "add `tags:`, each with its `column:`"
+        if not path.exists():
+            yield ("url",), f"there is no {path}", "a path is taken from where the daemon was started"
+
+
+class Replay:
+    """Emits until the end, then stays quiet."""
+
+    Config = ReplayConfig
+
+    def __init__(self, config: ReplayConfig, source: Source) -> None:
+        self.config, self.source = config, source
+        parts = urlsplit(config.url)
+        self._kind, self._path = parts.scheme, Path(parts.path)
+        self._pair = parse_qs(parts.query).get("pair", [""])[0].split(",")
+
+    async def run(self) -> None:
+        if self._kind == "csv":
+            columns = {name: point.column or name for name, point in self.config.tags.items()}
+            table = await asyncio.to_thread(read, self._path, self.config.time, columns, self.config.separator)
+            if table.unreadable:
+                log.warning(
+                    "%s: %d numbers cannot be read, the first in %s", self.source.name, table.unreadable, table.first
+                )
+                self.source.count("unreadable", table.unreadable)
+            await self._rows(table)
+        else:
+            await self._pictures(self._files())
+        log.info("%s: the replay has ended", self.source.name)
+        await asyncio.Event().wait()
+
+    async def write(self, write: Write) -> None:
+        raise WriteRefused("recorded reality cannot be written")
+
+    # Tables
+
+    async def _rows(self, table: Table) -> None:
+        """Rows whose time has come, as one batch; stamped with the recorded time."""
+        ids = np.array([self.source.tags[name].id for name in self.config.tags], np.int32)
+        began, at, n = self.source.clock.mono(), 0, len(table.ts)
+        while at < n:
+            while not self.source.ready():
+                await asyncio.sleep(0.01)
+            upto = min(n, at + MOST_ROWS)
+            if self.config.speed:
+                reached = table.ts[0] + round((self.source.clock.mono() - began) * self.config.speed)
+                upto = min(upto, int(np.searchsorted(table.ts, reached, "right")))
+            if upto > at:
+                value = table.value[at:upto]
+                quality = np.where(np.isnan(value), Quality.BAD, Quality.GOOD)
+                ts = np.repeat(table.ts[at:upto], len(ids))
+                tags = ids if upto - at == 1 else np.tile(ids, upto - at)
+                self.source.emit(Batch.of(self.source.name, tags, value.ravel(), ts, quality.ravel()))
+                self.source.running()
+                at = upto
+            await asyncio.sleep(STEP if self.config.speed else 0)
+
+    # Pictures
+
+    def _files(self) -> list[tuple[Path, ...]]:
+        """The frames of the folder in the order of their names. Raises ConfigFault where there are none."""
+        files = sorted(p for p in self._path.iterdir() if p.suffix.lower() in PICTURES)
+        found: list[tuple[Path, ...]] = [(p,) for p in files]
+        if len(self._pair) == 2:
+            first, second = self._pair
+            found = [
+                (p, mate)
+                for p in files
+                if p.stem.endswith(first)
+                for mate in [p.with_name(p.stem.removesuffix(first) + second + p.suffix)]
+                if mate.is_file()
+            ]
+        if not found:
+            raise ConfigFault(f"{self._path} holds no pictures to replay")
+        return found
+
+    async def _pictures(self, files: list[tuple[Path, ...]]) -> None:
+        """One frame a file (or pair). None is dropped: when all buffers are in use the replay waits."""
+        room, loop = asyncio.Event(), asyncio.get_running_loop()
+        pool: FramePool | None = None
+        lock = threading.Lock()
+
+        def give(image: np.ndarray) -> None:
+            with lock:
+                if pool is not None and image.shape == pool.shape:
+                    pool.give(image)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(room.set)
+
+        began, seq = self.source.clock.mono(), 0
+        while True:
+            for names in files:
+                image = await asyncio.to_thread(_read, names)
+                if pool is None or pool.shape != image.shape:
+                    pool = FramePool(image.shape, self.config.buffers)
+                while (buffer := pool.take()) is None:
+                    room.clear()
+                    if len(pool) == 0:
+                        await room.wait()
+                buffer[:] = image
+                if self.config.speed:
+                    due = began + round(seq * self.config.every / self.config.speed * SECOND)
+                    await asyncio.sleep(max(0, due - self.source.clock.mono()) / SECOND)
+                seq += 1
+                clock = self.source.clock
+                self.source.frame(Frame(self.source.name, seq, clock.utc(), buffer, seq, 0, give, clock.mono()))
+                self.source.running()
+                self.source.count("frames")
+                await asyncio.sleep(0)
+            if not self.config.loop:
+                return
+
+
+def _read(names: tuple[Path, ...]) -> np.ndarray:
+    """uint8[h, w, 3], or for a pair uint8[h, w, 2]. Raises ConfigFault for what is no picture, or no pair."""
+    how = cv2.IMREAD_COLOR if len(names) == 1 else cv2.IMREAD_GRAYSCALE
+    found = [cv2.imread(str(name), how) for name in names]
+    for name, image in zip(names, found, strict=True):
+        if image is None:
+            raise ConfigFault(f"{name} is no picture")
+    if len(found) == 1:
+        return found[0]  # type: ignore[return-value]
+    if found[0].shape != found[1].shape:  # type: ignore[union-attr]
+        raise ConfigFault(f"{names[0]} and {names[1].name} differ in size")
+    return np.dstack(found)  # type: ignore[arg-type]

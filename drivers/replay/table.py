@@ -1,0 +1,84 @@
+"""A recorded table (CSV) as columns."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge import ConfigFault
+
+
+@dataclass
+class Table:
+    """`ts` int64[n] ns UTC, rising; `value` float64[n, c] in the order of the columns asked for, nan where none could be read;
+    `unreadable` counts those, `first` says where the first one is."""
+
+    ts: np.ndarray
+    value: np.ndarray
+    unreadable: int
+    first: str
+
+
+def read(path: Path, time: str, columns: Mapping[str, str], separator: str = ",") -> Table:
+    """`columns` is tag -> column. Raises ConfigFault with file and line for what cannot be replayed."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as text:
+            rows = csv.reader(text, delimiter=separator)
+            header = next(rows, [])
+            missing = [name for name in (time, *columns.values()) if name not in header]
+            if missing:
+                raise ConfigFault(
+                    f"{path}:1: no column is called {missing[0]!r}",
+                    hint=f"there are {', '.join(header[:20])}; separator?",
+                )
+            return _table(path, rows, header.index(time), [header.index(c) for c in columns.values()])
+    except FileNotFoundError:
+        raise ConfigFault(f"there is no {path}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ConfigFault(f"{path}: {error}") from None
+
+
+def _table(path: Path, rows: object, time: int, columns: list[int]) -> Table:
+    stamps: list[int] = []
+    values: list[list[float]] = []
+    unreadable, first = 0, ""
+    for row in rows:  # type: ignore[attr-defined]
+        line = rows.line_num  # type: ignore[attr-defined]
+        if not row:
+            continue
+        stamps.append(_stamp(row[time] if time < len(row) else "", f"{path}:{line}"))
+        if len(stamps) > 1 and stamps[-1] < stamps[-2]:
+            raise ConfigFault(f"{path}:{line}: time runs backwards here")
+        numbers = [_number(row[c]) if c < len(row) else math.nan for c in columns]
+        bad = sum(map(math.isnan, numbers))
+        if bad and not unreadable:
+            first = f"{path}:{line}"
+        unreadable += bad
+        values.append(numbers)
+    return Table(np.array(stamps, np.int64), np.array(values).reshape(len(stamps), len(columns)), unreadable, first)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _stamp(text: str, where: str) -> int:
+    """ISO 8601 (UTC where no zone is given), or seconds since 1970."""
+    try:
+        return round(float(text) * 1e6) * 1000
+    except ValueError:
+        pass
+    try:
+        moment = datetime.datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigFault(f"{where}: {text!r} is no time", hint="ISO 8601 or seconds since 1970") from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp() * 1e6) * 1000
