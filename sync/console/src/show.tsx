@@ -1,0 +1,50 @@
+// Small pieces that every page uses.
+import { useEffect, useState } from "preact/hooks";
+import { type Live, listen } from "./api";
+import { language, quality, t } from "./words";
+
+const locale = () => (language === "zh" ? "zh-CN" : "en-GB");
+export const clock = (ms: number) => new Date(ms).toLocaleTimeString(locale(), { hour12: false });
+export const moment = (ms: number) => {
+  const when = new Date(ms);
+  return when.toDateString() === new Date().toDateString() ? clock(ms) : when.toLocaleString(locale(), { hour12: false });
+};
+export function span(ms: number): string {
+  const s = Math.max(0, Math.round(ms / 1000));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} ${t("minutes")}`;
+  return `${Math.floor(s / 3600)} ${t("hours")}`;
+}
+export function number(value: number | null, labels?: Record<string, string>): string {
+  if (value === null) return "–";
+  const label = labels?.[String(value)];
+  if (label) return label;
+  if (Number.isInteger(value)) return value.toLocaleString(locale());
+  return value.toLocaleString(locale(), { maximumSignificantDigits: 5 });
+}
+
+const MARK: Record<string, string> = { GOOD: "", CLOCK_UNSURE: "◷", LATE: "◷", SUBSTITUTED: "✎", RANGE: "⇕" };
+export function Quality({ name }: { name: string }) {
+  return <span class={`quality ${name === "GOOD" ? "is-good" : "is-not"}`}>{name === "GOOD" ? "" : (MARK[name] ?? "✕")} {quality(name)}</span>;
+}
+
+/** Loads on mount, on each live message that `when` picks, and every minute; keeps the last answer while it loads. */
+export function useFresh<T>(load: () => Promise<T>, when: (m: Live) => boolean, keys: unknown[], failed: (e: unknown) => void): [T | null, () => void] {
+  const [value, setValue] = useState<T | null>(null);
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    let gone = false;
+    load().then((v) => { if (!gone) setValue(v); }, failed);
+    return () => { gone = true; };
+  }, [turn, ...keys]);
+  useEffect(() => {
+    let timer: number | undefined;
+    const soon = () => { if (timer === undefined) timer = window.setTimeout(() => { timer = undefined; setTurn((n) => n + 1); }, 150); };
+    const stop = listen((m) => { if (when(m)) soon(); });
+    const minute = window.setInterval(soon, 60_000);
+    return () => { stop(); window.clearInterval(minute); window.clearTimeout(timer); };
+  }, keys);
+  return [value, () => setTurn((n) => n + 1)];
+}
+
+export const severityOrder = ["critical", "high", "medium", "low", "info"];
