@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import shutil
 from pathlib import Path
@@ -36,7 +35,10 @@ def test_a_person_watches_the_line(tmp_path: Path) -> None:
             page = await (await browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 800})).new_page()
             wrong: list[str] = []
             page.on("pageerror", lambda error: wrong.append(str(error)))
-            page.on("console", lambda line: wrong.append(line.text) if line.type == "error" and "404" not in line.text else None)
+            page.on(
+                "console",
+                lambda line: wrong.append(line.text) if line.type == "error" and "404" not in line.text else None,
+            )
             await page.goto(it.plane.link)
             await page.get_by_role("heading", name="The line is well").wait_for()
             await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
@@ -67,7 +69,13 @@ def inspected(it: Rig) -> None:
     """What an inspection stage would have said."""
     body = cv2.imencode(".jpg", np.full((120, 160, 3), 90, np.uint8))[1].tobytes()
     digest = hashlib.sha256(body).hexdigest()
-    data = {"part": 7, "label": "missing_hole", "score": 0.98, "boxes": [[20, 20, 60, 60, "missing_hole", 0.98]], "took_ms": 4}
+    data = {
+        "part": 7,
+        "label": "missing_hole",
+        "score": 0.98,
+        "boxes": [[20, 20, 60, 60, "missing_hole", 0.98]],
+        "took_ms": 4,
+    }
     event = Event("inspection", "washer", "ng", severity="medium", text="a hole is missing", data=data, refs=(digest,))
     event = it.daemon.flow._identified(event)
     it.daemon.journal.append(events=[event], pictures=[Picture(digest, "image/jpeg", body)])
