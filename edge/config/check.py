@@ -119,7 +119,7 @@ def _rules(config: Config) -> None:
     for name, driver in config.drivers.items():
         for option in ("trigger", "part"):
             wanted_tag = getattr(driver, option, None)
-            if isinstance(wanted_tag, str):
+            if isinstance(wanted_tag, str) and wanted_tag:
                 missing(config, known, [wanted_tag], ("drivers", name, option))
     for name, stage in config.stages.items():
         reads: Iterable[str] = getattr(stage, "reads", tuple)()

@@ -1,0 +1,172 @@
+"""The camera driver: pictures on a grid of times, or on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from edge import (
+    Batch,
+    DeviceLost,
+    DriverConfig,
+    Event,
+    Frame,
+    Grid,
+    Period,
+    Point,
+    Quality,
+    Source,
+    Writable,
+    Write,
+    WriteRefused,
+)
+
+from .sources import Shots, shown, source_of
+
+SCHEMES = ("pattern", "file", "folder", "rtsp", "http", "https")
+LARGEST_PART = 2**31
+
+
+class CameraConfig(DriverConfig):
+    """One camera."""
+
+    url: str = Field(
+        description="rtsp://, http:// (MJPEG), file:CLIP, folder:PICTURES or pattern:parts?ng=0.2", repr=False
+    )
+    every: Period = Field(1.0, description="time between two pictures, where there is no `trigger`")
+    trigger: str = Field("", description="tag whose rising edge takes a picture")
+    part: str = Field("", description="tag with the part number of that picture (default: a counter)")
+    buffers: int = Field(4, ge=2, le=32, description="pictures under way at once")
+    timeout: Period = Field(5.0, description="how long to wait for a picture")
+    frozen_after: Period = Field(30.0, description="the same picture for this long means that the camera hangs")
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, text: str) -> str:
+        if urlsplit(text).scheme not in SCHEMES:
+            raise ValueError(
+                f"{shown(text)!r} is no camera; it begins with one of {', '.join(f'{s}:' for s in SCHEMES)}"
+            )
+        return text
+
+    def points(self) -> dict[str, Point]:
+        return {"trigger": Point(writable=Writable(range=(0, LARGEST_PART)))}
+
+    def period(self) -> float:
+        return 0.0
+
+    def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
+        parts = urlsplit(self.url)
+        if parts.scheme in ("file", "folder") and not Path(parts.path).exists():
+            yield ("url",), f"there is no {parts.path}", "a path is taken from where the daemon was started"
+        if self.part and not self.trigger:
+            yield ("part",), "a part number without a trigger", "add `trigger:`"
+
+
+class Camera:
+    """Frames from a few shared buffers. On demand a missing buffer refuses the trigger (overrun); on a grid it skips a slot."""
+
+    Config = CameraConfig
+
+    def __init__(self, config: CameraConfig, source: Source) -> None:
+        self.config, self.source = config, source
+        self._shots: Shots | None = None
+        self._slots: np.ndarray | None = None
+        self._free: list[int] = []
+        self._one = asyncio.Lock()
+        self._seq = 0
+        self._last_check = -1
+        self._moved = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failed: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._failed = self._loop.create_future()
+        shots = source_of(self.config.url, self.config.buffers, self.config.timeout)
+        try:
+            self._slots = await shots.open()
+            self._free = list(range(self.config.buffers))
+            self._moved, self._last_check, self._shots = self.source.clock.mono(), -1, shots
+            self.source.running()
+            if self.config.trigger:
+                await self._failed
+            grid = Grid(self.config.every, self.source.clock)
+            while True:
+                self.source.count("overruns", await grid.next())
+                if not self._free:
+                    self.source.count("skipped_no_buffer")
+                    continue
+                await self._take(None)
+        finally:
+            self._shots = None
+            await shots.close()
+
+    async def _take(self, part: int | None) -> None:
+        """Capture into a free slot and hand the frame over. Raises DeviceLost."""
+        async with self._one:
+            shots, slots = self._shots, self._slots
+            if shots is None or slots is None:
+                raise DeviceLost("the camera is not connected")
+            slot = self._free.pop()
+            mono = self.source.clock.mono()
+            try:
+                ts, check = await shots.take(slot, part or 0)
+                self._frozen(check)
+            except BaseException:
+                self._free.append(slot)
+                raise
+            self._seq += 1
+            number = self._seq if part is None else part
+            free = self._free
+
+            def give(_: np.ndarray) -> None:
+                assert self._loop is not None
+                if not self._loop.is_closed():
+                    self._loop.call_soon_threadsafe(free.append, slot)
+
+            self.source.count("frames")
+            self.source.frame(Frame(self.source.name, self._seq, ts, slots[slot], number, Quality.GOOD, give, mono))
+            self.source.running()
+
+    def _frozen(self, check: int) -> None:
+        now = self.source.clock.mono()
+        if check != self._last_check:
+            self._last_check, self._moved = check, now
+        elif now - self._moved > self.config.frozen_after * 1e9:
+            raise DeviceLost(
+                f"the same picture for {self.config.frozen_after:g} s", hint="the camera hangs: power-cycle it"
+            )
+
+    async def write(self, write: Write) -> None:
+        """Take the picture of part number `write.value` now."""
+        if self.config.trigger and not self._free and self._shots is not None:
+            self.source.count("overrun")
+            self.source.event(Event("overrun", self.source.name, severity="medium", data={"part": int(write.value)}))
+            raise WriteRefused(
+                f"overrun: all {self.config.buffers} buffers are in use, part {int(write.value)} is not seen"
+            )
+        try:
+            if not self._free:
+                raise WriteRefused("no free buffer")
+            await self._take(int(write.value))
+        except DeviceLost as error:
+            if self._failed is not None and not self._failed.done():
+                self._failed.set_exception(error)
+            raise
+        trigger = self.source.tags["trigger"].id
+        self.source.emit(Batch.of(self.source.name, [trigger], [write.value], self.source.clock.utc()))
+
+    async def probe(self) -> Sequence[str]:
+        shots = source_of(self.config.url, 1, self.config.timeout)
+        try:
+            slots = await shots.open()
+            await shots.take(0, 0)
+            return [f"a picture of {slots.shape[2]} x {slots.shape[1]}"]
+        finally:
+            await shots.close()

@@ -1,0 +1,187 @@
+"""Where pictures come from. Each source fills a slot when asked; nothing here works on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import sys
+import zlib
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+
+from edge import DeviceLost
+
+from .capture import RECORD
+
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+OPEN_WITHIN = 20.0  # seconds until the first picture of a stream
+
+
+class Shots(Protocol):
+    """`open()` gives the slots uint8[slots, h, w, 3]; `take(slot)` fills one and gives (time ns UTC, checksum)."""
+
+    async def open(self) -> np.ndarray: ...
+
+    async def take(self, slot: int, part: int) -> tuple[int, int]: ...
+
+    async def close(self) -> None: ...
+
+
+class Stream:
+    """A video file or a network stream, read by a child process that can be killed."""
+
+    def __init__(self, url: str, slots: int, timeout: float, *, is_file: bool) -> None:
+        self._url, self._slots, self._timeout, self._mode = url, slots, timeout, "file" if is_file else "stream"
+        self._child: asyncio.subprocess.Process | None = None
+        self._fd = -1
+
+    async def open(self) -> np.ndarray:
+        self._fd = os.memfd_create("lineside-camera")
+        program = str(Path(__file__).with_name("capture.py"))
+        self._child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-E",
+            program,
+            self._url,
+            str(self._fd),
+            str(self._slots),
+            self._mode,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            pass_fds=(self._fd,),
+        )
+        assert self._child.stdout is not None
+        try:
+            async with asyncio.timeout(OPEN_WITHIN):
+                words = (await self._child.stdout.readline()).split()
+        except TimeoutError:
+            words = []
+        if len(words) != 2 or not all(word.isdigit() for word in words):
+            raise DeviceLost(f"no picture from {shown(self._url)}", hint="check address, user and network")
+        height, width = int(words[0]), int(words[1])
+        shared = mmap.mmap(self._fd, self._slots * height * width * 3)
+        return np.frombuffer(shared, np.uint8).reshape(self._slots, height, width, 3)
+
+    async def take(self, slot: int, part: int) -> tuple[int, int]:
+        assert self._child is not None and self._child.stdin is not None and self._child.stdout is not None
+        try:
+            self._child.stdin.write(bytes([slot]))
+            async with asyncio.timeout(self._timeout):
+                answer = await self._child.stdout.readexactly(RECORD.size)
+        except TimeoutError:
+            raise DeviceLost(f"no picture within {self._timeout:g} s") from None
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise DeviceLost("the stream ended") from None
+        _, ts, check = RECORD.unpack(answer)
+        return ts, check
+
+    async def close(self) -> None:
+        if self._child is not None and self._child.returncode is None:
+            self._child.kill()
+            await self._child.wait()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Pictures:
+    """The pictures of a folder (or one picture), in the order of their names, over and over."""
+
+    def __init__(self, path: Path, slots: int) -> None:
+        self._files = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
+        self._path, self._slots, self._next = path, slots, 0
+
+    async def open(self) -> np.ndarray:
+        if not self._files:
+            raise DeviceLost(f"{self._path} holds no pictures")
+        image = await asyncio.to_thread(_read, self._files[0])
+        self._shared = np.zeros((self._slots, *image.shape), np.uint8)
+        return self._shared
+
+    async def take(self, slot: int, part: int) -> tuple[int, int]:
+        path = self._files[self._next % len(self._files)]
+        self._next += 1
+        return await asyncio.to_thread(self._fill, slot, path)
+
+    def _fill(self, slot: int, path: Path) -> tuple[int, int]:
+        import time
+
+        image = _read(path)
+        if image.shape != self._shared.shape[1:]:
+            raise DeviceLost(f"{path} has another size than the first picture")
+        self._shared[slot] = image
+        return time.time_ns() // 1000 * 1000, self._next
+
+    async def close(self) -> None:
+        return None
+
+
+class Pattern:
+    """Rendered parts, to try a site without a camera. A share `ng` of the part numbers has a defect."""
+
+    def __init__(self, query: str, slots: int) -> None:
+        options = parse_qs(query)
+        self._seed, self._ng = int(options.get("seed", ["1"])[0]), float(options.get("ng", ["0.2"])[0])
+        self._slots, self._shown = slots, 0
+
+    async def open(self) -> np.ndarray:
+        from . import parts
+
+        self._shared = np.zeros((self._slots, parts.HEIGHT, parts.WIDTH, 3), np.uint8)
+        return self._shared
+
+    async def take(self, slot: int, part: int) -> tuple[int, int]:
+        self._shown += 1
+        return await asyncio.to_thread(self._fill, slot, part or self._shown)
+
+    def _fill(self, slot: int, part: int) -> tuple[int, int]:
+        import time
+
+        from . import parts
+
+        self._shared[slot] = parts.render(self._seed * 1_000_003 + part, truth(part, self._seed, self._ng))
+        return time.time_ns() // 1000 * 1000, zlib.crc32(self._shared[slot, ::16].tobytes())
+
+    async def close(self) -> None:
+        return None
+
+
+def truth(part: int, seed: int = 1, ng: float = 0.2) -> str:
+    """The defect that part number `part` has, empty for a good one; the same for every asker."""
+    from .parts import DEFECTS
+
+    rng = np.random.default_rng([seed, part, 3])
+    return str(rng.choice(DEFECTS)) if rng.random() < ng else ""
+
+
+def source_of(url: str, slots: int, timeout: float) -> Shots:
+    """The source behind a url that the configuration accepted."""
+    parts = urlsplit(url)
+    if parts.scheme == "pattern":
+        return Pattern(parts.query, slots)
+    path = Path(parts.path)
+    if parts.scheme == "folder" or (parts.scheme == "file" and path.suffix.lower() in PICTURES):
+        return Pictures(path, slots)
+    if parts.scheme == "file":
+        return Stream(str(path), slots, timeout, is_file=True)
+    return Stream(url, slots, timeout, is_file=False)
+
+
+def shown(url: str) -> str:
+    """A url without user and password."""
+    parts = urlsplit(url)
+    return url if not parts.username else url.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
+
+
+def _read(path: Path) -> np.ndarray:
+    import cv2
+
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DeviceLost(f"{path} is no picture")
+    return image

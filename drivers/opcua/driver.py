@@ -1,0 +1,235 @@
+"""The OPC UA driver: one session, one subscription, every change as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from asyncua import Client, ua
+from asyncua.ua.uaerrors import UaError
+from pydantic import Field, field_validator
+
+from edge import (
+    Batch,
+    DeviceLost,
+    DeviceRefused,
+    DriverConfig,
+    Identifier,
+    Period,
+    Point,
+    Quality,
+    Source,
+    Write,
+    WriteRefused,
+    log,
+)
+
+from .values import nanoseconds, number_of, quality_of
+
+logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what matters is raised, and said once by the supervisor
+LOST = (UaError, OSError, asyncio.TimeoutError, ConnectionError)
+
+
+class OpcUaPoint(Point):
+    """One variable."""
+
+    node: str = Field(description="its node id, as in ns=2;s=Oven.Temperature")
+
+    @field_validator("node")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        try:
+            ua.NodeId.from_string(text)
+        except (ua.UaStringParsingError, ValueError, KeyError):
+            raise ValueError(f"{text!r} is no node id; write ns=2;s=Name or ns=2;i=1001") from None
+        return text
+
+
+class OpcUaConfig(DriverConfig):
+    """One server."""
+
+    url: str = Field(description="opc.tcp://host:4840/path")
+    every: Period = Field(1.0, description="how often the server looks for changes and sends them")
+    keep_alive: Period = Field(5.0, description="an unchanged value is said again this often while the server answers")
+    timeout: Period = Field(4.0, description="how long to wait for an answer")
+    user: str = Field("", description="user name, if the server wants one")
+    password: str = Field("", description="its password; use !secret", repr=False)
+    tags: dict[Identifier, OpcUaPoint] = Field(min_length=1)
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        if urlsplit(text).scheme != "opc.tcp" or not urlsplit(text).hostname:
+            raise ValueError(f"{text!r} is no address of a server; write opc.tcp://192.168.1.30:4840")
+        return text
+
+    def period(self) -> float:
+        return max(self.every, self.keep_alive)
+
+    def port(self) -> str:
+        return self.url.rstrip("/")
+
+    def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
+        if self.password and not self.user:
+            yield ("password",), "a password without a user", "add `user:`"
+
+
+class OpcUa:
+    """Batches of what changed; what did not change is said again at each keep-alive, so that rules do not call it stale."""
+
+    Config = OpcUaConfig
+
+    def __init__(self, config: OpcUaConfig, source: Source) -> None:
+        self.config, self.source = config, source
+        self._names = list(config.tags)
+        self._ids = np.array([source.tags[name].id for name in self._names], np.int32)
+        self._by_node = {ua.NodeId.from_string(p.node): i for i, p in enumerate(config.tags.values())}
+        n = len(self._names)
+        self._value, self._quality = np.full(n, np.nan), np.full(n, Quality.BAD, np.uint8)
+        self._known, self._fresh = np.zeros(n, bool), np.zeros(n, bool)
+        self._arrived: list[tuple[int, int, float, int]] = []
+        self._client: Client | None = None
+        self._lost: asyncio.Future[str] | None = None
+
+    async def _connect(self) -> Client:
+        client = Client(self.config.url, timeout=self.config.timeout)
+        if self.config.user:
+            client.set_user(self.config.user)
+            client.set_password(self.config.password)
+        try:
+            async with asyncio.timeout(self.config.timeout + 1):
+                await client.connect()
+        except LOST as error:
+            raise DeviceLost(
+                f"no session with {self.config.url}: {_said(error)}", hint="check address and user"
+            ) from None
+        return client
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        client = self._client = await self._connect()
+        self._lost = loop.create_future()
+        try:
+            subscription = await client.create_subscription(self.config.every * 1000, self)
+            nodes = [client.get_node(node) for node in self._by_node]
+            answers = await subscription.subscribe_data_change(nodes, queuesize=100)
+            self._refused(answers if isinstance(answers, list) else [answers])
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.config.keep_alive):
+                        raise DeviceLost(await asyncio.shield(self._lost))
+                async with asyncio.timeout(self.config.timeout):
+                    await client.get_node(ua.ObjectIds.Server_ServerStatus_CurrentTime).read_value()
+                self._again()
+        except LOST as error:
+            raise DeviceLost(f"the session broke: {_said(error)}") from None
+        finally:
+            self._client = None
+            with contextlib.suppress(*LOST, Exception):
+                async with asyncio.timeout(1):
+                    await client.disconnect()
+
+    def _refused(self, answers: Sequence[Any]) -> None:
+        """Nodes the server does not give: their tags say so, the others run on."""
+        for name, i, answer in zip(self._names, range(len(answers)), answers, strict=True):
+            if isinstance(answer, ua.StatusCode):
+                self._arrived.append((i, self.source.clock.utc(), float("nan"), Quality.EXCEPTION))
+                log.warning("%s: the server refuses %s (%s)", self.source.name, name, answer.name)
+        if self._arrived:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    # What the subscription calls
+
+    def datachange_notification(self, node: Any, value: Any, data: Any) -> None:
+        found = data.monitored_item.Value
+        number, cause = number_of(value)
+        quality = quality_of(found.StatusCode) if found.StatusCode is not None else Quality.GOOD
+        if quality == Quality.GOOD and cause is not None:
+            quality = cause
+            self.source.count("no_number")
+        ts = nanoseconds(found.SourceTimestamp) or nanoseconds(found.ServerTimestamp) or self.source.clock.utc()
+        if not self._arrived:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._arrived.append((self._by_node[node.nodeid], ts, number if quality <= Quality.RANGE else np.nan, quality))
+
+    def status_change_notification(self, status: Any) -> None:
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(f"the subscription ended: {status.Status.name}")
+
+    def event_notification(self, event: Any) -> None:
+        """Events are not asked for."""
+
+    def _flush(self) -> None:
+        """All changes of one notification as one batch."""
+        arrived, self._arrived = self._arrived, []
+        if not arrived:
+            return
+        index, ts, value, quality = (np.array(c) for c in zip(*arrived, strict=True))
+        self._value[index], self._quality[index] = value, quality
+        self._known[index] = self._fresh[index] = True
+        self.source.emit(Batch.of(self.source.name, self._ids[index], value, ts, quality.astype(np.uint8)))
+        self.source.running()
+
+    def _again(self) -> None:
+        """The server answers: what it did not change still holds."""
+        still = np.flatnonzero(self._known & ~self._fresh)
+        self._fresh[:] = False
+        if len(still):
+            now = self.source.clock.utc()
+            self.source.emit(
+                Batch.of(self.source.name, self._ids[still], self._value[still], now, self._quality[still])
+            )
+        self.source.running()
+
+    # Writing and probing
+
+    async def write(self, write: Write) -> None:
+        if self._client is None:
+            raise DeviceLost("no session")
+        name = self._names[int(np.flatnonzero(self._ids == write.tag)[0])]
+        node = self._client.get_node(self.config.tags[name].node)
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                kind = await node.read_data_type_as_variant_type()
+                await node.write_value(ua.DataValue(ua.Variant(_as(kind, write.value), kind)))
+        except TimeoutError:
+            raise DeviceLost("no answer to the write") from None
+        except UaError as error:
+            raise DeviceRefused(f"the server refuses the write: {_said(error)}") from None
+
+    async def probe(self) -> Sequence[str]:
+        client = await self._connect()
+        lines = []
+        try:
+            for name, point in self.config.tags.items():
+                found = await client.get_node(point.node).read_data_value(raise_on_bad_status=False)
+                status = found.StatusCode
+                value = found.Value.Value if found.Value is not None else None
+                lines.append(f"{name} = {value} ({quality_of(status).name if status is not None else 'GOOD'})")
+        finally:
+            with contextlib.suppress(*LOST):
+                await client.disconnect()
+        return lines
+
+
+def _as(kind: Any, value: float) -> Any:
+    if kind == ua.VariantType.Boolean:
+        return bool(value)
+    if kind in (ua.VariantType.Float, ua.VariantType.Double):
+        return float(value)
+    if kind.name.startswith(("Int", "UInt", "SByte", "Byte")) and kind != ua.VariantType.ByteString:
+        if value != int(value):
+            raise WriteRefused(f"{value:g} is no whole number, which the node wants")
+        return int(value)
+    raise WriteRefused(f"the node is a {kind.name}, not a number")
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, UaError):
+        return str(error).split("(")[-1].rstrip(")") or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or "no answer"

@@ -1,0 +1,202 @@
+"""Cameras of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2", reason="needs the vision extra")
+
+from drivers.camera.driver import Camera, CameraConfig
+from drivers.camera.sim import CameraSim
+from drivers.camera.sources import shown, truth
+from edge import DeviceLost, SystemClock, Write, WriteRefused
+from edge.config.load import load_text
+from edge.testing import FakeSource
+
+
+def camera(**options: Any) -> tuple[Camera, FakeSource]:
+    source = FakeSource("top", ["trigger"], SystemClock())
+    return Camera(CameraConfig(driver="camera", **{"every": "10ms", **options}), source), source
+
+
+def pictures(n: int, **options: Any) -> list[np.ndarray]:
+    """The first `n` pictures of a camera on a grid, each given back at once."""
+    seen: list[np.ndarray] = []
+
+    async def main() -> None:
+        driver, source = camera(**options)
+
+        def until() -> bool:
+            while source.frames:
+                frame = source.frames.pop(0)
+                seen.append(frame.image.copy())
+                frame.release()
+            return len(seen) >= n
+
+        async with asyncio.timeout(40):
+            await source.collect(driver, until=until)
+
+    asyncio.run(main())
+    return seen[:n]
+
+
+def test_pattern_shows_parts() -> None:
+    seen = pictures(3, url="pattern:parts?ng=0")
+    assert seen[0].shape == (240, 320, 3) and not np.array_equal(seen[0], seen[1])
+
+
+def test_a_folder_in_the_order_of_names(tmp_path: Path) -> None:
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 30, 3), 50 * i, np.uint8))
+    assert [int(p[0, 0, 0]) for p in pictures(4, url=f"folder:{tmp_path}")] == [0, 50, 100, 0]
+
+
+def clip(path: Path, n: int = 12) -> Path:
+    out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for i in range(n):
+        out.write(np.full((48, 64, 3), 10 * i, np.uint8))
+    out.release()
+    return path
+
+
+def test_a_clip_gives_each_picture_once_then_ends(tmp_path: Path) -> None:
+    path = clip(tmp_path / "clip.avi")
+    levels = [int(p.mean()) for p in pictures(11, url=f"file:{path}")]
+    assert np.abs(np.diff(levels) - 10).max() <= 3
+    with pytest.raises(DeviceLost, match="the stream ended"):
+        pictures(13, url=f"file:{path}")
+
+
+def watching(work: Callable[[CameraSim, Camera, FakeSource], Any], **options: Any) -> None:
+    async def main() -> None:
+        sim = CameraSim("top", CameraConfig(driver="camera", url="http://127.0.0.1:0/top"))
+        sim.port = 0
+        await sim.start()
+        driver, source = camera(url=f"http://127.0.0.1:{sim.port}/top", **options)
+        async with asyncio.timeout(40):
+            await work(sim, driver, source)
+        await sim.stop()
+
+    asyncio.run(main())
+
+
+async def connected(driver: Camera, source: FakeSource) -> asyncio.Task[None]:
+    task = asyncio.ensure_future(driver.run())
+    while driver._shots is None and not task.done():
+        await asyncio.sleep(0.01)
+    return task
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_on_demand_the_picture_is_newer_than_the_trigger() -> None:
+    async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
+        task = await connected(driver, source)
+        trigger = source.tags["trigger"].id
+        for part in (5, 6, 7):
+            asked = SystemClock().utc()
+            await driver.write(Write(trigger, part))
+            frame = source.frames.pop()
+            assert frame.part == part and frame.ts >= asked
+            frame.release()
+        assert source.values("trigger") == [5, 6, 7]
+        await ended(task)
+
+    watching(work, trigger="plc.ready")
+
+
+def test_without_a_free_buffer_the_trigger_is_refused_and_counted() -> None:
+    async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
+        task = await connected(driver, source)
+        trigger = source.tags["trigger"].id
+        for part in (1, 2):
+            await driver.write(Write(trigger, part))
+        with pytest.raises(WriteRefused, match="overrun"):
+            await driver.write(Write(trigger, 3))
+        assert source.counts["overrun"] == 1 and source.events[0].kind == "overrun"
+        source.frames.pop().release()
+        await asyncio.sleep(0)
+        await driver.write(Write(trigger, 4))
+        await ended(task)
+
+    watching(work, trigger="plc.ready", buffers=2)
+
+
+def test_a_killed_child_is_lost_and_a_new_run_sees_again() -> None:
+    async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
+        for _ in range(2):
+            task = await connected(driver, source)
+            await driver.write(Write(source.tags["trigger"].id, 1))
+            child = driver._shots._child  # type: ignore[union-attr]
+            os.kill(child.pid, signal.SIGKILL)
+            with pytest.raises(DeviceLost):
+                await driver.write(Write(source.tags["trigger"].id, 2))
+            with pytest.raises(DeviceLost):
+                await task
+
+    watching(work, trigger="plc.ready")
+
+
+def test_a_frozen_camera_is_named() -> None:
+    async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
+        sim.frozen = True
+        task = asyncio.ensure_future(driver.run())
+        while not task.done():
+            while source.frames:
+                source.frames.pop().release()
+            await asyncio.sleep(0.01)
+        with pytest.raises(DeviceLost, match="the same picture for"):
+            await task
+
+    watching(work, frozen_after="300ms")
+
+
+def test_nobody_there_is_said_without_the_password() -> None:
+    with pytest.raises(DeviceLost, match=r"no picture from http://127\.0\.0\.1:9/x"):
+        pictures(1, url="http://me:secret@127.0.0.1:9/x")
+    assert shown("rtsp://u:p@h:1/x") == "rtsp://h:1/x"
+
+
+def test_truth_is_the_same_for_all_and_faults_are_named() -> None:
+    found = [truth(k) for k in range(1000)]
+    assert 120 < sum(map(bool, found)) < 280 and found == [truth(k) for k in range(1000)]
+    site = "device: {{id: a}}\ndrivers: {{top: {{driver: camera, url: '{}'{}}}}}\n"
+    assert "is no camera" in str(load_text(site.format("ftp://x", "")).problems[0])
+    assert "there is no" in str(load_text(site.format("file:/none.mp4", "")).problems[0])
+    assert "without a trigger" in "".join(map(str, load_text(site.format("pattern:x", ", part: a.b")).problems))
+
+
+@pytest.fixture
+def rtsp(process: list[subprocess.Popen[str]]) -> str:
+    """The address of a real RTSP server on a free port."""
+    python = "/usr/bin/python3"
+    probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+    if not Path(python).exists() or subprocess.run([python, "-c", probe], capture_output=True).returncode:
+        pytest.skip("no GStreamer RTSP server here; `make system-packages` installs it")
+    server = subprocess.Popen(
+        [python, str(Path(__file__).with_name("rtsp_server.py"))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    process.append(server)
+    assert server.stdout is not None
+    return f"rtsp://127.0.0.1:{int(server.stdout.readline())}/test"
+
+
+def test_a_real_rtsp_server(rtsp: str) -> None:
+    seen = pictures(4, url=rtsp, every="60ms")
+    assert seen[0].shape == (120, 160, 3)
+    assert any(not np.array_equal(seen[0], later) for later in seen[1:])

@@ -1,0 +1,135 @@
+"""OPC UA against a server on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drivers.opcua.driver import OpcUa, OpcUaConfig
+from drivers.opcua.sim import OpcUaSim
+from drivers.opcua.values import nanoseconds, number_of, quality_of
+from edge import DeviceLost, DeviceRefused, Quality, SystemClock, Write
+from edge.bench.process import free_port
+from edge.config.load import load_text
+from edge.testing import FakeSource
+
+TAGS: dict[str, Any] = {
+    "temp": {"node": "ns=2;s=Oven.Temp"},
+    "set": {"node": "ns=2;i=7", "writable": {"range": [0, 300]}},
+}
+
+
+def config(port: int, tags: dict[str, Any] = TAGS, **more: Any) -> OpcUaConfig:
+    options = {"every": "100ms", "keep_alive": "200ms", "timeout": "3s", **more}
+    return OpcUaConfig(driver="opcua", url=f"opc.tcp://127.0.0.1:{port}", tags=tags, **options)
+
+
+async def served(port: int) -> OpcUaSim:
+    sim = OpcUaSim("oven", config(port))
+    await sim.start()
+    return sim
+
+
+def run(work: Any) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(60):
+            await work(free_port())
+
+    asyncio.run(main())
+
+
+def test_changes_writes_an_unknown_node_and_what_stays_the_same() -> None:
+    async def work(port: int) -> None:
+        sim = await served(port)
+        tags = {**TAGS, "ghost": {"node": "ns=2;s=Nothing"}}
+        source = FakeSource("oven", list(tags), SystemClock())
+        driver = OpcUa(config(port, tags), source)
+        orders: list[asyncio.Task[None]] = []
+
+        def until() -> bool:
+            if 0.0 in source.values("temp") and not orders:
+                sim.set("temp", 181.5)
+                orders.append(asyncio.ensure_future(driver.write(Write(source.tags["set"].id, 200))))
+            again = sum(v == 181.5 for v in source.values("temp")) >= 3
+            return again and 200 in source.values("set")
+
+        await source.collect(driver, until=until)
+        await asyncio.gather(*orders)
+        assert await sim.get("set") == 200
+        assert source.qualities("ghost")[0] == Quality.EXCEPTION and np.isnan(source.values("ghost")).all()
+        assert set(source.qualities("temp")) == {Quality.GOOD}
+        assert all(np.diff([b.ts.max() for b in source.batches if source.tags["temp"].id in b.tag]) >= 0)
+        await sim.stop()
+
+    run(work)
+
+
+def test_a_server_that_goes_is_lost_and_one_that_is_absent_is_named() -> None:
+    async def work(port: int) -> None:
+        source = FakeSource("oven", list(TAGS), SystemClock())
+        with pytest.raises(DeviceLost, match="no session with"):
+            await OpcUa(config(port), source).run()
+        sim = await served(port)
+        driver = asyncio.ensure_future(OpcUa(config(port), source).run())
+        while not source.batches:
+            await asyncio.sleep(0.01)
+        await sim.stop()
+        with pytest.raises(DeviceLost):
+            await driver
+
+    run(work)
+
+
+def test_a_read_only_node_refuses_and_probe_shows_all() -> None:
+    async def work(port: int) -> None:
+        sim = await served(port)
+        tags = {"temp": {**TAGS["temp"], "writable": {"range": [0, 1]}}}
+        source = FakeSource("oven", list(tags), SystemClock())
+        driver = OpcUa(config(port, tags), source)
+        assert await driver.probe() == ["temp = 0.0 (GOOD)"]
+        running = asyncio.ensure_future(driver.run())
+        while not source.batches:
+            await asyncio.sleep(0.01)
+        with pytest.raises(DeviceRefused, match="refuses the write"):
+            await driver.write(Write(source.tags["temp"].id, 1))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await sim.stop()
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("code", "quality"),
+    [
+        ("Good", Quality.GOOD),
+        ("BadNodeIdUnknown", Quality.EXCEPTION),
+        ("BadTimeout", Quality.TIMEOUT),
+        ("BadNoCommunication", Quality.TIMEOUT),
+        ("UncertainEngineeringUnitsExceeded", Quality.RANGE),
+        ("UncertainSubstituteValue", Quality.SUBSTITUTED),
+        ("BadSensorFailure", Quality.BAD),
+    ],
+)
+def test_status_codes_become_causes(code: str, quality: Quality) -> None:
+    from asyncua import ua
+
+    assert quality_of(ua.StatusCode(getattr(ua.StatusCodes, code))) == quality
+
+
+def test_values_and_times() -> None:
+    import datetime
+
+    assert number_of(True) == (1.0, None) and number_of(7) == (7.0, None)
+    assert number_of(2**53 + 2)[1] == Quality.RANGE and number_of("text")[1] == Quality.BAD
+    assert nanoseconds(datetime.datetime(2024, 1, 1, 0, 0, 0, 250)) == 1_704_067_200_000_250_000
+    assert nanoseconds(None) == nanoseconds(datetime.datetime(1601, 1, 1)) == 0
+
+
+def test_faults_of_a_site() -> None:
+    site = "device: {{id: a}}\ndrivers:\n  o: {{driver: opcua, url: '{}', tags: {{t: {{node: '{}'}}}}}}\n"
+    assert "is no address of a server" in str(load_text(site.format("http://x", "ns=2;s=a")).problems[0])
+    assert "is no node id" in str(load_text(site.format("opc.tcp://x:4840", "temp")).problems[0])
