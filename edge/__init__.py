@@ -4,6 +4,7 @@ from .batch import TRUSTED, Batch, Quality, concatenate
 from .clock import SECOND, Clock, ManualClock, SystemClock
 from .codec import CodecFault, decode, decode_event, encode, encode_event
 from .config.load import load as load_site
+from .config.places import read_yaml
 from .config.types import Duration, Identifier, Period, Size
 from .driver import Driver, DriverConfig, Grid, Point, Poller, Source, Writable
 from .errors import (
@@ -80,5 +81,6 @@ __all__ = [
     "find_part",
     "load_site",
     "log",
+    "read_yaml",
     "state_folder",
 ]

@@ -13,7 +13,7 @@ ONE_HOME = {
     "cv2": ("drivers/camera/", "drivers/replay/", "models/vision/", "models/train/"),
     "paho": ("sync/device/mqtt",),
     "yaml": ("edge/config/places.py",),
-    "apsw": ("edge/journal.py", "edge/migrations.py", "edge/retention.py"),
+    "apsw": ("edge/journal.py", "edge/migrations.py", "edge/retention.py", "edge/commands/doctor.py"),
     "asyncua": ("drivers/opcua/",),
     "ai_edge_litert": ("models/",),
     "onnxruntime": ("models/",),

@@ -252,3 +252,9 @@ def read_text(text: str, name: str = "site.yaml") -> Tree:
         return tree
     tree.data = _Reading(tree, Path(name).parent / "secrets.yaml").text(text, name, (), (Path(name).resolve(),))
     return tree
+
+
+def read_yaml(path: Path) -> tuple[Any, list[str]]:
+    """Any YAML file under the same rules as a site: (plain data, faults with their places). Never raises for its content."""
+    tree = read(path)
+    return tree.data, [str(problem) for problem in tree.problems]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from typing import Protocol
 
 import urllib3
@@ -28,18 +28,33 @@ class Transport(Protocol):
 
 
 class Https:
-    """urllib3 on three threads: one for deliveries, one for the live lane, one that waits for commands."""
+    """urllib3, each request on a thread of its own that never holds up the end of the process (a poll may wait for long)."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._pool = urllib3.PoolManager(
             ssl_context=identity.tls(), maxsize=3, retries=False, headers=identity.headers()
         )
-        self._threads = ThreadPoolExecutor(3, "sync")
 
     async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._exchange, method, path, body, timeout)
+        done: asyncio.Future[bytes] = loop.create_future()
+
+        def settle(answer: bytes, error: Exception | None) -> None:
+            if not done.done():
+                done.set_exception(error) if error else done.set_result(answer)
+
+        def work() -> None:
+            answer, fault = b"", None
+            try:
+                answer = self._exchange(method, path, body, timeout)
+            except Exception as error:
+                fault = error
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle, answer, fault)
+
+        threading.Thread(target=work, name="sync", daemon=True).start()
+        return await done
 
     def _exchange(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
         limits = urllib3.Timeout(connect=min(10.0, timeout), read=timeout)
@@ -60,7 +75,6 @@ class Https:
         return answer.data
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.clear()
 
 

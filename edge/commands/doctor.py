@@ -1,0 +1,136 @@
+"""`lineside doctor [SITE]`: what may be wrong on this machine, and what to do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from importlib import metadata, util
+from pathlib import Path
+
+import apsw
+
+from ..config.load import load
+from ..control import ask
+from ..errors import LinesideError
+from ..journal import journal_of
+from ..state import state_folder
+
+HELP = "look for what may be wrong on this machine and say what to do"
+EXTRAS = {"plane": "fastapi", "vision": "cv2", "tflite engine": "ai_edge_litert", "onnx engine": "onnxruntime"}
+OK, WARN, BAD = "ok", "warn", "bad"
+Finding = tuple[str, str, str, str]  # state, what, how it is, what to do
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("site", type=Path, nargs="?", help="the site file the daemon runs")
+    parser.add_argument("--state", type=Path, help="folder of the journal, if not the usual one")
+    parser.add_argument("--json", action="store_true", help="one JSON object per finding")
+
+
+def run(options: argparse.Namespace) -> int:
+    findings = list(machine())
+    if options.site:
+        findings += site(options.site, options.state)
+    for state, what, how, todo in findings:
+        if options.json:
+            print(json.dumps({"state": state, "what": what, "how": how, "todo": todo}, ensure_ascii=False))
+        else:
+            print(f"{state:<5} {what:<16} {how}{f'  ->  {todo}' if todo else ''}")
+    return 1 if any(state == BAD for state, *_ in findings) else 0
+
+
+def machine() -> Iterator[Finding]:
+    """What does not depend on a site."""
+    yield (
+        OK,
+        "lineside",
+        f"{metadata.version('lineside')}, Python {platform.python_version()}, {platform.machine()}",
+        "",
+    )
+    sqlite = tuple(map(int, apsw.sqlite_lib_version().split(".")))
+    known = sqlite >= (3, 51, 3)
+    yield (OK if known else BAD), "sqlite", apsw.sqlite_lib_version(), "" if known else "install apsw 3.51.3 or newer"
+    clock = time.time() > 1_735_689_600
+    yield (
+        (OK if clock else BAD),
+        "clock",
+        time.strftime("%Y-%m-%d %H:%M:%S"),
+        "" if clock else "set the clock, or give it NTP",
+    )
+    for extra, module in EXTRAS.items():
+        there = util.find_spec(module) is not None
+        yield (
+            (OK if there else WARN),
+            extra,
+            "installed" if there else "not installed",
+            "" if there else "needed only if the site uses it",
+        )
+
+
+def site(path: Path, given: Path | None) -> Iterator[Finding]:
+    """What concerns one site: its faults, its journal, its daemon."""
+    config = load(path)
+    n = len(config.problems)
+    todo = f"lineside check {path}" if n else ""
+    yield (
+        (BAD if n else OK),
+        "site",
+        f"{n} faults" if n else f"{len(config.tags())} tags, {len(config.drivers)} connections",
+        todo,
+    )
+    folder = state_folder(config.device.id, given)
+    near = next(p for p in (folder, *folder.resolve().parents) if p.exists())
+    free = shutil.disk_usage(near).free
+    yield (
+        (OK if free > 2 * 10**9 else WARN),
+        "disk",
+        f"{free / 1e9:.1f} GB free",
+        "" if free > 2 * 10**9 else "free some space",
+    )
+    yield from journal(folder)
+    for name, part in config.drivers.items():
+        port = getattr(part, "port", str)()
+        if port.startswith("/dev/") and not os.access(port, os.R_OK | os.W_OK):
+            yield BAD, name, f"{port} cannot be opened", "add this user to the group dialout"
+    yield from daemon(folder)
+
+
+def journal(folder: Path) -> Iterator[Finding]:
+    try:
+        db = journal_of(folder / "journal.db")
+        (said,) = next(db.execute("PRAGMA quick_check(1)"))
+        size = sum(p.stat().st_size for p in folder.glob("journal.db*"))
+        blocks, samples = next(db.execute("SELECT count(*), coalesce(sum(n), 0) FROM block"))
+    except LinesideError as error:
+        yield WARN, "journal", str(error), ""
+        return
+    except apsw.Error as error:
+        yield BAD, "journal", f"cannot be read: {error}", "stop the daemon, keep a copy, restore a backup"
+        return
+    sound = said == "ok"
+    how = f"{size / 1e6:.1f} MB, {blocks} blocks, {samples:,} samples" if sound else str(said)
+    yield (OK if sound else BAD), "journal", how, "" if sound else "stop the daemon, keep a copy, restore a backup"
+
+
+def daemon(folder: Path) -> Iterator[Finding]:
+    try:
+        status = ask(folder, {"do": "status"}, 5)
+    except (LinesideError, OSError, ValueError) as error:
+        yield WARN, "daemon", str(error), ""
+        return
+    yield (
+        OK,
+        "daemon",
+        f"up {status['uptime']:.0f} s, {status['samples']:,} samples, {status['dropped']:,} given up",
+        "",
+    )
+    if status["journal"] != "fine":
+        yield BAD, "disk", status["journal"], "free some space; the daemon goes on by itself"
+    for name, part in status["parts"].items():
+        if part["state"] != "running":
+            yield WARN, name, f"{part['state']}: {part['reason']}", "is it on, is the address right?"

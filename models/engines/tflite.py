@@ -1,0 +1,66 @@
+"""LiteRT, and its predecessor tflite-runtime: the same interface under two names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge import ModelRefused
+
+from .contract import Interpreter, Tensor, bounded
+
+
+class LiteRt:
+    """The default engine (`ai-edge-litert`)."""
+
+    def __init__(self) -> None:
+        from ai_edge_litert import interpreter
+
+        self._interpreter = interpreter
+
+    def load(self, path: Path, threads: int = 1, plain: bool = False) -> Interpreter:
+        """Raises ModelRefused for what the engine does not take."""
+        resolver = self._interpreter.OpResolverType
+        kind = resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else resolver.AUTO
+        try:
+            made = self._interpreter.Interpreter(
+                str(bounded(path)), num_threads=threads, experimental_op_resolver_type=kind
+            )
+            made.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelRefused(f"{path.name}: {str(error).splitlines()[0][:200]}") from None
+        return Loaded(made)
+
+
+class TfliteRuntime(LiteRt):
+    """For numpy below 2 and Python 3.11: 32-bit boards."""
+
+    def __init__(self) -> None:
+        from tflite_runtime import interpreter
+
+        self._interpreter = interpreter
+
+
+class Loaded:
+    """An interpreter with its tensors allocated."""
+
+    def __init__(self, made: Any) -> None:
+        self._made = made
+        self._in, self._out = made.get_input_details(), made.get_output_details()
+        self.inputs: Sequence[Tensor]
+        self.outputs: Sequence[Tensor]
+        self.inputs, self.outputs = [_tensor(d) for d in self._in], [_tensor(d) for d in self._out]
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        for detail, value in zip(self._in, inputs, strict=True):
+            self._made.set_tensor(detail["index"], value)
+        self._made.invoke()
+        return [self._made.get_tensor(detail["index"]) for detail in self._out]
+
+
+def _tensor(detail: dict[str, Any]) -> Tensor:
+    scale, zero = detail["quantization"]
+    return Tensor(detail["name"], tuple(map(int, detail["shape"])), detail["dtype"], float(scale), int(zero))

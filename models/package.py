@@ -1,0 +1,125 @@
+"""Model packages: a folder with `model.yaml`, weights and golden vectors, trusted only after it proved itself on this box.
+
+Its golden vectors run in a child process first, with a time limit: a truncated or hostile model may crash or hang that
+child, never the daemon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, Field, ValidationError
+
+from edge import ModelRefused, read_yaml
+
+from .engines.contract import Interpreter, bounded, choose
+
+SHIPPED = Path(__file__).parent / "packages"
+PROVE_WITHIN = 60.0  # seconds
+
+
+class Description(BaseModel):
+    """`model.yaml`."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    name: str
+    version: int = Field(ge=1)
+    task: Literal["classify"]
+    engine: Literal["tflite", "onnx"]
+    weights: str = Field(pattern=r"^[\w.-]+$", description="file beside this one")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the weights")
+    crop: tuple[int, int] = Field(description="height and width cut from the middle of a picture")
+    size: tuple[int, int] = Field(description="height and width the network wants; the cut is averaged down to it")
+    labels: list[str] = Field(min_length=2, description="of the outputs; the first one is the good part")
+    ng_above: float = Field(gt=0, lt=1, description="probability of any defect from which a part is NG")
+    ok_below: float = Field(gt=0, lt=1, description="and below which it is OK; between them it is looked at again")
+    tolerance: int = Field(2, ge=0, le=32, description="steps an output may differ from the golden one")
+    licence: str
+    data: str = Field(description="what it was trained on")
+
+
+class Package:
+    """A description and where it lies. `interpreter()` gives a fresh one for each thread."""
+
+    def __init__(self, folder: Path, description: Description) -> None:
+        self.folder, self.description = folder, description
+
+    def interpreter(self, threads: int = 1) -> Interpreter:
+        return choose(self.description.engine).load(self.folder / self.description.weights, threads)
+
+
+def find(name: str, beside: Path) -> Path:
+    """The folder of a package: a path beside the site, or the name of a shipped one. Raises ModelRefused."""
+    for folder in (beside / name, SHIPPED / name):
+        if (folder / "model.yaml").is_file():
+            return folder.resolve()
+    have = ", ".join(sorted(p.parent.name for p in SHIPPED.glob("*/model.yaml")))
+    raise ModelRefused(
+        f"there is no model package {name!r}", hint=f"a folder beside the site, or a shipped one: {have}"
+    )
+
+
+def describe(folder: Path) -> Description:
+    """Read `model.yaml` and check the weights against their digest. Raises ModelRefused."""
+    data, problems = read_yaml(folder / "model.yaml")
+    if problems:
+        raise ModelRefused("; ".join(problems))
+    try:
+        description = Description.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelRefused(f"{folder / 'model.yaml'}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    weights = bounded(folder / description.weights).read_bytes()
+    if (found := hashlib.sha256(weights).hexdigest()) != description.sha256:
+        raise ModelRefused(f"{description.weights} is not the file that model.yaml names (sha256 {found[:12]}...)")
+    return description
+
+
+@cache
+def load(folder: Path) -> Package:
+    """A package that proved itself. Blocks for as long as its golden vectors take. Raises ModelRefused."""
+    description = describe(folder)
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", "models.package", str(folder)], capture_output=True, text=True, timeout=PROVE_WITHIN
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelRefused(f"{folder.name} did not answer within {PROVE_WITHIN:g} s") from None
+    if child.returncode:
+        words = (child.stdout.strip().splitlines() or ["it crashed the interpreter"])[-1]
+        raise ModelRefused(f"{folder.name} is refused: {words}", hint="the model that ran before is kept")
+    return Package(folder, description)
+
+
+def prove(folder: Path) -> None:
+    """Run the golden vectors here. Raises ModelRefused. In a child, since the interpreter may crash."""
+    package = Package(folder, describe(folder))
+    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
+        given, wanted = golden["input"], golden["output"]
+    run = package.interpreter()
+    for i, (picture, answer) in enumerate(zip(given, wanted, strict=True)):
+        (got,) = run(picture[None])
+        far = int(np.abs(got.astype(int).ravel() - answer.astype(int).ravel()).max())
+        if far > package.description.tolerance:
+            raise ModelRefused(f"golden vector {i} is off by {far} steps, {package.description.tolerance} are allowed")
+        if int(got.ravel().argmax()) != int(answer.ravel().argmax()):
+            raise ModelRefused(f"golden vector {i} is decided otherwise")
+
+
+def main() -> int:
+    try:
+        prove(Path(sys.argv[1]))
+    except (ModelRefused, OSError, ValueError, KeyError) as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

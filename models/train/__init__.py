@@ -1,0 +1,1 @@
+"""Making models. Never runs on a device."""
