@@ -6,7 +6,7 @@ STAMP := $(VENV)/.stamp
 WEB := sync/control_plane/web/index.html
 EXTRAS := plane,vision,onnx,dev
 
-.PHONY: help setup console system-packages run run-real torture bench test check schema clean
+.PHONY: help setup console system-packages run run-real train torture bench test check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -39,6 +39,10 @@ system-packages: ## install the counterparts that the tests talk to (needs root)
 
 run: $(STAMP) $(WEB) ## a small simulated factory with its live page
 	@$(BIN)/lineside demo
+
+train: $(STAMP) ## train the shipped model anew (brings PyTorch, several minutes)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train]'
+	$(BIN)/python -m models.train.washer
 
 torture: $(STAMP) ## kill -9 daemon and plane a hundred times under load
 	@$(BIN)/python -m tests.system.faults 100

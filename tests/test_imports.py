@@ -18,6 +18,7 @@ ONE_HOME = {
     "ai_edge_litert": ("models/",),
     "onnxruntime": ("models/",),
     "torch": ("models/train/",),
+    "onnx": ("models/train/",),
 }
 
 

@@ -1,0 +1,162 @@
+"""Engines prove themselves, packages are refused in words, and the shipped one judges parts through the real flow."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ai_edge_litert", reason="needs the vision extra")
+
+from edge import Event, Frame, FramePool, ManualClock, ModelRefused, Picture, Setting, Tag, TagTable, Write, find_part
+from edge.flow import Flow
+from edge.health import Health
+from edge.plugins import register
+from edge.rehearse import Kept
+from models import package
+from models.engines import contract
+from models.engines.tflite import LiteRt
+from models.package import SHIPPED, describe, load
+from models.vision.inspect import Inspect, InspectConfig
+
+WASHER = SHIPPED / "washer"
+render: Any = find_part("sims", "parts").render
+
+
+@pytest.mark.parametrize("name", ["tflite", "onnx"])
+def test_an_engine_proves_itself(name: str) -> None:
+    pytest.importorskip("ai_edge_litert" if name == "tflite" else "onnxruntime", reason="needs its extra")
+    assert contract.choose(name)
+
+
+def test_an_engine_that_imports_and_then_lies_is_not_chosen() -> None:
+    class Lies(LiteRt):
+        def load(self, path: Path, threads: int = 1, plain: bool = False) -> Any:
+            real = super().load(path, threads, plain)
+
+            class Off:
+                inputs, outputs = real.inputs, real.outputs
+
+                def __call__(self, *x: np.ndarray) -> list[np.ndarray]:
+                    return [y // 2 for y in real(*x)]
+
+            return Off()
+
+    register("engines", "lies", Lies)
+    with pytest.raises(ModelRefused, match="lies: the self-test gives another answer"):
+        contract.choose("lies")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(WASHER, tmp_path / "washer"))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_whole_package_is_taken(copy: Path) -> None:
+    assert load(copy).description.labels[0] == "good"
+
+
+def test_truncated_weights_are_refused(copy: Path) -> None:
+    weights = (copy / "washer.tflite").read_bytes()
+    (copy / "washer.tflite").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ModelRefused, match=r"is not the file that model\.yaml names"):
+        load(copy)
+    import hashlib
+
+    edit(copy / "model.yaml", describe(WASHER).sha256, hashlib.sha256(weights[: len(weights) // 2]).hexdigest())
+    with pytest.raises(ModelRefused, match="washer is refused"):
+        load(copy)
+
+
+def test_other_answers_are_refused(copy: Path) -> None:
+    with np.load(copy / "golden.npz") as golden:
+        given, wanted = golden["input"], golden["output"]
+    np.savez(copy / "golden.npz", input=given, output=np.clip(wanted.astype(int) - 9, -128, 127).astype(np.int8))
+    with pytest.raises(ModelRefused, match=r"golden vector 0 is off by \d+ steps, 2 are allowed"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("ng_above: 0.5", "ng_above: 5", "ng_above"),
+        ("weights: washer.tflite", "weights: ../x", "weights"),
+        ("task: classify", "task: guess", "task"),
+        ("task: classify", "task: [", "model.yaml"),
+    ],
+)
+def test_a_wrong_description_is_named(copy: Path, old: str, new: str, said: str) -> None:
+    edit(copy / "model.yaml", old, new)
+    with pytest.raises(ModelRefused, match=said):
+        load(copy)
+
+
+def test_a_model_that_hangs_is_given_up(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(package, "PROVE_WITHIN", 0.01)
+    with pytest.raises(ModelRefused, match="did not answer within"):
+        load(copy)
+
+
+def test_an_absent_package_says_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match=r"a shipped one: .*washer"):
+        package.find("nothing", tmp_path)
+
+
+def rig(**options: Any) -> tuple[Flow, list[Any], list[Write]]:
+    table = TagTable([Tag("plc.reject", 1, source="plc", writable=(0, 1))])
+    config = InspectConfig(
+        stage="inspect", camera="top", model="washer", ng={"plc.reject": 1}, ok={"plc.reject": 0}, **options
+    )
+    clock, kept = ManualClock(), Kept()
+    seen: list[Any] = []
+    writes: list[Write] = []
+
+    def keep(batches: Any = (), events: Any = (), pictures: Any = (), snapshots: Any = None) -> None:
+        seen.extend([*events, *pictures])
+
+    def write(order: Write) -> list[Event]:
+        writes.append(order)
+        return []
+
+    kept.append = keep  # type: ignore[method-assign]
+    stage = Inspect(config, Setting("washer", table, Path(".")))
+    return Flow(table, [("washer", stage)], kept, clock, Health(clock), write=write), seen, writes
+
+
+def show(flow: Flow, image: np.ndarray, part: int) -> FramePool:
+    pool = FramePool(image.shape, 1)
+    buffer = pool.take()
+    assert buffer is not None
+    buffer[:] = image
+    flow.accept(Frame("top", part, 10**18, buffer, part, 0, pool.give, 1))
+    return pool
+
+
+def test_parts_are_judged_written_and_pictured() -> None:
+    flow, seen, writes = rig(keep="ng")
+    pools = [
+        show(flow, render(5_000_000 + k, defect), k)
+        for k, defect in enumerate(("", "missing_hole", "", "chipped_edge"))
+    ]
+    assert all(len(pool) == 1 for pool in pools)
+    events = [x for x in seen if isinstance(x, Event)]
+    assert [(e.state, e.data["part"]) for e in events] == [("ok", 0), ("ng", 1), ("ok", 2), ("ng", 3)]
+    assert [w.value for w in writes] == [0, 1, 0, 1]
+    assert len([x for x in seen if isinstance(x, Picture)]) == 2 and events[1].data["label"] == "missing_hole"
+
+
+def test_a_picture_too_small_is_looked_at_again() -> None:
+    flow, seen, writes = rig()
+    show(flow, np.zeros((20, 20, 3), np.uint8), 1)
+    assert (
+        [e.state for e in seen] == ["recheck"] and "the model wants 240 x 240" in seen[0].text and writes[0].value == 1
+    )
