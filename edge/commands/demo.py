@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import re
+import signal
 import socket
 import sys
 import sysconfig
@@ -40,6 +41,8 @@ def shipped(name: str) -> Path:
 def run(options: argparse.Namespace) -> int:
     import tempfile
 
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     source = options.site or shipped("demo.yaml")
     raise_if_faulty(load(source))
     with contextlib.ExitStack() as until_end:
