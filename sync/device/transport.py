@@ -19,6 +19,10 @@ class Refused(LinesideError):
     heals = True
 
 
+class Rejected(Refused):
+    """The plane took offence at what was in a message; sent again it would do so again."""
+
+
 class Transport(Protocol):
     async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
         """One request and its answer. Raises DeviceLost when nobody is there, Refused when the plane says no."""
@@ -71,7 +75,8 @@ class Https:
         if answer.status >= 500:
             raise DeviceLost(f"the plane at {self._identity.url} answers {answer.status}")
         if answer.status >= 300:
-            raise Refused(f"the plane said no to {path}: {answer.status} {answer.data[:200].decode(errors='replace')}")
+            fault = Rejected if answer.status == 400 else Refused
+            raise fault(f"the plane said no to {path}: {answer.status} {answer.data[:200].decode(errors='replace')}")
         return answer.data
 
     def close(self) -> None:

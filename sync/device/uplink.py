@@ -15,7 +15,7 @@ from edge import Cursor, DeviceLost, Event, Host, LinesideError, Period, Record,
 
 from .. import wire
 from . import identity
-from .transport import Https, Transport
+from .transport import Https, Rejected, Transport
 
 NAME = "sync"
 MESSAGE = 1_000_000  # bytes of records in one message
@@ -94,7 +94,11 @@ class Uplink:
         try:
             records = await self._next_records()
             if records:
-                await self._send(transport, records)
+                try:
+                    await self._send(transport, records)
+                except Rejected:
+                    for record in records:
+                        await self._send_alone(transport, record)
             elif not await self._send_picture(transport):
                 await news
         finally:
@@ -127,6 +131,25 @@ class Uplink:
             self.cursors[stream] = Cursor(sent[-1].seq)
             self.host.journal.moved(NAME, stream, self.cursors[stream])
             self.acknowledged += sum(r.n for r in sent) if stream.startswith("samples:") else 0
+
+    async def _send_alone(self, transport: Transport, record: Record) -> None:
+        """Find the record that spoils a message: it is set aside with a gap event, so that the rest goes on."""
+        try:
+            await self._send(transport, [record])
+        except Rejected as error:
+            log.error("sync: record %d of %s is set aside: %s", record.seq, record.stream, error)
+            data = {
+                "stream": record.stream,
+                "from": record.t0,
+                "to": record.t1,
+                "samples": record.n,
+                "cause": "rejected",
+            }
+            data |= {"first": record.seq, "last": record.seq}
+            source = record.stream.removeprefix("samples:")
+            self.host.accept(Event("gap", source, "rejected", severity="medium", text=str(error), data=data))
+            self.cursors[record.stream] = Cursor(record.seq)
+            self.host.journal.moved(NAME, record.stream, self.cursors[record.stream])
 
     async def _send_picture(self, transport: Transport) -> bool:
         cursor = self.cursors.setdefault("picture", Cursor())

@@ -254,3 +254,24 @@ def test_the_page_needs_the_link_and_shows_live_values(tmp_path: Path) -> None:
         assert json.loads((await asyncio.to_thread(get, "/api/devices", session))[1])[0]["online"] is True
 
     rig(tmp_path, work)
+
+
+def test_a_record_that_the_plane_cannot_read_holds_up_nothing(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        import zlib
+
+        def spoil(db: Any) -> None:
+            seq = next(db.execute("SELECT coalesce(max(seq), 0) FROM event"))[0] + 1
+            db.execute("INSERT INTO event VALUES (?, 1, 'alarm', 'x', ?, 1, ?)", (seq, zlib.crc32(b"junk"), b"junk"))
+            db.execute("INSERT INTO stream VALUES ('event', ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", (seq,))
+
+        await it.daemon.journal.on_writer(spoil)
+        it.sim.set("temp", 85)
+
+        async def told() -> bool:
+            return ("hot", "raised") in await it.events("alarm") and ("event", "rejected") in await it.events("gap")
+
+        await it.until(told)
+        assert await it.all_arrived() == it.daemon.journal.totals.appended
+
+    rig(tmp_path, work)
