@@ -59,6 +59,11 @@ def test_a_person_watches_the_line(tmp_path: Path) -> None:
             await async_api.expect(page.locator(".inspection.ng")).to_contain_text("a hole is missing")
             await page.get_by_role("button", name="中文").click()
             await async_api.expect(page.locator(".inspection.ng")).to_contain_text("不合格")
+            await it.sim.stop()
+            await page.get_by_role("button", name="English").click()
+            await page.keyboard.press("g")
+            await page.keyboard.press("o")
+            await page.get_by_role("heading", name="a part that does not run").wait_for()
             assert not wrong
             await browser.close()
 

@@ -8,21 +8,28 @@ export function Alarms({ failed }: { failed: (e: unknown) => void }) {
   const [alarms, again] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", [], failed);
   const [events] = useFresh<Happening[]>(() => get("/api/events?limit=60"), (m) => m.kind === "events", [], failed);
   const [asked, setAsked] = useState<Record<string, boolean>>({});
+  const [fault, setFault] = useState("");
   if (!alarms) return <p class="quiet">…</p>;
   const rank = (a: Alarm) => (a.active ? 0 : 10) + severityOrder.indexOf(a.severity);
   const send = (a: Alarm, verb: string) => {
     setAsked((all) => ({ ...all, [`${a.device}/${a.key}/${a.since}`]: true }));
-    order(a.device, a.key, verb).then(again, failed);
+    setFault("");
+    order(a.device, a.key, verb).then(again, (e) => {
+      setAsked((all) => ({ ...all, [`${a.device}/${a.key}/${a.since}`]: false }));
+      setFault(`${a.key}: ${t("notDone")}`);
+      failed(e);
+    });
   };
   return (
     <>
       <h1>{t("alarms")}</h1>
+      {fault ? <div class="banner" role="alert">{fault}</div> : null}
       <ul class="alarms" aria-live="polite">
         {alarms.length === 0 ? <li class="calm">{t("noAlarms")}</li> : null}
         {[...alarms].sort((a, b) => rank(a) - rank(b)).map((a) => {
           const mark = asked[`${a.device}/${a.key}/${a.since}`];
           return (
-            <li key={`${a.device}/${a.key}`} class={`${a.active ? `active ${a.severity}` : "gone"}`} data-alarm={a.key}>
+            <li key={`${a.device}/${a.key}`} class={`${a.active ? `active ${a.severity}` : "gone"}`} data-alarm={a.key} tabIndex={0}>
               <span class="badge">{a.severity}</span>
               <div><strong>{a.text || a.key}</strong>
                 <p class="quiet">{a.device} · {a.key} · {moment(a.since / 1e6)}</p></div>

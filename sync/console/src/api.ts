@@ -31,6 +31,7 @@ export async function get<T>(path: string): Promise<T> {
 export async function order(device: string, alarm: string, verb: string): Promise<void> {
   const path = `/api/devices/${encodeURIComponent(device)}/alarms/${encodeURIComponent(alarm)}`;
   const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ verb }) });
+  if (answer.status === 401) throw new SignIn();
   if (!answer.ok) throw new Error(`${verb}: ${answer.status}`);
 }
 

@@ -31,7 +31,10 @@ export function Chart({ device, tag, minutes, failed }: { device: string; tag: T
     const from = (Date.now() - minutes * 60_000) * 1_000_000;
     get<Series>(`/api/devices/${encodeURIComponent(device)}/series?tag=${encodeURIComponent(tag.name)}&from=${from}`).then((s) => {
       if (gone || !box.current) return;
+      const live = xs.map((x, i) => [x, ys[i]] as const).filter(([x]) => x > (s.t[s.t.length - 1] ?? 0) / 1000);
+      xs.length = ys.length = 0;
       for (let i = 0; i < s.t.length; i++) { xs.push(s.t[i] / 1000); ys.push(s.v[i]); }
+      for (const [x, y] of live) { xs.push(x); ys.push(y); }
       plot = new uPlot(options, [xs, ys], box.current);
       draw();
     }, failed);

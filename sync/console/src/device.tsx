@@ -15,15 +15,23 @@ export function Device({ id, failed }: { id: string; failed: (e: unknown) => voi
   const [status, setStatus] = useState<Status | null>(null);
   const [filter, setFilter] = useState("");
   const [shown, setShown] = useState<string | null>(null);
+  const [heard, setHeard] = useState(Date.now());
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = window.setInterval(() => setNow(Date.now()), 1000);
+    return () => window.clearInterval(timer);
+  }, []);
   const [minutes, setMinutes] = useState(SPANS[0]);
   useEffect(() => listen((m) => {
     if (m.kind !== "values" || m.device !== id) return;
+    setHeard(Date.now());
     setLive((old) => ({ ...old, ...m.values }));
     if (m.status) setStatus(m.status);
   }), [id]);
   if (!loaded) return <p class="quiet">…</p>;
   const tags = loaded
     .map((tag) => { const l = live[tag.id]; return l ? { ...tag, value: l[0], quality: l[1], ts: l[2] } : tag; })
+    .map((tag) => (now - heard > 10_000 ? { ...tag, quality: "STALE" } : tag))  // nothing is heard: nothing is good
     .filter((tag) => tag.name.toLowerCase().includes(filter.toLowerCase()));
   const picked = tags.find((tag) => tag.name === shown) ?? tags.find((tag) => tag.type !== "bool") ?? tags[0];
   const parts = Object.entries((status ?? all?.find((d) => d.id === id)?.status)?.parts ?? {});

@@ -56,7 +56,7 @@ function page(place: string, failed: (e: unknown) => void) {
   return <Overview failed={failed} />;
 }
 
-/** g then o, a, i goes somewhere; / filters; a acknowledges the first alarm. */
+/** g then o, a, i goes somewhere; / filters; a acknowledges the alarm that has the focus. */
 function keys() {
   let before = "";
   const pressed = (e: KeyboardEvent) => {
@@ -64,7 +64,7 @@ function keys() {
     const to = ({ o: "#/", a: "#/alarms", i: "#/inspections" } as Record<string, string>)[e.key];
     if (before === "g" && to) location.hash = to;
     else if (e.key === "/") { document.getElementById("filter")?.focus(); e.preventDefault(); }
-    else if (e.key === "a") document.querySelector<HTMLButtonElement>("button.acknowledge:not(:disabled)")?.click();
+    else if (e.key === "a" && !e.repeat) document.activeElement?.closest("[data-alarm]")?.querySelector<HTMLButtonElement>("button.acknowledge:not(:disabled)")?.click();
     before = e.key;
   };
   addEventListener("keydown", pressed);

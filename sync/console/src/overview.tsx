@@ -33,10 +33,11 @@ export function Overview({ failed }: { failed: (e: unknown) => void }) {
     return { ...d, status: fresh?.device.status ?? d.status, heard, online: now - heard < 10_000, rate: fresh?.rate.rate };
   });
   const silent = rows.filter((d) => !d.online).length;
+  const troubled = rows.filter((d) => d.online && unwell(d)).length;
   const standing = alarms.filter((a) => a.active || !a.acked).length;
   return (
     <>
-      <Headline devices={rows.length} silent={silent} standing={standing} />
+      <Headline devices={rows.length} silent={silent} standing={standing} troubled={troubled} />
       <section class="cards" aria-label={t("devices")}>
         {rows.map((d) => <Card key={d.id} device={d} now={now} />)}
       </section>
@@ -44,11 +45,15 @@ export function Overview({ failed }: { failed: (e: unknown) => void }) {
   );
 }
 
-function Headline({ devices, silent, standing }: { devices: number; silent: number; standing: number }) {
+/** A part that does not run, or a journal that cannot write: no alarm says so, but the line is not well. */
+const unwell = (d: Device) => Boolean(d.status.journal) || Object.values(d.status.parts ?? {}).some((p) => p.state === "waiting" || p.state === "stopped");
+
+function Headline({ devices, silent, standing, troubled }: { devices: number; silent: number; standing: number; troubled: number }) {
   if (!devices) return <header class="headline"><h1>{t("none")}</h1><p>{t("noneSub")}</p></header>;
-  if (!silent && !standing) return <header class="headline well"><h1>{t("well")}</h1><p>{t("wellSub")}</p></header>;
+  if (!silent && !standing && !troubled) return <header class="headline well"><h1>{t("well")}</h1><p>{t("wellSub")}</p></header>;
   const said = [
     standing ? `${standing} ${t(standing === 1 ? "alarmStands" : "alarmsStand")}` : "",
+    troubled ? `${troubled} ${t(troubled === 1 ? "deviceTroubled" : "devicesTroubled")}` : "",
     silent ? `${silent} ${t(silent === 1 ? "deviceSilent" : "devicesSilent")}` : "",
   ].filter(Boolean);
   return <header class="headline unwell" role="status"><h1>{said.join(" · ")}</h1>{standing ? <p><a href="#/alarms">{t("alarms")} →</a></p> : null}</header>;
@@ -68,7 +73,7 @@ function Card({ device: d, now }: { device: Device; now: number }) {
         <div class={d.status.dropped ? "bad" : ""}><dt>{t("gaveUp")}</dt><dd>{number(d.status.dropped ?? 0)}</dd></div>
       </dl>
       <ul class="parts">
-        {parts.map(([name, p]) => <li key={name} class={p.state === "running" ? "" : "bad"} title={p.reason}>{p.state === "running" ? "●" : "▲"} {name}</li>)}
+        {parts.map(([name, p]) => <li key={name} class={p.state === "running" ? "" : "bad"}>{p.state === "running" ? "●" : "▲"} {name}{p.reason ? `: ${p.reason}` : ""}</li>)}
       </ul>
     </a>
   );
