@@ -69,6 +69,7 @@ class Alarms:
         self._stale = np.array([self._stale_after(when[i]) for i in range(n)], np.int64)
         self._rows = PerColumn(self._match)
         self._gone: dict[str, int] = {}
+        self._unshelve = 0  # monotonic ns at which to look whether a shelving has ended
         for i in range(n):
             self._arm(i)
 
@@ -192,6 +193,8 @@ class Alarms:
             ripe = self._marked[waiting] + delay - self._held[waiting]
             ripe = ripe[ripe <= self._fresh[waiting]]
             times.extend(ripe.tolist())
+        if self.shelved_until.any():
+            times.append(self._unshelve)
         return min(times, default=None)
 
     def _tick(self, tick: Tick) -> Iterator[Result]:
@@ -205,6 +208,9 @@ class Alarms:
         for row in np.flatnonzero((self.shelved_until > 0) & (self.shelved_until <= tick.utc)):
             self.shelved_until[row] = 0
             yield self._event(int(row), "unshelved", tick.utc, by="time")
+        ends = self.shelved_until[self.shelved_until > 0]
+        # the wall clock may be set meanwhile, so never sleep longer than a minute on its word
+        self._unshelve = tick.mono + min(60 * SECOND, int(ends.min(initial=NEVER)) - tick.utc)
 
     # What people do
 
@@ -218,7 +224,7 @@ class Alarms:
             yield self._event(row, "acked", event.ts, by=by)
         elif event.key == "shelve":
             until = event.ts + round(float(event.data.get("seconds", 3600)) * SECOND)
-            self.shelved_until[row] = until
+            self.shelved_until[row], self._unshelve = until, 0
             yield self._event(row, "shelved", event.ts, by=by, until=until)
         elif event.key == "unshelve" and self.shelved_until[row]:
             self.shelved_until[row] = 0

@@ -12,6 +12,7 @@ from typing import Any
 from . import plugins, retention
 from .clock import Clock, SystemClock
 from .config.site import Config
+from .errors import LinesideError
 from .event import Event, Write
 from .flow import Flow
 from .health import Health
@@ -28,6 +29,7 @@ from .work import Pool
 from .writes import WriteQueue, Writes
 
 STOP_WITHIN = 3.0  # seconds a part may take to end; then it is left behind
+ASK_TO_STOP = 3  # times: native code and careless drivers swallow one cancellation
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Daemon:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 2**63
         self._journaling: asyncio.Task[None] | None = None
+        self.changing = asyncio.Lock()  # one exchange of the site at a time
         self.started = self.clock.mono()
         self.listeners: set[Callable[[Item], None]] = set()
         self._wire(config)
@@ -117,13 +120,19 @@ class Daemon:
     def _start_driver(self, name: str) -> None:
         part = self.config.drivers[name]
         outlet = Outlet(name, self.table.of_source(name), self)
-        driver = plugins.find("drivers", part.driver)(part, outlet)
-        running = Running(part, outlet=outlet)
+        running = self.drivers[name] = Running(part, outlet=outlet)
+        try:
+            driver = plugins.find("drivers", part.driver)(part, outlet)
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            log.error("%s cannot start: %s", name, reason, exc_info=not isinstance(error, LinesideError))
+            self.health.state(name, "stopped", reason)
+            outlet.lost(reason)
+            return
         if hasattr(driver, "write"):
             running.queue = self.writes.queues[name] = WriteQueue(self.table, self.clock, self.accept)
             running.tasks.append(asyncio.create_task(running.queue.serve(driver), name=f"{name} writes"))
         running.tasks.append(self._supervised(name, driver.run, outlet.lost))
-        self.drivers[name] = running
 
     def _start_reader(self, name: str) -> None:
         reader = plugins.find("readers", name)(self.config.sections[name], self)
@@ -146,12 +155,14 @@ class Daemon:
         for part in parts:
             if part.outlet:
                 part.outlet.closed = True
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, stuck = await asyncio.wait(tasks, timeout=STOP_WITHIN)
+        stuck = set(tasks)
+        for _ in range(ASK_TO_STOP):
             for task in stuck:
-                log.error("%s does not end and is left behind", task.get_name())
+                task.cancel()
+            if stuck:
+                _, stuck = await asyncio.wait(stuck, timeout=STOP_WITHIN / ASK_TO_STOP)
+        for task in stuck:
+            log.error("%s does not end and is left behind", task.get_name())
 
     async def stop(self) -> None:
         """End everything within 5 s, with all that was read durable."""

@@ -18,9 +18,21 @@ if TYPE_CHECKING:
 WORSE = 0.05  # how much smaller the share of good samples of a source may get
 
 
+LONGEST_TRIAL = 600.0  # seconds
+
+
 async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0) -> list[str]:
     """Returns what was changed. Raises ConfigFault, with the old site running, when the new one has faults, fails its own
     tests, cannot be wired, or gives worse data than the old one within `trial` seconds."""
+    if not 0 <= trial <= LONGEST_TRIAL:
+        raise ConfigFault(f"a trial lasts 0 to {LONGEST_TRIAL:g} seconds, not {trial:g}")
+    if daemon.changing.locked():
+        raise ConfigFault("another change of the site is under way", hint="try again when it is judged")
+    async with daemon.changing:
+        return await _apply(daemon, path, trial)
+
+
+async def _apply(daemon: Daemon, path: Path, trial: float) -> list[str]:
     new = await asyncio.to_thread(load, path)
     if new.problems:
         raise ConfigFault("; ".join(map(str, new.problems[:20])))

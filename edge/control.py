@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ class Control:
             while line := await reader.readline():
                 try:
                     answer = {"ok": True, **await self._answer(json.loads(line))}
-                except (LinesideError, ValueError, KeyError, TypeError, AttributeError) as error:
+                except (LinesideError, ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
                     words = f"unknown: {error}" if isinstance(error, KeyError) else str(error)
                     answer = {"ok": False, "error": words}
                 writer.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
@@ -79,13 +80,14 @@ class Control:
         done: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
 
         def listen(item: Any) -> None:
-            mine = isinstance(item, Event) and item.kind == "write" and item.key == tag
-            if mine and item.data.get("cause") == by and not done.done():
+            mine = isinstance(item, Event) and item.kind == "write" and item.data.get("write") == number
+            if mine and not done.done():
                 done.set_result(item)
 
+        number = f"c{uuid.uuid4().hex[:12]}"
         daemon.listeners.add(listen)
         try:
-            for refused in daemon.writes(Write(daemon.table[tag].id, value, cause=by)):
+            for refused in daemon.writes(Write(daemon.table[tag].id, value, id=number, cause=by)):
                 daemon.accept(refused)
             async with asyncio.timeout(5):
                 outcome = await done

@@ -18,6 +18,7 @@ from .tags import TagTable
 
 Column = np.ndarray | float
 MOST_CHARACTERS = 2_000
+MOST_DEPTH = 60
 
 
 class ExpressionFault(LinesideError):
@@ -45,6 +46,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "where": (lambda test, a, b: np.where(np.asarray(test) != 0, a, b), 3, 3),
     "bit": (lambda x, n: (np.asarray(x).astype(np.int64) >> int(n)) & 1, 2, 2),
 }
+WHOLE = {"round": (-15, 15), "bit": (0, 62)}  # the second value decides what is computed, so it is no column
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -94,17 +96,31 @@ def compile_expression(text: str) -> Expression:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         column = getattr(error, "offset", None) or 1
         raise ExpressionFault(f"cannot read {text!r}: {getattr(error, 'msg', error)}", column) from None
+    if _depth(body) > MOST_DEPTH:
+        raise ExpressionFault("nested too deeply", hint="split it into several tags")
     names: set[str] = set()
-    try:
-        function = _compile(body, names)
-    except RecursionError:
-        raise ExpressionFault("nested too deeply") from None
+    function = _compile(body, names)
 
     def evaluate(columns: Mapping[str, Column]) -> np.ndarray:
         with np.errstate(all="ignore"):
             return np.asarray(function(columns), np.float64)
 
     return Expression(text, frozenset(names), evaluate, _as_limit(body))
+
+
+def _depth(node: ast.AST) -> int:
+    """How deep a tree is, found without recursion."""
+    depth, row = 0, [node]
+    while row:
+        depth, row = depth + 1, [child for parent in row for child in ast.iter_child_nodes(parent)]
+    return depth
+
+
+def _number(node: ast.Constant) -> float:
+    try:
+        return float(node.value)  # type: ignore[arg-type]
+    except OverflowError:
+        raise ExpressionFault("this number is too large", node.col_offset + 1) from None
 
 
 def dotted(node: ast.AST) -> str | None:
@@ -119,7 +135,7 @@ def dotted(node: ast.AST) -> str | None:
 
 def _constant(node: ast.AST) -> float | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-        return float(node.value)
+        return _number(node)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         inner = _constant(node.operand)
         return None if inner is None else (-inner if isinstance(node.op, ast.USub) else inner)
@@ -154,7 +170,7 @@ def _compile(node: ast.AST, names: set[str]) -> Callable[[Mapping[str, Column]],
         return lambda columns: columns[name]
     if isinstance(node, ast.Constant):
         if isinstance(node.value, (bool, int, float)):
-            value = float(node.value)
+            value = _number(node)
             return lambda _: value
         raise ExpressionFault(f"{node.value!r} is no number", at)
     if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
@@ -199,6 +215,11 @@ def _call(node: ast.Call, names: set[str], at: int) -> Callable[[Mapping[str, Co
     if node.keywords or not least <= len(node.args) <= most:
         wanted = f"{least}" if least == most else f"{least} to {most}"
         raise ExpressionFault(f"{called}() takes {wanted} values", at)
+    if called in WHOLE and len(node.args) > 1:
+        low, high = WHOLE[called]
+        whole = _constant(node.args[1])
+        if whole is None or whole != int(whole) or not low <= whole <= high:
+            raise ExpressionFault(f"{called}() needs a plain whole number from {low} to {high} as its second value", at)
     parts = [_compile(argument, names) for argument in node.args]
     return lambda columns: function(*(part(columns) for part in parts))
 

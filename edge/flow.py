@@ -24,6 +24,7 @@ from .stage import Item, Stage
 from .tags import TagTable
 
 SNAPSHOT_EVERY = 60 * SECOND
+AFTER_FAILURE = SECOND  # a stage whose Tick failed is asked again then, not at once
 
 
 class Sink(Protocol):
@@ -134,7 +135,7 @@ class Flow:
 
         def follow(index: int, results: Iterable[Any]) -> None:
             for result in results:
-                if isinstance(result, Event):
+                if isinstance(result, (Event, Write)):
                     touched.add(index)
                 queue.append((index + 1, result))
 
@@ -170,8 +171,8 @@ class Flow:
                 pictures.append(item)
             elif isinstance(item, Job):
                 self._submit(item, partial(self._came_back, index))
-        if batches or events or pictures:
-            states = {self.stages[i][0]: s for i in touched if (s := self._snapshot_of(*self.stages[i])) is not None}
+        states = {self.stages[i][0]: s for i in touched if (s := self._snapshot_of(*self.stages[i])) is not None}
+        if batches or events or pictures or states:
             self._sink.append(batches, events, pictures, states)
 
     def _came_back(self, index: int, results: Iterable[Any]) -> None:
@@ -185,12 +186,16 @@ class Flow:
             self._due[index] = stage.due()
             return results
         except Exception as error:
-            self._due[index] = None
-            if not self.health.part(name).counts["failed"]:
-                log.exception("%s: this stage failed; the other rules go on", name)
-            self.health.count(name, "failed")
-            self.health.state(name, "waiting", f"{type(error).__name__}: {error}")
+            if isinstance(item, Tick):
+                self._due[index] = item.mono + AFTER_FAILURE
+            self._failed(name, error)
             return []
+
+    def _failed(self, name: str, error: Exception) -> None:
+        if not self.health.part(name).counts["failed"]:
+            log.error("%s: this stage failed; the other rules go on", name, exc_info=error)
+        self.health.count(name, "failed")
+        self.health.state(name, "waiting", f"{type(error).__name__}: {error}")
 
     def _identified(self, event: Event) -> Event:
         from dataclasses import replace
@@ -198,7 +203,11 @@ class Flow:
         return replace(event, id=event.id or self._identify(), ts=event.ts or self.clock.utc())
 
     def _snapshot_of(self, name: str, stage: Stage) -> bytes | None:
-        return stage.snapshot()
+        try:
+            return stage.snapshot()
+        except Exception as error:
+            self._failed(name, error)
+            return None
 
     def _readers_of(self, tag: np.ndarray) -> tuple[int, ...]:
         slots = np.unique(self.table.slots(tag))

@@ -13,9 +13,9 @@ import json
 import os
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,17 +26,18 @@ from pydantic import BaseModel, Field
 from . import migrations, retention
 from .batch import Batch, concatenate
 from .clock import SECOND, Clock
-from .codec import decode, encode, encode_event
+from .codec import CodecFault, decode, encode, encode_event
 from .config.types import Period, Size
-from .errors import JournalBusy, LinesideError
+from .errors import JournalBusy
 from .event import Event, Picture
 from .log import log
 from .reader import Cursor, Record
+from .records import Place, read_stream
 from .tags import Tag
 
 SEAL_SAMPLES = 262_144  # a block closes here too, so that a fast source neither fills the memory nor the frame
 PENDING_BYTES = 48_000_000  # samples waiting for the disk; half of it full: pollers pause
-Row = tuple[Any, ...]
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000", "journal_size_limit=8000000")
 T = TypeVar("T")
 
 
@@ -59,10 +60,11 @@ class Pending:
     pictures: list[Picture] = field(default_factory=list)
     snapshots: dict[str, bytes] = field(default_factory=dict)
     cursors: dict[tuple[str, str], Cursor] = field(default_factory=dict)
+    damaged: set[Place] = field(default_factory=set)  # sealed records, or ("tail", row), that no longer are data
     nbytes: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.batches or self.events or self.pictures or self.snapshots or self.cursors)
+        return bool(self.batches or self.events or self.pictures or self.snapshots or self.cursors or self.damaged)
 
 
 @dataclass(slots=True)
@@ -94,17 +96,21 @@ class Journal:
     def __init__(self, path: Path, clock: Clock, config: JournalConfig | None = None) -> None:
         self.path, self.clock, self.config = Path(path), clock, config or JournalConfig()
         self._lock = _own(self.path)
-        self._db = apsw.Connection(str(self.path))
-        self._db.set_busy_timeout(5_000)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000", "journal_size_limit=8000000"):
-            self._db.execute(f"PRAGMA {pragma}")
-        migrations.migrate(self._db)
-        self.epoch = self._epoch()
+        self._pending = Pending()
+        try:
+            self._db = apsw.Connection(str(self.path))
+            self._db.set_busy_timeout(5_000)
+            for pragma in PRAGMAS:
+                self._db.execute(f"PRAGMA {pragma}")
+            migrations.migrate(self._db)
+            self.epoch = self._epoch()
+            self._open = self._replay()
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._writer = ThreadPoolExecutor(1, "journal")
         self._reading = ThreadPoolExecutor(1, "journal-read")
         self._read_db: apsw.Connection | None = None
-        self._open = self._replay()
-        self._pending = Pending()
         self._urgent = asyncio.Event()
         self._sealed = asyncio.Event()
         self._committing = asyncio.Lock()
@@ -120,21 +126,30 @@ class Journal:
         return str(next(self._db.execute("SELECT value FROM meta WHERE key = 'epoch'"))[0])
 
     def _replay(self) -> dict[str, OpenBlock]:
-        """The tail that a stop or a power cut left behind, as open blocks again."""
+        """The tail that a stop or a power cut left behind, as open blocks again. What is damaged becomes a gap event."""
         found: dict[str, OpenBlock] = {}
-        for stream, n, crc, body in self._db.execute("SELECT stream, n, crc, body FROM tail ORDER BY id"):
-            if zlib.crc32(body) != crc:
-                log.error("journal: a tail record of %s is damaged; %d samples are lost", stream, n)
+        for row, stream, n, crc, body in self._db.execute("SELECT id, stream, n, crc, body FROM tail ORDER BY id"):
+            try:
+                if zlib.crc32(body) != crc:
+                    raise CodecFault("wrong checksum")
+                batch = decode(stream.removeprefix("samples:"), body)
+            except CodecFault as error:
+                log.error("journal: a tail record of %s is damaged, %d samples are gone: %s", stream, n, error)
+                self._pending.damaged.add(("tail", row))
                 continue
             block = found.setdefault(stream, OpenBlock(since=self.clock.mono()))
-            block.batches.append(decode(stream.removeprefix("samples:"), body))
+            block.batches.append(batch)
             block.n += n
         return found
 
     # Tags and states, before the loop runs
 
     def tag_ids(self, tags: Sequence[Tag]) -> list[int]:
-        """Ids of tags, given on first sight and recorded before first use. Blocks; called at start and on apply."""
+        """Ids of tags, given on first sight and recorded before first use. Blocks; called at start and on apply. Runs on
+        the writer's thread, so that it never falls into the middle of a commit."""
+        return self._writer.submit(self._tag_ids, tags).result()
+
+    def _tag_ids(self, tags: Sequence[Tag]) -> list[int]:
         ids = []
         with self._db:
             for tag in tags:
@@ -216,7 +231,11 @@ class Journal:
             await asyncio.shield(self.commit())
 
     async def commit(self, *, seal: bool = False) -> bool:
-        """Make everything appended so far durable; false (and `trouble` says why) if the disk refused."""
+        """Make everything appended so far durable; false (and `trouble` says why) if the disk refused. A caller that is
+        cancelled does not cancel the commit: what it took would be lost."""
+        return await asyncio.shield(asyncio.ensure_future(self._commit_all(seal)))
+
+    async def _commit_all(self, seal: bool) -> bool:
         async with self._committing:
             pending, self._pending = self._pending, Pending()
             loop = asyncio.get_running_loop()
@@ -228,10 +247,13 @@ class Journal:
                     log.error("journal: cannot write %s: %s; keeping samples in memory", self.path, _why(error))
                 self.trouble = _why(error)
                 return False
+            except BaseException:
+                self._take_back(pending)
+                raise
             if self.trouble:
                 log.warning("journal: writing again")
                 self.trouble = ""
-            if sealed or pending.events or pending.pictures:
+            if sealed or pending.events or pending.pictures or pending.damaged:
                 self._sealed.set()
                 self._sealed = asyncio.Event()
             return True
@@ -243,6 +265,7 @@ class Journal:
         pending.pictures.extend(newer.pictures)
         pending.snapshots.update(newer.snapshots)
         pending.cursors.update(newer.cursors)
+        pending.damaged |= newer.damaged
         pending.nbytes += newer.nbytes
         if pending.nbytes > PENDING_BYTES:
             self._drop_oldest()
@@ -270,7 +293,7 @@ class Journal:
                     tail_bytes += self._tail(stream, joined)
                     tail_samples += len(joined)
                     after[stream] = OpenBlock([*block.batches, joined], n, block.since if block.n else now)
-            self._events(pending.events)
+            self._events([*pending.events, *retention.quarantine(self._db, pending.damaged, self.clock.utc())])
             self._db.executemany(
                 "INSERT OR IGNORE INTO picture (digest, media, ts, body) VALUES (?, ?, ?, ?)",
                 [(p.digest, p.media, self.clock.utc(), p.body) for p in pending.pictures],
@@ -347,7 +370,7 @@ class Journal:
         first, now = self._next("event", len(events)), self.clock.utc()
         rows = []
         for seq, event in enumerate(events, first):
-            body = encode_event(event)
+            body = _encoded(event)
             rows.append((seq, event.ts, event.kind, event.key, zlib.crc32(body), now, body))
         self._db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -368,8 +391,13 @@ class Journal:
         return work(self._read_db, *arguments)
 
     async def read(self, stream: str, after: int = 0, limit: int = 64, most_bytes: int = 1_000_000) -> list[Record]:
-        """Up to `limit` records of a stream above sequence number `after`, in order, about `most_bytes` together."""
-        return await self._ask(read_stream, stream, after, limit, most_bytes)
+        """Up to `limit` records of a stream above sequence number `after`, in order, about `most_bytes` together. A damaged
+        one is left out, and a gap event takes its place."""
+        records, damaged = await self._ask(read_stream, stream, after, limit, most_bytes)
+        if damaged:
+            self._pending.damaged.update(damaged)
+            self._urgent.set()
+        return records
 
     async def streams(self) -> dict[str, int]:
         """Sample streams with their last sequence number."""
@@ -405,31 +433,13 @@ class Journal:
         os.close(self._lock)
 
 
-def read_stream(db: apsw.Connection, stream: str, after: int, limit: int, most_bytes: int = 1_000_000) -> list[Record]:
-    """The reading half, for tools too. A record whose checksum is wrong is skipped and logged: it is no data."""
-    out: list[Record] = []
-    size = 0
-    for seq, n, t0, t1, crc, body in _rows(db, stream, after, limit):
-        if crc is not None and zlib.crc32(body) != crc:
-            log.error("journal: record %d of %s is damaged and skipped", seq, stream)
-            continue
-        out.append(Record(stream, seq, body, n, t0, t1))
-        size += len(body)
-        if size >= most_bytes:
-            break
-    return out
-
-
-def _rows(db: apsw.Connection, stream: str, after: int, limit: int) -> Iterable[Row]:
-    if stream.startswith("samples:"):
-        sql = "SELECT seq, n, t0, t1, crc, body FROM block WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"
-        return db.execute(sql, (stream, after, limit))
-    sql = {
-        "event": "SELECT seq, 1, ts, ts, crc, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?",
-        "tag": "SELECT id, 1, 0, 0, NULL, body FROM tag WHERE id > ? ORDER BY id LIMIT ?",
-        "picture": "SELECT seq, 1, ts, ts, NULL, body FROM picture WHERE seq > ? ORDER BY seq LIMIT ?",
-    }[stream]
-    return db.execute(sql, (after, limit))
+def _encoded(event: Event) -> bytes:
+    """An event whose data cannot be written must not hold back all that comes after it."""
+    try:
+        return encode_event(event)
+    except CodecFault as error:
+        log.error("journal: the data of event %s %s cannot be written: %s", event.kind, event.key, error)
+        return encode_event(replace(event, data={"unwritable": str(error)[:200]}))
 
 
 def _own(path: Path) -> int:
@@ -458,10 +468,3 @@ def _why(error: apsw.Error) -> str:
     if isinstance(error, apsw.ReadOnlyError):
         return "the disk is read-only"
     return str(error)
-
-
-def journal_of(path: Path) -> apsw.Connection:
-    """A read-only connection for tools. Raises LinesideError where there is no journal."""
-    if not path.is_file():
-        raise LinesideError(f"there is no journal at {path}", hint="has the daemon run with this --state yet?")
-    return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import apsw
 
@@ -15,8 +15,12 @@ STEP = 64  # rows a turn
 
 def gap(utc: int, source: str, t0: int, t1: int, n: int, cause: str, first: int = 0, last: int = 0) -> Event:
     """The delivered record of samples that are not there: `first`..`last` are block numbers, 0 where none was sealed."""
+    return _gap(utc, f"samples:{source}", source, t0, t1, n, cause, first, last)
+
+
+def _gap(utc: int, stream: str, key: str, t0: int, t1: int, n: int, cause: str, first: int, last: int) -> Event:
     data = {
-        "stream": f"samples:{source}",
+        "stream": stream,
         "from": t0,
         "to": t1,
         "samples": n,
@@ -24,7 +28,25 @@ def gap(utc: int, source: str, t0: int, t1: int, n: int, cause: str, first: int 
         "first": first,
         "last": last,
     }
-    return Event("gap", source, cause, utc, "medium", f"{n} samples of {source} were given up: {cause}", data)
+    what = f"{n} samples of {key}" if stream.startswith("samples:") else f"record {first} of {stream}"
+    return Event("gap", key, cause, utc, "medium", f"{what} were given up: {cause}", data)
+
+
+def quarantine(db: apsw.Connection, damaged: Iterable[tuple[str, int]], utc: int) -> list[Event]:
+    """Inside the caller's transaction: take out records that no longer are what was written; a gap event tells of each."""
+    gaps = []
+    for stream, seq in sorted(damaged):
+        if stream == "tail":
+            for source, n in db.execute("DELETE FROM tail WHERE id = ? RETURNING stream, n", (seq,)):
+                gaps.append(_gap(utc, source, source.removeprefix("samples:"), 0, utc, n, "damaged", 0, 0))
+        elif stream.startswith("samples:"):
+            remove = "DELETE FROM block WHERE stream = ? AND seq = ? RETURNING t0, t1, n"
+            for t0, t1, n in db.execute(remove, (stream, seq)):
+                gaps.append(_gap(utc, stream, stream.removeprefix("samples:"), t0, t1, n, "damaged", seq, seq))
+        elif stream == "event":
+            for (ts,) in db.execute("DELETE FROM event WHERE seq = ? RETURNING ts", (seq,)):
+                gaps.append(_gap(utc, stream, stream, ts, ts, 0, "damaged", seq, seq))
+    return gaps
 
 
 def _size(db: apsw.Connection) -> int:

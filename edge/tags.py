@@ -70,11 +70,15 @@ class TagTable:
 
     def slots(self, ids: np.ndarray) -> np.ndarray:
         """Slots of a column of ids; -1 where an id is not active."""
-        inside = ids < len(self._slots)
+        inside = (ids >= 0) & (ids < len(self._slots))
         return np.where(inside, self._slots[np.where(inside, ids, 0)], -1)
 
     def by_id(self, number: int) -> Tag:
-        return self._tags[self._slots[number]]
+        """Raises KeyError for an id that is not active."""
+        slot = int(self._slots[number]) if 0 <= number < len(self._slots) else -1
+        if slot < 0:
+            raise KeyError(number)
+        return self._tags[slot]
 
     def slot(self, name: str) -> int:
         return int(self._slots[self._by_name[name].id])

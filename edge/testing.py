@@ -69,17 +69,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The loop's virtual time as a Clock; `offset` (ns) moves the wall clock alone."""
+    """The loop's virtual time as a Clock, for any thread; `offset` (ns) moves the wall clock alone."""
 
     def __init__(self, utc: int = START_UTC) -> None:
-        self._origin = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._origin = self._loop.time()
         self.offset = utc
 
     def mono(self) -> int:
-        return round(asyncio.get_running_loop().time() * SECOND)
+        return round(self._loop.time() * SECOND)
 
     def utc(self) -> int:
-        return self.offset + round((asyncio.get_running_loop().time() - self._origin) * 1e6) * 1000
+        return self.offset + round((self._loop.time() - self._origin) * 1e6) * 1000
 
 
 def virtual_run(work: Coroutine[Any, Any, T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import threading
@@ -51,11 +52,17 @@ class Pool:
 
     def _give_up(self, job: Job, done: Callable[[Iterable[Any]], None], cause: str) -> None:
         self._health.count("work", cause)
-        self._deliver(done, list(job.expired()))
+        try:
+            results = list(job.expired())
+        except Exception:
+            log.exception("%s: what it says when it is given up failed", job.name or "pool")
+            results = []
+        self._deliver(done, results)
 
     def _deliver(self, done: Callable[[Iterable[Any]], None], results: list[Any]) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(done, results)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop closed meanwhile: nobody waits any more
+                self._loop.call_soon_threadsafe(done, results)
 
     def _work(self) -> None:
         while True:

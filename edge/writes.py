@@ -11,14 +11,19 @@ from typing import Any
 from .clock import Clock
 from .errors import LinesideError, WriteRefused
 from .event import Event, Write
+from .log import log
 from .tags import TagTable
 
 MOST_WAITING = 64
+WITHIN = 10.0  # seconds a driver may take for one write; a hanging one would hold back all that follow
 
 
 def guard(write: Write, table: TagTable, mono: int) -> None:
     """Raise WriteRefused unless the site allows this write now."""
-    tag = table.by_id(write.tag)
+    try:
+        tag = table.by_id(write.tag)
+    except KeyError:
+        raise WriteRefused(f"tag {write.tag} is not part of this site") from None
     if tag.writable is None:
         raise WriteRefused(f"{tag.name} is read-only", hint="allow it with `writable: {range: [low, high]}`")
     low, high = tag.writable
@@ -62,20 +67,27 @@ class WriteQueue:
                 write = self._waiting.pop(next(iter(self._waiting)))
                 try:
                     guard(write, self._table, self._clock.mono())
-                    await driver.write(write)
+                    async with asyncio.timeout(WITHIN):
+                        await driver.write(write)
                     self._report(outcome(write, self._table, "done"))
                 except WriteRefused as error:
                     self._report(outcome(write, self._table, "refused", str(error)))
                 except (LinesideError, OSError, TimeoutError) as error:
                     self._report(outcome(write, self._table, "failed", str(error) or "no answer"))
+                except Exception as error:
+                    log.exception("a write failed in an unexpected way; the next ones are served")
+                    self._report(outcome(write, self._table, "failed", f"{type(error).__name__}: {error}"))
 
 
 def outcome(write: Write, table: TagTable, state: str, text: str = "") -> Event:
     """The event that says how a write ended."""
-    tag = table.by_id(write.tag)
+    try:
+        name = table.by_id(write.tag).name
+    except KeyError:
+        name = f"tag {write.tag}"
     severity = "info" if state == "done" else "medium"
     data = {"value": write.value, "cause": write.cause, "write": write.id}
-    return Event("write", tag.name, state, severity=severity, text=text, data=data)
+    return Event("write", name, state, severity=severity, text=text, data=data)
 
 
 class Writes:

@@ -17,7 +17,7 @@ import apsw
 from ..config.load import load
 from ..control import ask
 from ..errors import LinesideError
-from ..journal import journal_of
+from ..records import journal_of
 from ..state import state_folder
 
 HELP = "look for what may be wrong on this machine and say what to do"

@@ -17,7 +17,7 @@ import msgpack
 from ..batch import Batch, Quality
 from ..codec import decode, decode_event
 from ..config.load import load
-from ..journal import journal_of
+from ..records import journal_of
 from ..state import state_folder
 
 HELP = "write samples from the journal as CSV to standard output"

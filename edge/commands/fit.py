@@ -13,7 +13,7 @@ from .. import plugins
 from ..config.check import raise_if_faulty
 from ..config.load import load
 from ..errors import LinesideError
-from ..journal import journal_of
+from ..records import journal_of
 from ..state import state_folder
 from .export import _ns, batches, iso, tag_names
 

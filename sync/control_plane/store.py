@@ -154,21 +154,28 @@ def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -
         streams.setdefault((frame.epoch, frame.stream), []).append(frame)
     answer: dict[str, Cursor] = {}
     for (epoch, stream), group in streams.items():
-        where = (tables.applied.c.device == device, tables.applied.c.epoch == epoch, tables.applied.c.stream == stream)
-        row = connection.execute(select(tables.applied.c.watermark, tables.applied.c.ranges).where(*where)).first()
-        cursor = Cursor(row[0], [(a, b) for a, b in json.loads(row[1])]) if row else Cursor()
+        cursor = _stands(connection, device, epoch, stream)
         fresh = list({f.seq: f for f in group if f.seq not in cursor}.values())
         _TAKE.get(stream, _take_blocks)(connection, device, fresh)
-        for frame in fresh:
-            cursor.add(frame.seq, frame.seq)
-        place = {"device": device, "epoch": epoch, "stream": stream}
-        upsert(
-            connection,
-            tables.applied,
-            {**place, "watermark": cursor.watermark, "ranges": json.dumps(cursor.ranges)},
-        )
-        answer[stream] = cursor
+        answer[stream] = _covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
     return answer
+
+
+def _stands(connection: Connection, device: str, epoch: str, stream: str) -> Cursor:
+    t = tables.applied
+    where = (t.c.device == device, t.c.epoch == epoch, t.c.stream == stream)
+    row = connection.execute(select(t.c.watermark, t.c.ranges).where(*where)).first()
+    return Cursor(row[0], [(a, b) for a, b in json.loads(row[1])]) if row else Cursor()
+
+
+def _covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[tuple[int, int]]) -> Cursor:
+    """Mark spans of a stream as taken or told. Reads anew where it stands: a gap event may have moved its own stream."""
+    cursor = _stands(connection, device, epoch, stream)
+    for first, last in spans:
+        cursor.add(first, last)
+    place = {"device": device, "epoch": epoch, "stream": stream}
+    upsert(connection, tables.applied, {**place, "watermark": cursor.watermark, "ranges": json.dumps(cursor.ranges)})
+    return cursor
 
 
 def _take_blocks(connection: Connection, device: str, frames: list[Frame]) -> None:
@@ -243,12 +250,7 @@ def _take_gap(connection: Connection, device: str, epoch: str, gap: Event) -> No
     stream, first, last = str(gap.data.get("stream", "")), int(gap.data.get("first", 0)), int(gap.data.get("last", 0))
     if not 0 < first <= last:
         return
-    where = (tables.applied.c.device == device, tables.applied.c.epoch == epoch, tables.applied.c.stream == stream)
-    row = connection.execute(select(tables.applied.c.watermark, tables.applied.c.ranges).where(*where)).first()
-    cursor = Cursor(row[0], [(a, b) for a, b in json.loads(row[1])]) if row else Cursor()
-    cursor.add(first, last)
-    place = {"device": device, "epoch": epoch, "stream": stream}
-    upsert(connection, tables.applied, {**place, "watermark": cursor.watermark, "ranges": json.dumps(cursor.ranges)})
+    _covers(connection, device, epoch, stream, [(first, last)])
 
 
 _TAKE: dict[str, Callable[[Connection, str, list[Frame]], None]] = {"tag": _take_tags, "event": _take_events}

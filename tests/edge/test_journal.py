@@ -1,0 +1,339 @@
+"""What was said to be durable stays, whatever happens to the process, the disk or single bytes of the file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge import Batch, Cursor, Event, LinesideError
+from edge.clock import ManualClock
+from edge.codec import decode, decode_event
+from edge.errors import JournalBusy
+from edge.journal import Journal, JournalConfig
+from edge.migrations import STEPS
+from edge.tags import Tag
+
+apsw = pytest.importorskip("apsw")
+
+
+def with_journal(folder: Path, work: Callable[[Journal], Awaitable[Any]], **config: Any) -> Any:
+    """Open, work, close; on a clock that stands still."""
+
+    async def main() -> Any:
+        journal = Journal(folder / "journal.db", ManualClock(), JournalConfig(**config))
+        try:
+            return await work(journal)
+        finally:
+            journal.close()
+
+    return asyncio.run(main())
+
+
+def batch(*values: float, source: str = "plc") -> Batch:
+    return Batch.of(source, [1] * len(values), values, [round(v) for v in values])
+
+
+async def values(journal: Journal, source: str = "plc") -> list[float]:
+    """Every sealed value of a source, in order."""
+    out: list[float] = []
+    after = 0
+    while records := await journal.read(f"samples:{source}", after, 8):
+        for record in records:
+            out += decode(source, record.body).value.tolist()
+        after = records[-1].seq
+    return out
+
+
+async def gaps(journal: Journal) -> list[tuple[str, str, int]]:
+    found = [decode_event(r.body) for r in await journal.read("event")]
+    return [(e.state, e.data["stream"], e.data["first"]) for e in found if e.kind == "gap"]
+
+
+def spoil(folder: Path, sql: str) -> None:
+    db = apsw.Connection(str(folder / "journal.db"))
+    db.execute(sql)
+    assert db.changes()
+    db.close()
+
+
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+from edge import Batch
+from edge.clock import SystemClock
+from edge.journal import Journal
+
+async def main():
+    journal, n = Journal(Path(sys.argv[1]), SystemClock()), 0
+    while True:
+        for _ in range(10):
+            n += 1
+            journal.append([Batch.of("plc", [1], [float(n)], n)])
+        assert await journal.commit(seal=n % 70 == 0)
+        print(n, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_durable_at_a_hard_stop_is_there_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        said = [int(child.stdout.readline()) for _ in range(25)]
+        os.kill(child.pid, signal.SIGKILL)
+        said += [int(line) for line in child.stdout if line.endswith("\n")]
+
+    async def work(journal: Journal) -> None:
+        await journal.commit(seal=True)
+        got = await values(journal)
+        assert got == [float(i) for i in range(1, len(got) + 1)], "a hole, a repeat or another order"
+        assert len(got) >= said[-1]
+
+    with_journal(tmp_path, work)
+
+
+def test_numbers_have_no_holes_whatever_the_order_of_seals_and_restarts(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        for i in range(4):
+            journal.append([batch(i), batch(i, source="other")], [Event("k", str(i)), Event("k", "more")])
+            await journal.commit(seal=i % 2 == 0)
+
+    for _ in range(3):
+        with_journal(tmp_path, work)
+
+    async def check(journal: Journal) -> None:
+        for stream in ("event", "samples:plc", "samples:other"):
+            seqs = [r.seq for r in await journal.read(stream, 0, 1000)]
+            assert seqs == list(range(1, len(seqs) + 1)) and seqs
+
+    with_journal(tmp_path, check)
+
+
+def test_a_cursor_is_a_mark_and_what_lies_above_it(tmp_path: Path) -> None:
+    cursor = Cursor()
+    for first, last in ((5, 6), (1, 1), (8, 9), (7, 7), (3, 3)):
+        cursor.add(first, last)
+    assert (cursor.watermark, cursor.ranges) == (1, [(3, 3), (5, 9)])
+    assert [n for n in range(1, 11) if n in cursor] == [1, 3, 5, 6, 7, 8, 9]
+
+    async def keep(journal: Journal) -> None:
+        journal.moved("sync", "event", cursor)
+        await journal.commit()
+
+    async def find(journal: Journal) -> None:
+        assert await journal.cursors("sync") == {"event": cursor} and await journal.cursors("else") == {}
+
+    with_journal(tmp_path, keep)
+    with_journal(tmp_path, find)
+
+
+def test_a_second_daemon_is_told_who_owns_the_journal(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        with pytest.raises(JournalBusy, match=rf"process {os.getpid()}.*--state"):
+            Journal(journal.path, journal.clock)
+
+    with_journal(tmp_path, work)
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    async def nothing(journal: Journal) -> None: ...
+
+    with_journal(tmp_path, nothing)
+    db = apsw.Connection(str(tmp_path / "journal.db"))
+    db.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+    db.close()
+    for _ in range(2):  # the second time shows that the lock was given up
+        with pytest.raises(LinesideError, match="newer release"):
+            with_journal(tmp_path, nothing)
+
+
+def test_a_full_disk_is_said_and_heals_and_loses_nothing(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        journal.append([batch(1)])
+        assert await journal.commit()
+        durable = journal.totals.durable
+        (pages,) = next(journal._db.execute("PRAGMA page_count"))
+        journal._db.execute(f"PRAGMA max_page_count = {pages}")
+        journal.append([Batch.of("plc", [1] * 60_000, [i * 0.7311 % 1 for i in range(60_000)], range(60_000))])
+        journal.append(events=[Event("alarm", "hot", "raised")])
+        assert not await journal.commit() and journal.trouble == "the disk is full"
+        assert journal.totals.durable == durable, "never said durable before it is"
+        journal.append([batch(3)])
+        assert not await journal.commit()
+        journal._db.execute("PRAGMA max_page_count = 1000000")
+        assert await journal.commit(seal=True) and not journal.trouble
+        assert len(await values(journal)) == 60_002 and journal.totals.dropped == 0
+        assert [decode_event(r.body).key for r in await journal.read("event")] == ["hot"]
+
+    with_journal(tmp_path, work)
+
+
+def test_a_long_full_disk_gives_up_the_oldest_with_a_gap_and_keeps_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.journal.PENDING_BYTES", 21 * 1000)
+
+    async def work(journal: Journal) -> None:
+        await journal.commit()
+        (pages,) = next(journal._db.execute("PRAGMA page_count"))
+        journal._db.execute(f"PRAGMA max_page_count = {pages}")
+        for i in range(30):
+            journal.append([batch(*range(i * 100, i * 100 + 100))], [Event("k", str(i), text=os.urandom(20_000).hex())])
+            assert not await journal.commit()
+        journal._db.execute("PRAGMA max_page_count = 1000000")
+        assert await journal.commit(seal=True)
+        totals = journal.totals
+        assert totals.dropped > 0 and totals.appended == totals.durable + totals.dropped == 3000
+        got = await values(journal)
+        assert got == [float(v) for v in range(totals.dropped, 3000)]
+        events = [decode_event(r.body) for r in await journal.read("event", 0, 1000)]
+        assert [e.key for e in events if e.kind == "k"] == [str(i) for i in range(30)]
+        told = [e for e in events if e.kind == "gap"]
+        assert sum(e.data["samples"] for e in told) == totals.dropped and {e.state for e in told} == {"journal_full"}
+
+    with_journal(tmp_path, work)
+
+
+def test_cancelling_who_waits_for_a_commit_loses_nothing_of_it(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        held = threading.Event()
+        journal._writer.submit(held.wait, 20)  # the writer is busy, so the commit has not begun
+        journal.append([batch(1, 2, 3)])
+        waiting = asyncio.ensure_future(journal.commit())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        held.set()
+        assert await journal.commit(seal=True)
+        assert await values(journal) == [1, 2, 3] and journal.totals.durable == 3
+
+    with_journal(tmp_path, work)
+
+
+def test_tags_get_their_numbers_between_commits_not_inside_one(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        for i in range(30):
+            journal.append([batch(i)])
+            commit = asyncio.ensure_future(journal.commit())
+            await asyncio.sleep(0)
+            first = journal.tag_ids([Tag(f"plc.t{i}"), Tag("plc.same")])
+            assert await commit and not journal.trouble
+            assert journal.tag_ids([Tag(f"plc.t{i}"), Tag("plc.same")]) == first
+        assert len(await journal.read("tag", 0, 1000)) == 31
+
+    with_journal(tmp_path, work)
+
+
+async def ten_blocks(journal: Journal) -> None:
+    for i in range(10):
+        journal.append([batch(i)], [Event("k", str(i))])
+        await journal.commit(seal=True)
+
+
+@pytest.mark.parametrize("bad", [(3,), (1,), (10,), (1, 2, 3, 4, 5, 6, 7, 8, 9), tuple(range(1, 11))])
+def test_a_damaged_block_is_no_data_and_a_gap_tells_of_it_once(tmp_path: Path, bad: tuple[int, ...]) -> None:
+    with_journal(tmp_path, ten_blocks)
+    spoil(tmp_path, f"UPDATE block SET body = zeroblob(length(body)) WHERE seq IN ({','.join(map(str, bad))})")
+
+    async def work(journal: Journal) -> None:
+        for _ in range(3):
+            assert await values(journal) == [float(i) for i in range(10) if i + 1 not in bad]
+            await journal.commit()
+        assert await gaps(journal) == [("damaged", "samples:plc", seq) for seq in bad]
+
+    with_journal(tmp_path, work)
+
+
+def test_a_damaged_event_leaves_a_gap_in_its_stream(tmp_path: Path) -> None:
+    with_journal(tmp_path, ten_blocks)
+    spoil(tmp_path, "UPDATE event SET crc = crc + 1 WHERE seq = 4")
+
+    async def work(journal: Journal) -> None:
+        await journal.read("event")
+        await journal.commit()
+        assert [r.seq for r in await journal.read("event")] == [1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
+        assert await gaps(journal) == [("damaged", "event", 4)]
+
+    with_journal(tmp_path, work)
+
+
+def test_a_damaged_tail_is_told_once_and_the_rest_is_replayed(tmp_path: Path) -> None:
+    async def some(journal: Journal) -> None:
+        for i in range(4):
+            journal.append([batch(i)])
+            await journal.commit()
+
+    with_journal(tmp_path, some)
+    spoil(tmp_path, "UPDATE tail SET body = zeroblob(9) WHERE id = 2")
+
+    async def work(journal: Journal) -> None:
+        await journal.commit()
+
+    with_journal(tmp_path, work)
+
+    async def check(journal: Journal) -> None:
+        await journal.commit(seal=True)
+        assert await values(journal) == [0, 2, 3]
+        assert await gaps(journal) == [("damaged", "samples:plc", 0)]
+
+    with_journal(tmp_path, check)
+
+
+def test_an_event_that_cannot_be_written_holds_nothing_back(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        endless: list[Any] = []
+        endless.append(endless)
+        odd = ({"x": object()}, {"x": 2**70}, {"x": endless})
+        journal.append([batch(1)], [Event("k", str(i), data=data) for i, data in enumerate(odd)])
+        journal.append(events=[Event("k", "fine")])
+        assert await journal.commit(seal=True)
+        assert await values(journal) == [1]
+        assert [decode_event(r.body).key for r in await journal.read("event")] == ["0", "1", "2", "fine"]
+
+    with_journal(tmp_path, work)
+
+
+def test_above_its_size_delivered_goes_first_and_the_undelivered_leaves_a_gap(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        clock: Any = journal.clock
+        journal.readers = {"sync"}
+        n = 0
+        for i in range(60):
+            noise = [(k * 7919 + i * 104_729) % 1_000_003 * 0.001 for k in range(2_000)]
+            journal.append([Batch.of("plc", [1] * 2_000, noise, range(n, n + 2_000))])
+            n += 2_000
+            clock.advance(11)
+            assert await journal.commit(seal=True)
+            if i < 10:
+                journal.moved("sync", "samples:plc", Cursor(i + 1))
+        left = await journal.read("samples:plc", 0, 1000, 10**9)
+        assert left and left[-1].seq == 60
+        given_up = [first for _, _, first in await gaps(journal)]
+        assert given_up and given_up == list(range(11, left[0].seq)), "each undelivered block has one gap, no other has"
+
+    with_journal(tmp_path, work, at_most=200_000)
+
+
+def test_nothing_delivered_is_dropped_before_its_time(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        clock: Any = journal.clock
+        await ten_blocks(journal)
+        clock.advance(50)
+        await journal.commit()
+        assert len(await values(journal)) == 10
+        clock.advance(3600)
+        journal.append([batch(99)])
+        await journal.commit(seal=True)
+        assert await values(journal) == [99] and await gaps(journal) == []
+
+    with_journal(tmp_path, work, keep="1h")
