@@ -28,7 +28,7 @@ from .batch import Batch, concatenate
 from .clock import SECOND, Clock
 from .codec import CodecFault, decode, encode, encode_event
 from .config.types import Period, Size
-from .errors import JournalBusy
+from .errors import JournalBusy, LinesideError
 from .event import Event, Picture
 from .log import log
 from .reader import Cursor, Record
@@ -105,6 +105,10 @@ class Journal:
             migrations.migrate(self._db)
             self.epoch = self._epoch()
             self._open = self._replay()
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            os.close(self._lock)
+            hint = "keep a copy, then restore a backup or move it away: the daemon begins a new one"
+            raise LinesideError(f"the journal {self.path} is damaged: {error}", hint=hint) from None
         except BaseException:
             os.close(self._lock)
             raise

@@ -157,6 +157,18 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
             with_journal(tmp_path, nothing)
 
 
+@pytest.mark.parametrize("bytes_", [b"no database" * 400, b"SQLite format 3\0" + b"\xff" * 8000])
+def test_a_file_that_is_no_journal_is_said_plainly_and_left_alone(tmp_path: Path, bytes_: bytes) -> None:
+    (tmp_path / "journal.db").write_bytes(bytes_)
+
+    async def nothing(journal: Journal) -> None: ...
+
+    for _ in range(2):
+        with pytest.raises(LinesideError, match=r"is damaged.*keep a copy"):
+            with_journal(tmp_path, nothing)
+    assert (tmp_path / "journal.db").read_bytes() == bytes_
+
+
 def test_a_full_disk_is_said_and_heals_and_loses_nothing(tmp_path: Path) -> None:
     async def work(journal: Journal) -> None:
         journal.append([batch(1)])

@@ -1,0 +1,155 @@
+"""The plane away for an hour, and a journal with damage: nothing is lost without a record, nothing is there twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("sqlalchemy", reason="needs the plane extra")
+
+import apsw
+import msgpack
+from sqlalchemy import select
+
+from edge import Batch, Cursor, DeviceLost, Event, decode
+from edge.health import Health
+from edge.journal import Journal, JournalConfig
+from edge.live import Live
+from edge.tags import Tag, TagTable
+from edge.testing import VirtualClock, virtual_run
+from sync import wire
+from sync.control_plane import tables
+from sync.control_plane.store import Store, apply_frames
+from sync.device.uplink import SyncConfig, Uplink
+
+
+class Far:
+    """The plane behind a line that can be away, or lose the answer after the plane's COMMIT."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.away, self.deaf, self.tries = store, False, 0, 0
+        self.largest = 0
+
+    async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
+        self.tries += 1
+        if self.away:
+            raise DeviceLost("nobody there")
+        if path.startswith("/d/v1/dn"):
+            await asyncio.sleep(20)
+            return msgpack.packb([])
+        if path != "/d/v1/up":
+            return b""
+        self.largest = max(self.largest, len(body))
+        with self.store.engine.begin() as connection:
+            answer = wire.pack_ack(apply_frames(connection, "d", wire.unpack(body)))
+        if self.deaf:
+            self.deaf -= 1
+            raise DeviceLost("the answer was lost")
+        return answer
+
+    def close(self) -> None: ...
+
+
+class Device:
+    """A journal with an uplink, and one source that gives a value every second."""
+
+    def __init__(self, folder: Path, far: Far) -> None:
+        self.folder, self.clock, self.far = folder, VirtualClock(), far
+        self.health = Health(self.clock)
+        self.journal = Journal(folder / "journal.db", self.clock, JournalConfig())
+        self.journal.readers = {"sync"}
+        self.table = TagTable.numbered([Tag("plc.n", source="plc")], self.journal.tag_ids)
+        self.live, self.n = Live(self.table), 0
+
+    def accept(self, item: Any) -> None: ...
+
+    async def work(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.n += 1
+            self.journal.append([Batch.of("plc", [1], [float(self.n)], self.clock.utc())])
+            if self.n % 600 == 0:
+                self.journal.append(events=[Event("k", str(self.n), ts=self.clock.utc())])
+            await asyncio.sleep(1)
+
+
+def rig(folder: Path, work: Callable[[Device, Far], Awaitable[None]]) -> None:
+    async def main() -> None:
+        store = Store(f"sqlite:///{folder / 'plane.db'}")
+        far = Far(store)
+        device = Device(folder, far)
+        uplink = Uplink(SyncConfig(url="https://x"), device, far, random.Random(1))
+        tasks = [asyncio.ensure_future(device.journal.run()), asyncio.ensure_future(uplink.run())]
+        try:
+            await work(device, far)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            device.journal.close()
+            store.close()
+
+    virtual_run(main())
+
+
+def held(far: Far) -> list[float]:
+    with far.store.engine.connect() as connection:
+        rows = connection.execute(select(tables.block.c.body).order_by(tables.block.c.seq)).all()
+    return [float(v) for (body,) in rows for v in decode("plc", body).value]
+
+
+def keys(far: Far, kind: str) -> list[str]:
+    t = tables.event
+    with far.store.engine.connect() as connection:
+        return [k for (k,) in connection.execute(select(t.c.key).where(t.c.kind == kind).order_by(t.c.seq)).all()]
+
+
+def test_an_hour_without_the_plane_arrives_whole_and_once(tmp_path: Path) -> None:
+    async def work(device: Device, far: Far) -> None:
+        await device.work(300)
+        far.away = True
+        before = far.tries
+        await device.work(3600)
+        tries = far.tries - before
+        far.away, far.deaf = False, 2
+        await device.work(300)
+        await device.journal.commit(seal=True)
+        await asyncio.sleep(120)
+        assert held(far) == [float(i) for i in range(1, 4201)]
+        assert keys(far, "k") == [str(i) for i in range(600, 4201, 600)]
+        assert device.journal.totals.dropped == 0 and far.largest < wire.MOST_MESSAGE
+        assert tries < 3 * 3600 / 10, "each of the three lanes waits longer and longer"
+
+    rig(tmp_path, work)
+
+
+def test_damage_in_the_journal_reaches_the_plane_as_a_gap_and_holds_nothing_up(tmp_path: Path) -> None:
+    async def work(device: Device, far: Far) -> None:
+        far.away = True
+        await device.work(1300)
+        await device.journal.commit(seal=True)
+        db = apsw.Connection(str(tmp_path / "journal.db"))
+        db.execute("UPDATE block SET crc = crc + 1 WHERE seq IN (1, 2, 5)")
+        db.execute("UPDATE event SET crc = crc + 1 WHERE seq = 1")
+        spoiled = [
+            v
+            for (body,) in db.execute("SELECT body FROM block WHERE seq IN (1, 2, 5)")
+            for v in decode("plc", body).value.tolist()
+        ]
+        last = dict(db.execute("SELECT name, seq FROM stream"))
+        db.close()
+        far.away = False
+        await asyncio.sleep(180)
+        assert held(far) == [float(i) for i in range(1, 1301) if i not in spoiled] and spoiled
+        assert keys(far, "gap") == ["event", "plc", "plc", "plc"] and keys(far, "k") == ["1200"]
+        t = tables.applied
+        with far.store.engine.connect() as connection:
+            stands = {s: (w, r) for s, w, r in connection.execute(select(t.c.stream, t.c.watermark, t.c.ranges))}
+        assert stands["samples:plc"] == (last["samples:plc"], "[]") and stands["event"] == (last["event"] + 4, "[]")
+        assert (await device.journal.cursors("sync"))["samples:plc"] == Cursor(last["samples:plc"])
+
+    rig(tmp_path, work)
