@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,6 +55,12 @@ def in_order(stages: Sequence[tuple[str, Stage]]) -> list[tuple[str, Stage]]:
     return [(name, by_name[name]) for name in order]
 
 
+def identities() -> Callable[[], str]:
+    """Numbers for events: a random beginning for each start of the daemon, then a count."""
+    beginning, count = uuid.uuid4().hex[:10], itertools.count()
+    return lambda: f"{beginning}{next(count):06x}"
+
+
 class Flow:
     """Takes items one at a time, lets the stages answer, routes writes, and appends what survives.
 
@@ -71,15 +78,17 @@ class Flow:
         *,
         write: Callable[[Write], Iterable[Event]] = lambda write: (),
         submit: Callable[[Job, Callable[[Iterable[Any]], None]], None] | None = None,
-        identify: Callable[[], str] = lambda: uuid.uuid4().hex[:16],
+        identify: Callable[[], str] | None = None,
         watch: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
         self.table, self.clock, self.health = table, clock, health
         self.stages = in_order(stages)
-        self._sink, self._write, self._identify, self._watch = sink, write, identify, watch
+        self._sink, self._write, self._identify, self._watch = sink, write, identify or identities(), watch
         self._submit = submit or (lambda job, done: done(job.run()))
         self._deadband = Deadband(table)
         self._interested = PerColumn(self._readers_of)
+        self._on_events = [i for i, (_, s) in enumerate(self.stages) if any(n.startswith("event:") for n in s.inputs)]
+        self._back = [partial(self._came_back, index) for index in range(len(self.stages))]
         self._due: list[int | None] = [stage.due() for _, stage in self.stages]
         self._last_snapshot = clock.mono()
         self.samples = 0
@@ -157,10 +166,9 @@ class Flow:
                 queue.extend((len(self.stages), event) for event in self._write(item))
             elif isinstance(item, Event):
                 item = item if item.id and item.ts else self._identified(item)
-                for i, (_, stage) in enumerate(self.stages):
-                    if i >= index and (
-                        f"event:{item.kind}" in stage.inputs or f"event:{item.kind} {item.key}" in stage.inputs
-                    ):
+                wanted = {f"event:{item.kind}", f"event:{item.kind} {item.key}"} if self._on_events else ()
+                for i in self._on_events:
+                    if i >= index and not self.stages[i][1].inputs.isdisjoint(wanted):
                         follow(i, self._call(i, item))
                 events.append(item)
             elif isinstance(item, Frame):
@@ -170,13 +178,13 @@ class Flow:
             elif isinstance(item, Picture):
                 pictures.append(item)
             elif isinstance(item, Job):
-                self._submit(item, partial(self._came_back, index))
+                self._submit(item, self._back[index - 1])
         states = {self.stages[i][0]: s for i in touched if (s := self._snapshot_of(*self.stages[i])) is not None}
         if batches or events or pictures or states:
             self._sink.append(batches, events, pictures, states)
 
     def _came_back(self, index: int, results: Iterable[Any]) -> None:
-        self._run([(index, result) for result in results])
+        self._run([(index + 1, result) for result in results])
 
     def _call(self, index: int, item: Any) -> list[Any]:
         """One stage, one item. A stage that raises is counted and shown; it stops nothing else."""
@@ -198,9 +206,8 @@ class Flow:
         self.health.state(name, "waiting", f"{type(error).__name__}: {error}")
 
     def _identified(self, event: Event) -> Event:
-        from dataclasses import replace
-
-        return replace(event, id=event.id or self._identify(), ts=event.ts or self.clock.utc())
+        ts, number = event.ts or self.clock.utc(), event.id or self._identify()
+        return Event(event.kind, event.key, event.state, ts, event.severity, event.text, event.data, event.refs, number)
 
     def _snapshot_of(self, name: str, stage: Stage) -> bytes | None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -68,6 +69,11 @@ class CameraConfig(DriverConfig):
             yield ("part",), "a part number without a trigger", "add `trigger:`"
 
 
+def _give(free: list[int], slot: int, image: np.ndarray) -> None:
+    """The slot of a released frame is free again. Any thread: nobody waits for one."""
+    free.append(slot)
+
+
 class Camera:
     """Frames from a few shared buffers. On demand a missing buffer refuses the trigger (overrun); on a grid it skips a slot."""
 
@@ -82,12 +88,10 @@ class Camera:
         self._seq = 0
         self._last_check = -1
         self._moved = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._failed: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._failed = self._loop.create_future()
+        self._failed = asyncio.get_running_loop().create_future()
         shots = source_of(self.config.url, self.config.buffers, self.config.timeout)
         try:
             self._slots = await shots.open()
@@ -123,13 +127,7 @@ class Camera:
                 raise
             self._seq += 1
             number = self._seq if part is None else part
-            free = self._free
-
-            def give(_: np.ndarray) -> None:
-                assert self._loop is not None
-                if not self._loop.is_closed():
-                    self._loop.call_soon_threadsafe(free.append, slot)
-
+            give = partial(_give, self._free, slot)
             self.source.count("frames")
             self.source.frame(Frame(self.source.name, self._seq, ts, slots[slot], number, Quality.GOOD, give, mono))
             self.source.running()

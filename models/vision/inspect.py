@@ -105,18 +105,17 @@ class Inspect(StatelessStage):
 
 
 def prepare(image: np.ndarray, described: Description) -> np.ndarray:
-    """uint8[h, w, c] -> int8[1, size, size, 1]: grey, the middle cut out, averaged down, shifted by 128."""
-    grey = (
-        image if image.ndim == 2 else image[:, :, 0] if image.shape[2] < 3 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    )
+    """uint8 or uint16[h, w, c] -> int8[1, size, size, 1]: the middle cut out, grey, averaged down, less 128."""
     height, width = described.crop
-    top, left = (grey.shape[0] - height) // 2, (grey.shape[1] - width) // 2
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     if top < 0 or left < 0:
-        raise ValueError(f"the picture is {grey.shape[1]} x {grey.shape[0]}, the model wants {width} x {height}")
-    small = cv2.resize(
-        grey[top : top + height, left : left + width], described.size[::-1], interpolation=cv2.INTER_AREA
-    )
-    return (small.astype(np.int16) - 128).astype(np.int8)[None, :, :, None]
+        raise ValueError(f"the picture is {image.shape[1]} x {image.shape[0]}, the model wants {width} x {height}")
+    cut = image[top : top + height, left : left + width]
+    grey = cut if cut.ndim == 2 else cut[:, :, 0] if cut.shape[2] < 3 else cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(grey, described.size[::-1], interpolation=cv2.INTER_AREA)
+    if small.dtype == np.uint16:
+        small = np.right_shift(small, 8).astype(np.uint8)
+    return np.bitwise_xor(small, 0x80).view(np.int8)[None, :, :, None]
 
 
 def probabilities(run: Interpreter, picture: np.ndarray) -> np.ndarray:

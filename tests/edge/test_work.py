@@ -33,20 +33,18 @@ def job(name: str, deadline: float = 0, run: Callable[[], Any] | None = None, **
 
 
 class Gathers:
-    """Keys of what came back, and a wait for `n` answers."""
+    """Keys of what came back, and a wait for `n` of them."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
-        self.answers = 0
         self.more = asyncio.Event()
 
     def __call__(self, results: Any) -> None:
         self.keys += [e.key for e in results]
-        self.answers += 1
         self.more.set()
 
     async def wait(self, n: int) -> None:
-        while self.answers < n:
+        while len(self.keys) < n:
             self.more.clear()
             await self.more.wait()
 
@@ -73,7 +71,7 @@ def test_of_too_many_the_farthest_deadline_gives_way_and_says_so() -> None:
         for name, deadline in (("a", 20), ("b", 30), ("far", 99)):
             pool.submit(job(name, deadline, expired=lambda name=name: [Event("expired", f"no {name}")]), got)
         held.set()
-        await got.wait(4)
+        await got.wait(3)
         assert got.keys == ["no far", "a", "b"] and health.part("work").counts["overload"] == 1
 
     pooled(work, most=2)
@@ -97,7 +95,48 @@ def test_no_job_ends_the_thread_whatever_it_raises() -> None:
         pool.submit(job("bad", 10, lambda: 1 / 0, expired=lambda: 1 / 0), got)
         pool.submit(job("next", 20), got)
         pool.start(asyncio.get_running_loop())
-        await got.wait(2)
+        await got.wait(1)
         assert got.keys == ["next"] and health.part("work").counts["failed"] == 1
+
+    pooled(work)
+
+
+def test_a_result_does_not_wait_for_a_job_that_may_be_long() -> None:
+    async def work(pool: Pool, clock: ManualClock, health: Health) -> None:
+        got, go = Gathers(), threading.Event()
+        pool.submit(job("first", 10), got)
+        pool.submit(job("unknown", 20, lambda: go.wait(20) and [Event("done", "unknown")]), got)
+        pool.submit(job("last", 30), got)
+        pool.start(asyncio.get_running_loop())
+        await got.wait(1)
+        assert got.keys == ["first"]
+        go.set()
+        await got.wait(3)
+
+    pooled(work)
+
+
+def test_short_jobs_come_back_together_and_in_order() -> None:
+    async def work(pool: Pool, clock: ManualClock, health: Health) -> None:
+        calls: list[str] = []
+        came = asyncio.Event()
+
+        def done(results: Any) -> None:
+            calls.append("".join(e.key for e in results))
+            came.set()
+
+        go, begun = threading.Event(), threading.Event()
+        pool.submit(job("short", 1, lambda: [Event("done", "s")]), done)
+        pool.start(asyncio.get_running_loop())
+        await came.wait()
+        pool.submit(job("holds", 2, lambda: begun.set() or (go.wait(20) and [Event("done", "0")])), done)
+        await asyncio.to_thread(begun.wait, 20)
+        for i in (1, 2, 3):
+            pool.submit(job("short", 10 + i, lambda i=i: [Event("done", str(i))]), done)
+        go.set()
+        while len("".join(calls)) < 5:
+            came.clear()
+            await came.wait()
+        assert calls[0] == "s" and "".join(calls) == "s0123" and len(calls) < 5
 
     pooled(work)
