@@ -28,7 +28,7 @@ from edge.bench.stack import lineside, plane
 from edge.control import ask
 from tests.real import deeppcb, skab
 
-TOGETHER = 6  # recordings played at once
+TOGETHER = 4  # recordings played at once
 RATE = 100.0  # rows a second; recorded at one
 
 
@@ -99,7 +99,8 @@ def pump_site(servers: list[skab.Server]) -> str:
         tags = ", ".join(f"{name}.{skab.slug(c)}" for c in skab.JUDGED)
         stages.append(f"  {name}_health: {{stage: anomaly, tags: [{tags}], rows: {skab.TRAINING}}}")
         alarms.append(
-            f'  {name}_odd: {{when: "{name}_health.score > 1", then: {{{name}_out.lamp: 1}}, on_clear: {{{name}_out.lamp: 0}}}}'
+            f'  {name}_odd: {{when: "{name}_health.score > 1", clear: "{name}_health.score < 0.6", '
+            f"then: {{{name}_out.lamp: 1}}, on_clear: {{{name}_out.lamp: 0}}}}"
         )
     return "drivers:\n" + "\n".join(drivers) + "\nstages:\n" + "\n".join(stages) + "\nalarms:\n" + "\n".join(alarms)
 
@@ -110,7 +111,7 @@ async def pump(files: list[Path], folder: Path, url: str, sums: Sums, number: in
     with contextlib.ExitStack() as until_end:
         name = f"rig-{number}"
         device = await asyncio.to_thread(Device, folder, name, pump_site(servers), url, until_end)
-        await asyncio.sleep(1.0)
+        await asyncio.to_thread(wait_for, lambda: reads(device, servers), 30, "the first reading")
         await asyncio.gather(*(server.play() for server in servers))
         last = max(server.put[-1] for server in servers)
         await asyncio.sleep(max(0.0, last + 1.5 - asyncio.get_running_loop().time()))
@@ -119,6 +120,13 @@ async def pump(files: list[Path], folder: Path, url: str, sums: Sums, number: in
         await server.stop()
         rows_seen(device, server, sums)
         alarms_of(device, server, sums)
+
+
+def reads(device: Device, servers: list[skab.Server]) -> bool:
+    """Every source has been read, and the plane has been reached."""
+    status = device.status()
+    seen = all(status["sources"].get(s.recording.name, {}).get("all") for s in servers)
+    return bool(seen and status["parts"].get("sync", {}).get("state") == "running")
 
 
 def settle(device: Device, folder: Path, sources: list[str], sums: Sums) -> None:
