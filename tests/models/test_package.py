@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -160,3 +161,13 @@ def test_a_picture_too_small_is_looked_at_again() -> None:
     assert (
         [e.state for e in seen] == ["recheck"] and "the model wants 240 x 240" in seen[0].text and writes[0].value == 1
     )
+
+
+@pytest.mark.parametrize("kind", ["grey", "one channel", "16 bit"])
+def test_a_grey_or_deep_picture_is_judged_like_its_colour(kind: str) -> None:
+    flow, seen, _ = rig(keep="none")
+    for part, defect in enumerate(("", "missing_hole")):
+        grey = cv2.cvtColor(render(5_000_010 + part, defect), cv2.COLOR_BGR2GRAY)
+        image = {"grey": grey, "one channel": grey[:, :, None], "16 bit": grey[:, :, None].astype(np.uint16) << 8}[kind]
+        flow.accept(Frame("top", part, 10**18, image, part, mono=1))
+    assert [e.state for e in seen] == ["ok", "ng"]
