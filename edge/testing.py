@@ -67,6 +67,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(lambda _: setattr(self, "outside", self.outside - 1))
         return future
 
+    async def shutdown_default_executor(self, *timeout: float | None) -> None:
+        """Likewise at the end: from Python 3.12 on it gives up after minutes of the loop's own time."""
+        self.outside += 1
+        try:
+            await super().shutdown_default_executor(*timeout)
+        finally:
+            self.outside -= 1
+
 
 class VirtualClock:
     """The loop's virtual time as a Clock, for any thread; `offset` (ns) moves the wall clock alone."""
