@@ -16,7 +16,7 @@ SAYS = (
     r'\bEvent\(\s*"(\w+)"',
     r'\bEvent\(\s*"\w+",\s*[\w.]+,\s*"(\w+)"',
     r'\b(?:source|health|self)\.count\((?:\w+, )?"(\w+)"',
-    r'_give_up\(.*"(\w+)"\)',
+    r'_giv(?:e|en)_up\(.*?"(\w+)"\)',
     r'outcome\([^()]*, "(\w+)"',
     r'\.state\([^()]*?, "(\w+)"',
     r'\b_event\((?:row|int\(row\)), "(\w+)"',

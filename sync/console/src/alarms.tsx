@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { type Alarm, failed, get, type Happening, order } from "./api";
 import { moment, severityOrder, useFresh } from "./show";
-import { known, t } from "./words";
+import { joined, known, t } from "./words";
 
 export function Alarms() {
   const [alarms, again] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", []);
@@ -77,8 +77,10 @@ function Row({ alarm: a, asked, send }: { alarm: Alarm; asked: (verb: string) =>
       <span class="badge">{known(a.severity)}</span>
       <div><strong>{a.text || a.key}</strong>
         <p class="quiet">{a.device} · {a.key} · {moment(a.since / 1e6)}</p></div>
-      <span class="state">{t(a.active ? "raised" : "cleared")}, {t(a.acked ? "acked" : "unacked")}
-        {a.shelved ? `, ${t("shelved")} ${t("until")} ${moment(a.shelved_until / 1e6)}` : ""}</span>
+      <span class="state">{joined([
+        t(a.active ? "raised" : "cleared"), t(a.acked ? "acked" : "unacked"),
+        a.shelved ? `${t("shelved")} ${t("until")} ${moment(a.shelved_until / 1e6)}` : "",
+      ])}</span>
       <span class="actions">
         {a.acked ? null : button("acknowledge", "ack")}
         {button(a.shelved ? "unshelve" : "shelve")}

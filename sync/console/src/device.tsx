@@ -2,17 +2,17 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Device as DeviceRow, devices, get, listen, SILENT, type Status, type Tag, type Values } from "./api";
 import { Chart } from "./chart";
-import { clock, number, Quality, useFresh, useNow } from "./show";
-import { known, t } from "./words";
+import { clock, Heard, number, Quality, useFresh, useNow } from "./show";
+import { joined, known, t } from "./words";
 
 const SPANS = [5, 30, 240, 1440];
-interface Heard { epoch?: string; values: Values; status?: Status; at: number }
-const NOTHING: Heard = { values: {}, at: -Infinity };
+interface Told { epoch?: string; values: Values; status?: Status; at: number }
+const NOTHING: Told = { values: {}, at: -Infinity };
 
 export function Device({ id }: { id: string }) {
   const [loaded] = useFresh<Tag[]>(() => get(`/api/devices/${encodeURIComponent(id)}/tags`), (m) => m.kind === "events" && m.device === id, [id]);
   const [all] = useFresh<DeviceRow[]>(devices, () => false, [id]);
-  const [live, setLive] = useState<Heard>(NOTHING);
+  const [live, setLive] = useState<Told>(NOTHING);
   const [filter, setFilter] = useState("");
   const [shown, setShown] = useState<string | null>(null);
   const [minutes, setMinutes] = useState(SPANS[0]);
@@ -27,7 +27,8 @@ export function Device({ id }: { id: string }) {
   }), [id]);
   if (!loaded || !all) return <p class="quiet">…</p>;
   const row = all.find((d) => d.id === id);
-  const silent = now - Math.max(live.at, row?.heard ?? -Infinity) > SILENT;  // nothing is heard: nothing is good
+  const heard = Math.max(live.at, row?.heard ?? -Infinity);
+  const silent = now - heard > SILENT;  // nothing is heard: nothing is good
   const tags = loaded
     .map((tag) => { const l = live.values[tag.id]; return l ? { ...tag, value: l[0], quality: l[1], ts: l[2] } : tag; })
     .map((tag) => (silent ? { ...tag, quality: "STALE" } : tag));
@@ -37,7 +38,7 @@ export function Device({ id }: { id: string }) {
   return (
     <>
       <header class="bar">
-        <h1>{id}</h1>
+        <h1>{id}</h1><Heard on={!silent} heard={heard} now={now} /><span class="grow" />
         <input id="filter" type="search" placeholder={t("filter")} aria-label={t("filter")} value={filter} onInput={(e) => setFilter(e.currentTarget.value)} />
       </header>
       {picked ? (
@@ -74,11 +75,11 @@ function Parts({ status }: { status?: Status }) {
   return (
     <section class="panel" aria-label={t("parts")}>
       <h2>{t("parts")}</h2>
-      <table><tbody>
+      <table class="states"><tbody>
         {Object.entries(status?.parts ?? {}).map(([name, p]) => (
           <tr key={name} class={p.state === "running" ? "" : "doubt"}>
             <td>{p.state === "running" ? "●" : "▲"} {name}</td><td>{known(p.state)}</td>
-            <td class="quiet">{p.reason || Object.entries(p.counts).map(([k, n]) => `${known(k)} ${number(n)}`).join(", ")}</td>
+            <td class="quiet">{p.reason || joined(Object.entries(p.counts).map(([k, n]) => `${known(k)} ${number(n)}`))}</td>
           </tr>
         ))}
       </tbody></table>

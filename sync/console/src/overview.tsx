@@ -2,17 +2,17 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Alarm, connection, type Device, devices, get, listen, SILENT, type Status } from "./api";
 import { Standing } from "./alarms";
-import { number, span, useFresh, useNow } from "./show";
+import { Heard, number, useFresh, useNow } from "./show";
 import { known, t, type Word } from "./words";
 
 const MOST = 5; // alarms here; the others are on their own page
-interface Heard { heard: number; status: Status; rate?: number }
+interface Told { heard: number; status: Status; rate?: number }
 interface Row extends Device { rate?: number }
 
 export function Overview() {
   const [loaded] = useFresh<Device[]>(devices, (m) => m.kind === "events", []);
   const [alarms, again] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", []);
-  const [live, setLive] = useState<Record<string, Heard>>({});
+  const [live, setLive] = useState<Record<string, Told>>({});
   const now = useNow();
   useEffect(() => listen((m) => {
     if (m.kind === "open") setLive({});
@@ -34,7 +34,7 @@ export function Overview() {
 }
 
 /** What a device says now, its rate smoothed over some seconds. */
-function heard(before: Heard | undefined, status: Status): Heard {
+function heard(before: Told | undefined, status: Status): Told {
   const at = performance.now(), taken = (status.samples ?? 0) - (before?.status.samples ?? 0);
   if (!before || taken < 0) return { heard: at, status };
   const rate = (1000 * taken) / Math.max(1, at - before.heard);
@@ -63,12 +63,11 @@ function Headline({ rows, alarms, now }: { rows: Row[]; alarms: Alarm[]; now: nu
 }
 
 function Card({ device: d, now }: { device: Row; now: number }) {
-  const on = isHeard(d, now), { backlog, dropped, journal } = d.status;
-  const age = d.heard === -Infinity ? t("never") : `${t("heard")} ${now - d.heard < 3000 ? t("now") : `${span(now - d.heard)} ${t("ago")}`}`;
+  const on = connection.state === "up" && isHeard(d, now), { backlog, dropped, journal } = d.status;
   return (
     <a class={`card ${on ? "" : "is-silent"}`} href={`#/device/${encodeURIComponent(d.id)}`}>
-      <h2><span class={`dot ${on ? "on" : "off"}`} aria-hidden="true" />{d.id}</h2>
-      <p class="quiet">{t(on ? "online" : "offline")} · {age}</p>
+      <h2>{d.id}</h2>
+      <Heard on={on} heard={d.heard} now={now} />
       <dl>
         <div><dt>{t("samples")}</dt><dd>{on && d.rate !== undefined ? Math.round(d.rate).toLocaleString() : "–"}</dd></div>
         <div><dt>{t("waiting")}</dt><dd data-backlog>{backlog ? number(backlog.samples) : "–"}

@@ -11,7 +11,7 @@ export const moment = (ms: number) => {
 };
 export function span(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000));
-  if (s < 60) return `${s} s`;
+  if (s < 60) return `${s} ${t("seconds")}`;
   if (s < 3600) return `${Math.floor(s / 60)} ${t("minutes")}`;
   return `${Math.floor(s / 3600)} ${t("hours")}`;
 }
@@ -21,6 +21,12 @@ export function number(value: number | null, labels?: Record<string, string>): s
   if (label) return label;
   if (Number.isInteger(value)) return value.toLocaleString(locale());
   return value.toLocaleString(locale(), { maximumSignificantDigits: 5 });
+}
+
+/** Whether a device is heard, and how long not; `heard` is on the page's own clock, -Infinity for never. */
+export function Heard({ on, heard, now }: { on: boolean; heard: number; now: number }) {
+  const words = on ? t("online") : heard === -Infinity ? t("never") : `${t("offline")} ${span(now - heard)}`;
+  return <p class={on ? "quiet" : "silent"}><span class={`dot ${on ? "on" : "off"}`} aria-hidden="true" />{words}</p>;
 }
 
 const MARK: Record<string, string> = { GOOD: "", CLOCK_UNSURE: "◷", LATE: "◷", SUBSTITUTED: "✎", RANGE: "⇕" };

@@ -8,7 +8,7 @@ const en = {
   unknown: "Not known now", unknownSub: "This page has lost the plane. What is below is old; the line itself goes on.",
   aside: "shelved", notDone: "not done, try again",
   none: "No device is enrolled yet", noneSub: "`lineside plane invite` prints a token, `lineside enroll SITE TOKEN` uses it",
-  heard: "heard", ago: "ago", never: "never heard", now: "now", online: "online", offline: "not heard", samples: "Samples/s",
+  never: "never heard", online: "online", offline: "not heard for", samples: "Samples/s",
   waiting: "Samples to deliver", records: "records", gaveUp: "Given up", parts: "Parts",
   name: "Tag", value: "Value", unit: "Unit", quality: "Quality", time: "Time", filter: "Filter tags", noTags: "No tag of this name",
   raised: "raised", cleared: "cleared", acked: "acknowledged", unacked: "not acknowledged", shelved: "shelved", until: "until",
@@ -18,7 +18,7 @@ const en = {
   noneOfThese: "None of the last 200 parts", sure: "as expected", took: "judged in", camera: "camera", label: "found",
   noPicture: "no picture was kept", pictureComing: "the picture follows", larger: "Larger", all: "All",
   cut: "Connection lost, trying again. Values are from", signIn: "Please sign in", close: "Close",
-  signInSub: "Open the link that the plane printed when it started. This page goes on by itself then.", minutes: "min", hours: "h",
+  signInSub: "Open the link that the plane printed when it started. This page goes on by itself then.", seconds: "s", minutes: "min", hours: "h",
   noHistory: "No history yet", keys: "Keys: g o overview, g a alarms, g i inspections, / filter; on an alarm: a acknowledge, s shelve",
   light: "Light colours", dark: "Dark colours",
 };
@@ -32,7 +32,7 @@ const zh: Record<Word, string> = {
   unknown: "当前状态未知", unknownSub: "本页面与控制平台的连接已中断。以下内容已过时；产线本身不受影响。",
   aside: "个已搁置", notDone: "未完成，请重试",
   none: "还没有设备接入", noneSub: "`lineside plane invite` 生成令牌，`lineside enroll SITE TOKEN` 使用令牌",
-  heard: "最近通信", ago: "前", never: "从未通信", now: "刚刚", online: "在线", offline: "失联", samples: "采样/秒",
+  never: "从未通信", online: "在线", offline: "失联已", samples: "采样/秒",
   waiting: "待上传样本", records: "条记录", gaveUp: "已放弃", parts: "部件",
   name: "变量", value: "数值", unit: "单位", quality: "质量", time: "时间", filter: "筛选变量", noTags: "没有匹配的变量",
   raised: "已触发", cleared: "已恢复", acked: "已确认", unacked: "未确认", shelved: "已搁置", until: "至",
@@ -42,7 +42,7 @@ const zh: Record<Word, string> = {
   noneOfThese: "最近 200 个工件中没有", sure: "符合要求", took: "判定用时", camera: "相机", label: "发现",
   noPicture: "未保留图片", pictureComing: "图片稍后到达", larger: "放大", all: "全部",
   cut: "连接中断，正在重连。数值停留在", signIn: "请登录", close: "关闭",
-  signInSub: "请打开控制平台启动时打印的链接，之后本页面会自动恢复。", minutes: "分钟", hours: "小时",
+  signInSub: "请打开控制平台启动时打印的链接，之后本页面会自动恢复。", seconds: "秒", minutes: "分钟", hours: "小时",
   noHistory: "暂无历史数据", keys: "快捷键：g o 总览，g a 报警，g i 检测，/ 筛选；选中报警时：a 确认，s 搁置",
   light: "浅色显示", dark: "深色显示",
 };
@@ -72,6 +72,7 @@ export const t = (word: Word): string => (language === "zh" ? zh : en)[word];
 /** A device's word; one that is not known here (a stranger's counter, a model's label) is shown as it came. */
 export const known = (word: string): string => (language === "zh" && DEVICE_ZH[word]) || word.replaceAll("_", " ");
 export const quality = (name: string): string => known(name.toLowerCase());
+export const joined = (parts: string[]): string => parts.filter(Boolean).join(language === "zh" ? "，" : ", ");
 export function speak(next: Language): void {
   language = next;
   localStorage.setItem("language", next);
