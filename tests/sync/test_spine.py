@@ -19,7 +19,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from sqlalchemy import func, select
 
 from drivers.modbus.sim import ModbusSim
-from edge import Batch, LinesideError
+from edge import Batch, LinesideError, Quality
 from edge.app import Daemon
 from edge.commands import doctor
 from edge.config.load import load_text
@@ -27,6 +27,7 @@ from edge.control import Control, status
 from edge.records import journal_of
 from edge.status import Screen
 from sync.control_plane import api, tables
+from sync.control_plane.history import thin
 from sync.control_plane.plane import Plane, Where
 from sync.device import identity
 
@@ -321,18 +322,30 @@ def test_what_is_not_trusted_is_a_gap_in_history(tmp_path: Path) -> None:
             return 0.0 in (await asyncio.to_thread(ask))["v"]
 
         await it.until(good)
-        await it.sim.stop()
+        await it.daemon._end(it.daemon.drivers.values())
+        number, now = it.daemon.table["plc.temp"].id, it.daemon.clock.utc()
+        it.daemon.accept(Batch.of("plc", [number], [7.0], now, Quality.STALE))
 
-        async def gap_in_live() -> bool:
-            found = await asyncio.to_thread(ask)
-            return found["v"][-1] is None and found["t"][-1] <= found["to"]
+        recent = it.plane.hub.devices["dev-1"].recent[number]
 
-        await it.until(gap_in_live)
+        async def live() -> bool:
+            return recent[-1][0] == now
+
+        await it.until(live)
+        assert recent[-1] == (now, None)
         await it.all_arrived()
         it.plane.hub.devices.clear()
-        assert None in (await asyncio.to_thread(ask))["v"], "sealed blocks know it too"
+        found = await asyncio.to_thread(ask)
+        assert found["v"][-1] is None and found["t"][-1] == now // 1_000_000 <= found["to"], "sealed blocks know it too"
 
     rig(tmp_path, work)
+
+
+def test_thinning_keeps_spikes_and_gaps() -> None:
+    value = np.zeros(10_000)
+    value[1234], value[5678], value[7000] = 9.0, -9.0, np.nan
+    times, kept = thin(np.arange(10_000), value, 100)
+    assert len(times) <= 101 and {1234, 5678, 7000} < set(times.tolist()) and np.isnan(kept[times == 7000]).all()
 
 
 def test_the_live_lane_says_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
