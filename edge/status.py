@@ -21,8 +21,10 @@ class Screen:
             f"{now['device']}  {now['tags']} tags  {rate:,.0f} samples/s  up {_span(now['uptime'])}",
             f"journal: {now['journal']}, {now['durable']:,} samples durable, "
             f"{now['samples'] - now['durable'] - now['dropped']:,} under way, {now['dropped']:,} given up",
-            "",
         ]
+        for reader, waits in now["backlog"].items():
+            out.append(f"{reader}: {waits['records']:,} records, {waits['samples']:,} samples to be delivered")
+        out.append("")
         for name, part in sorted(now["parts"].items()):
             counts = ", ".join(f"{cause} {n}" for cause, n in sorted(part["counts"].items()) if n)
             mark = {"running": "●", "starting": "○"}.get(part["state"], "!")

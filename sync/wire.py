@@ -23,6 +23,7 @@ MOST_MESSAGE = 8 * 2**20
 MOST_BODY = 6 * 2**20
 MOST_FRAMES = 4096
 MOST_PICTURE = 32 * 2**20
+WHOLE = b"all"  # the answer to a live message of a device whose other values the plane does not know
 _STREAM = re.compile(r"event|tag|samples:[^\s/]{1,200}")
 _EPOCH = re.compile(r"[0-9a-f]{16}")
 DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -14,10 +15,11 @@ from pathlib import Path
 
 import apsw
 
+from .. import plugins
 from ..config.load import load
 from ..control import ask
 from ..errors import LinesideError
-from ..records import journal_of
+from ..records import backlog, journal_of
 from ..state import state_folder
 
 HELP = "look for what may be wrong on this machine and say what to do"
@@ -97,7 +99,7 @@ def site(path: Path, given: Path | None) -> Iterator[Finding]:
         port = getattr(part, "port", str)()
         if port.startswith("/dev/") and not os.access(port, os.R_OK | os.W_OK):
             yield BAD, name, f"{port} cannot be opened", "add this user to the group dialout"
-    yield from daemon(folder)
+    yield from daemon(folder, [name for name in config.sections if name in plugins.names("readers")])
 
 
 def journal(folder: Path) -> Iterator[Finding]:
@@ -117,11 +119,19 @@ def journal(folder: Path) -> Iterator[Finding]:
     yield (OK if sound else BAD), "journal", how, "" if sound else "stop the daemon, keep a copy, restore a backup"
 
 
-def daemon(folder: Path) -> Iterator[Finding]:
+def waiting(reader: str, waits: dict[str, int]) -> Finding:
+    return OK, "backlog", f"{reader}: {waits['records']:,} records, {waits['samples']:,} samples to be delivered", ""
+
+
+def daemon(folder: Path, readers: list[str]) -> Iterator[Finding]:
+    """What the running daemon says; where none runs, how far each reader got according to the journal."""
     try:
         status = ask(folder, {"do": "status"}, 5)
     except (LinesideError, OSError, ValueError) as error:
         yield WARN, "daemon", str(error), ""
+        with contextlib.suppress(LinesideError, apsw.Error):  # journal() said so already
+            db = journal_of(folder / "journal.db")
+            yield from [waiting(reader, backlog(db, reader)) for reader in readers]
         return
     yield (
         OK,
@@ -131,6 +141,8 @@ def daemon(folder: Path) -> Iterator[Finding]:
     )
     if status["journal"] != "fine":
         yield BAD, "disk", status["journal"], "free some space; the daemon goes on by itself"
+    for reader, waits in status["backlog"].items():
+        yield waiting(reader, waits)
     for name, part in status["parts"].items():
         if part["state"] != "running":
             yield WARN, name, f"{part['state']}: {part['reason']}", "is it on, is the address right?"

@@ -84,7 +84,7 @@ async def _screen(daemon: Daemon) -> None:
     screen = Screen()
     sys.stdout.write("\x1b[2J")
     while True:
-        sys.stdout.write(screen.text(status(daemon)))
+        sys.stdout.write(screen.text(await status(daemon)))
         sys.stdout.flush()
         await asyncio.sleep(1)
 
@@ -94,5 +94,5 @@ async def _lines(daemon: Daemon) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         while True:
             await asyncio.sleep(60)
-            now = status(daemon)
+            now = await status(daemon)
             log.info("%d samples, %d durable, %d given up", now["samples"], now["durable"], now["dropped"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,14 +17,17 @@ from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import desc, func, select
 
+from edge import TRUSTED, Quality
+
 from . import tables
 from .history import series
 from .ingest import Ingest
-from .live import Hub
+from .live import SILENT, Hub
 from .store import Store
 
 WEB = Path(__file__).parent / "web"
 SESSION_SECONDS = 7 * 24 * 3600
+ALIVE_SECONDS = 5.0  # the page takes a stream that is silent for twice that for dead
 POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 
@@ -35,21 +39,29 @@ class Command(BaseModel):
 
 
 class People:
-    """Sessions of people who came by the link printed at start. Kept in memory: a restart prints a new link."""
+    """Sessions of people who came by the link printed at start. A session says until when it is good and is signed with
+    the key in `file`, so that it outlives a restart of the plane; without that file everyone has to come anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path) -> None:
         self.key = secrets.token_urlsafe(24)
-        self._sessions: dict[str, float] = {}
+        if not file.exists():
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+                out.write(secrets.token_bytes(32))
+        self._signs = file.read_bytes()
+
+    def _signed(self, until: str) -> str:
+        return f"{until}.{hmac.new(self._signs, until.encode(), 'sha256').hexdigest()}"
 
     def login(self, key: str) -> str | None:
         if not hmac.compare_digest(key, self.key):
             return None
-        session = secrets.token_urlsafe(32)
-        self._sessions[session] = time.time() + SESSION_SECONDS
-        return session
+        return self._signed(f"{secrets.token_hex(8)}-{round(time.time()) + SESSION_SECONDS}")
 
     def known(self, session: str | None) -> bool:
-        return session is not None and self._sessions.get(session, 0) > time.time()
+        claimed = (session or "").partition(".")[0]
+        if not hmac.compare_digest(self._signed(claimed).encode(), (session or "").encode()):
+            return False
+        return int(claimed.rpartition("-")[2]) > time.time()
 
 
 def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str]) -> FastAPI:
@@ -82,25 +94,26 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
 
     @app.get("/api/devices", dependencies=signed_in)
     async def devices() -> list[dict[str, Any]]:
-        """Every enrolled device: when it was heard last, its tags' count, its own status."""
+        """Every enrolled device: how many seconds ago it was heard (null: never), its alarms that stand, its own status."""
         rows = await store.read(
             lambda c: c.execute(select(tables.device).order_by(tables.device.c.id)).mappings().all()
         )
         t = tables.alarm
+        stands = (t.c.active | ~t.c.acked) & (t.c.shelved_until <= time.time_ns())
         active: dict[str, int] = await store.read(
-            lambda c: dict(
-                c.execute(select(t.c.device, func.count()).where(t.c.active | ~t.c.acked).group_by(t.c.device)).all()
-            )
+            lambda c: dict(c.execute(select(t.c.device, func.count()).where(stands).group_by(t.c.device)).all())
         )
         out = []
         for row in rows:
             newest = hub.devices.get(row["id"])
+            ages = [newest.age()] if newest else []
+            ages += [max(0.0, time.time() - row["seen"])] if row["seen"] else []
             out.append(
                 {
                     "id": row["id"],
                     "enrolled": row["enrolled"],
-                    "heard": max(row["seen"], newest.heard if newest else 0.0),
-                    "online": bool(newest and time.time() - newest.heard < 10),
+                    "age": min(ages, default=None),
+                    "online": bool(newest and newest.age() < SILENT),
                     "alarms": active.get(row["id"], 0),
                     "status": newest.status if newest else {},
                 }
@@ -134,12 +147,14 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     async def history(
         device: str,
         tag: str,
-        start: Annotated[int, Query(alias="from", description="ns UTC")] = 0,
+        start: Annotated[int, Query(alias="from", description="ns UTC; negative: back from `to`")] = 0,
         end: Annotated[int | None, Query(alias="to", description="ns UTC")] = None,
         points: Annotated[int, Query(ge=2, le=20_000)] = 1200,
     ) -> dict[str, Any]:
-        """History of one tag as columns; what is not sealed yet comes from the live lane."""
+        """History of one tag as columns, null where it is not to be trusted, and the time `to` which it reaches; what is not
+        sealed yet comes from the live lane. A tag that has not changed since `from` has its value at `from`."""
         until = time.time_ns() if end is None else end
+        start = until + start if start < 0 else start
         ts, value, row = await store.read(lambda c: series(c, device, tag, start, until, points))
         times = (ts // 1_000_000).tolist()
         values: list[float | None] = [None if v != v else v for v in value.tolist()]
@@ -149,7 +164,10 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
             fresh = [(s, v) for s, v in newest.recent.get(row["id"], ()) if last < s <= until]
             times += [s // 1_000_000 for s, _ in fresh]
             values += [v for _, v in fresh]
-        return {"tag": tag, "unit": row.get("unit", ""), "t": times, "v": values}
+            shown, quality, stamp = newest.values.get(row["id"], (None, "BAD", until))
+            if not times and stamp < start and newest.age() < SILENT and Quality[quality] <= TRUSTED:
+                times, values = [start // 1_000_000], [shown]
+        return {"tag": tag, "unit": row.get("unit", ""), "t": times, "v": values, "to": until // 1_000_000}
 
     @app.get("/api/alarms", dependencies=signed_in)
     async def alarms(everything: bool = False) -> list[dict[str, Any]]:
@@ -158,11 +176,12 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         wanted = select(t).order_by(desc(t.c.active), desc(t.c.since))
         if not everything:
             wanted = wanted.where(t.c.active | ~t.c.acked | (t.c.shelved_until > time.time_ns()))
-        return [dict(row) for row in await store.read(lambda c: c.execute(wanted.limit(1000)).mappings().all())]
+        rows = await store.read(lambda c: c.execute(wanted.limit(1000)).mappings().all())
+        return [{**row, "shelved": row["shelved_until"] > time.time_ns()} for row in rows]
 
     @app.post("/api/devices/{device}/alarms/{key}", dependencies=signed_in, status_code=202)
     async def order(device: str, key: str, command: Command) -> dict[str, str]:
-        """Acknowledge or shelve: the order goes to the device, whose own event changes the state here."""
+        """Acknowledge, shelve or unshelve: the order goes to the device, whose own event changes the state here."""
         data = {"alarm": key, "by": "console", "seconds": command.seconds}
         await ingest.command(device, command.verb, data)
         return {"queued": command.verb}
@@ -170,6 +189,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     @app.get("/api/events", dependencies=signed_in)
     async def events(
         kind: str | None = None,
+        routine: Annotated[bool, Query(description="also what happens with every part")] = True,
         device: str | None = None,
         before: int | None = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
@@ -179,6 +199,9 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         wanted = select(t).order_by(desc(t.c.ts), desc(t.c.seq)).limit(limit)
         for column, value in ((t.c.kind, kind), (t.c.device, device)):
             wanted = wanted.where(column == value) if value else wanted
+        if not routine:  # a trigger's writes name their cause
+            triggered = (t.c.kind == "write") & (t.c.state == "done") & t.c.data.contains('"trigger"')
+            wanted = wanted.where(t.c.kind != "inspection", ~triggered)
         wanted = wanted.where(t.c.ts < before) if before else wanted
         rows = await store.read(lambda c: c.execute(wanted).mappings().all())
         return [{**row, "data": json.loads(row["data"]), "refs": json.loads(row["refs"])} for row in rows]
@@ -195,22 +218,20 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
 
     @app.get("/api/live", dependencies=signed_in)
     async def live() -> StreamingResponse:
-        """Server-sent events: {"kind": "values" | "events" | "picture", "device": ..., ...}."""
+        """Server-sent events: {"kind": "open" | "alive" | "values" | "events" | "picture", "device": ..., ...}. `open` comes
+        first: what is asked for after it misses nothing. `alive` comes when there was nothing to say for 5 s."""
 
         async def messages() -> AsyncIterator[str]:
             page = hub.listen()
             try:
-                yield "retry: 1000\n\n"
-                while True:
+                message: dict[str, Any] | None = {"kind": "open"}
+                while message is not None:
+                    yield f"data: {json.dumps(message, ensure_ascii=False)}\n\n"
                     try:
-                        async with asyncio.timeout(15):
+                        async with asyncio.timeout(ALIVE_SECONDS):
                             message = await page.get()
                     except TimeoutError:
-                        yield ": still here\n\n"
-                        continue
-                    if message is None:
-                        return
-                    yield f"data: {json.dumps(message, ensure_ascii=False)}\n\n"
+                        message = {"kind": "alive"}
             finally:
                 hub.leave(page)
 

@@ -42,7 +42,8 @@ def series(
 
 
 def thin(ts: np.ndarray, value: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest of each of `points` / 2 equal stretches, so that no spike is lost on a chart."""
+    """Lowest and highest of each of `points` / 2 equal stretches, and the first nan, so that no spike and no gap is lost on a
+    chart."""
     n, cells = len(ts), max(1, points // 2)
     if n <= points:
         return ts, value
@@ -51,5 +52,5 @@ def thin(ts: np.ndarray, value: np.ndarray, points: int) -> tuple[np.ndarray, np
     filled_low, filled_high = np.nan_to_num(value, nan=np.inf), np.nan_to_num(value, nan=-np.inf)
     for a, b in itertools.pairwise(edges):
         low, high = a + int(np.argmin(filled_low[a:b])), a + int(np.argmax(filled_high[a:b]))
-        picked += sorted({low, high})
+        picked += sorted({low, high, *(a + np.flatnonzero(np.isnan(value[a:b]))[:1]).tolist()})
     return ts[picked], value[picked]

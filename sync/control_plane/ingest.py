@@ -41,6 +41,7 @@ class Ingest:
         self._store, self._hub, self._authority = store, hub, authority
         self._known: dict[str, str] = {}  # device -> hash of its secret
         self._news: dict[str, asyncio.Event] = {}
+        self._closed = False
         self.app = Starlette(
             routes=[
                 Route("/d/v1/ca", self.ca),
@@ -119,7 +120,8 @@ class Ingest:
     async def live(self, request: Request) -> Response:
         if (device := await self.device(request)) is None:
             return _stranger()
-        self._hub.take(device, await body_of(request, 4_000_000))
+        if self._hub.take(device, await body_of(request, 4_000_000)):
+            return Response(wire.WHOLE)
         return Response(status_code=204)
 
     async def picture(self, request: Request) -> Response:
@@ -155,7 +157,7 @@ class Ingest:
         news = self._news.setdefault(device, asyncio.Event())
         news.clear()
         rows = await self._store.read(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
-        if not rows and wait:
+        if not rows and wait and not self._closed:
             try:
                 async with asyncio.timeout(wait):
                     await news.wait()
@@ -165,7 +167,8 @@ class Ingest:
         return Response(msgpack.packb([[n, verb, json.loads(data)] for n, verb, data in rows]))
 
     def close(self) -> None:
-        """Let the polls that wait go."""
+        """Let the polls that wait go, also those that still come."""
+        self._closed = True
         for news in self._news.values():
             news.set()
 

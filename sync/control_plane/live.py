@@ -11,23 +11,28 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from edge import Quality
+from edge import TRUSTED, Quality
 
 from ..wire import VERSION, WireFault
 
 KEPT = 600  # newest points a tag, to bridge what is not sealed yet
 MOST_WAITING = 100  # messages a slow page may be behind before it is cut off
+SILENT = 10.0  # seconds without a live message after which a device is not heard
 
 
 @dataclass
 class Newest:
-    """One device: {tag id: (value or None, quality name, ts)} and its own status."""
+    """One device: {tag id: (value or None, quality name, ts)}, its own status, and when it was heard (monotonic)."""
 
     epoch: str = ""
     values: dict[int, tuple[float | None, str, int]] = field(default_factory=dict)
-    recent: dict[int, deque[tuple[int, float]]] = field(default_factory=dict)
+    recent: dict[int, deque[tuple[int, float | None]]] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
     heard: float = 0.0
+
+    def age(self) -> float:
+        """Seconds since it was heard."""
+        return time.monotonic() - self.heard
 
 
 class Hub:
@@ -36,9 +41,10 @@ class Hub:
     def __init__(self) -> None:
         self.devices: dict[str, Newest] = {}
         self._pages: set[asyncio.Queue[dict[str, Any] | None]] = set()
+        self._closed = False
 
-    def take(self, device: str, message: bytes) -> None:
-        """One live message. Raises WireFault."""
+    def take(self, device: str, message: bytes) -> bool:
+        """One live message; true when its device's other values are not known here. Raises WireFault."""
         try:
             version, epoch, *columns, status = msgpack.unpackb(message)
             kinds = (np.int32, np.int64, np.float64, np.uint8)
@@ -52,14 +58,17 @@ class Hub:
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise WireFault(f"damaged live message: {error}") from None
         newest = self.devices.setdefault(device, Newest())
-        if newest.epoch != epoch:
+        if fresh := newest.epoch != epoch:
             newest.epoch, newest.values, newest.recent = str(epoch)[:16], {}, {}
         newest.values.update(rows)
-        for number, (shown, _, stamp) in rows.items():
-            if shown is not None:
-                newest.recent.setdefault(number, deque(maxlen=KEPT)).append((stamp, shown))
-        newest.status, newest.heard = status if isinstance(status, dict) else {}, time.time()
+        for number, (shown, name, stamp) in rows.items():
+            known = shown if Quality[name] <= TRUSTED else None  # what is not trusted is a gap
+            recent = newest.recent.setdefault(number, deque(maxlen=KEPT))
+            if not recent or recent[-1][0] < stamp:
+                recent.append((stamp, known))
+        newest.status, newest.heard = status if isinstance(status, dict) else {}, time.monotonic()
         self.tell({"kind": "values", "device": device, "epoch": newest.epoch, "values": rows, "status": newest.status})
+        return fresh
 
     def tell(self, message: dict[str, Any]) -> None:
         for page in list(self._pages):
@@ -72,12 +81,16 @@ class Hub:
     def listen(self) -> asyncio.Queue[dict[str, Any] | None]:
         page: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._pages.add(page)
+        if self._closed:
+            page.put_nowait(None)
         return page
 
     def leave(self, page: asyncio.Queue[dict[str, Any] | None]) -> None:
         self._pages.discard(page)
 
     def close(self) -> None:
+        """Let the pages go, also those that still come."""
+        self._closed = True
         for page in list(self._pages):
             page.put_nowait(None)
         self._pages.clear()

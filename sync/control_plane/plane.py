@@ -55,7 +55,7 @@ class Plane:
         self.store = Store(where.database or f"sqlite:///{where.folder / 'plane.db'}")
         self.hub = Hub()
         self.ingest = Ingest(self.store, self.hub, self.authority)
-        self.people = People()
+        self.people = People(where.folder / "sessions.key")
         self._servers: list[Quiet] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.url = self.link = ""

@@ -44,7 +44,7 @@ class Uplink:
         self._transport = transport
         self._rng = rng or random.Random()
         self.cursors: dict[str, Cursor] = {}
-        self.acknowledged = 0  # samples since start
+        self._whole = True  # the next live message brings every value
         self._said = ""
 
     async def run(self) -> None:
@@ -130,7 +130,6 @@ class Uplink:
             # holes below the last one were given up by the journal, whose gap events say so
             self.cursors[stream] = Cursor(sent[-1].seq)
             self.host.journal.moved(NAME, stream, self.cursors[stream])
-            self.acknowledged += sum(r.n for r in sent) if stream.startswith("samples:") else 0
 
     async def _send_alone(self, transport: Transport, record: Record) -> None:
         """Find the record that spoils a message: it is set aside with a gap event, so that the rest goes on."""
@@ -161,21 +160,23 @@ class Uplink:
         return bool(found)
 
     async def _live(self, transport: Transport) -> None:
-        """The newest values, unacknowledged: only what changed since the last time, everything after a break."""
+        """The newest values, unacknowledged: only what changed since the last time, everything after a break, and where
+        the plane says that it knows none of them (it was started anew)."""
         await asyncio.sleep(self.config.live)
-        batch = self.host.live.take(everything=self._rng.random() < 0.05)
+        batch = self.host.live.take(everything=self._whole or self._rng.random() < 0.05)
+        self._whole = True
         columns = [c.tobytes() for c in (batch.tag, batch.ts, batch.value, batch.quality)]
         totals = self.host.journal.totals
         status = {
             "samples": totals.appended,
             "durable": totals.durable,
             "dropped": totals.dropped,
-            "acknowledged": self.acknowledged,
+            "backlog": await self.host.journal.backlog(NAME),
             "journal": self.host.journal.trouble,
             "parts": self.host.health.report(),
         }
         body = msgpack.packb([wire.VERSION, self.host.journal.epoch, *columns, status])
-        await transport.exchange("POST", "/d/v1/live", body, timeout=10.0)
+        self._whole = await transport.exchange("POST", "/d/v1/live", body, timeout=10.0) == wire.WHOLE
 
     # Down
 

@@ -34,6 +34,7 @@ class Far:
     def __init__(self, store: Store) -> None:
         self.store, self.away, self.deaf, self.tries = store, False, 0, 0
         self.largest = 0
+        self.anew, self.shown = False, [0]  # the plane was started anew; values in each live message
 
     async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
         self.tries += 1
@@ -42,6 +43,10 @@ class Far:
         if path.startswith("/d/v1/dn"):
             await asyncio.sleep(20)
             return msgpack.packb([])
+        if path == "/d/v1/live":
+            self.shown.append(len(msgpack.unpackb(body)[2]) // 4)
+            answer, self.anew = wire.WHOLE if self.anew else b"", False
+            return answer
         if path != "/d/v1/up":
             return b""
         self.largest = max(self.largest, len(body))
@@ -123,6 +128,29 @@ def test_an_hour_without_the_plane_arrives_whole_and_once(tmp_path: Path) -> Non
         assert keys(far, "k") == [str(i) for i in range(600, 4201, 600)]
         assert device.journal.totals.dropped == 0 and far.largest < wire.MOST_MESSAGE
         assert tries < 3 * 3600 / 10, "each of the three lanes waits longer and longer"
+
+    rig(tmp_path, work)
+
+
+def test_after_a_break_the_live_lane_brings_every_value(tmp_path: Path) -> None:
+    async def work(device: Device, far: Far) -> None:
+        async def next_message() -> int:
+            before = len(far.shown)
+            while len(far.shown) == before:
+                await asyncio.sleep(0.5)
+            return far.shown[-1]
+
+        device.live(Batch.of("plc", [1], [1.0], device.clock.utc()))
+        assert await next_message() == 1
+        assert [await next_message() for _ in range(3)] == [0, 0, 0]
+        far.away = True
+        device.live(Batch.of("plc", [1], [2.0], device.clock.utc()))
+        await asyncio.sleep(100)
+        far.away = False
+        assert await next_message() == 1
+        assert await next_message() == 0
+        far.anew = True
+        assert [await next_message() for _ in range(3)] == [0, 1, 0]
 
     rig(tmp_path, work)
 

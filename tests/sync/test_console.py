@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +20,7 @@ cv2 = pytest.importorskip("cv2", reason="needs the vision extra")
 import numpy as np
 
 from edge import Event, Picture
+from sync.control_plane import api
 from sync.control_plane.api import WEB
 from tests.sync.test_spine import Rig, rig
 
@@ -27,45 +33,166 @@ pytestmark = [
 ]
 
 
+shows = async_api.expect
+
+
+@asynccontextmanager
+async def chromium(it: Rig, may_fail: str = "404") -> AsyncIterator[Any]:
+    """A page that came by the link. What the browser complains about is a fault, but for answers that `may_fail`."""
+    async with async_api.async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = await (await browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 800})).new_page()
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+        await page.clock.install()
+        await page.goto(it.plane.link)
+        yield page
+        await browser.close()
+        assert [text for text in wrong if "ERR_" not in text and not any(c in text for c in may_fail.split())] == []
+
+
 def test_a_person_watches_the_line(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         it.sim.set("temp", 21)
-        async with async_api.async_playwright() as play:
-            browser = await play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            page = await (await browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 800})).new_page()
-            wrong: list[str] = []
-            page.on("pageerror", lambda error: wrong.append(str(error)))
-            page.on(
-                "console",
-                lambda line: wrong.append(line.text) if line.type == "error" and "404" not in line.text else None,
-            )
-            await page.goto(it.plane.link)
+        async with chromium(it) as page:
             await page.get_by_role("heading", name="The line is well").wait_for()
             await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
             value = page.locator('[data-tag="plc.temp"]')
-            await async_api.expect(value).to_have_text("21")
+            await shows(value).to_have_text("21")
             it.sim.set("temp", 85)
-            await async_api.expect(value).to_have_text("85")
+            await shows(value).to_have_text("85")
             await page.keyboard.press("g")
             await page.keyboard.press("a")
             alarm = page.locator('[data-alarm="hot"]')
-            await async_api.expect(alarm).to_contain_text("raised, not acknowledged")
+            await shows(alarm).to_contain_text("raised, not acknowledged")
             await alarm.get_by_role("button", name="Acknowledge").click()
-            await async_api.expect(alarm).to_contain_text("raised, acknowledged")
+            await shows(alarm).to_contain_text("raised, acknowledged")
+            await alarm.get_by_role("button", name="Shelve 1 h").click()
+            await shows(alarm).to_contain_text("shelved until")
+            await alarm.focus()
+            await page.keyboard.press("s")
+            await shows(alarm).not_to_contain_text("shelved")
+            await shows(alarm.get_by_role("button", name="Shelve 1 h")).to_be_enabled()
+            await page.get_by_role("button", name="中文").click()
+            await shows(alarm.locator(".badge")).to_have_text("高")
+            await page.get_by_role("button", name="English").click()
             inspected(it)
             await page.keyboard.press("g")
             await page.keyboard.press("i")
             await page.locator(".inspection.ng img:not([hidden])").wait_for()
-            await async_api.expect(page.locator(".inspection.ng")).to_contain_text("a hole is missing")
+            await shows(page.locator(".inspection.ng")).to_contain_text("a hole is missing")
+            labels = page.locator(".inspection.ng .mark b")
+            await shows(labels).to_have_text(["missing hole 98 %", "scratch 51 %"])
+            picture = await page.locator(".inspection.ng .frame").bounding_box()
+            for label in await labels.all():
+                box = await label.bounding_box()
+                assert picture["x"] <= box["x"] and box["x"] + box["width"] <= picture["x"] + picture["width"]
+                assert picture["y"] <= box["y"] and box["y"] + box["height"] <= picture["y"] + picture["height"]
+            await page.get_by_role("button", name="Larger: part 7").press("Enter")
+            await shows(page.get_by_role("dialog")).to_contain_text("judged in")
+            await page.keyboard.press("Escape")
+            await shows(page.get_by_role("dialog")).to_have_count(0)
             await page.get_by_role("button", name="中文").click()
-            await async_api.expect(page.locator(".inspection.ng")).to_contain_text("不合格")
+            await shows(page.locator(".inspection.ng")).to_contain_text("不合格")
             await it.sim.stop()
             await page.get_by_role("button", name="English").click()
             await page.keyboard.press("g")
             await page.keyboard.press("o")
             await page.get_by_role("heading", name="a part that does not run").wait_for()
-            assert not wrong
-            await browser.close()
+
+    rig(tmp_path, work)
+
+
+def test_the_page_finds_its_way_back(tmp_path: Path) -> None:
+    """After an error of HTTP, and after the plane was started anew, everything shown is loaded again."""
+
+    async def work(it: Rig) -> None:
+        it.sim.set("temp", 21)
+        async with chromium(it, "401 503") as page:
+            await page.goto(f"{page.url.split('#')[0]}#/alarms")
+            await page.get_by_text("No alarm stands").wait_for()
+
+            async def refuse(route: Any) -> None:
+                await route.fulfill(status=503, body="not now")
+
+            await page.route("**/api/live", refuse)
+            for queue in it.plane.hub._pages:
+                queue.put_nowait(None)
+            await page.get_by_role("alert").get_by_text("Connection lost").wait_for()
+            it.sim.set("temp", 85)
+
+            async def raised() -> bool:
+                return ("hot", "raised") in await it.events("alarm")
+
+            await it.until(raised)
+            await page.unroute("**/api/live")
+            await shows(page.locator('[data-alarm="hot"]')).to_contain_text("raised")
+            await shows(page.get_by_role("alert")).to_have_count(0)
+
+            await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
+            await shows(page.locator('[data-tag="plc.temp"]')).to_have_text("85")
+            await it.plane.stop()
+            await page.get_by_role("alert").get_by_text("Connection lost").wait_for()
+            it.sim.set("temp", 33)
+            await it.plane_starts()
+            await shows(page.locator('[data-tag="plc.temp"]')).to_have_text("33")
+            await shows(page.get_by_role("alert")).to_have_count(0)
+
+            (it.folder / "plane" / "sessions.key").unlink()
+            await it.plane.stop()
+            await it.plane_starts()
+            await page.get_by_role("heading", name="Please sign in").wait_for()
+            tab = await page.context.new_page()
+            await tab.goto(it.plane.link)
+            await page.clock.fast_forward(20_000)
+            await shows(page.locator('[data-tag="plc.temp"]')).to_have_text("33")
+
+    rig(tmp_path, work)
+
+
+def test_a_link_that_only_is_silent_shows_the_banner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(it: Rig) -> None:
+        async with chromium(it) as page:
+            await page.get_by_role("heading", name="The line is well").wait_for()
+            await page.clock.fast_forward(11_000)
+            await shows(page.get_by_role("alert")).to_have_count(0)
+            monkeypatch.setattr(api, "ALIVE_SECONDS", 3600.0)
+            await it.daemon._end(it.daemon.readers.values())
+            await page.reload()
+            await page.locator(".card").wait_for()
+            await page.route("**/api/live", lambda route: route.abort())
+            await page.clock.fast_forward(13_000)
+            await page.get_by_role("alert").get_by_text("Connection lost").wait_for()
+            await page.get_by_role("heading", name="Not known now").wait_for()
+
+    rig(tmp_path, work)
+
+
+async def fulfill(answer: dict[str, Any], route: Any) -> None:
+    await route.fulfill(json=answer)
+
+
+def test_a_chart_shows_what_there_is_and_no_more(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        async with chromium(it) as page:
+            await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
+            chart = page.locator(".chart")
+            await page.get_by_role("button", name="24 h").click()
+            await shows(chart).to_have_attribute("data-points", re.compile(r"\d\d+"))
+            assert int(await chart.get_attribute("data-seconds")) < 120, "it starts where history starts"
+            await shows(chart).to_have_attribute("data-gaps", "0")
+            await it.sim.stop()
+            await shows(chart).to_have_attribute("data-gaps", re.compile(r"[1-9]\d*"))
+            await it.daemon._end(it.daemon.readers.values())
+            for minutes, step_ms, kept in (("5 min", 6000, re.compile(r"5[0-3]")), ("30 min", 20, "12000")):
+                to = it.daemon.clock.utc() // 1_000_000
+                times = [to - step_ms * i for i in reversed(range(100 if step_ms == 6000 else 13_000))]
+                answer = {"tag": "plc.temp", "unit": "", "t": times, "v": [1.0] * len(times), "to": to}
+                await page.unroute_all()
+                await page.route("**/series?**", partial(fulfill, answer))
+                await page.get_by_role("button", name=minutes).click()
+                await shows(chart).to_have_attribute("data-points", kept)
 
     rig(tmp_path, work)
 
@@ -78,7 +205,7 @@ def inspected(it: Rig) -> None:
         "part": 7,
         "label": "missing_hole",
         "score": 0.98,
-        "boxes": [[20, 20, 60, 60, "missing_hole", 0.98]],
+        "boxes": [[2, 2, 60, 60, "missing_hole", 0.98], [120, 70, 158, 118, "scratch", 0.51]],
         "took_ms": 4,
     }
     event = Event("inspection", "washer", "ng", severity="medium", text="a hole is missing", data=data, refs=(digest,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,10 +19,15 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from sqlalchemy import func, select
 
 from drivers.modbus.sim import ModbusSim
-from edge import Batch, LinesideError
+from edge import Batch, LinesideError, Quality
 from edge.app import Daemon
+from edge.commands import doctor
 from edge.config.load import load_text
-from sync.control_plane import tables
+from edge.control import Control, status
+from edge.records import journal_of
+from edge.status import Screen
+from sync.control_plane import api, tables
+from sync.control_plane.history import thin
 from sync.control_plane.plane import Plane, Where
 from sync.device import identity
 
@@ -47,7 +53,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = 0
+        self.port = self.page = 0
 
     async def __aenter__(self) -> Rig:
         await self.plane_starts()
@@ -63,9 +69,10 @@ class Rig:
         return self
 
     async def plane_starts(self) -> None:
-        self.plane = Plane(Where(self.folder / "plane", device_port=self.port, page_port=0))
+        self.plane = Plane(Where(self.folder / "plane", device_port=self.port, page_port=self.page))
         await self.plane.start()
         self.port = int(self.plane.url.rsplit(":", 1)[1])
+        self.page = int(self.plane.link.rpartition("/login")[0].rsplit(":", 1)[1])
 
     async def device_starts(self) -> None:
         config = load_text(SITE.format(port=self.sim.port, url=self.plane.url))
@@ -171,6 +178,49 @@ def test_a_new_daemon_goes_on_where_the_old_one_stopped(tmp_path: Path) -> None:
     rig(tmp_path, work)
 
 
+def test_what_is_not_delivered_is_counted_also_after_a_restart(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        async def rest() -> dict[str, int]:
+            return (await status(it.daemon))["backlog"]["sync"]
+
+        async def some() -> bool:
+            return (await rest())["records"] > 3
+
+        await it.plane.stop()
+        await it.until(some)
+        await it.daemon.stop()
+        db = journal_of(it.folder / "dev" / "journal.db")
+        ahead = "SELECT sum(n) FROM block LEFT JOIN cursor USING (stream) WHERE seq > coalesce(watermark, 0)"
+        held = next(db.execute(ahead))[0] + next(db.execute("SELECT coalesce(sum(n), 0) FROM tail"))[0]
+        db.close()
+        site = it.folder / "site.yaml"
+        site.write_text(SITE.format(port=it.sim.port, url=it.plane.url))
+        said = {what: how for _, what, how, _ in doctor.site(site, it.folder / "dev")}
+        assert said["backlog"].startswith("sync: ") and f"{held:,} samples to be delivered" in said["backlog"]
+        assert "no daemon runs" in said["daemon"]
+        await it.device_starts()
+        waits = await rest()
+        assert waits["samples"] >= held and waits["records"] > 3
+        control = Control(it.daemon)
+        await control.start()
+        findings = await asyncio.to_thread(lambda: list(doctor.site(site, it.folder / "dev")))
+        assert re.fullmatch(
+            r"sync: \d+ records, [\d,]+ samples .*", {what: how for _, what, how, _ in findings}["backlog"]
+        )
+        await control.stop()
+        await it.plane_starts()
+        await it.all_arrived()
+
+        async def told() -> bool:
+            newest = it.plane.hub.devices.get("dev-1")
+            return bool(newest) and newest.status["backlog"] == await rest() == {"records": 0, "samples": 0}
+
+        await it.until(told)
+        assert "sync: 0 records, 0 samples to be delivered" in Screen().lines(await status(it.daemon))
+
+    rig(tmp_path, work)
+
+
 def test_values_are_the_same_bit_for_bit(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         tag = it.daemon.table["plc.temp"].id
@@ -251,7 +301,74 @@ def test_the_page_needs_the_link_and_shows_live_values(tmp_path: Path) -> None:
         await it.all_arrived()
         _, body, _ = await asyncio.to_thread(get, "/api/devices/dev-1/series?tag=plc.temp", session)
         assert set(json.loads(body)["v"]) >= {42.0}
-        assert json.loads((await asyncio.to_thread(get, "/api/devices", session))[1])[0]["online"] is True
+        device = json.loads((await asyncio.to_thread(get, "/api/devices", session))[1])[0]
+        assert device["online"] is True and 0 <= device["age"] < 10
+        assert (await asyncio.to_thread(get, "/api/devices", "x" + session))[0] == 401
+        assert (await asyncio.to_thread(get, "/api/devices", "999999999999." + session.partition(".")[2]))[0] == 401
+
+    rig(tmp_path, work)
+
+
+def test_what_is_not_trusted_is_a_gap_in_history(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        session = it.plane.people.login(it.plane.people.key)
+        url = f"{it.plane.link.split('/login')[0]}/api/devices/dev-1/series?tag=plc.temp&from=-60000000000"
+
+        def ask() -> dict[str, Any]:
+            with urllib3.PoolManager(retries=False, timeout=10) as page:
+                return page.request("GET", url, headers={"Cookie": f"session={session}"}).json()
+
+        async def good() -> bool:
+            return 0.0 in (await asyncio.to_thread(ask))["v"]
+
+        await it.until(good)
+        await it.daemon._end(it.daemon.drivers.values())
+        number, now = it.daemon.table["plc.temp"].id, it.daemon.clock.utc()
+        it.daemon.accept(Batch.of("plc", [number], [7.0], now, Quality.STALE))
+
+        recent = it.plane.hub.devices["dev-1"].recent[number]
+
+        async def live() -> bool:
+            return recent[-1][0] == now
+
+        await it.until(live)
+        assert recent[-1] == (now, None)
+        await it.all_arrived()
+        it.plane.hub.devices.clear()
+        found = await asyncio.to_thread(ask)
+        assert found["v"][-1] is None and found["t"][-1] == now // 1_000_000 <= found["to"], "sealed blocks know it too"
+
+    rig(tmp_path, work)
+
+
+def test_thinning_keeps_spikes_and_gaps() -> None:
+    value = np.zeros(10_000)
+    value[1234], value[5678], value[7000] = 9.0, -9.0, np.nan
+    times, kept = thin(np.arange(10_000), value, 100)
+    assert len(times) <= 101 and {1234, 5678, 7000} < set(times.tolist()) and np.isnan(kept[times == 7000]).all()
+
+
+def test_the_live_lane_says_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "ALIVE_SECONDS", 0.05)
+
+    async def work(it: Rig) -> None:
+        await it.daemon._end(it.daemon.readers.values())
+        session = it.plane.people.login(it.plane.people.key)
+
+        def kinds() -> list[str]:
+            with urllib3.PoolManager(retries=False, timeout=10) as page:
+                url = it.plane.link.split("/login")[0] + "/api/live"
+                answer = page.request("GET", url, headers={"Cookie": f"session={session}"}, preload_content=False)
+                found, text = [], ""
+                for piece in answer.stream(64):
+                    text += piece.decode()
+                    found = re.findall(r'data: \{"kind": "(\w+)"\}\n\n', text)
+                    if len(found) == 3:
+                        answer.close()
+                        break
+                return found
+
+        assert await asyncio.to_thread(kinds) == ["open", "alive", "alive"]
 
     rig(tmp_path, work)
 

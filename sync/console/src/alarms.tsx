@@ -1,55 +1,90 @@
 // What stands, and what happened.
 import { useState } from "preact/hooks";
-import { type Alarm, get, type Happening, order } from "./api";
+import { type Alarm, failed, get, type Happening, order } from "./api";
 import { moment, severityOrder, useFresh } from "./show";
-import { known, t } from "./words";
+import { joined, known, t } from "./words";
 
-export function Alarms({ failed }: { failed: (e: unknown) => void }) {
-  const [alarms, again] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", [], failed);
-  const [events] = useFresh<Happening[]>(() => get("/api/events?limit=60"), (m) => m.kind === "events", [], failed);
-  const [asked, setAsked] = useState<Record<string, boolean>>({});
+export function Alarms() {
+  const [alarms, again] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", []);
+  return (
+    <>
+      <h1>{t("alarms")}</h1>
+      {alarms ? <Standing alarms={alarms} again={again} /> : null}
+      {alarms?.length === 0 ? <p class="calm">✓ {t("noAlarms")}</p> : null}
+      <History />
+    </>
+  );
+}
+
+/** Alarms with what can be done about each, the worst first. `again` loads them anew. */
+export function Standing({ alarms, again, most = Infinity }: { alarms: Alarm[]; again: () => void; most?: number }) {
+  const [asked, setAsked] = useState<Record<string, string>>({});
   const [fault, setFault] = useState("");
-  if (!alarms) return <p class="quiet">…</p>;
-  const rank = (a: Alarm) => (a.active ? 0 : 10) + severityOrder.indexOf(a.severity);
+  const rank = (a: Alarm) => (a.shelved ? 20 : a.active ? 0 : 10) + severityOrder.indexOf(a.severity);
   const send = (a: Alarm, verb: string) => {
-    setAsked((all) => ({ ...all, [`${a.device}/${a.key}/${a.since}`]: true }));
+    setAsked((all) => ({ ...all, [name(a)]: asItStands(a, verb) }));
     setFault("");
     order(a.device, a.key, verb).then(again, (e) => {
-      setAsked((all) => ({ ...all, [`${a.device}/${a.key}/${a.since}`]: false }));
+      setAsked((all) => ({ ...all, [name(a)]: "" }));
       setFault(`${a.key}: ${t("notDone")}`);
       failed(e);
     });
   };
   return (
     <>
-      <h1>{t("alarms")}</h1>
       {fault ? <div class="banner" role="alert">{fault}</div> : null}
       <ul class="alarms" aria-live="polite">
-        {alarms.length === 0 ? <li class="calm">{t("noAlarms")}</li> : null}
-        {[...alarms].sort((a, b) => rank(a) - rank(b)).map((a) => {
-          const mark = asked[`${a.device}/${a.key}/${a.since}`];
-          return (
-            <li key={`${a.device}/${a.key}`} class={`${a.active ? `active ${a.severity}` : "gone"}`} data-alarm={a.key} tabIndex={0}>
-              <span class="badge">{a.severity}</span>
-              <div><strong>{a.text || a.key}</strong>
-                <p class="quiet">{a.device} · {a.key} · {moment(a.since / 1e6)}</p></div>
-              <span class="state">{t(a.active ? "raised" : "cleared")}, {t(a.acked ? "acked" : "unacked")}{a.shelved_until > Date.now() * 1e6 ? `, ${t("shelved")}` : ""}</span>
-              <span class="actions">
-                {a.acked ? null : <button class="acknowledge" disabled={mark} onClick={() => send(a, "ack")}>{mark ? t("asked") : t("acknowledge")}</button>}
-                <button class="plain" onClick={() => send(a, "shelve")}>{t("shelve")}</button>
-              </span>
-            </li>
-          );
-        })}
+        {[...alarms].sort((a, b) => rank(a) - rank(b)).slice(0, most).map((a) => (
+          <Row key={name(a)} alarm={a} asked={(verb) => asked[name(a)] === asItStands(a, verb)} send={(verb) => send(a, verb)} />
+        ))}
       </ul>
+    </>
+  );
+}
+
+function History() {
+  const [events] = useFresh<Happening[]>(() => get("/api/events?routine=false&limit=60"), (m) => m.kind === "events", []);
+  return (
+    <>
       <h2>{t("history")}</h2>
       <section class="panel">
+        {events?.length === 0 ? <p class="quiet">{t("nothing")}</p> : null}
         <table><tbody>
           {(events ?? []).map((e) => (
-            <tr key={`${e.device}${e.epoch}${e.seq}`}><td class="quiet">{moment(e.ts / 1e6)}</td><td>{e.device}</td><td>{known(e.kind)} {e.key}</td><td>{known(e.state)}</td><td class="quiet wide">{e.text}</td></tr>
+            <tr key={`${e.device}${e.epoch}${e.seq}`}>
+              <td class="quiet">{moment(e.ts / 1e6)}</td><td class="wide">{e.device}</td>
+              <td>{known(e.kind)} {e.kind === "command" ? `${known(e.key)} ${e.data.alarm ?? e.data.tag ?? ""}` : e.key}</td>
+              <td>{known(e.state)}</td><td class="quiet wide">{e.text}</td>
+            </tr>
           ))}
         </tbody></table>
       </section>
     </>
+  );
+}
+
+const name = (a: Alarm) => `${a.device}/${a.key}`;
+/** An order for an alarm as it stands; once it stands otherwise, the order is done or of no use. */
+const asItStands = (a: Alarm, verb: string) => `${verb} ${a.since} ${a.active} ${a.acked} ${a.shelved}`;
+
+function Row({ alarm: a, asked, send }: { alarm: Alarm; asked: (verb: string) => boolean; send: (verb: string) => void }) {
+  const look = a.shelved ? "aside" : a.active ? `active ${a.severity}` : "gone";
+  const button = (verb: "acknowledge" | "shelve" | "unshelve", order = verb as string) => (
+    <button class={verb} disabled={asked(order)} onClick={(e) => { e.currentTarget.closest("li")?.focus(); send(order); }}>{t(asked(order) ? "asked" : verb)}</button>
+  );
+  return (
+    <li class={look} data-alarm={a.key} tabIndex={0} aria-label={a.text || a.key}>
+      <span class="badge">{known(a.severity)}</span>
+      <div><strong>{a.text || a.key}</strong>
+        <p class="quiet">{a.device} · {a.key} · {moment(a.since / 1e6)}</p></div>
+      <span class="state">{joined([
+        t(a.active ? "raised" : "cleared"), t(a.acked ? "acked" : "unacked"),
+        a.shelved ? `${t("shelved")} ${t("until")} ${moment(a.shelved_until / 1e6)}` : "",
+      ])}</span>
+      <span class="actions">
+        {a.acked ? null : button("acknowledge", "ack")}
+        {button(a.shelved ? "unshelve" : "shelve")}
+      </span>
+    </li>
   );
 }

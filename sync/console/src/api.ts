@@ -1,56 +1,118 @@
-// The plane's API, and one store that the live lane keeps fresh.
+// The plane's API, and the live lane that keeps what is shown fresh. Times that count are the page's own (performance.now()):
+// the plane says how long ago, never when.
 export interface Part { state: string; reason: string; restarts: number; counts: Record<string, number> }
 export interface Status {
-  samples?: number; durable?: number; dropped?: number; acknowledged?: number; journal?: string; parts?: Record<string, Part>;
+  samples?: number; durable?: number; dropped?: number; backlog?: { records: number; samples: number }; journal?: string;
+  parts?: Record<string, Part>;
 }
-export interface Device { id: string; heard: number; online: boolean; alarms: number; status: Status; rate?: number }
+export interface Device { id: string; age: number | null; heard: number; alarms: number; status: Status }
 export interface Tag {
   id: number; name: string; type: string; unit: string; source: string; labels: Record<string, string>;
   value: number | null; quality: string; ts: number;
 }
 export interface Alarm {
-  device: string; key: string; active: boolean; acked: boolean; shelved_until: number; since: number; severity: string;
-  text: string; by: string; asked?: boolean;
+  device: string; key: string; active: boolean; acked: boolean; shelved: boolean; shelved_until: number; since: number;
+  severity: string; text: string; by: string;
 }
 export interface Happening {
   device: string; epoch: string; seq: number; ts: number; kind: string; key: string; state: string; severity: string; text: string;
   data: Record<string, any>; refs: string[];
 }
-export interface Series { tag: string; unit: string; t: number[]; v: (number | null)[] }
-export interface Live { kind: "values" | "events" | "picture"; device?: string; digest?: string; values?: Record<string, [number | null, string, number]>; status?: Status }
+export interface Series { tag: string; unit: string; t: number[]; v: (number | null)[]; to: number }
+export type Values = Record<string, [number | null, string, number]>;
+export interface Live {
+  kind: "open" | "alive" | "values" | "events" | "picture"; device?: string; epoch?: string; digest?: string; values?: Values;
+  status?: Status;
+}
+
+export const SILENT = 10_000; // ms after which a device is not heard
+export const trusted = (quality: string) => quality === "GOOD" || quality === "CLOCK_UNSURE";
 
 export class SignIn extends Error {}
 
-export async function get<T>(path: string): Promise<T> {
-  const answer = await fetch(path, { headers: { Accept: "application/json" } });
+async function answered(path: string, options: RequestInit): Promise<Response> {
+  const answer = await fetch(path, options);
   if (answer.status === 401) throw new SignIn();
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return answer.json() as Promise<T>;
+  return answer;
+}
+
+export async function get<T>(path: string): Promise<T> {
+  return (await answered(path, { headers: { Accept: "application/json" } })).json() as Promise<T>;
+}
+
+export async function devices(): Promise<Device[]> {
+  const rows = await get<Device[]>("/api/devices"), now = performance.now();
+  return rows.map((d) => ({ ...d, heard: d.age === null ? -Infinity : now - d.age * 1000 }));
 }
 
 export async function order(device: string, alarm: string, verb: string): Promise<void> {
   const path = `/api/devices/${encodeURIComponent(device)}/alarms/${encodeURIComponent(alarm)}`;
-  const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ verb }) });
-  if (answer.status === 401) throw new SignIn();
-  if (!answer.ok) throw new Error(`${verb}: ${answer.status}`);
+  await answered(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ verb }) });
 }
 
 type Listener = (message: Live) => void;
 const listeners = new Set<Listener>();
-export const connection = { up: true, since: Date.now(), changed: () => {} };
 
 export function listen(listener: Listener): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-export function connect(): void {
-  const stream = new EventSource("/api/live");
-  stream.onopen = () => { connection.up = true; connection.changed(); };
-  stream.onerror = () => { if (connection.up) { connection.up = false; connection.changed(); } };
-  stream.onmessage = (event) => {
-    connection.since = Date.now();
-    const message = JSON.parse(event.data) as Live;
-    for (const listener of listeners) listener(message);
-  };
+const DEAD = 12_000; // ms; the plane says something at least every 5 s
+const LONGEST_WAIT = 15_000;
+let cut = new AbortController();
+export const connection = { state: "up" as "up" | "down" | "signin", since: Date.now(), changed: () => {} };
+
+function stands(state: typeof connection.state): void {
+  if (connection.state === state) return;
+  connection.state = state;
+  connection.changed();
+}
+
+/** For a request that failed: where nobody is signed in, the live lane finds out when somebody is again. */
+export function failed(error: unknown): void {
+  if (!(error instanceof SignIn)) return;
+  stands("signin");
+  cut.abort();
+}
+
+/** Follow the live lane for ever: its end, an error or silence lead to another try, each later than the last. */
+export async function connect(): Promise<never> {
+  for (let wait = 500; ; wait = Math.min(LONGEST_WAIT, 2 * wait)) {
+    try {
+      await follow(() => { wait = 500; stands("up"); });
+      stands("down");
+    } catch (e) {
+      stands(e instanceof SignIn || connection.state === "signin" ? "signin" : "down");
+    }
+    await new Promise((done) => window.setTimeout(done, wait * (0.5 + Math.random() / 2)));
+  }
+}
+
+async function follow(opened: () => void): Promise<void> {
+  const mine = cut = new AbortController();
+  let watchdog = window.setTimeout(() => mine.abort(), DEAD);
+  try {
+    const answer = await answered("/api/live", { signal: mine.signal, cache: "no-store" });
+    const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
+    for (let rest = ""; ;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      window.clearTimeout(watchdog);
+      watchdog = window.setTimeout(() => mine.abort(), DEAD);
+      connection.since = Date.now();
+      const lines = (rest + value).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) {
+        if (!line.startsWith("data: ")) continue;
+        const message = JSON.parse(line.slice(6)) as Live;
+        if (message.kind === "open") opened();
+        for (const listener of listeners) listener(message);
+      }
+    }
+  } finally {
+    window.clearTimeout(watchdog);
+    mine.abort();
+  }
 }

@@ -1,44 +1,44 @@
 // One device: its tags as they are now, a chart, and how its parts are.
 import { useEffect, useState } from "preact/hooks";
-import { type Device as DeviceRow, get, listen, type Status, type Tag } from "./api";
+import { type Device as DeviceRow, devices, get, listen, SILENT, type Status, type Tag, type Values } from "./api";
 import { Chart } from "./chart";
-import { clock, number, Quality, useFresh } from "./show";
-import { known, t } from "./words";
+import { clock, Heard, number, Quality, useFresh, useNow } from "./show";
+import { joined, known, t } from "./words";
 
 const SPANS = [5, 30, 240, 1440];
+interface Told { epoch?: string; values: Values; status?: Status; at: number }
+const NOTHING: Told = { values: {}, at: -Infinity };
 
-export function Device({ id, failed }: { id: string; failed: (e: unknown) => void }) {
-  const base = `/api/devices/${encodeURIComponent(id)}`;
-  const [loaded] = useFresh<Tag[]>(() => get(`${base}/tags`), (m) => m.kind === "events" && m.device === id, [id], failed);
-  const [all] = useFresh<DeviceRow[]>(() => get("/api/devices"), () => false, [id], failed);
-  const [live, setLive] = useState<Record<string, [number | null, string, number]>>({});
-  const [status, setStatus] = useState<Status | null>(null);
+export function Device({ id }: { id: string }) {
+  const [loaded] = useFresh<Tag[]>(() => get(`/api/devices/${encodeURIComponent(id)}/tags`), (m) => m.kind === "events" && m.device === id, [id]);
+  const [all] = useFresh<DeviceRow[]>(devices, () => false, [id]);
+  const [live, setLive] = useState<Told>(NOTHING);
   const [filter, setFilter] = useState("");
   const [shown, setShown] = useState<string | null>(null);
-  const [heard, setHeard] = useState(Date.now());
-  const [now, setNow] = useState(Date.now());
-  useEffect(() => {
-    const timer = window.setInterval(() => setNow(Date.now()), 1000);
-    return () => window.clearInterval(timer);
-  }, []);
   const [minutes, setMinutes] = useState(SPANS[0]);
+  const now = useNow();
   useEffect(() => listen((m) => {
+    if (m.kind === "open") setLive(NOTHING);
     if (m.kind !== "values" || m.device !== id) return;
-    setHeard(Date.now());
-    setLive((old) => ({ ...old, ...m.values }));
-    if (m.status) setStatus(m.status);
+    setLive((old) => ({
+      epoch: m.epoch, at: performance.now(), status: m.status ?? old.status,
+      values: old.epoch === m.epoch ? { ...old.values, ...m.values } : m.values ?? {},
+    }));
   }), [id]);
-  if (!loaded) return <p class="quiet">…</p>;
+  if (!loaded || !all) return <p class="quiet">…</p>;
+  const row = all.find((d) => d.id === id);
+  const heard = Math.max(live.at, row?.heard ?? -Infinity);
+  const silent = now - heard > SILENT;  // nothing is heard: nothing is good
   const tags = loaded
-    .map((tag) => { const l = live[tag.id]; return l ? { ...tag, value: l[0], quality: l[1], ts: l[2] } : tag; })
-    .map((tag) => (now - heard > 10_000 ? { ...tag, quality: "STALE" } : tag))  // nothing is heard: nothing is good
-    .filter((tag) => tag.name.toLowerCase().includes(filter.toLowerCase()));
+    .map((tag) => { const l = live.values[tag.id]; return l ? { ...tag, value: l[0], quality: l[1], ts: l[2] } : tag; })
+    .map((tag) => (silent ? { ...tag, quality: "STALE" } : tag));
+  const listed = tags.filter((tag) => tag.name.toLowerCase().includes(filter.toLowerCase()));
   const picked = tags.find((tag) => tag.name === shown) ?? tags.find((tag) => tag.type !== "bool") ?? tags[0];
-  const parts = Object.entries((status ?? all?.find((d) => d.id === id)?.status)?.parts ?? {});
+  const status = live.status ?? row?.status;
   return (
     <>
       <header class="bar">
-        <h1>{id}</h1>
+        <h1>{id}</h1><Heard on={!silent} heard={heard} now={now} /><span class="grow" />
         <input id="filter" type="search" placeholder={t("filter")} aria-label={t("filter")} value={filter} onInput={(e) => setFilter(e.currentTarget.value)} />
       </header>
       {picked ? (
@@ -46,7 +46,7 @@ export function Device({ id, failed }: { id: string; failed: (e: unknown) => voi
           <header class="bar"><h2>{picked.name} <span class="now">{number(picked.value, picked.labels)} {picked.unit}</span></h2>
             <div class="choices" role="group">{SPANS.map((m) => <button key={m} aria-pressed={m === minutes} onClick={() => setMinutes(m)}>{m < 60 ? `${m} ${t("minutes")}` : `${m / 60} ${t("hours")}`}</button>)}</div>
           </header>
-          <Chart device={id} tag={picked} minutes={minutes} failed={failed} />
+          <Chart device={id} tag={picked} minutes={minutes} />
         </section>
       ) : null}
       <div class="columns">
@@ -54,7 +54,7 @@ export function Device({ id, failed }: { id: string; failed: (e: unknown) => voi
           <table>
             <thead><tr><th>{t("name")}</th><th class="n">{t("value")}</th><th>{t("unit")}</th><th>{t("quality")}</th><th class="wide">{t("time")}</th></tr></thead>
             <tbody>
-              {tags.map((tag) => (
+              {listed.map((tag) => (
                 <tr key={tag.name} class={`${tag.quality === "GOOD" ? "" : "doubt"} ${tag.name === picked?.name ? "picked" : ""}`} onClick={() => setShown(tag.name)}>
                   <td><button class="plain" onClick={() => setShown(tag.name)}>{tag.name}</button></td>
                   <td class="n" data-tag={tag.name}>{number(tag.value, tag.labels)}</td><td>{tag.unit}</td>
@@ -63,19 +63,26 @@ export function Device({ id, failed }: { id: string; failed: (e: unknown) => voi
               ))}
             </tbody>
           </table>
+          {listed.length ? null : <p class="quiet">{t("noTags")}</p>}
         </section>
-        <section class="panel" aria-label={t("parts")}>
-          <h2>{t("parts")}</h2>
-          <table><tbody>
-            {parts.map(([name, p]) => (
-              <tr key={name} class={p.state === "running" ? "" : "doubt"}>
-                <td>{p.state === "running" ? "●" : "▲"} {name}</td><td>{known(p.state === "waiting" ? "wait" : p.state)}</td>
-                <td class="quiet">{p.reason || Object.entries(p.counts).map(([k, n]) => `${k} ${n.toLocaleString()}`).join(", ")}</td>
-              </tr>
-            ))}
-          </tbody></table>
-        </section>
+        <Parts status={status} />
       </div>
     </>
+  );
+}
+
+function Parts({ status }: { status?: Status }) {
+  return (
+    <section class="panel" aria-label={t("parts")}>
+      <h2>{t("parts")}</h2>
+      <table class="states"><tbody>
+        {Object.entries(status?.parts ?? {}).map(([name, p]) => (
+          <tr key={name} class={p.state === "running" ? "" : "doubt"}>
+            <td>{p.state === "running" ? "●" : "▲"} {name}</td><td>{known(p.state)}</td>
+            <td class="quiet">{p.reason || joined(Object.entries(p.counts).map(([k, n]) => `${known(k)} ${number(n)}`))}</td>
+          </tr>
+        ))}
+      </tbody></table>
+    </section>
   );
 }

@@ -1,14 +1,17 @@
 // Why is this part NG?
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { get, type Happening, listen } from "./api";
 import { moment, number, useFresh } from "./show";
-import { t } from "./words";
+import { known, language, t } from "./words";
 
 const VERDICTS = ["all", "ng", "recheck", "ok"] as const;
+const CROWDED = 6; // boxes; beyond it a small picture shows them without words
+type Box = [number, number, number, number, string, number];
 
-export function Inspections({ failed }: { failed: (e: unknown) => void }) {
+export function Inspections() {
   const [verdict, setVerdict] = useState<(typeof VERDICTS)[number]>("all");
-  const [events] = useFresh<Happening[]>(() => get("/api/events?kind=inspection&limit=200"), (m) => m.kind === "events", [], failed);
+  const [larger, setLarger] = useState<Happening | null>(null);
+  const [events] = useFresh<Happening[]>(() => get("/api/events?kind=inspection&limit=200"), (m) => m.kind === "events", []);
   if (!events) return <p class="quiet">…</p>;
   const count = (v: string) => events.filter((e) => v === "all" || e.state === v).length;
   const shown = events.filter((e) => verdict === "all" || e.state === verdict).slice(0, 60);
@@ -17,41 +20,84 @@ export function Inspections({ failed }: { failed: (e: unknown) => void }) {
       <header class="bar"><h1>{t("inspections")}</h1>
         <div class="choices" role="group">{VERDICTS.map((v) => <button key={v} aria-pressed={v === verdict} onClick={() => setVerdict(v)}>{t(v)} {count(v)}</button>)}</div>
       </header>
-      {shown.length === 0 ? <p class="calm">{t("noInspections")}</p> : null}
-      <ul class="inspections">{shown.map((e) => <Inspection key={`${e.device}${e.epoch}${e.seq}`} event={e} />)}</ul>
+      {shown.length === 0 ? <p class="calm">{t(events.length ? "noneOfThese" : "noInspections")}</p> : null}
+      <ul class="inspections">{shown.map((e) => (
+        <li key={`${e.device}${e.epoch}${e.seq}`} class={`inspection ${e.state}`}>
+          <button class="plain" aria-label={`${t("larger")}: ${t("part")} ${e.data.part ?? ""}`} aria-haspopup="dialog" onClick={() => setLarger(e)}>
+            <Picture event={e} crowded={(e.data.boxes ?? []).length > CROWDED} />
+          </button>
+          <Words event={e} />
+          <p class="quiet">{e.key} · {moment(e.ts / 1e6)}</p>
+        </li>
+      ))}</ul>
+      {larger ? <Larger event={larger} close={() => setLarger(null)} /> : null}
     </>
   );
 }
 
-function Inspection({ event: e }: { event: Happening }) {
+function Words({ event: e }: { event: Happening }) {
   return (
-    <li class={`inspection ${e.state}`}>
-      <Picture digest={e.refs[0]} boxes={e.data.boxes ?? []} part={e.data.part} />
+    <>
       <div class="verdict"><strong>{e.state === "ok" ? "✓" : e.state === "ng" ? "✕" : "?"} {t(e.state as "ok" | "ng" | "recheck")}</strong>
-        <span>{e.data.part !== null && e.data.part !== undefined ? `${t("part")} ${e.data.part}` : ""}</span></div>
-      <p class="why">{e.text || e.data.label}</p>
-      <p class="quiet">{e.key} · {t("score")} {number(e.data.score ?? null)} · {moment(e.ts / 1e6)}</p>
-    </li>
+        <span>{e.data.part === null || e.data.part === undefined ? "" : `${t("part")} ${e.data.part}`}</span></div>
+      <p class="why">{why(e)}</p>
+    </>
   );
 }
 
-function Picture({ digest, boxes, part }: { digest?: string; boxes: any[]; part: number }) {
-  const [turn, setTurn] = useState(0);
-  const [there, setThere] = useState(false);
-  const [size, setSize] = useState<[number, number] | null>(null);
-  useEffect(() => listen((m) => { if (m.kind === "picture" && m.digest === digest) setTurn((n) => n + 1); }), [digest]);
-  if (!digest) return <div class="picture none" aria-hidden="true" />;
+/** The device's own words; in Chinese what can be said from its data. */
+function why(e: Happening): string {
+  if (e.state === "ok") return e.text || t("sure");
+  if (language === "zh" && e.data.label) return `${known(e.data.label)} · ${t("score")} ${number(e.data.score ?? null)}`;
+  return e.text || known(e.data.label ?? "");
+}
+
+function Larger({ event: e, close }: { event: Happening; close: () => void }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => { dialog.current?.showModal(); }, []);
+  const facts: [string, string][] = [
+    [t("score"), number(e.data.score ?? null)], [t("label"), known(e.data.label ?? "") || "–"], [t("camera"), e.data.source ?? "–"],
+    [t("took"), `${number(Math.round(e.data.took_ms ?? 0))} ms`], [t("time"), moment(e.ts / 1e6)], [t("device"), `${e.device} · ${e.key}`],
+  ];
   return (
-    <div class={`picture ${there ? "" : "none"}`}>
-      <img src={`/api/pictures/${digest}${turn ? `?${turn}` : ""}`} alt={`${t("part")} ${part}`} hidden={!there}
-        onLoad={(e) => { setThere(true); setSize([e.currentTarget.naturalWidth, e.currentTarget.naturalHeight]); }}
-        onError={() => { setThere(false); if (turn < 5) window.setTimeout(() => setTurn((n) => n + 1), 3000); }} />
-      {there ? null : <span class="quiet">{t("pictureComing")}</span>}
-      {there && size ? (
-        <svg viewBox={`0 0 ${size[0]} ${size[1]}`} aria-hidden="true">
-          {boxes.map((b, i) => <rect key={i} x={b[0]} y={b[1]} width={b[2] - b[0]} height={b[3] - b[1]} vector-effect="non-scaling-stroke" />)}
-        </svg>
-      ) : null}
+    <dialog ref={dialog} class={`inspection ${e.state}`} onClose={close} onClick={(c) => { if (c.target === c.currentTarget) c.currentTarget.close(); }}>
+      <Picture event={e} crowded={false} />
+      <Words event={e} />
+      <dl class="facts">{facts.map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>
+      <form method="dialog"><button>{t("close")}</button></form>
+    </dialog>
+  );
+}
+
+function Picture({ event: e, crowded }: { event: Happening; crowded: boolean }) {
+  const digest = e.refs[0];
+  const [turn, setTurn] = useState(0);
+  const [size, setSize] = useState<[number, number] | null>(null);
+  useEffect(() => {
+    if (size) return;
+    return listen((m) => { if (m.kind === "open" || (m.kind === "picture" && m.digest === digest)) setTurn((n) => n + 1); });
+  }, [digest, size === null]);
+  if (!digest) return <div class="picture"><span class="quiet">{t("noPicture")}</span></div>;
+  return (
+    <div class={`picture ${crowded ? "crowded" : ""}`}>
+      <div class="frame" style={size ? { aspectRatio: `${size[0]} / ${size[1]}`, [size[0] * 3 > size[1] * 4 ? "width" : "height"]: "100%" } : {}}>
+        <img src={`/api/pictures/${digest}${turn ? `?${turn}` : ""}`} alt={`${t("part")} ${e.data.part ?? ""}`} hidden={!size}
+          onLoad={(l) => setSize([l.currentTarget.naturalWidth, l.currentTarget.naturalHeight])}
+          onError={() => { if (turn < 5) window.setTimeout(() => setTurn((n) => n + 1), 3000); }} />
+        {size ? (e.data.boxes ?? []).map((b: Box, i: number) => <Mark key={i} box={b} size={size} />) : null}
+      </div>
+      {size ? null : <span class="quiet">{t("pictureComing")}</span>}
     </div>
+  );
+}
+
+/** A box on a picture with its label: above it where there is room, inside it otherwise. */
+function Mark({ box: [x0, y0, x1, y1, label, score], size: [width, height] }: { box: Box; size: [number, number] }) {
+  const part = (n: number, of: number) => `${(100 * n) / of}%`;
+  const place = { left: part(x0, width), top: part(y0, height), width: part(x1 - x0, width), height: part(y1 - y0, height) };
+  return (
+    <span class={`mark ${y0 < 0.14 * height ? "inside" : ""} ${x0 > 0.55 * width ? "to-left" : ""}`} style={place}>
+      <b>{known(label)} {score <= 1 ? `${Math.round(100 * score)} %` : number(score)}</b>
+    </span>
   );
 }

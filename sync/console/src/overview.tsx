@@ -1,43 +1,31 @@
 // Is my line well?
 import { useEffect, useState } from "preact/hooks";
-import { type Alarm, type Device, get, listen } from "./api";
-import { number, span, useFresh } from "./show";
-import { t } from "./words";
+import { type Alarm, connection, type Device, devices, get, listen, SILENT, type Status } from "./api";
+import { Standing } from "./alarms";
+import { Heard, number, useFresh, useNow } from "./show";
+import { known, t, type Word } from "./words";
 
-interface Rate { samples: number; at: number; rate: number }
+const MOST = 5; // alarms here; the others are on their own page
+interface Told { heard: number; status: Status; rate?: number }
+interface Row extends Device { rate?: number }
 
-export function Overview({ failed }: { failed: (e: unknown) => void }) {
-  const [devices] = useFresh<Device[]>(() => get("/api/devices"), (m) => m.kind === "events", [], failed);
-  const [alarms] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", [], failed);
-  const [live, setLive] = useState<Record<string, { heard: number; device: Partial<Device>; rate: Rate }>>({});
-  const [now, setNow] = useState(Date.now());
-  useEffect(() => {
-    const timer = window.setInterval(() => setNow(Date.now()), 1000);
-    const stop = listen((m) => {
-      if (m.kind !== "values" || !m.device || !m.status) return;
-      const { device, status } = m;
-      setLive((all) => {
-        const before = all[device]?.rate, at = Date.now(), samples = status.samples ?? 0;
-        const took = before ? (at - before.at) / 1000 : 0;
-        const fresh = before && samples >= before.samples && took > 0 ? (samples - before.samples) / took : 0;
-        const rate = { samples, at, rate: before ? 0.7 * before.rate + 0.3 * fresh : fresh };
-        return { ...all, [device]: { heard: at, device: { status }, rate } };
-      });
-    });
-    return () => { stop(); window.clearInterval(timer); };
-  }, []);
-  if (!devices || !alarms) return <p class="quiet">…</p>;
-  const rows = devices.map((d) => {
-    const fresh = live[d.id];
-    const heard = Math.max(d.heard * 1000, fresh?.heard ?? 0);
-    return { ...d, status: fresh?.device.status ?? d.status, heard, online: now - heard < 10_000, rate: fresh?.rate.rate };
-  });
-  const silent = rows.filter((d) => !d.online).length;
-  const troubled = rows.filter((d) => d.online && unwell(d)).length;
-  const standing = alarms.filter((a) => a.active || !a.acked).length;
+export function Overview() {
+  const [loaded] = useFresh<Device[]>(devices, (m) => m.kind === "events", []);
+  const [alarms, again] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", []);
+  const [live, setLive] = useState<Record<string, Told>>({});
+  const now = useNow();
+  useEffect(() => listen((m) => {
+    if (m.kind === "open") setLive({});
+    if (m.kind !== "values" || !m.device || !m.status) return;
+    const { device, status } = m;
+    setLive((all) => ({ ...all, [device]: heard(all[device], status) }));
+  }), []);
+  if (!loaded || !alarms) return <p class="quiet">…</p>;
+  const rows: Row[] = loaded.map((d) => ({ ...d, ...live[d.id], heard: Math.max(d.heard, live[d.id]?.heard ?? -Infinity) }));
   return (
     <>
-      <Headline devices={rows.length} silent={silent} standing={standing} troubled={troubled} />
+      <Headline rows={rows} alarms={alarms} now={now} />
+      {alarms.some((a) => !a.shelved) ? <Standing alarms={alarms.filter((a) => !a.shelved)} again={again} most={MOST} /> : null}
       <section class="cards" aria-label={t("devices")}>
         {rows.map((d) => <Card key={d.id} device={d} now={now} />)}
       </section>
@@ -45,35 +33,54 @@ export function Overview({ failed }: { failed: (e: unknown) => void }) {
   );
 }
 
-/** A part that does not run, or a journal that cannot write: no alarm says so, but the line is not well. */
-const unwell = (d: Device) => Boolean(d.status.journal) || Object.values(d.status.parts ?? {}).some((p) => p.state === "waiting" || p.state === "stopped");
-
-function Headline({ devices, silent, standing, troubled }: { devices: number; silent: number; standing: number; troubled: number }) {
-  if (!devices) return <header class="headline"><h1>{t("none")}</h1><p>{t("noneSub")}</p></header>;
-  if (!silent && !standing && !troubled) return <header class="headline well"><h1>{t("well")}</h1><p>{t("wellSub")}</p></header>;
-  const said = [
-    standing ? `${standing} ${t(standing === 1 ? "alarmStands" : "alarmsStand")}` : "",
-    troubled ? `${troubled} ${t(troubled === 1 ? "deviceTroubled" : "devicesTroubled")}` : "",
-    silent ? `${silent} ${t(silent === 1 ? "deviceSilent" : "devicesSilent")}` : "",
-  ].filter(Boolean);
-  return <header class="headline unwell" role="status"><h1>{said.join(" · ")}</h1>{standing ? <p><a href="#/alarms">{t("alarms")} →</a></p> : null}</header>;
+/** What a device says now, its rate smoothed over some seconds. */
+function heard(before: Told | undefined, status: Status): Told {
+  const at = performance.now(), taken = (status.samples ?? 0) - (before?.status.samples ?? 0);
+  if (!before || taken < 0) return { heard: at, status };
+  const rate = (1000 * taken) / Math.max(1, at - before.heard);
+  return { heard: at, status, rate: before.rate === undefined ? rate : 0.7 * before.rate + 0.3 * rate };
 }
 
-function Card({ device: d, now }: { device: Device; now: number }) {
-  const parts = Object.entries(d.status.parts ?? {});
-  const behind = Math.max(0, (d.status.durable ?? 0) - (d.status.acknowledged ?? 0));
+const isHeard = (d: Row, now: number) => now - d.heard < SILENT;
+/** A part that does not run: no alarm says so, but the line is not well. */
+const troubled = (d: Row) => Object.values(d.status.parts ?? {}).some((p) => p.state === "waiting" || p.state === "stopped");
+
+function Headline({ rows, alarms, now }: { rows: Row[]; alarms: Alarm[]; now: number }) {
+  if (connection.state !== "up") return <header class="headline unwell"><h1>{t("unknown")}</h1><p>{t("unknownSub")}</p></header>;
+  if (!rows.length) return <header class="headline"><h1>{t("none")}</h1><p>{t("noneSub")}</p></header>;
+  const standing = alarms.filter((a) => !a.shelved).length, aside = alarms.length - standing;
+  const heard = rows.filter((d) => isHeard(d, now));
+  const counted = (n: number, one: Word, more: Word) => (n ? [`${n} ${t(n === 1 ? one : more)}`] : []);
+  const said = [
+    ...counted(standing, "alarmStands", "alarmsStand"),
+    ...counted(heard.filter(troubled).length, "deviceTroubled", "devicesTroubled"),
+    ...counted(heard.filter((d) => d.status.journal).length, "deviceFull", "devicesFull"),
+    ...counted(rows.length - heard.length, "deviceSilent", "devicesSilent"),
+  ];
+  const link = alarms.length ? <a href="#/alarms">{t("alarms")}{aside ? ` (${aside} ${t("aside")})` : ""} →</a> : null;
+  if (!said.length) return <header class="headline well" role="status"><h1>✓ {t("well")}</h1><p>{link ?? t("wellSub")}</p></header>;
+  return <header class="headline unwell" role="status"><h1>{said.join(" · ")}</h1>{link ? <p>{link}</p> : null}</header>;
+}
+
+function Card({ device: d, now }: { device: Row; now: number }) {
+  const on = connection.state === "up" && isHeard(d, now), { backlog, dropped, journal } = d.status;
   return (
-    <a class={`card ${d.online ? "" : "is-silent"}`} href={`#/device/${encodeURIComponent(d.id)}`}>
-      <h2><span class={`dot ${d.online ? "on" : "off"}`} aria-hidden="true" />{d.id}</h2>
-      <p class="quiet">{d.online ? t("online") : t("offline")} · {d.heard ? `${t("heard")} ${now - d.heard < 3000 ? t("now") : `${span(now - d.heard)} ${t("ago")}`}` : t("never")}</p>
+    <a class={`card ${on ? "" : "is-silent"}`} href={`#/device/${encodeURIComponent(d.id)}`}>
+      <h2>{d.id}</h2>
+      <Heard on={on} heard={d.heard} now={now} />
       <dl>
-        <div><dt>{t("samples")}</dt><dd>{d.rate === undefined ? "–" : Math.round(d.rate).toLocaleString()}</dd></div>
-        <div><dt>{t("waiting")}</dt><dd>{d.status.durable === undefined ? "–" : number(behind)}</dd></div>
+        <div><dt>{t("samples")}</dt><dd>{on && d.rate !== undefined ? Math.round(d.rate).toLocaleString() : "–"}</dd></div>
+        <div><dt>{t("waiting")}</dt><dd data-backlog>{backlog ? number(backlog.samples) : "–"}
+          {backlog?.records ? <small class="quiet"> + {number(backlog.records)} {t("records")}</small> : null}</dd></div>
         <div class={d.alarms ? "bad" : ""}><dt>{t("alarms")}</dt><dd>{d.alarms}</dd></div>
-        <div class={d.status.dropped ? "bad" : ""}><dt>{t("gaveUp")}</dt><dd>{number(d.status.dropped ?? 0)}</dd></div>
+        <div class={dropped ? "bad" : ""}><dt>{t("gaveUp")}</dt><dd>{number(dropped ?? 0)}</dd></div>
       </dl>
+      {journal ? <p class="bad">▲ {known(journal)}</p> : null}
       <ul class="parts">
-        {parts.map(([name, p]) => <li key={name} class={p.state === "running" ? "" : "bad"}>{p.state === "running" ? "●" : "▲"} {name}{p.reason ? `: ${p.reason}` : ""}</li>)}
+        {Object.entries(d.status.parts ?? {}).map(([name, p]) => (
+          <li key={name} class={p.state === "running" ? "" : "bad"}>{p.state === "running" ? "●" : "▲"} {name}
+            {p.state === "running" ? "" : `: ${p.reason || known(p.state)}`}</li>
+        ))}
       </ul>
     </a>
   );

@@ -1,6 +1,6 @@
 // Small pieces that every page uses.
 import { useEffect, useState } from "preact/hooks";
-import { type Live, listen } from "./api";
+import { failed, type Live, listen } from "./api";
 import { language, quality, t } from "./words";
 
 const locale = () => (language === "zh" ? "zh-CN" : "en-GB");
@@ -11,7 +11,7 @@ export const moment = (ms: number) => {
 };
 export function span(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000));
-  if (s < 60) return `${s} s`;
+  if (s < 60) return `${s} ${t("seconds")}`;
   if (s < 3600) return `${Math.floor(s / 60)} ${t("minutes")}`;
   return `${Math.floor(s / 3600)} ${t("hours")}`;
 }
@@ -23,13 +23,30 @@ export function number(value: number | null, labels?: Record<string, string>): s
   return value.toLocaleString(locale(), { maximumSignificantDigits: 5 });
 }
 
+/** Whether a device is heard, and how long not; `heard` is on the page's own clock, -Infinity for never. */
+export function Heard({ on, heard, now }: { on: boolean; heard: number; now: number }) {
+  const words = on ? t("online") : heard === -Infinity ? t("never") : `${t("offline")} ${span(now - heard)}`;
+  return <p class={on ? "quiet" : "silent"}><span class={`dot ${on ? "on" : "off"}`} aria-hidden="true" />{words}</p>;
+}
+
 const MARK: Record<string, string> = { GOOD: "", CLOCK_UNSURE: "◷", LATE: "◷", SUBSTITUTED: "✎", RANGE: "⇕" };
 export function Quality({ name }: { name: string }) {
   return <span class={`quality ${name === "GOOD" ? "is-good" : "is-not"}`}>{name === "GOOD" ? "" : (MARK[name] ?? "✕")} {quality(name)}</span>;
 }
 
-/** Loads on mount, on each live message that `when` picks, and every minute; keeps the last answer while it loads. */
-export function useFresh<T>(load: () => Promise<T>, when: (m: Live) => boolean, keys: unknown[], failed: (e: unknown) => void): [T | null, () => void] {
+/** The page's own clock in ms, told anew every second. */
+export function useNow(): number {
+  const [now, setNow] = useState(performance.now());
+  useEffect(() => {
+    const timer = window.setInterval(() => setNow(performance.now()), 1000);
+    return () => window.clearInterval(timer);
+  }, []);
+  return now;
+}
+
+/** Loads on mount, when the live lane opens (again), on each of its messages that `when` picks, and every minute; keeps the
+ *  last answer while it loads. */
+export function useFresh<T>(load: () => Promise<T>, when: (m: Live) => boolean, keys: unknown[]): [T | null, () => void] {
   const [value, setValue] = useState<T | null>(null);
   const [turn, setTurn] = useState(0);
   useEffect(() => {
@@ -40,7 +57,7 @@ export function useFresh<T>(load: () => Promise<T>, when: (m: Live) => boolean, 
   useEffect(() => {
     let timer: number | undefined;
     const soon = () => { if (timer === undefined) timer = window.setTimeout(() => { timer = undefined; setTurn((n) => n + 1); }, 150); };
-    const stop = listen((m) => { if (when(m)) soon(); });
+    const stop = listen((m) => { if (m.kind === "open" || when(m)) soon(); });
     const minute = window.setInterval(soon, 60_000);
     return () => { stop(); window.clearInterval(minute); window.clearTimeout(timer); };
   }, keys);

@@ -1,51 +1,78 @@
 // Every word a person reads, in both languages. A missing Chinese word is a type error.
 const en = {
-  overview: "Overview", alarms: "Alarms", inspections: "Inspections", device: "Device", devices: "Devices",
-  well: "The line is well", wellSub: "no alarm stands, every device is heard",
+  overview: "Overview", alarms: "Alarms", inspections: "Inspections", device: "device", devices: "Devices",
+  well: "The line is well", wellSub: "No alarm stands, every device is heard, every part runs.",
   alarmStands: "alarm stands", alarmsStand: "alarms stand", deviceSilent: "device is not heard", devicesSilent: "devices are not heard",
-  deviceTroubled: "device has a part that does not run", devicesTroubled: "devices have parts that do not run", notDone: "not done, try again",
+  deviceTroubled: "device has a part that does not run", devicesTroubled: "devices have parts that do not run",
+  deviceFull: "device cannot write its journal", devicesFull: "devices cannot write their journals",
+  unknown: "Not known now", unknownSub: "This page has lost the plane. What is below is old; the line itself goes on.",
+  aside: "shelved", notDone: "not done, try again",
   none: "No device is enrolled yet", noneSub: "`lineside plane invite` prints a token, `lineside enroll SITE TOKEN` uses it",
-  heard: "heard", ago: "ago", never: "never", now: "now", online: "online", offline: "not heard", samples: "samples/s",
-  waiting: "to be delivered", gaveUp: "given up", journal: "journal", fine: "fine", parts: "Parts", tags: "Tags",
-  name: "Tag", value: "Value", unit: "Unit", quality: "Quality", time: "Time", filter: "Filter tags",
-  raised: "raised", cleared: "cleared", acked: "acknowledged", unacked: "not acknowledged", shelved: "shelved", unshelved: "unshelved",
-  acknowledge: "Acknowledge", asked: "asked", shelve: "Shelve 1 h", noAlarms: "No alarm stands", history: "What happened",
-  ok: "OK", ng: "NG", recheck: "Look again", part: "part", score: "score", why: "why", noInspections: "No part was judged yet",
-  pictureComing: "the picture follows", all: "all", lost: "Connection lost. Values are from", signIn: "Please sign in",
-  signInSub: "Open the link that the plane printed when it started.", minutes: "min", hours: "h", back: "back", close: "close",
-  noHistory: "No history yet", keys: "Keys: g o overview, g a alarms, g i inspections, / filter, a acknowledge",
-  light: "light", dark: "dark", good: "good", running: "running", starting: "starting", stopped: "stopped", wait: "waiting",
+  never: "never heard", online: "online", offline: "not heard for", samples: "Samples/s",
+  waiting: "Samples to deliver", records: "records", gaveUp: "Given up", parts: "Parts",
+  name: "Tag", value: "Value", unit: "Unit", quality: "Quality", time: "Time", filter: "Filter tags", noTags: "No tag of this name",
+  raised: "raised", cleared: "cleared", acked: "acknowledged", unacked: "not acknowledged", shelved: "shelved", until: "until",
+  acknowledge: "Acknowledge", asked: "Asked", shelve: "Shelve 1 h", unshelve: "Unshelve", noAlarms: "No alarm stands",
+  history: "What happened", nothing: "Nothing yet",
+  ok: "OK", ng: "NG", recheck: "Look again", part: "part", score: "score", noInspections: "No part was judged yet",
+  noneOfThese: "None of the last 200 parts", sure: "as expected", took: "judged in", camera: "camera", label: "found",
+  noPicture: "no picture was kept", pictureComing: "the picture follows", larger: "Larger", all: "All",
+  cut: "Connection lost, trying again. Values are from", signIn: "Please sign in", close: "Close",
+  signInSub: "Open the link that the plane printed when it started. This page goes on by itself then.", seconds: "s", minutes: "min", hours: "h",
+  noHistory: "No history yet", keys: "Keys: g o overview, g a alarms, g i inspections, / filter; on an alarm: a acknowledge, s shelve",
+  light: "Light colours", dark: "Dark colours",
 };
 export type Word = keyof typeof en;
 const zh: Record<Word, string> = {
   overview: "总览", alarms: "报警", inspections: "检测", device: "设备", devices: "设备",
-  well: "产线正常", wellSub: "没有报警，所有设备在线",
+  well: "产线正常", wellSub: "没有报警，所有设备在线，所有部件运行中。",
   alarmStands: "个报警未处理", alarmsStand: "个报警未处理", deviceSilent: "台设备失联", devicesSilent: "台设备失联",
-  deviceTroubled: "台设备有部件未运行", devicesTroubled: "台设备有部件未运行", notDone: "未完成，请重试",
+  deviceTroubled: "台设备有部件未运行", devicesTroubled: "台设备有部件未运行",
+  deviceFull: "台设备无法写入日志库", devicesFull: "台设备无法写入日志库",
+  unknown: "当前状态未知", unknownSub: "本页面与控制平台的连接已中断。以下内容已过时；产线本身不受影响。",
+  aside: "个已搁置", notDone: "未完成，请重试",
   none: "还没有设备接入", noneSub: "`lineside plane invite` 生成令牌，`lineside enroll SITE TOKEN` 使用令牌",
-  heard: "最近通信", ago: "前", never: "从未", now: "刚刚", online: "在线", offline: "失联", samples: "采样/秒",
-  waiting: "待上传", gaveUp: "已放弃", journal: "日志库", fine: "正常", parts: "部件", tags: "变量",
-  name: "变量", value: "数值", unit: "单位", quality: "质量", time: "时间", filter: "筛选变量",
-  raised: "已触发", cleared: "已恢复", acked: "已确认", unacked: "未确认", shelved: "已搁置", unshelved: "取消搁置",
-  acknowledge: "确认", asked: "已请求", shelve: "搁置 1 小时", noAlarms: "没有报警", history: "事件记录",
-  ok: "合格", ng: "不合格", recheck: "复检", part: "工件", score: "分值", why: "原因", noInspections: "还没有检测结果",
-  pictureComing: "图片稍后到达", all: "全部", lost: "连接中断，数值停留在", signIn: "请登录",
-  signInSub: "请打开控制平台启动时打印的链接。", minutes: "分钟", hours: "小时", back: "返回", close: "关闭",
-  noHistory: "暂无历史数据", keys: "快捷键：g o 总览，g a 报警，g i 检测，/ 筛选，a 确认",
-  light: "浅色", dark: "深色", good: "良好", running: "运行", starting: "启动中", stopped: "停止", wait: "等待重试",
+  never: "从未通信", online: "在线", offline: "失联已", samples: "采样/秒",
+  waiting: "待上传样本", records: "条记录", gaveUp: "已放弃", parts: "部件",
+  name: "变量", value: "数值", unit: "单位", quality: "质量", time: "时间", filter: "筛选变量", noTags: "没有匹配的变量",
+  raised: "已触发", cleared: "已恢复", acked: "已确认", unacked: "未确认", shelved: "已搁置", until: "至",
+  acknowledge: "确认", asked: "已请求", shelve: "搁置 1 小时", unshelve: "取消搁置", noAlarms: "没有报警",
+  history: "事件记录", nothing: "暂无记录",
+  ok: "合格", ng: "不合格", recheck: "复检", part: "工件", score: "分值", noInspections: "还没有检测结果",
+  noneOfThese: "最近 200 个工件中没有", sure: "符合要求", took: "判定用时", camera: "相机", label: "发现",
+  noPicture: "未保留图片", pictureComing: "图片稍后到达", larger: "放大", all: "全部",
+  cut: "连接中断，正在重连。数值停留在", signIn: "请登录", close: "关闭",
+  signInSub: "请打开控制平台启动时打印的链接，之后本页面会自动恢复。", seconds: "秒", minutes: "分钟", hours: "小时",
+  noHistory: "暂无历史数据", keys: "快捷键：g o 总览，g a 报警，g i 检测，/ 筛选；选中报警时：a 确认，s 搁置",
+  light: "浅色显示", dark: "深色显示",
 };
-const QUALITY_ZH: Record<string, string> = {
-  GOOD: "良好", CLOCK_UNSURE: "时钟不准", LATE: "迟到", SUBSTITUTED: "替代值", RANGE: "超范围", STALE: "陈旧", TIMEOUT: "超时",
-  EXCEPTION: "设备拒绝", BAD: "无效",
+/** What devices say in fixed words: severities, states, kinds of events, qualities, counters, what the shipped model finds. */
+const DEVICE_ZH: Record<string, string> = {
+  critical: "紧急", high: "高", medium: "中", low: "低", info: "信息",
+  running: "运行", starting: "启动中", waiting: "等待重试", stopped: "停止",
+  alarm: "报警", inspection: "检测", source: "数据源", gap: "数据缺口", write: "写入", command: "命令", config: "配置",
+  reader: "上传", model: "模型", overrun: "触发过快",
+  raised: "已触发", cleared: "已恢复", acked: "已确认", shelved: "已搁置", unshelved: "取消搁置",
+  ok: "合格", ng: "不合格", recheck: "复检", lost: "失联", back: "恢复通信", done: "完成", refused: "拒绝", superseded: "被新值取代",
+  ended: "已结束", rejected: "被拒收", evicted: "已清除", damaged: "已损坏", journal_full: "日志库已满", applied: "已生效",
+  rolled_back: "已回滚", learned: "已学习", not_learned: "未学习", ack: "确认", shelve: "搁置", unshelve: "取消搁置",
+  good: "良好", clock_unsure: "时钟不准", late: "迟到", substituted: "替代值", range: "超范围", stale: "陈旧", timeout: "超时",
+  exception: "设备拒绝", bad: "无效",
+  frames: "图像", overruns: "周期超限", skipped_journal_full: "因日志库满跳过", skipped_no_buffer: "因无缓冲跳过",
+  late_answers: "迟到应答", unchanged_device_time: "设备时间未变", no_number: "非数值", unreadable: "无法读取",
+  expired: "超过时限", overload: "过载", failed: "失败",
+  "the disk is full": "磁盘已满", "the disk reports an error": "磁盘报错", "the disk is read-only": "磁盘只读",
+  missing_hole: "缺孔", scratch: "划痕", stain: "污渍", chipped_edge: "缺边", differs: "与模板不符",
 };
 export type Language = "en" | "zh";
 export let language: Language =
   (localStorage.getItem("language") as Language) || (navigator.language.startsWith("zh") ? "zh" : "en");
 document.documentElement.lang = language;
 export const t = (word: Word): string => (language === "zh" ? zh : en)[word];
-export const known = (word: string): string => (word in en ? t(word as Word) : word);
-export const quality = (name: string): string =>
-  language === "zh" ? (QUALITY_ZH[name] ?? name) : name.toLowerCase().replace("_", " ");
+/** A device's word; one that is not known here (a stranger's counter, a model's label) is shown as it came. */
+export const known = (word: string): string => (language === "zh" && DEVICE_ZH[word]) || word.replaceAll("_", " ");
+export const quality = (name: string): string => known(name.toLowerCase());
+export const joined = (parts: string[]): string => parts.filter(Boolean).join(language === "zh" ? "，" : ", ");
 export function speak(next: Language): void {
   language = next;
   localStorage.setItem("language", next);
