@@ -74,15 +74,17 @@ test-tflite-runtime: $(OLD)/.stamp ## run the tests of models and kernel on tfli
 	@$(OLD)/bin/python -c "from models.engines.contract import choose; choose('tflite-runtime')"
 	$(OLD)/bin/python -m pytest tests/models tests/edge
 
-check: $(STAMP) ## lint, types, the schema and the shipped sites
+check: $(STAMP) ## lint, types, the schema, the option tables and the shipped sites
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lineside schema | diff -u configs/schema.json - || { echo "run: make schema"; exit 1; }
+	$(BIN)/lineside schema --markdown | diff -u docs/options.md - || { echo "run: make schema"; exit 1; }
 	$(BIN)/lineside check configs/*.yaml
 	$(BIN)/lineside test configs/*.yaml
 
-schema: $(STAMP) ## write configs/schema.json anew
+schema: $(STAMP) ## write configs/schema.json and docs/options.md anew
 	$(BIN)/lineside schema > configs/schema.json
+	$(BIN)/lineside schema --markdown > docs/options.md
 
 clean: ## remove what was built
 	rm -rf $(VENV) $(OLD) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

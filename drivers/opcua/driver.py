@@ -58,7 +58,7 @@ class OpcUaConfig(DriverConfig):
     timeout: Period = Field(4.0, description="how long to wait for an answer")
     user: str = Field("", description="user name, if the server wants one")
     password: str = Field("", description="its password; use !secret", repr=False)
-    tags: dict[Identifier, OpcUaPoint] = Field(min_length=1)
+    tags: dict[Identifier, OpcUaPoint] = Field(min_length=1, description="variables to subscribe to, by name")
 
     @field_validator("url")
     @classmethod
