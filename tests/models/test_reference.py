@@ -31,7 +31,7 @@ def runs(engine: Engine, name: str) -> Iterator[tuple[str, list[np.ndarray], lis
 @pytest.mark.parametrize("name", NAMES)
 def test_tensors_are_equal_with_delegates_off(name: str, engine: Engine) -> None:
     if isinstance(engine, TfliteRuntime):
-        pytest.skip("the stored tensors are LiteRT's; of tflite-runtime the decisions are compared")
+        pytest.skip("the stored tensors are LiteRT's (extra vision); of tflite-runtime the decisions are compared")
     for sample, got, wanted in runs(engine, name):
         for i, (mine, theirs) in enumerate(zip(got, wanted, strict=True)):
             assert np.array_equal(mine, theirs, equal_nan=True), f"{sample} output {i}"
