@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 WEB := sync/control_plane/web/index.html
 EXTRAS := plane,vision,onnx,dev
+OLD := .venv-tflite-runtime
+PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train torture bench test check schema clean
+.PHONY: help setup console system-packages run run-real train torture bench test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the command `lineside` and everything needed to run and test
 
@@ -56,15 +58,33 @@ bench: $(STAMP) ## measure this machine, one line per figure
 test: $(STAMP) $(WEB) ## run the tests
 	$(BIN)/python -m pytest
 
-check: $(STAMP) ## lint, types, the schema and the shipped sites
+# numpy 2 lies beside it for one test: there the engine imports and cannot compute, and must be refused.
+$(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt
+	@$(PYTHON311) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "tflite-runtime cannot run here: its last release has no wheel above Python 3.11, and '$(PYTHON311)' is no Python 3.11."; \
+	  echo "Install Python 3.11, or say where it is: make test-tflite-runtime PYTHON311=/opt/python3.11/bin/python3"; exit 1; }
+	@echo "==> making $(OLD) with tflite-runtime and numpy 1 (about half a minute)"
+	@$(PYTHON311) -m venv --clear $(OLD)
+	@$(OLD)/bin/python -m pip install --disable-pip-version-check -q -c constraints-tflite-runtime.txt \
+	  -e '.[tflite-runtime]' hypothesis pytest pytest-randomly
+	@$(OLD)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt --no-deps --target $(OLD)/numpy2 numpy
+	@touch $@
+
+test-tflite-runtime: $(OLD)/.stamp ## run the tests of models and kernel on tflite-runtime and numpy 1 (Python 3.11)
+	@$(OLD)/bin/python -c "from models.engines.contract import choose; choose('tflite-runtime')"
+	$(OLD)/bin/python -m pytest tests/models tests/edge
+
+check: $(STAMP) ## lint, types, the schema, the option tables and the shipped sites
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lineside schema | diff -u configs/schema.json - || { echo "run: make schema"; exit 1; }
+	$(BIN)/lineside schema --markdown | diff -u docs/options.md - || { echo "run: make schema"; exit 1; }
 	$(BIN)/lineside check configs/*.yaml
 	$(BIN)/lineside test configs/*.yaml
 
-schema: $(STAMP) ## write configs/schema.json anew
+schema: $(STAMP) ## write configs/schema.json and docs/options.md anew
 	$(BIN)/lineside schema > configs/schema.json
+	$(BIN)/lineside schema --markdown > docs/options.md
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OLD) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

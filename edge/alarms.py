@@ -30,7 +30,7 @@ class AlarmConfig(BaseModel):
     for_: Duration = Field(0.0, alias="for", description="how long `when` must hold, on the clock")
     clear: str | None = Field(None, description="expression that clears it (default: `when` no longer holds)")
     clear_for: Duration = Field(0.0, description="how long `clear` must hold")
-    severity: Literal["low", "medium", "high", "critical"] = "medium"
+    severity: Literal["low", "medium", "high", "critical"] = Field("medium", description="how much it matters")
     text: str = Field("", description="what an operator reads")
     then: dict[str, float] = Field(default_factory=dict, description="tags to write when it is raised")
     on_clear: dict[str, float] = Field(default_factory=dict, description="tags to write when it clears")

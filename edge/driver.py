@@ -63,7 +63,7 @@ class DriverConfig(BaseModel):
     """What every entry under `drivers:` may say. One entry is one connection."""
 
     model_config = {"extra": "forbid", "frozen": True}
-    driver: str
+    driver: str = Field(description="name of the driver")
 
     def points(self) -> dict[str, Point]:
         """The tags by name below the entry (`oil_temp`, `meter07.kwh`)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from .batch import Batch
 from .event import Event, Job, Picture, Tick, Write
@@ -70,7 +70,7 @@ class StageConfig(BaseModel):
     """What every entry under `stages:` may say."""
 
     model_config = {"extra": "forbid", "frozen": True}
-    stage: str
+    stage: str = Field(description="name of the stage")
 
     def points(self) -> dict[str, Any]:
         """Tags this stage computes, by name below the entry (`Point`s)."""

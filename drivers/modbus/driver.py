@@ -83,11 +83,11 @@ class DeviceTime(BaseModel):
     """A clock in the device's registers: samples of the same request carry its time."""
 
     model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True}
-    address: AddressText
+    address: AddressText = Field(description="where its first register is, as in holding:200")
     type: Literal["unix_s", "unix_ms"] = Field(
         "unix_ms", description="32-bit seconds or 64-bit milliseconds since 1970"
     )
-    order: Order = "ABCD"
+    order: Order = Field("ABCD", description="order of bytes and words; CDAB: low word first")
 
     def item(self, unit: int) -> Item:
         return Item(unit, self.address, "uint32" if self.type == "unix_s" else "uint64", self.order)
@@ -99,7 +99,7 @@ class UnitConfig(BaseModel):
     model_config = {"extra": "forbid", "frozen": True}
     unit: int = Field(ge=0, le=255, description="unit number (slave address)")
     time: DeviceTime | None = Field(None, description="device time, read in the same request")
-    tags: dict[Identifier, ModbusPoint] = Field(default_factory=dict)
+    tags: dict[Identifier, ModbusPoint] = Field(default_factory=dict, description="tags of this unit, by name")
 
 
 def _url(text: Any) -> str:
@@ -128,7 +128,7 @@ class ModbusConfig(DriverConfig):
     gap: int = Field(8, ge=0, le=120, description="unused registers read along to save a request")
     pause: Duration = Field(0.0, description="wait after connecting, for slow gateways")
     time: DeviceTime | None = Field(None, description="device time, read in the same request")
-    tags: dict[Identifier, ModbusPoint] = Field(default_factory=dict)
+    tags: dict[Identifier, ModbusPoint] = Field(default_factory=dict, description="tags of `unit`, by name")
     units: dict[Identifier, UnitConfig] = Field(default_factory=dict, description="several units on this connection")
 
     def points(self) -> dict[str, Point]:

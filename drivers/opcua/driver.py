@@ -25,28 +25,27 @@ from edge import (
     Quality,
     Source,
     Write,
-    WriteRefused,
     log,
 )
 
-from .values import nanoseconds, number_of, quality_of
+from .values import nanoseconds, native, node_of, number_of, overflowed, quality_of
 
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what matters is raised, and said once by the supervisor
+AT_ONCE = 1000  # items in one request, where the server does not say
 LOST = (UaError, OSError, asyncio.TimeoutError, ConnectionError)
 
 
 class OpcUaPoint(Point):
     """One variable."""
 
-    node: str = Field(description="its node id, as in ns=2;s=Oven.Temperature")
+    node: str = Field(
+        description="its node id, as in ns=2;s=Oven.Temperature or nsu=urn:maker:plant;s=Oven.Temperature"
+    )
 
     @field_validator("node")
     @classmethod
     def _readable(cls, text: str) -> str:
-        try:
-            ua.NodeId.from_string(text)
-        except (ua.UaStringParsingError, ValueError, KeyError):
-            raise ValueError(f"{text!r} is no node id; write ns=2;s=Name or ns=2;i=1001") from None
+        node_of(text)
         return text
 
 
@@ -59,7 +58,7 @@ class OpcUaConfig(DriverConfig):
     timeout: Period = Field(4.0, description="how long to wait for an answer")
     user: str = Field("", description="user name, if the server wants one")
     password: str = Field("", description="its password; use !secret", repr=False)
-    tags: dict[Identifier, OpcUaPoint] = Field(min_length=1)
+    tags: dict[Identifier, OpcUaPoint] = Field(min_length=1, description="variables to subscribe to, by name")
 
     @field_validator("url")
     @classmethod
@@ -88,11 +87,12 @@ class OpcUa:
         self.config, self.source = config, source
         self._names = list(config.tags)
         self._ids = np.array([source.tags[name].id for name in self._names], np.int32)
-        self._by_node = {ua.NodeId.from_string(p.node): i for i, p in enumerate(config.tags.values())}
+        self._by_node: dict[ua.NodeId, list[int]] = {}  # found anew at each connection: a namespace may move
         n = len(self._names)
         self._value, self._quality = np.full(n, np.nan), np.full(n, Quality.BAD, np.uint8)
         self._known, self._fresh = np.zeros(n, bool), np.zeros(n, bool)
         self._arrived: list[tuple[int, int, float, int]] = []
+        self._said_odd: set[int] = set()
         self._client: Client | None = None
         self._lost: asyncio.Future[str] | None = None
 
@@ -115,10 +115,7 @@ class OpcUa:
         client = self._client = await self._connect()
         self._lost = loop.create_future()
         try:
-            subscription = await client.create_subscription(self.config.every * 1000, self)
-            nodes = [client.get_node(node) for node in self._by_node]
-            answers = await subscription.subscribe_data_change(nodes, queuesize=100)
-            self._refused(answers if isinstance(answers, list) else [answers])
+            await self._subscribe(client)
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.config.keep_alive):
@@ -134,14 +131,40 @@ class OpcUa:
                 async with asyncio.timeout(1):
                     await client.disconnect()
 
-    def _refused(self, answers: Sequence[Any]) -> None:
-        """Nodes the server does not give: their tags say so, the others run on."""
-        for name, i, answer in zip(self._names, range(len(answers)), answers, strict=True):
-            if isinstance(answer, ua.StatusCode):
-                self._arrived.append((i, self.source.clock.utc(), float("nan"), Quality.EXCEPTION))
-                log.warning("%s: the server refuses %s (%s)", self.source.name, name, answer.name)
-        if self._arrived:
-            asyncio.get_running_loop().call_soon(self._flush)
+    async def _subscribe(self, client: Client) -> None:
+        """Ask for every node, in as many requests as the server wants. One that it refuses: its tags say so, the others run on."""
+        self._by_node.clear()
+        for i, node in enumerate(await self._nodes(client)):
+            if node is None:
+                self._refused([i], "it has no such namespace")
+            else:
+                self._by_node.setdefault(node, []).append(i)
+        subscription = await client.create_subscription(self.config.every * 1000, self)
+        nodes, most = list(self._by_node), await self._at_once(client)
+        for k in range(0, len(nodes), most):
+            asked = nodes[k : k + most]
+            answers = await subscription.subscribe_data_change([client.get_node(n) for n in asked], queuesize=100)
+            for node, answer in zip(asked, answers if isinstance(answers, list) else [answers], strict=True):
+                if isinstance(answer, ua.StatusCode):
+                    self._refused(self._by_node[node], answer.name)
+
+    async def _nodes(self, client: Client) -> list[ua.NodeId | None]:
+        texts = [point.node for point in self.config.tags.values()]
+        named = any(text.startswith("nsu=") for text in texts)
+        namespaces = await client.get_namespace_array() if named else []
+        return [node_of(text, namespaces) for text in texts]
+
+    async def _at_once(self, client: Client) -> int:
+        limit = ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall
+        found = await client.get_node(limit).read_data_value(raise_on_bad_status=False)
+        value = found.Value.Value if found.Value is not None else None
+        return min(value, AT_ONCE) if isinstance(value, int) and value > 0 else AT_ONCE
+
+    def _refused(self, tags: Sequence[int], why: str) -> None:
+        for i in tags:
+            self._arrive(i, self.source.clock.utc(), np.nan, Quality.EXCEPTION)
+            point = self.config.tags[self._names[i]]
+            log.warning("%s: the server refuses %s, node %s: %s", self.source.name, self._names[i], point.node, why)
 
     # What the subscription calls
 
@@ -149,13 +172,29 @@ class OpcUa:
         found = data.monitored_item.Value
         number, cause = number_of(value)
         quality = quality_of(found.StatusCode) if found.StatusCode is not None else Quality.GOOD
+        tags = self._by_node[node.nodeid]
+        if found.StatusCode is not None and overflowed(found.StatusCode):
+            self.source.count("server_queue_overflow")
         if quality == Quality.GOOD and cause is not None:
             quality = cause
-            self.source.count("no_number")
+            if quality == Quality.BAD:
+                self._odd(tags, value)
         ts = nanoseconds(found.SourceTimestamp) or nanoseconds(found.ServerTimestamp) or self.source.clock.utc()
+        for i in tags:
+            self._arrive(i, ts, number if quality <= Quality.RANGE else np.nan, quality)
+
+    def _arrive(self, i: int, ts: int, number: float, quality: int) -> None:
         if not self._arrived:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._arrived.append((self._by_node[node.nodeid], ts, number if quality <= Quality.RANGE else np.nan, quality))
+        self._arrived.append((i, ts, number, quality))
+
+    def _odd(self, tags: Sequence[int], value: Any) -> None:
+        """Counted each time, said once."""
+        for i in tags:
+            self.source.count("no_number")
+            if i not in self._said_odd:
+                self._said_odd.add(i)
+                log.warning("%s: %s is %s: its samples are BAD", self.source.name, self._names[i], _kind(value))
 
     def status_change_notification(self, status: Any) -> None:
         if self._lost is not None and not self._lost.done():
@@ -191,12 +230,15 @@ class OpcUa:
     async def write(self, write: Write) -> None:
         if self._client is None:
             raise DeviceLost("no session")
-        name = self._names[int(np.flatnonzero(self._ids == write.tag)[0])]
-        node = self._client.get_node(self.config.tags[name].node)
+        tag = int(np.flatnonzero(self._ids == write.tag)[0])
+        found = next((node for node, tags in self._by_node.items() if tag in tags), None)
+        if found is None:
+            raise DeviceRefused(f"the server has no node {self.config.tags[self._names[tag]].node}")
+        node = self._client.get_node(found)
         try:
             async with asyncio.timeout(self.config.timeout):
                 kind = await node.read_data_type_as_variant_type()
-                await node.write_value(ua.DataValue(ua.Variant(_as(kind, write.value), kind)))
+                await node.write_value(ua.DataValue(ua.Variant(native(kind, write.value), kind)))
         except TimeoutError:
             raise DeviceLost("no answer to the write") from None
         except UaError as error:
@@ -206,27 +248,34 @@ class OpcUa:
         client = await self._connect()
         lines = []
         try:
-            for name, point in self.config.tags.items():
-                found = await client.get_node(point.node).read_data_value(raise_on_bad_status=False)
-                status = found.StatusCode
-                value = found.Value.Value if found.Value is not None else None
-                lines.append(f"{name} = {value} ({quality_of(status).name if status is not None else 'GOOD'})")
+            for name, node in zip(self._names, await self._nodes(client), strict=True):
+                if node is None:
+                    lines.append(f"{name}: the server has no namespace of {self.config.tags[name].node}")
+                    continue
+                found = await client.get_node(node).read_data_value(raise_on_bad_status=False)
+                lines.append(f"{name} {_shown(found)}")
         finally:
             with contextlib.suppress(*LOST):
                 await client.disconnect()
         return lines
 
 
-def _as(kind: Any, value: float) -> Any:
-    if kind == ua.VariantType.Boolean:
-        return bool(value)
-    if kind in (ua.VariantType.Float, ua.VariantType.Double):
-        return float(value)
-    if kind.name.startswith(("Int", "UInt", "SByte", "Byte")) and kind != ua.VariantType.ByteString:
-        if value != int(value):
-            raise WriteRefused(f"{value:g} is no whole number, which the node wants")
-        return int(value)
-    raise WriteRefused(f"the node is a {kind.name}, not a number")
+def _shown(found: ua.DataValue) -> str:
+    status = found.StatusCode
+    if status is not None and not status.is_good():
+        return f"has no good value: {status.name} ({quality_of(status).name})"
+    value = found.Value.Value if found.Value is not None else None
+    cause = number_of(value)[1]
+    if cause == Quality.BAD:
+        return f"= {value}: {_kind(value)} (BAD)"
+    return f"= {value} ({Quality.GOOD.name if cause is None else cause.name})"
+
+
+def _kind(value: Any) -> str:
+    """What a value is that is no number this driver takes."""
+    if isinstance(value, list):
+        return f"an array of {len(value)}, not one number; ask the server for a node of each element"
+    return "empty" if value is None else f"a {type(value).__name__}, not a number"
 
 
 def _said(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from asyncua import Server, ua
 from edge import log
 
 from .driver import OpcUaConfig
+from .values import node_of
 
 
 class OpcUaSim:
@@ -32,10 +33,17 @@ class OpcUaSim:
         await server.init()
         server.set_endpoint(f"opc.tcp://{self.host}:{self.port}{self._path}")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-        ids = {name: ua.NodeId.from_string(point.node) for name, point in self.config.tags.items()}
-        for k in range(2, max(i.NamespaceIndex for i in ids.values()) + 1):
+        texts = {name: point.node for name, point in self.config.tags.items()}
+        plain = [ua.NodeId.from_string(text).NamespaceIndex for text in texts.values() if not text.startswith("nsu=")]
+        for k in range(2, max(plain, default=0) + 1):
             await server.register_namespace(f"urn:lineside:sim:{k}")
-        for name, node in ids.items():
+        for text in texts.values():
+            if text.startswith("nsu="):
+                await server.register_namespace(text.removeprefix("nsu=").partition(";")[0])
+        namespaces = await server.get_namespace_array()
+        for name, text in texts.items():
+            node = node_of(text, namespaces)
+            assert node is not None
             self._nodes[name] = await server.nodes.objects.add_variable(node, name, 0.0)
             if self.config.tags[name].writable:
                 await self._nodes[name].set_writable()

@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import datetime
 import enum
+from collections.abc import Sequence
 from typing import Any
 
-from edge import Quality
+from asyncua import ua
+
+from edge import Quality, WriteRefused
 
 LARGEST = 2**53  # beyond it float64 no longer holds every integer
+OVERFLOW = 0x480  # part 4, 7.39.1: the server's queue for this item ran over, values before this one were dropped
+BITS = {"SByte": 8, "Byte": 8, "Int16": 16, "UInt16": 16, "Int32": 32, "UInt32": 32, "Int64": 64, "UInt64": 64}
+
+
+def node_of(text: str, namespaces: Sequence[str] = ()) -> ua.NodeId | None:
+    """`ns=2;s=Name` as it is; `nsu=URI;s=Name` by where the URI stands among the server's namespaces, None where it does not.
+
+    Raises ValueError for what is no node id.
+    """
+    uri, _, rest = text.removeprefix("nsu=").partition(";") if text.startswith("nsu=") else ("", "", text)
+    try:
+        node = ua.NodeId.from_string(rest)
+    except (ua.UaStringParsingError, ValueError, KeyError):
+        node = None
+    if type(node) is not ua.NodeId or (rest is not text and not uri):
+        raise ValueError(f"{text!r} is no node id; write ns=2;s=Name, ns=2;i=1001 or nsu=urn:maker:plant;s=Name")
+    if rest is text:
+        return node
+    return ua.NodeId(node.Identifier, ua.Int16(namespaces.index(uri)), node.NodeIdType) if uri in namespaces else None
 
 
 def quality_of(status: Any) -> Quality:
     """The cause behind a status code (OPC UA part 4, 7.39): good, uncertain, or why it is bad."""
-    name = status.name
     if status.is_good():
         return Quality.GOOD
+    name = ua.StatusCode(
+        status.value & 0xFFFF0000
+    ).name  # the low half says more about a code, and is no part of its name
     if name.startswith("Uncertain"):
         return Quality.RANGE if "Range" in name or "EngineeringUnits" in name else Quality.SUBSTITUTED
     if any(word in name for word in ("NodeId", "NotReadable", "AttributeId", "Denied", "NotSupported")):
@@ -23,6 +47,11 @@ def quality_of(status: Any) -> Quality:
     if any(word in name for word in ("Timeout", "NoCommunication", "NotConnected")):
         return Quality.TIMEOUT
     return Quality.BAD
+
+
+def overflowed(status: Any) -> bool:
+    """Did the server drop values of this item before this one?"""
+    return bool(status.value & OVERFLOW == OVERFLOW)
 
 
 def number_of(value: Any) -> tuple[float, Quality | None]:
@@ -37,9 +66,28 @@ def number_of(value: Any) -> tuple[float, Quality | None]:
 
 
 def nanoseconds(moment: datetime.datetime | None) -> int:
-    """UTC nanoseconds in whole microseconds; 0 for none."""
-    if moment is None or moment.year < 1971:
+    """UTC nanoseconds in whole microseconds; 0 for none, and for the ends of OPC UA's calendar, which mean none."""
+    if moment is None or not 1971 <= moment.year <= 2261:
         return 0
     aware = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
     whole = int(aware.replace(microsecond=0).timestamp())
     return (whole * 1_000_000 + aware.microsecond) * 1000
+
+
+def native(kind: ua.VariantType, value: float) -> bool | int | float:
+    """`value` as the node's own type. Raises WriteRefused for what it does not hold."""
+    if kind == ua.VariantType.Boolean:
+        if value not in (0, 1):
+            raise WriteRefused(f"{value:g} is neither 0 nor 1, which a Boolean wants")
+        return bool(value)
+    if kind in (ua.VariantType.Float, ua.VariantType.Double):
+        return float(value)
+    if kind.name not in BITS:
+        raise WriteRefused(f"the node is a {kind.name}, not a number")
+    if value != int(value):
+        raise WriteRefused(f"{value:g} is no whole number, which the node wants")
+    unsigned, bits = kind.name in ("Byte", "UInt16", "UInt32", "UInt64"), BITS[kind.name]
+    low, high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    if not low <= int(value) <= high:
+        raise WriteRefused(f"{value:g} does not fit the node, a {kind.name} ({low} to {high})")
+    return int(value)

@@ -54,7 +54,7 @@ class ReplayConfig(DriverConfig):
     every: Period = Field(1.0, description="time between two pictures, at speed 1")
     buffers: int = Field(4, ge=1, le=64, description="pictures under way at once; when all are in use the replay waits")
     loop: bool = Field(False, description="begin again at the end (pictures only)")
-    tags: dict[Identifier, ReplayPoint] = Field(default_factory=dict)
+    tags: dict[Identifier, ReplayPoint] = Field(default_factory=dict, description="columns of the table, by name")
 
     @field_validator("url")
     @classmethod

@@ -46,7 +46,7 @@ class TestCase(BaseModel):
 
     __test__ = False
     model_config = {"extra": "forbid", "frozen": True}
-    name: str
+    name: str = Field(description="what it shows, in a few words")
     given: dict[str, list[float | None]] = Field(description="values of tags, one per step; null: no sample")
     every: Period = Field(1.0, description="time between the steps; takes the place of the sources' periods")
     until: Period | None = Field(None, description="how long to run (default: the last step and one `every`)")
@@ -57,7 +57,7 @@ class Simulation(BaseModel):
     """How `lineside sim` moves one tag."""
 
     model_config = {"extra": "forbid", "frozen": True}
-    mean: float = 0.0
+    mean: float = Field(0.0, description="value it moves around")
     swing: float = Field(0.0, description="half height of a sine around `mean`")
     period: Period = Field(60.0, description="of the sine, the ramp or the pulse")
     noise: float = Field(0.0, ge=0, description="standard deviation of what is added")

@@ -43,10 +43,24 @@ def _positive(number: float) -> float:
     return number
 
 
-_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(us|µs|ms|s|min|m|h|d)\s*$"})
+def as_duration(number: float) -> str:
+    """Seconds -> the shortest way to write them: '100ms', '5s', '72h'."""
+    for unit in ("h", "min", "s"):
+        if number >= _UNITS[unit] and number % _UNITS[unit] == 0:
+            return f"{number / _UNITS[unit]:g}{unit}"
+    return f"{number * 1000:g}ms" if 0 < number < 1 else f"{number:g}s"
+
+
+def as_size(number: int) -> str:
+    """Bytes -> '4GB', '500MB'."""
+    unit = next((unit for unit in ("GB", "MB", "kB") if number >= _SIZES[unit] and number % _SIZES[unit] == 0), "B")
+    return f"{number // _SIZES[unit]}{unit}"
+
+
+DURATION = r"^\s*\d+(\.\d+)?\s*(us|µs|ms|s|min|m|h|d)\s*$"
+SIZE = r"^\s*\d+(\.\d+)?\s*\w+\s*$"
+_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": DURATION})
 Duration = Annotated[float, BeforeValidator(seconds), _DURATION_SCHEMA]
 Period = Annotated[float, BeforeValidator(seconds), AfterValidator(_positive), _DURATION_SCHEMA]
-Size = Annotated[
-    int, BeforeValidator(octets), WithJsonSchema({"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*\w+\s*$"})
-]
+Size = Annotated[int, BeforeValidator(octets), WithJsonSchema({"type": "string", "pattern": SIZE})]
 Identifier = Annotated[str, AfterValidator(_identifier)]

@@ -39,6 +39,12 @@ class TfliteRuntime(LiteRt):
     """For numpy below 2 and Python 3.11: 32-bit boards."""
 
     def __init__(self) -> None:
+        """Raises ModelRefused under numpy 2: there it imports, prints a traceback and fails at the first model."""
+        if int(np.__version__.split(".")[0]) >= 2:
+            raise ModelRefused(
+                f"tflite-runtime was built for numpy 1 and cannot compute under numpy {np.__version__}",
+                hint="install numpy below 2, or ai-edge-litert instead",
+            )
         from tflite_runtime import interpreter
 
         self._interpreter = interpreter

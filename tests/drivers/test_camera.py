@@ -182,9 +182,12 @@ def test_truth_is_the_same_for_all_and_faults_are_named() -> None:
 def rtsp(process: list[subprocess.Popen[str]]) -> str:
     """The address of a real RTSP server on a free port."""
     python = "/usr/bin/python3"
-    probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+    probe = (
+        "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; "
+        "Gst.init(None); assert all(map(Gst.ElementFactory.find, ('videotestsrc', 'jpegenc', 'rtpjpegpay')))"
+    )
     if not Path(python).exists() or subprocess.run([python, "-c", probe], capture_output=True).returncode:
-        pytest.skip("no GStreamer RTSP server here; `make system-packages` installs it")
+        pytest.skip("no RTSP server: what begins with gst and gir1.2-gst in tests/apt.txt (make system-packages)")
     server = subprocess.Popen(
         [python, str(Path(__file__).with_name("rtsp_server.py"))],
         stdout=subprocess.PIPE,

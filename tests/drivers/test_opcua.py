@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from drivers.opcua.driver import OpcUa, OpcUaConfig
 from drivers.opcua.sim import OpcUaSim
-from drivers.opcua.values import nanoseconds, number_of, quality_of
+from drivers.opcua.values import nanoseconds, node_of, number_of, overflowed, quality_of
 from edge import DeviceLost, DeviceRefused, Quality, SystemClock, Write
 from edge.bench.process import free_port
 from edge.config.load import load_text
@@ -120,6 +121,60 @@ def test_status_codes_become_causes(code: str, quality: Quality) -> None:
     assert quality_of(ua.StatusCode(getattr(ua.StatusCodes, code))) == quality
 
 
+@pytest.mark.parametrize("code", [0x0480, 0x80310480])  # Good and BadNoCommunication, after the server dropped some
+def test_an_overflow_says_nothing_about_the_value(code: int) -> None:
+    from asyncua import ua
+
+    status = ua.StatusCode(code)
+    assert overflowed(status) and not overflowed(ua.StatusCode(code & 0xFFFF0000))
+    assert quality_of(status) == (Quality.TIMEOUT if code > 2**31 else Quality.GOOD)
+
+
+def test_what_the_servers_queue_dropped_is_counted() -> None:
+    from asyncua import ua
+
+    async def work(port: int) -> None:
+        sim = await served(port)
+        source = FakeSource("oven", list(TAGS), SystemClock())
+        driver = OpcUa(config(port), source)
+
+        def until() -> bool:
+            if source.values("temp") and not source.counts:
+                found = ua.DataValue(ua.Variant(5.0), ua.StatusCode(0x0480))
+                data = ua.MonitoredItemNotification(Value=found)
+                node = SimpleNamespace(nodeid=ua.NodeId.from_string(TAGS["temp"]["node"]))
+                driver.datachange_notification(node, 5.0, SimpleNamespace(monitored_item=data))
+            return 5.0 in source.values("temp")
+
+        await source.collect(driver, until=until)
+        assert source.counts == {"server_queue_overflow": 1} and set(source.qualities("temp")) == {Quality.GOOD}
+        await sim.stop()
+
+    run(work)
+
+
+def test_node_ids_by_namespace_uri() -> None:
+    have = ["http://opcfoundation.org/UA/", "urn:server", "urn:a", "urn:b"]
+    found = node_of("nsu=urn:b;s=x;y=z", have)
+    assert found is not None and found.to_string() == "ns=3;s=x;y=z"
+    assert node_of("nsu=urn:c;s=x", have) is None
+    for text in ("temp", "nsu=;s=x", "nsu=urn:a", "nsu=urn:a;nsu=urn:b;s=x", "ns=x;s=y"):
+        with pytest.raises(ValueError, match="is no node id"):
+            node_of(text, have)
+
+
+def test_the_simulator_serves_namespaces_by_uri() -> None:
+    async def work(port: int) -> None:
+        tags = {"temp": {"node": "nsu=urn:oven;s=Temp"}, "set": {"node": "ns=2;s=Set"}}
+        sim = OpcUaSim("oven", config(port, tags))
+        await sim.start()
+        source = FakeSource("oven", list(tags), SystemClock())
+        assert await OpcUa(config(port, tags), source).probe() == ["temp = 0.0 (GOOD)", "set = 0.0 (GOOD)"]
+        await sim.stop()
+
+    run(work)
+
+
 def test_values_and_times() -> None:
     import datetime
 
@@ -127,6 +182,7 @@ def test_values_and_times() -> None:
     assert number_of(2**53 + 2)[1] == Quality.RANGE and number_of("text")[1] == Quality.BAD
     assert nanoseconds(datetime.datetime(2024, 1, 1, 0, 0, 0, 250)) == 1_704_067_200_000_250_000
     assert nanoseconds(None) == nanoseconds(datetime.datetime(1601, 1, 1)) == 0
+    assert nanoseconds(datetime.datetime(9999, 12, 31, 23, 59, 59)) == 0
 
 
 def test_faults_of_a_site() -> None:

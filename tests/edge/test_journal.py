@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from edge import Batch, Cursor, Event, LinesideError
@@ -21,8 +22,6 @@ from edge.errors import JournalBusy
 from edge.journal import Journal, JournalConfig
 from edge.migrations import STEPS
 from edge.tags import Tag
-
-apsw = pytest.importorskip("apsw")
 
 
 def with_journal(folder: Path, work: Callable[[Journal], Awaitable[Any]], **config: Any) -> Any:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip("ai_edge_litert", reason="needs the vision extra")
 
 from edge import Event, Frame, FramePool, ManualClock, ModelRefused, Picture, Setting, Tag, TagTable, Write, find_part
 from edge.flow import Flow
@@ -19,24 +20,29 @@ from edge.plugins import register
 from edge.rehearse import Kept
 from models import package
 from models.engines import contract
-from models.engines.tflite import LiteRt
+from models.engines.contract import Engine
 from models.package import SHIPPED, describe, load
 from models.vision.inspect import Inspect, InspectConfig
 
+pytestmark = pytest.mark.usefixtures("engine")
 WASHER = SHIPPED / "washer"
 render: Any = find_part("sims", "parts").render
 
 
-@pytest.mark.parametrize("name", ["tflite", "onnx"])
+MODULES = {"tflite-runtime": "tflite_runtime", "onnx": "onnxruntime"}
+
+
+@pytest.mark.parametrize("name", ["tflite", "tflite-runtime", "onnx"])
 def test_an_engine_proves_itself(name: str) -> None:
-    pytest.importorskip("ai_edge_litert" if name == "tflite" else "onnxruntime", reason="needs its extra")
+    if name in MODULES:
+        pytest.importorskip(MODULES[name], reason=f"the engine {name} is not installed here (extra {name})")
     assert contract.choose(name)
 
 
-def test_an_engine_that_imports_and_then_lies_is_not_chosen() -> None:
-    class Lies(LiteRt):
+def test_an_engine_that_imports_and_then_lies_is_not_chosen(engine: Engine) -> None:
+    class Lies:
         def load(self, path: Path, threads: int = 1, plain: bool = False) -> Any:
-            real = super().load(path, threads, plain)
+            real = engine.load(path, threads, plain)
 
             class Off:
                 inputs, outputs = real.inputs, real.outputs
@@ -49,6 +55,20 @@ def test_an_engine_that_imports_and_then_lies_is_not_chosen() -> None:
     register("engines", "lies", Lies)
     with pytest.raises(ModelRefused, match="lies: the self-test gives another answer"):
         contract.choose("lies")
+
+
+def test_tflite_runtime_imports_under_numpy_2_and_is_refused() -> None:
+    numpy2 = Path(sys.prefix) / "numpy2"
+    if not numpy2.is_dir():
+        pytest.skip("needs the environment of make test-tflite-runtime")
+    child = subprocess.run(
+        [sys.executable, "-m", "models.package", str(WASHER)],
+        env={**os.environ, "PYTHONPATH": str(numpy2)},
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 1 and "built for numpy 1 and cannot compute under numpy 2" in child.stdout
+    assert not child.stderr
 
 
 @pytest.fixture

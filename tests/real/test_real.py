@@ -20,7 +20,7 @@ DATA = ROOT.parent / "shared" / "data"
 
 
 @pytest.mark.system
-@pytest.mark.skipif(not DATA.is_dir(), reason="the recorded data sets are not here")
+@pytest.mark.skipif(not DATA.is_dir(), reason="the recorded data sets are not on this machine (set DATA=folder)")
 def test_recorded_reality_arrives_and_is_judged() -> None:
     command = [sys.executable, "-m", "tests.real", str(DATA), "--short"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

