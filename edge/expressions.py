@@ -108,6 +108,14 @@ def compile_expression(text: str) -> Expression:
     return Expression(text, frozenset(names), evaluate, _as_limit(body))
 
 
+def expression_names(text: str) -> frozenset[str]:
+    """The tags an expression reads; none where it cannot be read."""
+    try:
+        return compile_expression(text).names
+    except ExpressionFault:
+        return frozenset()
+
+
 def _depth(node: ast.AST) -> int:
     """How deep a tree is, found without recursion."""
     depth, row = 0, [node]

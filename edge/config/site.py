@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from ..alarms import AlarmConfig
 from ..driver import DriverConfig, Point
+from ..expressions import expression_names
 from ..journal import JournalConfig
 from ..stage import StageConfig
 from ..tags import Tag
@@ -95,7 +96,24 @@ class Config:
         out += [point.tag(name, SOURCE, 0.0) for name, point in self.virtual.items()]
         for name, stage in self.stages.items():
             out += [point.tag(f"{name}.{tag}", name, 0.0) for tag, point in stage.points().items()]
-        return out
+        return self._aged(out)
+
+    def _aged(self, tags: list[Tag]) -> list[Tag]:
+        """What is computed comes as often as what it is computed from, so it is as soon too old, unless it says itself."""
+        by_name, points = {tag.name: tag for tag in tags}, self.points()
+        made_from = {name: expression_names(point.expression) for name, point in self.virtual.items()}
+        for name, stage in self.stages.items():
+            reads = frozenset(getattr(stage, "reads", tuple)())
+            made_from |= {f"{name}.{tag}": reads for tag in stage.points()}
+
+        def age(name: str, seen: frozenset[str] = frozenset()) -> float:
+            if name not in by_name or name in seen:
+                return 0.0
+            if name not in made_from or points[name].stale_after is not None:
+                return by_name[name].stale_after
+            return min((a for n in made_from[name] if (a := age(n, seen | {name}))), default=0.0)
+
+        return [replace(tag, stale_after=age(tag.name)) if tag.name in made_from else tag for tag in tags]
 
     def points(self) -> Mapping[str, Point]:
         """Every tag's point by full name."""

@@ -37,6 +37,21 @@ def test_a_good_site_has_no_faults() -> None:
     assert config.tags()[0].stale_after == pytest.approx(0.3)
 
 
+def test_what_is_computed_is_as_soon_too_old_as_what_it_is_computed_from() -> None:
+    virtual = """tags:
+  excess: {expression: "plc.oil_temp - 60"}
+  twice: {expression: "excess * 2"}
+  own: {expression: "excess", stale_after: 9s}
+"""
+    ages = {tag.name: tag.stale_after for tag in load_text(GOOD + virtual).tags()}
+    assert (ages["excess"], ages["twice"], ages["own"]) == pytest.approx((0.3, 0.3, 9))
+    stage = """stages:
+  pump: {stage: anomaly, tags: [plc.oil_temp, own]}
+"""
+    ages = {tag.name: tag.stale_after for tag in load_text(GOOD + virtual + stage).tags(period=2.0)}
+    assert (ages["twice"], ages["pump.score"]) == pytest.approx((6, 6))
+
+
 def test_every_fault_in_one_run() -> None:
     text = """device: {id: a, locaton: [1, 2]}
 drivers:
