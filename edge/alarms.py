@@ -116,12 +116,18 @@ class Alarms:
                 yield from self._see(r, truth, value, batch.quality[c], batch.ts[c], batch.mono)
         if not self._complex:
             return
+        found: dict[int, list[tuple[int, int, float, int]]] = {}
         for index, ts, truths, quality in self._evaluate(batch):
-            row, is_clear = np.array([self._complex[index // 2]]), bool(index % 2)
-            for k in range(len(ts)):
-                if bool(self.active[row[0]]) == is_clear:
-                    at = slice(k, k + 1)
-                    yield from self._see(row, truths[at] != 0, truths[at], quality[at], ts[at], batch.mono)
+            sides = zip(ts.tolist(), [index % 2] * len(ts), truths.tolist(), quality.tolist(), strict=True)
+            found.setdefault(self._complex[index // 2], []).extend(sides)
+        for number, seen in found.items():
+            row, judged = np.array([number]), None
+            for at, is_clear, truth, cause in sorted(seen, key=lambda one: one[:2]):  # both conditions, along time
+                if at == judged or self.active[number] != is_clear:
+                    continue
+                judged = at
+                one = (np.array([truth != 0]), np.array([truth]), np.array([cause], np.uint8), np.array([at]))
+                yield from self._see(row, *one, batch.mono)
 
     def _see(
         self, rows: np.ndarray, truth: np.ndarray, value: np.ndarray, quality: np.ndarray, ts: np.ndarray, mono: int

@@ -19,11 +19,9 @@ from .writes import Writes
 
 
 def rules(config: Config, table: TagTable) -> list[tuple[str, Any]]:
-    """The stages that come from `tags:` and `alarms:`."""
-    stages: list[tuple[str, Any]] = list(layered(config.virtual, table))
-    if config.alarms:
-        stages.append(("alarms", Alarms(config.alarms, table)))
-    return stages
+    """The stages that come from `tags:` and `alarms:`. `alarms` is there without any alarm too: it clears those that stood
+    when the last one left the site."""
+    return [*layered(config.virtual, table), ("alarms", Alarms(config.alarms, table))]
 
 
 @dataclass

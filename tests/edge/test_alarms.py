@@ -5,9 +5,10 @@ import pytest
 
 from edge import SECOND, Batch, Event, ManualClock, Quality, Tag, TagTable, Write
 from edge.alarms import AlarmConfig, Alarms
+from edge.config.load import load_text
 from edge.flow import Flow
 from edge.health import Health
-from edge.rehearse import Kept
+from edge.rehearse import Kept, rules
 from edge.writes import Writes
 
 
@@ -131,6 +132,17 @@ def test_two_tags_hold_their_last_values() -> None:
     assert bench.states == ["raised", "cleared"]
 
 
+@pytest.mark.parametrize(
+    ("values", "states"), [((50, 85, 90), ["raised"]), ((85, 90, 50), ["raised", "cleared"]), ((85, 50, 85), None)]
+)
+def test_both_conditions_of_an_expression_are_judged_along_time(values: tuple[float, ...], states: list | None) -> None:
+    bench = Bench(hot={"when": "plc.a > 80 or plc.b > 80", "clear": "plc.a < 75 and plc.b < 75"})
+    bench.see(0, tag="plc.b")
+    a, ts = bench.table["plc.a"].id, bench.clock.utc()
+    bench.flow.accept(Batch.of("plc", [a] * 3, values, [ts, ts + 1, ts + 2]))
+    assert bench.states == (states or ["raised", "cleared", "raised"])
+
+
 def test_several_samples_of_a_tag_in_one_batch() -> None:
     bench = Bench(hot={"when": "plc.a > 80"})
     a, ts = bench.table["plc.a"].id, bench.clock.utc()
@@ -170,6 +182,19 @@ def test_an_alarm_that_left_the_site_is_cleared() -> None:
     other.wait(0)
     other.flow.tick()
     assert [(e.key, e.state) for e in other.kept.events] == [("hot", "cleared")]
+
+
+def test_the_last_alarm_that_left_the_site_is_cleared_too() -> None:
+    bench = Bench(hot={"when": "plc.a > 80"})
+    bench.see(85)
+    (name, none) = rules(load_text("device: {id: d}"), bench.table)[0]
+    flow = Flow(bench.table, [(name, none)], bench.kept, bench.clock, Health(bench.clock), write=bench.write)
+    flow.restore({"alarms": bench.alarms.snapshot()})
+    assert flow.due() <= bench.clock.mono()
+    flow.tick()
+    bench.see(85)
+    assert bench.states == ["raised", "cleared"]
+    assert none.status() == []
 
 
 def test_a_thousand_limits_agree_with_one_by_one() -> None:
