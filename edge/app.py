@@ -198,13 +198,13 @@ class Daemon:
                 continue
             ended.append(self.drivers.pop(name))
             said.append(f"{name}: {'changed' if new else 'stopped'}")
-            if new is None:
-                self.health.forget(name)
         for name in list(self.readers):
             if config.sections.get(name) != self.readers[name].config:
                 ended.append(self.readers.pop(name))
                 said.append(f"{name}: {'changed' if name in config.sections else 'stopped'}")
         await self._end(ended)
+        for name in set(old_config.parts()) - set(config.parts()):
+            self.health.forget(name)  # only now: a part that ends says so
         await self._forget_readers()
         for name in config.drivers:
             if name not in self.drivers:

@@ -1,4 +1,4 @@
-"""`lineside read | write | apply | ack`: ask the running daemon through its local socket."""
+"""`lineside read | write | apply`: ask the running daemon through its local socket."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..apply import long_enough
 from ..config.load import load
 from ..control import ask
 from ..state import state_folder
@@ -67,6 +68,7 @@ class Apply:
     @staticmethod
     def run(options: argparse.Namespace) -> int:
         path = str(options.site.resolve())
-        done = _ask(options, options.trial + 60, do="apply", site=path, trial=options.trial)["done"]
+        longest = long_enough(options.trial, load(options.site).drivers.values())
+        done = _ask(options, longest + 60, do="apply", site=path, trial=options.trial)["done"]
         print("\n".join(done) or "only rules changed")
         return 0

@@ -87,6 +87,10 @@ class Config:
     def folder(self) -> Path:
         return self.path.resolve().parent
 
+    def parts(self) -> list[str]:
+        """The names under which something runs and has a state of health."""
+        return [*self.drivers, *self.stages, *self.sections]
+
     def tags(self, period: float | None = None) -> list[Tag]:
         """All tags, not yet numbered; `period` (seconds) takes the place of every source's own."""
         out = []
