@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .. import plugins
 from ..errors import ConfigFault
 from ..expressions import ExpressionFault, compile_expression
 from .places import Path_
@@ -74,20 +75,32 @@ def _tags(config: Config) -> None:
 def _expressions(config: Config) -> None:
     known = _known(config)
     reads: dict[str, set[str]] = {}
-    wanted: list[tuple[Path_, str]] = [(("tags", n, "expression"), p.expression) for n, p in config.virtual.items()]
-    for name, alarm in config.alarms.items():
-        wanted.append((("alarms", name, "when"), alarm.when))
-        if alarm.clear is not None:
-            wanted.append((("alarms", name, "clear"), alarm.clear))
-    for path, text in wanted:
+    for path, text in _written(config):
         try:
             expression = compile_expression(text)
         except ExpressionFault as fault:
             config.tree.fault(path, f"{fault.args[0]} (at character {fault.column} of it)", fault.hint)
             continue
+        if not expression.names:
+            config.tree.fault(path, f"{text!r} reads no tag, so it would never be judged", "name one, as in plc.temp > 80")
         if not missing(config, known, expression.names, path) and path[0] == "tags":
-            reads[str(path[1])] = set(expression.names) & set(config.virtual)
-    _circles(config, reads)
+            reads[str(path[1])] = set(expression.names)
+    for name, stage in config.stages.items():
+        reads[name] = set(getattr(stage, "reads", tuple)())
+    made = {name: name for name in config.virtual}
+    made |= {f"{name}.{tag}": name for name, stage in config.stages.items() for tag in stage.points()}
+    _circles(config, {name: {made[tag] for tag in tags if tag in made} for name, tags in reads.items()})
+
+
+def _written(config: Config) -> Iterable[tuple[Path_, str]]:
+    """Every expression and where it stands, also of entries in which something else is wrong."""
+    raw = config.tree.data if isinstance(config.tree.data, dict) else {}
+    for section, options in (("tags", ("expression",)), ("alarms", ("when", "clear"))):
+        entries = raw.get(section)
+        for name, entry in (entries if isinstance(entries, dict) else {}).items():
+            for option in options:
+                if isinstance(entry, dict) and isinstance(text := entry.get(option), str):
+                    yield (section, name, option), text
 
 
 def _circles(config: Config, reads: dict[str, set[str]]) -> None:
@@ -97,11 +110,20 @@ def _circles(config: Config, reads: dict[str, set[str]]) -> None:
         TopologicalSorter(reads).prepare()
     except CycleError as error:
         circle = error.args[1]
-        config.tree.fault(("tags", circle[0]), f"these need each other in a circle: {' -> '.join(circle)}")
+        section = "tags" if circle[0] in config.virtual else "stages"
+        config.tree.fault((section, circle[0]), f"these need each other in a circle: {' -> '.join(circle)}")
 
 
 def _rules(config: Config) -> None:
     known, points = _known(config), config.points()
+    for name, part in config.drivers.items():
+        if not hasattr(plugins.find("drivers", part.driver), "write"):
+            for tag in (tag for tag, point in part.points().items() if point.writable):
+                path = ("drivers", name, "tags", *tag.split("."), "writable")
+                config.tree.fault(path, f"the driver {part.driver!r} cannot write", "remove it", key=True)
+    for name, virtual in config.virtual.items():
+        if virtual.writable:
+            config.tree.fault(("tags", name, "writable"), "a computed tag cannot be written", "remove it", key=True)
     for name, alarm in config.alarms.items():
         for option, wanted in (("then", alarm.then), ("on_clear", alarm.on_clear)):
             for tag, value in wanted.items():

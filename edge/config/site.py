@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from ..alarms import AlarmConfig
 from ..driver import DriverConfig, Point
@@ -29,6 +29,13 @@ class DeviceConfig(BaseModel):
     )
     site: str = Field("", max_length=200, description="where it stands, as a path: plant/line")
     location: tuple[float, float] | None = Field(None, description="latitude and longitude, WGS-84")
+
+    @field_validator("location")
+    @classmethod
+    def _on_earth(cls, place: tuple[float, float] | None) -> tuple[float, float] | None:
+        if place and not (abs(place[0]) <= 90 and abs(place[1]) <= 180):
+            raise ValueError(f"[{place[0]:g}, {place[1]:g}] is no place: latitude (-90 to 90) first, then longitude")
+        return place
 
 
 class Expectation(BaseModel):

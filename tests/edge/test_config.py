@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge import Poller, plugins
 from edge.config.load import load, load_text
 from edge.config.places import MOST_NODES, read_text, scalar
 from edge.config.types import octets, seconds
@@ -140,6 +141,45 @@ def test_include_and_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "loop.yaml").write_text("a: !include loop.yaml\n")
     assert any("includes itself" in str(problem) for problem in load(tmp_path / "loop.yaml").problems)
     assert "cannot read" in str(load(tmp_path / "absent.yaml").problems[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("device: {id: d, location: [120.62, 31.30]}", "1:27: device.location: [120.62, 31.3] is no place"),
+        ("alarms: {x: {when: plc.oil_temp > 1, for: 1.5}}", "alarms.x.for: 1.5 is no duration"),
+        ("alarms: {x: {when: plc.oil_temp > 1, for: -.inf}}", "alarms.x.for: -inf is no duration"),
+        ("alarms: {x: {when: plc.oil_temp >, for: 1}}", "alarms.x.when: cannot read 'plc.oil_temp >'"),
+        ("alarms: {x: {when: 1 > 0}}", "alarms.x.when: '1 > 0' reads no tag"),
+        ("tags: {in: {expression: plc.oil_temp}}", "1:8: tags.in: 'in' is a word of the expressions; write 'in_'"),
+        ("tags: {温２: {expression: plc.oil_temp}}", "tags.温２: '温２' is written with full-width"),
+        ("tags: {v: {expression: plc.oil_temp, writable: {range: [0, 1]}}}", "tags.v.writable: a computed tag"),
+        ("tags: {v: {expression: v + 1}}", "tags.v: these need each other in a circle: v -> v"),
+        ("tags: {v: {expression: s.score}}\nstages: {s: {stage: anomaly, tags: [v]}}", "in a circle: "),
+        ("journal: {at_most: -5}", "journal.at_most: -5 is no size"),
+    ],
+)
+def test_a_slip_is_said_before_it_runs(text: str, said: str) -> None:
+    good = GOOD if not text.startswith("device") else GOOD.replace("device: {id: aoi-07}\n", "")
+    good = good if not text.startswith("alarms") else good.partition("alarms")[0]
+    found = faults(f"{text}\n{good}")
+    assert any(said in fault for fault in found), found
+
+
+def test_a_write_to_a_driver_that_has_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plugins._extra, ("drivers", "deaf"), Poller)
+    text = "device: {id: d}\ndrivers:\n  past: {driver: deaf, tags: {a: {writable: {range: [0, 1]}}}}\n"
+    assert faults(text) == [
+        "site.yaml:3:35: drivers.past.tags.a.writable: the driver 'deaf' cannot write, remove it"
+    ]
+
+
+def test_a_fault_of_the_secrets_is_said_too(tmp_path: Path) -> None:
+    (tmp_path / "secrets.yaml").write_text("a: 1\na: 2\n")
+    (tmp_path / "site.yaml").write_text("device: {id: d, site: !secret b}\n")
+    said = [str(problem) for problem in load(tmp_path / "site.yaml").problems]
+    assert any("secrets.yaml:2:1: a: 'a' stands twice" in fault for fault in said), said
+    assert any("no secret is called 'b'" in fault for fault in said)
 
 
 def test_durations_and_sizes() -> None:

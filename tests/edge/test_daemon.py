@@ -17,7 +17,7 @@ from edge.apply import apply_site
 from edge.codec import decode_event
 from edge.config.load import load_text
 from edge.control import MOST_LINE, NAME, Control
-from edge.driver import DriverConfig, Point, Poller, Writable
+from edge.driver import DriverConfig, Point, Poller
 from edge.errors import ConfigFault, DeviceLost
 from edge.testing import VirtualClock, virtual_run
 
@@ -65,7 +65,7 @@ class Eye:
         sees: bool = True
 
         def points(self) -> dict[str, Point]:
-            return {"trigger": Point(writable=Writable(range=(0, 9)))}
+            return {"trigger": Point()}
 
     def __init__(self, config: Any, source: Any) -> None:
         self.config, self.source = config, source
