@@ -108,6 +108,8 @@ class Alarms:
 
     def _batch(self, batch: Batch) -> Iterator[Result]:
         rows, columns, rank = self._rows(batch.tag)
+        if len(rows) and (late := batch.quality[columns] == Quality.LATE).any():
+            rows, columns, rank = rows[~late], columns[~late], None if rank is None else rank[~late]
         if len(rows):
             for turn in range(1 if rank is None else int(rank.max()) + 1):
                 r, c = (rows, columns) if rank is None else (rows[rank == turn], columns[rank == turn])

@@ -236,8 +236,8 @@ class Evaluator:
     """Evaluates expressions over several tags as batches arrive: the last value of each input holds.
 
     An output comes at each time at which an input got a sample, from the latest inputs not newer than that and not older
-    than their `stale_after`, with the worst quality of them. A sample not newer than the last of its tag is late and
-    changes nothing. An input never seen gives no output.
+    than their `stale_after`, with the worst quality of them. A LATE sample changes nothing. An input never seen gives no
+    output.
     """
 
     def __init__(self, expressions: list[Expression], table: TagTable) -> None:
@@ -274,8 +274,9 @@ class Evaluator:
         if len(found) > 1:
             found = found[np.argsort(ts, kind="stable")]
             ts = batch.ts[found]
-        newer = ts > self._last[name][0] if name in self._last else ts > np.iinfo(np.int64).min
-        newer &= batch.quality[found] != Quality.LATE
+        newer = batch.quality[found] != Quality.LATE
+        if name in self._last:
+            newer &= ts != self._last[name][0]
         return ts[newer], batch.value[found][newer], batch.quality[found][newer]
 
     def _one(self, index: int, series: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -299,6 +300,7 @@ class Evaluator:
         ts, value, quality = fresh if fresh is not None else (np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8))
         if name in self._last:
             t, v, q = self._last[name]
+            t = min(t, int(ts[0]) - 1) if len(ts) else t  # its clock was set back
             ts, value = np.concatenate(([t], ts)), np.concatenate(([v], value))
             quality = np.concatenate(([q], quality)).astype(np.uint8)
         at = np.searchsorted(ts, times, side="right") - 1

@@ -18,6 +18,7 @@ from .errors import ConfigFault
 from .event import Event, Job, Picture, Tick, Write
 from .frame import Frame
 from .health import Health
+from .late import Late
 from .log import log
 from .memo import PerColumn
 from .reduce import Deadband
@@ -85,7 +86,7 @@ class Flow:
         self.stages = in_order(stages)
         self._sink, self._write, self._identify, self._watch = sink, write, identify or identities(), watch
         self._submit = submit or (lambda job, done: done(job.run()))
-        self._deadband = Deadband(table)
+        self._deadband, self._late = Deadband(table), Late(table)
         self._interested = PerColumn(self._readers_of)
         self._on_events = [i for i, (_, s) in enumerate(self.stages) if any(n.startswith("event:") for n in s.inputs)]
         self._back = [partial(self._came_back, index) for index in range(len(self.stages))]
@@ -100,6 +101,8 @@ class Flow:
         now = self.clock.mono()
         if isinstance(item, Batch) and not item.mono:
             item = item.stamped(now)
+        if isinstance(item, Batch):
+            item = self._late(item)
         self._run([(0, item)])
         if isinstance(item, Frame):
             item.release()

@@ -132,6 +132,30 @@ def test_two_tags_hold_their_last_values() -> None:
     assert bench.states == ["raised", "cleared"]
 
 
+def test_a_late_sample_is_history_only() -> None:
+    bench = Bench(hot={"when": "plc.a > 80"}, sum={"when": "plc.a + plc.b > 80"})
+    bench.see(1, tag="plc.b")
+    bench.see(10)
+    a, ts = bench.table["plc.a"].id, bench.clock.utc()
+    bench.flow.accept(Batch.of("plc", [a], [90], ts - SECOND))
+    assert bench.states == []
+    assert bench.kept.batches[-1].quality.tolist() == [Quality.LATE]
+
+
+def test_a_clock_that_was_set_back_holds_the_rules_up_for_one_staleness_only() -> None:
+    bench = Bench(hot={"when": "plc.a > 80"}, sum={"when": "plc.a + plc.b > 80"})
+    a, b, early = bench.table["plc.a"].id, bench.table["plc.b"].id, bench.clock.utc() - 3600 * SECOND
+    bench.flow.accept(Batch.of("plc", [a, b], [1, 1], bench.clock.utc()))
+    for second in range(5):
+        bench.wait(1)
+        bench.flow.accept(Batch.of("plc", [a, b], [90, 1], early + second * SECOND))
+    assert bench.states == ["raised", "raised"]
+    bench.flow.accept(Batch.of("plc", [a, b], [np.nan, np.nan], bench.clock.utc(), Quality.TIMEOUT))
+    bench.wait(1)
+    bench.flow.accept(Batch.of("plc", [a, b], [1, 1], early + 6 * SECOND))
+    assert bench.states == ["raised", "raised", "cleared", "cleared"], "a time-out carries our time: nothing is late by it"
+
+
 @pytest.mark.parametrize(
     ("values", "states"), [((50, 85, 90), ["raised"]), ((85, 90, 50), ["raised", "cleared"]), ((85, 50, 85), None)]
 )

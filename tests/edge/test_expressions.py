@@ -89,5 +89,14 @@ def test_a_late_sample_changes_nothing() -> None:
     evaluate = several()
     give(evaluate, 1, 1, 5)
     give(evaluate, 2, 10, 6)
-    assert give(evaluate, 1, 100, 4) == [] and give(evaluate, 1, 100, 7, Quality.LATE) == []
+    assert give(evaluate, 1, 100, 7, Quality.LATE) == []
     assert give(evaluate, 2, 20, 7) == [(21, Quality.GOOD)]
+
+
+def test_an_input_whose_clock_was_set_back_goes_on() -> None:
+    evaluate = several()
+    give(evaluate, 1, 1, 3600)
+    give(evaluate, 2, 10, 3600)
+    give(evaluate, 2, 20, 5)
+    assert give(evaluate, 1, 2, 5) == [(22, Quality.GOOD)]
+    assert give(evaluate, 1, 3, 6) == [(23, Quality.GOOD)]
