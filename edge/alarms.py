@@ -135,7 +135,7 @@ class Alarms:
         self, rows: np.ndarray, truth: np.ndarray, value: np.ndarray, quality: np.ndarray, ts: np.ndarray, mono: int
     ) -> Iterable[Result]:
         """New values for rows (no row twice), all columns over `rows`."""
-        trusted = quality <= TRUSTED
+        trusted = (quality <= TRUSTED) & np.isfinite(value)
         self._value[rows], self._quality[rows] = value, quality
         truth = truth & trusted
         if not (truth.any() or self._true[rows].any()):

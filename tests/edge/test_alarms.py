@@ -81,6 +81,18 @@ def test_bad_quality_freezes_the_delay() -> None:
     assert bench.states == ["raised"]
 
 
+@pytest.mark.parametrize("when", ["plc.a / plc.b > 2", "plc.a > 2"])
+def test_what_has_no_value_neither_raises_nor_clears(when: str) -> None:
+    bench = Bench(x={"when": when})
+    bench.see(2, tag="plc.b")
+    bench.see(9)
+    assert bench.states == ["raised"]
+    bench.wait(0.1)
+    bench.see(0, tag="plc.b")
+    bench.see(float("nan"))
+    assert bench.states == ["raised"]
+
+
 def test_a_false_value_starts_the_delay_anew() -> None:
     bench = Bench(hot={"when": "plc.a > 80", "for": "2s"})
     for value in (85, 79, 85):
