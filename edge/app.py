@@ -24,7 +24,6 @@ from .rehearse import rules
 from .stage import Item, Setting
 from .supervise import supervise
 from .tags import TagTable
-from .trigger import Trigger
 from .work import Pool
 from .writes import WriteQueue, Writes
 
@@ -219,11 +218,8 @@ class Daemon:
 
 
 def stages_of(config: Config, table: TagTable) -> list[tuple[str, Any]]:
-    """Every stage of a site: its rules, its triggers, its `stages:`. Raises ConfigFault."""
+    """Every stage of a site: its rules and its `stages:`. Raises ConfigFault."""
     stages = rules(config, table)
-    for name, part in config.drivers.items():
-        if when := getattr(part, "trigger", None):
-            stages.append((f"{name}.trigger", Trigger(name, table, when, getattr(part, "part", None))))
     for name, entry in config.stages.items():
         stage = plugins.find("stages", entry.stage)
         stages.append((name, stage(entry, Setting(name, table, config.folder))))

@@ -1,4 +1,4 @@
-"""The local Unix socket: one JSON object in, one out, per line. Only this user (or a named group) may open it."""
+"""The local Unix socket: one JSON object in, one out, per line. Only this user may open it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from .alarms import Alarms
 from .apply import apply_site
 from .errors import LinesideError
 from .event import Event, Write
+from .tags import named
 
 if TYPE_CHECKING:
     from .app import Daemon
 
 MOST_LINE = 65_536
 NAME = "control.sock"
+
+
+class NoDaemon(LinesideError):
+    """Nobody answers at a state folder."""
 
 
 class Control:
@@ -72,7 +77,8 @@ class Control:
             case "status":
                 return await status(daemon)
             case "read":
-                return {"values": [daemon.live.show(name) for name in request.get("tags") or list_tags(daemon)]}
+                names = request.get("tags") or list_tags(daemon)
+                return {"values": [daemon.live.show(named(daemon.table, str(name)).name) for name in names]}
             case "write":
                 return await self._write(str(request["tag"]), float(request["value"]), str(request.get("by", "local")))
             case "ack" | "shelve" | "unshelve" as verb:
@@ -83,8 +89,7 @@ class Control:
 
     async def _write(self, tag: str, value: float, by: str) -> dict[str, Any]:
         daemon = self._daemon
-        if tag not in daemon.table:
-            raise LinesideError(f"no tag is called {tag!r}")
+        number_of_tag = named(daemon.table, tag).id
         done: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
 
         def listen(item: Any) -> None:
@@ -95,7 +100,7 @@ class Control:
         number = f"c{uuid.uuid4().hex[:12]}"
         daemon.listeners.add(listen)
         try:
-            for refused in daemon.writes(Write(daemon.table[tag].id, value, id=number, cause=by)):
+            for refused in daemon.writes(Write(number_of_tag, value, id=number, cause=by)):
                 daemon.accept(refused)
             async with asyncio.timeout(5):
                 outcome = await done
@@ -153,7 +158,7 @@ def ask(folder: Path, request: dict[str, Any], timeout: float = 30.0) -> dict[st
         try:
             line.connect(short_path(folder / NAME))
         except (FileNotFoundError, ConnectionRefusedError):
-            raise LinesideError(f"no daemon runs on {folder}", hint="start `lineside run SITE`") from None
+            raise NoDaemon(f"no daemon runs on {folder}", hint="start `lineside run SITE`") from None
         line.sendall(json.dumps(request).encode() + b"\n")
         with line.makefile("rb") as answers:
             answer = json.loads(answers.readline() or b'{"ok": false, "error": "the daemon ended"}')

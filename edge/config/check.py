@@ -150,17 +150,20 @@ def _rules(config: Config) -> None:
 
 def _tests(config: Config) -> None:
     known = _known(config)
-    keys = {*config.alarms, *config.stages, *config.drivers}
+    raw = config.tree.data.get("alarms") if isinstance(config.tree.data, dict) else None
+    keys = {*config.alarms, *map(str, raw if isinstance(raw, dict) else ())}
     for index, test in enumerate(config.tests):
         missing(config, known, test.given, ("tests", index, "given"))
         for step, wanted in enumerate(test.expect):
             path = ("tests", index, "expect", step)
             if (wanted.event is None) + (wanted.write is None) + (wanted.tag is None) != 2:
                 config.tree.fault(path, "say one of `event`, `write` or `tag`")
-            if wanted.event is not None and wanted.event not in keys and wanted.event not in known:
+            if wanted.event is not None and wanted.event not in keys:
                 near = difflib.get_close_matches(wanted.event, sorted(keys), 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(keys)) or 'none'}"
-                config.tree.fault((*path, "event"), f"nothing here is called {wanted.event!r}", hint)
+                if wanted.event in config.stages:
+                    hint = "a test runs tags, alarms and triggers, not `stages:`"
+                config.tree.fault((*path, "event"), f"no alarm is called {wanted.event!r}", hint)
             missing(config, known, [n for n in (wanted.write, wanted.tag) if n], path)
 
 
