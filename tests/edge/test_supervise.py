@@ -68,7 +68,7 @@ def test_a_part_that_ran_is_tried_again_whatever_it_says() -> None:
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(1), ExceptionGroup("two", [OSError()])])
 def test_what_a_library_raises_from_inside_does_not_end_the_part(error: BaseException) -> None:
-    began, health, reasons = falls(error, 2)
+    began, _, reasons = falls(error, 2)
     assert began == [0, 0.5, 1.5] and len(reasons) == 3
 
 
