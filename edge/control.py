@@ -14,6 +14,7 @@ from .alarms import Alarms
 from .apply import apply_site
 from .errors import LinesideError
 from .event import Event, Write
+from .log import log
 from .tags import named
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ class Control:
                 ) as error:
                     words = f"unknown: {error}" if isinstance(error, KeyError) else str(error)
                     answer = {"ok": False, "error": words}
+                except Exception as error:
+                    log.exception("the local socket: %r failed in an unexpected way", line[:200])
+                    answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
                 writer.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
                 await writer.drain()
         except (ValueError, ConnectionError):

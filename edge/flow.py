@@ -26,6 +26,7 @@ from .stage import Item, Stage
 from .tags import TagTable
 
 SNAPSHOT_EVERY = 60 * SECOND
+BUDGET = SECOND // 20  # of one stage for one item; beyond it the delay of all others shows
 AFTER_FAILURE = SECOND  # a stage whose Tick failed is asked again then, not at once
 
 
@@ -92,6 +93,7 @@ class Flow:
         self._back = [partial(self._came_back, index) for index in range(len(self.stages))]
         self._due: list[int | None] = [stage.due() for _, stage in self.stages]
         self._last_snapshot = clock.mono()
+        self._fallen: set[str] = set()  # stages whose last call failed
         self.samples = 0
 
     # What arrives
@@ -192,9 +194,15 @@ class Flow:
     def _call(self, index: int, item: Any) -> list[Any]:
         """One stage, one item. A stage that raises is counted and shown; it stops nothing else."""
         name, stage = self.stages[index]
+        began = self.clock.mono()
         try:
             results = list(stage(item))
             self._due[index] = stage.due()
+            if (took := self.clock.mono() - began) > BUDGET:
+                self._slow(name, took)
+            if name in self._fallen:
+                self._fallen.remove(name)
+                self.health.state(name, "running")
             return results
         except Exception as error:
             if isinstance(item, Tick):
@@ -202,9 +210,16 @@ class Flow:
             self._failed(name, error)
             return []
 
+    def _slow(self, name: str, took: int) -> None:
+        if not self.health.part(name).counts["over_budget"]:
+            log.warning("%s: took %d ms at once and held up all others; slow work belongs on the pool", name, took // 10**6)
+            self.health.state(name, "running")
+        self.health.count(name, "over_budget")
+
     def _failed(self, name: str, error: Exception) -> None:
         if not self.health.part(name).counts["failed"]:
             log.error("%s: this stage failed; the other rules go on", name, exc_info=error)
+        self._fallen.add(name)
         self.health.count(name, "failed")
         self.health.state(name, "waiting", f"{type(error).__name__}: {error}")
 

@@ -12,9 +12,12 @@ import pytest
 from edge import SECOND, Batch, DeviceLost, ManualClock, Quality, Tag, plugins
 from edge.cli import main
 from edge.commands.export import Follow, batches
+from edge.commands.run import below
 from edge.driver import Poller
 from edge.journal import Journal, JournalConfig
+from edge.log import log, to_memory
 from edge.records import journal_of
+from edge.service import notify
 from edge.testing import virtual_run
 
 
@@ -49,7 +52,9 @@ class Toy(Poller):
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(plugins._extra, ("drivers", "toy"), Toy)
     Toy.kept = {}
+    before = log.handlers[:], log.propagate, log.level
     yield
+    log.handlers[:], log.propagate, log.level = before
 
 
 def site(folder: Path, *drivers: str, rules: str = "") -> Path:
@@ -127,6 +132,23 @@ def test_a_site_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.Capt
     for command in ("read", "tail", "export"):
         code, _, errors = call(capsys, command, tmp_path / "absent.yaml")
         assert code == 2 and "cannot read" in errors, command
+
+
+def test_the_last_log_lines_stand_under_the_screen_and_never_push_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "8")
+    monkeypatch.setenv("COLUMNS", "10")
+    screen = "one\ntwo\nthree\n"
+    assert below(screen, ["a", "b", "c", "d" * 20]) == screen + "".join(f"{x}\x1b[K\n" for x in ("b", "c", "d" * 9))
+    assert below("line\n" * 7, ["a"]) == "line\n" * 7
+    to = to_memory(2)
+    for word in ("x", "y", "z"):
+        log.warning(word)
+    assert [line.split()[-1] for line in to] == ["y", "z"]
+
+
+def test_a_service_manager_that_went_away_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    assert notify("READY=1") is False
 
 
 def test_a_follower_sees_each_sample_once_through_seals_and_empty_tails(tmp_path: Path) -> None:
