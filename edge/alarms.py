@@ -238,14 +238,16 @@ class Alarms:
             self.shelved_until[row] = 0
             yield self._event(row, "unshelved", event.ts, by=by)
 
-    def status(self) -> list[dict[str, Any]]:
-        """Every alarm that is raised, unacknowledged or shelved."""
+    def status(self, mono: int = 0) -> list[dict[str, Any]]:
+        """Every alarm that is raised, unacknowledged or shelved, with the quality of what it judges, STALE where nothing came
+        for too long at `mono`."""
         rows = np.flatnonzero(self.active | ~self.acked | (self.shelved_until > 0))
         return [
             {
                 "alarm": self.names[row],
                 "active": bool(self.active[row]),
                 "acked": bool(self.acked[row]),
+                "quality": self._quality_at(row, mono).name,
                 "shelved_until": int(self.shelved_until[row]),
                 "since": int(self.since[row]),
                 "severity": self.configs[row].severity,
@@ -253,6 +255,10 @@ class Alarms:
             }
             for row in map(int, rows)
         ]
+
+    def _quality_at(self, row: int, mono: int) -> Quality:
+        quality = Quality(int(self._quality[row]))
+        return Quality.STALE if quality <= TRUSTED and mono > self._fresh[row] else quality
 
     # What survives
 

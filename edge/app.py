@@ -116,9 +116,11 @@ class Daemon:
             self._start_reader(name)
         self._schedule()
 
-    def _start_driver(self, name: str) -> None:
+    def _start_driver(self, name: str, *, lost: bool = False) -> None:
+        """`lost`: that was said of its device already, so the first answer brings it back."""
         part = self.config.drivers[name]
         outlet = Outlet(name, self.table.of_source(name), self)
+        outlet.state = "lost" if lost else outlet.state
         running = self.drivers[name] = Running(part, outlet=outlet)
         try:
             driver = plugins.find("drivers", part.driver)(part, outlet)
@@ -205,9 +207,10 @@ class Daemon:
         for name in set(old_config.parts()) - set(config.parts()):
             self.health.forget(name)  # only now: a part that ends says so
         await self._forget_readers()
+        was_lost = {p.outlet.name for p in ended if p.outlet and p.outlet.state == "lost"}
         for name in config.drivers:
             if name not in self.drivers:
-                self._start_driver(name)
+                self._start_driver(name, lost=name in was_lost)
                 if f"{name}: changed" not in said:
                     said.append(f"{name}: started")
         for name in self.journal.readers - set(self.readers):

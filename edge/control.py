@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import uuid
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,7 @@ async def status(daemon: Daemon) -> dict[str, Any]:
     """What the status line, `lineside doctor` and the console show; plain JSON."""
     totals, journal = daemon.journal.totals, daemon.journal
     stages: list[Any] = [stage for _, stage in daemon.flow.stages]
-    alarms = [alarm for stage in stages if isinstance(stage, Alarms) for alarm in stage.status()]
+    alarms = [alarm for stage in stages if isinstance(stage, Alarms) for alarm in stage.status(daemon.clock.mono())]
     return {
         "device": daemon.config.device.id,
         "site": str(daemon.config.path),
@@ -150,9 +151,13 @@ async def status(daemon: Daemon) -> dict[str, Any]:
 
 
 def short_path(path: Path) -> str:
-    """A Unix socket's path may have 107 bytes at most; a longer one is reached through the working folder."""
-    text = str(path)
-    return text if len(text.encode()) < 100 else os.path.relpath(path)
+    """A Unix socket's path may have 107 bytes at most; a longer one is reached through its folder's open descriptor."""
+    return str(path) if len(os.fsencode(path)) < 100 else f"/proc/self/fd/{_opened(path.parent)}/{path.name}"
+
+
+@cache
+def _opened(folder: Path) -> int:
+    return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def ask(folder: Path, request: dict[str, Any], timeout: float = 30.0) -> dict[str, Any]:

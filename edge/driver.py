@@ -77,6 +77,10 @@ class DriverConfig(BaseModel):
         """What no second entry may open too (a serial port, a host:port); empty: anybody may."""
         return ""
 
+    def read_together(self, names: Sequence[str]) -> bool:
+        """Whether these tags (names below the entry) come in one request, so that they belong to one moment."""
+        return True
+
     def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
         """Cross-checks beyond types: (path below the entry, message, hint)."""
         return ()

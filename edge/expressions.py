@@ -298,7 +298,8 @@ class Evaluator:
             ts = batch.ts[found]
         newer = batch.quality[found] != Quality.LATE
         if name in self._last:
-            newer &= ts != self._last[name][0]
+            at, _, cause = self._last[name]
+            newer &= (ts != at) | (batch.quality[found] != cause)
         return ts[newer], batch.value[found][newer], batch.quality[found][newer]
 
     def _one(self, index: int, series: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

@@ -157,6 +157,10 @@ class ModbusConfig(DriverConfig):
                     "read them as two units or raise `gap`",
                 )
 
+    def read_together(self, names: Sequence[str]) -> bool:
+        plan, order = self.plan(), list(self.points())
+        return len({int(plan.request_of[order.index(name)]) for name in names}) == 1
+
     def plan(self, cuts: Iterable[tuple[int, str, int]] = ()) -> Plan:
         """Items in the order of `points()`, then the clocks in the order of `clocks()`."""
         items = [point.item(self.unit) for point in self.tags.values()]

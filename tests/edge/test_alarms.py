@@ -81,6 +81,22 @@ def test_bad_quality_freezes_the_delay() -> None:
     assert bench.states == ["raised"]
 
 
+def test_an_alarm_carries_the_quality_of_what_it_judges() -> None:
+    bench = Bench(hot={"when": "plc.a > 80"}, both={"when": "plc.a + plc.b > 80"})
+
+    def shown() -> list[str]:
+        return [alarm["quality"] for alarm in bench.alarms.status(bench.clock.mono())]
+
+    bench.see(1, tag="plc.b")
+    bench.see(85)
+    assert shown() == ["GOOD", "GOOD"]
+    bench.see(float("nan"), Quality.EXCEPTION)
+    assert shown() == ["EXCEPTION", "EXCEPTION"]
+    bench.see(85)
+    bench.wait(10)
+    assert shown() == ["STALE", "STALE"]
+
+
 @pytest.mark.parametrize("when", ["plc.a / plc.b > 2", "plc.a > 2"])
 def test_what_has_no_value_neither_raises_nor_clears(when: str) -> None:
     bench = Bench(x={"when": when})

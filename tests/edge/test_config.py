@@ -174,6 +174,27 @@ def test_a_write_to_a_driver_that_has_none_is_said(monkeypatch: pytest.MonkeyPat
     ]
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("plc.near", ""),
+        ("plc.far", "does not lie in one read request with the trigger plc.go"),
+        ("plc.coil", "does not lie in one read request"),
+        ("other.near", "comes from another connection than the trigger plc.go"),
+    ],
+)
+def test_a_part_number_lies_in_one_read_with_its_trigger(part: str, said: str) -> None:
+    tags = "near: {address: 'holding:2'}, far: {address: 'holding:900'}, coil: {address: 'coil:1'}"
+    text = f"""device: {{id: d}}
+drivers:
+  plc: {{driver: modbus, url: "tcp://a:502", tags: {{go: {{address: "holding:1.0"}}, {tags}}}}}
+  other: {{driver: modbus, url: "tcp://b:502", tags: {{{tags}}}}}
+  top: {{driver: camera, url: "pattern:parts", trigger: plc.go, part: {part}}}
+"""
+    found = faults(text)
+    assert (said == "" and found == []) or (len(found) == 1 and "drivers.top.part" in found[0] and said in found[0])
+
+
 def test_a_fault_of_the_secrets_is_said_too(tmp_path: Path) -> None:
     (tmp_path / "secrets.yaml").write_text("a: 1\na: 2\n")
     (tmp_path / "site.yaml").write_text("device: {id: d, site: !secret b}\n")

@@ -16,7 +16,7 @@ from edge.app import Daemon
 from edge.apply import apply_site
 from edge.codec import decode_event
 from edge.config.load import load_text
-from edge.control import MOST_LINE, NAME, Control
+from edge.control import MOST_LINE, NAME, Control, short_path
 from edge.driver import DriverConfig, Point, Poller
 from edge.errors import ConfigFault, DeviceLost
 from edge.testing import VirtualClock, virtual_run
@@ -179,6 +179,20 @@ def test_a_slow_source_and_one_without_samples_get_a_fair_trial(tmp_path: Path) 
     run(tmp_path, site(A), work)
 
 
+def test_a_device_that_was_lost_is_back_after_a_change_that_mends_it(tmp_path: Path) -> None:
+    async def work(daemon: Daemon) -> None:
+        await asyncio.sleep(2)
+        await apply_site(daemon, written(tmp_path, A, B), trial=5)
+        assert await events(daemon, "source") == [("b", "lost"), ("b", "back")]
+
+    run(tmp_path, site(A, "b:, fails: connect, tags: {t: {}}"), work)
+
+
+def test_the_socket_of_a_deep_folder_is_reached(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["folder" * 5] * 5)
+    assert talk(deep, site(A), b'{"do": "read", "tags": ["a.t"]}')[0]["ok"]
+
+
 def test_a_part_that_left_the_site_leaves_the_report_of_health(tmp_path: Path) -> None:
     async def work(daemon: Daemon) -> None:
         await asyncio.sleep(2)
@@ -287,7 +301,7 @@ def talk(folder: Path, text: str, *lines: bytes) -> list[Any]:
     def ask(line: bytes) -> Any:
         with socket.socket(socket.AF_UNIX) as end:
             end.settimeout(20)
-            end.connect(str(folder / NAME))
+            end.connect(short_path(folder / NAME))
             try:
                 end.sendall(line + b"\n")
                 with end.makefile("rb") as answers:
