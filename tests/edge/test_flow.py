@@ -110,7 +110,7 @@ def test_a_stage_that_raises_is_counted_and_stops_nothing() -> None:
 
 
 def test_a_stage_that_works_again_is_shown_so() -> None:
-    odd = Does({"a.x"}, work=lambda i: [1 / (i.value[0] - 1)] and [])
+    odd = Does({"a.x"}, work=lambda i: [Event("k", f"{1 / (i.value[0] - 1)}")])
     rig = Rig(("odd", odd))
     rig.send("a.x", 1)
     assert rig.health.part("odd").state == "waiting"
