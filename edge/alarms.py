@@ -108,6 +108,8 @@ class Alarms:
 
     def _batch(self, batch: Batch) -> Iterator[Result]:
         rows, columns, rank = self._rows(batch.tag)
+        if len(rows) and (late := batch.quality[columns] == Quality.LATE).any():
+            rows, columns, rank = rows[~late], columns[~late], None if rank is None else rank[~late]
         if len(rows):
             for turn in range(1 if rank is None else int(rank.max()) + 1):
                 r, c = (rows, columns) if rank is None else (rows[rank == turn], columns[rank == turn])
@@ -116,18 +118,24 @@ class Alarms:
                 yield from self._see(r, truth, value, batch.quality[c], batch.ts[c], batch.mono)
         if not self._complex:
             return
+        found: dict[int, list[tuple[int, int, float, int]]] = {}
         for index, ts, truths, quality in self._evaluate(batch):
-            row, is_clear = np.array([self._complex[index // 2]]), bool(index % 2)
-            for k in range(len(ts)):
-                if bool(self.active[row[0]]) == is_clear:
-                    at = slice(k, k + 1)
-                    yield from self._see(row, truths[at] != 0, truths[at], quality[at], ts[at], batch.mono)
+            sides = zip(ts.tolist(), [index % 2] * len(ts), truths.tolist(), quality.tolist(), strict=True)
+            found.setdefault(self._complex[index // 2], []).extend(sides)
+        for number, seen in found.items():
+            row, judged = np.array([number]), None
+            for at, is_clear, truth, cause in sorted(seen, key=lambda one: one[:2]):  # both conditions, along time
+                if at == judged or self.active[number] != is_clear:
+                    continue
+                judged = at
+                one = (np.array([truth != 0]), np.array([truth]), np.array([cause], np.uint8), np.array([at]))
+                yield from self._see(row, *one, batch.mono)
 
     def _see(
         self, rows: np.ndarray, truth: np.ndarray, value: np.ndarray, quality: np.ndarray, ts: np.ndarray, mono: int
     ) -> Iterable[Result]:
         """New values for rows (no row twice), all columns over `rows`."""
-        trusted = quality <= TRUSTED
+        trusted = (quality <= TRUSTED) & np.isfinite(value)
         self._value[rows], self._quality[rows] = value, quality
         truth = truth & trusted
         if not (truth.any() or self._true[rows].any()):
@@ -230,14 +238,16 @@ class Alarms:
             self.shelved_until[row] = 0
             yield self._event(row, "unshelved", event.ts, by=by)
 
-    def status(self) -> list[dict[str, Any]]:
-        """Every alarm that is raised, unacknowledged or shelved."""
+    def status(self, mono: int = 0) -> list[dict[str, Any]]:
+        """Every alarm that is raised, unacknowledged or shelved, with the quality of what it judges, STALE where nothing came
+        for too long at `mono`."""
         rows = np.flatnonzero(self.active | ~self.acked | (self.shelved_until > 0))
         return [
             {
                 "alarm": self.names[row],
                 "active": bool(self.active[row]),
                 "acked": bool(self.acked[row]),
+                "quality": self._quality_at(row, mono).name,
                 "shelved_until": int(self.shelved_until[row]),
                 "since": int(self.since[row]),
                 "severity": self.configs[row].severity,
@@ -245,6 +255,10 @@ class Alarms:
             }
             for row in map(int, rows)
         ]
+
+    def _quality_at(self, row: int, mono: int) -> Quality:
+        quality = Quality(int(self._quality[row]))
+        return Quality.STALE if quality <= TRUSTED and mono > self._fresh[row] else quality
 
     # What survives
 

@@ -24,7 +24,6 @@ from .rehearse import rules
 from .stage import Item, Setting
 from .supervise import supervise
 from .tags import TagTable
-from .trigger import Trigger
 from .work import Pool
 from .writes import WriteQueue, Writes
 
@@ -117,9 +116,11 @@ class Daemon:
             self._start_reader(name)
         self._schedule()
 
-    def _start_driver(self, name: str) -> None:
+    def _start_driver(self, name: str, *, lost: bool = False) -> None:
+        """`lost`: that was said of its device already, so the first answer brings it back."""
         part = self.config.drivers[name]
         outlet = Outlet(name, self.table.of_source(name), self)
+        outlet.state = "lost" if lost else outlet.state
         running = self.drivers[name] = Running(part, outlet=outlet)
         try:
             driver = plugins.find("drivers", part.driver)(part, outlet)
@@ -198,17 +199,18 @@ class Daemon:
                 continue
             ended.append(self.drivers.pop(name))
             said.append(f"{name}: {'changed' if new else 'stopped'}")
-            if new is None:
-                self.health.forget(name)
         for name in list(self.readers):
             if config.sections.get(name) != self.readers[name].config:
                 ended.append(self.readers.pop(name))
                 said.append(f"{name}: {'changed' if name in config.sections else 'stopped'}")
         await self._end(ended)
+        for name in set(old_config.parts()) - set(config.parts()):
+            self.health.forget(name)  # only now: a part that ends says so
         await self._forget_readers()
+        was_lost = {p.outlet.name for p in ended if p.outlet and p.outlet.state == "lost"}
         for name in config.drivers:
             if name not in self.drivers:
-                self._start_driver(name)
+                self._start_driver(name, lost=name in was_lost)
                 if f"{name}: changed" not in said:
                     said.append(f"{name}: started")
         for name in self.journal.readers - set(self.readers):
@@ -219,11 +221,8 @@ class Daemon:
 
 
 def stages_of(config: Config, table: TagTable) -> list[tuple[str, Any]]:
-    """Every stage of a site: its rules, its triggers, its `stages:`. Raises ConfigFault."""
+    """Every stage of a site: its rules and its `stages:`. Raises ConfigFault."""
     stages = rules(config, table)
-    for name, part in config.drivers.items():
-        if when := getattr(part, "trigger", None):
-            stages.append((f"{name}.trigger", Trigger(name, table, when, getattr(part, "part", None))))
     for name, entry in config.stages.items():
         stage = plugins.find("stages", entry.stage)
         stages.append((name, stage(entry, Setting(name, table, config.folder))))

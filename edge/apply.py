@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config.load import load
 from .config.site import Config
+from .driver import DriverConfig
 from .errors import ConfigFault
 from .event import Event
 from .rehearse import rehearse
@@ -23,7 +25,7 @@ LONGEST_TRIAL = 600.0  # seconds
 
 async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0) -> list[str]:
     """Returns what was changed. Raises ConfigFault, with the old site running, when the new one has faults, fails its own
-    tests, cannot be wired, or gives worse data than the old one within `trial` seconds."""
+    tests, cannot be wired, or gives worse data than the old one within `trial` seconds (longer for slow sources)."""
     if not 0 <= trial <= LONGEST_TRIAL:
         raise ConfigFault(f"a trial lasts 0 to {LONGEST_TRIAL:g} seconds, not {trial:g}")
     if daemon.changing.locked():
@@ -39,18 +41,23 @@ async def _apply(daemon: Daemon, path: Path, trial: float) -> list[str]:
     if new.device.id != daemon.config.device.id:
         raise ConfigFault(f"this is device {daemon.config.device.id}, the site is for {new.device.id}")
     for test in new.tests:
-        if faults := (outcome := rehearse(new, test)).faults:
+        if faults := (outcome := await asyncio.to_thread(rehearse, new, test)).faults:
             raise ConfigFault(f"its test {outcome.name!r} fails: {'; '.join(faults)}")
     old, before = daemon.config, shares(daemon)
     said = await daemon.change(new)
     mark = dict(daemon.live.good), dict(daemon.live.all)
-    await asyncio.sleep(trial)
+    await asyncio.sleep(long_enough(trial, (p for n, p in new.drivers.items() if old.drivers.get(n) != p)))
     if reason := worse(daemon, old, new, before, mark):
         await daemon.change(old)
         daemon.accept(Event("config", path.name, "rolled_back", severity="medium", text=reason))
         raise ConfigFault(f"rolled back: {reason}", hint="the old site runs again")
     daemon.accept(Event("config", path.name, "applied", text=", ".join(said) or "rules only"))
     return said
+
+
+def long_enough(trial: float, drivers: Iterable[DriverConfig]) -> float:
+    """Seconds in which each of these drivers has had its turn twice, and at least `trial`."""
+    return max(trial, min(LONGEST_TRIAL, 2.5 * max((part.period() for part in drivers), default=0.0)))
 
 
 def shares(daemon: Daemon) -> dict[str, float]:
@@ -74,6 +81,11 @@ def worse(
         was = before.get(name)
         if was == 0.0:
             continue  # it gave nothing before either
+        if not n and not part.period():  # a camera: it promises pictures, not samples
+            outlet = daemon.drivers[name].outlet
+            if outlet is None or outlet.state != "running":
+                return f"{name} does not run"
+            continue
         if not good:
             return f"{name} gave no good sample"
         if was is not None and good / n < was - WORSE:

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = plugins.find("commands", name)
         parser = argparse.ArgumentParser(prog=f"{PROGRAM} {name}", description=command.HELP)
         command.arguments(parser)
-        return int(command.run(parser.parse_args(rest)) or 0)
+        return int(command.run(_parse(parser, rest)) or 0)
     except LinesideError as error:
         print(f"{PROGRAM} {name}: {error}", file=sys.stderr)
         return 2
@@ -52,6 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
+
+
+def _parse(parser: argparse.ArgumentParser, rest: Sequence[str]) -> argparse.Namespace:
+    """Options may stand between the names, as in `read SITE --state FOLDER TAG`; argparse knows that only without sub-commands."""
+    try:
+        return parser.parse_intermixed_args(rest)
+    except TypeError:
+        return parser.parse_args(rest)
 
 
 def _overview(names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The local Unix socket: one JSON object in, one out, per line. Only this user (or a named group) may open it."""
+"""The local Unix socket: one JSON object in, one out, per line. Only this user may open it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import uuid
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,18 @@ from .alarms import Alarms
 from .apply import apply_site
 from .errors import LinesideError
 from .event import Event, Write
+from .log import log
+from .tags import named
 
 if TYPE_CHECKING:
     from .app import Daemon
 
 MOST_LINE = 65_536
 NAME = "control.sock"
+
+
+class NoDaemon(LinesideError):
+    """Nobody answers at a state folder."""
 
 
 class Control:
@@ -59,6 +66,9 @@ class Control:
                 ) as error:
                     words = f"unknown: {error}" if isinstance(error, KeyError) else str(error)
                     answer = {"ok": False, "error": words}
+                except Exception as error:
+                    log.exception("the local socket: %r failed in an unexpected way", line[:200])
+                    answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
                 writer.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
                 await writer.drain()
         except (ValueError, ConnectionError):
@@ -72,7 +82,8 @@ class Control:
             case "status":
                 return await status(daemon)
             case "read":
-                return {"values": [daemon.live.show(name) for name in request.get("tags") or list_tags(daemon)]}
+                names = request.get("tags") or list_tags(daemon)
+                return {"values": [daemon.live.show(named(daemon.table, str(name)).name) for name in names]}
             case "write":
                 return await self._write(str(request["tag"]), float(request["value"]), str(request.get("by", "local")))
             case "ack" | "shelve" | "unshelve" as verb:
@@ -83,8 +94,7 @@ class Control:
 
     async def _write(self, tag: str, value: float, by: str) -> dict[str, Any]:
         daemon = self._daemon
-        if tag not in daemon.table:
-            raise LinesideError(f"no tag is called {tag!r}")
+        number_of_tag = named(daemon.table, tag).id
         done: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
 
         def listen(item: Any) -> None:
@@ -95,7 +105,7 @@ class Control:
         number = f"c{uuid.uuid4().hex[:12]}"
         daemon.listeners.add(listen)
         try:
-            for refused in daemon.writes(Write(daemon.table[tag].id, value, id=number, cause=by)):
+            for refused in daemon.writes(Write(number_of_tag, value, id=number, cause=by)):
                 daemon.accept(refused)
             async with asyncio.timeout(5):
                 outcome = await done
@@ -122,7 +132,7 @@ async def status(daemon: Daemon) -> dict[str, Any]:
     """What the status line, `lineside doctor` and the console show; plain JSON."""
     totals, journal = daemon.journal.totals, daemon.journal
     stages: list[Any] = [stage for _, stage in daemon.flow.stages]
-    alarms = [alarm for stage in stages if isinstance(stage, Alarms) for alarm in stage.status()]
+    alarms = [alarm for stage in stages if isinstance(stage, Alarms) for alarm in stage.status(daemon.clock.mono())]
     return {
         "device": daemon.config.device.id,
         "site": str(daemon.config.path),
@@ -141,9 +151,13 @@ async def status(daemon: Daemon) -> dict[str, Any]:
 
 
 def short_path(path: Path) -> str:
-    """A Unix socket's path may have 107 bytes at most; a longer one is reached through the working folder."""
-    text = str(path)
-    return text if len(text.encode()) < 100 else os.path.relpath(path)
+    """A Unix socket's path may have 107 bytes at most; a longer one is reached through its folder's open descriptor."""
+    return str(path) if len(os.fsencode(path)) < 100 else f"/proc/self/fd/{_opened(path.parent)}/{path.name}"
+
+
+@cache
+def _opened(folder: Path) -> int:
+    return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def ask(folder: Path, request: dict[str, Any], timeout: float = 30.0) -> dict[str, Any]:
@@ -153,7 +167,7 @@ def ask(folder: Path, request: dict[str, Any], timeout: float = 30.0) -> dict[st
         try:
             line.connect(short_path(folder / NAME))
         except (FileNotFoundError, ConnectionRefusedError):
-            raise LinesideError(f"no daemon runs on {folder}", hint="start `lineside run SITE`") from None
+            raise NoDaemon(f"no daemon runs on {folder}", hint="start `lineside run SITE`") from None
         line.sendall(json.dumps(request).encode() + b"\n")
         with line.makefile("rb") as answers:
             answer = json.loads(answers.readline() or b'{"ok": false, "error": "the daemon ended"}')

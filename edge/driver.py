@@ -77,6 +77,10 @@ class DriverConfig(BaseModel):
         """What no second entry may open too (a serial port, a host:port); empty: anybody may."""
         return ""
 
+    def read_together(self, names: Sequence[str]) -> bool:
+        """Whether these tags (names below the entry) come in one request, so that they belong to one moment."""
+        return True
+
     def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
         """Cross-checks beyond types: (path below the entry, message, hint)."""
         return ()
@@ -113,7 +117,7 @@ class Driver(Protocol):
     """Emits batches or frames until cancelled; raises to be restarted. Built as `Driver(config, source)`.
 
     Optional: `async write(write)` sets one tag and returns when the device confirmed it; `async probe()` connects once, reads
-    once and returns lines for `lineside check --connect`.
+    once and returns lines for `lineside check --connect`; what it emits shows whether every tag is good.
     """
 
     Config: type[DriverConfig]
@@ -225,6 +229,7 @@ class Poller:
             batch = await self._once()
         finally:
             await self.close()
+        self.source.emit(batch)
         by_id = {tag.id: name for name, tag in self.source.tags.items()}
         return [
             f"{by_id[int(t)]} = {v:g} ({Quality(int(q)).name})"

@@ -43,7 +43,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "min": (lambda *xs: _fold(np.minimum, xs), 2, 16),
     "max": (lambda *xs: _fold(np.maximum, xs), 2, 16),
     "clip": (np.clip, 3, 3),
-    "where": (lambda test, a, b: np.where(np.asarray(test) != 0, a, b), 3, 3),
+    "where": (lambda test, a, b: _choose(test, a, b), 3, 3),
     "bit": (lambda x, n: (np.asarray(x).astype(np.int64) >> int(n)) & 1, 2, 2),
 }
 WHOLE = {"round": (-15, 15), "bit": (0, 62)}  # the second value decides what is computed, so it is no column
@@ -73,9 +73,30 @@ def _fold(function: Callable[[Any, Any], Any], columns: tuple[Any, ...]) -> Any:
     return out
 
 
+# What has no value (a division by zero) is neither true nor false: NaN, unless the other side decides alone.
+
+
+def _truth(column: Any) -> Any:
+    return np.where(np.isfinite(column), np.asarray(column) != 0, np.nan)
+
+
+def _both(a: Any, b: Any) -> Any:
+    return np.where((a == 0) | (b == 0), 0.0, np.where(np.isnan(a) | np.isnan(b), np.nan, 1.0))
+
+
+def _either(a: Any, b: Any) -> Any:
+    return np.where((a == 1) | (b == 1), 1.0, np.where(np.isnan(a) | np.isnan(b), np.nan, 0.0))
+
+
+def _choose(test: Any, then: Any, other: Any) -> Any:
+    truth = _truth(test)
+    return np.where(np.isnan(truth), np.nan, np.where(truth == 1, then, other))
+
+
 @dataclass(frozen=True)
 class Expression:
-    """`names` are the tags it reads; `evaluate({name: float64[n]})` gives float64[n]; comparisons give 0 and 1.
+    """`names` are the tags it reads; `evaluate({name: float64[n]})` gives float64[n]; comparisons give 0 and 1, or
+    NaN where a side has no value.
 
     `limit` is (name, sign, bound) when the whole expression says `sign * tag > bound`, so that a table of limits can
     hold it as one row; else None.
@@ -106,6 +127,14 @@ def compile_expression(text: str) -> Expression:
             return np.asarray(function(columns), np.float64)
 
     return Expression(text, frozenset(names), evaluate, _as_limit(body))
+
+
+def expression_names(text: str) -> frozenset[str]:
+    """The tags an expression reads; none where it cannot be read."""
+    try:
+        return compile_expression(text).names
+    except ExpressionFault:
+        return frozenset()
 
 
 def _depth(node: ast.AST) -> int:
@@ -179,27 +208,28 @@ def _compile(node: ast.AST, names: set[str]) -> Callable[[Mapping[str, Column]],
     if isinstance(node, ast.UnaryOp):
         inner = _compile(node.operand, names)
         if isinstance(node.op, ast.Not):
-            return lambda columns: np.asarray(inner(columns)) == 0
+            return lambda columns: 1.0 - _truth(inner(columns))
         if isinstance(node.op, ast.USub):
             return lambda columns: -np.asarray(inner(columns), np.float64)
         if isinstance(node.op, ast.UAdd):
             return inner
     if isinstance(node, ast.BoolOp):
         parts = [_compile(value, names) for value in node.values]
-        join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
-        return lambda columns: _fold(join, tuple(np.asarray(part(columns)) != 0 for part in parts))
+        join = _both if isinstance(node.op, ast.And) else _either
+        return lambda columns: _fold(join, tuple(_truth(part(columns)) for part in parts))
     if isinstance(node, ast.Compare) and all(type(op) in _COMPARE for op in node.ops):
         terms = [_compile(term, names) for term in (node.left, *node.comparators)]
         ops = [_COMPARE[type(op)] for op in node.ops]
 
         def chain(columns: Mapping[str, Column]) -> Any:
             values = [term(columns) for term in terms]
-            return _fold(np.logical_and, tuple(op(a, b) for op, a, b in zip(ops, values, values[1:], strict=False)))
+            pairs = zip(ops, values, values[1:], strict=False)
+            return _fold(_both, tuple(np.where(np.isfinite(a) & np.isfinite(b), op(a, b), np.nan) for op, a, b in pairs))
 
         return chain
     if isinstance(node, ast.IfExp):
         test, then, other = (_compile(part, names) for part in (node.test, node.body, node.orelse))
-        return lambda columns: np.where(np.asarray(test(columns)) != 0, then(columns), other(columns))
+        return lambda columns: _choose(test(columns), then(columns), other(columns))
     if isinstance(node, ast.Call):
         return _call(node, names, at)
     raise ExpressionFault(
@@ -228,8 +258,8 @@ class Evaluator:
     """Evaluates expressions over several tags as batches arrive: the last value of each input holds.
 
     An output comes at each time at which an input got a sample, from the latest inputs not newer than that and not older
-    than their `stale_after`, with the worst quality of them. A sample not newer than the last of its tag is late and
-    changes nothing. An input never seen gives no output.
+    than their `stale_after`, with the worst quality of them. A LATE sample changes nothing. An input never seen gives no
+    output.
     """
 
     def __init__(self, expressions: list[Expression], table: TagTable) -> None:
@@ -266,8 +296,10 @@ class Evaluator:
         if len(found) > 1:
             found = found[np.argsort(ts, kind="stable")]
             ts = batch.ts[found]
-        newer = ts > self._last[name][0] if name in self._last else ts > np.iinfo(np.int64).min
-        newer &= batch.quality[found] != Quality.LATE
+        newer = batch.quality[found] != Quality.LATE
+        if name in self._last:
+            at, _, cause = self._last[name]
+            newer &= (ts != at) | (batch.quality[found] != cause)
         return ts[newer], batch.value[found][newer], batch.quality[found][newer]
 
     def _one(self, index: int, series: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -291,6 +323,7 @@ class Evaluator:
         ts, value, quality = fresh if fresh is not None else (np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8))
         if name in self._last:
             t, v, q = self._last[name]
+            t = min(t, int(ts[0]) - 1) if len(ts) else t  # its clock was set back
             ts, value = np.concatenate(([t], ts)), np.concatenate(([v], value))
             quality = np.concatenate(([q], quality)).astype(np.uint8)
         at = np.searchsorted(ts, times, side="right") - 1

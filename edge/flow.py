@@ -18,6 +18,7 @@ from .errors import ConfigFault
 from .event import Event, Job, Picture, Tick, Write
 from .frame import Frame
 from .health import Health
+from .late import Late
 from .log import log
 from .memo import PerColumn
 from .reduce import Deadband
@@ -25,6 +26,7 @@ from .stage import Item, Stage
 from .tags import TagTable
 
 SNAPSHOT_EVERY = 60 * SECOND
+BUDGET = SECOND // 20  # of one stage for one item; beyond it the delay of all others shows
 AFTER_FAILURE = SECOND  # a stage whose Tick failed is asked again then, not at once
 
 
@@ -85,12 +87,13 @@ class Flow:
         self.stages = in_order(stages)
         self._sink, self._write, self._identify, self._watch = sink, write, identify or identities(), watch
         self._submit = submit or (lambda job, done: done(job.run()))
-        self._deadband = Deadband(table)
+        self._deadband, self._late = Deadband(table), Late(table)
         self._interested = PerColumn(self._readers_of)
         self._on_events = [i for i, (_, s) in enumerate(self.stages) if any(n.startswith("event:") for n in s.inputs)]
         self._back = [partial(self._came_back, index) for index in range(len(self.stages))]
         self._due: list[int | None] = [stage.due() for _, stage in self.stages]
         self._last_snapshot = clock.mono()
+        self._fallen: set[str] = set()  # stages whose last call failed
         self.samples = 0
 
     # What arrives
@@ -100,6 +103,8 @@ class Flow:
         now = self.clock.mono()
         if isinstance(item, Batch) and not item.mono:
             item = item.stamped(now)
+        if isinstance(item, Batch):
+            item = self._late(item)
         self._run([(0, item)])
         if isinstance(item, Frame):
             item.release()
@@ -189,9 +194,15 @@ class Flow:
     def _call(self, index: int, item: Any) -> list[Any]:
         """One stage, one item. A stage that raises is counted and shown; it stops nothing else."""
         name, stage = self.stages[index]
+        began = self.clock.mono()
         try:
             results = list(stage(item))
             self._due[index] = stage.due()
+            if (took := self.clock.mono() - began) > BUDGET:
+                self._slow(name, took)
+            if name in self._fallen:
+                self._fallen.remove(name)
+                self.health.state(name, "running")
             return results
         except Exception as error:
             if isinstance(item, Tick):
@@ -199,9 +210,16 @@ class Flow:
             self._failed(name, error)
             return []
 
+    def _slow(self, name: str, took: int) -> None:
+        if not self.health.part(name).counts["over_budget"]:
+            log.warning("%s: took %d ms at once and held up all others; slow work belongs on the pool", name, took // 10**6)
+            self.health.state(name, "running")
+        self.health.count(name, "over_budget")
+
     def _failed(self, name: str, error: Exception) -> None:
         if not self.health.part(name).counts["failed"]:
             log.error("%s: this stage failed; the other rules go on", name, exc_info=error)
+        self._fallen.add(name)
         self.health.count(name, "failed")
         self.health.state(name, "waiting", f"{type(error).__name__}: {error}")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .batch import TRUSTED, Batch
+from .batch import TRUSTED, Batch, Quality
 from .tags import TagTable
 
 
@@ -25,7 +25,9 @@ class Live:
         self.all: dict[str, int] = {}
 
     def __call__(self, batch: Batch) -> None:
-        """Take a batch in; of several samples of one tag the last in the batch stays."""
+        """Take a batch in; of several samples of one tag the last in the batch stays. Late ones are history only."""
+        if (batch.quality == Quality.LATE).any():
+            batch = batch.where(batch.quality != Quality.LATE)
         slots = self.table.slots(batch.tag)
         if slots.min(initial=0) < 0:
             batch = batch.where(slots >= 0)
@@ -54,8 +56,6 @@ class Live:
 
     def show(self, name: str) -> dict[str, Any]:
         """One tag as JSON: value (null where there is none), unit, quality by name, time in ns."""
-        from .batch import Quality
-
         slot, tag = self.table.slot(name), self.table[name]
         value = float(self.value[slot])
         return {

@@ -41,7 +41,7 @@ class Deadband:
             value, quality, ts = batch.value[at], batch.quality[at], batch.ts[at]
             moved = ~(np.abs(value - self._value[slot]) <= self._band[slot])
             moved &= ~(np.isnan(value) & np.isnan(self._value[slot]))
-            passed = moved | (quality != self._quality[slot]) | (ts - self._ts[slot] >= HEARTBEAT)
+            passed = moved | (quality != self._quality[slot]) | (np.abs(ts - self._ts[slot]) >= HEARTBEAT)
             slot, picked = slot[passed], at[passed]
             self._value[slot], self._quality[slot], self._ts[slot] = value[passed], quality[passed], ts[passed]
             keep[picked] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,17 +14,22 @@ from .config.site import Config, TestCase
 from .event import Event, Picture, Write
 from .flow import Flow
 from .health import Health
+from .live import Live
 from .tags import TagTable
+from .trigger import Trigger
 from .virtual import layered
 from .writes import Writes
 
 
 def rules(config: Config, table: TagTable) -> list[tuple[str, Any]]:
-    """The stages that come from `tags:` and `alarms:`."""
-    stages: list[tuple[str, Any]] = list(layered(config.virtual, table))
-    if config.alarms:
-        stages.append(("alarms", Alarms(config.alarms, table)))
-    return stages
+    """The stages that come from `tags:`, `alarms:` and each `trigger:`. `alarms` is there without any alarm too: it clears
+    those that stood when the last one left the site."""
+    triggers = [
+        (f"{name}.trigger", Trigger(name, table, when, getattr(part, "part", None)))
+        for name, part in config.drivers.items()
+        if (when := getattr(part, "trigger", None))
+    ]
+    return [*layered(config.virtual, table), ("alarms", Alarms(config.alarms, table)), *triggers]
 
 
 @dataclass
@@ -62,8 +68,9 @@ def rehearse(config: Config, test: TestCase) -> Outcome:
         writes.append(order)
         return [event for event in guard(order) if event.state == "refused" and "cannot write" not in event.text]
 
-    flow = Flow(table, rules(config, table), kept, clock, Health(clock), write=write)
-    start, last = clock.mono(), {}
+    live = Live(table)
+    flow = Flow(table, rules(config, table), kept, clock, Health(clock), write=write, watch=live)
+    start = clock.mono()
     steps = max(map(len, test.given.values()), default=0)
     every = round(test.every * SECOND)
     end = start + (round(test.until * SECOND) if test.until else steps * every)
@@ -84,13 +91,11 @@ def rehearse(config: Config, test: TestCase) -> Outcome:
             if given:
                 flow.accept(Batch.of(source, list(given), list(given.values()), clock.utc(), Quality.GOOD))
     run_to(end)
-    for batch in kept.batches:
-        last.update({table.by_id(int(t)).name: float(v) for t, v in zip(batch.tag, batch.value, strict=True)})
-    return Outcome(test.name, _compare(test, kept.events, writes, table, last))
+    return Outcome(test.name, _compare(test, kept.events, writes, table, live))
 
 
 def _compare(
-    test: TestCase, events: list[Event], writes: list[Write], table: TagTable, last: dict[str, float]
+    test: TestCase, events: list[Event], writes: list[Write], table: TagTable, live: Live
 ) -> list[str]:
     faults = []
     wanted = [(w.event, w.state) for w in test.expect if w.event is not None]
@@ -113,8 +118,11 @@ def _compare(
         else:
             position += hit + 1
     for want in test.expect:
-        if want.tag is not None and last.get(want.tag) != want.value:
-            faults.append(f"expected {want.tag} = {want.value} at the end, it is {last.get(want.tag)}")
+        if want.tag is None:
+            continue
+        last = live.show(want.tag)["value"]
+        if want.value is None or last is None or not math.isclose(last, want.value, rel_tol=1e-9, abs_tol=1e-12):
+            faults.append(f"expected {want.tag} = {want.value} at the end, it is {last}")
     faults += [f"refused: {e.text}" for e in events if e.kind == "write" and e.state == "refused"]
     return faults
 

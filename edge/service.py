@@ -7,18 +7,26 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from .log import log
+
 if TYPE_CHECKING:
     from .app import Daemon
 
 
 def notify(words: str) -> bool:
-    """Send one message to the service manager; false where none listens (sd_notify(3))."""
+    """Send one message to the service manager; false where none listens (sd_notify(3)). A manager that went away must
+    not end the daemon."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-        line.connect("\0" + address[1:] if address.startswith("@") else address)
-        line.sendall(words.encode())
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+            line.setblocking(False)
+            line.connect("\0" + address[1:] if address.startswith("@") else address)
+            line.sendall(words.encode())
+    except OSError as error:
+        log.warning("the service manager cannot be told %s: %s", words, error.strerror or error)
+        return False
     return True
 
 

@@ -38,9 +38,14 @@ async def supervise(
         try:
             await run()
             reason = "ended by itself"
-        except asyncio.CancelledError:
-            health.state(name, "stopped")
-            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                health.state(name, "stopped")
+                raise
+            reason = f"cancelled from inside: {error}".rstrip(": ")  # a library gave up a task of its own
+            if reason != said:
+                log.warning("%s: %s", name, reason)
         except LinesideError as error:
             reason = str(error)
             if reason != said:
@@ -53,7 +58,7 @@ async def supervise(
             reason = error.strerror or str(error) or type(error).__name__
             if reason != said:
                 log.warning("%s: %s", name, reason)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             if reason != said:
                 log.exception("%s: unexpected error, restarting", name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .errors import ConfigFault
+from .errors import ConfigFault, LinesideError
 
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -98,3 +99,11 @@ class TagTable:
 
     def __len__(self) -> int:
         return len(self._tags)
+
+
+def named(table: TagTable, name: str) -> Tag:
+    """The tag of a name a person typed. Raises LinesideError with a near miss."""
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, [tag.name for tag in table], 1)
+    raise LinesideError(f"no tag is called {name!r}", hint=f"did you mean {near[0]!r}?" if near else "")

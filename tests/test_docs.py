@@ -27,7 +27,7 @@ def thermometer(monkeypatch: pytest.MonkeyPatch) -> Any:
     module = types.ModuleType("thermometer")
     exec(pieces("python")[0], module.__dict__)
     monkeypatch.setitem(sys.modules, "thermometer", module)
-    plugins.register("drivers", "thermometer", module.Thermometer)
+    monkeypatch.setitem(plugins._extra, ("drivers", "thermometer"), module.Thermometer)
     return module.Thermometer
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -156,6 +156,10 @@ class ModbusConfig(DriverConfig):
                     "does not fit into one request with the tags",
                     "read them as two units or raise `gap`",
                 )
+
+    def read_together(self, names: Sequence[str]) -> bool:
+        plan, order = self.plan(), list(self.points())
+        return len({int(plan.request_of[order.index(name)]) for name in names}) == 1
 
     def plan(self, cuts: Iterable[tuple[int, str, int]] = ()) -> Plan:
         """Items in the order of `points()`, then the clocks in the order of `clocks()`."""

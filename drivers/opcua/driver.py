@@ -90,6 +90,7 @@ class OpcUa:
         self._by_node: dict[ua.NodeId, list[int]] = {}  # found anew at each connection: a namespace may move
         n = len(self._names)
         self._value, self._quality = np.full(n, np.nan), np.full(n, Quality.BAD, np.uint8)
+        self._ts = np.zeros(n, np.int64)
         self._known, self._fresh = np.zeros(n, bool), np.zeros(n, bool)
         self._arrived: list[tuple[int, int, float, int]] = []
         self._said_odd: set[int] = set()
@@ -121,8 +122,8 @@ class OpcUa:
                     async with asyncio.timeout(self.config.keep_alive):
                         raise DeviceLost(await asyncio.shield(self._lost))
                 async with asyncio.timeout(self.config.timeout):
-                    await client.get_node(ua.ObjectIds.Server_ServerStatus_CurrentTime).read_value()
-                self._again()
+                    now = await client.get_node(ua.ObjectIds.Server_ServerStatus_CurrentTime).read_value()
+                self._again(nanoseconds(now) or self.source.clock.utc())
         except LOST as error:
             raise DeviceLost(f"the session broke: {_said(error)}") from None
         finally:
@@ -209,20 +210,18 @@ class OpcUa:
         if not arrived:
             return
         index, ts, value, quality = (np.array(c) for c in zip(*arrived, strict=True))
-        self._value[index], self._quality[index] = value, quality
+        self._value[index], self._quality[index], self._ts[index] = value, quality, ts
         self._known[index] = self._fresh[index] = True
         self.source.emit(Batch.of(self.source.name, self._ids[index], value, ts, quality.astype(np.uint8)))
         self.source.running()
 
-    def _again(self) -> None:
-        """The server answers: what it did not change still holds."""
+    def _again(self, now: int) -> None:
+        """The server answers: what it did not change still holds, by its own clock, as its changes are stamped."""
         still = np.flatnonzero(self._known & ~self._fresh)
         self._fresh[:] = False
         if len(still):
-            now = self.source.clock.utc()
-            self.source.emit(
-                Batch.of(self.source.name, self._ids[still], self._value[still], now, self._quality[still])
-            )
+            ts = np.maximum(now, self._ts[still])
+            self.source.emit(Batch.of(self.source.name, self._ids[still], self._value[still], ts, self._quality[still]))
         self.source.running()
 
     # Writing and probing

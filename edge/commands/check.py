@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 
 from .. import plugins
+from ..batch import TRUSTED, Batch
 from ..clock import SystemClock
 from ..config.load import load
 from ..config.site import Config
+from ..driver import DriverConfig
 from ..errors import LinesideError
 from ..tags import TagTable
 
 HELP = "check a site: every fault with its place; --connect also reads each device once"
+LONGEST_PROBE = 10.0  # seconds
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,20 +39,25 @@ def run(options: argparse.Namespace) -> int:
             summary = f"{path}: fine: {len(config.drivers)} connections, {tags} tags, {len(config.alarms)} alarms"
             print(summary, file=sys.stderr if options.json else sys.stdout)
             if options.connect:
-                faults += asyncio.run(connect(config))
+                for name, line, fault in asyncio.run(connect(config)):
+                    faults += fault
+                    shown = json.dumps({"driver": name, "said": line, "fault": fault}, ensure_ascii=False)
+                    print(shown if options.json else f"{name}: {line}")
     return 1 if faults else 0
 
 
 class ProbeSource:
-    """What a driver needs to read once, with nothing behind it."""
+    """What a driver needs to read once; `bad` tells whether some tag had no good value."""
 
     def __init__(self, name: str, table: TagTable) -> None:
         self.name, self.tags, self.clock = name, table.of_source(name), SystemClock()
+        self.bad = False
 
     def ready(self) -> bool:
         return True
 
-    def emit(self, batch: object) -> None: ...
+    def emit(self, batch: Batch) -> None:
+        self.bad |= bool((batch.quality > TRUSTED).any())
 
     def frame(self, frame: object) -> None: ...
 
@@ -60,21 +68,26 @@ class ProbeSource:
     def running(self) -> None: ...
 
 
-async def connect(config: Config) -> int:
-    """Probe every driver; returns how many failed. One that hangs is given ten seconds."""
+async def connect(config: Config) -> list[tuple[str, str, bool]]:
+    """Probe every driver, all at once: (name, what it said, whether that is a fault), in the order of the site."""
     table = TagTable.numbered(config.tags())
-    failed = 0
-    for name, part in config.drivers.items():
-        driver = plugins.find("drivers", part.driver)(part, ProbeSource(name, table))
+    found = await asyncio.gather(*(_probe(name, part, table) for name, part in config.drivers.items()))
+    return [line for lines in found for line in lines]
+
+
+async def _probe(name: str, part: DriverConfig, table: TagTable) -> list[tuple[str, str, bool]]:
+    source = ProbeSource(name, table)
+    try:
+        driver = plugins.find("drivers", part.driver)(part, source)
         if not hasattr(driver, "probe"):
-            continue
-        try:
-            async with asyncio.timeout(10):
-                lines = await driver.probe()
-        except TimeoutError:
-            lines, failed = ["no answer within 10 s"], failed + 1
-        except (LinesideError, OSError) as error:
-            lines, failed = [str(error)], failed + 1
-        for line in lines:
-            print(f"{name}: {line}")
-    return failed
+            return [(name, "cannot be probed", False)]
+        async with asyncio.timeout(LONGEST_PROBE):
+            lines = await driver.probe()
+    except TimeoutError:
+        return [(name, f"no answer within {LONGEST_PROBE:g} s", True)]
+    except (LinesideError, OSError) as error:
+        return [(name, str(error), True)]
+    except Exception as error:  # a stranger's driver: it must not hide what the others say
+        return [(name, f"{type(error).__name__}: {error}", True)]
+    said = [(name, line, False) for line in lines]
+    return [*said, (name, "not every tag has a good value", True)] if source.bad else said

@@ -9,16 +9,18 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 
 from ..batch import Batch, Quality
-from ..codec import decode, decode_event
-from ..config.load import load
+from ..codec import CodecFault, decode, decode_event
+from ..config.load import folder_of
+from ..log import log
 from ..records import journal_of
-from ..state import state_folder
 
 HELP = "write samples from the journal as CSV to standard output"
 
@@ -47,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _journal(options: argparse.Namespace) -> Path:
-    return state_folder(load(options.site).device.id, options.state) / "journal.db"
+    return folder_of(options.site, options.state) / "journal.db"
 
 
 def _ns(when: datetime.datetime | None, missing: int) -> int:
@@ -68,10 +70,17 @@ def tag_names(db: Any) -> dict[int, tuple[str, str]]:
 
 
 def batches(db: Any, t0: int = 0, t1: int = 2**63 - 1) -> Iterator[Batch]:
-    """Sealed blocks that touch the span, then the tail."""
-    sealed = "SELECT stream, body FROM block WHERE t1 >= ? AND t0 <= ? ORDER BY stream, seq"
-    for stream, body in (*db.execute(sealed, (t0, t1)), *db.execute("SELECT stream, body FROM tail ORDER BY id")):
-        yield decode(stream.removeprefix("samples:"), body)
+    """Sealed blocks that touch the span, then the tail. Damaged ones are named and left out."""
+    with db:  # both as they stand now: what is sealed meanwhile is in the tail that was read
+        last = dict(db.execute("SELECT name, seq FROM stream"))
+        tail = list(db.execute("SELECT stream, body FROM tail ORDER BY id"))
+    sealed = "SELECT stream, body, seq FROM block WHERE t1 >= ? AND t0 <= ? ORDER BY stream, seq"
+    there = ((stream, body) for stream, body, seq in db.execute(sealed, (t0, t1)) if seq <= last.get(stream, 0))
+    for stream, body in chain(there, tail):
+        try:
+            yield decode(stream.removeprefix("samples:"), body)
+        except CodecFault as fault:
+            log.warning("a record of %s is left out: %s", stream, fault)
 
 
 class Tail:
@@ -87,28 +96,56 @@ class Tail:
     @staticmethod
     def run(options: argparse.Namespace) -> int:
         db = journal_of(_journal(options))
-        names = tag_names(db)
-        event, sample = (0, 0) if options.once else _ends(db)
+        follow = Follow(db, from_now=not options.once)
         while True:
-            for seq, body in list(db.execute("SELECT seq, body FROM event WHERE seq > ? ORDER BY seq", (event,))):
-                event = seq
-                print(json.dumps(shown_event(body), ensure_ascii=False), flush=True)
-            fresh = (
-                [] if options.events else list(db.execute("SELECT id, stream, body FROM tail WHERE id > ?", (sample,)))
-            )
-            for number, stream, body in fresh:
-                sample = max(sample, number)
-                for row in shown_batch(decode(stream.removeprefix("samples:"), body), names):
-                    print(json.dumps(row, ensure_ascii=False), flush=True)
+            rows = [*follow.events(), *([] if options.events else follow.samples())]
+            for row in rows:
+                print(json.dumps(row, ensure_ascii=False), flush=True)
             if options.once:
                 return 0
             time.sleep(0.5)
 
 
-def _ends(db: Any) -> tuple[int, int]:
-    newest = "SELECT (SELECT coalesce(max(seq), 0) FROM event), (SELECT coalesce(max(id), 0) FROM tail)"
-    event, sample = next(db.execute(newest))
-    return int(event), int(sample)
+class Follow:
+    """What is new in a journal since the last look: samples when they reach the tail, or the block that was sealed before
+    the next look. `from_now` passes over what is there already."""
+
+    def __init__(self, db: Any, *, from_now: bool) -> None:
+        self._db, self._event = db, 0
+        self._tail: set[tuple[int, int]] = set()  # (row, checksum): rows are numbered anew when the tail was emptied
+        self._blocks: dict[str, int] = dict(db.execute("SELECT stream, max(seq) FROM block GROUP BY stream"))
+        self._newest: dict[int, int] = {}
+        if from_now:
+            (self._event,) = next(db.execute("SELECT coalesce(max(seq), 0) FROM event"))
+            list(self.samples())
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        for seq, body in list(self._db.execute("SELECT seq, body FROM event WHERE seq > ? ORDER BY seq", (self._event,))):
+            self._event = seq
+            yield shown_event(body)
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        for (stream,) in list(self._db.execute("SELECT name FROM stream WHERE name LIKE 'samples:%'")):
+            sealed = "SELECT seq, body FROM block WHERE stream = ? AND seq > ? ORDER BY seq"
+            for seq, body in list(self._db.execute(sealed, (stream, self._blocks.get(stream, 0)))):
+                self._blocks[stream] = seq
+                yield from self._shown(stream, body, again=True)
+        there = list(self._db.execute("SELECT id, crc FROM tail ORDER BY id"))
+        for row in there:
+            if row not in self._tail:
+                for stream, body in list(self._db.execute("SELECT stream, body FROM tail WHERE id = ? AND crc = ?", row)):
+                    yield from self._shown(stream, body, again=False)
+        self._tail = set(there)
+
+    def _shown(self, stream: str, body: bytes, *, again: bool) -> Iterator[dict[str, Any]]:
+        """A batch as rows; of a block (`again`) only what was not seen in the tail."""
+        batch = decode(stream.removeprefix("samples:"), body)
+        if again:
+            newest = np.array([self._newest.get(int(tag), -1) for tag in batch.tag])
+            batch = batch.where(batch.ts > newest)
+        for tag, ts in zip(batch.tag.tolist(), batch.ts.tolist(), strict=True):
+            self._newest[tag] = max(ts, self._newest.get(tag, -1))
+        yield from shown_batch(batch, tag_names(self._db))
 
 
 def shown_event(body: bytes) -> dict[str, Any]:

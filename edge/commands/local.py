@@ -1,16 +1,19 @@
-"""`lineside read | write | apply | ack`: ask the running daemon through its local socket."""
+"""`lineside read | write | apply`: ask the running daemon through its local socket, or the devices where none runs."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import getpass
 import json
 from pathlib import Path
 from typing import Any
 
-from ..config.load import load
-from ..control import ask
-from ..state import state_folder
+from ..apply import long_enough
+from ..config.load import folder_of, load
+from ..control import NoDaemon, ask
+from ..log import log
+from .bus import Bus
 
 
 def _site(parser: argparse.ArgumentParser) -> None:
@@ -19,11 +22,16 @@ def _site(parser: argparse.ArgumentParser) -> None:
 
 
 def _ask(options: argparse.Namespace, timeout: float = 30.0, **request: Any) -> dict[str, Any]:
-    return ask(state_folder(load(options.site).device.id, options.state), request, timeout)
+    return ask(folder_of(options.site, options.state), request, timeout)
+
+
+def _bus(options: argparse.Namespace) -> Bus:
+    log.info("no daemon runs: the devices are asked directly")
+    return Bus(load(options.site))
 
 
 class Read:
-    HELP = "show the newest values of a running daemon"
+    HELP = "show the newest values: of the running daemon, else of the devices themselves"
 
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,15 +41,19 @@ class Read:
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
-        for row in _ask(options, do="read", tags=options.tag)["values"]:
+        try:
+            rows = _ask(options, do="read", tags=options.tag)["values"]
+        except NoDaemon:
+            rows = asyncio.run(_bus(options).read(options.tag))
+        for row in rows:
             value = "-" if row["value"] is None else row["label"] or f"{row['value']:g}"
             plain = f"{row['tag']:<32} {value:>14} {row['unit']:<8} {row['quality']}"
             print(json.dumps(row, ensure_ascii=False) if options.json else plain)
-        return 0
+        return 0 if not rows or any(row["value"] is not None for row in rows) else 1
 
 
 class Write:
-    HELP = "set one writable tag through the running daemon"
+    HELP = "set one writable tag: through the running daemon, else on the device itself"
 
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +63,10 @@ class Write:
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
-        _ask(options, do="write", tag=options.tag, value=options.value, by=getpass.getuser())
+        try:
+            _ask(options, do="write", tag=options.tag, value=options.value, by=getpass.getuser())
+        except NoDaemon:
+            asyncio.run(_bus(options).write(options.tag, options.value, getpass.getuser()))
         print(f"{options.tag} = {options.value:g}")
         return 0
 
@@ -67,6 +82,7 @@ class Apply:
     @staticmethod
     def run(options: argparse.Namespace) -> int:
         path = str(options.site.resolve())
-        done = _ask(options, options.trial + 60, do="apply", site=path, trial=options.trial)["done"]
+        longest = long_enough(options.trial, load(options.site).drivers.values())
+        done = _ask(options, longest + 60, do="apply", site=path, trial=options.trial)["done"]
         print("\n".join(done) or "only rules changed")
         return 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..config.check import raise_if_faulty
 from ..config.load import load
 from ..config.site import Config
 from ..control import Control, status
-from ..log import log, to_stderr
+from ..log import log, to_memory, to_stderr
 from ..state import state_folder
 from ..status import Screen
 
@@ -82,11 +83,24 @@ def _first(daemon: Daemon) -> Callable[[Any], None]:
 
 async def _screen(daemon: Daemon) -> None:
     screen = Screen()
+    said: Sequence[str] = to_memory() if sys.stderr.isatty() else ()  # else log lines and screen overwrite each other
     sys.stdout.write("\x1b[2J")
-    while True:
-        sys.stdout.write(screen.text(await status(daemon)))
-        sys.stdout.flush()
-        await asyncio.sleep(1)
+    try:
+        while True:
+            sys.stdout.write(below(screen.text(await status(daemon)), said))
+            sys.stdout.flush()
+            await asyncio.sleep(1)
+    finally:
+        if sys.stderr.isatty():
+            to_stderr()
+
+
+def below(screen: str, said: Sequence[str]) -> str:
+    """The screen with the last log lines under it, as far as the terminal has room for them."""
+    width, height = shutil.get_terminal_size()
+    room = max(0, height - 2 - screen.count("\n"))
+    lines = [line[: width - 1] for line in said][-room:] if room else []
+    return screen + "".join(f"{line}\x1b[K\n" for line in lines)
 
 
 async def _lines(daemon: Daemon) -> None:

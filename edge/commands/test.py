@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ HELP = "run the tests of a site on virtual time"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path, nargs="+")
+    parser.add_argument("--json", action="store_true", help="one JSON object per test on standard output")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,13 +24,16 @@ def run(options: argparse.Namespace) -> int:
         config = load(path)
         if config.problems:
             print(*config.problems, sep="\n", file=sys.stderr)
-            return 1
+            failed += 1
+            continue
         for test in config.tests:
-            outcome = rehearse(config, test)
-            print(f"{path}: {'FAILED' if outcome.faults else 'ok'}: {test.name}")
-            for fault in outcome.faults:
-                print(f"    {fault}")
-            failed += bool(outcome.faults)
+            faults = rehearse(config, test).faults
+            failed += bool(faults)
+            if options.json:
+                said = {"site": str(path), "test": test.name, "ok": not faults, "faults": faults}
+                print(json.dumps(said, ensure_ascii=False))
+            else:
+                print(f"{path}: {'FAILED' if faults else 'ok'}: {test.name}", *faults, sep="\n    ")
         if not config.tests:
             print(f"{path}: has no `tests:`", file=sys.stderr)
     return 1 if failed else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .. import plugins
 from ..errors import ConfigFault
 from ..expressions import ExpressionFault, compile_expression
 from .places import Path_
@@ -74,20 +75,32 @@ def _tags(config: Config) -> None:
 def _expressions(config: Config) -> None:
     known = _known(config)
     reads: dict[str, set[str]] = {}
-    wanted: list[tuple[Path_, str]] = [(("tags", n, "expression"), p.expression) for n, p in config.virtual.items()]
-    for name, alarm in config.alarms.items():
-        wanted.append((("alarms", name, "when"), alarm.when))
-        if alarm.clear is not None:
-            wanted.append((("alarms", name, "clear"), alarm.clear))
-    for path, text in wanted:
+    for path, text in _written(config):
         try:
             expression = compile_expression(text)
         except ExpressionFault as fault:
             config.tree.fault(path, f"{fault.args[0]} (at character {fault.column} of it)", fault.hint)
             continue
+        if not expression.names:
+            config.tree.fault(path, f"{text!r} reads no tag, so it would never be judged", "name one, as in plc.temp > 80")
         if not missing(config, known, expression.names, path) and path[0] == "tags":
-            reads[str(path[1])] = set(expression.names) & set(config.virtual)
-    _circles(config, reads)
+            reads[str(path[1])] = set(expression.names)
+    for name, stage in config.stages.items():
+        reads[name] = set(getattr(stage, "reads", tuple)())
+    made = {name: name for name in config.virtual}
+    made |= {f"{name}.{tag}": name for name, stage in config.stages.items() for tag in stage.points()}
+    _circles(config, {name: {made[tag] for tag in tags if tag in made} for name, tags in reads.items()})
+
+
+def _written(config: Config) -> Iterable[tuple[Path_, str]]:
+    """Every expression and where it stands, also of entries in which something else is wrong."""
+    raw = config.tree.data if isinstance(config.tree.data, dict) else {}
+    for section, options in (("tags", ("expression",)), ("alarms", ("when", "clear"))):
+        entries = raw.get(section)
+        for name, entry in (entries if isinstance(entries, dict) else {}).items():
+            for option in options:
+                if isinstance(entry, dict) and isinstance(text := entry.get(option), str):
+                    yield (section, name, option), text
 
 
 def _circles(config: Config, reads: dict[str, set[str]]) -> None:
@@ -97,11 +110,20 @@ def _circles(config: Config, reads: dict[str, set[str]]) -> None:
         TopologicalSorter(reads).prepare()
     except CycleError as error:
         circle = error.args[1]
-        config.tree.fault(("tags", circle[0]), f"these need each other in a circle: {' -> '.join(circle)}")
+        section = "tags" if circle[0] in config.virtual else "stages"
+        config.tree.fault((section, circle[0]), f"these need each other in a circle: {' -> '.join(circle)}")
 
 
 def _rules(config: Config) -> None:
     known, points = _known(config), config.points()
+    for name, part in config.drivers.items():
+        if not hasattr(plugins.find("drivers", part.driver), "write"):
+            for tag in (tag for tag, point in part.points().items() if point.writable):
+                path = ("drivers", name, "tags", *tag.split("."), "writable")
+                config.tree.fault(path, f"the driver {part.driver!r} cannot write", "remove it", key=True)
+    for name, virtual in config.virtual.items():
+        if virtual.writable:
+            config.tree.fault(("tags", name, "writable"), "a computed tag cannot be written", "remove it", key=True)
     for name, alarm in config.alarms.items():
         for option, wanted in (("then", alarm.then), ("on_clear", alarm.on_clear)):
             for tag, value in wanted.items():
@@ -121,24 +143,44 @@ def _rules(config: Config) -> None:
             wanted_tag = getattr(driver, option, None)
             if isinstance(wanted_tag, str) and wanted_tag:
                 missing(config, known, [wanted_tag], ("drivers", name, option))
+        _one_moment(config, name, getattr(driver, "trigger", ""), getattr(driver, "part", ""))
     for name, stage in config.stages.items():
         reads: Iterable[str] = getattr(stage, "reads", tuple)()
         missing(config, known | set(config.drivers), reads, ("stages", name))
 
 
+def _one_moment(config: Config, name: str, trigger: str, part: str) -> None:
+    """A part number read at another time than its trigger may be that of the part before."""
+    if not (part and trigger in config.points() and part in config.points()):
+        return
+    source, _, below = trigger.partition(".")
+    other, _, number = part.partition(".")
+    if source != other:
+        config.tree.fault(("drivers", name, "part"), f"comes from another connection than the trigger {trigger}")
+    elif source in config.drivers and not config.drivers[source].read_together([below, number]):
+        config.tree.fault(
+            ("drivers", name, "part"),
+            f"does not lie in one read request with the trigger {trigger}",
+            "put both into one table, close together (the trigger as a bit of a register)",
+        )
+
+
 def _tests(config: Config) -> None:
     known = _known(config)
-    keys = {*config.alarms, *config.stages, *config.drivers}
+    raw = config.tree.data.get("alarms") if isinstance(config.tree.data, dict) else None
+    keys = {*config.alarms, *map(str, raw if isinstance(raw, dict) else ())}
     for index, test in enumerate(config.tests):
         missing(config, known, test.given, ("tests", index, "given"))
         for step, wanted in enumerate(test.expect):
             path = ("tests", index, "expect", step)
             if (wanted.event is None) + (wanted.write is None) + (wanted.tag is None) != 2:
                 config.tree.fault(path, "say one of `event`, `write` or `tag`")
-            if wanted.event is not None and wanted.event not in keys and wanted.event not in known:
+            if wanted.event is not None and wanted.event not in keys:
                 near = difflib.get_close_matches(wanted.event, sorted(keys), 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(keys)) or 'none'}"
-                config.tree.fault((*path, "event"), f"nothing here is called {wanted.event!r}", hint)
+                if wanted.event in config.stages:
+                    hint = "a test runs tags, alarms and triggers, not `stages:`"
+                config.tree.fault((*path, "event"), f"no alarm is called {wanted.event!r}", hint)
             missing(config, known, [n for n in (wanted.write, wanted.tag) if n], path)
 
 

@@ -12,6 +12,7 @@ from .. import plugins
 from ..alarms import AlarmConfig
 from ..errors import ConfigFault
 from ..journal import JournalConfig
+from ..state import state_folder
 from ..virtual import VirtualPoint
 from .bind import bind
 from .check import cross_check
@@ -28,6 +29,15 @@ def load(path: Path) -> Config:
 def load_text(text: str, name: str = "site.yaml") -> Config:
     """The same for text in hand."""
     return _config(Path(name), read_text(text, name))
+
+
+def folder_of(path: Path, state: Path | None = None) -> Path:
+    """Where the device of a site keeps what survives. Raises ConfigFault where the file does not say which device it is."""
+    config = load(path)
+    for problem in config.problems:
+        if problem.path[:1] in ((), ("device",)):
+            raise ConfigFault(str(problem))
+    return state_folder(config.device.id, state)
 
 
 def _config(path: Path, tree: Tree) -> Config:

@@ -222,6 +222,7 @@ class _Reading:
             if self._secrets_file and self._secrets_file.is_file():
                 other = Tree()
                 data = _Reading(other, None).file(self._secrets_file, (), ())
+                self.tree.problems += other.problems
                 self._secrets = data if isinstance(data, dict) else {}
         if found is None and self._secrets:
             found = self._secrets.get(key)

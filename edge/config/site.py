@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from ..alarms import AlarmConfig
 from ..driver import DriverConfig, Point
+from ..expressions import expression_names
 from ..journal import JournalConfig
 from ..stage import StageConfig
 from ..tags import Tag
@@ -28,6 +29,13 @@ class DeviceConfig(BaseModel):
     )
     site: str = Field("", max_length=200, description="where it stands, as a path: plant/line")
     location: tuple[float, float] | None = Field(None, description="latitude and longitude, WGS-84")
+
+    @field_validator("location")
+    @classmethod
+    def _on_earth(cls, place: tuple[float, float] | None) -> tuple[float, float] | None:
+        if place and not (abs(place[0]) <= 90 and abs(place[1]) <= 180):
+            raise ValueError(f"[{place[0]:g}, {place[1]:g}] is no place: latitude (-90 to 90) first, then longitude")
+        return place
 
 
 class Expectation(BaseModel):
@@ -86,6 +94,10 @@ class Config:
     def folder(self) -> Path:
         return self.path.resolve().parent
 
+    def parts(self) -> list[str]:
+        """The names under which something runs and has a state of health."""
+        return [*self.drivers, *self.stages, *self.sections]
+
     def tags(self, period: float | None = None) -> list[Tag]:
         """All tags, not yet numbered; `period` (seconds) takes the place of every source's own."""
         out = []
@@ -95,7 +107,24 @@ class Config:
         out += [point.tag(name, SOURCE, 0.0) for name, point in self.virtual.items()]
         for name, stage in self.stages.items():
             out += [point.tag(f"{name}.{tag}", name, 0.0) for tag, point in stage.points().items()]
-        return out
+        return self._aged(out)
+
+    def _aged(self, tags: list[Tag]) -> list[Tag]:
+        """What is computed comes as often as what it is computed from, so it is as soon too old, unless it says itself."""
+        by_name, points = {tag.name: tag for tag in tags}, self.points()
+        made_from = {name: expression_names(point.expression) for name, point in self.virtual.items()}
+        for name, stage in self.stages.items():
+            reads = frozenset(getattr(stage, "reads", tuple)())
+            made_from |= {f"{name}.{tag}": reads for tag in stage.points()}
+
+        def age(name: str, seen: frozenset[str] = frozenset()) -> float:
+            if name not in by_name or name in seen:
+                return 0.0
+            if name not in made_from or points[name].stale_after is not None:
+                return by_name[name].stale_after
+            return min((a for n in made_from[name] if (a := age(n, seen | {name}))), default=0.0)
+
+        return [replace(tag, stale_after=age(tag.name)) if tag.name in made_from else tag for tag in tags]
 
     def points(self) -> Mapping[str, Point]:
         """Every tag's point by full name."""

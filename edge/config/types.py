@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import keyword
 import re
+import unicodedata
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
 
 _UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -13,17 +15,24 @@ _SIZES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**
 
 def seconds(text: Any) -> float:
     """'100ms', '5s', '2min', '72h', '30d' -> seconds. Raises ValueError; a bare number has no unit and is refused."""
-    if isinstance(text, float):  # already parsed
-        return text
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zµ]+)\s*", str(text))
     if not match or match[2] not in _UNITS:
         raise ValueError(f"{text!r} is no duration; write a number and a unit, as in 100ms, 5s, 2min, 72h, 30d")
     return float(match[1]) * _UNITS[match[2]]
 
 
+def _duration(given: Any, info: ValidationInfo) -> float:
+    return given if isinstance(given, float) and not written_by_hand(info) else seconds(given)
+
+
+def written_by_hand(info: ValidationInfo) -> bool:
+    """Whether a model is filled from a site file; code may give a duration as seconds."""
+    return bool(info.context and info.context.get("site"))
+
+
 def octets(text: Any) -> int:
     """'4GB', '500MB', '64KiB' -> bytes. Raises ValueError."""
-    if isinstance(text, int) and not isinstance(text, bool):
+    if isinstance(text, int) and not isinstance(text, bool) and text > 0:
         return text
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", str(text))
     if not match or match[2] not in _SIZES:
@@ -34,6 +43,10 @@ def octets(text: Any) -> int:
 def _identifier(text: str) -> str:
     if not re.fullmatch(r"[^\W\d]\w*", text):
         raise ValueError(f"{text!r} is no name: use letters, digits and _, and do not start with a digit")
+    if keyword.iskeyword(text) or text in ("true", "false"):
+        raise ValueError(f"{text!r} is a word of the expressions; write {text + '_'!r}")
+    if (plain := unicodedata.normalize("NFKC", text)) != text:  # expressions are read in this form
+        raise ValueError(f"{text!r} is written with full-width or compatibility letters; write {plain!r}")
     return text
 
 
@@ -60,7 +73,7 @@ def as_size(number: int) -> str:
 DURATION = r"^\s*\d+(\.\d+)?\s*(us|µs|ms|s|min|m|h|d)\s*$"
 SIZE = r"^\s*\d+(\.\d+)?\s*\w+\s*$"
 _DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": DURATION})
-Duration = Annotated[float, BeforeValidator(seconds), _DURATION_SCHEMA]
-Period = Annotated[float, BeforeValidator(seconds), AfterValidator(_positive), _DURATION_SCHEMA]
+Duration = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA]
+Period = Annotated[float, BeforeValidator(_duration), AfterValidator(_positive), _DURATION_SCHEMA]
 Size = Annotated[int, BeforeValidator(octets), WithJsonSchema({"type": "string", "pattern": SIZE})]
 Identifier = Annotated[str, AfterValidator(_identifier)]

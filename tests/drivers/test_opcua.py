@@ -12,7 +12,7 @@ import pytest
 from drivers.opcua.driver import OpcUa, OpcUaConfig
 from drivers.opcua.sim import OpcUaSim
 from drivers.opcua.values import nanoseconds, node_of, number_of, overflowed, quality_of
-from edge import DeviceLost, DeviceRefused, Quality, SystemClock, Write
+from edge import SECOND, DeviceLost, DeviceRefused, ManualClock, Quality, SystemClock, Write
 from edge.bench.process import free_port
 from edge.config.load import load_text
 from edge.testing import FakeSource
@@ -63,6 +63,20 @@ def test_changes_writes_an_unknown_node_and_what_stays_the_same() -> None:
         assert source.qualities("ghost")[0] == Quality.EXCEPTION and np.isnan(source.values("ghost")).all()
         assert set(source.qualities("temp")) == {Quality.GOOD}
         assert all(np.diff([b.ts.max() for b in source.batches if source.tags["temp"].id in b.tag]) >= 0)
+        await sim.stop()
+
+    run(work)
+
+
+def test_what_stays_the_same_carries_the_clock_of_the_server() -> None:
+    """A server whose clock is behind ours: its next change must not be older than what was said again."""
+
+    async def work(port: int) -> None:
+        sim = await served(port)
+        source = FakeSource("oven", list(TAGS), ManualClock(utc=4_000_000_000 * SECOND))
+        driver = OpcUa(config(port, TAGS), source)
+        await source.collect(driver, until=lambda: len(source.values("temp")) >= 3)
+        assert max(int(b.ts.max()) for b in source.batches) < 4_000_000_000 * SECOND
         await sim.stop()
 
     run(work)

@@ -5,9 +5,10 @@ import pytest
 
 from edge import SECOND, Batch, Event, ManualClock, Quality, Tag, TagTable, Write
 from edge.alarms import AlarmConfig, Alarms
+from edge.config.load import load_text
 from edge.flow import Flow
 from edge.health import Health
-from edge.rehearse import Kept
+from edge.rehearse import Kept, rules
 from edge.writes import Writes
 
 
@@ -80,6 +81,34 @@ def test_bad_quality_freezes_the_delay() -> None:
     assert bench.states == ["raised"]
 
 
+def test_an_alarm_carries_the_quality_of_what_it_judges() -> None:
+    bench = Bench(hot={"when": "plc.a > 80"}, both={"when": "plc.a + plc.b > 80"})
+
+    def shown() -> list[str]:
+        return [alarm["quality"] for alarm in bench.alarms.status(bench.clock.mono())]
+
+    bench.see(1, tag="plc.b")
+    bench.see(85)
+    assert shown() == ["GOOD", "GOOD"]
+    bench.see(float("nan"), Quality.EXCEPTION)
+    assert shown() == ["EXCEPTION", "EXCEPTION"]
+    bench.see(85)
+    bench.wait(10)
+    assert shown() == ["STALE", "STALE"]
+
+
+@pytest.mark.parametrize("when", ["plc.a / plc.b > 2", "plc.a > 2"])
+def test_what_has_no_value_neither_raises_nor_clears(when: str) -> None:
+    bench = Bench(x={"when": when})
+    bench.see(2, tag="plc.b")
+    bench.see(9)
+    assert bench.states == ["raised"]
+    bench.wait(0.1)
+    bench.see(0, tag="plc.b")
+    bench.see(float("nan"))
+    assert bench.states == ["raised"]
+
+
 def test_a_false_value_starts_the_delay_anew() -> None:
     bench = Bench(hot={"when": "plc.a > 80", "for": "2s"})
     for value in (85, 79, 85):
@@ -131,6 +160,41 @@ def test_two_tags_hold_their_last_values() -> None:
     assert bench.states == ["raised", "cleared"]
 
 
+def test_a_late_sample_is_history_only() -> None:
+    bench = Bench(hot={"when": "plc.a > 80"}, sum={"when": "plc.a + plc.b > 80"})
+    bench.see(1, tag="plc.b")
+    bench.see(10)
+    a, ts = bench.table["plc.a"].id, bench.clock.utc()
+    bench.flow.accept(Batch.of("plc", [a], [90], ts - SECOND))
+    assert bench.states == []
+    assert bench.kept.batches[-1].quality.tolist() == [Quality.LATE]
+
+
+def test_a_clock_that_was_set_back_holds_the_rules_up_for_one_staleness_only() -> None:
+    bench = Bench(hot={"when": "plc.a > 80"}, sum={"when": "plc.a + plc.b > 80"})
+    a, b, early = bench.table["plc.a"].id, bench.table["plc.b"].id, bench.clock.utc() - 3600 * SECOND
+    bench.flow.accept(Batch.of("plc", [a, b], [1, 1], bench.clock.utc()))
+    for second in range(5):
+        bench.wait(1)
+        bench.flow.accept(Batch.of("plc", [a, b], [90, 1], early + second * SECOND))
+    assert bench.states == ["raised", "raised"]
+    bench.flow.accept(Batch.of("plc", [a, b], [np.nan, np.nan], bench.clock.utc(), Quality.TIMEOUT))
+    bench.wait(1)
+    bench.flow.accept(Batch.of("plc", [a, b], [1, 1], early + 6 * SECOND))
+    assert bench.states == ["raised", "raised", "cleared", "cleared"], "a time-out carries our time: nothing is late by it"
+
+
+@pytest.mark.parametrize(
+    ("values", "states"), [((50, 85, 90), ["raised"]), ((85, 90, 50), ["raised", "cleared"]), ((85, 50, 85), None)]
+)
+def test_both_conditions_of_an_expression_are_judged_along_time(values: tuple[float, ...], states: list | None) -> None:
+    bench = Bench(hot={"when": "plc.a > 80 or plc.b > 80", "clear": "plc.a < 75 and plc.b < 75"})
+    bench.see(0, tag="plc.b")
+    a, ts = bench.table["plc.a"].id, bench.clock.utc()
+    bench.flow.accept(Batch.of("plc", [a] * 3, values, [ts, ts + 1, ts + 2]))
+    assert bench.states == (states or ["raised", "cleared", "raised"])
+
+
 def test_several_samples_of_a_tag_in_one_batch() -> None:
     bench = Bench(hot={"when": "plc.a > 80"})
     a, ts = bench.table["plc.a"].id, bench.clock.utc()
@@ -170,6 +234,19 @@ def test_an_alarm_that_left_the_site_is_cleared() -> None:
     other.wait(0)
     other.flow.tick()
     assert [(e.key, e.state) for e in other.kept.events] == [("hot", "cleared")]
+
+
+def test_the_last_alarm_that_left_the_site_is_cleared_too() -> None:
+    bench = Bench(hot={"when": "plc.a > 80"})
+    bench.see(85)
+    (name, none) = rules(load_text("device: {id: d}"), bench.table)[0]
+    flow = Flow(bench.table, [(name, none)], bench.kept, bench.clock, Health(bench.clock), write=bench.write)
+    flow.restore({"alarms": bench.alarms.snapshot()})
+    assert flow.due() <= bench.clock.mono()
+    flow.tick()
+    bench.see(85)
+    assert bench.states == ["raised", "cleared"]
+    assert none.status() == []
 
 
 def test_a_thousand_limits_agree_with_one_by_one() -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from edge import ConfigFault, Event, Poller, Quality
+from edge import ConfigFault, Event, Poller, Quality, plugins
 from edge.app import Daemon
 from edge.apply import apply_site
 from edge.config.load import load
-from edge.plugins import register
 
 
 class Steady(Poller):
@@ -28,7 +27,10 @@ class Steady(Poller):
         return dict.fromkeys(self.source.tags, self.config.level)
 
 
-register("drivers", "steady", Steady)
+@pytest.fixture(autouse=True)
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plugins._extra, ("drivers", "steady"), Steady)
+
 
 SITE = """device: {id: d}
 drivers:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge import Poller, plugins
 from edge.config.load import load, load_text
 from edge.config.places import MOST_NODES, read_text, scalar
 from edge.config.types import octets, seconds
@@ -35,6 +36,21 @@ def test_a_good_site_has_no_faults() -> None:
     assert config.drivers["plc"].period() == 0.1
     assert [tag.name for tag in config.tags()] == ["plc.oil_temp", "plc.stop"]
     assert config.tags()[0].stale_after == pytest.approx(0.3)
+
+
+def test_what_is_computed_is_as_soon_too_old_as_what_it_is_computed_from() -> None:
+    virtual = """tags:
+  excess: {expression: "plc.oil_temp - 60"}
+  twice: {expression: "excess * 2"}
+  own: {expression: "excess", stale_after: 9s}
+"""
+    ages = {tag.name: tag.stale_after for tag in load_text(GOOD + virtual).tags()}
+    assert (ages["excess"], ages["twice"], ages["own"]) == pytest.approx((0.3, 0.3, 9))
+    stage = """stages:
+  pump: {stage: anomaly, tags: [plc.oil_temp, own]}
+"""
+    ages = {tag.name: tag.stale_after for tag in load_text(GOOD + virtual + stage).tags(period=2.0)}
+    assert (ages["twice"], ages["pump.score"]) == pytest.approx((6, 6))
 
 
 def test_every_fault_in_one_run() -> None:
@@ -125,6 +141,66 @@ def test_include_and_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "loop.yaml").write_text("a: !include loop.yaml\n")
     assert any("includes itself" in str(problem) for problem in load(tmp_path / "loop.yaml").problems)
     assert "cannot read" in str(load(tmp_path / "absent.yaml").problems[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("device: {id: d, location: [120.62, 31.30]}", "1:27: device.location: [120.62, 31.3] is no place"),
+        ("alarms: {x: {when: plc.oil_temp > 1, for: 1.5}}", "alarms.x.for: 1.5 is no duration"),
+        ("alarms: {x: {when: plc.oil_temp > 1, for: -.inf}}", "alarms.x.for: -inf is no duration"),
+        ("alarms: {x: {when: plc.oil_temp >, for: 1}}", "alarms.x.when: cannot read 'plc.oil_temp >'"),
+        ("alarms: {x: {when: 1 > 0}}", "alarms.x.when: '1 > 0' reads no tag"),
+        ("tags: {in: {expression: plc.oil_temp}}", "1:8: tags.in: 'in' is a word of the expressions; write 'in_'"),
+        ("tags: {温２: {expression: plc.oil_temp}}", "tags.温２: '温２' is written with full-width"),
+        ("tags: {v: {expression: plc.oil_temp, writable: {range: [0, 1]}}}", "tags.v.writable: a computed tag"),
+        ("tags: {v: {expression: v + 1}}", "tags.v: these need each other in a circle: v -> v"),
+        ("tags: {v: {expression: s.score}}\nstages: {s: {stage: anomaly, tags: [v]}}", "in a circle: "),
+        ("journal: {at_most: -5}", "journal.at_most: -5 is no size"),
+    ],
+)
+def test_a_slip_is_said_before_it_runs(text: str, said: str) -> None:
+    good = GOOD if not text.startswith("device") else GOOD.replace("device: {id: aoi-07}\n", "")
+    good = good if not text.startswith("alarms") else good.partition("alarms")[0]
+    found = faults(f"{text}\n{good}")
+    assert any(said in fault for fault in found), found
+
+
+def test_a_write_to_a_driver_that_has_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plugins._extra, ("drivers", "deaf"), Poller)
+    text = "device: {id: d}\ndrivers:\n  past: {driver: deaf, tags: {a: {writable: {range: [0, 1]}}}}\n"
+    assert faults(text) == [
+        "site.yaml:3:35: drivers.past.tags.a.writable: the driver 'deaf' cannot write, remove it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("plc.near", ""),
+        ("plc.far", "does not lie in one read request with the trigger plc.go"),
+        ("plc.coil", "does not lie in one read request"),
+        ("other.near", "comes from another connection than the trigger plc.go"),
+    ],
+)
+def test_a_part_number_lies_in_one_read_with_its_trigger(part: str, said: str) -> None:
+    tags = "near: {address: 'holding:2'}, far: {address: 'holding:900'}, coil: {address: 'coil:1'}"
+    text = f"""device: {{id: d}}
+drivers:
+  plc: {{driver: modbus, url: "tcp://a:502", tags: {{go: {{address: "holding:1.0"}}, {tags}}}}}
+  other: {{driver: modbus, url: "tcp://b:502", tags: {{{tags}}}}}
+  top: {{driver: camera, url: "pattern:parts", trigger: plc.go, part: {part}}}
+"""
+    found = faults(text)
+    assert (said == "" and found == []) or (len(found) == 1 and "drivers.top.part" in found[0] and said in found[0])
+
+
+def test_a_fault_of_the_secrets_is_said_too(tmp_path: Path) -> None:
+    (tmp_path / "secrets.yaml").write_text("a: 1\na: 2\n")
+    (tmp_path / "site.yaml").write_text("device: {id: d, site: !secret b}\n")
+    said = [str(problem) for problem in load(tmp_path / "site.yaml").problems]
+    assert any("secrets.yaml:2:1: a: 'a' stands twice" in fault for fault in said), said
+    assert any("no secret is called 'b'" in fault for fault in said)
 
 
 def test_durations_and_sizes() -> None:

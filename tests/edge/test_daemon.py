@@ -16,8 +16,8 @@ from edge.app import Daemon
 from edge.apply import apply_site
 from edge.codec import decode_event
 from edge.config.load import load_text
-from edge.control import MOST_LINE, NAME, Control
-from edge.driver import Poller
+from edge.control import MOST_LINE, NAME, Control, short_path
+from edge.driver import DriverConfig, Point, Poller
 from edge.errors import ConfigFault, DeviceLost
 from edge.testing import VirtualClock, virtual_run
 
@@ -58,9 +58,29 @@ class Steady(Poller):
         self.values = dict.fromkeys(self.values, order.value)
 
 
+class Eye:
+    """A source that promises no samples, as a camera."""
+
+    class Config(DriverConfig):
+        sees: bool = True
+
+        def points(self) -> dict[str, Point]:
+            return {"trigger": Point()}
+
+    def __init__(self, config: Any, source: Any) -> None:
+        self.config, self.source = config, source
+
+    async def run(self) -> None:
+        if not self.config.sees:
+            raise DeviceLost("dark")
+        self.source.running()
+        await asyncio.Event().wait()
+
+
 @pytest.fixture(autouse=True)
 def steady(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(plugins._extra, ("drivers", "steady"), Steady)
+    monkeypatch.setitem(plugins._extra, ("drivers", "eye"), Eye)
     Steady.made = 0
     yield
 
@@ -140,6 +160,44 @@ def test_a_worse_site_is_rolled_back_and_says_so(tmp_path: Path, how: str) -> No
         await asyncio.sleep(3)
         assert daemon.live.show("b.t")["quality"] == "GOOD"
         assert await events(daemon, "config") == [("new.yaml", "rolled_back")]
+
+    run(tmp_path, site(A, B), work)
+
+
+def test_a_slow_source_and_one_without_samples_get_a_fair_trial(tmp_path: Path) -> None:
+    async def work(daemon: Daemon) -> None:
+        await asyncio.sleep(2)
+        slow = written(tmp_path, A)
+        slow.write_text(slow.read_text() + "  s: {driver: steady, every: 60s, tags: {t: {}}}\n")
+        assert await apply_site(daemon, slow, trial=1) == ["s: started"]
+        slow.write_text(slow.read_text() + "  eye: {driver: eye}\n")
+        assert await apply_site(daemon, slow, trial=1) == ["eye: started"]
+        slow.write_text(slow.read_text() + "  blind: {driver: eye, sees: false}\n")
+        with pytest.raises(ConfigFault, match="rolled back: blind"):
+            await apply_site(daemon, slow, trial=1)
+
+    run(tmp_path, site(A), work)
+
+
+def test_a_device_that_was_lost_is_back_after_a_change_that_mends_it(tmp_path: Path) -> None:
+    async def work(daemon: Daemon) -> None:
+        await asyncio.sleep(2)
+        await apply_site(daemon, written(tmp_path, A, B), trial=5)
+        assert await events(daemon, "source") == [("b", "lost"), ("b", "back")]
+
+    run(tmp_path, site(A, "b:, fails: connect, tags: {t: {}}"), work)
+
+
+def test_the_socket_of_a_deep_folder_is_reached(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["folder" * 5] * 5)
+    assert talk(deep, site(A), b'{"do": "read", "tags": ["a.t"]}')[0]["ok"]
+
+
+def test_a_part_that_left_the_site_leaves_the_report_of_health(tmp_path: Path) -> None:
+    async def work(daemon: Daemon) -> None:
+        await asyncio.sleep(2)
+        assert await apply_site(daemon, written(tmp_path, A), trial=5) == ["b: stopped"]
+        assert {"a", "journal"} >= set(daemon.health.report()) >= {"a"}
 
     run(tmp_path, site(A, B), work)
 
@@ -243,7 +301,7 @@ def talk(folder: Path, text: str, *lines: bytes) -> list[Any]:
     def ask(line: bytes) -> Any:
         with socket.socket(socket.AF_UNIX) as end:
             end.settimeout(20)
-            end.connect(str(folder / NAME))
+            end.connect(short_path(folder / NAME))
             try:
                 end.sendall(line + b"\n")
                 with end.makefile("rb") as answers:

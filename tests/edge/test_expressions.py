@@ -55,6 +55,26 @@ def test_what_has_no_value_is_never_dressed_as_data(text: str) -> None:
     assert not np.isfinite(value).any() and quality.tolist() == [Quality.RANGE]
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a.x / a.y > 2", np.nan),
+        ("not (a.x / a.y > 2)", np.nan),
+        ("not a.x / a.y", np.nan),
+        ("a.y != 0 and a.x / a.y > 2", 0),
+        ("a.y == 0 or a.x / a.y > 2", 1),
+        ("a.y == 0 and a.x / a.y > 2", np.nan),
+        ("0 < a.x / a.y < 2", np.nan),
+        ("1 if a.x / a.y > 2 else 0", np.nan),
+        ("where(a.y == 0, 7, a.x / a.y)", 7),
+        ("a.y / a.y == a.y / a.y", np.nan),
+    ],
+)
+def test_a_comparison_with_what_has_no_value_is_neither_true_nor_false(text: str, value: float) -> None:
+    columns = {"a.x": np.array([6.0]), "a.y": np.array([0.0])}
+    np.testing.assert_array_equal(compile_expression(text).evaluate(columns), [value])
+
+
 def several() -> Evaluator:
     table = TagTable.numbered([Tag("a.x", stale_after=3.0), Tag("b.x", stale_after=60.0)])
     return Evaluator([compile_expression("a.x + b.x")], table)
@@ -89,5 +109,14 @@ def test_a_late_sample_changes_nothing() -> None:
     evaluate = several()
     give(evaluate, 1, 1, 5)
     give(evaluate, 2, 10, 6)
-    assert give(evaluate, 1, 100, 4) == [] and give(evaluate, 1, 100, 7, Quality.LATE) == []
+    assert give(evaluate, 1, 100, 7, Quality.LATE) == []
     assert give(evaluate, 2, 20, 7) == [(21, Quality.GOOD)]
+
+
+def test_an_input_whose_clock_was_set_back_goes_on() -> None:
+    evaluate = several()
+    give(evaluate, 1, 1, 3600)
+    give(evaluate, 2, 10, 3600)
+    give(evaluate, 2, 20, 5)
+    assert give(evaluate, 1, 2, 5) == [(22, Quality.GOOD)]
+    assert give(evaluate, 1, 3, 6) == [(23, Quality.GOOD)]

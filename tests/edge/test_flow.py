@@ -109,6 +109,23 @@ def test_a_stage_that_raises_is_counted_and_stops_nothing() -> None:
     assert sum(len(b) for batches, _, _ in rig.sink.calls for b in batches) == 2
 
 
+def test_a_stage_that_works_again_is_shown_so() -> None:
+    odd = Does({"a.x"}, work=lambda i: [Event("k", f"{1 / (i.value[0] - 1)}")])
+    rig = Rig(("odd", odd))
+    rig.send("a.x", 1)
+    assert rig.health.part("odd").state == "waiting"
+    rig.send("a.x", 2)
+    assert rig.health.part("odd").state == "running" and rig.health.part("odd").counts["failed"] == 1
+
+
+def test_a_stage_above_its_budget_is_reported() -> None:
+    rig = Rig(("slow", Does({"a.x"}, work=lambda i: rig.clock.advance(i.value[0]) or [])))
+    rig.send("a.x", 0.01)
+    assert "slow" not in rig.health.report()
+    rig.send("a.x", 0.2)
+    assert rig.health.part("slow").counts["over_budget"] == 1 and rig.health.part("slow").state == "running"
+
+
 def test_a_stage_that_fails_on_an_item_keeps_its_timer() -> None:
     bad = Does({"a.x"}, work=lambda i: [Event("k", "tick")] if isinstance(i, Tick) else 1 / 0)
     bad.wants = 5 * SECOND

@@ -21,7 +21,7 @@ class Widest(random.Random):
         return b
 
 
-def falls(error: Exception, seconds: float, each: float = 0.0, **options: Any) -> tuple[list[float], Health, list[str]]:
+def falls(error: BaseException, seconds: float, each: float = 0.0, **options: Any) -> tuple[list[float], Health, list[str]]:
     """Start times (from the first) of a part that raises `error` after `each` seconds, watched for `seconds`."""
 
     async def main() -> tuple[list[float], Health, list[str]]:
@@ -64,6 +64,12 @@ def test_an_error_that_cannot_heal_stops_a_part_that_never_ran() -> None:
 def test_a_part_that_ran_is_tried_again_whatever_it_says() -> None:
     began, _, _ = falls(ConfigFault("no such register"), 60, each=15.0)
     assert began == [0, 15.5, 31, 46.5]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(1), ExceptionGroup("two", [OSError()])])
+def test_what_a_library_raises_from_inside_does_not_end_the_part(error: BaseException) -> None:
+    began, _, reasons = falls(error, 2)
+    assert began == [0, 0.5, 1.5] and len(reasons) == 3
 
 
 def test_cancelling_ends_it_at_once_and_says_nothing_is_lost() -> None:

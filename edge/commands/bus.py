@@ -1,0 +1,139 @@
+"""`lineside read` and `write` where no daemon runs: the devices are opened for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from .. import plugins
+from ..batch import Batch
+from ..clock import SystemClock
+from ..config.check import raise_if_faulty
+from ..config.site import Config
+from ..errors import LinesideError, WriteRefused
+from ..event import Event, Write
+from ..flow import Flow
+from ..frame import Frame
+from ..health import Health
+from ..live import Live
+from ..log import log
+from ..rehearse import Kept
+from ..tags import TagTable, named
+from ..virtual import layered
+from ..writes import guard
+
+PATIENCE = 10.0  # seconds until the last tag must have come
+
+
+class Bus:
+    """The drivers of a site without journal and alarms: values come in, computed tags follow, nothing is kept."""
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.clock = raise_if_faulty(config), SystemClock()
+        self.table = TagTable.numbered(config.tags())
+        self.live = Live(self.table)
+        stages: Any = layered(config.virtual, self.table)
+        self.flow = Flow(
+            self.table, stages, Kept(), self.clock, Health(self.clock), write=lambda order: [], watch=self.live
+        )
+        self.moved = asyncio.Event()
+
+    async def read(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """The newest value of each tag, after each had its chance."""
+        for name in names:
+            named(self.table, name)
+        wanted = list(names) or [tag.name for tag in self.table]
+        slots = [self.table.slot(name) for name in wanted]
+        async with self._open(self._sources(wanted)) as running, _patience():
+            while not self.live.ts[slots].all() and not all(task.done() for task in running.values()):
+                await self._next(running)
+        return [self.live.show(name) for name in wanted]
+
+    async def write(self, name: str, value: float, by: str) -> None:
+        """Raises LinesideError where the site or the device says no."""
+        tag = named(self.table, name)
+        order = Write(tag.id, value, id="1", cause=by)
+        guard(order, self.table, self.clock.mono())
+        async with self._open({tag.source}) as running:
+            async with _patience():
+                while not self._ready(tag.source) and not running[tag.source].done():
+                    await self._next(running)
+            if not hasattr(driver := self._drivers[tag.source], "write"):
+                raise WriteRefused(f"the driver of {name} cannot write")
+            async with asyncio.timeout(PATIENCE):
+                await driver.write(order)
+
+    def _ready(self, source: str) -> bool:
+        return source in self._answers
+
+    def _sources(self, names: Sequence[str]) -> set[str]:
+        """The drivers behind these tags; behind a computed one, all."""
+        found = {self.table[name].source for name in names}
+        return found if found <= set(self.config.drivers) else set(self.config.drivers)
+
+    @contextlib.asynccontextmanager
+    async def _open(self, sources: set[str]) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
+        self._answers: set[str] = set()
+        self._drivers = {
+            name: plugins.find("drivers", self.config.drivers[name].driver)(self.config.drivers[name], _Line(name, self))
+            for name in sources
+        }
+        running = {name: asyncio.create_task(driver.run()) for name, driver in self._drivers.items()}
+        try:
+            yield running
+        finally:
+            for task in running.values():
+                task.cancel()
+            ends = await asyncio.gather(*running.values(), return_exceptions=True)
+            for name, end in zip(running, ends, strict=True):
+                if isinstance(end, Exception):
+                    log.warning("%s: %s", name, end if isinstance(end, (LinesideError, OSError)) else repr(end))
+
+    async def _next(self, running: dict[str, asyncio.Task[None]]) -> None:
+        """Wait until a value came or a driver ended."""
+        self.moved.clear()
+        moved = asyncio.ensure_future(self.moved.wait())
+        try:
+            await asyncio.wait(
+                [moved, *(task for task in running.values() if not task.done())], return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            moved.cancel()
+
+    def arrived(self, source: str, batch: Batch | None) -> None:
+        self._answers.add(source)
+        if batch is not None:
+            self.flow.accept(batch)
+        self.moved.set()
+
+
+class _Line:
+    """What a driver of the bus is given."""
+
+    def __init__(self, name: str, bus: Bus) -> None:
+        self.name, self.tags, self.clock, self._bus = name, bus.table.of_source(name), bus.clock, bus
+
+    def ready(self) -> bool:
+        return True
+
+    def emit(self, batch: Batch) -> None:
+        self._bus.arrived(self.name, batch)
+
+    def frame(self, frame: Frame) -> None:
+        frame.release()
+
+    def event(self, event: Event) -> None: ...
+
+    def count(self, cause: str, n: int = 1) -> None: ...
+
+    def running(self) -> None:
+        self._bus.arrived(self.name, None)
+
+
+@contextlib.asynccontextmanager
+async def _patience() -> AsyncIterator[None]:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            yield
