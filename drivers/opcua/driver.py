@@ -118,6 +118,7 @@ class OpcUa:
         try:
             await self._subscribe(client)
             while True:
+                _heed_cancellation()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.config.keep_alive):
                         raise DeviceLost(await asyncio.shield(self._lost))
@@ -257,6 +258,13 @@ class OpcUa:
             with contextlib.suppress(*LOST):
                 await client.disconnect()
         return lines
+
+
+def _heed_cancellation() -> None:
+    """asyncua waits by `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes with the answer."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _shown(found: ua.DataValue) -> str:

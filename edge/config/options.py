@@ -33,8 +33,10 @@ def markdown(schema: Document) -> str:
             for case in cases:
                 ((key, kind),) = ((k, v["const"]) for k, v in case["if"]["properties"].items())
                 lines += [f"### {key}: {kind}", "", *_part(schema, _named(schema, case["then"]))]
-        else:
+        elif "$ref" in entry:
             lines += _part(schema, _named(schema, entry))
+        else:
+            lines += ["The package that brings it is not installed here.", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

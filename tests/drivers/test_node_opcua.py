@@ -41,9 +41,6 @@ class Plant:
         line = json.dumps({"node": node, "value": value, "status": status, "at": at})
         self._process.stdin.write(line.encode() + b"\n")
 
-    def kill(self) -> None:
-        self._process.kill()
-
 
 @pytest.fixture
 def rig(node_opcua: Path, tmp_path: Path) -> Callable[..., Any]:
@@ -66,6 +63,10 @@ def rig(node_opcua: Path, tmp_path: Path) -> Callable[..., Any]:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await asyncio.gather(process.wait(), *drains)
+            assert process.stdin is not None
+            process.stdin.close()
+            with contextlib.suppress(ConnectionError):
+                await process.stdin.wait_closed()
 
     return serve
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,6 +95,27 @@ def test_a_server_that_goes_is_lost_and_one_that_is_absent_is_named() -> None:
         await sim.stop()
         with pytest.raises(DeviceLost):
             await driver
+
+    run(work)
+
+
+def test_a_stop_that_comes_with_an_answer_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(port: int) -> None:
+        sim = await served(port)
+        reached = asyncio.Event()
+
+        async def swallows(self: OpcUa, client: Any) -> None:
+            reached.set()
+            with contextlib.suppress(asyncio.CancelledError):  # as asyncio.wait_for does when its answer is there already
+                await asyncio.Event().wait()
+
+        monkeypatch.setattr(OpcUa, "_subscribe", swallows)
+        running = asyncio.ensure_future(OpcUa(config(port), FakeSource("oven", list(TAGS), SystemClock())).run())
+        await reached.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await sim.stop()
 
     run(work)
 
