@@ -76,6 +76,7 @@ test-tflite-runtime: $(OLD)/.stamp ## run the tests of models and kernel on tfli
 
 check: $(STAMP) ## lint, types, the schema, the option tables and the shipped sites
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	$(BIN)/mypy
 	$(BIN)/lineside schema | diff -u configs/schema.json - || { echo "run: make schema"; exit 1; }
 	$(BIN)/lineside schema --markdown | diff -u docs/options.md - || { echo "run: make schema"; exit 1; }

@@ -224,7 +224,9 @@ def _compile(node: ast.AST, names: set[str]) -> Callable[[Mapping[str, Column]],
         def chain(columns: Mapping[str, Column]) -> Any:
             values = [term(columns) for term in terms]
             pairs = zip(ops, values, values[1:], strict=False)
-            return _fold(_both, tuple(np.where(np.isfinite(a) & np.isfinite(b), op(a, b), np.nan) for op, a, b in pairs))
+            return _fold(
+                _both, tuple(np.where(np.isfinite(a) & np.isfinite(b), op(a, b), np.nan) for op, a, b in pairs)
+            )
 
         return chain
     if isinstance(node, ast.IfExp):

@@ -212,7 +212,9 @@ class Flow:
 
     def _slow(self, name: str, took: int) -> None:
         if not self.health.part(name).counts["over_budget"]:
-            log.warning("%s: took %d ms at once and held up all others; slow work belongs on the pool", name, took // 10**6)
+            log.warning(
+                "%s: took %d ms at once and held up all others; slow work belongs on the pool", name, took // 10**6
+            )
             self.health.state(name, "running")
         self.health.count(name, "over_budget")
 

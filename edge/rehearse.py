@@ -94,9 +94,7 @@ def rehearse(config: Config, test: TestCase) -> Outcome:
     return Outcome(test.name, _compare(test, kept.events, writes, table, live))
 
 
-def _compare(
-    test: TestCase, events: list[Event], writes: list[Write], table: TagTable, live: Live
-) -> list[str]:
+def _compare(test: TestCase, events: list[Event], writes: list[Write], table: TagTable, live: Live) -> list[str]:
     faults = []
     wanted = [(w.event, w.state) for w in test.expect if w.event is not None]
     seen = [(e.key, e.state) for e in events if e.kind == "alarm"]

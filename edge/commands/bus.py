@@ -77,7 +77,9 @@ class Bus:
     async def _open(self, sources: set[str]) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
         self._answers: set[str] = set()
         self._drivers = {
-            name: plugins.find("drivers", self.config.drivers[name].driver)(self.config.drivers[name], _Line(name, self))
+            name: plugins.find("drivers", self.config.drivers[name].driver)(
+                self.config.drivers[name], _Line(name, self)
+            )
             for name in sources
         }
         running = {name: asyncio.create_task(driver.run()) for name, driver in self._drivers.items()}

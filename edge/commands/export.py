@@ -120,7 +120,9 @@ class Follow:
             list(self.samples())
 
     def events(self) -> Iterator[dict[str, Any]]:
-        for seq, body in list(self._db.execute("SELECT seq, body FROM event WHERE seq > ? ORDER BY seq", (self._event,))):
+        for seq, body in list(
+            self._db.execute("SELECT seq, body FROM event WHERE seq > ? ORDER BY seq", (self._event,))
+        ):
             self._event = seq
             yield shown_event(body)
 
@@ -133,7 +135,9 @@ class Follow:
         there = list(self._db.execute("SELECT id, crc FROM tail ORDER BY id"))
         for row in there:
             if row not in self._tail:
-                for stream, body in list(self._db.execute("SELECT stream, body FROM tail WHERE id = ? AND crc = ?", row)):
+                for stream, body in list(
+                    self._db.execute("SELECT stream, body FROM tail WHERE id = ? AND crc = ?", row)
+                ):
                     yield from self._shown(stream, body, again=False)
         self._tail = set(there)
 

@@ -82,7 +82,9 @@ def _expressions(config: Config) -> None:
             config.tree.fault(path, f"{fault.args[0]} (at character {fault.column} of it)", fault.hint)
             continue
         if not expression.names:
-            config.tree.fault(path, f"{text!r} reads no tag, so it would never be judged", "name one, as in plc.temp > 80")
+            config.tree.fault(
+                path, f"{text!r} reads no tag, so it would never be judged", "name one, as in plc.temp > 80"
+            )
         if not missing(config, known, expression.names, path) and path[0] == "tags":
             reads[str(path[1])] = set(expression.names)
     for name, stage in config.stages.items():

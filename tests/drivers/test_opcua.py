@@ -106,7 +106,9 @@ def test_a_stop_that_comes_with_an_answer_is_heeded(monkeypatch: pytest.MonkeyPa
 
         async def swallows(self: OpcUa, client: Any) -> None:
             reached.set()
-            with contextlib.suppress(asyncio.CancelledError):  # as asyncio.wait_for does when its answer is there already
+            with contextlib.suppress(
+                asyncio.CancelledError
+            ):  # as asyncio.wait_for does when its answer is there already
                 await asyncio.Event().wait()
 
         monkeypatch.setattr(OpcUa, "_subscribe", swallows)

@@ -181,7 +181,9 @@ def test_a_clock_that_was_set_back_holds_the_rules_up_for_one_staleness_only() -
     bench.flow.accept(Batch.of("plc", [a, b], [np.nan, np.nan], bench.clock.utc(), Quality.TIMEOUT))
     bench.wait(1)
     bench.flow.accept(Batch.of("plc", [a, b], [1, 1], early + 6 * SECOND))
-    assert bench.states == ["raised", "raised", "cleared", "cleared"], "a time-out carries our time: nothing is late by it"
+    assert bench.states == ["raised", "raised", "cleared", "cleared"], (
+        "a time-out carries our time: nothing is late by it"
+    )
 
 
 @pytest.mark.parametrize(

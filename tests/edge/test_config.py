@@ -169,9 +169,7 @@ def test_a_slip_is_said_before_it_runs(text: str, said: str) -> None:
 def test_a_write_to_a_driver_that_has_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plugins._extra, ("drivers", "deaf"), Poller)
     text = "device: {id: d}\ndrivers:\n  past: {driver: deaf, tags: {a: {writable: {range: [0, 1]}}}}\n"
-    assert faults(text) == [
-        "site.yaml:3:35: drivers.past.tags.a.writable: the driver 'deaf' cannot write, remove it"
-    ]
+    assert faults(text) == ["site.yaml:3:35: drivers.past.tags.a.writable: the driver 'deaf' cannot write, remove it"]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ def test_every_section_part_and_option_is_on_the_page() -> None:
         meaning = option["description"].replace("|", "\\|")
         assert any(r.startswith(f"| `{name}` |") and r.endswith(f"| {meaning} |") for r in page.splitlines()), model
     assert "| `timeout` | duration | `4s` | how long to wait for an answer |" in page
-    assert markdown({"properties": {"sync": {}}}).endswith("## sync\n\nThe package that brings it is not installed here.\n")
+    assert markdown({"properties": {"sync": {}}}).endswith(
+        "## sync\n\nThe package that brings it is not installed here.\n"
+    )
     assert "`tags.NAME.writable`: allows writing a tag" in page and "| any |" not in page
 
 

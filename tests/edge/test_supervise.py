@@ -21,7 +21,9 @@ class Widest(random.Random):
         return b
 
 
-def falls(error: BaseException, seconds: float, each: float = 0.0, **options: Any) -> tuple[list[float], Health, list[str]]:
+def falls(
+    error: BaseException, seconds: float, each: float = 0.0, **options: Any
+) -> tuple[list[float], Health, list[str]]:
     """Start times (from the first) of a part that raises `error` after `each` seconds, watched for `seconds`."""
 
     async def main() -> tuple[list[float], Health, list[str]]:
