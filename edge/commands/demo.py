@@ -7,11 +7,11 @@ import argparse
 import asyncio
 import contextlib
 import re
+import select
 import signal
 import socket
 import sys
 import sysconfig
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,14 +73,15 @@ def factory(source: Path, folder: Path, until_end: contextlib.ExitStack) -> None
     print(f"\n  The factory runs. Open this link:\n\n    {link}\n", flush=True)
     print("  Enter pulls the network cable between daemon and plane, and plugs it in again. Ctrl-C ends.\n", flush=True)
     print(f"  site, journal and logs: {folder}", flush=True)
+    keys = [sys.stdin] if sys.stdin.isatty() else []
     while daemon.poll() is None:
-        if not sys.stdin.isatty():
-            time.sleep(0.5)
-            continue
-        sys.stdin.readline()
-        print(
-            "  the cable is out: the daemon goes on alone" if cable.toggle() else "  the cable is in again: catching up"
-        )
+        ready, _, _ = select.select(keys, [], [], 0.5)
+        if ready and not sys.stdin.readline():
+            keys = []
+            print("  no more keys will come; Ctrl-C ends")
+        elif ready:
+            out = cable.toggle()
+            print("  the cable is out: the daemon goes on alone" if out else "  the cable is in again: catching up")
     raise LinesideError(f"the daemon ended: {(folder / 'device.log').read_text()[-500:]}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -34,6 +36,26 @@ def test_the_demo_starts_and_stops(tmp_path: Path) -> None:
     assert any("/login?key=" in line for line in lines), said
     assert demo.returncode == 0 and "Traceback" not in said
     assert "Traceback" not in (tmp_path / "device.log").read_text() + (tmp_path / "plane.log").read_text()
+
+
+@pytest.mark.system
+def test_enter_pulls_the_cable_and_the_end_of_the_keys_does_not(tmp_path: Path) -> None:
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "edge.cli", "demo", "--folder", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=its, text=True) as demo:
+        os.close(its)
+        assert demo.stdout is not None
+        next(line for line in demo.stdout if "site, journal and logs" in line)
+        os.write(ours, b"\n")
+        assert "the cable is out" in next(demo.stdout)
+        os.write(ours, b"\n")
+        assert "the cable is in again" in next(demo.stdout)
+        os.write(ours, b"\x04")
+        assert "no more keys" in next(demo.stdout)
+        demo.send_signal(signal.SIGINT)
+        rest, _ = demo.communicate(timeout=30)
+    os.close(ours)
+    assert demo.returncode == 0 and "cable" not in rest
 
 
 def test_the_shipped_demo_has_no_fault() -> None:
