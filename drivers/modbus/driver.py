@@ -263,13 +263,14 @@ class Modbus(Poller):
             if not code:
                 continue
             request, members = self.plan.requests[index], self.plan.members(index)
-            self.source.count("exception")
             starts = sorted({self.plan.items[i].address.number for i in members})
             if code == 2 and len(starts) > 1:
                 item = self.plan.items[members[0]]
                 self._cuts.add((item.unit, item.address.table, starts[len(starts) // 2]))
                 changed = True
+                self.source.count("reads_split")
                 continue
+            self.source.count("exception")
             names = ", ".join(self._names[i] for i in members if i < len(self._names)) or "the device time"
             said = f"{self.source.name}: the device refuses {request} ({EXCEPTIONS.get(code, code)}): {names}"
             if said not in self._said:
