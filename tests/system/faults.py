@@ -48,6 +48,7 @@ journal: {{block: 1s, durable_within: 100ms}}
 sync: {{url: "https://127.0.0.1:{plane}", live: 200ms}}
 """
 MORE = "\n".join(f'      r{i}: {{address: "holding:{10 + i}"}}' for i in range(30))
+PROOF_KILLS = 4
 Fact = tuple[Any, ...]
 
 
@@ -145,19 +146,33 @@ def _samples(source: str, tag: np.ndarray, ts: np.ndarray, value: np.ndarray) ->
     return list(zip([source] * len(tag), tag.tolist(), ts.tolist(), value.tolist(), strict=True))
 
 
-def main(kills: int, seed: int, plant: str = "none", only: str = "") -> dict[str, Any]:
+class Progress:
+    """One line a kill, with the time that is left of the whole run."""
+
+    def __init__(self, kills: int) -> None:
+        self._kills, self._done, self._began = kills, 0, time.monotonic()
+
+    def step(self, plant: str) -> None:
+        self._done += 1
+        left = (time.monotonic() - self._began) / self._done * (self._kills - self._done)
+        what = "" if plant == "none" else f" (planted: {plant})"
+        print(f"{self._done} of {self._kills} kills{what}, about {left:.0f} s to go", file=sys.stderr, flush=True)
+
+
+def main(
+    kills: int, seed: int, plant: str = "none", only: str = "", progress: Progress | None = None
+) -> dict[str, Any]:
     """Returns {"seed", "kills", "durable", "lost", "told", "doubled"}: samples and events together."""
+    progress = progress or Progress(kills)
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="lineside-faults-") as name, contextlib.ExitStack() as until_end:
         victims = Victims(Path(name), until_end, plant)
-        began = time.monotonic()
         for turn in range(kills):
             time.sleep(rng.uniform(0.1, 2.5))  # also while it starts
             what = only or ("plane", "device")[turn % 2]
             victims.kill(what)
             victims.start(what)
-            left = (time.monotonic() - began) / (turn + 1) * (kills - turn - 1)
-            print(f"{turn + 1} of {kills} kills, about {left:.0f} s to go", file=sys.stderr, flush=True)
+            progress.step(plant)
         time.sleep(rng.uniform(1.0, 2.0))
         victims.kill("device")
         said, last = victims.said(), victims.sealed()
@@ -178,10 +193,10 @@ def main(kills: int, seed: int, plant: str = "none", only: str = "") -> dict[str
     }
 
 
-def prove(seed: int) -> None:
+def prove(seed: int, progress: Progress) -> None:
     """Plant every known fault and see it found."""
     for plant in PLANTS:
-        result = main(4, seed, plant, "plane" if "ack" in plant else "device")
+        result = main(PROOF_KILLS, seed, plant, "plane" if "ack" in plant else "device", progress)
         print(json.dumps({"planted": plant, **result}), flush=True)
         if bool(result["lost"] or result["doubled"]) != (plant != "none"):
             sys.exit(f"the checker is wrong about {plant}")
@@ -191,8 +206,11 @@ if __name__ == "__main__":
     arguments = [a for a in sys.argv[1:] if a != "--prove"]
     number = int(arguments[1]) if len(arguments) > 1 else random.randrange(10**6)
     print(f"seed {number}", file=sys.stderr)
+    kills = int(arguments[0]) if arguments else 100
+    progress = Progress(kills + PROOF_KILLS * len(PLANTS) * ("--prove" in sys.argv))
     if "--prove" in sys.argv:
-        prove(number)
-    result = main(int(arguments[0]) if arguments else 100, number)
-    print(json.dumps(result))
+        prove(number, progress)
+    began = time.monotonic()
+    result = main(kills, number, progress=progress)
+    print(json.dumps({**result, "seconds": round(time.monotonic() - began)}))
     sys.exit(1 if result["lost"] or result["doubled"] else 0)
