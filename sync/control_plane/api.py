@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,10 +19,11 @@ from sqlalchemy import desc, func, select
 from edge import TRUSTED, Quality
 
 from . import tables
+from .ca import keep
 from .history import series
-from .ingest import Ingest
+from .ingest import Ingest, fault
 from .live import SILENT, Hub
-from .store import Store
+from .store import Store, StoreFault
 
 WEB = Path(__file__).parent / "web"
 SESSION_SECONDS = 7 * 24 * 3600
@@ -45,8 +45,7 @@ class People:
     def __init__(self, file: Path) -> None:
         self.key = secrets.token_urlsafe(24)
         if not file.exists():
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-                out.write(secrets.token_bytes(32))
+            keep(file, secrets.token_bytes(32))
         self._signs = file.read_bytes()
 
     def _signed(self, until: str) -> str:
@@ -67,6 +66,8 @@ class People:
 def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str]) -> FastAPI:
     """The application. `hosts` are the names it may be asked under (a page elsewhere cannot rebind its name to us)."""
     app = FastAPI(title="Lineside plane", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
+
+    app.add_exception_handler(StoreFault, fault)
 
     @app.middleware("http")
     async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -51,7 +51,7 @@ class Ingest:
                 Route("/d/v1/dn", self.down),
                 Route("/d/v1/picture/{digest}", self.picture, methods=["PUT"]),
             ],
-            exception_handlers={LinesideError: _fault},
+            exception_handlers={LinesideError: fault},
         )
 
     async def ca(self, request: Request) -> Response:
@@ -187,5 +187,5 @@ def _stranger() -> Response:
     return JSONResponse({"detail": "this device is not known here"}, 401)
 
 
-async def _fault(request: Request, error: Exception) -> Response:
+async def fault(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, 503 if isinstance(error, StoreFault) else 400)

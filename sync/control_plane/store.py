@@ -43,6 +43,7 @@ class Store:
         self._thread = threading.Thread(target=self._write, name="plane-writer", daemon=True)
         self._thread.start()
         self.commits = 0
+        self._trouble = ""  # why the last commit failed; said once
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Raises StoreFault when it could not be committed."""
@@ -72,9 +73,15 @@ class Store:
                     except LinesideError as error:
                         answers.append((done, None, error))
             self.commits += 1
+            if self._trouble:
+                log.warning("plane: writing again")
+                self._trouble = ""
         except (SQLAlchemyError, OSError) as error:
-            log.error("plane: cannot write: %s", error)
-            answers = [(done, None, StoreFault("the plane cannot write to its database")) for _, done in group]
+            why = _why(error)
+            if why != self._trouble:
+                log.error("plane: cannot write: %s; nothing is acknowledged, the devices keep it and try again", why)
+                self._trouble = why
+            answers = [(done, None, StoreFault(f"the plane cannot write: {why}")) for _, done in group]
         except Exception:
             log.exception("plane: a write failed")
             answers = [(done, None, StoreFault("the plane failed to write this")) for _, done in group]
@@ -103,6 +110,12 @@ def _settle(done: asyncio.Future[Any], answer: Any, fault: Exception | None) -> 
         done.set_exception(fault)
     else:
         done.set_result(answer)
+
+
+def _why(error: Exception) -> str:
+    """The database's own words, without the statement."""
+    words = str(getattr(error, "orig", None) or error)
+    return "the disk is full, free some space" if "disk is full" in words or "No space left" in words else words
 
 
 def _engine(url: str) -> Engine:

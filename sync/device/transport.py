@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from typing import Protocol
 
@@ -73,14 +74,22 @@ class Https:
         if answer.status == 401:
             raise Refused("the plane does not know this device", hint="run `lineside enroll SITE TOKEN` again")
         if answer.status >= 500:
-            raise DeviceLost(f"the plane at {self._identity.url} answers {answer.status}")
+            raise DeviceLost(f"the plane at {self._identity.url} answers {answer.status}: {_said(answer.data)}")
         if answer.status >= 300:
             fault = Rejected if answer.status == 400 else Refused
-            raise fault(f"the plane said no to {path}: {answer.status} {answer.data[:200].decode(errors='replace')}")
+            raise fault(f"the plane said no to {path}: {answer.status} {_said(answer.data)}")
         return answer.data
 
     def close(self) -> None:
         self._pool.clear()
+
+
+def _said(body: bytes) -> str:
+    """What an answer says about its refusal."""
+    try:
+        return str(json.loads(body)["detail"])[:200]
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
 
 
 def _short(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """Kill -9 of the daemon and of the plane at random times under load: `python -m tests.system.faults [KILLS [SEED]]`.
 
-A witness inside the daemon's process (`victim.py`) notes what the journal said to be durable, before anybody else hears of it. At the end
-each of those samples and events has to be in the plane exactly once; one that is missing counts as told only where the plane holds a gap
-record for it. `--prove` plants faults first and fails if one of them goes unseen.
+A witness inside the daemon's process (`victim.py`) notes what the journal said to be durable, before anybody else hears of
+it. At the end each of those samples and events has to be in the plane exactly once; one that is missing counts as told only
+where the plane holds a gap record for it. `--prove` plants faults first and fails if one of them goes unseen.
 """
 
 from __future__ import annotations

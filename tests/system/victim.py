@@ -1,7 +1,7 @@
 """`lineside` with a witness: `python -m tests.system.victim WITNESS PLANT COMMAND...`.
 
-The witness notes, outside the journal, what the journal has just said to be durable, so that a kill cannot change the testimony. PLANT
-is `none` or a fault from PLANTS, put into the code of this process to show that the checker sees it.
+The witness notes, outside the journal, what the journal has just said to be durable, so that a kill cannot change the
+testimony. PLANT is `none` or a fault from PLANTS, put into the code of this process to show that the checker sees it.
 """
 
 from __future__ import annotations
