@@ -262,10 +262,7 @@ class Journal:
                     tail_samples += len(joined)
                     after[stream] = OpenBlock([*block.batches, joined], n, block.since if block.n else now)
             self._events([*pending.events, *retention.quarantine(self._db, pending.damaged, self.clock.utc())])
-            self._db.executemany(
-                "INSERT OR IGNORE INTO picture (digest, media, ts, body) VALUES (?, ?, ?, ?)",
-                [(p.digest, p.media, self.clock.utc(), p.body) for p in pending.pictures],
-            )
+            self._pictures(pending.pictures)
             self._db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?)", pending.snapshots.items())
             self._db.executemany(
                 "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?)",
@@ -341,6 +338,13 @@ class Journal:
             body = _encoded(event)
             rows.append((seq, event.ts, event.kind, event.key, zlib.crc32(body), now, body))
         self._db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _pictures(self, pictures: Sequence[Picture]) -> None:
+        """A picture that is here already keeps its number."""
+        for p in pictures:
+            if next(self._db.execute("SELECT 1 FROM picture WHERE digest = ?", (p.digest,)), None) is None:
+                row = (self._next("picture", 1), p.digest, p.media, self.clock.utc(), p.body)
+                self._db.execute("INSERT INTO picture (seq, digest, media, ts, body) VALUES (?, ?, ?, ?, ?)", row)
 
     async def on_writer(self, work: Any, *arguments: Any) -> Any:
         """Run `work(connection, ...)` on the writer thread, outside any transaction of ours."""

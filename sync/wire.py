@@ -30,7 +30,9 @@ DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class WireFault(LinesideError):
-    """Bytes that are no message of this version."""
+    """Bytes that are no message of this version. The far side may be another one next time."""
+
+    heals = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,21 @@ def unpack_ack(message: bytes) -> dict[str, Cursor]:
         return {str(s): Cursor(int(w), [(int(a), int(b)) for a, b in ranges]) for s, (w, ranges) in found.items()}
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
         raise WireFault(f"no acknowledgement: {error}") from None
+
+
+def unpack_commands(message: bytes) -> list[tuple[int, str, dict[str, Any]]]:
+    """Commands as (number, verb, data). Raises WireFault."""
+    try:
+        return [(int(number), str(verb), dict(data)) for number, verb, data in msgpack.unpackb(message)]
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise WireFault(f"no commands: {error}") from None
+
+
+def place(epoch: str, seq: str) -> tuple[str, int]:
+    """Where a picture lies in its journal. Raises WireFault."""
+    if not _EPOCH.fullmatch(epoch) or not re.fullmatch(r"[1-9][0-9]{0,17}", seq):
+        raise WireFault("a picture has an epoch of 16 hex digits and a number")
+    return epoch, int(seq)
 
 
 def digest(body: bytes) -> str:

@@ -168,10 +168,19 @@ def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -
     answer: dict[str, Cursor] = {}
     for (epoch, stream), group in streams.items():
         cursor = _stands(connection, device, epoch, stream)
+        if cursor == Cursor():
+            fold.journal(connection, device, epoch)
         fresh = list({f.seq: f for f in group if f.seq not in cursor}.values())
         _TAKE.get(stream, _take_blocks)(connection, device, fresh)
-        answer[stream] = _covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
+        answer[stream] = covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
     return answer
+
+
+def stands(connection: Connection, device: str, epoch: str) -> dict[str, Cursor]:
+    """Where every stream of a journal stands."""
+    t = tables.applied
+    wanted = select(t.c.stream, t.c.watermark, t.c.ranges).where(t.c.device == device, t.c.epoch == epoch)
+    return {s: Cursor(w, [(a, b) for a, b in json.loads(r)]) for s, w, r in connection.execute(wanted)}
 
 
 def _stands(connection: Connection, device: str, epoch: str, stream: str) -> Cursor:
@@ -181,7 +190,7 @@ def _stands(connection: Connection, device: str, epoch: str, stream: str) -> Cur
     return Cursor(row[0], [(a, b) for a, b in json.loads(row[1])]) if row else Cursor()
 
 
-def _covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[tuple[int, int]]) -> Cursor:
+def covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[tuple[int, int]]) -> Cursor:
     """Mark spans of a stream as taken or told. Reads anew where it stands: a gap event may have moved its own stream."""
     cursor = _stands(connection, device, epoch, stream)
     for first, last in spans:
@@ -263,7 +272,7 @@ def _take_gap(connection: Connection, device: str, epoch: str, gap: Event) -> No
     stream, first, last = str(gap.data.get("stream", "")), int(gap.data.get("first", 0)), int(gap.data.get("last", 0))
     if not 0 < first <= last:
         return
-    _covers(connection, device, epoch, stream, [(first, last)])
+    covers(connection, device, epoch, stream, [(first, last)])
 
 
 _TAKE: dict[str, Callable[[Connection, str, list[Frame]], None]] = {"tag": _take_tags, "event": _take_events}

@@ -20,6 +20,10 @@ class Refused(LinesideError):
     heals = True
 
 
+class Stranger(Refused):
+    """The plane does not know this device; a new enrolment is read at the next start of the uplink."""
+
+
 class Rejected(Refused):
     """The plane took offence at what was in a message; sent again it would do so again."""
 
@@ -72,7 +76,7 @@ class Https:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise DeviceLost(f"no plane at {self._identity.url}: {_short(error)}") from None
         if answer.status == 401:
-            raise Refused("the plane does not know this device", hint="run `lineside enroll SITE TOKEN` again")
+            raise Stranger("the plane does not know this device", hint="run `lineside enroll SITE TOKEN` again")
         if answer.status >= 500:
             raise DeviceLost(f"the plane at {self._identity.url} answers {answer.status}: {_said(answer.data)}")
         if answer.status >= 300:
