@@ -56,7 +56,9 @@ def gap(stream: str, span: Span, until: int) -> Event:
     data = {"stream": stream, "from": 0, "to": until, "samples": 0, "cause": "forgotten"}
     source = stream.removeprefix("samples:")
     text = f"records {span[0]} to {span[1]} of {source}: the plane had them and lost them, here their time was over"
-    return Event("gap", source, "forgotten", severity="medium", text=text, data={**data, "first": span[0], "last": span[1]})
+    return Event(
+        "gap", source, "forgotten", severity="medium", text=text, data={**data, "first": span[0], "last": span[1]}
+    )
 
 
 def _held(db: Any, stream: str, hole: Span) -> Iterable[tuple[int, int]]:

@@ -234,7 +234,9 @@ def test_pictures_and_events_give_way_too_when_the_disk_stays_full(
         journal._db.execute("PRAGMA max_page_count = 1000000")
         assert await journal.commit()
         events = [decode_event(r.body) for r in await journal.read("event", 0, 1000)]
-        told = {s: sum(e.data["samples"] for e in events if e.kind == "gap" and e.key == s) for s in ("event", "picture")}
+        told = {
+            s: sum(e.data["samples"] for e in events if e.kind == "gap" and e.key == s) for s in ("event", "picture")
+        }
         pictures = await journal.read("picture", 0, 1000)
         assert told["picture"] > 0 and len(pictures) + told["picture"] == 50 and pictures[-1].body[-1] == 49
         kept = [e.key for e in events if e.kind == "k"]

@@ -76,7 +76,9 @@ class Restorable(Rig):
 
     async def has(self, digest: str) -> bool:
         t = tables.picture
-        return bool(await self.plane.store.read(lambda c: c.execute(select(t.c.digest).where(t.c.digest == digest)).all()))
+        return bool(
+            await self.plane.store.read(lambda c: c.execute(select(t.c.digest).where(t.c.digest == digest)).all())
+        )
 
     async def told(self, kind: str, key: str, state: str) -> str:
         t = tables.event

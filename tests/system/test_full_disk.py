@@ -29,7 +29,9 @@ def small_disk(folder: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(folder)]
     if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root may mount a small file system; run `make test` as root, in a container with CAP_SYS_ADMIN")
+        pytest.skip(
+            "only root may mount a small file system; run `make test` as root, in a container with CAP_SYS_ADMIN"
+        )
     try:
         yield folder / "ballast"
     finally:
@@ -97,7 +99,10 @@ def test_a_first_start_on_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
         fill(ballast)
         site = tmp_path / "site.yaml"
         site.write_text(SITE.format(port=free_port(), plane=1, more=MORE))
-        for command in (("run", site, "--state", tmp_path / "full"), ("plane", "--folder", tmp_path / "full" / "plane")):
+        for command in (
+            ("run", site, "--state", tmp_path / "full"),
+            ("plane", "--folder", tmp_path / "full" / "plane"),
+        ):
             with pytest.raises(LinesideError, match=r"disk is full|No space left on device"):
                 lineside(*command)
         ballast.unlink()
