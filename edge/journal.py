@@ -416,7 +416,7 @@ def _encoded(event: Event) -> bytes:
         return encode_event(event)
     except CodecFault as error:
         log.error("journal: the data of event %s %s cannot be written: %s", event.kind, event.key, error)
-        return encode_event(replace(event, data={"unwritable": str(error)[:200]}))
+        return encode_event(replace(event, data={"unwritable": str(error)[:200]}, text=event.text[:1000], refs=()))
 
 
 def _own(path: Path) -> int:

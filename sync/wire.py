@@ -22,6 +22,7 @@ VERSION = 1
 MOST_MESSAGE = 8 * 2**20
 MOST_BODY = 6 * 2**20
 MOST_FRAMES = 4096
+MOST_LEVELS = 32
 MOST_PICTURE = 32 * 2**20
 WHOLE = b"all"  # the answer to a live message of a device whose other values the plane does not know
 _STREAM = re.compile(r"event|tag|samples:[^\s/]{1,200}")
@@ -120,6 +121,12 @@ def place(epoch: str, seq: str) -> tuple[str, int]:
     if not _EPOCH.fullmatch(epoch) or not re.fullmatch(r"[1-9][0-9]{0,17}", seq):
         raise WireFault("a picture has an epoch of 16 hex digits and a number")
     return epoch, int(seq)
+
+
+def shallow(data: Any, levels: int = MOST_LEVELS) -> bool:
+    """Whether what a device says can be shown: JSON of a page goes no deeper."""
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return levels > 0 and all(shallow(one, levels - 1) for one in inner)
 
 
 def digest(body: bytes) -> str:

@@ -52,7 +52,7 @@ class People:
         return f"{until}.{hmac.new(self._signs, until.encode(), 'sha256').hexdigest()}"
 
     def login(self, key: str) -> str | None:
-        if not hmac.compare_digest(key, self.key):
+        if not hmac.compare_digest(key.encode(errors="replace"), self.key.encode()):
             return None
         return self._signed(f"{secrets.token_hex(8)}-{round(time.time()) + SESSION_SECONDS}")
 
@@ -68,6 +68,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     app = FastAPI(title="Lineside plane", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
 
     app.add_exception_handler(StoreFault, fault)
+    app.add_exception_handler(OverflowError, fault)  # a number that no database holds
 
     @app.middleware("http")
     async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -242,8 +243,11 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     def page(path: str) -> Response:
         if not (WEB / "index.html").is_file():
             return Response("The console is not built: run `make console`.", media_type="text/plain")
-        wanted = (WEB / path).resolve()
-        inside = wanted.is_relative_to(WEB.resolve()) and wanted.is_file()
+        try:
+            wanted = (WEB / path).resolve()
+            inside = wanted.is_relative_to(WEB.resolve()) and wanted.is_file()
+        except (OSError, ValueError):  # no path of any file
+            inside = False
         return FileResponse(wanted if inside else WEB / "index.html")
 
     return app

@@ -52,7 +52,7 @@ class Ingest:
                 Route("/d/v1/dn", self.down),
                 Route("/d/v1/picture/{digest}", self.picture, methods=["PUT"]),
             ],
-            exception_handlers={LinesideError: fault},
+            exception_handlers={LinesideError: fault, OverflowError: fault},
         )
 
     async def ca(self, request: Request) -> Response:
@@ -69,7 +69,7 @@ class Ingest:
         try:
             asked = json.loads(await body_of(request, 4096))
             device, invitation = str(asked["device"]), str(asked["invitation"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return JSONResponse({"detail": "device and invitation are needed"}, 400)
         if not wire.DEVICE.fullmatch(device):
             return JSONResponse({"detail": "that is no device id"}, 400)

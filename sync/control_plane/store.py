@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, log
 
-from ..wire import Frame
+from ..wire import Frame, shallow
 from . import fold, tables
 
 T = TypeVar("T")
@@ -171,7 +171,10 @@ def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -
         if cursor == Cursor():
             fold.journal(connection, device, epoch)
         fresh = list({f.seq: f for f in group if f.seq not in cursor}.values())
-        _TAKE.get(stream, _take_blocks)(connection, device, fresh)
+        try:
+            _TAKE.get(stream, _take_blocks)(connection, device, fresh)
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+            raise CodecFault(f"what {stream} holds cannot be taken: {error}") from None
         answer[stream] = covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
     return answer
 
@@ -243,6 +246,8 @@ def _take_events(connection: Connection, device: str, frames: list[Frame]) -> No
     rows = []
     for frame in sorted(frames, key=lambda f: f.seq):
         happened = decode_event(frame.body)
+        if not shallow(happened.data):
+            raise CodecFault(f"event {frame.seq} is nested too deep")
         rows.append(_event_row(device, frame, happened))
         if happened.kind == "alarm":
             fold.alarm(connection, device, frame.epoch, frame.seq, happened)

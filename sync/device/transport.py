@@ -70,6 +70,8 @@ class Https:
         try:
             answer = self._pool.request(method, self._identity.url + path, body=body or None, timeout=limits)
         except urllib3.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+                raise DeviceLost(f"nobody at {self._identity.url} speaks TLS: {_short(error)}") from None
             raise Refused(
                 f"{self._identity.url} is not the plane we enrolled with: {error}", hint="enroll again"
             ) from None

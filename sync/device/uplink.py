@@ -239,7 +239,9 @@ class Uplink:
             return
         self.host.accept(Event("command", verb, data=data))
         if verb == "write" and await self.host.journal.commit():
-            tag = str(data.get("tag"))
-            if tag in self.host.live.table:
+            tag, value = str(data.get("tag")), data.get("value")
+            if tag in self.host.live.table and isinstance(value, (int, float)):
                 number = self.host.live.table[tag].id
-                self.host.accept(Write(number, float(data["value"]), cause=str(data.get("by", "plane"))))
+                self.host.accept(Write(number, float(value), cause=str(data.get("by", "plane"))))
+            else:
+                log.warning("sync: the plane orders %r for %s, which cannot be", value, tag[:80])

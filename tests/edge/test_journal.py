@@ -375,6 +375,22 @@ def test_above_its_size_delivered_goes_first_and_the_undelivered_leaves_a_gap(tm
     with_journal(tmp_path, work, at_most=200_000)
 
 
+def test_pictures_keep_counting_when_the_older_ones_are_gone(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        clock: Any = journal.clock
+        for day in range(3):
+            journal.append(pictures=[Picture(f"{day}a", "image/png", b"x"), Picture(f"{day}b", "image/png", b"y")])
+            await journal.commit()
+            assert [r.seq for r in await journal.read("picture")] == [2 * day + 1, 2 * day + 2]
+            journal.append(pictures=[Picture(f"{day}b", "image/png", b"y")])  # a repeat
+            await journal.commit()
+            clock.advance(86_400)
+            await journal.commit()
+            assert await journal.read("picture") == []
+
+    with_journal(tmp_path, work, keep="1h")
+
+
 def test_nothing_delivered_is_dropped_before_its_time(tmp_path: Path) -> None:
     async def work(journal: Journal) -> None:
         clock: Any = journal.clock
