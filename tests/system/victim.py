@@ -46,6 +46,15 @@ def cursor_before_ack() -> None:
         await send(self, transport, records)
 
     Uplink._send = early  # type: ignore[method-assign]
+    without_comparison()
+
+
+def without_comparison() -> None:
+    """The device's comparison after a break would find what the plane lacks, and mend it."""
+
+    async def blind(self: Uplink, transport: Any) -> None: ...
+
+    Uplink._compare = blind  # type: ignore[method-assign]
 
 
 def ack_before_commit() -> None:
@@ -70,6 +79,7 @@ def ack_before_commit() -> None:
         commit(self, fresh)
 
     Store._commit = late  # type: ignore[method-assign]
+    without_comparison()
 
 
 def tail_forgotten() -> None:
