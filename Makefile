@@ -46,8 +46,8 @@ train: $(STAMP) ## train the shipped model anew (brings PyTorch, several minutes
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train]'
 	$(BIN)/python -m models.train.washer
 
-torture: $(STAMP) ## kill -9 daemon and plane a hundred times under load
-	@$(BIN)/python -m tests.system.faults 100
+torture: $(STAMP) ## plant faults to prove the checker, then kill -9 daemon and plane a hundred times under load
+	@$(BIN)/python -m tests.system.faults 100 --prove
 
 run-real: $(STAMP) ## the main job on recorded data: make run-real DATA=FOLDER
 	@$(BIN)/python -m tests.real "$(or $(DATA),../shared/data)"

@@ -28,6 +28,8 @@ from .event import Event
 VERSION = 1
 EVENT_VERSION = 1
 MOST_BYTES = 64 * 2**20  # a block that claims more than this is refused before it is unpacked
+MOST_EVENT = 2**20  # bytes of an event, likewise
+MOST_SAMPLES, MOST_CELLS = 4_000_000, 2**27  # of a block; cells are those of its value matrix, filled up
 MOST_DECIMALS = 9
 _LEVEL = 3
 _MISSING = np.nan
@@ -64,29 +66,33 @@ def decode(source: str, body: bytes) -> Batch:
     header = _open(body, VERSION)
     try:
         n, k, form, tags, times, values, flags = header
+        if not 0 <= n <= MOST_SAMPLES or not 0 <= k <= n:
+            raise ValueError(f"it claims {n} samples of {k} tags")
         if form == "m":
             tag = np.tile(np.frombuffer(tags, "<i4"), n // k)
             shared = np.unpackbits(np.frombuffer(times[0], np.uint8), count=k).astype(bool)
-            ts = _unpack_times(times[1:])[np.cumsum(shared) - 1]
+            ts = _unpack_times(times[1:], n)[np.cumsum(shared) - 1]
             value = _unpack_values(values, k, n // k)
             quality = np.frombuffer(flags, np.uint8).reshape(k, -1) if flags else np.zeros((k, n // k), np.uint8)
             return Batch.of(source, tag, value.T.ravel(), ts.T.ravel(), quality.T.ravel())
         ids, counts = np.frombuffer(tags[: 4 * k], "<i4"), np.frombuffer(tags[4 * k :], "<u4")
+        if int(counts.sum()) != n or k * int(counts.max(initial=0)) > MOST_CELLS:
+            raise ValueError(f"its counts do not fit {n} samples")
         value = _unpack_values(values, k, int(counts.max(initial=0)))
         value = value[np.arange(value.shape[1]) < counts[:, None]]
         quality = np.frombuffer(flags, np.uint8) if flags else np.zeros(n, np.uint8)
-        return Batch.of(source, np.repeat(ids, counts), value, _unpack_times(times)[0], quality)
-    except (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError) as error:
+        return Batch.of(source, np.repeat(ids, counts), value, _unpack_times(times, n)[0], quality)
+    except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError) as error:
         raise CodecFault(f"damaged block: {error}") from None
 
 
-def _open(body: bytes, version: int) -> Any:
+def _open(body: bytes, version: int, most: int = MOST_BYTES) -> Any:
     if not body or body[0] != version:
         raise CodecFault(f"block version {body[0] if body else 'none'} is not known here (this is version {version})")
     try:
         size = zstandard.frame_content_size(body[1:])
-        if not 0 <= size <= MOST_BYTES:
-            raise CodecFault(f"block claims {size} bytes, at most {MOST_BYTES} are taken")
+        if not 0 <= size <= most:
+            raise CodecFault(f"block claims {size} bytes, at most {most} are taken")
         return msgpack.unpackb(zstandard.ZstdDecompressor().decompress(body[1:]), strict_map_key=False)
     except (zstandard.ZstdError, msgpack.UnpackException, ValueError) as error:
         raise CodecFault(f"damaged block: {error}") from None
@@ -121,13 +127,15 @@ def _pack_times(ts: np.ndarray) -> tuple[int, int, int, bytes]:
     return unit, m, width, head + body
 
 
-def _unpack_times(packed: list[Any]) -> np.ndarray:
+def _unpack_times(packed: list[Any], most: int) -> np.ndarray:
     unit, m, width, body = packed
     if m == 0:
         return np.zeros((1, 0), np.int64)
     heads = min(m, 2)
     rest_bytes = max(0, m - 2) * width
     columns = len(body) // (8 * heads + rest_bytes)
+    if columns * m > most:
+        raise ValueError(f"more times than {most} samples have")
     steps = np.empty((columns, m), np.int64)
     cut = columns * heads * 8
     steps[:, :heads] = np.frombuffer(body[:cut], "<i8").reshape(columns, heads)
@@ -236,14 +244,18 @@ def encode_event(event: Event) -> bytes:
         body = msgpack.packb([*fields, list(event.refs)])
     except (TypeError, ValueError, OverflowError) as error:
         raise CodecFault(f"event {event.kind} {event.key}: {error}") from None
+    if len(body) > MOST_EVENT:
+        raise CodecFault(f"event {event.kind} {event.key}: {len(body)} bytes, at most {MOST_EVENT} are taken")
     return bytes([EVENT_VERSION]) + zstandard.ZstdCompressor(level=_LEVEL).compress(body)
 
 
 def decode_event(body: bytes) -> Event:
     """The event of its bytes. Raises CodecFault."""
-    fields = _open(body, EVENT_VERSION)
+    fields = _open(body, EVENT_VERSION, MOST_EVENT)
     try:
         number, ts, kind, key, state, severity, text, data, refs = fields
+        if not isinstance(ts, int) or not isinstance(data, dict):
+            raise ValueError("its time is no number or its data no map")
         return Event(kind, key, state, ts, severity, text, data, tuple(refs), number)
     except (ValueError, TypeError) as error:
         raise CodecFault(f"damaged event: {error}") from None

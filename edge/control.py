@@ -87,7 +87,7 @@ class Control:
             case "write":
                 return await self._write(str(request["tag"]), float(request["value"]), str(request.get("by", "local")))
             case "ack" | "shelve" | "unshelve" as verb:
-                return self._command(verb, str(request["alarm"]), str(request.get("by", "local")))
+                return await self._command(verb, str(request["alarm"]), str(request.get("by", "local")))
             case "apply":
                 return {"done": await apply_site(daemon, Path(request["site"]), float(request.get("trial", 10)))}
         raise LinesideError(f"cannot do {request['do']!r}")
@@ -117,11 +117,12 @@ class Control:
             raise LinesideError(f"{tag} {outcome.state}: {outcome.text}")
         return {"tag": tag, "value": value}
 
-    def _command(self, verb: str, alarm: str, by: str) -> dict[str, Any]:
+    async def _command(self, verb: str, alarm: str, by: str) -> dict[str, Any]:
+        """Answers when the new state is durable: who was told "done" finds it so after a power cut."""
         if alarm not in self._daemon.config.alarms:
             raise LinesideError(f"no alarm is called {alarm!r}")
         self._daemon.accept(Event("command", verb, data={"alarm": alarm, "by": by}))
-        return {"alarm": alarm}
+        return {"alarm": alarm, "durable": await self._daemon.journal.commit()}
 
 
 def list_tags(daemon: Daemon) -> list[str]:

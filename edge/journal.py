@@ -31,12 +31,12 @@ from .config.types import Period, Size
 from .errors import JournalBusy, LinesideError
 from .event import Event, Picture
 from .log import log
+from .pending import Pending
 from .reader import Cursor, Record
-from .records import Place, backlog, read_stream
+from .records import backlog, read_stream
 from .tags import Tag
 
 SEAL_SAMPLES = 262_144  # a block closes here too, so that a fast source neither fills the memory nor the frame
-PENDING_BYTES = 48_000_000  # samples waiting for the disk; half of it full: pollers pause
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000", "journal_size_limit=8000000")
 T = TypeVar("T")
 
@@ -49,22 +49,6 @@ class JournalConfig(BaseModel):
     at_most: Size = Field(4 * 10**9, description="size of the file; beyond it the oldest goes, delivered first")
     durable_within: Period = Field(2.0, description="longest time a sample waits for the disk")
     block: Period = Field(60.0, description="time a sealed block of samples spans")
-
-
-@dataclass(slots=True)
-class Pending:
-    """What waits for the next commit."""
-
-    batches: list[Batch] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
-    snapshots: dict[str, bytes] = field(default_factory=dict)
-    cursors: dict[tuple[str, str], Cursor] = field(default_factory=dict)
-    damaged: set[Place] = field(default_factory=set)  # sealed records, or ("tail", row), that no longer are data
-    nbytes: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.batches or self.events or self.pictures or self.snapshots or self.cursors or self.damaged)
 
 
 @dataclass(slots=True)
@@ -109,6 +93,9 @@ class Journal:
             os.close(self._lock)
             hint = "keep a copy, then restore a backup or move it away: the daemon begins a new one"
             raise LinesideError(f"the journal {self.path} is damaged: {error}", hint=hint) from None
+        except apsw.Error as error:
+            os.close(self._lock)
+            raise _unwritable(f"the journal {self.path} cannot be opened", error) from None
         except BaseException:
             os.close(self._lock)
             raise
@@ -151,7 +138,10 @@ class Journal:
     def tag_ids(self, tags: Sequence[Tag]) -> list[int]:
         """Ids of tags, given on first sight and recorded before first use. Blocks; called at start and on apply. Runs on
         the writer's thread, so that it never falls into the middle of a commit."""
-        return self._writer.submit(self._tag_ids, tags).result()
+        try:
+            return self._writer.submit(self._tag_ids, tags).result()
+        except apsw.Error as error:
+            raise _unwritable(f"the journal {self.path} cannot take new tags", error) from None
 
     def _tag_ids(self, tags: Sequence[Tag]) -> list[int]:
         ids = []
@@ -181,36 +171,16 @@ class Journal:
     ) -> None:
         """Take these for the next commit; events, pictures and the snapshots with them go at once."""
         pending = self._pending
-        for batch in batches:
-            self.totals.appended += len(batch)
-            pending.nbytes += batch.nbytes
-        pending.batches.extend(batches)
-        pending.events.extend(events)
-        pending.pictures.extend(pictures)
-        pending.snapshots.update(snapshots or {})
-        if events or pictures:
+        self.totals.appended += sum(map(len, batches))
+        pending.add(batches, events, pictures, snapshots or {})
+        if events or pictures or pending.half_full():
             self._urgent.set()
-        if pending.nbytes > PENDING_BYTES:
-            self._drop_oldest()
-        elif pending.nbytes > PENDING_BYTES // 2:
-            self._urgent.set()
+        self.totals.dropped += pending.give_way(self.clock.utc())
 
     def ready(self) -> bool:
-        """False while half of the waiting room is taken: pollers then skip grid slots."""
-        return self._pending.nbytes <= PENDING_BYTES // 2
-
-    def _drop_oldest(self) -> None:
-        """Make room by giving up the oldest samples that never became durable, each source with one gap event."""
-        pending = self._pending
-        lost: dict[str, tuple[int, int, int]] = {}
-        while pending.batches and pending.nbytes > PENDING_BYTES // 2:
-            batch = pending.batches.pop(0)
-            pending.nbytes -= batch.nbytes
-            self.totals.dropped += len(batch)
-            t0, t1, n = lost.get(batch.source, (int(batch.ts.min()), 0, 0))
-            lost[batch.source] = (t0, max(t1, int(batch.ts.max())), n + len(batch))
-        for source, (t0, t1, n) in lost.items():
-            pending.events.append(retention.gap(self.clock.utc(), source, t0, t1, n, "journal_full"))
+        """False while half of the waiting room is taken: pollers then skip grid slots, so that a slow disk catches up. With
+        a disk that refuses they go on, for the rules; then the oldest gives way."""
+        return bool(self.trouble) or not self._pending.half_full()
 
     def moved(self, reader: str, stream: str, cursor: Cursor) -> None:
         """Remember how far a reader got; safe with the next commit (a repeat after a crash does no harm)."""
@@ -248,7 +218,8 @@ class Journal:
             except apsw.Error as error:
                 self._take_back(pending)
                 if not self.trouble:
-                    log.error("journal: cannot write %s: %s; keeping samples in memory", self.path, _why(error))
+                    fault = _unwritable(f"journal: cannot write {self.path}", error)
+                    log.error("%s; samples are kept in memory for a while and rules go on", fault)
                 self.trouble = _why(error)
                 return False
             except BaseException:
@@ -263,16 +234,9 @@ class Journal:
             return True
 
     def _take_back(self, pending: Pending) -> None:
-        newer, self._pending = self._pending, pending
-        pending.batches.extend(newer.batches)
-        pending.events.extend(newer.events)
-        pending.pictures.extend(newer.pictures)
-        pending.snapshots.update(newer.snapshots)
-        pending.cursors.update(newer.cursors)
-        pending.damaged |= newer.damaged
-        pending.nbytes += newer.nbytes
-        if pending.nbytes > PENDING_BYTES:
-            self._drop_oldest()
+        pending.follow(self._pending)
+        self._pending = pending
+        self.totals.dropped += pending.give_way(self.clock.utc())
 
     def _commit(self, pending: Pending, seal: bool) -> int:
         """On the writer thread: one transaction. What is kept in memory changes only after it succeeded."""
@@ -298,10 +262,7 @@ class Journal:
                     tail_samples += len(joined)
                     after[stream] = OpenBlock([*block.batches, joined], n, block.since if block.n else now)
             self._events([*pending.events, *retention.quarantine(self._db, pending.damaged, self.clock.utc())])
-            self._db.executemany(
-                "INSERT OR IGNORE INTO picture (digest, media, ts, body) VALUES (?, ?, ?, ?)",
-                [(p.digest, p.media, self.clock.utc(), p.body) for p in pending.pictures],
-            )
+            self._pictures(pending.pictures)
             self._db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?)", pending.snapshots.items())
             self._db.executemany(
                 "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?)",
@@ -378,6 +339,13 @@ class Journal:
             rows.append((seq, event.ts, event.kind, event.key, zlib.crc32(body), now, body))
         self._db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
+    def _pictures(self, pictures: Sequence[Picture]) -> None:
+        """A picture that is here already keeps its number."""
+        for p in pictures:
+            if next(self._db.execute("SELECT 1 FROM picture WHERE digest = ?", (p.digest,)), None) is None:
+                row = (self._next("picture", 1), p.digest, p.media, self.clock.utc(), p.body)
+                self._db.execute("INSERT INTO picture (seq, digest, media, ts, body) VALUES (?, ?, ?, ?, ?)", row)
+
     async def on_writer(self, work: Any, *arguments: Any) -> Any:
         """Run `work(connection, ...)` on the writer thread, outside any transaction of ours."""
         async with self._committing:
@@ -448,7 +416,7 @@ def _encoded(event: Event) -> bytes:
         return encode_event(event)
     except CodecFault as error:
         log.error("journal: the data of event %s %s cannot be written: %s", event.kind, event.key, error)
-        return encode_event(replace(event, data={"unwritable": str(error)[:200]}))
+        return encode_event(replace(event, data={"unwritable": str(error)[:200]}, text=event.text[:1000], refs=()))
 
 
 def _own(path: Path) -> int:
@@ -467,6 +435,11 @@ def _own(path: Path) -> int:
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     return lock
+
+
+def _unwritable(what: str, error: apsw.Error) -> LinesideError:
+    hint = "free some space" if isinstance(error, apsw.FullError) else "look at the disk and the folder's owner"
+    return LinesideError(f"{what}: {_why(error)}", hint=hint)
 
 
 def _why(error: apsw.Error) -> str:

@@ -27,6 +27,12 @@ STEPS: tuple[str, ...] = (
                          PRIMARY KEY (reader, stream)) WITHOUT ROWID;
     CREATE TABLE snapshot (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
     """,
+    """
+    -- numbers of pictures are given like those of events: those of deleted ones never come again
+    INSERT OR REPLACE INTO stream VALUES ('picture', max(
+        (SELECT coalesce(max(seq), 0) FROM picture),
+        (SELECT coalesce(max(watermark), 0) FROM cursor WHERE stream = 'picture')));
+    """,
 )
 
 

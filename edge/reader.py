@@ -35,6 +35,10 @@ class Cursor:
     def __contains__(self, seq: int) -> bool:
         return seq <= self.watermark or any(a <= seq <= b for a, b in self.ranges)
 
+    def last(self) -> int:
+        """The highest number it covers."""
+        return self.ranges[-1][1] if self.ranges else self.watermark
+
     def add(self, first: int, last: int) -> None:
         """Mark first..last as delivered and fold what now touches."""
         spans = sorted([*self.ranges, (first, last)])

@@ -32,6 +32,13 @@ def _gap(utc: int, stream: str, key: str, t0: int, t1: int, n: int, cause: str, 
     return Event("gap", key, cause, utc, "medium", f"{what} were given up: {cause}", data)
 
 
+def unkept(utc: int, stream: str, n: int) -> Event:
+    """The record of events or pictures that never became durable and gave way to newer ones; they had no number yet."""
+    data = {"stream": stream, "from": 0, "to": utc, "samples": n, "cause": "journal_full", "first": 0, "last": 0}
+    text = f"{n} {stream}s were given up: journal_full"
+    return Event("gap", stream, "journal_full", utc, "medium", text, data)
+
+
 def quarantine(db: apsw.Connection, damaged: Iterable[tuple[str, int]], utc: int) -> list[Event]:
     """Inside the caller's transaction: take out records that no longer are what was written; a gap event tells of each."""
     gaps = []

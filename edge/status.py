@@ -17,9 +17,10 @@ class Screen:
         took = max(1e-9, now["uptime"] - last["uptime"])
         rate = (now["samples"] - last["samples"]) / took
         standing = now["alarms"]
+        todo = "" if now["journal"] == "fine" else " (free some space; it goes on by itself)"
         out = [
             f"{now['device']}  {now['tags']} tags  {rate:,.0f} samples/s  up {_span(now['uptime'])}",
-            f"journal: {now['journal']}, {now['durable']:,} samples durable, "
+            f"journal: {now['journal']}{todo}, {now['durable']:,} samples durable, "
             f"{now['samples'] - now['durable'] - now['dropped']:,} under way, {now['dropped']:,} given up",
         ]
         for reader, waits in now["backlog"].items():

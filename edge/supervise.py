@@ -34,7 +34,7 @@ async def supervise(
     loop = asyncio.get_running_loop()
     while True:
         started = loop.time()
-        health.state(name, "running" if health.part(name).restarts else "starting")
+        health.state(name, "starting", said)
         try:
             await run()
             reason = "ended by itself"

@@ -22,6 +22,7 @@ VERSION = 1
 MOST_MESSAGE = 8 * 2**20
 MOST_BODY = 6 * 2**20
 MOST_FRAMES = 4096
+MOST_LEVELS = 32
 MOST_PICTURE = 32 * 2**20
 WHOLE = b"all"  # the answer to a live message of a device whose other values the plane does not know
 _STREAM = re.compile(r"event|tag|samples:[^\s/]{1,200}")
@@ -30,7 +31,9 @@ DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class WireFault(LinesideError):
-    """Bytes that are no message of this version."""
+    """Bytes that are no message of this version. The far side may be another one next time."""
+
+    heals = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,27 @@ def unpack_ack(message: bytes) -> dict[str, Cursor]:
         return {str(s): Cursor(int(w), [(int(a), int(b)) for a, b in ranges]) for s, (w, ranges) in found.items()}
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
         raise WireFault(f"no acknowledgement: {error}") from None
+
+
+def unpack_commands(message: bytes) -> list[tuple[int, str, dict[str, Any]]]:
+    """Commands as (number, verb, data). Raises WireFault."""
+    try:
+        return [(int(number), str(verb), dict(data)) for number, verb, data in msgpack.unpackb(message)]
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise WireFault(f"no commands: {error}") from None
+
+
+def place(epoch: str, seq: str) -> tuple[str, int]:
+    """Where a picture lies in its journal. Raises WireFault."""
+    if not _EPOCH.fullmatch(epoch) or not re.fullmatch(r"[1-9][0-9]{0,17}", seq):
+        raise WireFault("a picture has an epoch of 16 hex digits and a number")
+    return epoch, int(seq)
+
+
+def shallow(data: Any, levels: int = MOST_LEVELS) -> bool:
+    """Whether what a device says can be shown: JSON of a page goes no deeper."""
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return levels > 0 and all(shallow(one, levels - 1) for one in inner)
 
 
 def digest(body: bytes) -> str:

@@ -28,7 +28,8 @@ class CameraSim:
         options = parse_qs(parts.query)
         self.seed, self.ng = int(options.get("seed", ["1"])[0]), float(options.get("ng", ["0.2"])[0])
         self.part = 1
-        self.frozen = False
+        self.frozen = False  # the same picture again and again
+        self.silent = False  # connected, and nothing more comes
         self._rendered: tuple[int, np.ndarray] = (-1, np.zeros(0, np.uint8))
         self._server: asyncio.Server | None = None
         self._watching: set[asyncio.StreamWriter] = set()
@@ -66,12 +67,13 @@ class CameraSim:
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(_HEAD)
-            while True:
+            while not self.silent:
                 body = self._picture()
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
                 writer.write(head.encode() + body + b"\r\n")
                 await writer.drain()
                 await asyncio.sleep(1 / FRAMES_A_SECOND)
+            await reader.read()
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:

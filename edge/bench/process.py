@@ -42,11 +42,13 @@ def pss(pid: int) -> float:
 
 
 @contextmanager
-def running(*command: str | Path, log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    *command: str | Path, log: Path, env: dict[str, str] | None = None, module: str = "edge.cli"
+) -> Iterator[subprocess.Popen[bytes]]:
     """A `lineside` sub-command as its own process, ended afterwards; what it said is in `log`."""
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "edge.cli", *map(str, command)],
+            [sys.executable, "-m", module, *map(str, command)],
             stdout=out,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ import yaml
 _Parser: Any = getattr(yaml, "CParser", None)  # absent where PyYAML was built without libyaml
 
 MOST_BYTES, MOST_DEPTH, MOST_NODES = 1_000_000, 24, 200_000
+MOST_DIGITS = 60  # what is longer is no number
 Step = str | int
 Path_ = tuple[Step, ...]
 
@@ -105,11 +106,18 @@ def scalar(text: str) -> Any:
     """A plain (unquoted) scalar by the YAML 1.2 core schema."""
     if text in _WORDS:
         return _WORDS[text]
+    if len(text) > MOST_DIGITS:
+        return text
     if _INT.fullmatch(text):
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
     if _FLOAT.fullmatch(text):
         return float(text)
     return text
+
+
+def _utf8(text: str) -> str:
+    """Without halves of characters, which an escape can write and no file, socket or terminal takes."""
+    return text.encode(errors="replace").decode()
 
 
 class _Reading:
@@ -123,12 +131,18 @@ class _Reading:
     def file(self, path: Path, at: Path_, chain: tuple[Path, ...]) -> Any:
         self.tree.files.append(path)
         try:
+            if not path.is_file() and path.exists() and not path.is_dir():
+                self.tree.fault(at, f"{path} is no file")
+                return None
             if path.stat().st_size > MOST_BYTES:
                 self.tree.fault(at, f"{path} is larger than {MOST_BYTES:,} bytes", "split it with !include")
                 return None
-            text = path.read_text("utf-8")
+            read = path.read_bytes()
+            text = read.decode()
         except UnicodeDecodeError as error:
-            self.tree.fault(at, f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8")
+            before = read[: error.start].rpartition(b"\n")[2].decode(errors="replace")
+            place = Place(str(path), read.count(b"\n", 0, error.start) + 1, len(before) + 1)
+            self.tree.problems.append(Problem(place, at, "not UTF-8 text", "save it as UTF-8"))
             return None
         except OSError as error:
             self.tree.fault(at, f"cannot read {path}: {error.strerror}")
@@ -145,7 +159,17 @@ class _Reading:
             hint = "a tab cannot indent YAML, use spaces" if "\\t" in said or "tab" in said else ""
             self.tree.problems.append(Problem(place, at, f"not YAML: {said}", hint))
             return None
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+        except yaml.reader.ReaderError as error:
+            before = text[: error.position]
+            place = Place(name, before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1)
+            self.tree.problems.append(
+                Problem(place, at, f"not YAML: the character {error.character!r} cannot stand here")
+            )
+            return None
+        except RecursionError:
+            self.tree.problems.append(Problem(_too_deep(text, name), at, f"more than {MOST_DEPTH} levels deep"))
+            return None
+        except (yaml.YAMLError, ValueError) as error:
             self.tree.problems.append(Problem(Place(name, 1, 1), at, f"not YAML: {error}"))
             return None
         if node is None:
@@ -164,6 +188,7 @@ class _Reading:
             return None
         above = (*above, id(node))
         if isinstance(node, yaml.ScalarNode):
+            node.value = _utf8(node.value)
             return self.leaf(node, name, at, chain)
         if node.tag not in _PLAIN:
             self.tree.fault(at, f"unknown YAML tag {node.tag}", "only !secret and !include exist")
@@ -172,6 +197,8 @@ class _Reading:
             return [self.node(child, name, (*at, i), chain, above) for i, child in enumerate(node.value)]
         out: dict[Any, Any] = {}
         for key_node, child in node.value:
+            if isinstance(key_node, yaml.ScalarNode):
+                key_node.value = _utf8(key_node.value)
             key = scalar(key_node.value) if isinstance(key_node, yaml.ScalarNode) and not key_node.style else None
             if isinstance(key_node, yaml.ScalarNode) and key_node.style:
                 key = key_node.value
@@ -200,7 +227,7 @@ class _Reading:
         if node.tag == "!secret":
             return self.secret(node.value, at)
         if node.tag == "!include":
-            path = (Path(name).parent / node.value).resolve()
+            path = (Path(name).parent / node.value.replace("\0", "?")).resolve()
             if path in chain:
                 self.tree.fault(at, f"{node.value} includes itself")
                 return None
@@ -234,6 +261,16 @@ class _Reading:
             )
             return None
         return str(found)
+
+
+def _too_deep(text: str, name: str) -> Place:
+    """Where a text first goes deeper than MOST_DEPTH."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader if _Parser else yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH and event.start_mark:
+            return Place(name, event.start_mark.line + 1, event.start_mark.column + 1)
+    return Place(name, 1, 1)
 
 
 def read(path: Path) -> Tree:

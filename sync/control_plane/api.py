@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,10 +19,11 @@ from sqlalchemy import desc, func, select
 from edge import TRUSTED, Quality
 
 from . import tables
+from .ca import keep
 from .history import series
-from .ingest import Ingest
+from .ingest import Ingest, fault
 from .live import SILENT, Hub
-from .store import Store
+from .store import Store, StoreFault
 
 WEB = Path(__file__).parent / "web"
 SESSION_SECONDS = 7 * 24 * 3600
@@ -45,15 +45,14 @@ class People:
     def __init__(self, file: Path) -> None:
         self.key = secrets.token_urlsafe(24)
         if not file.exists():
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-                out.write(secrets.token_bytes(32))
+            keep(file, secrets.token_bytes(32))
         self._signs = file.read_bytes()
 
     def _signed(self, until: str) -> str:
         return f"{until}.{hmac.new(self._signs, until.encode(), 'sha256').hexdigest()}"
 
     def login(self, key: str) -> str | None:
-        if not hmac.compare_digest(key, self.key):
+        if not hmac.compare_digest(key.encode(errors="replace"), self.key.encode()):
             return None
         return self._signed(f"{secrets.token_hex(8)}-{round(time.time()) + SESSION_SECONDS}")
 
@@ -67,6 +66,9 @@ class People:
 def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str]) -> FastAPI:
     """The application. `hosts` are the names it may be asked under (a page elsewhere cannot rebind its name to us)."""
     app = FastAPI(title="Lineside plane", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
+
+    app.add_exception_handler(StoreFault, fault)
+    app.add_exception_handler(OverflowError, fault)  # a number that no database holds
 
     @app.middleware("http")
     async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -241,8 +243,11 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     def page(path: str) -> Response:
         if not (WEB / "index.html").is_file():
             return Response("The console is not built: run `make console`.", media_type="text/plain")
-        wanted = (WEB / path).resolve()
-        inside = wanted.is_relative_to(WEB.resolve()) and wanted.is_file()
+        try:
+            wanted = (WEB / path).resolve()
+            inside = wanted.is_relative_to(WEB.resolve()) and wanted.is_file()
+        except (OSError, ValueError):  # no path of any file
+            inside = False
         return FileResponse(wanted if inside else WEB / "index.html")
 
     return app

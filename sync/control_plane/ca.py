@@ -44,8 +44,8 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
-        _keep(key_file, _private(key))
-        cert_file.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+        keep(key_file, _private(key))
+        keep(cert_file, cert.public_bytes(serialization.Encoding.PEM))
 
     def server(self, names: list[str]) -> tuple[Path, Path]:
         """(certificate, key) for the plane's own listener under these host names and addresses; made anew at each start."""
@@ -64,8 +64,8 @@ class Authority:
             .sign(self._key, hashes.SHA256())  # type: ignore[arg-type]
         )
         cert_file, key_file = self._folder / "server.pem", self._folder / "server.key"
-        _keep(key_file, _private(key))
-        cert_file.write_bytes(cert.public_bytes(serialization.Encoding.PEM) + self.pem.encode())
+        keep(key_file, _private(key))
+        keep(cert_file, cert.public_bytes(serialization.Encoding.PEM) + self.pem.encode())
         return cert_file, key_file
 
 
@@ -111,6 +111,9 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _keep(path: Path, body: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+def keep(path: Path, body: bytes) -> None:
+    """Write a file (0600) whole or not at all, also on a full disk."""
+    fresh = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         out.write(body)
+    fresh.replace(path)

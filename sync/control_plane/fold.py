@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from edge import Event
 
@@ -52,3 +54,22 @@ def alarm(connection: Connection, device: str, epoch: str, seq: int, happened: E
     if happened.state in ("acked", "shelved", "unshelved"):
         state["by"] = str(happened.data.get("by", ""))[:80]
     upsert(connection, t, state)
+
+
+def journal(connection: Connection, device: str, epoch: str) -> None:
+    """The first record of a stream. If it begins a new journal of a device that had another one, an event of the plane's own
+    (number 0, which no device gives) says so, and the alarms of the old one, of which nothing more will come, end."""
+    from .store import insert_new
+
+    applied, t = tables.applied, tables.alarm
+    epochs = set(connection.scalars(select(applied.c.epoch).where(applied.c.device == device).distinct()))
+    if not epochs or epoch in epochs:
+        return
+    old = (t.c.device == device, t.c.epoch != epoch)
+    stood = list(connection.scalars(select(t.c.key).where(*old, t.c.active | ~t.c.acked)))
+    connection.execute(update(t).where(*old).values(active=False, acked=True, shelved_until=0))
+    text = "a new journal begins: what the one before had not delivered is lost"
+    text += f"; these alarms of it stood: {', '.join(sorted(stood))}" if stood else ""
+    row = {"device": device, "epoch": epoch, "seq": 0, "ts": time.time_ns(), "kind": "gap", "key": "journal"}
+    row |= {"state": "new_journal", "severity": "medium", "text": text[:2000], "refs": "[]"}
+    insert_new(connection, tables.event, [{**row, "data": json.dumps({"before": sorted(epochs)})}])

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import msgpack
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -23,7 +23,7 @@ from .. import wire
 from . import tables
 from .ca import Authority
 from .live import Hub
-from .store import Store, StoreFault, apply_frames, insert_new, upsert
+from .store import Store, StoreFault, apply_frames, covers, insert_new, stands, upsert
 
 INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0
@@ -47,11 +47,12 @@ class Ingest:
                 Route("/d/v1/ca", self.ca),
                 Route("/d/v1/enroll", self.enroll, methods=["POST"]),
                 Route("/d/v1/up", self.up, methods=["POST"]),
+                Route("/d/v1/stands", self.stands),
                 Route("/d/v1/live", self.live, methods=["POST"]),
                 Route("/d/v1/dn", self.down),
                 Route("/d/v1/picture/{digest}", self.picture, methods=["PUT"]),
             ],
-            exception_handlers={LinesideError: _fault},
+            exception_handlers={LinesideError: fault, OverflowError: fault},
         )
 
     async def ca(self, request: Request) -> Response:
@@ -68,7 +69,7 @@ class Ingest:
         try:
             asked = json.loads(await body_of(request, 4096))
             device, invitation = str(asked["device"]), str(asked["invitation"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return JSONResponse({"detail": "device and invitation are needed"}, 400)
         if not wire.DEVICE.fullmatch(device):
             return JSONResponse({"detail": "that is no device id"}, 400)
@@ -117,6 +118,14 @@ class Ingest:
             self._hub.tell({"kind": "events", "device": device})
         return Response(wire.pack_ack(answer), media_type="application/msgpack")
 
+    async def stands(self, request: Request) -> Response:
+        """Where the streams of a journal stand here, as in an acknowledgement."""
+        if (device := await self.device(request)) is None:
+            return _stranger()
+        epoch, _ = wire.place(request.query_params.get("epoch", ""), "1")
+        found = await self._store.read(lambda c: stands(c, device, epoch))
+        return Response(wire.pack_ack(found), media_type="application/msgpack")
+
     async def live(self, request: Request) -> Response:
         if (device := await self.device(request)) is None:
             return _stranger()
@@ -125,22 +134,34 @@ class Ingest:
         return Response(status_code=204)
 
     async def picture(self, request: Request) -> Response:
-        if await self.device(request) is None:
+        if (device := await self.device(request)) is None:
             return _stranger()
+        epoch, seq = wire.place(*(request.query_params.get(name, "") for name in ("epoch", "seq")))
         body, digest = await body_of(request, wire.MOST_PICTURE), request.path_params["digest"]
         if wire.digest(body) != digest:
             return JSONResponse({"detail": "the body does not have this digest"}, 400)
         row = {"digest": digest, "media": wire.media(body), "body": body}
-        await self._store.write(lambda c: insert_new(c, tables.picture, [row]))
+
+        def take(connection: Connection) -> None:
+            insert_new(connection, tables.picture, [row])
+            covers(connection, device, epoch, "picture", [(seq, seq)])
+
+        await self._store.write(take)
         self._hub.tell({"kind": "picture", "digest": digest})
         return Response(status_code=204)
 
     # Down
 
     async def command(self, device: str, verb: str, data: dict[str, Any]) -> None:
-        """Queue a command for a device; returns when it is durable here."""
+        """Queue a command for a device; returns when it is durable here. Its number follows the clock (ms), so that a plane
+        restored from a backup gives none a second time."""
         row = {"device": device, "verb": verb, "data": json.dumps(data), "created": time.time()}
-        await self._store.write(lambda c: c.execute(tables.command.insert().values(row)))
+
+        def queue(connection: Connection) -> None:
+            last = connection.execute(select(func.max(tables.command.c.number))).scalar() or 0
+            connection.execute(tables.command.insert().values(**row, number=max(last + 1, time.time_ns() // 1_000_000)))
+
+        await self._store.write(queue)
         self._news.setdefault(device, asyncio.Event()).set()
 
     async def down(self, request: Request) -> Response:
@@ -187,5 +208,5 @@ def _stranger() -> Response:
     return JSONResponse({"detail": "this device is not known here"}, 401)
 
 
-async def _fault(request: Request, error: Exception) -> Response:
+async def fault(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, 503 if isinstance(error, StoreFault) else 400)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 
 from edge import TRUSTED, Quality
 
-from ..wire import VERSION, WireFault
+from ..wire import VERSION, WireFault, shallow
 
 KEPT = 600  # newest points a tag, to bridge what is not sealed yet
 MOST_WAITING = 100  # messages a slow page may be behind before it is cut off
@@ -47,6 +48,9 @@ class Hub:
         """One live message; true when its device's other values are not known here. Raises WireFault."""
         try:
             version, epoch, *columns, status = msgpack.unpackb(message)
+            if not shallow(status):
+                raise ValueError("a status that is nested too deep")
+            json.dumps(status)  # the pages get it so
             kinds = (np.int32, np.int64, np.float64, np.uint8)
             tag, ts, value, quality = (np.frombuffer(c, k) for c, k in zip(columns, kinds, strict=True))
             if version != VERSION or not len(tag) == len(ts) == len(value) == len(quality):

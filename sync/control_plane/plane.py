@@ -73,7 +73,7 @@ class Plane:
         self.url = f"https://{shown}:{devices.getsockname()[1]}"
         self.link = f"http://{shown}:{page.getsockname()[1]}/login?key={self.people.key}"
         people = build(self.store, self.hub, self.ingest, self.people, {*self._names(), "[::1]"})
-        options: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "off"}
+        options: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off"}
         options |= {"timeout_graceful_shutdown": 2, "server_header": False}
         both: tuple[tuple[Any, socket.socket, dict[str, Any]], ...] = (
             (self.ingest.app, devices, {"ssl_certfile": cert, "ssl_keyfile": key, "timeout_keep_alive": 75}),

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, log
 
-from ..wire import Frame
+from ..wire import Frame, shallow
 from . import fold, tables
 
 T = TypeVar("T")
@@ -43,6 +43,7 @@ class Store:
         self._thread = threading.Thread(target=self._write, name="plane-writer", daemon=True)
         self._thread.start()
         self.commits = 0
+        self._trouble = ""  # why the last commit failed; said once
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Raises StoreFault when it could not be committed."""
@@ -72,9 +73,15 @@ class Store:
                     except LinesideError as error:
                         answers.append((done, None, error))
             self.commits += 1
+            if self._trouble:
+                log.warning("plane: writing again")
+                self._trouble = ""
         except (SQLAlchemyError, OSError) as error:
-            log.error("plane: cannot write: %s", error)
-            answers = [(done, None, StoreFault("the plane cannot write to its database")) for _, done in group]
+            why = _why(error)
+            if why != self._trouble:
+                log.error("plane: cannot write: %s; nothing is acknowledged, the devices keep it and try again", why)
+                self._trouble = why
+            answers = [(done, None, StoreFault(f"the plane cannot write: {why}")) for _, done in group]
         except Exception:
             log.exception("plane: a write failed")
             answers = [(done, None, StoreFault("the plane failed to write this")) for _, done in group]
@@ -103,6 +110,12 @@ def _settle(done: asyncio.Future[Any], answer: Any, fault: Exception | None) -> 
         done.set_exception(fault)
     else:
         done.set_result(answer)
+
+
+def _why(error: Exception) -> str:
+    """The database's own words, without the statement."""
+    words = str(getattr(error, "orig", None) or error)
+    return "the disk is full, free some space" if "disk is full" in words or "No space left" in words else words
 
 
 def _engine(url: str) -> Engine:
@@ -155,10 +168,22 @@ def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -
     answer: dict[str, Cursor] = {}
     for (epoch, stream), group in streams.items():
         cursor = _stands(connection, device, epoch, stream)
+        if cursor == Cursor():
+            fold.journal(connection, device, epoch)
         fresh = list({f.seq: f for f in group if f.seq not in cursor}.values())
-        _TAKE.get(stream, _take_blocks)(connection, device, fresh)
-        answer[stream] = _covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
+        try:
+            _TAKE.get(stream, _take_blocks)(connection, device, fresh)
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+            raise CodecFault(f"what {stream} holds cannot be taken: {error}") from None
+        answer[stream] = covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
     return answer
+
+
+def stands(connection: Connection, device: str, epoch: str) -> dict[str, Cursor]:
+    """Where every stream of a journal stands."""
+    t = tables.applied
+    wanted = select(t.c.stream, t.c.watermark, t.c.ranges).where(t.c.device == device, t.c.epoch == epoch)
+    return {s: Cursor(w, [(a, b) for a, b in json.loads(r)]) for s, w, r in connection.execute(wanted)}
 
 
 def _stands(connection: Connection, device: str, epoch: str, stream: str) -> Cursor:
@@ -168,7 +193,7 @@ def _stands(connection: Connection, device: str, epoch: str, stream: str) -> Cur
     return Cursor(row[0], [(a, b) for a, b in json.loads(row[1])]) if row else Cursor()
 
 
-def _covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[tuple[int, int]]) -> Cursor:
+def covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[tuple[int, int]]) -> Cursor:
     """Mark spans of a stream as taken or told. Reads anew where it stands: a gap event may have moved its own stream."""
     cursor = _stands(connection, device, epoch, stream)
     for first, last in spans:
@@ -221,6 +246,8 @@ def _take_events(connection: Connection, device: str, frames: list[Frame]) -> No
     rows = []
     for frame in sorted(frames, key=lambda f: f.seq):
         happened = decode_event(frame.body)
+        if not shallow(happened.data):
+            raise CodecFault(f"event {frame.seq} is nested too deep")
         rows.append(_event_row(device, frame, happened))
         if happened.kind == "alarm":
             fold.alarm(connection, device, frame.epoch, frame.seq, happened)
@@ -250,7 +277,7 @@ def _take_gap(connection: Connection, device: str, epoch: str, gap: Event) -> No
     stream, first, last = str(gap.data.get("stream", "")), int(gap.data.get("first", 0)), int(gap.data.get("last", 0))
     if not 0 < first <= last:
         return
-    _covers(connection, device, epoch, stream, [(first, last)])
+    covers(connection, device, epoch, stream, [(first, last)])
 
 
 _TAKE: dict[str, Callable[[Connection, str, list[Frame]], None]] = {"tag": _take_tags, "event": _take_events}

@@ -108,7 +108,7 @@ picture = Table(
 command = Table(
     "command",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("device", String(64), nullable=False),
     Column("verb", String(20), nullable=False),
     Column("data", Text, nullable=False),

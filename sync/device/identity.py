@@ -21,6 +21,12 @@ from edge import LinesideError
 FILE = "identity.json"
 
 
+class NotEnrolled(LinesideError):
+    """There is no identity yet; it may come while the daemon runs."""
+
+    heals = True
+
+
 @dataclass(frozen=True)
 class Identity:
     """`secret` proves the device to the plane, `ca` (PEM) the plane to the device."""
@@ -45,7 +51,7 @@ def load(folder: Path, device: str) -> Identity:
     try:
         identity = Identity(**json.loads((folder / FILE).read_text()))
     except FileNotFoundError:
-        raise LinesideError(
+        raise NotEnrolled(
             "this device is not enrolled with a plane",
             hint="run `lineside enroll SITE TOKEN`; history is kept meanwhile",
         ) from None

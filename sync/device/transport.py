@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from typing import Protocol
 
@@ -17,6 +18,10 @@ class Refused(LinesideError):
     """The plane is there and said no."""
 
     heals = True
+
+
+class Stranger(Refused):
+    """The plane does not know this device; a new enrolment is read at the next start of the uplink."""
 
 
 class Rejected(Refused):
@@ -65,22 +70,32 @@ class Https:
         try:
             answer = self._pool.request(method, self._identity.url + path, body=body or None, timeout=limits)
         except urllib3.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+                raise DeviceLost(f"nobody at {self._identity.url} speaks TLS: {_short(error)}") from None
             raise Refused(
                 f"{self._identity.url} is not the plane we enrolled with: {error}", hint="enroll again"
             ) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise DeviceLost(f"no plane at {self._identity.url}: {_short(error)}") from None
         if answer.status == 401:
-            raise Refused("the plane does not know this device", hint="run `lineside enroll SITE TOKEN` again")
+            raise Stranger("the plane does not know this device", hint="run `lineside enroll SITE TOKEN` again")
         if answer.status >= 500:
-            raise DeviceLost(f"the plane at {self._identity.url} answers {answer.status}")
+            raise DeviceLost(f"the plane at {self._identity.url} answers {answer.status}: {_said(answer.data)}")
         if answer.status >= 300:
             fault = Rejected if answer.status == 400 else Refused
-            raise fault(f"the plane said no to {path}: {answer.status} {answer.data[:200].decode(errors='replace')}")
+            raise fault(f"the plane said no to {path}: {answer.status} {_said(answer.data)}")
         return answer.data
 
     def close(self) -> None:
         self._pool.clear()
+
+
+def _said(body: bytes) -> str:
+    """What an answer says about its refusal."""
+    try:
+        return str(json.loads(body)["detail"])[:200]
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
 
 
 def _short(error: Exception) -> str:

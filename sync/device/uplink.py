@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field
 from edge import Cursor, DeviceLost, Event, Host, LinesideError, Period, Record, Write, log
 
 from .. import wire
-from . import identity
-from .transport import Https, Rejected, Transport
+from . import compare, identity
+from .transport import Https, Rejected, Stranger, Transport
 
 NAME = "sync"
 MESSAGE = 1_000_000  # bytes of records in one message
@@ -35,6 +35,7 @@ class Uplink:
     """Sends what is sealed, in the order tags, events, samples, pictures; the cursor moves only after the plane's COMMIT.
 
     Offline is the normal case: each of the three lanes tries again with growing, jittered waits and nothing else notices.
+    After each break it compares where the plane stands with what the plane had acknowledged.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Uplink:
         self.cursors: dict[str, Cursor] = {}
         self._whole = True  # the next live message brings every value
         self._said = ""
+        self._broken = asyncio.Event()  # the plane may be another one now: compare before anything else is sent
 
     async def run(self) -> None:
         transport = self._transport or Https(
             replace(identity.load(self.host.folder, self.host.config.device.id), url=self.config.url)
         )
         self.cursors = await self.host.journal.cursors(NAME)
+        self._broken.set()
         try:
             async with asyncio.TaskGroup() as lanes:
                 lanes.create_task(self._again(lambda: self._deliver(transport), leads=True))
@@ -74,8 +77,9 @@ class Uplink:
                     self.host.health.state(NAME, "running")
                 wait, said = 0.5, ""
             except LinesideError as error:
-                if not error.heals:
+                if not error.heals or isinstance(error, Stranger):
                     raise
+                self._broken.set()
                 if str(error) not in (said, self._said):
                     log.warning("sync: %s; kept and tried again", error)
                 if leads:
@@ -89,7 +93,11 @@ class Uplink:
 
     async def _deliver(self, transport: Transport) -> None:
         """One message or one picture; waits for news when there is nothing to send."""
+        if self._broken.is_set():
+            self._broken.clear()
+            await self._compare(transport)
         news = asyncio.ensure_future(self.host.journal.wait_sealed())
+        broken = asyncio.ensure_future(self._broken.wait())
         await asyncio.sleep(0)  # so that it waits before we look
         try:
             records = await self._next_records()
@@ -100,9 +108,42 @@ class Uplink:
                     for record in records:
                         await self._send_alone(transport, record)
             elif not await self._send_picture(transport):
-                await news
+                await asyncio.wait([news, broken], return_when=asyncio.FIRST_COMPLETED)
         finally:
             news.cancel()
+            broken.cancel()
+
+    async def _compare(self, transport: Transport) -> None:
+        """What the plane had acknowledged and no longer has is sent again; what is no longer here either, a gap event tells."""
+        journal = self.host.journal
+        epoch = journal.epoch
+        stands = wire.unpack_ack(await transport.exchange("GET", f"/d/v1/stands?epoch={epoch}"))
+        given = await journal.ask(compare.newest)
+        for stream, there in stands.items():
+            if there.last() > given.get(stream, 0):
+                raise LinesideError(
+                    f"the plane holds {stream} {there.last()} of this journal, which itself ends at {given.get(stream, 0)}",
+                    hint="the journal was copied back from a backup; move journal.db away and restart: a new one begins",
+                )
+        again, told = 0, []
+        for stream, cursor in self.cursors.items():
+            there = stands.get(stream, Cursor())
+            if stream == "commands" or there.watermark >= cursor.watermark:
+                continue
+            lack = await journal.ask(compare.lacking, stream, there, cursor.watermark)
+            told += [compare.gap(stream, span, lack.until or self.host.clock.utc()) for span in lack.gone]
+            if lack.again:
+                again += lack.again
+                self.cursors[stream] = Cursor(there.watermark)
+                journal.moved(NAME, stream, self.cursors[stream])
+        if again or told:
+            gone = sum(gap.data["last"] - gap.data["first"] + 1 for gap in told)
+            words = f"the plane lacks {again + gone} records that it had acknowledged: was it restored from a backup? "
+            words += f"{again} are sent again, {gone} are no longer here"
+            log.warning("sync: %s", words)
+            for event in [*told, Event("reader", NAME, "behind", severity="medium", text=words)]:
+                self.host.accept(event)
+            await journal.commit()
 
     async def _next_records(self) -> list[Record]:
         """What goes next, about MESSAGE bytes: every tag before anything that names it, events before samples."""
@@ -154,7 +195,8 @@ class Uplink:
         cursor = self.cursors.setdefault("picture", Cursor())
         found = await self.host.journal.read("picture", cursor.watermark, 1, 1)
         for record in found:
-            await transport.exchange("PUT", f"/d/v1/picture/{wire.digest(record.body)}", record.body)
+            place = f"epoch={self.host.journal.epoch}&seq={record.seq}"
+            await transport.exchange("PUT", f"/d/v1/picture/{wire.digest(record.body)}?{place}", record.body)
             cursor.add(cursor.watermark + 1, record.seq)
             self.host.journal.moved(NAME, "picture", cursor)
         return bool(found)
@@ -184,12 +226,12 @@ class Uplink:
         """Wait for commands; each is journaled before it runs, and its number with it, so that none runs twice."""
         cursor = self.cursors.setdefault("commands", Cursor())
         answer = await transport.exchange("GET", f"/d/v1/dn?after={cursor.watermark}&wait=20", timeout=40.0)
-        for number, verb, data in msgpack.unpackb(answer):
+        for number, verb, data in wire.unpack_commands(answer):
             if number in cursor:
                 continue
             cursor.add(cursor.watermark + 1, number)
             self.host.journal.moved(NAME, "commands", cursor)
-            await self._command(str(verb), dict(data))
+            await self._command(verb, data)
 
     async def _command(self, verb: str, data: dict[str, Any]) -> None:
         if verb not in VERBS:
@@ -197,7 +239,9 @@ class Uplink:
             return
         self.host.accept(Event("command", verb, data=data))
         if verb == "write" and await self.host.journal.commit():
-            tag = str(data.get("tag"))
-            if tag in self.host.live.table:
+            tag, value = str(data.get("tag")), data.get("value")
+            if tag in self.host.live.table and isinstance(value, (int, float)):
                 number = self.host.live.table[tag].id
-                self.host.accept(Write(number, float(data["value"]), cause=str(data.get("by", "plane"))))
+                self.host.accept(Write(number, float(value), cause=str(data.get("by", "plane"))))
+            else:
+                log.warning("sync: the plane orders %r for %s, which cannot be", value, tag[:80])

@@ -163,6 +163,20 @@ def test_a_frozen_camera_is_named() -> None:
     watching(work, frozen_after="300ms")
 
 
+def test_a_camera_that_falls_silent_is_named() -> None:
+    async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
+        task = asyncio.ensure_future(driver.run())
+        while not task.done():
+            sim.silent = bool(source.counts["frames"])
+            while source.frames:
+                source.frames.pop().release()
+            await asyncio.sleep(0.01)
+        with pytest.raises(DeviceLost, match="no picture within"):
+            await task
+
+    watching(work, timeout="500ms")
+
+
 def test_nobody_there_is_said_without_the_password() -> None:
     with pytest.raises(DeviceLost, match=r"no picture from http://127\.0\.0\.1:9/x"):
         pictures(1, url="http://me:secret@127.0.0.1:9/x")

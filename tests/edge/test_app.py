@@ -12,6 +12,7 @@ import pytest
 from edge import ConfigFault, Event, Poller, Quality, plugins
 from edge.app import Daemon
 from edge.apply import apply_site
+from edge.codec import decode_event
 from edge.config.load import load
 
 
@@ -139,5 +140,36 @@ def test_a_full_disk_is_named_kept_in_memory_and_recovers_by_itself(tmp_path: Pa
         await daemon.journal.on_writer(limit, 10**6)
         await until(lambda: not daemon.journal.trouble)
         assert daemon.journal.totals.dropped == 0 and daemon.journal.totals.durable >= seen
+
+    running(tmp_path, SITE, work)
+
+
+def test_rules_go_on_however_long_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.pending.MOST_BYTES", 21 * 100)
+    level = 1.0
+
+    async def poll(self: Steady) -> dict[str, float]:
+        return dict.fromkeys(self.source.tags, level)
+
+    monkeypatch.setattr(Steady, "poll", poll)
+
+    async def work(daemon: Daemon, events: list[Event]) -> None:
+        nonlocal level
+        await until(lambda: daemon.journal.totals.durable > 5)
+        await daemon.journal.on_writer(
+            lambda db: db.execute(f"PRAGMA max_page_count = {next(db.execute('PRAGMA page_count'))[0]}")
+        )
+        await until(lambda: daemon.journal.totals.dropped > 300)
+        level = 9.0
+        await until(lambda: any(e.key == "high" and e.state == "raised" for e in events))
+        await daemon.journal.on_writer(lambda db: db.execute("PRAGMA max_page_count = 1000000"))
+        await until(lambda: not daemon.journal.trouble)
+        await daemon._end(daemon.drivers.values())
+        assert await daemon.journal.commit()
+        told = [decode_event(r.body) for r in await daemon.journal.read("event", 0, 10_000)]
+        totals = daemon.journal.totals
+        assert totals.appended == totals.durable + totals.dropped
+        assert sum(e.data["samples"] for e in told if e.kind == "gap") == totals.dropped
+        assert ("high", "raised") in [(e.key, e.state) for e in told]
 
     running(tmp_path, SITE, work)

@@ -1,7 +1,12 @@
 """Blocks come back bit for bit, whatever was in them; damaged ones are refused."""
 
+import tracemalloc
+from typing import Any
+
+import msgpack
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -97,3 +102,40 @@ def test_bad_values_keep_their_cause() -> None:
     batch = Batch.of("x", [1, 2], [np.nan, 3.0], START, [Quality.TIMEOUT, Quality.GOOD])
     back = decode("x", encode(batch))
     assert list(back.quality) == [Quality.TIMEOUT, Quality.GOOD] and np.isnan(back.value[0])
+
+
+def block(*header: Any) -> bytes:
+    return b"\1" + zstandard.compress(msgpack.packb(list(header)))
+
+
+FEW, NO_VALUES = b"\1\0\0\0", [b"\0", b"\0", b"\0" * 8, [b""] * 4]
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"\1" + zstandard.compress(bytes(65 * 2**20)),
+        block(10**12, 1, "m", FEW, [b"\x80", 1, 10**12, 0, bytes(16)], NO_VALUES, b""),
+        block(4_000_000_000, 1, "r", FEW + b"\xff" * 4, [1, 2, 1, bytes(16)], NO_VALUES, b""),
+        block(2, 1, "r", FEW + b"\xff" * 4, [1, 2, 1, bytes(16)], NO_VALUES, b""),
+        block(2, 1, "m", FEW, [b"\x80", 1, 2**40, 0, bytes(16)], NO_VALUES, b""),
+        block(0, 10**9, "m", FEW, [b"\x80", 1, 0, 0, b""], NO_VALUES, b""),
+        block("9" * 100, 1, "m", FEW, [b"\x80", 1, 2, 0, bytes(16)], NO_VALUES, b""),
+        b"\1" + zstandard.compress(b"\x91" * 100_000),
+    ],
+)
+def test_a_bomb_is_refused_before_it_takes_memory(bomb: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(CodecFault):
+            decode("plc", bomb)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_event_has_its_size() -> None:
+    with pytest.raises(CodecFault, match="at most"):
+        encode_event(Event("k", "large", text="x" * 2_000_000))
+    with pytest.raises(CodecFault, match="at most"):
+        decode_event(b"\1" + zstandard.compress(bytes(2_000_000)))

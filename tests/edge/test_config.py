@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge import Poller, plugins
+from edge.cli import main
 from edge.config.load import load, load_text
 from edge.config.places import MOST_NODES, read_text, scalar
 from edge.config.types import octets, seconds
@@ -120,6 +121,34 @@ def test_duplicate_keys_tags_merges_and_bombs() -> None:
     assert "bomb" in str(read_text(bomb).problems[0])
     assert "too deep" in str(read_text("[" * 60 + "]" * 60).problems[0])
     assert MOST_NODES < 10**6
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"# x\n" * 25_000_000, "site.yaml:1:1: site.yaml is larger than 1,000,000 bytes, split it with !include"),
+        (b"device: {id: d}\na: gr\xfcn", "site.yaml:2:6: not UTF-8 text, save it as UTF-8"),
+        ("device: {id: d}".encode("utf-16"), "site.yaml:1:1: not UTF-8 text, save it as UTF-8"),
+        (b"device: {id: d}\na: \0", "site.yaml:2:4: not YAML: the character 0 cannot stand here"),
+        (b"device: " + b"[" * 100_000, "site.yaml:1:32: more than 24 levels deep"),
+        (b"device: " + b"{a: " * 100_000, "site.yaml:1:101: more than 24 levels deep"),
+        (b"".join(b" " * i + b"a:\n" for i in range(1400)), "site.yaml:25:25: more than 24 levels deep"),
+        (b"device: {id: d}\njournal: {keep: " + b"9" * 6000 + b"}", "site.yaml:2:17: journal.keep: '999"),
+        (b"device: {id: d}\ntags: !!python/object/apply:os.system [x]", "site.yaml:2:7: tags: unknown YAML tag"),
+        (b"device: {id: d}\ntags: !include /dev/zero", "site.yaml:2:7: tags: /dev/zero is no file"),
+        (b'device: {id: d}\ntags: !include "a\\0b"', "site.yaml:2:7: tags: cannot read "),
+        (b'device: {id: d}\ntags: !secret "\\ud800"', "site.yaml:2:7: tags: no secret is called '?'"),
+        (b'device: {id: d}\n"\\ud800": 1', "site.yaml:2:1: ?: unknown section '?'"),
+    ],
+)
+def test_a_hostile_file_is_refused_with_its_place(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, content: bytes, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("site.yaml").write_bytes(content)
+    assert main(["check", "site.yaml"]) == 1
+    out, err = capfd.readouterr()
+    assert out.replace(f"{tmp_path}/", "").startswith(said) and "Traceback" not in out + err
 
 
 def test_include_and_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 import pytest
 
-from edge import Batch, Cursor, Event, LinesideError
+from edge import Batch, Cursor, Event, LinesideError, Picture
 from edge.clock import ManualClock
 from edge.codec import decode, decode_event
 from edge.errors import JournalBusy
@@ -192,7 +192,7 @@ def test_a_full_disk_is_said_and_heals_and_loses_nothing(tmp_path: Path) -> None
 def test_a_long_full_disk_gives_up_the_oldest_with_a_gap_and_keeps_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.journal.PENDING_BYTES", 21 * 1000)
+    monkeypatch.setattr("edge.pending.MOST_BYTES", 21 * 1000)
 
     async def work(journal: Journal) -> None:
         await journal.commit()
@@ -211,6 +211,46 @@ def test_a_long_full_disk_gives_up_the_oldest_with_a_gap_and_keeps_events(
         assert [e.key for e in events if e.kind == "k"] == [str(i) for i in range(30)]
         told = [e for e in events if e.kind == "gap"]
         assert sum(e.data["samples"] for e in told) == totals.dropped and {e.state for e in told} == {"journal_full"}
+
+    with_journal(tmp_path, work)
+
+
+def test_pictures_and_events_give_way_too_when_the_disk_stays_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.pending.MOST_BYTES", 10_000)
+    monkeypatch.setattr("edge.pending.MOST_EVENTS", 20)
+
+    async def work(journal: Journal) -> None:
+        await journal.commit()
+        (pages,) = next(journal._db.execute("PRAGMA page_count"))
+        journal._db.execute(f"PRAGMA max_page_count = {pages}")
+        for i in range(50):
+            journal.append((), [Event("k", str(i))], [Picture(str(i), "image/png", bytes([i] * 1000))])
+            if i == 30:
+                journal.append(events=[Event("k", "large", text=os.urandom(50_000).hex())])
+            await journal.commit()
+        assert journal.trouble and journal.ready(), "rules go on"
+        journal._db.execute("PRAGMA max_page_count = 1000000")
+        assert await journal.commit()
+        events = [decode_event(r.body) for r in await journal.read("event", 0, 1000)]
+        told = {
+            s: sum(e.data["samples"] for e in events if e.kind == "gap" and e.key == s) for s in ("event", "picture")
+        }
+        pictures = await journal.read("picture", 0, 1000)
+        assert told["picture"] > 0 and len(pictures) + told["picture"] == 50 and pictures[-1].body[-1] == 49
+        kept = [e.key for e in events if e.kind == "k"]
+        assert told["event"] > 0 and len(kept) + told["event"] == 51 and kept[-1] == "49"
+
+    with_journal(tmp_path, work)
+
+
+def test_a_disk_that_takes_no_new_tags_is_said_plainly(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        (pages,) = next(journal._db.execute("PRAGMA page_count"))
+        journal._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(LinesideError, match=r"cannot take new tags: the disk is full \(free some space\)"):
+            journal.tag_ids([Tag(f"plc.tag_{i}", unit="x" * 200) for i in range(200)])
 
     with_journal(tmp_path, work)
 
@@ -333,6 +373,22 @@ def test_above_its_size_delivered_goes_first_and_the_undelivered_leaves_a_gap(tm
         assert given_up and given_up == list(range(11, left[0].seq)), "each undelivered block has one gap, no other has"
 
     with_journal(tmp_path, work, at_most=200_000)
+
+
+def test_pictures_keep_counting_when_the_older_ones_are_gone(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        clock: Any = journal.clock
+        for day in range(3):
+            journal.append(pictures=[Picture(f"{day}a", "image/png", b"x"), Picture(f"{day}b", "image/png", b"y")])
+            await journal.commit()
+            assert [r.seq for r in await journal.read("picture")] == [2 * day + 1, 2 * day + 2]
+            journal.append(pictures=[Picture(f"{day}b", "image/png", b"y")])  # a repeat
+            await journal.commit()
+            clock.advance(86_400)
+            await journal.commit()
+            assert await journal.read("picture") == []
+
+    with_journal(tmp_path, work, keep="1h")
 
 
 def test_nothing_delivered_is_dropped_before_its_time(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_register_goes_all_the_way_and_back(tmp_path: Path) -> None:
 
         await it.until(acked)
         assert await it.all_arrived() == it.daemon.journal.totals.appended
-        assert (await it.daemon.journal.cursors("sync"))["commands"].watermark == 1
+        assert (await it.daemon.journal.cursors("sync"))["commands"].watermark > 0
 
     rig(tmp_path, work)
 

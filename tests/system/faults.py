@@ -1,16 +1,17 @@
-"""Kill -9 of the daemon and of the plane under load: `python -m tests.system.faults [KILLS]`.
+"""Kill -9 of the daemon and of the plane at random times under load: `python -m tests.system.faults [KILLS [SEED]]`.
 
-A simulated PLC serves a counter. After each kill the process is started again; at the end every sample that the journal had called
-durable has to be in the plane exactly once.
+A witness inside the daemon's process (`victim.py`) notes what the journal said to be durable, before anybody else hears of
+it. At the end each of those samples and events has to be in the plane exactly once; one that is missing counts as told only
+where the plane holds a gap record for it. `--prove` plants faults first and fails if one of them goes unseen.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import random
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
@@ -18,12 +19,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import apsw
+import msgpack
 import numpy as np
 
-from edge import LinesideError, decode
+from edge import decode
 from edge.bench.process import free_port, running, wait_for
 from edge.bench.stack import lineside
-from edge.control import ask
+from edge.clock import SystemClock
+from edge.journal import Journal
+
+from .victim import PLANTS
 
 SITE = """device: {{id: victim}}
 drivers:
@@ -31,112 +37,180 @@ drivers:
     driver: modbus
     url: tcp://127.0.0.1:{port}
     every: 10ms
-    tags: {{n: {{address: "holding:0", type: uint32}}, lamp: {{address: "coil:0", writable: {{range: [0, 1]}}}}}}
-alarms: {{odd: {{when: "plc.n > 5", then: {{plc.lamp: 1}}}}}}
-simulate: {{plc.n: {{ramp: 1, period: 100ms}}}}
+    tags:
+      n: {{address: "holding:0", type: uint32}}
+      wave: {{address: "holding:2", type: int16}}
+      lamp: {{address: "coil:0", writable: {{range: [0, 1]}}}}
+{more}
+alarms: {{high: {{when: "plc.wave > 0", then: {{plc.lamp: 1}}, on_clear: {{plc.lamp: 0}}}}}}
+simulate: {{plc.n: {{ramp: 1, period: 100ms}}, plc.wave: {{swing: 100, period: 500ms}}}}
 journal: {{block: 1s, durable_within: 100ms}}
 sync: {{url: "https://127.0.0.1:{plane}", live: 200ms}}
 """
+MORE = "\n".join(f'      r{i}: {{address: "holding:{10 + i}"}}' for i in range(30))
+PROOF_KILLS = 4
+Fact = tuple[Any, ...]
 
 
 class Victims:
     """The plane and the daemon, each to be killed and started again."""
 
-    def __init__(self, folder: Path, until_end: contextlib.ExitStack) -> None:
-        self.folder, self._until_end = folder, until_end
-        self.plane_port, port = free_port(), free_port()
+    def __init__(self, folder: Path, until_end: contextlib.ExitStack, plant: str) -> None:
+        self.folder, self._until_end, self._plant = folder, until_end, plant
+        self.plane_port, self.page_port, port = free_port(), free_port(), free_port()
         self.site = folder / "site.yaml"
-        self.site.write_text(SITE.format(port=port, plane=self.plane_port))
+        self.site.write_text(SITE.format(port=port, plane=self.plane_port, more=MORE))
         until_end.enter_context(running("sim", self.site, log=folder / "sim.log"))
         self.processes: dict[str, Any] = {}
         self.start("plane")
         url = folder / "plane" / "url"
-        wait_for(
-            lambda: url.exists() and "open this link" in (folder / "plane.log").read_text(), 30, "the plane's start"
-        )
+        words = folder / "plane.log"
+        wait_for(lambda: url.exists() and "open this link" in words.read_text(), 30, "the plane's start")
         invitation = lineside("plane", "invite", "--folder", folder / "plane")
         lineside("enroll", self.site, invitation, "--state", folder / "device")
         self.start("device")
+        ready = folder / "device" / "control.sock"
+        wait_for(lambda: ready.exists() and self.stands("device"), 30, "a first delivery")
 
     def start(self, what: str) -> None:
-        plane = (
-            "plane",
-            "--folder",
-            self.folder / "plane",
-            "--port",
-            str(self.plane_port),
-            "--page-port",
-            str(free_port()),
-        )
+        ports = ("--port", str(self.plane_port), "--page-port", str(self.page_port))
+        plane = ("plane", "--folder", self.folder / "plane", *ports)
         command = plane if what == "plane" else ("run", self.site, "--state", self.folder / "device")
-        self.processes[what] = self._until_end.enter_context(running(*command, log=self.folder / f"{what}.log"))
+        self.processes[what] = self._until_end.enter_context(
+            running(
+                self.folder / f"{what}.witness",
+                self._plant,
+                *command,
+                log=self.folder / f"{what}.log",
+                module="tests.system.victim",
+            )
+        )
 
     def kill(self, what: str) -> None:
         self.processes[what].send_signal(signal.SIGKILL)
         self.processes[what].wait()
-        self.start(what)
 
-    def status(self) -> dict[str, Any]:
-        """Of the daemon; waits while it starts."""
-        found: dict[str, Any] = {}
+    def stands(self, where: str) -> dict[str, int]:
+        """Watermark by stream: of the device's cursor, or of the plane."""
+        device = "SELECT stream, watermark FROM cursor WHERE reader = 'sync' AND stream <> 'commands'"
+        return dict(self.rows(where, device if where == "device" else "SELECT stream, watermark FROM applied"))
 
-        def answers() -> bool:
-            with contextlib.suppress(LinesideError, OSError, ValueError):
-                found.update(ask(self.folder / "device", {"do": "status"}, 5))
-            return bool(found)
-
-        wait_for(answers, 30, "an answer of the daemon")
-        return found
-
-    def kept(self, where: str) -> Counter[tuple[int, int, float]]:
-        """Every sample (tag, ns, value) in the sealed blocks of the device's journal or of the plane."""
+    def rows(self, where: str, sql: str) -> list[tuple[Any, ...]]:
         path = self.folder / ("device/journal.db" if where == "device" else "plane/plane.db")
-        found: Counter[tuple[int, int, float]] = Counter()
-        with contextlib.closing(sqlite3.connect(path)) as db:
-            for stream, body in db.execute("SELECT stream, body FROM block WHERE stream = 'samples:plc'"):
-                batch = decode(stream, body)
-                value = np.nan_to_num(batch.value, nan=-1.0)
-                found.update(zip(batch.tag.tolist(), batch.ts.tolist(), value.tolist(), strict=True))
-        return found
+        with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+            db.set_busy_timeout(20_000)
+            return list(db.execute(sql))
 
-    def delivered(self) -> bool:
-        with contextlib.closing(sqlite3.connect(self.folder / "device" / "journal.db")) as db:
-            open_samples = db.execute("SELECT coalesce(sum(n), 0) FROM tail").fetchone()[0]
-            blocks = db.execute("SELECT count(*) FROM block WHERE stream = 'samples:plc'").fetchone()[0]
-        with contextlib.closing(sqlite3.connect(self.folder / "plane" / "plane.db")) as db:
-            there = db.execute("SELECT count(*) FROM block WHERE stream = 'samples:plc'").fetchone()[0]
-        return bool(blocks == there) and open_samples < 10**6
+    def sealed(self) -> dict[str, int]:
+        """Seal what the dead daemon left, as its next start would; returns the last number by stream."""
+
+        async def seal() -> None:
+            journal = Journal(self.folder / "device" / "journal.db", SystemClock())
+            await journal.commit(seal=True)
+            journal.close()
+
+        asyncio.run(seal())
+        return dict(self.rows("device", "SELECT name, seq FROM stream"))
+
+    # What is compared
+
+    def said(self) -> Counter[Fact]:
+        """What the journal said to be durable."""
+        facts: Counter[Fact] = Counter()
+        with (self.folder / "device.witness").open("rb") as lines:
+            for what, *fields in msgpack.Unpacker(lines):
+                if what == "e":
+                    facts[tuple(fields)] += 1
+                else:
+                    kinds = (np.int32, np.int64, np.float64)
+                    facts.update(_samples(fields[0], *map(np.frombuffer, fields[1:], kinds)))
+        return facts
+
+    def kept(self) -> Counter[Fact]:
+        """What the plane has."""
+        facts: Counter[Fact] = Counter()
+        for stream, body in self.rows("plane", "SELECT stream, body FROM block"):
+            batch = decode(stream.removeprefix("samples:"), body)
+            facts.update(_samples(batch.source, batch.tag, batch.ts, batch.value))
+        facts.update(self.rows("plane", "SELECT ts, kind, key, state FROM event"))
+        return facts
+
+    def told(self, fact: Fact) -> bool:
+        """Whether the plane holds a gap record for a sample."""
+        gaps = [json.loads(data) for (data,) in self.rows("plane", "SELECT data FROM event WHERE kind = 'gap'")]
+        return any(g["stream"] == f"samples:{fact[0]}" and g["from"] <= fact[2] <= g["to"] for g in gaps)
 
 
-def main(kills: int, seed: int = 1) -> dict[str, Any]:
-    """Returns {"kills", "durable", "lost", "doubled"}."""
+def _samples(source: str, tag: np.ndarray, ts: np.ndarray, value: np.ndarray) -> list[Fact]:
+    value = np.nan_to_num(value, nan=-1.0)
+    return list(zip([source] * len(tag), tag.tolist(), ts.tolist(), value.tolist(), strict=True))
+
+
+class Progress:
+    """One line a kill, with the time that is left of the whole run."""
+
+    def __init__(self, kills: int) -> None:
+        self._kills, self._done, self._began = kills, 0, time.monotonic()
+
+    def step(self, plant: str) -> None:
+        self._done += 1
+        left = (time.monotonic() - self._began) / self._done * (self._kills - self._done)
+        what = "" if plant == "none" else f" (planted: {plant})"
+        print(f"{self._done} of {self._kills} kills{what}, about {left:.0f} s to go", file=sys.stderr, flush=True)
+
+
+def main(
+    kills: int, seed: int, plant: str = "none", only: str = "", progress: Progress | None = None
+) -> dict[str, Any]:
+    """Returns {"seed", "kills", "durable", "lost", "told", "doubled"}: samples and events together."""
+    progress = progress or Progress(kills)
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="lineside-faults-") as name, contextlib.ExitStack() as until_end:
-        victims = Victims(Path(name), until_end)
-        durable, began = 0, time.monotonic()
+        victims = Victims(Path(name), until_end, plant)
         for turn in range(kills):
-            time.sleep(rng.uniform(0.3, 1.2))
-            durable_now = victims.status()["durable"]
-            victims.kill("device" if turn % 2 else "plane")
-            durable += durable_now if turn % 2 else 0
-            left = (time.monotonic() - began) / (turn + 1) * (kills - turn - 1)
-            print(f"{turn + 1} of {kills} kills, about {left:.0f} s to go", file=sys.stderr, flush=True)
-        victims.status()
-        time.sleep(1)
-        durable += victims.status()["durable"]
-        victims.processes["device"].terminate()
-        victims.processes["device"].wait(10)
-        victims.start("device")  # its tail is sealed and delivered by the next one
-        victims.status()
-        time.sleep(2.5)
-        wait_for(victims.delivered, 60, "delivery")
-        victims.processes["device"].terminate()
-        victims.processes["device"].wait(10)
-        wait_for(victims.delivered, 30, "delivery")
-        device, plane = victims.kept("device"), victims.kept("plane")
-    lost = sum((device - plane).values()) + max(0, durable - sum(plane.values()))
-    return {"kills": kills, "durable": durable, "lost": lost, "doubled": sum(n - 1 for n in plane.values() if n > 1)}
+            time.sleep(rng.uniform(0.1, 2.5))  # also while it starts
+            what = only or ("plane", "device")[turn % 2]
+            victims.kill(what)
+            victims.start(what)
+            progress.step(plant)
+        time.sleep(rng.uniform(1.0, 2.0))
+        victims.kill("device")
+        said, last = victims.said(), victims.sealed()
+        victims.start("device")
+        wait_for(lambda: all(victims.stands("device").get(s, 0) >= n for s, n in last.items()), 120, "delivery")
+        kept = victims.kept()
+        missing = {fact for fact in said if fact not in kept}
+        told = sum(len(fact) == 4 and isinstance(fact[0], str) and victims.told(fact) for fact in missing)
+    doubled = sum(n - 1 for n in kept.values() if n > 1)
+    durable = sum(said.values())
+    return {
+        "seed": seed,
+        "kills": kills,
+        "durable": durable,
+        "lost": len(missing) - told,
+        "told": told,
+        "doubled": doubled,
+    }
+
+
+def prove(seed: int, progress: Progress) -> None:
+    """Plant every known fault and see it found."""
+    for plant in PLANTS:
+        result = main(PROOF_KILLS, seed, plant, "plane" if "ack" in plant else "device", progress)
+        print(json.dumps({"planted": plant, **result}), flush=True)
+        if bool(result["lost"] or result["doubled"]) != (plant != "none"):
+            sys.exit(f"the checker is wrong about {plant}")
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)))
+    arguments = [a for a in sys.argv[1:] if a != "--prove"]
+    number = int(arguments[1]) if len(arguments) > 1 else random.randrange(10**6)
+    print(f"seed {number}", file=sys.stderr)
+    kills = int(arguments[0]) if arguments else 100
+    progress = Progress(kills + PROOF_KILLS * len(PLANTS) * ("--prove" in sys.argv))
+    if "--prove" in sys.argv:
+        prove(number, progress)
+    began = time.monotonic()
+    result = main(kills, number, progress=progress)
+    print(json.dumps({**result, "seconds": round(time.monotonic() - began)}))
+    sys.exit(1 if result["lost"] or result["doubled"] else 0)

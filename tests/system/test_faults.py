@@ -19,8 +19,15 @@ pytestmark = pytest.mark.system
 
 
 def test_kills_lose_and_double_nothing() -> None:
-    result = main(4)
+    result = main(4, seed=1)
     assert result["durable"] > 0 and result["lost"] == 0 and result["doubled"] == 0
+
+
+@pytest.mark.parametrize("plant", ["tail_forgotten", "tail_kept_after_seal"])
+def test_the_checker_sees_a_planted_fault(plant: str) -> None:
+    """`make torture` plants the others too."""
+    result = main(2, seed=1, plant=plant, only="device")
+    assert result["lost"] > 0 or result["doubled"] > 0
 
 
 SITE = """device: {id: served}

@@ -73,7 +73,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "command",
-        sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("number", BIG().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
         *(_column(*part) for part in (("device", ID), ("verb", sa.String(20)), ("data", sa.Text))),
         _column("created", sa.Float),
         sqlite_autoincrement=True,

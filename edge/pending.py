@@ -1,0 +1,92 @@
+"""What waits for the next commit: bounded, the oldest gives way and a gap event says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from . import retention
+from .batch import Batch
+from .event import Event, Picture
+from .reader import Cursor
+from .records import Place
+
+MOST_BYTES = 48_000_000  # of samples, and of pictures
+MOST_EVENTS = 50_000
+
+
+@dataclass(slots=True)
+class Pending:
+    """Filled by `add`, taken by one commit; `follow` puts back what the disk refused, the newer behind it."""
+
+    batches: list[Batch] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    snapshots: dict[str, bytes] = field(default_factory=dict)
+    cursors: dict[tuple[str, str], Cursor] = field(default_factory=dict)
+    damaged: set[Place] = field(default_factory=set)  # sealed records, or ("tail", row), that no longer are data
+    nbytes: int = 0  # of samples
+    picture_bytes: int = 0
+
+    def add(
+        self,
+        batches: Sequence[Batch],
+        events: Sequence[Event],
+        pictures: Sequence[Picture],
+        snapshots: Mapping[str, bytes],
+    ) -> None:
+        self.batches.extend(batches)
+        self.events.extend(events)
+        self.pictures.extend(pictures)
+        self.snapshots.update(snapshots)
+        self.nbytes += sum(batch.nbytes for batch in batches)
+        self.picture_bytes += sum(len(picture.body) for picture in pictures)
+
+    def follow(self, newer: Pending) -> None:
+        """Take in what came after this."""
+        self.add(newer.batches, newer.events, newer.pictures, newer.snapshots)
+        self.cursors.update(newer.cursors)
+        self.damaged |= newer.damaged
+
+    def half_full(self) -> bool:
+        return self.nbytes > MOST_BYTES // 2
+
+    def give_way(self, utc: int) -> int:
+        """Where there is too much: give up the oldest that never became durable, down to half, with a gap event for each
+        source, for the pictures and for the events. Returns how many samples."""
+        told: list[Event] = []
+        dropped = 0
+        if self.nbytes > MOST_BYTES:
+            sources: dict[str, tuple[int, int, int]] = {}
+            gone = _oldest([batch.nbytes for batch in self.batches], self.nbytes)
+            for batch in self.batches[:gone]:
+                first, last = int(batch.ts.min()), int(batch.ts.max())
+                t0, t1, n = sources.get(batch.source, (first, last, 0))
+                sources[batch.source] = (min(t0, first), max(t1, last), n + len(batch))
+                self.nbytes -= batch.nbytes
+            del self.batches[:gone]
+            dropped = sum(n for _, _, n in sources.values())
+            told += [retention.gap(utc, s, t0, t1, n, "journal_full") for s, (t0, t1, n) in sources.items()]
+        if self.picture_bytes > MOST_BYTES:
+            gone = _oldest([len(picture.body) for picture in self.pictures], self.picture_bytes)
+            self.picture_bytes -= sum(len(picture.body) for picture in self.pictures[:gone])
+            del self.pictures[:gone]
+            told.append(retention.unkept(utc, "picture", gone))
+        if len(self.events) > MOST_EVENTS:
+            old, self.events = self.events[: -MOST_EVENTS // 2], self.events[-MOST_EVENTS // 2 :]
+            gaps = [event for event in old if event.kind == "gap"]
+            told += [*gaps, retention.unkept(utc, "event", len(old) - len(gaps))]
+        self.events.extend(told)
+        return dropped
+
+    def __bool__(self) -> bool:
+        return bool(self.batches or self.events or self.pictures or self.snapshots or self.cursors or self.damaged)
+
+
+def _oldest(sizes: Sequence[int], total: int) -> int:
+    """How many from the front have to go, so that at most half of MOST_BYTES is left."""
+    gone = 0
+    while total > MOST_BYTES // 2 and gone < len(sizes):
+        total -= sizes[gone]
+        gone += 1
+    return gone

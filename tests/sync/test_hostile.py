@@ -1,0 +1,108 @@
+"""An enrolled device that sends what it should not, and strangers at the page: refused in words, the others go on."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the plane extra")
+
+import msgpack
+import urllib3
+import zstandard
+
+from edge import Event, Record, encode_event
+from sync import wire
+from sync.device import identity
+from tests.sync.test_spine import Rig, rig
+
+EPOCH = "0123456789abcdef"
+
+
+def raw(fields: list[Any]) -> bytes:
+    return b"\1" + zstandard.compress(msgpack.packb(fields))
+
+
+def deep(levels: int) -> Any:
+    data: Any = {}
+    for _ in range(levels):
+        data = {"x": data}
+    return data
+
+
+def gap(**data: Any) -> bytes:
+    return encode_event(
+        Event("gap", "plc", "x", 1, data={"stream": "samples:plc", "first": 1, "last": 2, **data}, id="1")
+    )
+
+
+EVENTS = [
+    b"\1" + zstandard.compress(bytes(60 * 2**20)),
+    b"\1" + zstandard.compress(b"\x91" * 100_000),
+    gap(first="one"),
+    gap(last=2**64 - 1),
+    gap(first=None),
+    raw(["1", 2**64 - 1, "k", "k", "", "info", "", {}, []]),
+    raw(["1", "soon", "k", "k", "", "info", "", {}, []]),
+    raw(["1", 1, "alarm", "hot", "shelved", "high", "", {"until": "x"}, []]),
+    raw(["1", 1, "alarm", "hot", "raised", "high", "", [1, 2], []]),
+    raw(["1", 1, "gap", "k", "", "info", "", 7, []]),
+    raw(["1", 1, "k", "k", "", "info", "", deep(500), []]),
+]
+
+
+def test_what_an_enrolled_device_should_not_send(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        me = identity.load(it.folder / "dev", "dev-1")
+        tls = ssl.create_default_context(cadata=me.ca)
+
+        def ask(method: str, path: str, body: bytes = b"") -> int:
+            with urllib3.PoolManager(ssl_context=tls, retries=False, timeout=20) as plane:
+                return int(plane.request(method, it.plane.url + path, body=body, headers=me.headers()).status)
+
+        async def refused(*arguments: Any) -> bool:
+            return await asyncio.to_thread(ask, *arguments) == 400
+
+        for number, body in enumerate(EVENTS):
+            assert await refused("POST", "/d/v1/up", wire.pack(EPOCH, [Record("event", 1, body)])), f"event {number}"
+        for tag in (b"", b"\x91" * 100_000, msgpack.packb([1, 2]), msgpack.packb(["n", "t", "u", 5, "s"])):
+            assert await refused("POST", "/d/v1/up", wire.pack(EPOCH, [Record("tag", 1, tag)]))
+        assert await refused("POST", "/d/v1/up", b"\x91" * 100_000)
+        for status in ({"a": b"bytes"}, deep(900)):
+            assert await refused("POST", "/d/v1/live", msgpack.packb([wire.VERSION, EPOCH, b"", b"", b"", b"", status]))
+        assert await refused("GET", f"/d/v1/dn?after={10**30}")
+        assert await refused("GET", "/d/v1/stands?epoch=x")
+        assert await refused("POST", "/d/v1/enroll", b"[" * 4000)
+        assert await it.all_arrived() == it.daemon.journal.totals.appended
+
+    rig(tmp_path, work)
+
+
+def test_what_a_stranger_should_not_ask_the_page(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        base = it.plane.link.partition("/login")[0]
+        session = it.plane.people.login(it.plane.people.key)
+
+        def get(path: str) -> int:
+            with urllib3.PoolManager(retries=False, timeout=20) as page:
+                answer = page.request("GET", base + path, headers={"Cookie": f"session={session}"}, redirect=False)
+                return int(answer.status)
+
+        assert await asyncio.to_thread(get, "/login?key=%C3%BC") == 403
+        for path in (
+            "/login?key=%ED%A0%80",
+            f"/api/devices/dev-1/series?tag=plc.temp&from={10**30}",
+            f"/api/events?before={10**30}",
+            f"/api/events?kind=%00&device={'x' * 5000}",
+            "/api/devices/%00/tags",
+            "/%00",
+            "/..%2f..%2f..%2fetc%2fpasswd",
+            f"/{'x' * 5000}",
+        ):
+            assert await asyncio.to_thread(get, path) < 500, path
+
+    rig(tmp_path, work)
