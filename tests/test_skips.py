@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent
-SAYS_HOW = r"make [a-z]|\bextra\b|pip install|DATA=|its registry"
+SAYS_HOW = r"make [a-z]|\bextra\b|pip install|DATA=|its registry|mount -t"
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT.parent / "Makefile").read_text("utf-8"), re.M))
 
 

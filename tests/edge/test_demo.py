@@ -43,7 +43,7 @@ def test_enter_pulls_the_cable_and_the_end_of_the_keys_does_not(tmp_path: Path) 
     try:
         ours, its = pty.openpty()
     except OSError as error:
-        pytest.skip(f"no terminals here: {error}")
+        pytest.skip(f"no terminals here (mount -t devpts devpts /dev/pts): {error}")
     command = [sys.executable, "-m", "edge.cli", "demo", "--folder", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=its, text=True) as demo:
         os.close(its)
