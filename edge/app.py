@@ -57,18 +57,31 @@ class Daemon:
         self.changing = asyncio.Lock()  # one exchange of the site at a time
         self.started = self.clock.mono()
         self.listeners: set[Callable[[Item], None]] = set()
-        self._wire(config)
+        self._refused: dict[str, tuple[Any, str]] = {}  # stages that could not be built at the start, and why
+        self._wire(config, starting=True)
         self.flow.restore(self.journal.snapshots())
 
     # Wiring
 
-    def _wire(self, config: Config) -> None:
-        """Build table, stages and flow of a site; nothing of the old one is touched before all of it stands."""
+    def _wire(self, config: Config, *, starting: bool = False) -> None:
+        """Build table, stages and flow of a site; nothing of the old one is touched before all of it stands. At the start a
+        stage that cannot be built (a model cut off by a power cut) stops nothing else."""
+
+        refused: dict[str, tuple[Any, str]] = {}
+
+        def refuse(name: str, entry: Any, error: Exception) -> None:
+            if not starting and self._refused.get(name, (None,))[0] != entry:
+                raise error
+            reason = str(error) or type(error).__name__
+            log.error("%s cannot start: %s", name, reason, exc_info=not isinstance(error, LinesideError))
+            refused[name] = entry, reason
+            self.health.state(name, "stopped", reason)
+
         table = TagTable.numbered(config.tags(), self.journal.tag_ids)
         live, writes = Live(table), Writes(table, self.clock)
         flow = Flow(
             table,
-            stages_of(config, table),
+            stages_of(config, table, refuse),
             self.journal,
             self.clock,
             self.health,
@@ -76,6 +89,9 @@ class Daemon:
             submit=self.pool.submit,
             watch=live,
         )
+        for name in self._refused.keys() - refused.keys():
+            self.health.forget(name)
+        self._refused = refused
         self.config, self.table, self.live, self.writes, self.flow = config, table, live, writes, flow
         self.journal.config = config.journal
         self.journal.readers = {name for name in config.sections if name in plugins.names("readers")}
@@ -110,6 +126,8 @@ class Daemon:
         self.pool.start(asyncio.get_running_loop())
         self._journaling = asyncio.create_task(self.journal.run(), name="journal")
         await self._forget_readers()
+        for name, (_, reason) in self._refused.items():
+            self.accept(Event("stage", name, "refused", severity="high", text=reason))
         for name in self.config.drivers:
             self._start_driver(name)
         for name in self.journal.readers:
@@ -220,10 +238,13 @@ class Daemon:
         return said
 
 
-def stages_of(config: Config, table: TagTable) -> list[tuple[str, Any]]:
-    """Every stage of a site: its rules and its `stages:`. Raises ConfigFault."""
+def stages_of(config: Config, table: TagTable, refuse: Callable[[str, Any, Exception], None]) -> list[tuple[str, Any]]:
+    """Every stage of a site: its rules and its `stages:`. One that cannot be built goes to `refuse(name, options, error)`."""
     stages = rules(config, table)
     for name, entry in config.stages.items():
-        stage = plugins.find("stages", entry.stage)
-        stages.append((name, stage(entry, Setting(name, table, config.folder))))
+        try:
+            stage = plugins.find("stages", entry.stage)
+            stages.append((name, stage(entry, Setting(name, table, config.folder))))
+        except Exception as error:
+            refuse(name, entry, error)
     return stages

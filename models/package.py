@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -68,8 +69,8 @@ def find(name: str, beside: Path) -> Path:
 def describe(folder: Path) -> Description:
     """Read `model.yaml` and check the weights against their digest. Raises ModelRefused."""
     data, problems = read_yaml(folder / "model.yaml")
-    if problems:
-        raise ModelRefused("; ".join(problems))
+    if problems or not isinstance(data, dict):
+        raise ModelRefused("; ".join(problems) or f"{folder / 'model.yaml'}:1:1: expected options (key: value)")
     try:
         description = Description.model_validate(data)
     except ValidationError as error:
@@ -93,15 +94,18 @@ def load(folder: Path) -> Package:
         raise ModelRefused(f"{folder.name} did not answer within {PROVE_WITHIN:g} s") from None
     if child.returncode:
         words = (child.stdout.strip().splitlines() or ["it crashed the interpreter"])[-1]
-        raise ModelRefused(f"{folder.name} is refused: {words}", hint="the model that ran before is kept")
+        raise ModelRefused(f"{folder.name} is refused: {words}", hint="copy the package here anew")
     return Package(folder, description)
 
 
 def prove(folder: Path) -> None:
     """Run the golden vectors here. Raises ModelRefused. In a child, since the interpreter may crash."""
     package = Package(folder, describe(folder))
-    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
-        given, wanted = golden["input"], golden["output"]
+    try:
+        with np.load(folder / "golden.npz", allow_pickle=False) as golden:
+            given, wanted = golden["input"], golden["output"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelRefused(f"its golden.npz cannot be read ({type(error).__name__})") from None
     run = package.interpreter()
     for i, (picture, answer) in enumerate(zip(given, wanted, strict=True)):
         (got,) = run(picture[None])

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .. import plugins
+from ..app import stages_of
 from ..batch import TRUSTED, Batch
 from ..clock import SystemClock
 from ..config.load import load
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
     faults = 0
     for path in options.site:
         config = load(path)
+        build(config)
         for problem in config.problems:
             print(json.dumps(problem.as_json(), ensure_ascii=False) if options.json else problem)
         faults += len(config.problems)
@@ -44,6 +46,18 @@ def run(options: argparse.Namespace) -> int:
                     shown = json.dumps({"driver": name, "said": line, "fault": fault}, ensure_ascii=False)
                     print(shown if options.json else f"{name}: {line}")
     return 1 if faults else 0
+
+
+def build(config: Config) -> None:
+    """Build the stages as the daemon would: a model proves itself. What is refused joins the faults of the site."""
+    if config.problems:
+        return
+
+    def refuse(name: str, entry: object, error: Exception) -> None:
+        config.tree.fault(("stages", name), str(error) or type(error).__name__)
+
+    stages_of(config, TagTable.numbered(config.tags()), refuse)
+    config.problems = list(config.tree.problems)
 
 
 class ProbeSource:

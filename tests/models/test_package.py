@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -13,7 +14,23 @@ import cv2
 import numpy as np
 import pytest
 
-from edge import Event, Frame, FramePool, ManualClock, ModelRefused, Picture, Setting, Tag, TagTable, Write, find_part
+from edge import (
+    Event,
+    Frame,
+    FramePool,
+    ManualClock,
+    ModelRefused,
+    Picture,
+    Setting,
+    Tag,
+    TagTable,
+    Write,
+    find_part,
+    load_site,
+)
+from edge.app import Daemon
+from edge.apply import apply_site
+from edge.cli import main
 from edge.flow import Flow
 from edge.health import Health
 from edge.plugins import register
@@ -96,6 +113,51 @@ def test_truncated_weights_are_refused(copy: Path) -> None:
     edit(copy / "model.yaml", describe(WASHER).sha256, hashlib.sha256(weights[: len(weights) // 2]).hexdigest())
     with pytest.raises(ModelRefused, match="washer is refused"):
         load(copy)
+
+
+SITE = """device: {id: d}
+drivers: {top: {driver: camera, url: "pattern:x", every: 50ms}}
+stages: {washer: {stage: inspect, camera: top, model: ./washer}}
+"""
+
+
+@pytest.mark.parametrize("file", ["washer.tflite", "model.yaml", "golden.npz"])
+def test_a_refused_model_is_a_fault_of_the_site_and_stops_nothing_else(
+    copy: Path, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    whole, site = (copy / file).read_bytes(), copy.parent / "site.yaml"
+    (copy / file).write_bytes(whole[: len(whole) // 2])
+    site.write_text(SITE)
+    assert main(["check", str(site)]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{site}:3:18: stages.washer: ") and "Traceback" not in said.out + said.err
+
+    async def work() -> None:
+        daemon = Daemon(load_site(site), copy.parent / "state")
+        await daemon.start()
+        try:
+            async with asyncio.timeout(30):
+                while daemon.health.part("top").counts["frames"] < 3:
+                    await asyncio.sleep(0.01)
+                part = daemon.health.part("washer")
+                assert part.state == "stopped" and part.reason
+                with pytest.raises(ModelRefused, match="washer"):
+                    site.write_text(SITE.replace("camera: top", "camera: top, keep: none"))
+                    await apply_site(daemon, site, 0)
+                site.write_text(SITE)
+                (copy / file).write_bytes(whole)
+                await apply_site(daemon, site, 0)
+                while daemon.journal.totals.commits < 1 or "inspection" not in await kinds(daemon):
+                    await asyncio.sleep(0.01)
+                assert "washer" not in daemon.health.parts and "stage" in await kinds(daemon)
+        finally:
+            await daemon.stop()
+
+    asyncio.run(work())
+
+
+async def kinds(daemon: Daemon) -> set[str]:
+    return set(await daemon.journal.ask(lambda db: [kind for (kind,) in db.execute("SELECT kind FROM event")]))
 
 
 def test_other_answers_are_refused(copy: Path) -> None:

@@ -51,7 +51,7 @@ const DEVICE_ZH: Record<string, string> = {
   critical: "紧急", high: "高", medium: "中", low: "低", info: "信息",
   running: "运行", starting: "启动中", waiting: "等待重试", stopped: "停止",
   alarm: "报警", inspection: "检测", source: "数据源", gap: "数据缺口", write: "写入", command: "命令", config: "配置",
-  reader: "上传", model: "模型", overrun: "触发过快",
+  reader: "上传", stage: "处理环节", model: "模型", overrun: "触发过快",
   raised: "已触发", cleared: "已恢复", acked: "已确认", shelved: "已搁置", unshelved: "取消搁置",
   ok: "合格", ng: "不合格", recheck: "复检", lost: "失联", back: "恢复通信", done: "完成", refused: "拒绝", superseded: "被新值取代",
   ended: "已结束", rejected: "被拒收", evicted: "已清除", damaged: "已损坏", journal_full: "日志库已满", forgotten: "已过保留期",
