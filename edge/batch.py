@@ -89,8 +89,8 @@ class Batch:
         """Bytes the columns hold in memory."""
         return 21 * len(self.tag)
 
-    def where(self, keep: np.ndarray) -> Batch:
-        """The samples picked by a boolean mask or an index array."""
+    def where(self, keep: np.ndarray | slice) -> Batch:
+        """The samples picked by a boolean mask, an index array or a slice."""
         return Batch(self.source, self.tag[keep], self.ts[keep], self.value[keep], self.quality[keep], self.mono)
 
     def stamped(self, mono: int) -> Batch:

@@ -15,6 +15,7 @@ differences, whichever needs fewer bits; where none does they stay float64 bits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -29,7 +30,8 @@ VERSION = 1
 EVENT_VERSION = 1
 MOST_BYTES = 64 * 2**20  # a block that claims more than this is refused before it is unpacked
 MOST_EVENT = 2**20  # bytes of an event, likewise
-MOST_SAMPLES, MOST_CELLS = 4_000_000, 2**27  # of a block; cells are those of its value matrix, filled up
+MOST_SAMPLES, MOST_CELLS = 2**20, 2**23  # of a block; cells are those of its value matrix, filled up
+SMALL = 4096  # samples that stay one block whatever they are: at most 2048 * 2049 cells
 MOST_DECIMALS = 9
 _LEVEL = 3
 _MISSING = np.nan
@@ -39,8 +41,22 @@ class CodecFault(LinesideError):
     """Bytes that are no block of a version known here."""
 
 
+def pieces(batch: Batch) -> Iterator[Batch]:
+    """A batch in parts that may each become a block. One with fast tags among slow ones is cut by how many samples each has,
+    so that a column is at least half full; the order within a tag is kept."""
+    for start in range(0, len(batch), MOST_SAMPLES):
+        part = batch.where(slice(start, start + MOST_SAMPLES)) if len(batch) > MOST_SAMPLES else batch
+        if len(part) > SMALL and not _scan_width(part.tag):
+            tags, at, counts = np.unique(part.tag, return_inverse=True, return_counts=True)
+            if len(tags) * int(counts.max()) > 4 * len(part):
+                octave = np.frexp(counts)[1]
+                yield from (part.where((octave == one)[at]) for one in np.unique(octave))
+                continue
+        yield part
+
+
 def encode(batch: Batch, level: int = _LEVEL) -> bytes:
-    """The block of a batch; its order of samples within a tag is kept. ~10 million samples a CPU-second."""
+    """The block of one of the `pieces`; its order of samples within a tag is kept. ~10 million samples a CPU-second."""
     n = len(batch)
     width = _scan_width(batch.tag)
     if width:

@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field
 from . import migrations, retention
 from .batch import Batch, concatenate
 from .clock import SECOND, Clock
-from .codec import CodecFault, decode, encode, encode_event
+from .codec import CodecFault, decode, encode, encode_event, pieces
 from .config.types import Period, Size
 from .errors import JournalBusy, LinesideError
 from .event import Event, Picture
@@ -289,11 +289,13 @@ class Journal:
         return sealed
 
     def _tail(self, stream: str, batch: Batch) -> int:
-        body = encode(batch, level=1)
-        self._db.execute(
-            "INSERT INTO tail (stream, n, crc, body) VALUES (?, ?, ?, ?)", (stream, len(batch), zlib.crc32(body), body)
-        )
-        return len(body)
+        total = 0
+        for piece in pieces(batch):
+            body = encode(piece, level=1)
+            row = (stream, len(piece), zlib.crc32(body), body)
+            self._db.execute("INSERT INTO tail (stream, n, crc, body) VALUES (?, ?, ?, ?)", row)
+            total += len(body)
+        return total
 
     def _seal(self, stream: str, batches: list[Batch]) -> int:
         """Encode once, in pieces of at most SEAL_SAMPLES that never cut a batch."""
@@ -301,7 +303,7 @@ class Journal:
         group: list[Batch] = []
         for batch in [*batches, None]:
             if batch is None or (group and n + len(batch) > SEAL_SAMPLES):
-                total += self._block(stream, concatenate(group))
+                total += sum(self._block(stream, piece) for piece in pieces(concatenate(group)))
                 group, n = [], 0
             if batch is not None:
                 group.append(batch)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge import Batch, Event, Quality
-from edge.codec import CodecFault, decode, decode_event, encode, encode_event
+from edge.codec import MOST_SAMPLES, CodecFault, decode, decode_event, encode, encode_event, pieces
 
 START = 1_700_000_000_000_000_000
 
@@ -106,6 +106,30 @@ def test_bad_values_keep_their_cause() -> None:
 
 def block(*header: Any) -> bytes:
     return b"\1" + zstandard.compress(msgpack.packb(list(header)))
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        np.concatenate([np.ones(260_000), np.arange(2, 2002)]),
+        np.random.default_rng(1).zipf(1.5, 200_000) % 5000,
+        np.tile(np.arange(100), 2 * MOST_SAMPLES // 100),
+        np.zeros(4),
+    ],
+    ids=["one fast tag among slow ones", "tags of every rate", "a long replay", "one tag"],
+)
+def test_what_is_taken_in_comes_back_in_pieces_of_bounded_size(tag: np.ndarray) -> None:
+    n = len(tag)
+    batch = Batch.of("x", tag, np.arange(n) * 0.1, START + np.arange(n) * 10**6)
+    tracemalloc.start()
+    back = [decode("x", encode(piece)) for piece in pieces(batch)]
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 600e6 and len(back) <= 20
+    for column in ("tag", "ts", "value"):
+        here = getattr(batch, column)[np.argsort(batch.tag, kind="stable")]
+        every, tags = (np.concatenate([getattr(b, c) for b in back]) for c in (column, "tag"))
+        assert np.array_equal(every[np.argsort(tags, kind="stable")], here)
 
 
 FEW, NO_VALUES = b"\1\0\0\0", [b"\0", b"\0", b"\0" * 8, [b""] * 4]
