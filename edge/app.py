@@ -20,10 +20,10 @@ from .journal import Journal
 from .live import Live
 from .log import log
 from .outlet import Outlet
-from .rehearse import rules
-from .stage import Item, Setting
+from .stage import Item
 from .supervise import supervise
 from .tags import TagTable
+from .wiring import stages_of
 from .work import Pool
 from .writes import WriteQueue, Writes
 
@@ -236,15 +236,3 @@ class Daemon:
         self._timer_due = 2**63
         self._schedule()
         return said
-
-
-def stages_of(config: Config, table: TagTable, refuse: Callable[[str, Any, Exception], None]) -> list[tuple[str, Any]]:
-    """Every stage of a site: its rules and its `stages:`. One that cannot be built goes to `refuse(name, options, error)`."""
-    stages = rules(config, table)
-    for name, entry in config.stages.items():
-        try:
-            stage = plugins.find("stages", entry.stage)
-            stages.append((name, stage(entry, Setting(name, table, config.folder))))
-        except Exception as error:
-            refuse(name, entry, error)
-    return stages

@@ -13,6 +13,7 @@ from .driver import DriverConfig
 from .errors import ConfigFault
 from .event import Event
 from .rehearse import rehearse
+from .wiring import build
 
 if TYPE_CHECKING:
     from .app import Daemon
@@ -36,6 +37,7 @@ async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0) -> list[st
 
 async def _apply(daemon: Daemon, path: Path, trial: float) -> list[str]:
     new = await asyncio.to_thread(load, path)
+    await asyncio.to_thread(build, new)
     if new.problems:
         raise ConfigFault("; ".join(map(str, new.problems[:20])))
     if new.device.id != daemon.config.device.id:

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from .. import plugins
-from ..app import stages_of
 from ..batch import TRUSTED, Batch
 from ..clock import SystemClock
 from ..config.load import load
@@ -17,6 +16,7 @@ from ..config.site import Config
 from ..driver import DriverConfig
 from ..errors import LinesideError
 from ..tags import TagTable
+from ..wiring import build
 
 HELP = "check a site: every fault with its place; --connect also reads each device once"
 LONGEST_PROBE = 10.0  # seconds
@@ -46,18 +46,6 @@ def run(options: argparse.Namespace) -> int:
                     shown = json.dumps({"driver": name, "said": line, "fault": fault}, ensure_ascii=False)
                     print(shown if options.json else f"{name}: {line}")
     return 1 if faults else 0
-
-
-def build(config: Config) -> None:
-    """Build the stages as the daemon would: a model proves itself. What is refused joins the faults of the site."""
-    if config.problems:
-        return
-
-    def refuse(name: str, entry: object, error: Exception) -> None:
-        config.tree.fault(("stages", name), str(error) or type(error).__name__)
-
-    stages_of(config, TagTable.numbered(config.tags()), refuse)
-    config.problems = list(config.tree.problems)
 
 
 class ProbeSource:

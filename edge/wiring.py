@@ -1,0 +1,37 @@
+"""From a site to its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import plugins
+from .config.site import Config
+from .rehearse import rules
+from .stage import Setting
+from .tags import TagTable
+
+
+def stages_of(config: Config, table: TagTable, refuse: Callable[[str, Any, Exception], None]) -> list[tuple[str, Any]]:
+    """Every stage of a site: its rules and its `stages:`. One that cannot be built goes to `refuse(name, options, error)`."""
+    stages = rules(config, table)
+    for name, entry in config.stages.items():
+        try:
+            stage = plugins.find("stages", entry.stage)
+            stages.append((name, stage(entry, Setting(name, table, config.folder))))
+        except Exception as error:
+            refuse(name, entry, error)
+    return stages
+
+
+def build(config: Config) -> None:
+    """Build the stages as the daemon would: a model proves itself, which may take a minute; blocks. What is refused joins the
+    faults of the site."""
+    if config.problems:
+        return
+
+    def refuse(name: str, entry: object, error: Exception) -> None:
+        config.tree.fault(("stages", name), str(error) or type(error).__name__)
+
+    stages_of(config, TagTable.numbered(config.tags()), refuse)
+    config.problems = list(config.tree.problems)
