@@ -57,7 +57,7 @@ class Daemon:
         self.changing = asyncio.Lock()  # one exchange of the site at a time
         self.started = self.clock.mono()
         self.listeners: set[Callable[[Item], None]] = set()
-        self._refused: dict[str, tuple[Any, str]] = {}  # stages that could not be built at the start, and why
+        self.refused: dict[str, tuple[Any, str]] = {}  # stages that could not be built at the start, and why
         self._wire(config, starting=True)
         self.flow.restore(self.journal.snapshots())
 
@@ -70,7 +70,7 @@ class Daemon:
         refused: dict[str, tuple[Any, str]] = {}
 
         def refuse(name: str, entry: Any, error: Exception) -> None:
-            if not starting and self._refused.get(name, (None,))[0] != entry:
+            if not starting and self.refused.get(name, (None,))[0] != entry:
                 raise error
             reason = str(error) or type(error).__name__
             log.error("%s cannot start: %s", name, reason, exc_info=not isinstance(error, LinesideError))
@@ -89,9 +89,9 @@ class Daemon:
             submit=self.pool.submit,
             watch=live,
         )
-        for name in self._refused.keys() - refused.keys():
+        for name in self.refused.keys() - refused.keys():
             self.health.forget(name)
-        self._refused = refused
+        self.refused = refused
         self.config, self.table, self.live, self.writes, self.flow = config, table, live, writes, flow
         self.journal.config = config.journal
         self.journal.readers = {name for name in config.sections if name in plugins.names("readers")}
@@ -126,7 +126,7 @@ class Daemon:
         self.pool.start(asyncio.get_running_loop())
         self._journaling = asyncio.create_task(self.journal.run(), name="journal")
         await self._forget_readers()
-        for name, (_, reason) in self._refused.items():
+        for name, (_, reason) in self.refused.items():
             self.accept(Event("stage", name, "refused", severity="high", text=reason))
         for name in self.config.drivers:
             self._start_driver(name)

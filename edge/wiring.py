@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from . import plugins
@@ -24,14 +25,15 @@ def stages_of(config: Config, table: TagTable, refuse: Callable[[str, Any, Excep
     return stages
 
 
-def build(config: Config) -> None:
+def build(config: Config, refused: Mapping[str, tuple[Any, str]] = MappingProxyType({})) -> None:
     """Build the stages as the daemon would: a model proves itself, which may take a minute; blocks. What is refused joins the
-    faults of the site."""
+    faults of the site, unless the daemon has `refused` the same already."""
     if config.problems:
         return
 
-    def refuse(name: str, entry: object, error: Exception) -> None:
-        config.tree.fault(("stages", name), str(error) or type(error).__name__)
+    def refuse(name: str, entry: Any, error: Exception) -> None:
+        if refused.get(name, (None,))[0] != entry:
+            config.tree.fault(("stages", name), str(error) or type(error).__name__)
 
     stages_of(config, TagTable.numbered(config.tags()), refuse)
     config.problems = list(config.tree.problems)
