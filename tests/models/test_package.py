@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge import (
+from edge import (, ConfigFault
     Event,
     Frame,
     FramePool,
@@ -141,7 +141,7 @@ def test_a_refused_model_is_a_fault_of_the_site_and_stops_nothing_else(
                     await asyncio.sleep(0.01)
                 part = daemon.health.part("washer")
                 assert part.state == "stopped" and part.reason
-                with pytest.raises(ModelRefused, match="washer"):
+                with pytest.raises(ConfigFault, match="site.yaml:3:18: stages.washer"):
                     site.write_text(SITE.replace("camera: top", "camera: top, keep: none"))
                     await apply_site(daemon, site, 0)
                 site.write_text(SITE)
