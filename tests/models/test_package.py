@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge import (, ConfigFault
+from edge import (
+    ConfigFault,
     Event,
     Frame,
     FramePool,
