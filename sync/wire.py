@@ -16,7 +16,7 @@ from typing import Any
 
 import msgpack
 
-from edge import Cursor, LinesideError, Record
+from edge import AnswerContradicts, Cursor, LinesideError, Record
 
 VERSION = 1
 MOST_MESSAGE = 8 * 2**20
@@ -24,6 +24,7 @@ MOST_BODY = 6 * 2**20
 MOST_FRAMES = 4096
 MOST_LEVELS = 32
 MOST_PICTURE = 32 * 2**20
+REJECTED = 422  # the plane's status for what it read and will never take; a proxy in between does not say this
 WHOLE = b"all"  # the answer to a live message of a device whose other values the plane does not know
 _STREAM = re.compile(r"event|tag|samples:[^\s/]{1,200}")
 _EPOCH = re.compile(r"[0-9a-f]{16}")
@@ -100,12 +101,21 @@ def pack_ack(cursors: dict[str, Cursor]) -> bytes:
 
 
 def unpack_ack(message: bytes) -> dict[str, Cursor]:
-    """Watermark and ranges by stream. Raises WireFault."""
+    """Watermark and ranges by stream. Raises AnswerContradicts."""
     try:
         found = msgpack.unpackb(message, max_map_len=10_000)
         return {str(s): Cursor(int(w), [(int(a), int(b)) for a, b in ranges]) for s, (w, ranges) in found.items()}
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
-        raise WireFault(f"no acknowledgement: {error}") from None
+        raise AnswerContradicts(f"the plane's answer is no acknowledgement: {error}") from None
+
+
+def unpack_commands(message: bytes) -> list[tuple[int, str, dict[str, Any]]]:
+    """(number, verb, data) of each command, by number. Raises AnswerContradicts."""
+    try:
+        commands = [(int(n), str(verb), dict(data)) for n, verb, data in msgpack.unpackb(message)]
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise AnswerContradicts(f"the plane's answer is no list of commands: {error}") from None
+    return sorted(commands, key=lambda command: command[0])
 
 
 def unpack_commands(message: bytes) -> list[tuple[int, str, dict[str, Any]]]:

@@ -139,7 +139,7 @@ class Ingest:
         epoch, seq = wire.place(*(request.query_params.get(name, "") for name in ("epoch", "seq")))
         body, digest = await body_of(request, wire.MOST_PICTURE), request.path_params["digest"]
         if wire.digest(body) != digest:
-            return JSONResponse({"detail": "the body does not have this digest"}, 400)
+            return JSONResponse({"detail": "the body does not have this digest"}, wire.REJECTED)
         row = {"digest": digest, "media": wire.media(body), "body": body}
 
         def take(connection: Connection) -> None:
@@ -169,7 +169,7 @@ class Ingest:
         if (device := await self.device(request)) is None:
             return _stranger()
         try:
-            after = int(request.query_params.get("after", "0"))
+            after = min(2**62, max(0, int(request.query_params.get("after", "0"))))
             wait = min(LONGEST_POLL, max(0.0, float(request.query_params.get("wait", "0"))))
         except ValueError:
             return JSONResponse({"detail": "after and wait are numbers"}, 400)
@@ -209,4 +209,4 @@ def _stranger() -> Response:
 
 
 async def fault(request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": str(error)}, 503 if isinstance(error, StoreFault) else 400)
+    return JSONResponse({"detail": str(error)}, 503 if isinstance(error, StoreFault) else wire.REJECTED)

@@ -72,6 +72,11 @@ class Store:
                             answers.append((done, work(connection), None))
                     except LinesideError as error:
                         answers.append((done, None, error))
+                    except (SQLAlchemyError, OSError):
+                        raise
+                    except Exception:  # what one device sent must not hold up the others
+                        log.exception("plane: a write failed")
+                        answers.append((done, None, StoreFault("the plane failed to write this")))
             self.commits += 1
             if self._trouble:
                 log.warning("plane: writing again")
@@ -83,7 +88,7 @@ class Store:
                 self._trouble = why
             answers = [(done, None, StoreFault(f"the plane cannot write: {why}")) for _, done in group]
         except Exception:
-            log.exception("plane: a write failed")
+            log.exception("plane: a commit failed")
             answers = [(done, None, StoreFault("the plane failed to write this")) for _, done in group]
         for done, answer, fault in answers:
             done.get_loop().call_soon_threadsafe(_settle, done, answer, fault)
@@ -245,14 +250,17 @@ def _take_tags(connection: Connection, device: str, frames: list[Frame]) -> None
 def _take_events(connection: Connection, device: str, frames: list[Frame]) -> None:
     rows = []
     for frame in sorted(frames, key=lambda f: f.seq):
-        happened = decode_event(frame.body)
-        if not shallow(happened.data):
-            raise CodecFault(f"event {frame.seq} is nested too deep")
-        rows.append(_event_row(device, frame, happened))
-        if happened.kind == "alarm":
-            fold.alarm(connection, device, frame.epoch, frame.seq, happened)
-        elif happened.kind == "gap":
-            _take_gap(connection, device, frame.epoch, happened)
+        try:
+            happened = decode_event(frame.body)
+            if not shallow(happened.data):
+                raise CodecFault(f"event {frame.seq} is nested too deep")
+            rows.append(_event_row(device, frame, happened))
+            if happened.kind == "alarm":
+                fold.alarm(connection, device, frame.epoch, frame.seq, happened)
+            elif happened.kind == "gap":
+                _take_gap(connection, device, frame.epoch, happened)
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise CodecFault(f"event {frame.seq} cannot be read: {error}") from None
     insert_new(connection, tables.event, rows)
 
 
@@ -261,7 +269,7 @@ def _event_row(device: str, frame: Frame, happened: Event) -> dict[str, Any]:
         "device": device,
         "epoch": frame.epoch,
         "seq": frame.seq,
-        "ts": int(happened.ts),
+        "ts": _whole(happened.ts),
         "kind": str(happened.kind)[:40],
         "key": str(happened.key)[:200],
         "state": str(happened.state)[:40],
@@ -272,9 +280,17 @@ def _event_row(device: str, frame: Frame, happened: Event) -> dict[str, Any]:
     }
 
 
+def _whole(number: Any) -> int:
+    """A whole number as the database holds it. Raises ValueError."""
+    if not -(2**63) <= int(number) < 2**63:
+        raise ValueError(f"{number} is beyond 64 bits")
+    return int(number)
+
+
 def _take_gap(connection: Connection, device: str, epoch: str, gap: Event) -> None:
     """Sealed blocks the device gave up count as told: the stream's cursor covers them."""
-    stream, first, last = str(gap.data.get("stream", "")), int(gap.data.get("first", 0)), int(gap.data.get("last", 0))
+    stream = str(gap.data.get("stream", ""))
+    first, last = _whole(gap.data.get("first", 0)), _whole(gap.data.get("last", 0))
     if not 0 < first <= last:
         return
     covers(connection, device, epoch, stream, [(first, last)])

@@ -46,8 +46,14 @@ class Identity:
         return ssl.create_default_context(cadata=self.ca)
 
 
+class NotEnrolled(LinesideError):
+    """Heals when someone runs `lineside enroll` beside the daemon."""
+
+    heals = True
+
+
 def load(folder: Path, device: str) -> Identity:
-    """Raises LinesideError where the device is not enrolled."""
+    """Raises NotEnrolled."""
     try:
         identity = Identity(**json.loads((folder / FILE).read_text()))
     except FileNotFoundError:
@@ -56,9 +62,9 @@ def load(folder: Path, device: str) -> Identity:
             hint="run `lineside enroll SITE TOKEN`; history is kept meanwhile",
         ) from None
     except (ValueError, TypeError):
-        raise LinesideError(f"{folder / FILE} is damaged", hint="enroll again") from None
+        raise NotEnrolled(f"{folder / FILE} is damaged", hint="enroll again") from None
     if identity.device != device:
-        raise LinesideError(f"enrolled as {identity.device}, the site says {device}", hint="enroll again")
+        raise NotEnrolled(f"enrolled as {identity.device}, the site says {device}", hint="enroll again")
     return identity
 
 
@@ -94,17 +100,20 @@ def enroll(text: str, device: str, folder: Path) -> Identity:
             )
         with urllib3.PoolManager(ssl_context=ssl.create_default_context(cadata=ca), timeout=10, retries=False) as plane:
             answer = plane.request("POST", f"{url}/d/v1/enroll", json={"device": device, "invitation": invitation})
+        said = answer.json() if answer.headers.get("content-type", "").startswith("application/json") else {}
     except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
         raise LinesideError(
             f"cannot reach the plane at {url}: {error}", hint="is it running, is the port open?"
         ) from None
-    if answer.status != 200:
-        raise LinesideError(f"the plane said no: {answer.json().get('detail', answer.status)}")
-    identity = Identity(device, url, answer.json()["secret"], ca)
+    if answer.status != 200 or "secret" not in said:
+        raise LinesideError(f"the plane said no: {said.get('detail') or f'it answers {answer.status}'}")
+    identity = Identity(device, url, str(said["secret"]), ca)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     fresh = path.with_suffix(".new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         json.dump(asdict(identity), out)
+        out.flush()
+        os.fsync(out.fileno())  # the token is used up: a power cut must not take what it was traded for
     fresh.replace(path)
     return identity

@@ -11,7 +11,11 @@ import urllib3
 
 from edge import DeviceLost, LinesideError
 
+from .. import wire
 from .identity import Identity
+
+MOST_ANSWER = 4 * 2**20
+GRACE = 15.0  # seconds to connect and to hand over; beyond them and its time-out an exchange is given up
 
 
 class Refused(LinesideError):
@@ -25,7 +29,11 @@ class Stranger(Refused):
 
 
 class Rejected(Refused):
-    """The plane took offence at what was in a message; sent again it would do so again."""
+    """The plane read a message and will never take it; nobody but the plane itself says so."""
+
+
+class TooLarge(Refused):
+    """Something on the way takes no message of this size; a smaller one may pass."""
 
 
 class Transport(Protocol):
@@ -63,12 +71,20 @@ class Https:
                 loop.call_soon_threadsafe(settle, answer, fault)
 
         threading.Thread(target=work, name="sync", daemon=True).start()
-        return await done
+        try:
+            async with asyncio.timeout(timeout + GRACE):
+                return await done
+        except TimeoutError:
+            raise DeviceLost(f"no whole answer from {self._identity.url} within {timeout + GRACE:g} s") from None
 
     def _exchange(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
         limits = urllib3.Timeout(connect=min(10.0, timeout), read=timeout)
         try:
-            answer = self._pool.request(method, self._identity.url + path, body=body or None, timeout=limits)
+            answer = self._pool.request(
+                method, self._identity.url + path, body=body or None, timeout=limits, preload_content=False
+            )
+            with answer:
+                said = answer.read(MOST_ANSWER + 1)
         except urllib3.exceptions.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" not in str(error):
                 raise DeviceLost(f"nobody at {self._identity.url} speaks TLS: {_short(error)}") from None
@@ -80,11 +96,13 @@ class Https:
         if answer.status == 401:
             raise Stranger("the plane does not know this device", hint="run `lineside enroll SITE TOKEN` again")
         if answer.status >= 500:
-            raise DeviceLost(f"the plane at {self._identity.url} answers {answer.status}: {_said(answer.data)}")
+            raise DeviceLost(f"the plane at {self._identity.url} answers {answer.status}: {_said(said)}")
         if answer.status >= 300:
-            fault = Rejected if answer.status == 400 else Refused
-            raise fault(f"the plane said no to {path}: {answer.status} {_said(answer.data)}")
-        return answer.data
+            fault = {wire.REJECTED: Rejected, 413: TooLarge}.get(answer.status, Refused)
+            raise fault(f"the plane said no to {path}: {answer.status} {_said(said)}")
+        if len(said) > MOST_ANSWER:
+            raise DeviceLost(f"{self._identity.url} answers {path} with more than {MOST_ANSWER} bytes")
+        return said
 
     def close(self) -> None:
         self._pool.clear()

@@ -15,7 +15,7 @@ from edge import Cursor, DeviceLost, Event, Host, LinesideError, Period, Record,
 
 from .. import wire
 from . import compare, identity
-from .transport import Https, Rejected, Stranger, Transport
+from .transport import Https, Rejected, Stranger, TooLarge, Transport
 
 NAME = "sync"
 MESSAGE = 1_000_000  # bytes of records in one message
@@ -104,7 +104,7 @@ class Uplink:
             if records:
                 try:
                     await self._send(transport, records)
-                except Rejected:
+                except (Rejected, TooLarge):
                     for record in records:
                         await self._send_alone(transport, record)
             elif not await self._send_picture(transport):
@@ -177,28 +177,35 @@ class Uplink:
         try:
             await self._send(transport, [record])
         except Rejected as error:
-            log.error("sync: record %d of %s is set aside: %s", record.seq, record.stream, error)
-            data = {
-                "stream": record.stream,
-                "from": record.t0,
-                "to": record.t1,
-                "samples": record.n,
-                "cause": "rejected",
-            }
-            data |= {"first": record.seq, "last": record.seq}
-            source = record.stream.removeprefix("samples:")
-            self.host.accept(Event("gap", source, "rejected", severity="medium", text=str(error), data=data))
-            self.cursors[record.stream] = Cursor(record.seq)
-            self.host.journal.moved(NAME, record.stream, self.cursors[record.stream])
+            self._set_aside(record, error)
+
+    def _set_aside(self, record: Record, error: Rejected) -> None:
+        log.error("sync: record %d of %s is set aside: %s", record.seq, record.stream, error)
+        data = {
+            "stream": record.stream,
+            "from": record.t0,
+            "to": record.t1,
+            "samples": record.n,
+            "cause": "rejected",
+        }
+        data |= {"first": record.seq, "last": record.seq}
+        source = record.stream.removeprefix("samples:")
+        self.host.accept(Event("gap", source, "rejected", severity="medium", text=str(error), data=data))
+        self.cursors[record.stream] = Cursor(record.seq)
+        self.host.journal.moved(NAME, record.stream, self.cursors[record.stream])
 
     async def _send_picture(self, transport: Transport) -> bool:
-        cursor = self.cursors.setdefault("picture", Cursor())
-        found = await self.host.journal.read("picture", cursor.watermark, 1, 1)
+        after = self.cursors.setdefault("picture", Cursor()).watermark
+        found = await self.host.journal.read("picture", after, 1, 1)
         for record in found:
             place = f"epoch={self.host.journal.epoch}&seq={record.seq}"
-            await transport.exchange("PUT", f"/d/v1/picture/{wire.digest(record.body)}?{place}", record.body)
-            cursor.add(cursor.watermark + 1, record.seq)
-            self.host.journal.moved(NAME, "picture", cursor)
+            try:
+                await transport.exchange("PUT", f"/d/v1/picture/{wire.digest(record.body)}?{place}", record.body)
+            except Rejected as error:
+                self._set_aside(record, error)
+            else:
+                self.cursors["picture"] = Cursor(record.seq)
+                self.host.journal.moved(NAME, "picture", self.cursors["picture"])
         return bool(found)
 
     async def _live(self, transport: Transport) -> None:

@@ -26,6 +26,7 @@ from edge.config.load import load_text
 from edge.control import Control, status
 from edge.records import journal_of
 from edge.status import Screen
+from sync import wire
 from sync.control_plane import api, tables
 from sync.control_plane.history import thin
 from sync.control_plane.plane import Plane, Where
@@ -258,10 +259,10 @@ def test_strangers_and_garbage_are_refused(tmp_path: Path) -> None:
         proof = me.headers()["Authorization"]
         assert await status("POST", "/d/v1/up", b"") == 401
         assert await status("POST", "/d/v1/up", b"", Authorization="Lineside dev-1:wrong") == 401
-        assert await status("POST", "/d/v1/up", b"garbage", Authorization=proof) == 400
-        assert await status("POST", "/d/v1/live", b"\xc1", Authorization=proof) == 400
-        assert await status("POST", "/d/v1/up", b"\0" * 9_000_000, Authorization=proof) == 400
-        assert await status("PUT", f"/d/v1/picture/{'0' * 64}", b"x", Authorization=proof) == 400
+        assert await status("POST", "/d/v1/up", b"garbage", Authorization=proof) == wire.REJECTED
+        assert await status("POST", "/d/v1/live", b"\xc1", Authorization=proof) == wire.REJECTED
+        assert await status("POST", "/d/v1/up", b"\0" * 9_000_000, Authorization=proof) == wire.REJECTED
+        assert await status("PUT", f"/d/v1/picture/{'0' * 64}", b"x", Authorization=proof) == wire.REJECTED
         with pytest.raises(LinesideError, match="used already"):
             await asyncio.to_thread(identity.enroll, it.words, "dev-2", it.folder / "two")
         forged = identity.token(it.plane.url, "0" * 64, "x")
