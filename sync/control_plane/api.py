@@ -28,7 +28,12 @@ from .store import Store, StoreFault
 WEB = Path(__file__).parent / "web"
 SESSION_SECONDS = 7 * 24 * 3600
 ALIVE_SECONDS = 5.0  # the page takes a stream that is silent for twice that for dead
-POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+NS = 2**62  # no time in ns UTC is beyond it
+KEY_BYTES = 32
 
 
 class Command(BaseModel):
@@ -44,8 +49,8 @@ class People:
 
     def __init__(self, file: Path) -> None:
         self.key = secrets.token_urlsafe(24)
-        if not file.exists():
-            keep(file, secrets.token_bytes(32))
+        if not file.exists() or file.stat().st_size != KEY_BYTES:  # half written is no key: anybody could sign with it
+            keep(file, secrets.token_bytes(KEY_BYTES))
         self._signs = file.read_bytes()
 
     def _signed(self, until: str) -> str:
@@ -65,7 +70,7 @@ class People:
 
 def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str]) -> FastAPI:
     """The application. `hosts` are the names it may be asked under (a page elsewhere cannot rebind its name to us)."""
-    app = FastAPI(title="Lineside plane", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Lineside plane", openapi_url=None, docs_url=None, redoc_url=None)
 
     app.add_exception_handler(StoreFault, fault)
     app.add_exception_handler(OverflowError, fault)  # a number that no database holds
@@ -74,6 +79,8 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         if request.url.hostname not in hosts:
             return Response("not served under this name; start the plane with --name", 421)
+        if request.method not in ("GET", "HEAD") and not _from_here(request):
+            return Response("orders are taken from the plane's own page only", 403)
         answer = await go_on(request)
         answer.headers["Content-Security-Policy"] = POLICY
         answer.headers["X-Content-Type-Options"] = "nosniff"
@@ -85,6 +92,10 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
             raise HTTPException(401, "open the link that the plane printed at start")
 
     signed_in = [Depends(person)]
+
+    @app.get("/api/openapi.json", include_in_schema=False, dependencies=signed_in)
+    def openapi() -> dict[str, Any]:
+        return app.openapi()
 
     @app.get("/login", include_in_schema=False)
     def login(key: str) -> Response:
@@ -149,8 +160,8 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     async def history(
         device: str,
         tag: str,
-        start: Annotated[int, Query(alias="from", description="ns UTC; negative: back from `to`")] = 0,
-        end: Annotated[int | None, Query(alias="to", description="ns UTC")] = None,
+        start: Annotated[int, Query(alias="from", ge=-NS, le=NS, description="ns UTC; negative: back from `to`")] = 0,
+        end: Annotated[int | None, Query(alias="to", ge=0, le=NS, description="ns UTC")] = None,
         points: Annotated[int, Query(ge=2, le=20_000)] = 1200,
     ) -> dict[str, Any]:
         """History of one tag as columns, null where it is not to be trusted, and the time `to` which it reaches; what is not
@@ -184,6 +195,10 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     @app.post("/api/devices/{device}/alarms/{key}", dependencies=signed_in, status_code=202)
     async def order(device: str, key: str, command: Command) -> dict[str, str]:
         """Acknowledge, shelve or unshelve: the order goes to the device, whose own event changes the state here."""
+        t = tables.alarm
+        known = select(t.c.key).where(t.c.device == device, t.c.key == key)
+        if await store.read(lambda c: c.execute(known).first()) is None:
+            raise HTTPException(404, "this device has told of no such alarm")
         data = {"alarm": key, "by": "console", "seconds": command.seconds}
         await ingest.command(device, command.verb, data)
         return {"queued": command.verb}
@@ -193,7 +208,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         kind: str | None = None,
         routine: Annotated[bool, Query(description="also what happens with every part")] = True,
         device: str | None = None,
-        before: int | None = None,
+        before: Annotated[int | None, Query(ge=0, le=NS, description="ns UTC")] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> list[dict[str, Any]]:
         """Newest events first; `before` (ns) goes on from the last one seen. Inspections are kind=inspection."""
@@ -241,6 +256,8 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
 
     @app.get("/{path:path}", include_in_schema=False)
     def page(path: str) -> Response:
+        if path.startswith("api/") or "\0" in path:
+            raise HTTPException(404, "there is no such page")
         if not (WEB / "index.html").is_file():
             return Response("The console is not built: run `make console`.", media_type="text/plain")
         try:
@@ -251,3 +268,9 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         return FileResponse(wanted if inside else WEB / "index.html")
 
     return app
+
+
+def _from_here(request: Request) -> bool:
+    """Whether a browser says that one of our own pages asks; a program says nothing. SameSite alone lets other ports in."""
+    origin = request.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host", "")

@@ -1,0 +1,133 @@
+"""The people's side of the plane against strangers, other pages of the same browser, and nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+pytest.importorskip("fastapi", reason="needs the plane extra")
+
+from edge import Event
+from edge.codec import encode_event
+from sync import wire
+from sync.control_plane.api import KEY_BYTES, People
+from sync.control_plane.plane import Plane, Where
+from sync.control_plane.store import apply_frames
+
+Ask = Callable[..., Awaitable[tuple[int, bytes, dict[str, str]]]]
+
+
+def page(folder: Path, work: Callable[[Plane, Ask], Awaitable[None]]) -> None:
+    """`work(plane, ask)` with a running plane; `ask(method, path, body, **headers)` brings no session of its own."""
+
+    async def main() -> None:
+        plane = Plane(Where(folder / "plane", device_port=0, page_port=0))
+        await plane.start()
+        base = plane.link.split("/login")[0]
+        browser = urllib3.PoolManager(retries=False, timeout=10)
+
+        def request(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+            answer = browser.request(method, base + path, body=body or None, headers=headers, redirect=False)
+            return answer.status, answer.data, {k.lower(): v for k, v in answer.headers.items()}
+
+        async def ask(method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes, dict[str, str]]:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            return await asyncio.to_thread(request, method, path, body, named)
+
+        try:
+            await work(plane, ask)
+        finally:
+            browser.clear()
+            await plane.stop()
+
+    asyncio.run(main())
+
+
+def test_every_route_wants_a_session(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        cookie = f"session={plane.people.login(plane.people.key)}"
+        paths: dict[str, dict[str, Any]] = json.loads((await ask("GET", "/api/openapi.json", Cookie=cookie))[1])[
+            "paths"
+        ]
+        assert "/api/live" in paths and len(paths) >= 8
+        routes = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+        for method, path in [*routes, ("GET", "/api/openapi.json")]:
+            assert (await ask(method, path.format(device="d", key="k", digest="0")))[0] == 401, path
+
+    page(tmp_path, work)
+
+
+def test_nonsense_is_no_error_of_ours(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        cookie = f"session={plane.people.login(plane.people.key)}"
+        far = "9" * 30
+        for path, status in (
+            ("/login?key=%C3%A9", 403),
+            ("/login", 422),
+            ("/%00", 404),
+            ("/api/unknown", 404),
+            (f"/api/events?before={far}", 422),
+            (f"/api/devices/d/series?tag=a&from={far}", 422),
+            (f"/api/devices/d/series?tag=a&to={far}", 422),
+            ("/api/pictures/..%2f..%2fplane.db", 404),
+        ):
+            assert (await ask("GET", path, Cookie=cookie))[0] == status, path
+        for path in ("/..%2f..%2fstore.py", "/%2e%2e/%2e%2e/store.py", "//etc/passwd"):
+            assert b"def apply_frames" not in (found := (await ask("GET", path))[1]) and b"root:" not in found
+
+    page(tmp_path, work)
+
+
+def test_orders_come_from_our_own_page_about_alarms_that_exist(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        raised = encode_event(Event("alarm", "hot", "raised", time.time_ns(), "high"))
+        frame = wire.Frame("0" * 16, "event", 1, 1, 1, 1, raised)
+        await plane.store.write(lambda c: apply_frames(c, "d", [frame]))
+        cookie = f"session={plane.people.login(plane.people.key)}"
+        own = plane.link.split("/login")[0]
+        order, kind = b'{"verb": "ack"}', "application/json"
+        for origin, status in (
+            (own, 202),
+            ("http://localhost:3000", 403),
+            ("null", 403),
+            ("https://evil.example", 403),
+        ):
+            answer = await ask(
+                "POST", "/api/devices/d/alarms/hot", order, Cookie=cookie, Content_Type=kind, Origin=origin
+            )
+            assert answer[0] == status, origin
+        for path in ("/api/devices/d/alarms/cold", "/api/devices/e/alarms/hot"):
+            assert (await ask("POST", path, order, Cookie=cookie, Content_Type=kind))[0] == 404
+
+    page(tmp_path, work)
+
+
+def test_what_a_browser_is_told(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        _, _, said = await ask("GET", plane.link[plane.link.index("/login") :])
+        assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(said["set-cookie"].split("; "))
+        for path in ("/", "/api/devices"):
+            _, _, said = await ask("GET", path)
+            assert (
+                "default-src 'self'" in said["content-security-policy"]
+                and "script" not in said["content-security-policy"]
+            )
+            assert said["x-content-type-options"] == "nosniff" and said["referrer-policy"] == "no-referrer"
+        assert {server.servers[0].sockets[0].getsockname()[0] for server in plane._servers} == {"127.0.0.1"}
+
+    page(tmp_path, work)
+
+
+def test_half_a_key_signs_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.key"
+    file.write_bytes(b"")
+    first = People(file)
+    assert len(file.read_bytes()) == KEY_BYTES
+    assert People(file).known(first.login(first.key))
