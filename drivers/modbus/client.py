@@ -6,6 +6,8 @@ Frames follow the Modbus Messaging Implementation Guide 1.0b (MBAP header: trans
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import struct
 from collections.abc import Sequence
 
@@ -55,6 +57,7 @@ class Client(asyncio.Protocol):
         self._waiting: list[tuple[Scan, int]] = []
         self._writing: dict[int, tuple[bytes, int, asyncio.Future[None]]] = {}
         self.late = 0
+        self.quiet_end = False  # the device hung up while nothing was asked
         self.lost: Exception | None = None
 
     @classmethod
@@ -63,10 +66,9 @@ class Client(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             _, client = await loop.create_connection(lambda: cls(clock, in_flight), host, port)
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, UnicodeError) as error:
             raise DeviceLost(
-                f"cannot connect to {host}:{port}: {reason}", hint="check address, cable and firewall"
+                f"cannot connect to {host}:{port}: {_reason(error)}", hint="check address, cable and firewall"
             ) from None
         return client
 
@@ -76,7 +78,11 @@ class Client(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.eof_received()
         self._fail(self.lost or DeviceLost("the device closed the connection"))
+
+    def eof_received(self) -> None:
+        self.quiet_end |= self.lost is None and not (self._out or self._waiting or self._writing)
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
@@ -224,3 +230,11 @@ class Client(asyncio.Protocol):
     def close(self) -> None:
         """Hang up; whoever still waits gets DeviceLost."""
         self._break(DeviceLost("closed"))
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """The cause alone: asyncio repeats the address, several times where a name has several."""
+    if isinstance(error, UnicodeError):
+        return "that is no host name"
+    number = error.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", str(error))), 0)
+    return os.strerror(number) if number > 0 else error.strerror or str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -31,6 +32,7 @@ from .client import EXCEPTIONS, Client
 from .plan import Item, Plan, encode_value
 
 Type = Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+EARLIEST, LATEST = 31_536_000 * 10**9, 2**63 - 2**60  # a device clock outside 1971 to 2225 is not set
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 AddressText = Annotated[
     Address,
@@ -42,7 +44,7 @@ AddressText = Annotated[
 class ModbusPoint(Point):
     """One tag of a device."""
 
-    model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True}
+    model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True, "allow_inf_nan": False}
     address: AddressText = Field(
         description="holding:100, input:7, coil:0, discrete:3, holding:100.3 (a bit), or 40101"
     )
@@ -60,12 +62,16 @@ class ModbusPoint(Point):
             raise ValueError(f"say which bit: {self.address}.0")
         if self.scale == 0:
             raise ValueError("a scale of 0 makes every value 0")
+        if not 1e-100 < abs(self.scale) < 1e100:
+            raise ValueError(f"a scale of {self.scale:g} makes no usable value")
         if self.address.number + WORDS[self.stored] > 65536:
             raise ValueError(f"{self.stored} at {self.address} runs past the last register")
         if self.writable and self.address.table in ("input", "discrete"):
             raise ValueError(f"{self.address} cannot be written; {self.address.table} is a read-only table")
         if self.writable and self.address.bit is not None:
             raise ValueError(f"{self.address}: a bit of a register cannot be written alone")
+        for bound in self.writable.range if self.writable else ():
+            encode_value(self.item(0), bound)
         return self
 
     @property
@@ -89,6 +95,14 @@ class DeviceTime(BaseModel):
     )
     order: Order = Field("ABCD", description="order of bytes and words; CDAB: low word first")
 
+    @model_validator(mode="after")
+    def _fits(self) -> DeviceTime:
+        if self.address.bits or self.address.bit is not None:
+            raise ValueError(f"{self.address} is a single bit; the time is in registers, as in holding:200")
+        if self.item(0).span[1] > 65536:
+            raise ValueError(f"{self.type} at {self.address} runs past the last register")
+        return self
+
     def item(self, unit: int) -> Item:
         return Item(unit, self.address, "uint32" if self.type == "unix_s" else "uint64", self.order)
 
@@ -107,7 +121,9 @@ def _url(text: Any) -> str:
     try:
         port = parts.port
     except ValueError:
-        raise ValueError(f"{text!r}: the port must be a number from 1 to 65535") from None
+        port = 0
+    if port == 0:
+        raise ValueError(f"{text!r}: the port must be a number from 1 to 65535")
     if parts.scheme != "tcp" or not parts.hostname or parts.path not in ("", "/") or parts.query:
         raise ValueError(f"{text!r} is no address of a device; write tcp://192.168.1.10:502")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -143,6 +159,8 @@ class ModbusConfig(DriverConfig):
     def faults(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         if not self.points():
             yield (), "reads nothing", "add `tags:` or `units:`"
+        if self.pause >= max(5.0, 2 * self.timeout):
+            yield ("pause",), "as long as a connection may take in all", "shorten it or raise `timeout`"
         seen: dict[int, str] = {}
         for name, unit in self.units.items():
             if unit.unit in seen:
@@ -202,6 +220,7 @@ class Modbus(Poller):
         self._cuts: set[tuple[int, str, int]] = set()
         self._said: set[str] = set()
         self._client: Client | None = None
+        self._opening = asyncio.Lock()
         self._replan()
 
     def _replan(self) -> None:
@@ -210,8 +229,6 @@ class Modbus(Poller):
         self._tag_request = self.plan.request_of[: len(self.ids)]
 
     async def connect(self) -> None:
-        import asyncio
-
         parts = urlsplit(self.config.url)
         self._client = await Client.connect(
             parts.hostname or "", parts.port or 502, self.source.clock, self.config.in_flight
@@ -224,34 +241,53 @@ class Modbus(Poller):
             self._client.close()
             self._client = None
 
+    async def _line(self) -> Client:
+        """The connection. One that the device closed while it was quiet, as many gateways do, is made anew: no failure."""
+        async with self._opening:
+            if self._client is None:
+                raise DeviceLost("not connected")
+            if self._client.quiet_end and not self.config.pause:
+                self.source.count("reconnects")
+                await self.connect()
+            return self._client
+
     async def poll(self) -> Batch:
-        assert self._client is not None
-        late = self._client.late
-        scan = await self._client.scan(self.plan.requests, self._words)
-        self.source.count("late_answers", self._client.late - late)
+        client = await self._line()
+        self.source.count("late_answers", client.late)
+        client.late = 0
+        scan = await client.scan(self.plan.requests, self._words)
         value, quality = self.plan.decode(self._words)
         n, stamps = len(self.ids), np.array(scan.stamps, np.int64)
         ts = stamps[self._tag_request] if len(stamps) > 1 else np.full(n, stamps[0] if len(stamps) else 0)
         refused = np.array(scan.codes)
         keep: np.ndarray | None = None
-        if self._clocks and not refused.any():
-            ts, keep = self._device_time(value, ts)
+        if self._clocks:
+            ts, keep = self._device_time(value, quality, ts, refused)
         if refused.any():
             bad = refused[self._tag_request] != 0
             value[:n][bad], quality[:n][bad] = np.nan, Quality.EXCEPTION
             self._learn(scan.codes)
         batch = Batch.of(self.source.name, self.ids, value[:n], ts, quality[:n])
-        return batch if keep is None else batch.where(keep)
+        return batch if keep is None or keep.all() else batch.where(keep)
 
-    def _device_time(self, value: np.ndarray, ts: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Stamps from the device. A unit whose clock did not move since the last scan gave nothing new: left out, counted."""
-        ts, keep = ts.copy(), None
+    def _device_time(
+        self, value: np.ndarray, quality: np.ndarray, ts: np.ndarray, refused: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Stamps from the device, where a tag came in one answer with a clock that is set; else CLOCK_UNSURE. A unit whose
+        clock did not move since the last scan gave nothing new: left out, counted."""
+        ts, keep = ts.copy(), np.ones(len(self.ids), bool)
         for i, (_, clock, tags) in enumerate(self._clocks):
+            part, request = slice(tags.start, tags.stop), self.plan.request_of[clock]
             stamp = round(value[clock]) * self._factors[i]
-            ts[tags.start : tags.stop] = stamp
+            told = not refused[request] and EARLIEST <= stamp < LATEST
+            same = (self._tag_request[part] == request) & told
+            quality[part] = np.where(same, quality[part], np.maximum(quality[part], Quality.CLOCK_UNSURE))
+            if not told:
+                self.source.count("no_device_time")
+                continue
+            ts[part][same] = stamp
             if stamp == self._seen[i]:
-                keep = np.ones(len(self.ids), bool) if keep is None else keep
-                keep[tags.start : tags.stop] = False
+                keep[part] &= ~same
                 self.source.count("unchanged_device_time")
             self._seen[i] = stamp
         return ts, keep
@@ -264,7 +300,7 @@ class Modbus(Poller):
                 continue
             request, members = self.plan.requests[index], self.plan.members(index)
             starts = sorted({self.plan.items[i].address.number for i in members})
-            if code == 2 and len(starts) > 1:
+            if code in (2, 3) and len(starts) > 1:  # 3: it gives fewer registers at once
                 item = self.plan.items[members[0]]
                 self._cuts.add((item.unit, item.address.table, starts[len(starts) // 2]))
                 changed = True
@@ -281,10 +317,6 @@ class Modbus(Poller):
 
     async def write(self, write: Write) -> None:
         """Write one coil or the registers of one tag: functions 5, 6 and 16."""
-        import asyncio
-
-        if self._client is None:
-            raise DeviceLost("not connected")
         item = self.plan.items[self._items[write.tag]]
         try:
             words = encode_value(item, write.value)
@@ -298,7 +330,7 @@ class Modbus(Poller):
         else:
             pdu = struct.pack(f">BHHB{len(words)}H", 16, number, len(words), 2 * len(words), *words)
         async with asyncio.timeout(self.config.timeout):
-            await self._client.write(item.unit, pdu)
+            await (await self._line()).write(item.unit, pdu)
 
 
 def _part(config: ModbusConfig, path: tuple[str, ...]) -> Any:

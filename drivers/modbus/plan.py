@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from .address import WORDS, Address, ratio
 
 FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 MOST_REGISTERS, MOST_BITS = 125, 2000  # of one answer, Modbus Application Protocol 1.1b3, 6.1 to 6.4
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,8 @@ def encode_value(item: Item, value: float) -> list[int]:
     """The words that a value of this item is written as. Raises ValueError when it does not fit its type."""
     times, over = ratio(item.scale)
     raw = (value - item.offset) * over / times
+    if not math.isfinite(raw) or (item.type == "float32" and abs(raw) > _LARGEST_FLOAT32):
+        raise ValueError(f"{value:g} does not fit into {item.type}")
     if item.type == "bool":
         return [int(raw != 0)]
     kind = np.dtype(item.type)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.modbus.address import ORDERS, WORDS, Address, parse_address
+from drivers.modbus.client import Client
 from drivers.modbus.driver import Modbus, ModbusConfig
 from drivers.modbus.plan import Item, Plan, encode_value
 from drivers.modbus.sim import ModbusSim
@@ -305,3 +306,88 @@ def test_a_refused_write_says_so() -> None:
         await sim.stop()
 
     asyncio.run(main())
+
+
+def test_a_clock_that_is_not_set_or_not_there_takes_no_values_along() -> None:
+    """Unit 7's clock shows ones, unit 8 has none: values are kept at our time, CLOCK_UNSURE. Unit 9's is right."""
+
+    def clocked(t: int, u: int, p: bytes) -> bytes:
+        start, count = struct.unpack(">HH", p[1:])
+        if u == 8 and start < 4:
+            return frame(t, u, b"\x83\x02")
+        now = {7: 2**64 - 1, 9: 1_700_000_000_000 + t}.get(u, 0)
+        words = (*struct.unpack(">4H", struct.pack(">Q", now)), 5)
+        return frame(t, u, bytes([3, 2 * count]) + struct.pack(f">{count}H", *words[start : start + count]))
+
+    part = {"time": {"address": "holding:0"}, "tags": {"a": {"address": "holding:4"}}}
+    units = {f"u{n}": {"unit": n, **part} for n in (7, 8, 9)}
+    source = asyncio.run(hostile(clocked, {}, units=units))
+    for unit, quality in (("u7", Quality.CLOCK_UNSURE), ("u8", Quality.CLOCK_UNSURE), ("u9", Quality.GOOD)):
+        assert source.qualities(f"{unit}.a")[-1] == quality and source.values(f"{unit}.a")[-1] == 5
+    last = source.batches[-1]
+    assert 1_700_000_000 <= last.ts[-1] / 1e9 < 1_700_000_100 and (last.ts[:-1] > 1_750_000_000 * 10**9).all()
+    assert source.counts["no_device_time"] >= 6
+
+
+def test_a_device_that_gives_fewer_registers_at_once_is_asked_for_fewer() -> None:
+    def small(t: int, u: int, p: bytes) -> bytes:
+        _start, count = struct.unpack(">HH", p[1:])
+        return frame(t, u, b"\x83\x03" if count > 10 else bytes([3, 2 * count]) + bytes(2 * count))
+
+    source = asyncio.run(hostile(small, {f"r{i}": {"address": f"holding:{i}"} for i in range(32)}))
+    assert all(source.qualities(f"r{i}")[-1] == 0 for i in range(32))
+
+
+def test_a_line_that_the_device_closes_while_it_is_quiet_is_no_failure() -> None:
+    async def main() -> None:
+        async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readexactly(12)
+            writer.write(frame(*struct.unpack(">H4xB", head[:7]), head[7:] if head[7] == 6 else b"\x03\x02\x00\x05"))
+            writer.close()
+
+        server = await asyncio.start_server(once, "127.0.0.1", 0)
+        tags = {"a": {"address": "holding:1", "writable": {"range": [0, 9]}}}
+        reader, source = driver(server.sockets[0].getsockname()[1], tags)
+        await source.collect(reader, until=lambda: len(source.batches) >= 5)
+        assert source.values("a") == [5.0] * 5 and source.counts["reconnects"] >= 4
+        await reader.connect()
+        for _ in range(2):
+            await reader.write(Write(source.tags["a"].id, 7))
+            while not reader._client.quiet_end:  # type: ignore[union-attr]
+                await asyncio.sleep(0)
+        await reader.close()
+        server.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("127.0.0.1", ":1: Connection refused"), ("localhost", ":1: Connection refused"), ("plc..local", "no host name")],
+)
+def test_nobody_there_is_said_once(host: str, said: str) -> None:
+    with pytest.raises(DeviceLost, match=said) as error:
+        asyncio.run(Client.connect(host, 1, SystemClock()))
+    assert str(error.value).count(host) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tags": {"a": {"address": "holding:1", "scale": float("nan")}}}, "finite"),
+        ({"tags": {"a": {"address": "holding:1", "scale": 1e-320}}}, "no usable value"),
+        ({"tags": {"a": {"address": "holding:1", "writable": {"range": [0, 70000]}}}}, "does not fit into uint16"),
+        ({"time": {"address": "coil:3"}}, "single bit"),
+        ({"time": {"address": "holding:65533"}}, "past the last register"),
+        ({"url": "tcp://plc:0"}, "port"),
+    ],
+)
+def test_settings_that_cannot_be(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ModbusConfig(**{"driver": "modbus", "url": "tcp://plc", "tags": {"a": {"address": "holding:1"}}} | change)
+
+
+def test_what_a_type_does_not_hold_is_not_written() -> None:
+    for kind, value in (("float32", 1e39), ("float64", float("inf")), ("int64", float("nan")), ("uint64", 2.0**64)):
+        with pytest.raises(ValueError, match="does not fit"):
+            encode_value(Item(1, Address("holding", 0), kind), value)
