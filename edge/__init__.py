@@ -16,6 +16,7 @@ from .errors import (
     LinesideError,
     ModelRefused,
     WriteRefused,
+    reason_of,
 )
 from .event import Event, Job, Picture, Tick, Write
 from .frame import Frame, FramePool
@@ -82,5 +83,6 @@ __all__ = [
     "load_site",
     "log",
     "read_yaml",
+    "reason_of",
     "state_folder",
 ]

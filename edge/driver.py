@@ -34,7 +34,7 @@ class Writable(BaseModel):
 class Point(BaseModel):
     """What every tag may say, whatever its driver."""
 
-    model_config = {"extra": "forbid", "frozen": True}
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
     unit: str = Field("", description="engineering unit, as shown to people")
     labels: dict[int, str] = Field(default_factory=dict, description="names of the numbers of an enum")
     deadband: float | None = Field(None, ge=0, description="keep a value only when it moved by more than this")
@@ -62,7 +62,7 @@ class Point(BaseModel):
 class DriverConfig(BaseModel):
     """What every entry under `drivers:` may say. One entry is one connection."""
 
-    model_config = {"extra": "forbid", "frozen": True}
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
     driver: str = Field(description="name of the driver")
 
     def points(self) -> dict[str, Point]:

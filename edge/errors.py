@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 
 class LinesideError(Exception):
     """Base of all errors raised on purpose. `hint` says what to do; `heals` whether trying again may help."""
@@ -55,3 +58,9 @@ class JournalBusy(LinesideError):
 
 class ModelRefused(LinesideError):
     """A model package that did not prove itself on this box."""
+
+
+def reason_of(error: OSError) -> str:
+    """The cause alone: where a connection fails, asyncio's words repeat the address, several times for a name that has several."""
+    failed = re.search(r"\[Errno (\d+)\] Connect call failed", str(error))
+    return os.strerror(int(failed[1])) if failed else error.strerror or str(error) or type(error).__name__

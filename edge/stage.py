@@ -69,7 +69,7 @@ class Setting:
 class StageConfig(BaseModel):
     """What every entry under `stages:` may say."""
 
-    model_config = {"extra": "forbid", "frozen": True}
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
     stage: str = Field(description="name of the stage")
 
     def points(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from .errors import LinesideError
+from .errors import LinesideError, reason_of
 from .health import Health
 from .log import log
 
@@ -55,7 +55,7 @@ async def supervise(
                 on_lost(reason)
                 return
         except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
+            reason = reason_of(error)
             if reason != said:
                 log.warning("%s: %s", name, reason)
         except (Exception, SystemExit) as error:

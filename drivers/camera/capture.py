@@ -1,8 +1,9 @@
 """The child that looks at a stream. Started by the camera driver as its own program, so that FFmpeg may hang or crash alone.
 
-    capture.py URL FD SLOTS MODE
+    LINESIDE_CAMERA=URL capture.py FD SLOTS MODE
 
-It opens the stream, sizes the shared memory behind FD to SLOTS pictures and says `height width` in one line. From then on each
+The url stands in the environment: arguments are seen by everybody on the box, and a url may hold a password. It opens the
+stream, sizes the shared memory behind FD to SLOTS pictures and says `height width` in one line. From then on each
 byte on standard input asks for a picture in that slot; the answer is 17 bytes: slot, time (ns UTC) and a checksum of every
 16th row. A `stream` is grabbed all the time, so that the answer is the first picture that began after the question; a `file`
 moves on only when asked. It ends when its input does, or when the stream does.
@@ -20,7 +21,7 @@ RECORD = struct.Struct("<BqQ")
 
 
 def main() -> int:
-    url, fd, slots, mode = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    url, fd, slots, mode = os.environ.pop("LINESIDE_CAMERA"), int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp|fflags;nobuffer")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -99,7 +99,7 @@ class Camera:
             self._moved, self._last_check, self._shots = self.source.clock.mono(), -1, shots
             self.source.running()
             if self.config.trigger:
-                await self._failed
+                await self._standing(shots)
             grid = Grid(self.config.every, self.source.clock)
             while True:
                 self.source.count("overruns", await grid.next())
@@ -110,6 +110,18 @@ class Camera:
         finally:
             self._shots = None
             await shots.close()
+
+    async def _standing(self, shots: Shots) -> None:
+        """Wait for triggers until one fails, or the source ends between two: the next part finds it open again."""
+        assert self._failed is not None
+        end = asyncio.ensure_future(shots.ended())
+        try:
+            await asyncio.wait([self._failed, end], return_when=asyncio.FIRST_COMPLETED)
+            if self._failed.done():
+                self._failed.result()
+            raise DeviceLost("the stream ended")
+        finally:
+            end.cancel()
 
     async def _take(self, part: int | None) -> None:
         """Capture into a free slot and hand the frame over. Raises DeviceLost."""

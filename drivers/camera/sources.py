@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from edge import DeviceLost
+from edge import DeviceLost, log
 
 from .capture import RECORD
 
@@ -22,11 +22,14 @@ OPEN_WITHIN = 20.0  # seconds until the first picture of a stream
 
 
 class Shots(Protocol):
-    """`open()` gives the slots uint8[slots, h, w, 3]; `take(slot)` fills one and gives (time ns UTC, checksum)."""
+    """`open()` gives the slots uint8[slots, h, w, 3]; `take(slot)` fills one and gives (time ns UTC, checksum).
+    `ended()` returns when no more can come."""
 
     async def open(self) -> np.ndarray: ...
 
     async def take(self, slot: int, part: int) -> tuple[int, int]: ...
+
+    async def ended(self) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -46,7 +49,6 @@ class Stream:
             sys.executable,
             "-E",
             program,
-            self._url,
             str(self._fd),
             str(self._slots),
             self._mode,
@@ -54,6 +56,7 @@ class Stream:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             pass_fds=(self._fd,),
+            env={**os.environ, "LINESIDE_CAMERA": self._url},
         )
         assert self._child.stdout is not None
         try:
@@ -77,8 +80,15 @@ class Stream:
             raise DeviceLost(f"no picture within {self._timeout:g} s") from None
         except (asyncio.IncompleteReadError, ConnectionError):
             raise DeviceLost("the stream ended") from None
+        except asyncio.CancelledError:
+            self._child.kill()  # its answer still comes, and would be taken for that of the next part
+            raise
         _, ts, check = RECORD.unpack(answer)
         return ts, check
+
+    async def ended(self) -> None:
+        assert self._child is not None
+        await self._child.wait()
 
     async def close(self) -> None:
         if self._child is not None and self._child.returncode is None:
@@ -90,32 +100,41 @@ class Stream:
 
 
 class Pictures:
-    """The pictures of a folder (or one picture), in the order of their names, over and over."""
+    """The pictures of a folder (or one picture), in the order of their names, over and over. A file that is no picture, or
+    one of another size than the first, is said once and left out."""
 
     def __init__(self, path: Path, slots: int) -> None:
         self._files = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
-        self._path, self._slots, self._next = path, slots, 0
+        self._path, self._slots, self._shown = path, slots, 0
 
     async def open(self) -> np.ndarray:
-        if not self._files:
-            raise DeviceLost(f"{self._path} holds no pictures")
-        image = await asyncio.to_thread(_read, self._files[0])
+        image = await asyncio.to_thread(self._next, None)
+        self._files = [*self._files[-1:], *self._files[:-1]]
         self._shared = np.zeros((self._slots, *image.shape), np.uint8)
         return self._shared
 
     async def take(self, slot: int, part: int) -> tuple[int, int]:
-        path = self._files[self._next % len(self._files)]
-        self._next += 1
-        return await asyncio.to_thread(self._fill, slot, path)
+        return await asyncio.to_thread(self._fill, slot)
 
-    def _fill(self, slot: int, path: Path) -> tuple[int, int]:
+    def _fill(self, slot: int) -> tuple[int, int]:
         import time
 
-        image = _read(path)
-        if image.shape != self._shared.shape[1:]:
-            raise DeviceLost(f"{path} has another size than the first picture")
-        self._shared[slot] = image
-        return time.time_ns() // 1000 * 1000, self._next
+        self._shared[slot] = self._next(self._shared.shape[1:])
+        self._shown += 1
+        return time.time_ns() // 1000 * 1000, self._shown
+
+    def _next(self, shape: tuple[int, ...] | None) -> np.ndarray:
+        while self._files:
+            path = self._files.pop(0)
+            image = _read(path)
+            if image is not None and shape in (None, image.shape):
+                self._files.append(path)
+                return image
+            log.warning("%s is %s: left out", path, "no picture" if image is None else "of another size than the first")
+        raise DeviceLost(f"{self._path} holds no pictures")
+
+    async def ended(self) -> None:
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         return None
@@ -146,6 +165,9 @@ class Pattern:
 
         self._shared[slot] = parts.render(self._seed * 1_000_003 + part, truth(part, self._seed, self._ng))
         return time.time_ns() // 1000 * 1000, zlib.crc32(self._shared[slot, ::16].tobytes())
+
+    async def ended(self) -> None:
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         return None
@@ -178,10 +200,11 @@ def shown(url: str) -> str:
     return url if not parts.username else url.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path) -> np.ndarray | None:
+    """None for what is no picture, or more than OpenCV takes."""
     import cv2
 
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DeviceLost(f"{path} is no picture")
-    return image
+    try:
+        return cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None

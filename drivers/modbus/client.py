@@ -6,14 +6,12 @@ Frames follow the Modbus Messaging Implementation Guide 1.0b (MBAP header: trans
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import struct
 from collections.abc import Sequence
 
 import numpy as np
 
-from edge import AnswerContradicts, Clock, DeviceLost, DeviceRefused
+from edge import AnswerContradicts, Clock, DeviceLost, DeviceRefused, reason_of
 
 from .plan import Request
 
@@ -67,8 +65,9 @@ class Client(asyncio.Protocol):
         try:
             _, client = await loop.create_connection(lambda: cls(clock, in_flight), host, port)
         except (OSError, UnicodeError) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else "that is no host name"
             raise DeviceLost(
-                f"cannot connect to {host}:{port}: {_reason(error)}", hint="check address, cable and firewall"
+                f"cannot connect to {host}:{port}: {reason}", hint="check address, cable and firewall"
             ) from None
         return client
 
@@ -230,11 +229,3 @@ class Client(asyncio.Protocol):
     def close(self) -> None:
         """Hang up; whoever still waits gets DeviceLost."""
         self._break(DeviceLost("closed"))
-
-
-def _reason(error: OSError | UnicodeError) -> str:
-    """The cause alone: asyncio repeats the address, several times where a name has several."""
-    if isinstance(error, UnicodeError):
-        return "that is no host name"
-    number = error.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", str(error))), 0)
-    return os.strerror(number) if number > 0 else error.strerror or str(error)

@@ -44,7 +44,7 @@ AddressText = Annotated[
 class ModbusPoint(Point):
     """One tag of a device."""
 
-    model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True, "allow_inf_nan": False}
+    model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True}
     address: AddressText = Field(
         description="holding:100, input:7, coil:0, discrete:3, holding:100.3 (a bit), or 40101"
     )

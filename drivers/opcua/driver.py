@@ -26,6 +26,7 @@ from edge import (
     Source,
     Write,
     log,
+    reason_of,
 )
 
 from .values import nanoseconds, native, node_of, number_of, overflowed, quality_of
@@ -288,4 +289,4 @@ def _kind(value: Any) -> str:
 def _said(error: BaseException) -> str:
     if isinstance(error, UaError):
         return str(error).split("(")[-1].rstrip(")") or type(error).__name__
-    return getattr(error, "strerror", None) or str(error) or "no answer"
+    return reason_of(error) if isinstance(error, OSError) and error.args else str(error) or "no answer"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from asyncua import ua
 from edge import Quality, WriteRefused
 
 LARGEST = 2**53  # beyond it float64 no longer holds every integer
+LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 OVERFLOW = 0x480  # part 4, 7.39.1: the server's queue for this item ran over, values before this one were dropped
 BITS = {"SByte": 8, "Byte": 8, "Int16": 16, "UInt16": 16, "Int32": 32, "UInt32": 32, "Int64": 64, "UInt64": 64}
 
@@ -59,7 +61,7 @@ def number_of(value: Any) -> tuple[float, Quality | None]:
     if isinstance(value, enum.Enum):
         value = value.value
     if isinstance(value, bool | int | float):
-        if isinstance(value, int) and abs(value) > LARGEST:
+        if (isinstance(value, int) and abs(value) > LARGEST) or not math.isfinite(value):
             return float(value), Quality.RANGE
         return float(value), None
     return float("nan"), Quality.BAD
@@ -81,6 +83,8 @@ def native(kind: ua.VariantType, value: float) -> bool | int | float:
             raise WriteRefused(f"{value:g} is neither 0 nor 1, which a Boolean wants")
         return bool(value)
     if kind in (ua.VariantType.Float, ua.VariantType.Double):
+        if kind == ua.VariantType.Float and abs(value) > LARGEST_FLOAT:
+            raise WriteRefused(f"{value:g} does not fit the node, a Float")
         return float(value)
     if kind.name not in BITS:
         raise WriteRefused(f"the node is a {kind.name}, not a number")

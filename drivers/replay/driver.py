@@ -72,6 +72,8 @@ class ReplayConfig(DriverConfig):
             yield (), "reads nothing", "add `tags:`, each with its `column:`"
         if not path.exists():
             yield ("url",), f"there is no {path}", "a path is taken from where the daemon was started"
+        elif path.is_dir() != (kind == "pictures"):
+            yield ("url",), f"{path} is {'a folder' if path.is_dir() else 'no folder'}", "csv:FILE or pictures:FOLDER"
 
 
 class Replay:
@@ -84,6 +86,7 @@ class Replay:
         parts = urlsplit(config.url)
         self._kind, self._path = parts.scheme, Path(parts.path)
         self._pair = parse_qs(parts.query).get("pair", [""])[0].split(",")
+        self._given = 0
 
     async def run(self) -> None:
         if self._kind == "csv":
@@ -160,8 +163,11 @@ class Replay:
 
         began, seq = self.source.clock.mono(), 0
         while True:
+            before = self._given
             for names in files:
-                image = await asyncio.to_thread(_read, names)
+                seq += 1
+                if (image := await asyncio.to_thread(self._read, names)) is None:
+                    continue
                 if pool is None or pool.shape != image.shape:
                     pool = FramePool(image.shape, self.config.buffers)
                 while (buffer := pool.take()) is None:
@@ -170,27 +176,43 @@ class Replay:
                         await room.wait()
                 buffer[:] = image
                 if self.config.speed:
-                    due = began + round(seq * self.config.every / self.config.speed * SECOND)
+                    due = began + round((seq - 1) * self.config.every / self.config.speed * SECOND)
                     await asyncio.sleep(max(0, due - self.source.clock.mono()) / SECOND)
-                seq += 1
+                self._given += 1
                 clock = self.source.clock
                 self.source.frame(Frame(self.source.name, seq, clock.utc(), buffer, seq, 0, give, clock.mono()))
                 self.source.running()
                 self.source.count("frames")
                 await asyncio.sleep(0)
+            if self._given == before:
+                raise ConfigFault(f"{self._path} holds no pictures to replay")
             if not self.config.loop:
                 return
 
+    def _read(self, names: tuple[Path, ...]) -> np.ndarray | None:
+        """The frame of these files; None (said and counted) for what is no picture, or no pair."""
+        try:
+            return _read(names)
+        except ValueError as error:
+            log.warning("%s: %s: left out", self.source.name, error)
+            self.source.count("unreadable")
+            return None
+
 
 def _read(names: tuple[Path, ...]) -> np.ndarray:
-    """uint8[h, w, 3], or for a pair uint8[h, w, 2]. Raises ConfigFault for what is no picture, or no pair."""
+    """uint8[h, w, 3], or for a pair uint8[h, w, 2]. Raises ValueError for what is no picture, or no pair."""
     how = cv2.IMREAD_COLOR if len(names) == 1 else cv2.IMREAD_GRAYSCALE
-    found = [cv2.imread(str(name), how) for name in names]
-    for name, image in zip(names, found, strict=True):
+    found = []
+    for name in names:
+        try:
+            image = cv2.imread(str(name), how)
+        except cv2.error:  # more than it takes
+            image = None
         if image is None:
-            raise ConfigFault(f"{name} is no picture")
+            raise ValueError(f"{name} is no picture")
+        found.append(image)
     if len(found) == 1:
-        return found[0]  # type: ignore[return-value]
-    if found[0].shape != found[1].shape:  # type: ignore[union-attr]
-        raise ConfigFault(f"{names[0]} and {names[1].name} differ in size")
-    return np.dstack(found)  # type: ignore[arg-type]
+        return found[0]
+    if found[0].shape != found[1].shape:
+        raise ValueError(f"{names[0]} and {names[1].name} differ in size")
+    return np.dstack(found)

@@ -13,6 +13,8 @@ import numpy as np
 
 from edge import ConfigFault
 
+LATEST = 9e9  # seconds since 1970, in the year 2255: 64 bits of nanoseconds end soon after
+
 
 @dataclass
 class Table:
@@ -40,8 +42,8 @@ def read(path: Path, time: str, columns: Mapping[str, str], separator: str = ","
             return _table(path, rows, header.index(time), [header.index(c) for c in columns.values()])
     except FileNotFoundError:
         raise ConfigFault(f"there is no {path}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ConfigFault(f"{path}: {error}") from None
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise ConfigFault(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _table(path: Path, rows: object, time: int, columns: list[int]) -> Table:
@@ -66,19 +68,22 @@ def _table(path: Path, rows: object, time: int, columns: list[int]) -> Table:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _stamp(text: str, where: str) -> int:
     """ISO 8601 (UTC where no zone is given), or seconds since 1970."""
     try:
-        return round(float(text) * 1e6) * 1000
+        seconds = float(text)
     except ValueError:
-        pass
-    try:
-        moment = datetime.datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ConfigFault(f"{where}: {text!r} is no time", hint="ISO 8601 or seconds since 1970") from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp() * 1e6) * 1000
+        try:
+            moment = datetime.datetime.fromisoformat(text.strip())
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+        except (ValueError, OverflowError):
+            seconds = math.nan
+    if not abs(seconds) < LATEST:  # also what is no number
+        raise ConfigFault(f"{where}: {text!r} is no time", hint="ISO 8601 or seconds since 1970")
+    return round(seconds * 1e6) * 1000

@@ -60,6 +60,16 @@ def test_a_folder_in_the_order_of_names(tmp_path: Path) -> None:
     assert [int(p[0, 0, 0]) for p in pictures(4, url=f"folder:{tmp_path}")] == [0, 50, 100, 0]
 
 
+def test_what_is_no_picture_or_of_another_size_is_left_out_of_a_folder(tmp_path: Path, caplog: Any) -> None:
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 30, 3), 50 * i, np.uint8))
+    (tmp_path / "00.png").write_bytes(b"")
+    (tmp_path / "1a.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    cv2.imwrite(str(tmp_path / "1b.png"), np.zeros((5, 5, 3), np.uint8))
+    assert [int(p[0, 0, 0]) for p in pictures(4, url=f"folder:{tmp_path}")] == [0, 50, 100, 0]
+    assert [what in caplog.text for what in ("1a.png is no picture", "1b.png is of another size")] == [True, True]
+
+
 def clip(path: Path, n: int = 12) -> Path:
     out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
     for i in range(n):
@@ -145,6 +155,46 @@ def test_a_killed_child_is_lost_and_a_new_run_sees_again() -> None:
                 await driver.write(Write(source.tags["trigger"].id, 2))
             with pytest.raises(DeviceLost):
                 await task
+
+    watching(work, trigger="plc.ready")
+
+
+def test_a_stream_that_ends_between_two_parts_is_noticed_before_the_next() -> None:
+    async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
+        task = await connected(driver, source)
+        await sim.stop()
+        with pytest.raises(DeviceLost, match="the stream ended"):
+            await task
+
+    watching(work, trigger="plc.ready")
+
+
+def test_a_write_given_up_leaves_no_picture_for_the_next_part() -> None:
+    async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
+        task = await connected(driver, source)
+        trigger = source.tags["trigger"].id
+        os.kill(driver._shots._child.pid, signal.SIGSTOP)  # type: ignore[union-attr]
+        given_up = asyncio.ensure_future(driver.write(Write(trigger, 1)))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        with pytest.raises(DeviceLost):
+            await driver.write(Write(trigger, 2))
+        with pytest.raises(DeviceLost):
+            await task
+        assert not source.frames
+
+    watching(work, trigger="plc.ready")
+
+
+def test_a_password_is_not_among_the_arguments_that_everybody_sees() -> None:
+    async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
+        task = await connected(driver, source)
+        arguments = Path(f"/proc/{driver._shots._child.pid}/cmdline")  # type: ignore[union-attr]
+        said = await asyncio.to_thread(arguments.read_bytes)
+        assert b"capture.py" in said and b"127.0.0.1" not in said
+        await ended(task)
 
     watching(work, trigger="plc.ready")
 

@@ -88,3 +88,46 @@ def test_faults_of_a_site() -> None:
     assert "neither csv:FILE" in str(load_text(site.format("ftp:x")).problems[0])
     said = "\n".join(map(str, load_text(site.format("csv:/none.csv")).problems))
     assert "there is no /none.csv" in said and "add `tags:`" in said
+    site = "device: {id: a}\ndrivers:\n  r: {driver: replay, url: 'csv:/tmp', tags: {a: {}}, speed: %s}\n"
+    assert "/tmp is a folder" in str(load_text(site % 1).problems[0])
+    assert "must be a finite number" in str(load_text(site % ".inf").problems[0])
+
+
+@pytest.mark.parametrize("text", ["inf", "1700000000000", "1e300", "9999-12-31", "nan", ""])
+def test_a_time_that_no_clock_shows_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_text(f"time,a\n{text},1\n")
+    with pytest.raises(ConfigFault, match=r"t\.csv:2: .* is no time"):
+        read(tmp_path / "t.csv", "time", {"a": "a"})
+
+
+def test_tables_as_other_programs_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'\xef\xbb\xbftime,"a\r\nb",note\r\n1, 1e3 ,"two\r\nlines"\r\n\r\n2,inf,\r\n2,3')
+    table = read(path, "time", {"x": "a\r\nb"})
+    assert table.ts.tolist() == [SECOND, 2 * SECOND, 2 * SECOND] and table.unreadable == 1
+    assert table.value[[0, 2], 0].tolist() == [1000, 3] and np.isnan(table.value[1, 0]) and table.first.endswith(":6")
+    path.write_text("time,a\n")
+    assert len(read(path, "time", {"a": "a"}).ts) == 0
+    with pytest.raises(ConfigFault, match="Is a directory"):
+        read(tmp_path, "time", {"a": "a"})
+    path.write_bytes(b"time,a\n1,\xff\n")
+    with pytest.raises(ConfigFault, match=r"t\.csv"):
+        read(path, "time", {"a": "a"})
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path) -> None:
+    for i in (1, 2):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((8, 8, 3), i, np.uint8))
+    (tmp_path / "0.png").write_bytes(b"")
+    (tmp_path / "1a.jpg").write_bytes(b"no picture")
+
+    def until(source: FakeSource) -> bool:
+        return len(source.frames) == 2
+
+    source = replay(until, url=f"pictures:{tmp_path}", speed=0)
+    assert [(f.part, int(f.image[0, 0, 0])) for f in source.frames] == [(2, 1), (4, 2)]
+    assert source.counts["unreadable"] == 2
+    for path in tmp_path.glob("[12].png"):
+        path.unlink()
+    with pytest.raises(ConfigFault, match="holds no pictures"):
+        replay(until, url=f"pictures:{tmp_path}", speed=0, loop=True)
