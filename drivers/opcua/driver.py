@@ -15,6 +15,7 @@ from asyncua.ua.uaerrors import UaError
 from pydantic import Field, field_validator
 
 from edge import (
+    SECOND,
     Batch,
     DeviceLost,
     DeviceRefused,
@@ -32,6 +33,7 @@ from edge import (
 from .values import nanoseconds, native, node_of, number_of, overflowed, quality_of
 
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what matters is raised, and said once by the supervisor
+CLOCK = ua.NodeId(ua.ObjectIds.Server_ServerStatus_CurrentTime)
 AT_ONCE = 1000  # items in one request, where the server does not say
 LOST = (UaError, OSError, asyncio.TimeoutError, ConnectionError)
 
@@ -95,6 +97,8 @@ class OpcUa:
         self._known, self._fresh = np.zeros(n, bool), np.zeros(n, bool)
         self._arrived: list[tuple[int, int, float, int]] = []
         self._said_odd: set[int] = set()
+        self._beats = 0  # times that the subscription brought the server's clock, which always moves
+        self._quiet = round((max(5.0, 3 * config.period()) + config.timeout) * SECOND)
         self._client: Client | None = None
         self._lost: asyncio.Future[str] | None = None
 
@@ -118,14 +122,19 @@ class OpcUa:
         self._lost = loop.create_future()
         try:
             await self._subscribe(client)
+            heard, since = 0, self.source.clock.mono()
             while True:
                 _heed_cancellation()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.config.keep_alive):
                         raise DeviceLost(await asyncio.shield(self._lost))
                 async with asyncio.timeout(self.config.timeout):
-                    now = await client.get_node(ua.ObjectIds.Server_ServerStatus_CurrentTime).read_value()
-                self._again(nanoseconds(now) or self.source.clock.utc())
+                    now = await client.get_node(CLOCK).read_value()
+                if heard != self._beats:
+                    heard, since = self._beats, self.source.clock.mono()
+                    self._again(nanoseconds(now) or self.source.clock.utc())
+                elif self.source.clock.mono() - since > self._quiet:
+                    raise DeviceLost("the server answers, but nothing comes from the subscription any more")
         except LOST as error:
             raise DeviceLost(f"the session broke: {_said(error)}") from None
         finally:
@@ -150,6 +159,9 @@ class OpcUa:
             for node, answer in zip(asked, answers if isinstance(answers, list) else [answers], strict=True):
                 if isinstance(answer, ua.StatusCode):
                     self._refused(self._by_node[node], answer.name)
+        await subscription.subscribe_data_change(
+            client.get_node(CLOCK), queuesize=1, sampling_interval=self.config.keep_alive * 1000
+        )
 
     async def _nodes(self, client: Client) -> list[ua.NodeId | None]:
         texts = [point.node for point in self.config.tags.values()]
@@ -172,10 +184,13 @@ class OpcUa:
     # What the subscription calls
 
     def datachange_notification(self, node: Any, value: Any, data: Any) -> None:
+        if node.nodeid == CLOCK:
+            self._beats += 1
+        if (tags := self._by_node.get(node.nodeid)) is None:
+            return
         found = data.monitored_item.Value
         number, cause = number_of(value)
         quality = quality_of(found.StatusCode) if found.StatusCode is not None else Quality.GOOD
-        tags = self._by_node[node.nodeid]
         if found.StatusCode is not None and overflowed(found.StatusCode):
             self.source.count("server_queue_overflow")
         if quality == Quality.GOOD and cause is not None:

@@ -84,6 +84,29 @@ def test_what_stays_the_same_carries_the_clock_of_the_server() -> None:
     run(work)
 
 
+def test_a_subscription_that_the_server_forgot_repeats_nothing_and_is_lost() -> None:
+    """The session lives on and the server answers reads: without a sign of the subscription nothing is said again."""
+
+    async def work(port: int) -> None:
+        sim = await served(port)
+        source = FakeSource("oven", list(TAGS), clock := ManualClock())
+        driver = asyncio.ensure_future(OpcUa(config(port), source).run())
+        while len(source.values("temp")) < 3:
+            await asyncio.sleep(0.01)
+        service = sim._server.iserver.subscription_service  # type: ignore[union-attr]
+        await service.delete_subscriptions(list(service.subscriptions))
+        while not driver.done():
+            clock.advance(60)
+            before = len(source.batches)
+            await asyncio.sleep(0.2)
+        with pytest.raises(DeviceLost, match="nothing comes from the subscription"):
+            await driver
+        assert len(source.batches) == before
+        await sim.stop()
+
+    run(work)
+
+
 def test_a_server_that_goes_is_lost_and_one_that_is_absent_is_named() -> None:
     async def work(port: int) -> None:
         source = FakeSource("oven", list(TAGS), SystemClock())
