@@ -33,7 +33,7 @@ from edge import (
 from .values import nanoseconds, native, node_of, number_of, overflowed, quality_of
 
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what matters is raised, and said once by the supervisor
-CLOCK = ua.NodeId(ua.ObjectIds.Server_ServerStatus_CurrentTime)
+CLOCK = ua.NodeId(ua.Int32(ua.ObjectIds.Server_ServerStatus_CurrentTime))
 AT_ONCE = 1000  # items in one request, where the server does not say
 LOST = (UaError, OSError, asyncio.TimeoutError, ConnectionError)
 
@@ -160,7 +160,7 @@ class OpcUa:
                 if isinstance(answer, ua.StatusCode):
                     self._refused(self._by_node[node], answer.name)
         await subscription.subscribe_data_change(
-            client.get_node(CLOCK), queuesize=1, sampling_interval=self.config.keep_alive * 1000
+            client.get_node(CLOCK), queuesize=1, sampling_interval=ua.Double(self.config.keep_alive * 1000)
         )
 
     async def _nodes(self, client: Client) -> list[ua.NodeId | None]:

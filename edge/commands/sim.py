@@ -53,19 +53,22 @@ def level(move: Simulation, t: float, rng: random.Random) -> float:
 
 
 async def serve(config: Config, seed: int = 1) -> None:
-    """Until cancelled. A tag that the site writes is left to the writer once it was written."""
+    """Until cancelled. A tag that stands still is set once, so that what is written to it stays."""
     sims, rng = simulators(config), random.Random(seed)
     for sim in sims.values():
         await sim.start()
     log.info("all devices of %s answer", config.device.id)
     loop = asyncio.get_running_loop()
     start, step = loop.time(), 0
+    levels: dict[str, float] = {}
     try:
         while True:
             for tag, move in config.simulate.items():
                 source, _, name = tag.partition(".")
-                if source in sims:
-                    sims[source].set(name, level(move, step * STEP, rng))
+                value = level(move, step * STEP, rng)
+                if source in sims and value != levels.get(tag):
+                    sims[source].set(name, value)
+                    levels[tag] = value
             step += 1
             await asyncio.sleep(max(0.0, start + step * STEP - loop.time()))
     finally:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,10 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 import contextlib
 
+from edge.commands import sim
 from edge.commands.demo import Cable, shipped
 from edge.config.load import load
+from edge.testing import virtual_run
 
 
 @pytest.mark.system
@@ -85,3 +89,22 @@ def test_a_pulled_cable_cuts_and_refuses() -> None:
             other.sendall(b"y")
             assert near.recv(1) == b"y"
             other.close()
+
+
+def test_a_simulated_tag_that_stands_still_keeps_what_is_written_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Device:
+        def __init__(self) -> None:
+            self.moves: dict[str, list[float]] = {}
+
+        def set(self, tag: str, value: float) -> None:
+            self.moves.setdefault(tag, []).append(value)
+
+        async def start(self) -> None: ...
+
+        async def stop(self) -> None: ...
+
+    devices: dict[str, Any] = {name: Device() for name in ("plc", "oven", "top")}
+    monkeypatch.setattr(sim, "simulators", lambda config: devices)
+    with pytest.raises(TimeoutError):
+        virtual_run(asyncio.wait_for(sim.serve(load(shipped("demo.yaml"))), 5))
+    assert devices["oven"].moves["setpoint"] == [180.0] and len(devices["oven"].moves["temperature"]) > 40
