@@ -142,7 +142,7 @@ def test_a_refused_model_is_a_fault_of_the_site_and_stops_nothing_else(
                     await asyncio.sleep(0.01)
                 part = daemon.health.part("washer")
                 assert part.state == "stopped" and part.reason
-                with pytest.raises(ConfigFault, match="site.yaml:3:18: stages.washer"):
+                with pytest.raises(ConfigFault, match=r"site\.yaml:3:18: stages.washer"):
                     site.write_text(SITE.replace("camera: top", "camera: top, keep: none"))
                     await apply_site(daemon, site, 0)
                 site.write_text(SITE)
