@@ -118,14 +118,6 @@ def unpack_commands(message: bytes) -> list[tuple[int, str, dict[str, Any]]]:
     return sorted(commands, key=lambda command: command[0])
 
 
-def unpack_commands(message: bytes) -> list[tuple[int, str, dict[str, Any]]]:
-    """Commands as (number, verb, data). Raises WireFault."""
-    try:
-        return [(int(number), str(verb), dict(data)) for number, verb, data in msgpack.unpackb(message)]
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise WireFault(f"no commands: {error}") from None
-
-
 def place(epoch: str, seq: str) -> tuple[str, int]:
     """Where a picture lies in its journal. Raises WireFault."""
     if not _EPOCH.fullmatch(epoch) or not re.fullmatch(r"[1-9][0-9]{0,17}", seq):

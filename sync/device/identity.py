@@ -21,12 +21,6 @@ from edge import LinesideError
 FILE = "identity.json"
 
 
-class NotEnrolled(LinesideError):
-    """There is no identity yet; it may come while the daemon runs."""
-
-    heals = True
-
-
 @dataclass(frozen=True)
 class Identity:
     """`secret` proves the device to the plane, `ca` (PEM) the plane to the device."""
