@@ -142,6 +142,7 @@ class OpcUa:
             with contextlib.suppress(*LOST, Exception):
                 async with asyncio.timeout(1):
                     await client.disconnect()
+            _heed_cancellation()
 
     async def _subscribe(self, client: Client) -> None:
         """Ask for every node, in as many requests as the server wants. One that it refuses: its tags say so, the others run on."""

@@ -169,7 +169,7 @@ class Ingest:
         if (device := await self.device(request)) is None:
             return _stranger()
         try:
-            after = min(2**62, max(0, int(request.query_params.get("after", "0"))))
+            after = int(request.query_params.get("after", "0"))
             wait = min(LONGEST_POLL, max(0.0, float(request.query_params.get("wait", "0"))))
         except ValueError:
             return JSONResponse({"detail": "after and wait are numbers"}, 400)

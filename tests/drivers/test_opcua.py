@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asyncua import ua
+from asyncua import Client, ua
 
 from drivers.opcua.driver import OpcUa, OpcUaConfig
 from drivers.opcua.sim import OpcUaSim
@@ -123,19 +123,25 @@ def test_a_server_that_goes_is_lost_and_one_that_is_absent_is_named() -> None:
     run(work)
 
 
-def test_a_stop_that_comes_with_an_answer_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["an answer", "the end of a session"])
+def test_a_stop_that_comes_with_an_answer_is_heeded(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     async def work(port: int) -> None:
         sim = await served(port)
         reached = asyncio.Event()
 
-        async def swallows(self: OpcUa, client: Any) -> None:
+        async def swallows(*_: Any) -> None:
             reached.set()
             with contextlib.suppress(
                 asyncio.CancelledError
             ):  # as asyncio.wait_for does when its answer is there already
                 await asyncio.Event().wait()
 
-        monkeypatch.setattr(OpcUa, "_subscribe", swallows)
+        async def breaks(*_: Any) -> None:
+            raise DeviceLost("gone")
+
+        monkeypatch.setattr(OpcUa, "_subscribe", swallows if where == "an answer" else breaks)
+        if where != "an answer":
+            monkeypatch.setattr(Client, "disconnect", swallows)
         running = asyncio.ensure_future(OpcUa(config(port), FakeSource("oven", list(TAGS), SystemClock())).run())
         await reached.wait()
         running.cancel()
