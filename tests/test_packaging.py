@@ -33,6 +33,7 @@ def test_what_travels_in_the_wheel(wheel: Path) -> None:
         "drivers/camera/capture.py",
         "models/engines/selftest/selftest.tflite",
         "sync/control_plane/migrations/versions/0001_first.py",
+        "sync/control_plane/migrations/versions/0002_newest_first.py",
     ):
         assert wanted in names, wanted
     assert any(name.endswith("share/lineside/configs/demo.yaml") for name in names)

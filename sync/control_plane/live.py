@@ -50,7 +50,7 @@ class Hub:
             version, epoch, *columns, status = msgpack.unpackb(message)
             if not shallow(status):
                 raise ValueError("a status that is nested too deep")
-            json.dumps(status)  # the pages get it so
+            json.dumps(status, allow_nan=False)  # the pages get it so
             kinds = (np.int32, np.int64, np.float64, np.uint8)
             tag, ts, value, quality = (np.frombuffer(c, k) for c, k in zip(columns, kinds, strict=True))
             if version != VERSION or not len(tag) == len(ts) == len(value) == len(quality):

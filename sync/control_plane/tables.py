@@ -80,8 +80,10 @@ event = Table(
     Column("text", Text, nullable=False),
     Column("data", Text, nullable=False),
     Column("refs", Text, nullable=False),
-    Index("event_kind", "kind", "ts"),
-    Index("event_device", "device", "ts"),
+    Index("event_time", "ts", "seq"),
+    Index("event_kind", "kind", "ts", "seq"),
+    Index("event_device", "device", "ts", "seq"),
+    Index("event_device_kind", "device", "kind", "ts", "seq"),
 )
 alarm = Table(
     "alarm",

@@ -72,7 +72,7 @@ def test_what_an_enrolled_device_should_not_send(tmp_path: Path) -> None:
         for tag in (b"", b"\x91" * 100_000, msgpack.packb([1, 2]), msgpack.packb(["n", "t", "u", 5, "s"])):
             assert await refused("POST", "/d/v1/up", wire.pack(EPOCH, [Record("tag", 1, tag)]))
         assert await refused("POST", "/d/v1/up", b"\x91" * 100_000)
-        for status in ({"a": b"bytes"}, deep(900)):
+        for status in ({"a": b"bytes"}, {"a": float("nan")}, deep(900)):
             assert await refused("POST", "/d/v1/live", msgpack.packb([wire.VERSION, EPOCH, b"", b"", b"", b"", status]))
         assert await refused("GET", f"/d/v1/dn?after={10**30}")
         assert await refused("GET", "/d/v1/stands?epoch=x")

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 import urllib3
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
-from edge import Event
-from edge.codec import encode_event
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.event import listen
+
+from edge import Batch, Event
+from edge.codec import encode, encode_event
 from sync import wire
+from sync.control_plane import tables
 from sync.control_plane.api import KEY_BYTES, People
 from sync.control_plane.plane import Plane, Where
-from sync.control_plane.store import apply_frames
+from sync.control_plane.store import Store, apply_frames
 
 Ask = Callable[..., Awaitable[tuple[int, bytes, dict[str, str]]]]
 
@@ -131,3 +138,58 @@ def test_half_a_key_signs_nothing(tmp_path: Path) -> None:
     first = People(file)
     assert len(file.read_bytes()) == KEY_BYTES
     assert People(file).known(first.login(first.key))
+
+
+@pytest.mark.parametrize("query", ["", "kind=gap", "device=d", "device=d&kind=gap", "routine=false", "before=9"])
+def test_the_newest_events_come_from_an_index_already_sorted(tmp_path: Path, query: str) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    async def work(plane: Plane, ask: Ask) -> None:
+        cookie = f"session={plane.people.login(plane.people.key)}"
+        listen(
+            plane.store.engine, "before_cursor_execute", lambda c, k, text, given, x, many: asked.append((text, given))
+        )
+        assert (await ask("GET", f"/api/events?{query}", Cookie=cookie))[0] == 200
+        ((text, given),) = [(text, given) for text, given in asked if "FROM event" in text]
+        with plane.store.engine.connect() as connection:
+            plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", given)]
+        assert len(plan) == 1 and "USING INDEX event_" in plan[0]
+
+    page(tmp_path, work)
+
+
+def test_the_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'plane.db'}")
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    store.close()
+
+
+def test_numbers_that_json_has_no_word_for_leave_the_page_whole(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        cookie = f"session={plane.people.login(plane.people.key)}"
+        data = {"value": math.nan, "range": [-math.inf, math.inf], "text": "NaN"}
+        refused = encode_event(Event("write", "plc.a", "refused", time.time_ns(), data=data))
+        tag = msgpack.packb(["plc.a", "float64", "", {}, "plc"])
+        now = time.time_ns()
+        sealed = encode(Batch.of("plc", [1, 1], [math.inf, 2.0], [now - 2000, now - 1000]))
+        frames = [
+            wire.Frame("0" * 16, "event", 1, 1, 1, 1, refused),
+            wire.Frame("0" * 16, "tag", 1, 1, 1, 1, tag),
+            wire.Frame("0" * 16, "samples:plc", 1, now - 2000, now - 1000, 2, sealed),
+        ]
+        await plane.store.write(lambda c: apply_frames(c, "d", frames))
+        _, body, _ = await ask("GET", "/api/events", Cookie=cookie)
+        assert json.loads(body, parse_constant=refuse)[0]["data"] == {
+            "value": None,
+            "range": [None, None],
+            "text": "NaN",
+        }
+        _, body, _ = await ask("GET", "/api/devices/d/series?tag=plc.a", Cookie=cookie)
+        assert json.loads(body, parse_constant=refuse)["v"] == [None, 2.0]
+
+    page(tmp_path, work)
+
+
+def refuse(word: str) -> None:
+    raise AssertionError(word)
