@@ -10,12 +10,13 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
 from edge import ModelRefused, read_yaml
 
@@ -35,14 +36,22 @@ class Description(BaseModel):
     engine: Literal["tflite", "onnx"]
     weights: str = Field(pattern=r"^[\w.-]+$", description="file beside this one")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the weights")
-    crop: tuple[int, int] = Field(description="height and width cut from the middle of a picture")
-    size: tuple[int, int] = Field(description="height and width the network wants; the cut is averaged down to it")
+    crop: tuple[PositiveInt, PositiveInt] = Field(description="height and width cut from the middle of a picture")
+    size: tuple[PositiveInt, PositiveInt] = Field(
+        description="height and width the network wants; the cut is averaged down to it"
+    )
     labels: list[str] = Field(min_length=2, description="of the outputs; the first one is the good part")
     ng_above: float = Field(gt=0, lt=1, description="probability of any defect from which a part is NG")
     ok_below: float = Field(gt=0, lt=1, description="and below which it is OK; between them it is looked at again")
     tolerance: int = Field(2, ge=0, le=32, description="steps an output may differ from the golden one")
     licence: str
     data: str = Field(description="what it was trained on")
+
+    @model_validator(mode="after")
+    def _between(self) -> Description:
+        if self.ok_below > self.ng_above:
+            raise ValueError(f"ok_below {self.ok_below:g} is above ng_above {self.ng_above:g}: one part would be both")
+        return self
 
 
 class Package:
@@ -52,6 +61,9 @@ class Package:
         self.folder, self.description = folder, description
 
     def interpreter(self, threads: int = 1) -> Interpreter:
+        """Raises ModelRefused, also where the files are no longer those that proved themselves."""
+        if describe(self.folder) != self.description:
+            raise ModelRefused(f"{self.folder.name} was exchanged since it proved itself", hint="apply the site again")
         return choose(self.description.engine).load(self.folder / self.description.weights, threads)
 
 
@@ -75,26 +87,37 @@ def describe(folder: Path) -> Description:
         description = Description.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ModelRefused(f"{folder / 'model.yaml'}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
+        said = first["msg"].removeprefix("Value error, ")
+        raise ModelRefused(f"{folder / 'model.yaml'}: {where}{said}") from None
     weights = bounded(folder / description.weights).read_bytes()
     if (found := hashlib.sha256(weights).hexdigest()) != description.sha256:
         raise ModelRefused(f"{description.weights} is not the file that model.yaml names (sha256 {found[:12]}...)")
     return description
 
 
-@cache
 def load(folder: Path) -> Package:
-    """A package that proved itself. Blocks for as long as its golden vectors take. Raises ModelRefused."""
+    """A package that proved itself; once for the same bytes. Blocks for as long as its golden vectors take. Raises
+    ModelRefused."""
+    description, seal = describe(folder), hashlib.sha256()
+    for path in (folder / "model.yaml", folder / "golden.npz"):
+        if path.is_file():
+            with path.open("rb") as file:
+                seal.update(hashlib.file_digest(file, "sha256").digest())
+    return _proved(folder, description.sha256 + seal.hexdigest())
+
+
+@cache
+def _proved(folder: Path, seal: str) -> Package:
     description = describe(folder)
+    words = [sys.executable, "-P", "-m", "models.package", str(folder)]  # -P: nothing comes from where we were started
     try:
-        child = subprocess.run(
-            [sys.executable, "-m", "models.package", str(folder)], capture_output=True, text=True, timeout=PROVE_WITHIN
-        )
+        child = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=PROVE_WITHIN)
     except subprocess.TimeoutExpired:
         raise ModelRefused(f"{folder.name} did not answer within {PROVE_WITHIN:g} s") from None
     if child.returncode:
-        words = (child.stdout.strip().splitlines() or ["it crashed the interpreter"])[-1]
-        raise ModelRefused(f"{folder.name} is refused: {words}", hint="copy the package here anew")
+        said = (child.stdout.strip().splitlines() or ["it crashed the interpreter"])[-1]
+        raise ModelRefused(f"{folder.name} is refused: {said}", hint="copy the package here anew")
     return Package(folder, description)
 
 
@@ -106,6 +129,8 @@ def prove(folder: Path) -> None:
             given, wanted = golden["input"], golden["output"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ModelRefused(f"its golden.npz cannot be read ({type(error).__name__})") from None
+    if not len(given):
+        raise ModelRefused("its golden.npz holds no vector: nothing is proved")
     run = package.interpreter()
     for i, (picture, answer) in enumerate(zip(given, wanted, strict=True)):
         (got,) = run(picture[None])
@@ -114,13 +139,18 @@ def prove(folder: Path) -> None:
             raise ModelRefused(f"golden vector {i} is off by {far} steps, {package.description.tolerance} are allowed")
         if int(got.ravel().argmax()) != int(answer.ravel().argmax()):
             raise ModelRefused(f"golden vector {i} is decided otherwise")
+    labels, (got,) = package.description.labels, run(np.zeros((1, *package.description.size, 1), np.int8))
+    if got.size != len(labels):
+        raise ModelRefused(f"it gives {got.size} numbers for {len(labels)} labels")
 
 
 def main() -> int:
     try:
+        with suppress(OSError):  # a model that takes all memory takes this child along, not the daemon
+            Path("/proc/self/oom_score_adj").write_text("1000")
         prove(Path(sys.argv[1]))
-    except (ModelRefused, OSError, ValueError, KeyError) as error:
-        print(error)
+    except Exception as error:  # the engines' errors share no base
+        print(" ".join(str(error).split())[:300] or type(error).__name__)
         return 1
     return 0
 

@@ -51,6 +51,14 @@ class Inspect(StatelessStage):
             for state, orders in (("ng", config.ng), ("ok", config.ok), ("recheck", config.ng))
         }
         self._package = load(find(config.model, setting.folder))
+        described = self._package.description
+        self._ng_above = config.ng_above or described.ng_above
+        self._ok_below = config.ok_below or described.ok_below
+        if self._ok_below > self._ng_above:
+            raise ConfigFault(
+                f"{setting.name}: ok_below {self._ok_below:g} is above ng_above {self._ng_above:g}",
+                hint=f"{config.model} itself says {described.ok_below:g} and {described.ng_above:g}",
+            )
         self._local = threading.local()
 
     def __call__(self, item: Any) -> Iterator[Any]:
@@ -82,7 +90,7 @@ class Inspect(StatelessStage):
                 *self._orders(verdict.state),
                 *results(self.name, frame, verdict, took, frame.image if wanted else None),
             ]
-        except (ValueError, RuntimeError, cv2.error) as error:
+        except Exception as error:  # the engines' errors share no base, and no part is without a verdict
             why: Event = unjudged(
                 self.name, frame.source, frame.seq, frame.part, frame.ts, f"cannot be judged: {error}"
             )
@@ -94,10 +102,10 @@ class Inspect(StatelessStage):
         described = self._package.description
         defect = 1.0 - float(chances[0])
         worst = 1 + int(np.argmax(chances[1:]))
-        if defect >= (self.config.ng_above or described.ng_above):
+        if defect >= self._ng_above:
             label = described.labels[worst]
             return Verdict("ng", defect, label, f"{label.replace('_', ' ')} ({chances[worst]:.0%})")
-        if defect < (self.config.ok_below or described.ok_below):
+        if defect < self._ok_below:
             return Verdict("ok", defect, described.labels[0])
         return Verdict(
             "recheck", defect, described.labels[worst], f"not sure: {described.labels[worst]} {chances[worst]:.0%}"

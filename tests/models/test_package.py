@@ -176,11 +176,54 @@ def test_other_answers_are_refused(copy: Path) -> None:
         ("weights: washer.tflite", "weights: ../x", "weights"),
         ("task: classify", "task: guess", "task"),
         ("task: classify", "task: [", "model.yaml"),
+        ("size: [120, 120]", "size: [0, 120]", "size.0: Input should be greater than 0"),
+        ("ok_below: 0.2", "ok_below: 0.9", r"model\.yaml: ok_below 0.9 is above ng_above 0.5"),
+        ("size: [120, 120]", "size: [60, 60]", "washer is refused: .*expected 120"),
+        ("  - chipped_edge\n", "", "it gives 5 numbers for 4 labels"),
     ],
 )
 def test_a_wrong_description_is_named(copy: Path, old: str, new: str, said: str) -> None:
     edit(copy / "model.yaml", old, new)
     with pytest.raises(ModelRefused, match=said):
+        load(copy)
+
+
+def test_golden_vectors_that_prove_nothing_are_refused(copy: Path) -> None:
+    with np.load(copy / "golden.npz") as golden:
+        given, wanted = golden["input"], golden["output"]
+    np.savez(copy / "golden.npz", input=given[:0], output=wanted[:0])
+    with pytest.raises(ModelRefused, match="holds no vector"):
+        load(copy)
+
+
+def test_what_is_exchanged_after_its_proof_does_not_run_and_proves_itself_anew(copy: Path) -> None:
+    taken = load(copy)
+    edit(copy / "model.yaml", "version: 1", "version: 2")
+    with pytest.raises(ModelRefused, match="exchanged since it proved itself"):
+        taken.interpreter()
+    assert load(copy).description.version == 2
+    (copy / "golden.npz").write_bytes(b"")
+    with pytest.raises(ModelRefused, match="cannot be read"):
+        load(copy)
+
+
+def test_a_stage_may_not_call_one_part_both(copy: Path) -> None:
+    with pytest.raises(ConfigFault, match=r"ok_below 0.6 is above ng_above 0.5"):
+        rig(ok_below=0.6)
+
+
+def test_a_part_whose_model_vanished_is_looked_at_again(copy: Path) -> None:
+    flow, seen, _ = rig(model=str(copy))
+    shutil.rmtree(copy)
+    show(flow, render(5_000_000), 1)
+    assert [e.state for e in seen if isinstance(e, Event)] == ["recheck"] and "cannot be judged" in seen[0].text
+
+
+def test_the_proof_takes_nothing_from_the_folder_it_was_started_in(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copy.parent / "numpy.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.chdir(copy.parent)
+    (copy / "golden.npz").write_bytes(b"")
+    with pytest.raises(ModelRefused, match="cannot be read"):
         load(copy)
 
 
@@ -198,7 +241,8 @@ def test_an_absent_package_says_what_there_is(tmp_path: Path) -> None:
 def rig(**options: Any) -> tuple[Flow, list[Any], list[Write]]:
     table = TagTable([Tag("plc.reject", 1, source="plc", writable=(0, 1))])
     config = InspectConfig(
-        stage="inspect", camera="top", model="washer", ng={"plc.reject": 1}, ok={"plc.reject": 0}, **options
+        **{"stage": "inspect", "camera": "top", "model": "washer", "ng": {"plc.reject": 1}, "ok": {"plc.reject": 0}}
+        | options
     )
     clock, kept = ManualClock(), Kept()
     seen: list[Any] = []
