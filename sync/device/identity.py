@@ -6,9 +6,11 @@ Everything else asks only `Identity`; the fleet's certificates will replace the 
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import json
 import os
+import re
 import ssl
 import warnings
 from dataclasses import asdict, dataclass
@@ -44,6 +46,20 @@ class NotEnrolled(LinesideError):
     """Heals when someone runs `lineside enroll` beside the daemon."""
 
     heals = True
+
+
+def distrust(url: str, error: Exception) -> tuple[str, str] | None:
+    """(what, hint) where TLS did not believe the plane at `url`; None where it failed otherwise."""
+    found = re.search(r"certificate verify failed: ([^(]+)", str(error))
+    if found is None:
+        return None
+    why = found[1].strip().rstrip(".")
+    if "not yet valid" in why or "expired" in why:
+        now = datetime.datetime.now(datetime.UTC)
+        return f"by this device's clock ({now:%Y-%m-%d}) the plane's {why}", "set the clock, or restart the plane"
+    if "mismatch" in why or "not valid for" in why:
+        return f"the plane's certificate is not for {url} ({why})", "start `lineside plane` with --name"
+    return f"{url} is not the plane we enrolled with: {why}", "enroll again"
 
 
 def load(folder: Path, device: str) -> Identity:
@@ -96,6 +112,8 @@ def enroll(text: str, device: str, folder: Path) -> Identity:
             answer = plane.request("POST", f"{url}/d/v1/enroll", json={"device": device, "invitation": invitation})
         said = answer.json() if answer.headers.get("content-type", "").startswith("application/json") else {}
     except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+        if (doubt := distrust(url, error)) is not None:
+            raise LinesideError(doubt[0], hint=doubt[1]) from None
         raise LinesideError(
             f"cannot reach the plane at {url}: {error}", hint="is it running, is the port open?"
         ) from None

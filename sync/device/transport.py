@@ -12,7 +12,7 @@ import urllib3
 from edge import DeviceLost, LinesideError
 
 from .. import wire
-from .identity import Identity
+from .identity import Identity, distrust
 
 MOST_ANSWER = 4 * 2**20
 GRACE = 15.0  # seconds to connect and to hand over; beyond them and its time-out an exchange is given up
@@ -86,11 +86,9 @@ class Https:
             with answer:
                 said = answer.read(MOST_ANSWER + 1)
         except urllib3.exceptions.SSLError as error:
-            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-                raise DeviceLost(f"nobody at {self._identity.url} speaks TLS: {_short(error)}") from None
-            raise Refused(
-                f"{self._identity.url} is not the plane we enrolled with: {error}", hint="enroll again"
-            ) from None
+            if (found := distrust(self._identity.url, error)) is not None:
+                raise Refused(found[0], hint=found[1]) from None
+            raise DeviceLost(f"nobody at {self._identity.url} speaks TLS: {_short(error)}") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise DeviceLost(f"no plane at {self._identity.url}: {_short(error)}") from None
         if answer.status == 401:

@@ -25,7 +25,7 @@ from edge.live import Live
 from edge.tags import TagTable
 from edge.testing import VirtualClock, virtual_run
 from sync import wire
-from sync.control_plane import tables
+from sync.control_plane import ca, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.store import Store, StoreFault, apply_frames
 from sync.device import identity, transport
@@ -263,17 +263,36 @@ def test_an_answer_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
         asyncio.run(asked(tmp_path, OK + b"Content-Length: 100000\r\n\r\n", drip=True, timeout=0.3))
 
 
-def test_another_authority_is_not_the_plane(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("another authority", "is not the plane we enrolled with: .*enroll again"),
+        ("another name", "the plane's certificate is not for https://127.*--name"),
+        ("another time", "by this device's clock .20.* certificate has expired .*set the clock"),
+    ],
+)
+def test_what_is_not_believed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str) -> None:
     async def main() -> None:
-        other = Authority(tmp_path / "other")
-        real = identity.Identity("d", "https://127.0.0.1:1", "s", other.pem)
+        if how == "another time":
+            monkeypatch.setattr(ca, "SERVER_DAYS", -0.5)
+        mine = Authority(tmp_path / "mine")
+        known = Authority(tmp_path / "other") if how == "another authority" else mine
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(*Authority(tmp_path / "mine").server(["127.0.0.1"]))
-        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0, ssl=tls)
-        port = server.sockets[0].getsockname()[1]
-        line = Https(Identity(real.device, f"https://127.0.0.1:{port}", "s", real.ca))
-        with pytest.raises(Refused, match="is not the plane we enrolled with"):
+        tls.load_cert_chain(*mine.server(["localhost" if how == "another name" else "127.0.0.1"]))
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(OK + b"Connection: close\r\n\r\n" + known.pem.encode())
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        line = Https(Identity("d", url, "s", known.pem))
+        with pytest.raises(Refused, match=said):
             await line.exchange("GET", "/d/v1/dn")
+        with pytest.raises(LinesideError, match=said):
+            words = identity.token(url, known.fingerprint, "x")
+            await asyncio.to_thread(identity.enroll, words, "d", tmp_path / "d")
+        line.close()
         server.close()
 
     asyncio.run(main())
