@@ -45,6 +45,7 @@ class Stream:
     async def open(self) -> np.ndarray:
         self._fd = os.memfd_create("lineside-camera")
         program = str(Path(__file__).with_name("capture.py"))
+        kept = {name: value for name, value in os.environ.items() if name != "http_proxy"}  # no proxy serves the line
         self._child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-E",
@@ -56,7 +57,7 @@ class Stream:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             pass_fds=(self._fd,),
-            env={**os.environ, "LINESIDE_CAMERA": self._url},
+            env={**kept, "LINESIDE_CAMERA": self._url},
         )
         assert self._child.stdout is not None
         try:

@@ -111,7 +111,9 @@ async def ended(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def test_on_demand_the_picture_is_newer_than_the_trigger() -> None:
+def test_on_demand_the_picture_is_newer_than_the_trigger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # the office's; a camera is not behind it
+
     async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
         task = await connected(driver, source)
         trigger = source.tags["trigger"].id
