@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     raise_if_faulty(load(source))
     with contextlib.ExitStack() as until_end:
         folder = options.folder or Path(until_end.enter_context(tempfile.TemporaryDirectory(prefix="lineside-")))
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # plane.log holds the link
         try:
             factory(source, folder, until_end)
         except KeyboardInterrupt:

@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from edge import LinesideError
+
 CA_DAYS, SERVER_DAYS = 3650, 365
 
 
 class Authority:
-    """Opens or makes the authority in `folder`; keys are 0600."""
+    """Opens or makes the authority in `folder`; keys are 0600. Raises LinesideError."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -25,9 +27,18 @@ class Authority:
         key, cert = folder / "ca.key", folder / "ca.pem"
         if not cert.exists():
             self._make(key, cert)
-        self._key = serialization.load_pem_private_key(key.read_bytes(), None)
-        self.pem = cert.read_text()
-        self._cert = x509.load_pem_x509_certificate(cert.read_bytes())
+        try:
+            self._key = serialization.load_pem_private_key(key.read_bytes(), None)
+            self.pem = cert.read_text()
+            self._cert = x509.load_pem_x509_certificate(cert.read_bytes())
+            whole = self._key.public_key() == self._cert.public_key()
+        except (OSError, ValueError):
+            whole = False
+        if not whole:
+            raise LinesideError(
+                f"{key} and {cert.name} cannot be read, or are no pair",
+                hint="copy both back from a backup; with both moved away a new authority is made and every device enrols anew",
+            )
 
     @property
     def fingerprint(self) -> str:
@@ -50,7 +61,7 @@ class Authority:
     def server(self, names: list[str]) -> tuple[Path, Path]:
         """(certificate, key) for the plane's own listener under these host names and addresses; made anew at each start."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
         cert = (
             _builder(subject, self._cert.subject, key.public_key(), SERVER_DAYS)
             .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
@@ -102,7 +113,11 @@ def _general(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        return x509.DNSName(name)
+        pass
+    try:
+        return x509.DNSName(name.encode("idna").decode())
+    except UnicodeError:
+        raise LinesideError(f"{name!r} is neither a host name nor an address", hint="--name plane.example") from None
 
 
 def _private(key: ec.EllipticCurvePrivateKey) -> bytes:

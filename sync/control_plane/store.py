@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import alembic.command
 import alembic.config
+import alembic.util
 import msgpack
 from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -36,8 +37,15 @@ class Store:
     """`write(work)` runs `work(connection)` on the writer thread, many in one COMMIT, and returns only after it."""
 
     def __init__(self, url: str) -> None:
+        """Raises LinesideError where there is no such database."""
         self.engine = _engine(url)
-        _migrate(self.engine, url)
+        try:
+            _migrate(self.engine, url)
+        except (SQLAlchemyError, alembic.util.CommandError) as error:
+            raise LinesideError(
+                f"the database {self.engine.url.database} cannot be used: {_why(error)}",
+                hint="copy it back from a backup, or move it away: then every device enrols anew",
+            ) from None
         self._waiting: queue.SimpleQueue[tuple[Callable[[Connection], Any], asyncio.Future[Any]] | None]
         self._waiting = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="plane-writer", daemon=True)

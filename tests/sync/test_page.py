@@ -20,11 +20,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.event import listen
 
-from edge import Batch, Event
+from edge import Batch, Event, LinesideError
 from edge.codec import encode, encode_event
 from sync import wire
 from sync.control_plane import tables
 from sync.control_plane.api import KEY_BYTES, People
+from sync.control_plane.ca import Authority
 from sync.control_plane.plane import Plane, Where
 from sync.control_plane.store import Store, apply_frames
 
@@ -193,3 +194,36 @@ def test_numbers_that_json_has_no_word_for_leave_the_page_whole(tmp_path: Path) 
 
 def refuse(word: str) -> None:
     raise AssertionError(word)
+
+
+@pytest.mark.parametrize("file", ["ca.pem", "ca.key", "plane.db"])
+def test_a_plane_whose_files_are_damaged_says_which(tmp_path: Path, file: str) -> None:
+    Authority(tmp_path)
+    Store(f"sqlite:///{tmp_path / 'plane.db'}").close()
+    (tmp_path / file).write_text("garbage")
+    with pytest.raises(LinesideError, match=rf"{file}.* back from a backup"):
+        Plane(Where(tmp_path, device_port=0, page_port=0))
+
+
+def test_a_key_of_another_authority_is_no_pair(tmp_path: Path) -> None:
+    Authority(tmp_path / "other")
+    Authority(tmp_path / "mine")
+    (tmp_path / "mine" / "ca.key").write_bytes((tmp_path / "other" / "ca.key").read_bytes())
+    with pytest.raises(LinesideError, match="no pair"):
+        Authority(tmp_path / "mine")
+
+
+def test_names_of_the_plane(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.server([f"{'x' * 60}.example", "werk-süd.example", "::1"])
+    with pytest.raises(LinesideError, match="neither a host name nor an address"):
+        authority.server(["plane..example"])
+
+
+def test_what_is_secret_is_read_by_its_owner_only(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "plane").iterdir()}
+        assert {modes[name] for name in ("ca.key", "server.key", "sessions.key")} == {0o600}
+        assert (tmp_path / "plane").stat().st_mode & 0o777 == 0o700
+
+    page(tmp_path, work)
