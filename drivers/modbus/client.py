@@ -170,7 +170,9 @@ class Client(asyncio.Protocol):
         bits = request.function <= 2
         size = (request.count + 7) // 8 if bits else 2 * request.count
         if len(pdu) != size + 2 or pdu[1] != size:
-            raise AnswerContradicts(f"{request}: answered {len(pdu) - 2} bytes where {size} belong")
+            raise AnswerContradicts(
+                f"{request}: answered {len(pdu) - 2} bytes, counted as {pdu[1]}, where {size} belong"
+            )
         at = slice(request.at, request.at + request.count)
         if bits:
             words[at] = np.unpackbits(np.frombuffer(pdu[2:], np.uint8), count=request.count, bitorder="little")

@@ -171,6 +171,9 @@ def _numbers(words: np.ndarray, group: Group) -> np.ndarray:
         words = words[:, ::-1]
     raw = np.ascontiguousarray(words.astype(">u2")).view(f">u{2 * words.shape[1]}")[:, 0]
     native = raw.astype(raw.dtype.newbyteorder("="))
+    if kind == "float32":
+        with np.errstate(invalid="ignore"):  # a code that is no number may be a signalling one
+            return native.view(kind).astype(np.float64)
     return native if kind.startswith("uint") else native.view(kind)
 
 

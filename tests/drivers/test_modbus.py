@@ -3,6 +3,7 @@
 import asyncio
 import struct
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +386,13 @@ def test_nobody_there_is_said_once(host: str, said: str) -> None:
 def test_settings_that_cannot_be(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ModbusConfig(**{"driver": "modbus", "url": "tcp://plc", "tags": {"a": {"address": "holding:1"}}} | change)
+
+
+def test_a_float_that_signals_is_no_number_and_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value, quality = Plan([Item(1, Address("holding", 0), "float32")]).decode(np.array([0x7F80, 1], np.uint16))
+    assert np.isnan(value[0]) and quality[0] == Quality.RANGE
 
 
 def test_what_a_type_does_not_hold_is_not_written() -> None:
