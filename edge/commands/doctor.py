@@ -85,7 +85,7 @@ def site(path: Path, given: Path | None) -> Iterator[Finding]:
     yield (
         (BAD if n else OK),
         "site",
-        f"{n} faults" if n else f"{len(config.tags())} tags, {len(config.drivers)} connections",
+        f"faults: {n}" if n else f"tags: {len(config.tags())}, connections: {len(config.drivers)}",
         todo,
     )
     folder = state_folder(config.device.id, given)
@@ -118,7 +118,7 @@ def journal(folder: Path) -> Iterator[Finding]:
         yield BAD, "journal", f"cannot be read: {error}", "stop the daemon, keep a copy, restore a backup"
         return
     sound = said == "ok"
-    how = f"{size / 1e6:.1f} MB, {blocks} blocks, {samples:,} samples" if sound else str(said)
+    how = f"{size / 1e6:.1f} MB; sealed blocks: {blocks}, with {samples:,} samples" if sound else str(said)
     yield (OK if sound else BAD), "journal", how, "" if sound else "stop the daemon, keep a copy, restore a backup"
 
 
