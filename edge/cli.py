@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -21,7 +22,16 @@ PROGRAM = "lineside"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a person never sees a traceback for what a person did."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who read it has enough, as in `lineside export SITE | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(arguments: list[str]) -> int:
     names = plugins.names("commands")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         _overview(names)
@@ -44,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LinesideError as error:
         print(f"{PROGRAM} {name}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
     except (OSError, UnicodeError) as error:
         where = f"{file}: " if (file := getattr(error, "filename", None)) else ""
         print(f"{PROGRAM} {name}: {where}{getattr(error, 'strerror', None) or error}", file=sys.stderr)

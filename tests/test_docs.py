@@ -13,6 +13,7 @@ import pytest
 
 from edge import plugins
 from edge.app import Daemon
+from edge.cli import main
 from edge.config.load import load_text
 
 PAGE = (Path(__file__).parent.parent / "docs" / "writing-a-driver.md").read_text("utf-8")
@@ -65,6 +66,11 @@ def test_the_site_on_the_page_runs_in_a_real_daemon(thermometer: Any, tmp_path: 
         assert daemon.journal.totals.durable > 0
 
     asyncio.run(main())
+
+
+def test_it_has_no_sample_and_says_so(thermometer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "thermometer"]) == 2
+    assert "the driver 'thermometer' brings no sample.yaml" in capsys.readouterr().err
 
 
 def test_a_wrong_option_of_it_is_named(thermometer: Any) -> None:

@@ -260,13 +260,14 @@ class Modbus(Poller):
         n, stamps = len(self.ids), np.array(scan.stamps, np.int64)
         ts = stamps[self._tag_request] if len(stamps) > 1 else np.full(n, stamps[0] if len(stamps) else 0)
         refused = np.array(scan.codes)
+        if refused.any() and self._learn(scan.codes):
+            return await self.poll()  # with shorter requests: what the device has costs no sample
         keep: np.ndarray | None = None
         if self._clocks:
             ts, keep = self._device_time(value, quality, ts, refused)
         if refused.any():
             bad = refused[self._tag_request] != 0
             value[:n][bad], quality[:n][bad] = np.nan, Quality.EXCEPTION
-            self._learn(scan.codes)
         batch = Batch.of(self.source.name, self.ids, value[:n], ts, quality[:n])
         return batch if keep is None or keep.all() else batch.where(keep)
 
@@ -292,8 +293,9 @@ class Modbus(Poller):
             self._seen[i] = stamp
         return ts, keep
 
-    def _learn(self, codes: list[int]) -> None:
-        """A refused request of several tags is cut in two, until only what the device really lacks is refused."""
+    def _learn(self, codes: list[int]) -> bool:
+        """A refused request of several tags is cut in two, until only what the device really lacks is refused. True when it
+        cut."""
         changed = False
         for index, code in enumerate(codes):
             if not code:
@@ -314,6 +316,7 @@ class Modbus(Poller):
                 log.warning("%s; check address and table in the device's manual", said)
         if changed:
             self._replan()
+        return changed
 
     async def write(self, write: Write) -> None:
         """Write one coil or the registers of one tag: functions 5, 6 and 16."""

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="one JSON object per line, and nothing else, on standard output"
     )
-    parser.add_argument("--seconds", type=float, help="how long to measure, where it has a duration")
+    parser.add_argument("--seconds", type=float, help="how long each measures that has a duration")
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--type", default="int16", help=argparse.SUPPRESS)
 

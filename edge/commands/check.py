@@ -24,7 +24,7 @@ LONGEST_PROBE = 10.0  # seconds
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path, nargs="+", help="site file (YAML)")
-    parser.add_argument("--connect", action="store_true", help="connect to every device and read once")
+    parser.add_argument("--connect", action="store_true", help="also connect to every device and read once")
     parser.add_argument("--json", action="store_true", help="one JSON object per fault on standard output")
 
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         faults += len(config.problems)
         if not config.problems:
             tags = len(config.tags())
-            summary = f"{path}: fine: {len(config.drivers)} connections, {tags} tags, {len(config.alarms)} alarms"
+            summary = f"{path}: fine; connections: {len(config.drivers)}, tags: {tags}, alarms: {len(config.alarms)}"
             print(summary, file=sys.stderr if options.json else sys.stdout)
             if options.connect:
                 for name, line, fault in asyncio.run(connect(config)):

@@ -27,7 +27,11 @@ LOCAL = re.compile(r"127\.0\.0\.1:(\d+)")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path, nargs="?", help="another site than the shipped one")
-    parser.add_argument("--folder", type=Path, help="where journal and database go (default: a fresh one)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where journal, database and logs stay (default: one removed at the end)",
+    )
 
 
 def shipped(name: str) -> Path:

@@ -21,6 +21,7 @@ from ..control import ask
 from ..errors import LinesideError
 from ..records import backlog, journal_of
 from ..state import state_folder
+from .arguments import state_option
 
 HELP = "look for what may be wrong on this machine and say what to do"
 EXTRAS = {"plane": "fastapi", "vision": "cv2", "tflite engine": "ai_edge_litert", "onnx engine": "onnxruntime"}
@@ -29,9 +30,11 @@ Finding = tuple[str, str, str, str]  # state, what, how it is, what to do
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("site", type=Path, nargs="?", help="the site file the daemon runs")
-    parser.add_argument("--state", type=Path, help="folder of the journal, if not the usual one")
-    parser.add_argument("--json", action="store_true", help="one JSON object per finding")
+    parser.add_argument(
+        "site", type=Path, nargs="?", help="site file (YAML); without one only the machine is looked at"
+    )
+    state_option(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object per finding on standard output")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -82,7 +85,7 @@ def site(path: Path, given: Path | None) -> Iterator[Finding]:
     yield (
         (BAD if n else OK),
         "site",
-        f"{n} faults" if n else f"{len(config.tags())} tags, {len(config.drivers)} connections",
+        f"faults: {n}" if n else f"tags: {len(config.tags())}, connections: {len(config.drivers)}",
         todo,
     )
     folder = state_folder(config.device.id, given)
@@ -115,7 +118,7 @@ def journal(folder: Path) -> Iterator[Finding]:
         yield BAD, "journal", f"cannot be read: {error}", "stop the daemon, keep a copy, restore a backup"
         return
     sound = said == "ok"
-    how = f"{size / 1e6:.1f} MB, {blocks} blocks, {samples:,} samples" if sound else str(said)
+    how = f"{size / 1e6:.1f} MB; sealed blocks: {blocks}, with {samples:,} samples" if sound else str(said)
     yield (OK if sound else BAD), "journal", how, "" if sound else "stop the daemon, keep a copy, restore a backup"
 
 

@@ -21,22 +21,21 @@ from ..codec import CodecFault, decode, decode_event
 from ..config.load import folder_of
 from ..log import log
 from ..records import journal_of
+from .arguments import between, since_until, site_and_state
 
 HELP = "write samples from the journal as CSV to standard output"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("site", type=Path, help="the site file whose journal it is")
-    parser.add_argument("--state", type=Path, help="folder of the journal, if not the usual one")
-    parser.add_argument("--tag", action="append", default=[], help="only this tag (may be given again)")
-    parser.add_argument("--since", type=datetime.datetime.fromisoformat, help="first time (ISO 8601, UTC)")
-    parser.add_argument("--until", type=datetime.datetime.fromisoformat, help="last time (ISO 8601, UTC)")
+    site_and_state(parser)
+    parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="only this tag (may be given again)")
+    since_until(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     db = journal_of(_journal(options))
     names = tag_names(db)
-    t0, t1 = _ns(options.since, 0), _ns(options.until, 2**63 - 1)
+    t0, t1 = between(options)
     out = csv.writer(sys.stdout)
     out.writerow(["time", "tag", "value", "unit", "quality"])
     for batch in batches(db, t0, t1):
@@ -50,12 +49,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _journal(options: argparse.Namespace) -> Path:
     return folder_of(options.site, options.state) / "journal.db"
-
-
-def _ns(when: datetime.datetime | None, missing: int) -> int:
-    if when is None:
-        return missing
-    return round((when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp() * 1e9)
 
 
 def iso(ts: int) -> str:
@@ -88,10 +81,13 @@ class Tail:
 
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("site", type=Path, help="the site file whose journal it is")
-        parser.add_argument("--state", type=Path, help="folder of the journal, if not the usual one")
-        parser.add_argument("--events", action="store_true", help="events only")
-        parser.add_argument("--once", action="store_true", help="what is there now, then end")
+        site_and_state(parser)
+        parser.add_argument("--events", action="store_true", help="events only, no samples")
+        parser.add_argument(
+            "--once",
+            action="store_true",
+            help="what is there now, then end (default: what comes, until Ctrl-C)",
+        )
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:

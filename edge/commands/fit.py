@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 from pathlib import Path
 
@@ -15,17 +14,16 @@ from ..config.load import load
 from ..errors import LinesideError
 from ..records import journal_of
 from ..state import state_folder
-from .export import _ns, batches, iso, tag_names
+from .arguments import between, since_until, site_and_state
+from .export import batches, iso, tag_names
 
 HELP = "fit a stage that learns (anomaly) from the journal's history"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("site", type=Path, help="the site file whose journal it is")
+    site_and_state(parser)
     parser.add_argument("stage", help="name under `stages:`")
-    parser.add_argument("--state", type=Path, help="folder of the journal, if not the usual one")
-    parser.add_argument("--since", type=datetime.datetime.fromisoformat, help="first time (ISO 8601, UTC)")
-    parser.add_argument("--until", type=datetime.datetime.fromisoformat, help="last time (ISO 8601, UTC)")
+    since_until(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     stage = plugins.find("stages", entry.stage)
     if not hasattr(stage, "fit"):
         raise LinesideError(f"{options.stage} is a stage {entry.stage!r}, which learns nothing")
-    t0, t1 = _ns(options.since, 0), _ns(options.until, 2**63 - 1)
+    t0, t1 = between(options)
     columns = history(state_folder(config.device.id, options.state) / "journal.db", entry.tags, t0, t1)  # type: ignore[attr-defined]
     try:
         document = stage.fit(entry, columns)

@@ -6,19 +6,14 @@ import argparse
 import asyncio
 import getpass
 import json
-from pathlib import Path
 from typing import Any
 
 from ..apply import long_enough
 from ..config.load import folder_of, load
 from ..control import NoDaemon, ask
 from ..log import log
+from .arguments import site_and_state
 from .bus import Bus
-
-
-def _site(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("site", type=Path, help="the site file the daemon runs")
-    parser.add_argument("--state", type=Path, help="folder of the journal, if not the usual one")
 
 
 def _ask(options: argparse.Namespace, timeout: float = 30.0, **request: Any) -> dict[str, Any]:
@@ -35,9 +30,9 @@ class Read:
 
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
-        _site(parser)
-        parser.add_argument("tag", nargs="*", help="which (default: all)")
-        parser.add_argument("--json", action="store_true")
+        site_and_state(parser)
+        parser.add_argument("tag", nargs="*", help="full name, as in plc.oil_temp (default: all)")
+        parser.add_argument("--json", action="store_true", help="one JSON object per tag on standard output")
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
@@ -57,9 +52,9 @@ class Write:
 
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
-        _site(parser)
-        parser.add_argument("tag")
-        parser.add_argument("value", type=float)
+        site_and_state(parser)
+        parser.add_argument("tag", help="full name of a tag that is `writable`, as in plc.stop")
+        parser.add_argument("value", type=float, help="number, in the unit of the tag; 0 or 1 for a bit")
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
@@ -76,8 +71,9 @@ class Apply:
 
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
-        _site(parser)
-        parser.add_argument("--trial", type=float, default=10.0, help="seconds the new site is judged by its data")
+        site_and_state(parser)
+        told = "how long the new site is judged by its data (default: 10)"
+        parser.add_argument("--trial", type=float, default=10.0, metavar="SECONDS", help=told)
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:

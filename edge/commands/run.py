@@ -22,13 +22,13 @@ from ..control import Control, status
 from ..log import log, to_memory, to_stderr
 from ..state import state_folder
 from ..status import Screen
+from .arguments import site_and_state
 
 HELP = "run a site: read, judge, act, keep, deliver"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("site", type=Path)
-    parser.add_argument("--state", type=Path, help="folder of the journal (default: $LINESIDE_STATE, ~/.local/state)")
+    site_and_state(parser, site="site file (YAML)")
     parser.add_argument("--say-first", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--service", action="store_true", help="run under systemd: notify, watchdog, plain log")
 

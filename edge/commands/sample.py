@@ -17,8 +17,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     package = plugins.find("drivers", options.driver).__module__.rpartition(".")[0]
-    sample = importlib.resources.files(package) / "sample.yaml"
-    if not sample.is_file():
+    sample = importlib.resources.files(package) / "sample.yaml" if package else None
+    if sample is None or not sample.is_file():
         raise LinesideError(f"the driver {options.driver!r} brings no sample.yaml")
     print(sample.read_text("utf-8"), end="")
     return 0

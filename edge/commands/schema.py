@@ -12,7 +12,7 @@ HELP = "print the JSON Schema of a site, for the parts installed here; --markdow
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--markdown", action="store_true", help="tables of options, to read")
+    parser.add_argument("--markdown", action="store_true", help="tables of options, to read, in place of JSON")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import math
 import random
 from pathlib import Path
@@ -13,15 +14,21 @@ from .. import plugins
 from ..config.check import raise_if_faulty
 from ..config.load import load
 from ..config.site import Config, Simulation
+from ..errors import LinesideError
 from ..log import log
 
 HELP = "simulate the devices of a site on their own addresses"
 STEP = 0.1  # seconds between two moves of all tags
+REMEDIES = {
+    errno.EADDRNOTAVAIL: "that is no address of this machine; to try the site, write 127.0.0.1 into its url",
+    errno.EADDRINUSE: "something serves there already; end it, or write another port into the url",
+    errno.EACCES: "ports below 1024 are for root; to try the site, write another one into the url, such as 5020",
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("site", type=Path)
-    parser.add_argument("--seed", type=int, default=1, help="of the noise")
+    parser.add_argument("site", type=Path, help="site file (YAML); its `simulate:` says how the tags move")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the noise (default: 1)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,8 +62,13 @@ def level(move: Simulation, t: float, rng: random.Random) -> float:
 async def serve(config: Config, seed: int = 1) -> None:
     """Until cancelled. A tag that stands still is set once, so that what is written to it stays."""
     sims, rng = simulators(config), random.Random(seed)
-    for sim in sims.values():
-        await sim.start()
+    if not sims:
+        raise LinesideError("no device of this site can be simulated", hint="`lineside run` needs no simulator for it")
+    for name, sim in sims.items():
+        try:
+            await sim.start()
+        except OSError as error:
+            raise LinesideError(f"{name}: {error.strerror or error}", hint=REMEDIES.get(error.errno or 0, "")) from None
     log.info("all devices of %s answer", config.device.id)
     loop = asyncio.get_running_loop()
     start, step = loop.time(), 0

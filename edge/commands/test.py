@@ -14,7 +14,7 @@ HELP = "run the tests of a site on virtual time"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("site", type=Path, nargs="+")
+    parser.add_argument("site", type=Path, nargs="+", help="site file (YAML) with `tests:`")
     parser.add_argument("--json", action="store_true", help="one JSON object per test on standard output")
 
 

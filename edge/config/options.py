@@ -6,17 +6,26 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ..expressions import FUNCTIONS
 from .types import DURATION, SIZE, as_duration, as_size
 
 Document = dict[str, Any]
-HEAD = """# Options
+HEAD = f"""# Options
 
 Every option of a site, by section. Written by `make schema` from the models that check a site; `lineside schema --markdown`
 writes it for the parts installed on your machine.
 
 A *duration* is a number and a unit (`us`, `ms`, `s`, `min`, `h`, `d`), as in `100ms`; a *size* likewise (`kB`, `MB`, `GB`,
-`KiB`, ...), as in `500MB`. *Options by name* means one entry for each name: `tags: {oil_temp: {...}, stop: {...}}`. Where nothing
-stands under "default" the option may be left out; **required** ones may not.
+`KiB`, ...), as in `500MB`. *Options by name* means one entry for each name: `tags: {{oil_temp: {{...}}, stop: {{...}}}}`.
+Where nothing stands under "default" the option may be left out; **required** ones may not.
+
+An *expression* is made of full names of tags (`plc.oil_temp`), numbers, `+ - * / // % **`, comparisons, `and`, `or`, `not`, and the
+functions {", ".join(f"`{name}`" for name in FUNCTIONS)}:
+`where(plc.speed > 10, plc.power / plc.speed, 0)`.
+
+`!secret NAME` stands for a text that should not be in the site, such as a password: it is looked up in the environment as
+`LINESIDE_SECRET_NAME`, then in `secrets.yaml` beside the site (`name: text`). `!include FILE` takes the options of an entry from
+another file, found from the one that includes it.
 """
 
 

@@ -23,12 +23,18 @@ HELP = "run the control plane; `plane invite` prints a token for one device"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    parser.add_argument("do", nargs="?", choices=("run", "invite"), default="run")
-    parser.add_argument("--folder", type=Path, default=Path(base) / "lineside" / "plane", help="database and keys")
-    parser.add_argument("--listen", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=int, default=8443, help="for devices (TLS)")
-    parser.add_argument("--page-port", type=int, default=8080, help="for people")
-    parser.add_argument("--name", action="append", default=[], help="host name or address it is reached under")
+    parser.add_argument(
+        "do", nargs="?", choices=("run", "invite"), default="run", help="run the plane (default), or print a token"
+    )
+    folder = Path(base) / "lineside" / "plane"
+    parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
+    parser.add_argument(
+        "--listen", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine only"
+    )
+    parser.add_argument("--port", type=int, default=8443, help="for devices, TLS (default: 8443)")
+    parser.add_argument("--page-port", type=int, default=8080, help="for people (default: 8080)")
+    told = "host name or address it is reached under (may be given again)"
+    parser.add_argument("--name", action="append", default=[], help=told)
 
 
 def run(options: argparse.Namespace) -> int:

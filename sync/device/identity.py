@@ -120,12 +120,19 @@ def enroll(text: str, device: str, folder: Path) -> Identity:
     if answer.status != 200 or "secret" not in said:
         raise LinesideError(f"the plane said no: {said.get('detail') or f'it answers {answer.status}'}")
     identity = Identity(device, url, str(said["secret"]), ca)
+    keep(identity, folder)
+    return identity
+
+
+def keep(identity: Identity, folder: Path) -> None:
+    """Durable, and for the owner of the folder alone: with sudo, that is the service's own user."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
+    path, owner = folder / FILE, folder.stat()
     fresh = path.with_suffix(".new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        if os.geteuid() == 0:
+            os.fchown(out.fileno(), owner.st_uid, owner.st_gid)
         json.dump(asdict(identity), out)
         out.flush()
         os.fsync(out.fileno())  # the token is used up: a power cut must not take what it was traded for
     fresh.replace(path)
-    return identity

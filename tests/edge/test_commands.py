@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +129,17 @@ def test_where_no_daemon_runs_the_device_is_asked(tmp_path: Path, capsys: pytest
     path = site(tmp_path, "gone: {driver: toy, broken: away, tags: {t: {}}}")
     code, lines, errors = call(capsys, "read", path, "--state", state)
     assert code == 1 and "STALE" in lines[0] and "nobody there" in errors
+
+
+def test_who_reads_no_further_ends_a_command_without_a_word() -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    for words in (["--help"], ["schema"], ["schema", "--markdown"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "edge.cli", *words], stdout=writes, stderr=subprocess.PIPE, check=False
+        )
+        assert (done.returncode, done.stderr) == (141, b""), words
+    os.close(writes)
 
 
 def test_a_site_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

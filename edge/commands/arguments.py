@@ -1,0 +1,34 @@
+"""Arguments that several sub-commands take."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from pathlib import Path
+
+
+def site_and_state(parser: argparse.ArgumentParser, *, site: str = "site file (YAML) that the daemon runs") -> None:
+    parser.add_argument("site", type=Path, help=site)
+    state_option(parser)
+
+
+def state_option(parser: argparse.ArgumentParser) -> None:
+    where = "folder of the journal (default: $LINESIDE_STATE, else ~/.local/state/lineside/DEVICE)"
+    parser.add_argument("--state", type=Path, metavar="FOLDER", help=where)
+
+
+def since_until(parser: argparse.ArgumentParser) -> None:
+    for name, which in (("--since", "first"), ("--until", "last")):
+        told = f"{which} time: ISO 8601, UTC where it names no zone, as in 2026-01-31T08:00"
+        parser.add_argument(name, type=datetime.datetime.fromisoformat, metavar="TIME", help=told)
+
+
+def between(options: argparse.Namespace) -> tuple[int, int]:
+    """What `since_until` was given, in ns UTC; an end that was not given is open."""
+    return _ns(options.since, 0), _ns(options.until, 2**63 - 1)
+
+
+def _ns(when: datetime.datetime | None, missing: int) -> int:
+    if when is None:
+        return missing
+    return round((when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp() * 1e9)

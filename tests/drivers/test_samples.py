@@ -1,0 +1,74 @@
+"""`lineside sample DRIVER`: what it prints is a site that can be tried at once, as its own comments say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("cv2", reason="needs the vision extra")
+
+from edge import LinesideError, plugins
+from edge.bench.process import free_port
+from edge.commands.check import connect
+from edge.commands.sim import serve
+from edge.config.load import load_text
+from edge.config.site import Config
+from edge.rehearse import rehearse
+
+
+def sample(driver: str) -> str:
+    return (resources.files(f"drivers.{driver}") / "sample.yaml").read_text("utf-8")
+
+
+def on_a_free_port(text: str) -> Config:
+    return load_text(re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda _: str(free_port()), text))
+
+
+@pytest.mark.parametrize("driver", sorted({*plugins.names("sims")} & {*plugins.names("drivers")}))
+def test_its_simulator_answers_for_every_tag_at_the_first_reading(driver: str) -> None:
+    config = on_a_free_port(sample(driver))
+    assert not config.problems and all(not rehearse(config, test).faults for test in config.tests)
+
+    async def main() -> list[tuple[str, str, bool]]:
+        simulator = asyncio.create_task(serve(config))
+        try:
+            async with asyncio.timeout(30):
+                while True:
+                    said = await connect(config)
+                    if not any("refused" in line for _, line, _ in said) or simulator.done():
+                        return said
+        finally:
+            simulator.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await simulator
+
+    said = asyncio.run(main())
+    assert len(said) >= 1 and not any(fault for _, _, fault in said), said
+
+
+def test_the_replay_plays_the_table_that_its_comment_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (command,) = re.findall(r"^# +(\(.*)$", sample("replay"), re.M)
+    subprocess.run(["sh", "-c", command], check=True)
+    config = load_text(sample("replay"))
+    assert not config.problems
+    said = asyncio.run(connect(config))
+    assert len(said) >= 1 and not any(fault for _, _, fault in said), said
+
+
+def test_what_cannot_be_simulated_says_what_to_do() -> None:
+    for url, said in (
+        ("tcp://192.0.2.1:5020", "write 127.0.0.1 into its url"),
+        (None, "no device of this site can be simulated"),
+    ):
+        plc = f"{{driver: modbus, url: '{url}', tags: {{t: {{address: 'coil:0'}}}}}}"
+        config = load_text(f"device: {{id: d}}\ndrivers: {{plc: {plc}}}\n" if url else "device: {id: d}\n")
+        with pytest.raises(LinesideError) as fault:
+            asyncio.run(serve(config))
+        assert said in str(fault.value)
