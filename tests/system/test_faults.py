@@ -71,4 +71,4 @@ def test_doctor_finds_what_is_wrong(tmp_path: Path) -> None:
     assert fine.returncode == 0 and "no daemon runs" in fine.stdout
     site.write_text(SITE.replace("every", "evry"))
     bad = subprocess.run([*command, "--json"], capture_output=True, text=True)
-    assert bad.returncode == 1 and '"what": "site", "how": "1 faults"' in bad.stdout
+    assert bad.returncode == 1 and '"what": "site", "how": "faults: 1"' in bad.stdout
