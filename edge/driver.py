@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, model_validator
 from .batch import Batch, Quality
 from .clock import SECOND, Clock
 from .config.types import Duration, Identifier, Period
-from .errors import DeviceLost, DeviceRefused, DeviceSilent, LinesideError
-from .event import Event, Write
+from .errors import DeviceLost, DeviceRefused, DeviceSilent
+from .event import Event
 from .frame import Frame
 from .tags import Tag
 
@@ -235,8 +235,3 @@ class Poller:
             f"{by_id[int(t)]} = {v:g} ({Quality(int(q)).name})"
             for t, v, q in zip(batch.tag, batch.value, batch.quality, strict=True)
         ]
-
-
-async def refuse_write(write: Write) -> None:
-    """The write of a driver that has none."""
-    raise LinesideError("this driver cannot write")

@@ -106,7 +106,6 @@ class Journal:
         self._sealed = asyncio.Event()
         self._committing = asyncio.Lock()
         self._next_retention = 0
-        self._seal_now = False
         self.totals = Totals()
         self.trouble = ""
         self.readers: set[str] = set()

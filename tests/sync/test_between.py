@@ -333,7 +333,10 @@ def test_enrolling_at_something_else_says_so(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away (sudo make test)")
 def test_an_identity_made_with_sudo_is_for_the_owner_of_the_folder(tmp_path: Path) -> None:
-    os.chown(tmp_path, 12345, 12345)
+    try:
+        os.chown(tmp_path, 12345, 12345)
+    except OSError:
+        pytest.skip("this root may give no file away (sudo make test)")
     identity.keep(Identity("d", "https://x", "s", "c"), tmp_path)
     kept = (tmp_path / identity.FILE).stat()
     assert (kept.st_uid, kept.st_gid, kept.st_mode & 0o777) == (12345, 12345, 0o600)

@@ -20,7 +20,7 @@ cv2 = pytest.importorskip("cv2", reason="needs the vision extra")
 import numpy as np
 
 from edge import Event, Picture
-from sync.control_plane import api
+from sync.control_plane import api, tables
 from sync.control_plane.api import WEB
 from tests.sync.test_spine import Rig, rig
 
@@ -165,6 +165,78 @@ def test_a_link_that_only_is_silent_shows_the_banner(tmp_path: Path, monkeypatch
             await page.clock.fast_forward(13_000)
             await page.get_by_role("alert").get_by_text("Connection lost").wait_for()
             await page.get_by_role("heading", name="Not known now").wait_for()
+
+    rig(tmp_path, work)
+
+
+LONG = "name_without_end_" * 12
+
+
+def test_many_tags_and_long_names_leave_the_page_usable(tmp_path: Path) -> None:
+    tags = [
+        {
+            "device": "far",
+            "epoch": "e",
+            "id": k,
+            "name": f"plc.t{k}",
+            "type": "float64",
+            "unit": "",
+            "labels": "{}",
+            "source": "",
+        }
+        for k in range(2000)
+    ]
+    alarm = {"device": "far", "key": LONG, "epoch": "e", "seq": 1, "active": True, "acked": False, "shelved_until": 0}
+    odd = {
+        "device": LONG,
+        "epoch": "e",
+        "seq": 1,
+        "ts": 1,
+        "kind": "inspection",
+        "key": LONG,
+        "state": "perhaps",
+        "refs": "[]",
+    }
+    odd |= {"severity": "odd", "text": "", "data": '{"boxes": 3, "label": 4, "score": "x", "took_ms": "y"}'}
+
+    def fill(c: Any) -> None:
+        c.execute(
+            tables.device.insert(),
+            [{"id": name, "secret": "", "enrolled": 0, "seen": 0} for name in ("far", LONG[:64])],
+        )
+        c.execute(tables.tag.insert(), tags)
+        c.execute(tables.alarm.insert(), [alarm | {"since": 1, "severity": "high", "text": "", "by": ""}])
+        c.execute(tables.event.insert(), [odd])
+
+    async def work(it: Rig) -> None:
+        await it.plane.store.write(fill)
+        async with chromium(it) as page:
+            start = page.url.split("#")[0]
+            await page.set_viewport_size({"width": 640, "height": 400})  # 1280 x 800 at 200 %
+            for place in ("", "alarms", "inspections", f"device/{LONG[:64]}", "device/far"):
+                await page.goto(f"{start}#/{place}")
+                await page.locator("h1").wait_for()
+                assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), place
+                assert await page.evaluate("document.activeElement.localName") == ("main" if place else "body"), place
+            await shows(page).to_have_title("far · Lineside")
+            await shows(page.get_by_role("row")).to_have_count(201)
+            await shows(page.get_by_text("1,800 more; filter to see them")).to_be_visible()
+            await page.keyboard.press("/")
+            await page.keyboard.type("t1999")
+            await shows(page.get_by_role("row")).to_have_count(2)
+            await page.goto(f"{start}#/inspections")
+            await shows(page.locator(".inspection")).to_contain_text("perhaps")
+            await page.locator(".inspection button").press("Enter")
+            await shows(page.get_by_role("dialog")).to_contain_text("judged in")
+            await page.keyboard.press("Escape")
+            for name in ("%", "nobody"):
+                await page.goto(f"{start}#/device/{name}")
+                await page.get_by_text(f"No device is called: {name}").wait_for()
+            await page.keyboard.press("g")
+            await page.keyboard.press("a")
+            await shows(
+                page.locator(f'[data-alarm="{LONG}"]').get_by_role("button", name="Acknowledge")
+            ).to_be_in_viewport()
 
     rig(tmp_path, work)
 

@@ -6,6 +6,7 @@ import { clock, Heard, number, Quality, useFresh, useNow } from "./show";
 import { joined, known, t } from "./words";
 
 const SPANS = [5, 30, 240, 1440];
+const MOST = 200; // rows
 interface Told { epoch?: string; values: Values; status?: Status; at: number }
 const NOTHING: Told = { values: {}, at: -Infinity };
 
@@ -27,14 +28,15 @@ export function Device({ id }: { id: string }) {
   }), [id]);
   if (!loaded || !all) return <p class="quiet">…</p>;
   const row = all.find((d) => d.id === id);
-  const heard = Math.max(live.at, row?.heard ?? -Infinity);
+  if (!row) return <p class="calm">{t("noDevice")}: {id}</p>;
+  const heard = Math.max(live.at, row.heard);
   const silent = now - heard > SILENT;  // nothing is heard: nothing is good
   const tags = loaded
     .map((tag) => { const l = live.values[tag.id]; return l ? { ...tag, value: l[0], quality: l[1], ts: l[2] } : tag; })
     .map((tag) => (silent ? { ...tag, quality: "STALE" } : tag));
   const listed = tags.filter((tag) => tag.name.toLowerCase().includes(filter.toLowerCase()));
   const picked = tags.find((tag) => tag.name === shown) ?? tags.find((tag) => tag.type !== "bool") ?? tags[0];
-  const status = live.status ?? row?.status;
+  const status = live.status ?? row.status;
   return (
     <>
       <header class="bar">
@@ -44,7 +46,7 @@ export function Device({ id }: { id: string }) {
       {picked ? (
         <section class="panel">
           <header class="bar"><h2>{picked.name} <span class="now">{number(picked.value, picked.labels)} {picked.unit}</span></h2>
-            <div class="choices" role="group">{SPANS.map((m) => <button key={m} aria-pressed={m === minutes} onClick={() => setMinutes(m)}>{m < 60 ? `${m} ${t("minutes")}` : `${m / 60} ${t("hours")}`}</button>)}</div>
+            <div class="choices" role="group" aria-label={t("time")}>{SPANS.map((m) => <button key={m} aria-pressed={m === minutes} onClick={() => setMinutes(m)}>{m < 60 ? `${m} ${t("minutes")}` : `${m / 60} ${t("hours")}`}</button>)}</div>
           </header>
           <Chart device={id} tag={picked} minutes={minutes} />
         </section>
@@ -54,7 +56,7 @@ export function Device({ id }: { id: string }) {
           <table>
             <thead><tr><th>{t("name")}</th><th class="n">{t("value")}</th><th>{t("unit")}</th><th>{t("quality")}</th><th class="wide">{t("time")}</th></tr></thead>
             <tbody>
-              {listed.map((tag) => (
+              {listed.slice(0, MOST).map((tag) => (
                 <tr key={tag.name} class={`${tag.quality === "GOOD" ? "" : "doubt"} ${tag.name === picked?.name ? "picked" : ""}`} onClick={() => setShown(tag.name)}>
                   <td><button class="plain" onClick={() => setShown(tag.name)}>{tag.name}</button></td>
                   <td class="n" data-tag={tag.name}>{number(tag.value, tag.labels)}</td><td>{tag.unit}</td>
@@ -63,6 +65,7 @@ export function Device({ id }: { id: string }) {
               ))}
             </tbody>
           </table>
+          {listed.length > MOST ? <p class="quiet">{number(listed.length - MOST)} {t("moreTags")}</p> : null}
           {listed.length ? null : <p class="quiet">{t("noTags")}</p>}
         </section>
         <Parts status={status} />

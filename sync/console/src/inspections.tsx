@@ -7,6 +7,7 @@ import { known, language, t } from "./words";
 const VERDICTS = ["all", "ng", "recheck", "ok"] as const;
 const CROWDED = 6; // boxes; beyond it a small picture shows them without words
 type Box = [number, number, number, number, string, number];
+const boxes = (e: Happening): Box[] => (Array.isArray(e.data.boxes) ? e.data.boxes.filter((b: unknown): b is Box => Array.isArray(b)) : []);
 
 export function Inspections() {
   const [verdict, setVerdict] = useState<(typeof VERDICTS)[number]>("all");
@@ -18,13 +19,13 @@ export function Inspections() {
   return (
     <>
       <header class="bar"><h1>{t("inspections")}</h1>
-        <div class="choices" role="group">{VERDICTS.map((v) => <button key={v} aria-pressed={v === verdict} onClick={() => setVerdict(v)}>{t(v)} {count(v)}</button>)}</div>
+        <div class="choices" role="group" aria-label={t("inspections")}>{VERDICTS.map((v) => <button key={v} aria-pressed={v === verdict} onClick={() => setVerdict(v)}>{t(v)} {count(v)}</button>)}</div>
       </header>
       {shown.length === 0 ? <p class="calm">{t(events.length ? "noneOfThese" : "noInspections")}</p> : null}
       <ul class="inspections">{shown.map((e) => (
         <li key={`${e.device}${e.epoch}${e.seq}`} class={`inspection ${e.state}`}>
           <button class="plain" aria-label={`${t("larger")}: ${t("part")} ${e.data.part ?? ""}`} aria-haspopup="dialog" onClick={() => setLarger(e)}>
-            <Picture event={e} crowded={(e.data.boxes ?? []).length > CROWDED} />
+            <Picture event={e} crowded={boxes(e).length > CROWDED} />
           </button>
           <Words event={e} />
           <p class="quiet">{e.key} · {moment(e.ts / 1e6)}</p>
@@ -38,7 +39,7 @@ export function Inspections() {
 function Words({ event: e }: { event: Happening }) {
   return (
     <>
-      <div class="verdict"><strong>{e.state === "ok" ? "✓" : e.state === "ng" ? "✕" : "?"} {t(e.state as "ok" | "ng" | "recheck")}</strong>
+      <div class="verdict"><strong>{e.state === "ok" ? "✓" : e.state === "ng" ? "✕" : "?"} {(VERDICTS as readonly string[]).includes(e.state) ? t(e.state as (typeof VERDICTS)[number]) : known(e.state)}</strong>
         <span>{e.data.part === null || e.data.part === undefined ? "" : `${t("part")} ${e.data.part}`}</span></div>
       <p class="why">{why(e)}</p>
     </>
@@ -84,7 +85,7 @@ function Picture({ event: e, crowded }: { event: Happening; crowded: boolean }) 
         <img src={`/api/pictures/${digest}${turn ? `?${turn}` : ""}`} alt={`${t("part")} ${e.data.part ?? ""}`} hidden={!size}
           onLoad={(l) => setSize([l.currentTarget.naturalWidth, l.currentTarget.naturalHeight])}
           onError={() => { if (turn < 5) window.setTimeout(() => setTurn((n) => n + 1), 3000); }} />
-        {size ? (e.data.boxes ?? []).map((b: Box, i: number) => <Mark key={i} box={b} size={size} />) : null}
+        {size ? boxes(e).map((b, i) => <Mark key={i} box={b} size={size} />) : null}
       </div>
       {size ? null : <span class="quiet">{t("pictureComing")}</span>}
     </div>

@@ -1,5 +1,5 @@
 import { render } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useErrorBoundary, useRef, useState } from "preact/hooks";
 import { Alarms } from "./alarms";
 import { connect, connection } from "./api";
 import { Device } from "./device";
@@ -25,6 +25,13 @@ function App() {
     return () => removeEventListener("hashchange", moved);
   }, []);
   useEffect(keys, []);
+  const main = useRef<HTMLElement>(null), before = useRef(place);
+  const at = PLACES.find(([, to]) => to === place);
+  document.title = `${named(place) ?? t(at ? at[0] : "overview")} · Lineside`;
+  useEffect(() => {
+    if (before.current !== place) main.current?.focus(); // who came by a key or a link goes on from the page, not from where it was
+    before.current = place;
+  }, [place]);
   if (connection.state === "signin") return <main class="signin"><h1>{t("signIn")}</h1><p>{t("signInSub")}</p></main>;
   const theme = () => {
     const next = dark() ? "light" : "dark";
@@ -42,14 +49,28 @@ function App() {
         <button class="plain" onClick={theme} aria-label={t(dark() ? "light" : "dark")} title={t(dark() ? "light" : "dark")}>{dark() ? "☀" : "☾"}</button>
       </nav>
       {connection.state === "up" ? null : <div class="banner" role="alert">{t("cut")} {clock(connection.since)}</div>}
-      <main key={language}>{page(place)}</main>
+      <main key={language} ref={main} tabIndex={-1}><Page key={place} place={place} /></main>
       <footer class="quiet">{t("keys")}</footer>
     </>
   );
 }
 
-function page(place: string) {
-  if (place.startsWith("#/device/")) return <Device id={decodeURIComponent(place.slice(9))} />;
+/** The device that an address names. */
+function named(place: string): string | null {
+  const [, name] = place.match(/^#\/device\/(.+)/) ?? [];
+  try {
+    return name ? decodeURIComponent(name) : null;
+  } catch {
+    return name; // a % that begins nothing
+  }
+}
+
+/** A page that cannot show what a device sent leaves the others alone. */
+function Page({ place }: { place: string }) {
+  const [broken] = useErrorBoundary();
+  if (broken) return <div class="banner" role="alert">{t("broken")}: {String(broken)}</div>;
+  const device = named(place);
+  if (device) return <Device id={device} />;
   if (place === "#/alarms") return <Alarms />;
   if (place === "#/inspections") return <Inspections />;
   return <Overview />;

@@ -6,6 +6,7 @@ import { Heard, number, useFresh, useNow } from "./show";
 import { known, t, type Word } from "./words";
 
 const MOST = 5; // alarms here; the others are on their own page
+const EACH = 250; // ms between two drawings: with many devices something comes all the time
 interface Told { heard: number; status: Status; rate?: number }
 interface Row extends Device { rate?: number }
 
@@ -14,12 +15,17 @@ export function Overview() {
   const [alarms, again] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", []);
   const [live, setLive] = useState<Record<string, Told>>({});
   const now = useNow();
-  useEffect(() => listen((m) => {
-    if (m.kind === "open") setLive({});
-    if (m.kind !== "values" || !m.device || !m.status) return;
-    const { device, status } = m;
-    setLive((all) => ({ ...all, [device]: heard(all[device], status) }));
-  }), []);
+  useEffect(() => {
+    let told: Record<string, Told> = {}, timer: number | undefined;
+    const draw = () => { timer = undefined; setLive(told); };
+    const stop = listen((m) => {
+      if (m.kind === "open") told = {};
+      else if (m.kind === "values" && m.device && m.status) told = { ...told, [m.device]: heard(told[m.device], m.status) };
+      else return;
+      timer ??= window.setTimeout(draw, EACH);
+    });
+    return () => { stop(); window.clearTimeout(timer); };
+  }, []);
   if (!loaded || !alarms) return <p class="quiet">…</p>;
   const rows: Row[] = loaded.map((d) => ({ ...d, ...live[d.id], heard: Math.max(d.heard, live[d.id]?.heard ?? -Infinity) }));
   return (
@@ -27,7 +33,7 @@ export function Overview() {
       <Headline rows={rows} alarms={alarms} now={now} />
       {alarms.some((a) => !a.shelved) ? <Standing alarms={alarms.filter((a) => !a.shelved)} again={again} most={MOST} /> : null}
       <section class="cards" aria-label={t("devices")}>
-        {rows.map((d) => <Card key={d.id} device={d} now={now} />)}
+        {[...rows].sort((a, b) => Number(unwell(b, now)) - Number(unwell(a, now))).map((d) => <Card key={d.id} device={d} now={now} />)}
       </section>
     </>
   );
@@ -44,6 +50,8 @@ function heard(before: Told | undefined, status: Status): Told {
 const isHeard = (d: Row, now: number) => now - d.heard < SILENT;
 /** A part that does not run: no alarm says so, but the line is not well. */
 const troubled = (d: Row) => Object.values(d.status.parts ?? {}).some((p) => p.state === "waiting" || p.state === "stopped");
+
+const unwell = (d: Row, now: number) => !isHeard(d, now) || troubled(d) || d.alarms > 0 || !!d.status.journal;
 
 function Headline({ rows, alarms, now }: { rows: Row[]; alarms: Alarm[]; now: number }) {
   if (connection.state !== "up") return <header class="headline unwell"><h1>{t("unknown")}</h1><p>{t("unknownSub")}</p></header>;

@@ -11,6 +11,7 @@ const en = {
   never: "never heard", online: "online", offline: "not heard for", samples: "Samples/s",
   waiting: "Samples to deliver", records: "records", gaveUp: "Given up", parts: "Parts",
   name: "Tag", value: "Value", unit: "Unit", quality: "Quality", time: "Time", filter: "Filter tags", noTags: "No tag of this name",
+  moreTags: "more; filter to see them", noDevice: "No device is called", broken: "This page cannot be shown; the others can",
   raised: "raised", cleared: "cleared", acked: "acknowledged", unacked: "not acknowledged", shelved: "shelved", until: "until",
   acknowledge: "Acknowledge", asked: "Asked", shelve: "Shelve 1 h", unshelve: "Unshelve", noAlarms: "No alarm stands",
   history: "What happened", nothing: "Nothing yet",
@@ -35,6 +36,7 @@ const zh: Record<Word, string> = {
   never: "从未通信", online: "在线", offline: "失联已", samples: "采样/秒",
   waiting: "待上传样本", records: "条记录", gaveUp: "已放弃", parts: "部件",
   name: "变量", value: "数值", unit: "单位", quality: "质量", time: "时间", filter: "筛选变量", noTags: "没有匹配的变量",
+  moreTags: "个变量未列出，请筛选", noDevice: "没有这台设备", broken: "本页面无法显示，其他页面不受影响",
   raised: "已触发", cleared: "已恢复", acked: "已确认", unacked: "未确认", shelved: "已搁置", until: "至",
   acknowledge: "确认", asked: "已请求", shelve: "搁置 1 小时", unshelve: "取消搁置", noAlarms: "没有报警",
   history: "事件记录", nothing: "暂无记录",
@@ -71,7 +73,7 @@ export let language: Language =
 document.documentElement.lang = language;
 export const t = (word: Word): string => (language === "zh" ? zh : en)[word];
 /** A device's word; one that is not known here (a stranger's counter, a model's label) is shown as it came. */
-export const known = (word: string): string => (language === "zh" && DEVICE_ZH[word]) || word.replaceAll("_", " ");
+export const known = (word: unknown): string => (language === "zh" && DEVICE_ZH[String(word)]) || String(word).replaceAll("_", " ");
 export const quality = (name: string): string => known(name.toLowerCase());
 export const joined = (parts: string[]): string => parts.filter(Boolean).join(language === "zh" ? "，" : ", ");
 export function speak(next: Language): void {
