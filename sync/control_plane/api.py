@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import desc, func, select
@@ -105,7 +105,30 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         answer.set_cookie("session", session, max_age=SESSION_SECONDS, httponly=True, samesite="strict", path="/")
         return answer
 
-    @app.get("/api/devices", dependencies=signed_in)
+    for router in (_devices(store, hub), _history(store, hub), _alarms(store, ingest), _happened(store), _live(hub)):
+        app.include_router(router, dependencies=signed_in)
+
+    @app.get("/{path:path}", include_in_schema=False)
+    def page(path: str) -> Response:
+        if path.startswith("api/") or "\0" in path:
+            raise HTTPException(404, "there is no such page")
+        if not (WEB / "index.html").is_file():
+            return Response("The console is not built: run `make console`.", media_type="text/plain")
+        try:
+            wanted = (WEB / path).resolve()
+            inside = wanted.is_relative_to(WEB.resolve()) and wanted.is_file()
+        except (OSError, ValueError):  # no path of any file
+            inside = False
+        return FileResponse(wanted if inside else WEB / "index.html")
+
+    return app
+
+
+def _devices(store: Store, hub: Hub) -> APIRouter:
+    """Devices and their tags, as they are now."""
+    router = APIRouter()
+
+    @router.get("/api/devices")
     async def devices() -> list[dict[str, Any]]:
         """Every enrolled device: how many seconds ago it was heard (null: never), its alarms that stand, its own status."""
         rows = await store.read(
@@ -133,7 +156,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
             )
         return out
 
-    @app.get("/api/devices/{device}/tags", dependencies=signed_in)
+    @router.get("/api/devices/{device}/tags")
     async def tags(device: str) -> list[dict[str, Any]]:
         """The device's tags with their newest values."""
         t = tables.tag
@@ -156,7 +179,14 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
             }
         return list(out.values())
 
-    @app.get("/api/devices/{device}/series", dependencies=signed_in)
+    return router
+
+
+def _history(store: Store, hub: Hub) -> APIRouter:
+    """What a tag was."""
+    router = APIRouter()
+
+    @router.get("/api/devices/{device}/series")
     async def history(
         device: str,
         tag: str,
@@ -182,7 +212,14 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
                 times, values = [start // 1_000_000], [shown]
         return {"tag": tag, "unit": row.get("unit", ""), "t": times, "v": values, "to": until // 1_000_000}
 
-    @app.get("/api/alarms", dependencies=signed_in)
+    return router
+
+
+def _alarms(store: Store, ingest: Ingest) -> APIRouter:
+    """What stands, and what is ordered about it."""
+    router = APIRouter()
+
+    @router.get("/api/alarms")
     async def alarms(everything: bool = False) -> list[dict[str, Any]]:
         """Alarms that stand (raised, or not acknowledged, or shelved)."""
         t = tables.alarm
@@ -192,7 +229,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         rows = await store.read(lambda c: c.execute(wanted.limit(1000)).mappings().all())
         return [{**row, "shelved": row["shelved_until"] > time.time_ns()} for row in rows]
 
-    @app.post("/api/devices/{device}/alarms/{key}", dependencies=signed_in, status_code=202)
+    @router.post("/api/devices/{device}/alarms/{key}", status_code=202)
     async def order(device: str, key: str, command: Command) -> dict[str, str]:
         """Acknowledge, shelve or unshelve: the order goes to the device, whose own event changes the state here."""
         t = tables.alarm
@@ -203,7 +240,14 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         await ingest.command(device, command.verb, data)
         return {"queued": command.verb}
 
-    @app.get("/api/events", dependencies=signed_in)
+    return router
+
+
+def _happened(store: Store) -> APIRouter:
+    """Events and the pictures they name."""
+    router = APIRouter()
+
+    @router.get("/api/events")
     async def events(
         kind: str | None = None,
         routine: Annotated[bool, Query(description="also what happens with every part")] = True,
@@ -223,7 +267,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         rows = await store.read(lambda c: c.execute(wanted).mappings().all())
         return [{**row, "data": json.loads(row["data"]), "refs": json.loads(row["refs"])} for row in rows]
 
-    @app.get("/api/pictures/{digest}", dependencies=signed_in)
+    @router.get("/api/pictures/{digest}")
     async def picture(digest: str) -> Response:
         """A picture by its SHA-256; it never changes under that name."""
         t = tables.picture
@@ -233,7 +277,14 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         kept = {"Cache-Control": "private, max-age=31536000, immutable"}
         return Response(row["body"], media_type=row["media"], headers=kept)
 
-    @app.get("/api/live", dependencies=signed_in)
+    return router
+
+
+def _live(hub: Hub) -> APIRouter:
+    """The live lane."""
+    router = APIRouter()
+
+    @router.get("/api/live")
     async def live() -> StreamingResponse:
         """Server-sent events: {"kind": "open" | "alive" | "values" | "events" | "picture", "device": ..., ...}. `open` comes
         first: what is asked for after it misses nothing. `alive` comes when there was nothing to say for 5 s."""
@@ -254,20 +305,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
 
         return StreamingResponse(messages(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
-    @app.get("/{path:path}", include_in_schema=False)
-    def page(path: str) -> Response:
-        if path.startswith("api/") or "\0" in path:
-            raise HTTPException(404, "there is no such page")
-        if not (WEB / "index.html").is_file():
-            return Response("The console is not built: run `make console`.", media_type="text/plain")
-        try:
-            wanted = (WEB / path).resolve()
-            inside = wanted.is_relative_to(WEB.resolve()) and wanted.is_file()
-        except (OSError, ValueError):  # no path of any file
-            inside = False
-        return FileResponse(wanted if inside else WEB / "index.html")
-
-    return app
+    return router
 
 
 def _from_here(request: Request) -> bool:
