@@ -28,7 +28,24 @@ def test_the_site_in_it_is_fine_and_passes_its_own_test() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("drivers/*/README.md")]
+    for page in pages:
+        for target, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
             if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                there = page.parent / target if target else page
+                assert there.exists(), f"{page.name}: {target}"
+                titles = re.findall(r"^#+ (.*)", there.read_text("utf-8"), re.M) if heading else []
+                anchors = {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+                assert not heading or heading in anchors, f"{page.name}: {target}#{heading}"
+
+
+def test_the_field_guides_say_the_same() -> None:
+    rows = [
+        [
+            sorted(re.findall(r"`[^`]+`", row))
+            for row in (ROOT / "docs" / name).read_text("utf-8").splitlines()
+            if row[:1] == "|"
+        ]
+        for name in ("field-guide.md", "field-guide.zh.md")
+    ]
+    assert len(rows[0]) > 15 and rows[0] == rows[1]
