@@ -180,7 +180,7 @@ def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -
         streams.setdefault((frame.epoch, frame.stream), []).append(frame)
     answer: dict[str, Cursor] = {}
     for (epoch, stream), group in streams.items():
-        cursor = _stands(connection, device, epoch, stream)
+        cursor = stands(connection, device, epoch, stream).get(stream, Cursor())
         if cursor == Cursor():
             fold.journal(connection, device, epoch)
         fresh = list({f.seq: f for f in group if f.seq not in cursor}.values())
@@ -192,23 +192,17 @@ def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -
     return answer
 
 
-def stands(connection: Connection, device: str, epoch: str) -> dict[str, Cursor]:
-    """Where every stream of a journal stands."""
+def stands(connection: Connection, device: str, epoch: str, *only: str) -> dict[str, Cursor]:
+    """Where every stream of a journal stands, or `only` these."""
     t = tables.applied
     wanted = select(t.c.stream, t.c.watermark, t.c.ranges).where(t.c.device == device, t.c.epoch == epoch)
-    return {s: Cursor(w, [(a, b) for a, b in json.loads(r)]) for s, w, r in connection.execute(wanted)}
-
-
-def _stands(connection: Connection, device: str, epoch: str, stream: str) -> Cursor:
-    t = tables.applied
-    where = (t.c.device == device, t.c.epoch == epoch, t.c.stream == stream)
-    row = connection.execute(select(t.c.watermark, t.c.ranges).where(*where)).first()
-    return Cursor(row[0], [(a, b) for a, b in json.loads(row[1])]) if row else Cursor()
+    rows = connection.execute(wanted.where(t.c.stream.in_(only)) if only else wanted)
+    return {s: Cursor(w, [(a, b) for a, b in json.loads(r)]) for s, w, r in rows}
 
 
 def covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[tuple[int, int]]) -> Cursor:
     """Mark spans of a stream as taken or told. Reads anew where it stands: a gap event may have moved its own stream."""
-    cursor = _stands(connection, device, epoch, stream)
+    cursor = stands(connection, device, epoch, stream).get(stream, Cursor())
     for first, last in spans:
         cursor.add(first, last)
     place = {"device": device, "epoch": epoch, "stream": stream}
@@ -258,17 +252,14 @@ def _take_tags(connection: Connection, device: str, frames: list[Frame]) -> None
 def _take_events(connection: Connection, device: str, frames: list[Frame]) -> None:
     rows = []
     for frame in sorted(frames, key=lambda f: f.seq):
-        try:
-            happened = decode_event(frame.body)
-            if not shallow(happened.data):
-                raise CodecFault(f"event {frame.seq} is nested too deep")
-            rows.append(_event_row(device, frame, happened))
-            if happened.kind == "alarm":
-                fold.alarm(connection, device, frame.epoch, frame.seq, happened)
-            elif happened.kind == "gap":
-                _take_gap(connection, device, frame.epoch, happened)
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:
-            raise CodecFault(f"event {frame.seq} cannot be read: {error}") from None
+        happened = decode_event(frame.body)
+        if not shallow(happened.data):
+            raise CodecFault(f"event {frame.seq} is nested too deep")
+        rows.append(_event_row(device, frame, happened))
+        if happened.kind == "alarm":
+            fold.alarm(connection, device, frame.epoch, frame.seq, happened)
+        elif happened.kind == "gap":
+            _take_gap(connection, device, frame.epoch, happened)
     insert_new(connection, tables.event, rows)
 
 

@@ -201,30 +201,33 @@ def test_a_password_is_not_among_the_arguments_that_everybody_sees() -> None:
     watching(work, trigger="plc.ready")
 
 
+async def until_it_ends(driver: Camera, source: FakeSource, each: Callable[[], None] = lambda: None) -> None:
+    """Run the driver, giving every frame back and calling `each` in between, until it raises."""
+    task = asyncio.ensure_future(driver.run())
+    while not task.done():
+        each()
+        while source.frames:
+            source.frames.pop().release()
+        await asyncio.sleep(0.01)
+    await task
+
+
 def test_a_frozen_camera_is_named() -> None:
     async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
         sim.frozen = True
-        task = asyncio.ensure_future(driver.run())
-        while not task.done():
-            while source.frames:
-                source.frames.pop().release()
-            await asyncio.sleep(0.01)
         with pytest.raises(DeviceLost, match="the same picture for"):
-            await task
+            await until_it_ends(driver, source)
 
     watching(work, frozen_after="300ms")
 
 
 def test_a_camera_that_falls_silent_is_named() -> None:
     async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
-        task = asyncio.ensure_future(driver.run())
-        while not task.done():
+        def falls_silent() -> None:
             sim.silent = bool(source.counts["frames"])
-            while source.frames:
-                source.frames.pop().release()
-            await asyncio.sleep(0.01)
+
         with pytest.raises(DeviceLost, match="no picture within"):
-            await task
+            await until_it_ends(driver, source, falls_silent)
 
     watching(work, timeout="500ms")
 
