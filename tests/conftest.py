@@ -11,6 +11,7 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+os.environ.pop("PYTHONUNBUFFERED", None)  # what a program says must reach a pipe at once by its own doing
 DATA = Path(os.environ.get("DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 
 

@@ -82,10 +82,11 @@ def factory(source: Path, folder: Path, until_end: contextlib.ExitStack) -> None
         ready, _, _ = select.select(keys, [], [], 0.5)
         if ready and not sys.stdin.readline():
             keys = []
-            print("  no more keys will come; Ctrl-C ends")
+            print("  no more keys will come; Ctrl-C ends", flush=True)
         elif ready:
             out = cable.toggle()
-            print("  the cable is out: the daemon goes on alone" if out else "  the cable is in again: catching up")
+            said = "the cable is out: the daemon goes on alone" if out else "the cable is in again: catching up"
+            print(f"  {said}", flush=True)
     raise LinesideError(f"the daemon ended: {(folder / 'device.log').read_text()[-500:]}")
 
 
