@@ -60,8 +60,11 @@ class Uplink:
                 lanes.create_task(self._again(lambda: self._deliver(transport), leads=True))
                 lanes.create_task(self._again(lambda: self._live(transport)))
                 lanes.create_task(self._again(lambda: self._commands(transport)))
-        except* LinesideError as several:
-            raise several.exceptions[0] from None
+        except ExceptionGroup as several:  # not `except*`: before Python 3.11.4 it wraps what is raised in it again
+            known, unknown = several.split(LinesideError)
+            if known is None or unknown is not None:
+                raise
+            raise known.exceptions[0] from None
         finally:
             transport.close()
 
