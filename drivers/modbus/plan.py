@@ -184,7 +184,9 @@ def encode_value(item: Item, value: float) -> list[int]:
     if not math.isfinite(raw) or (item.type == "float32" and abs(raw) > _LARGEST_FLOAT32):
         raise ValueError(f"{value:g} does not fit into {item.type}")
     if item.type == "bool":
-        return [int(raw != 0)]
+        if raw not in (0, 1):
+            raise ValueError(f"{value:g} does not fit into {item.type}, which is 0 or 1")
+        return [int(raw)]
     kind = np.dtype(item.type)
     if kind.kind in "iu":
         raw = round(raw)

@@ -380,6 +380,7 @@ def test_nobody_there_is_said_once(host: str, said: str) -> None:
         ({"tags": {"a": {"address": "holding:1", "writable": {"range": [0, 70000]}}}}, "does not fit into uint16"),
         ({"time": {"address": "coil:3"}}, "single bit"),
         ({"time": {"address": "holding:65533"}}, "past the last register"),
+        ({"tags": {"a": {"address": "coil:1", "writable": {"range": [0, 5]}}}}, "does not fit into bool"),
         ({"url": "tcp://plc:0"}, "port"),
     ],
 )
@@ -396,6 +397,13 @@ def test_a_float_that_signals_is_no_number_and_no_warning() -> None:
 
 
 def test_what_a_type_does_not_hold_is_not_written() -> None:
-    for kind, value in (("float32", 1e39), ("float64", float("inf")), ("int64", float("nan")), ("uint64", 2.0**64)):
+    for kind, value in (
+        ("bool", 0.3),
+        ("bool", 2),
+        ("float32", 1e39),
+        ("float64", float("inf")),
+        ("int64", float("nan")),
+        ("uint64", 2.0**64),
+    ):
         with pytest.raises(ValueError, match="does not fit"):
             encode_value(Item(1, Address("holding", 0), kind), value)
