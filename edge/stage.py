@@ -75,3 +75,7 @@ class StageConfig(BaseModel):
     def points(self) -> dict[str, Any]:
         """Tags this stage computes, by name below the entry (`Point`s)."""
         return {}
+
+    def orders(self) -> dict[str, dict[str, float]]:
+        """Tags this stage may write, with the values, by the option that says so."""
+        return {}

@@ -27,7 +27,7 @@ from edge import (
     WriteRefused,
 )
 
-from .sources import Shots, shown, source_of
+from .sources import Shots, address_of, shown, source_of, wishes
 
 SCHEMES = ("pattern", "file", "folder", "rtsp", "http", "https")
 LARGEST_PART = 2**31
@@ -49,10 +49,18 @@ class CameraConfig(DriverConfig):
     @field_validator("url")
     @classmethod
     def _known(cls, text: str) -> str:
-        if urlsplit(text).scheme not in SCHEMES:
+        parts = address_of(text)
+        if parts.scheme not in SCHEMES:
             raise ValueError(
                 f"{shown(text)!r} is no camera; it begins with one of {', '.join(f'{s}:' for s in SCHEMES)}"
             )
+        if parts.scheme == "pattern":
+            wishes(parts.query)
+        elif parts.scheme not in ("file", "folder"):
+            if not parts.hostname:
+                raise ValueError("it names no host; write rtsp://192.168.1.20/stream")
+        elif not parts.path:
+            raise ValueError(f"{text!r} names no {parts.scheme}; write {parts.scheme}:PATH")
         return text
 
     def points(self) -> dict[str, Point]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from edge import log
 
 from .driver import CameraConfig
 from .parts import render
-from .sources import truth
+from .sources import truth, wishes
 
 FRAMES_A_SECOND = 10
 _HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\nCache-Control: no-store\r\n\r\n"
@@ -25,8 +25,7 @@ class CameraSim:
         self.name = name
         parts = urlsplit(config.url)
         self.host, self.port, self._served = parts.hostname or "", parts.port or 80, parts.scheme == "http"
-        options = parse_qs(parts.query)
-        self.seed, self.ng = int(options.get("seed", ["1"])[0]), float(options.get("ng", ["0.2"])[0])
+        self.seed, self.ng = wishes(parts.query) if self._served else (1, 0.2)
         self.part = 1
         self.frozen = False  # the same picture again and again
         self.silent = False  # connected, and nothing more comes

@@ -9,7 +9,7 @@ import sys
 import zlib
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import numpy as np
 
@@ -145,8 +145,7 @@ class Pattern:
     """Rendered parts, to try a site without a camera. A share `ng` of the part numbers has a defect."""
 
     def __init__(self, query: str, slots: int) -> None:
-        options = parse_qs(query)
-        self._seed, self._ng = int(options.get("seed", ["1"])[0]), float(options.get("ng", ["0.2"])[0])
+        self._seed, self._ng = wishes(query)
         self._slots, self._shown = slots, 0
 
     async def open(self) -> np.ndarray:
@@ -193,6 +192,28 @@ def source_of(url: str, slots: int, timeout: float) -> Shots:
     if parts.scheme == "file":
         return Stream(str(path), slots, timeout, is_file=True)
     return Stream(url, slots, timeout, is_file=False)
+
+
+def wishes(query: str) -> tuple[int, float]:
+    """`seed` and `ng` of a url with rendered parts. Raises ValueError."""
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    try:
+        seed, ng = int(options.get("seed", "1")), float(options.get("ng", "0.2"))
+    except ValueError:
+        seed, ng = -1, 0.0
+    if seed < 0 or not 0 <= ng <= 1:
+        raise ValueError(f"{query!r} cannot be rendered; write ng=0.2 (a share, 0 to 1) and seed=1 (a whole number)")
+    return seed, ng
+
+
+def address_of(url: str) -> SplitResult:
+    """The parts of a url. Raises ValueError where its host or port cannot be one."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its host or port is none; a port is a number up to 65535") from None
+    return parts
 
 
 def shown(url: str) -> str:

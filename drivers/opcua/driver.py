@@ -66,8 +66,15 @@ class OpcUaConfig(DriverConfig):
     @field_validator("url")
     @classmethod
     def _address(cls, text: str) -> str:
-        if urlsplit(text).scheme != "opc.tcp" or not urlsplit(text).hostname:
-            raise ValueError(f"{text!r} is no address of a server; write opc.tcp://192.168.1.30:4840")
+        try:
+            parts = urlsplit(text)
+            found = parts.scheme == "opc.tcp" and parts.hostname and parts.port != 0
+        except ValueError:  # no host, or a port past 65535
+            found = False
+        if not found:
+            raise ValueError(
+                f"{text!r} is no address of a server; write opc.tcp://192.168.1.30:4840 (a port is at most 65535)"
+            )
         return text
 
     def period(self) -> float:

@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from asyncua import Server, ua
+from asyncua.ua.uaerrors import UaError
 
-from edge import log
+from edge import DeviceRefused, log
 
 from .driver import OpcUaConfig
 from .values import node_of
@@ -41,10 +42,16 @@ class OpcUaSim:
             if text.startswith("nsu="):
                 await server.register_namespace(text.removeprefix("nsu=").partition(";")[0])
         namespaces = await server.get_namespace_array()
+        made: dict[ua.NodeId, Any] = {}  # two tags may be one node
         for name, text in texts.items():
             node = node_of(text, namespaces)
             assert node is not None
-            self._nodes[name] = await server.nodes.objects.add_variable(node, name, 0.0)
+            if node not in made:
+                try:
+                    made[node] = await server.nodes.objects.add_variable(node, name, 0.0)
+                except UaError as error:
+                    raise DeviceRefused(f"{name}: node {text} is the server's own, it cannot be simulated") from error
+            self._nodes[name] = made[node]
             if self.config.tags[name].writable:
                 await self._nodes[name].set_writable()
         await server.start()

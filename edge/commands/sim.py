@@ -42,12 +42,14 @@ def run(options: argparse.Namespace) -> int:
 
 def simulators(config: Config) -> dict[str, Any]:
     """A simulator for each driver entry that has one."""
-    known = plugins.names("sims")
-    return {
-        name: plugins.find("sims", part.driver)(name, part)
-        for name, part in config.drivers.items()
-        if part.driver in known
-    }
+    known, made = plugins.names("sims"), {}
+    for name, part in config.drivers.items():
+        if part.driver in known:
+            try:
+                made[name] = plugins.find("sims", part.driver)(name, part)
+            except ValueError as error:
+                raise LinesideError(f"{name}: {error}") from None
+    return made
 
 
 def level(move: Simulation, t: float, rng: random.Random) -> float:
@@ -67,19 +69,27 @@ async def serve(config: Config, seed: int = 1) -> None:
     for name, sim in sims.items():
         try:
             await sim.start()
+        except LinesideError as error:
+            raise LinesideError(f"{name}: {error}") from None
         except OSError as error:
             raise LinesideError(f"{name}: {error.strerror or error}", hint=REMEDIES.get(error.errno or 0, "")) from None
     log.info("all devices of %s answer", config.device.id)
     loop = asyncio.get_running_loop()
     start, step = loop.time(), 0
     levels: dict[str, float] = {}
+    odd: set[str] = set()  # tags that were moved to where their type does not reach
     try:
         while True:
             for tag, move in config.simulate.items():
                 source, _, name = tag.partition(".")
                 value = level(move, step * STEP, rng)
                 if source in sims and value != levels.get(tag):
-                    sims[source].set(name, value)
+                    try:
+                        sims[source].set(name, value)
+                    except ValueError as error:
+                        if tag not in odd:
+                            log.warning("simulate.%s: %s; it stays where it is meanwhile", tag, error)
+                        odd.add(tag)
                     levels[tag] = value
             step += 1
             await asyncio.sleep(max(0.0, start + step * STEP - loop.time()))

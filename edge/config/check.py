@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .. import plugins
 from ..errors import ConfigFault
@@ -126,10 +126,14 @@ def _rules(config: Config) -> None:
     for name, virtual in config.virtual.items():
         if virtual.writable:
             config.tree.fault(("tags", name, "writable"), "a computed tag cannot be written", "remove it", key=True)
-    for name, alarm in config.alarms.items():
-        for option, wanted in (("then", alarm.then), ("on_clear", alarm.on_clear)):
+    orders: list[tuple[str, str, Mapping[str, Mapping[str, float]]]] = [
+        ("alarms", name, {"then": alarm.then, "on_clear": alarm.on_clear}) for name, alarm in config.alarms.items()
+    ]
+    orders += [("stages", name, stage.orders()) for name, stage in config.stages.items()]
+    for section, name, options in orders:
+        for option, wanted in options.items():
             for tag, value in wanted.items():
-                path = ("alarms", name, option, tag)
+                path = (section, name, option, tag)
                 if missing(config, known, [tag], path) or tag not in points:
                     continue
                 allowed = points[tag].writable
@@ -148,7 +152,11 @@ def _rules(config: Config) -> None:
         _one_moment(config, name, getattr(driver, "trigger", ""), getattr(driver, "part", ""))
     for name, stage in config.stages.items():
         reads: Iterable[str] = getattr(stage, "reads", tuple)()
-        missing(config, known | set(config.drivers), reads, ("stages", name))
+        camera = getattr(stage, "camera", None)
+        missing(config, known | set(config.drivers), set(reads) - {camera}, ("stages", name))
+        if isinstance(camera, str) and camera not in config.drivers and f"{camera}.*" not in known:
+            there = ", ".join(sorted(config.drivers)) or "none"
+            config.tree.fault(("stages", name, "camera"), f"no driver is called {camera!r}", f"there are {there}")
 
 
 def _one_moment(config: Config, name: str, trigger: str, part: str) -> None:

@@ -64,7 +64,7 @@ class TestCase(BaseModel):
 class Simulation(BaseModel):
     """How `lineside sim` moves one tag."""
 
-    model_config = {"extra": "forbid", "frozen": True}
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
     mean: float = Field(0.0, description="value it moves around")
     swing: float = Field(0.0, description="half height of a sine around `mean`")
     period: Period = Field(60.0, description="of the sine, the ramp or the pulse")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from edge import TRUSTED, Batch, Event, LinesideError, Point, Quality, Setting, StageConfig
+from edge import TRUSTED, Batch, ConfigFault, Event, LinesideError, Point, Quality, Setting, StageConfig
 
 from .baseline import Baseline, Scorer, Settings, fit
 
@@ -29,6 +29,14 @@ class AnomalyConfig(StageConfig):
     median: int = Field(1, ge=1, le=99, description="rows of the rolling median")
     quantile: float = Field(0.99, gt=0.5, lt=1, description="of the learned rows' own distances")
     factor: float = Field(2.5, gt=0, description="the limit is this many times that quantile")
+
+    @field_validator("tags")
+    @classmethod
+    def _once(cls, tags: list[str]) -> list[str]:
+        for tag in tags:
+            if tags.count(tag) > 1:
+                raise ValueError(f"{tag!r} stands there twice")
+        return tags
 
     def points(self) -> dict[str, Any]:
         return {"score": Point()}
@@ -49,6 +57,9 @@ class Anomaly:
         self.config, self.name = config, setting.name
         self.inputs = frozenset(config.tags)
         self.outputs = frozenset({f"{setting.name}.score"})
+        for tag in config.tags:
+            if tag not in setting.table:
+                raise ConfigFault(f"{setting.name}: no tag is called {tag!r}", hint="tags are called source.name")
         self._ids = np.array([setting.table[name].id for name in config.tags])
         self._out = setting.table[f"{setting.name}.score"].id
         self._last = np.full(len(self._ids), np.nan)

@@ -33,6 +33,9 @@ class InspectConfig(StageConfig):
     def reads(self) -> tuple[str, ...]:
         return (self.camera,)
 
+    def orders(self) -> dict[str, dict[str, float]]:
+        return {"ng": self.ng, "ok": self.ok}
+
 
 class Inspect(StatelessStage):
     """Frames in, one inspection event each out."""

@@ -244,6 +244,16 @@ def test_truth_is_the_same_for_all_and_faults_are_named() -> None:
     site = "device: {{id: a}}\ndrivers: {{top: {{driver: camera, url: '{}'{}}}}}\n"
     assert "is no camera" in str(load_text(site.format("ftp://x", "")).problems[0])
     assert "there is no" in str(load_text(site.format("file:/none.mp4", "")).problems[0])
+    for url, said in (
+        ("pattern:parts?ng=some", "cannot be rendered"),
+        ("pattern:parts?ng=7", "cannot be rendered"),
+        ("pattern:parts?seed=", "cannot be rendered"),
+        ("rtsp:", "names no host"),
+        ("http://a:123456/", "a port is a number up to"),
+        ("rtsp://[::1/x", "a port is a number up to"),
+        ("folder:", "names no folder"),
+    ):
+        assert [said in str(p) for p in load_text(site.format(url, "")).problems] == [True], url
     assert "without a trigger" in "".join(map(str, load_text(site.format("pattern:x", ", part: a.b")).problems))
 
 

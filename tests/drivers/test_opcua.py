@@ -250,7 +250,21 @@ def test_values_and_times() -> None:
     assert nanoseconds(datetime.datetime(9999, 12, 31, 23, 59, 59)) == 0
 
 
+def test_the_simulator_gives_two_tags_one_node() -> None:
+    async def work(port: int) -> None:
+        sim = OpcUaSim("oven", config(port, {"a": {"node": "ns=2;s=A"}, "b": {"node": "ns=2;s=A"}}))
+        await sim.start()
+        sim.set("a", 7)
+        while await sim.get("b") != 7:
+            await asyncio.sleep(0)
+        await sim.stop()
+
+    run(work)
+
+
 def test_faults_of_a_site() -> None:
     site = "device: {{id: a}}\ndrivers:\n  o: {{driver: opcua, url: '{}', tags: {{t: {{node: '{}'}}}}}}\n"
     assert "is no address of a server" in str(load_text(site.format("http://x", "ns=2;s=a")).problems[0])
+    for port in ("x", "0", "70000"):
+        assert "is no address of a server" in str(load_text(site.format(f"opc.tcp://a:{port}", "ns=2;s=a")).problems[0])
     assert "is no node id" in str(load_text(site.format("opc.tcp://x:4840", "temp")).problems[0])

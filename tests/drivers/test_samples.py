@@ -62,6 +62,49 @@ def test_the_replay_plays_the_table_that_its_comment_makes(tmp_path: Path, monke
     assert len(said) >= 1 and not any(fault for _, _, fault in said), said
 
 
+def test_a_tag_that_is_moved_beyond_its_type_is_said_once_and_the_others_move_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site = """device: {id: d}
+drivers:
+  plc: {driver: modbus, url: "tcp://127.0.0.1:5020", tags: {a: {address: "holding:0"}, b: {address: "holding:1"}}}
+simulate: {plc.a: {mean: -1, noise: 0.1}, plc.b: {ramp: 1, period: 100ms}}
+"""
+    config = on_a_free_port(site)
+
+    async def main() -> None:
+        simulator = asyncio.create_task(serve(config))
+        async with asyncio.timeout(30):
+            while not simulator.done() and not any(
+                re.search("b = [1-9]", line) for _, line, _ in await connect(config)
+            ):
+                await asyncio.sleep(0)
+        simulator.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await simulator
+
+    asyncio.run(main())
+    assert caplog.text.count("simulate.plc.a: -") == 1 and "does not fit into uint16" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("driver", "said"),
+    [
+        ("camera, url: 'http://127.0.0.1:1/?ng=some'", "top: 'ng=some' cannot be rendered"),
+        (
+            "opcua, url: 'opc.tcp://127.0.0.1:5020', tags: {t: {node: i=2258}}",
+            "top: t: node i=2258 is the server's own",
+        ),
+    ],
+)
+def test_a_site_that_only_a_real_device_can_serve_is_refused_in_words(driver: str, said: str) -> None:
+    config = on_a_free_port(f"device: {{id: d}}\ndrivers: {{top: {{driver: {driver}}}}}\n")
+    assert not config.problems
+    with pytest.raises(LinesideError) as fault:
+        asyncio.run(serve(config))
+    assert said in str(fault.value)
+
+
 def test_what_cannot_be_simulated_says_what_to_do() -> None:
     for url, said in (
         ("tcp://192.0.2.1:5020", "write 127.0.0.1 into its url"),

@@ -186,6 +186,12 @@ def test_include_and_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("tags: {v: {expression: v + 1}}", "tags.v: these need each other in a circle: v -> v"),
         ("tags: {v: {expression: s.score}}\nstages: {s: {stage: anomaly, tags: [v]}}", "in a circle: "),
         ("journal: {at_most: -5}", "journal.at_most: -5 is no size"),
+        ("stages: {s: {stage: anomaly, tags: [plc.stop, plc.stop]}}", "stages.s.tags: 'plc.stop' stands there twice"),
+        ("stages: {s: {stage: template, camera: plc.stop}}", "stages.s.camera: no driver is called 'plc.stop'"),
+        ("stages: {s: {stage: inspect, camera: plc, model: m, ng: {plc.oil_temp: 1}}}", "s.ng.plc.oil_temp: plc.oil"),
+        ("stages: {s: {stage: inspect, camera: plc, model: m, ok: {plc.stop: 2}}}", "s.ok.plc.stop: 2 is outside 0..1"),
+        ("stages: {s: {stage: inspect, camera: plc, model: m, ng: {plc.stp: 1}}}", "did you mean 'plc.stop'?"),
+        ("simulate: {plc.stop: {mean: .nan}}", "simulate.plc.stop.mean: must be a finite number"),
     ],
 )
 def test_a_slip_is_said_before_it_runs(text: str, said: str) -> None:
