@@ -27,6 +27,7 @@ EXCEPTIONS = {
     11: "gateway's target does not answer",
 }
 LONGEST_PDU = 253
+ASKED, WAITED = -1, -2  # in place of a code: asked and not answered in time; its turn did not come
 _HEADER = struct.Struct(">HHHB")
 
 
@@ -107,9 +108,10 @@ class Client(asyncio.Protocol):
 
     # Reading
 
-    async def scan(self, requests: Sequence[Request], words: np.ndarray) -> Scan:
-        """Send all requests; returns when each is answered. `codes` holds 0 or the exception the device answered with.
-        Raises DeviceLost or AnswerContradicts; on cancellation (a time-out) what is still out is forgotten."""
+    async def scan(self, requests: Sequence[Request], words: np.ndarray, within: float | None = None) -> Scan:
+        """Send all requests; returns when each is answered. `codes` holds 0 or the exception the device answered with, and
+        ASKED or WAITED for what has no answer when `within` seconds are over. Raises DeviceLost or AnswerContradicts; on
+        cancellation (a time-out) what is still out is forgotten."""
         if self.lost:
             raise self.lost
         scan = Scan(requests, words, asyncio.get_running_loop().create_future())
@@ -118,7 +120,12 @@ class Client(asyncio.Protocol):
         self._waiting.extend((scan, index) for index in range(len(requests)))
         self._send()
         try:
-            await scan.done
+            async with asyncio.timeout(within):
+                await scan.done
+        except TimeoutError:
+            for asked, code in ((self._out.values(), ASKED), (self._waiting, WAITED)):
+                for _, index in (out for out in asked if out[0] is scan):
+                    scan.codes[index] = code
         finally:
             if scan.left:
                 self._waiting = [w for w in self._waiting if w[0] is not scan]

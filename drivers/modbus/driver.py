@@ -15,6 +15,7 @@ from edge import (
     Batch,
     ConfigFault,
     DeviceLost,
+    DeviceSilent,
     DriverConfig,
     Duration,
     Identifier,
@@ -28,10 +29,11 @@ from edge import (
 )
 
 from .address import WORDS, Address, parse_address
-from .client import EXCEPTIONS, Client
+from .client import ASKED, EXCEPTIONS, WAITED, Client, Scan
 from .plan import Item, Plan, encode_value
 
 Type = Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+SHARE = 0.9  # of the time-out that one scan may take, so that what did answer is delivered before it
 EARLIEST, LATEST = 31_536_000 * 10**9, 2**63 - 2**60  # a device clock outside 1971 to 2225 is not set
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 AddressText = Annotated[
@@ -219,6 +221,9 @@ class Modbus(Poller):
         self._seen = np.full(len(self._clocks), -1, np.int64)
         self._cuts: set[tuple[int, str, int]] = set()
         self._said: set[str] = set()
+        self._silent: list[
+            int
+        ] = []  # units that did not answer, asked last, in turn: they hold up nobody but themselves
         self._client: Client | None = None
         self._opening = asyncio.Lock()
         self._replan()
@@ -255,21 +260,49 @@ class Modbus(Poller):
         client = await self._line()
         self.source.count("late_answers", client.late)
         client.late = 0
-        scan = await client.scan(self.plan.requests, self._words)
+        scan = await self._scan(client)
         value, quality = self.plan.decode(self._words)
         n, stamps = len(self.ids), np.array(scan.stamps, np.int64)
         ts = stamps[self._tag_request] if len(stamps) > 1 else np.full(n, stamps[0] if len(stamps) else 0)
         refused = np.array(scan.codes)
-        if refused.any() and self._learn(scan.codes):
+        if (refused > 0).any() and self._learn(scan.codes):
             return await self.poll()  # with shorter requests: what the device has costs no sample
         keep: np.ndarray | None = None
         if self._clocks:
             ts, keep = self._device_time(value, quality, ts, refused)
         if refused.any():
-            bad = refused[self._tag_request] != 0
-            value[:n][bad], quality[:n][bad] = np.nan, Quality.EXCEPTION
+            codes = refused[self._tag_request]
+            value[:n][codes != 0] = np.nan
+            quality[:n][codes > 0], quality[:n][codes < 0] = Quality.EXCEPTION, Quality.TIMEOUT
+            ts = np.where(codes < 0, self.source.clock.utc(), ts)
+            keep = (keep if keep is not None else True) & (codes != WAITED)
         batch = Batch.of(self.source.name, self.ids, value[:n], ts, quality[:n])
         return batch if keep is None or keep.all() else batch.where(keep)
+
+    async def _scan(self, client: Client) -> Scan:
+        """One run of the plan's requests. Of several units one that is silent takes the time that is left, not the others'
+        values."""
+        requests = self.plan.requests
+        if len({request.unit for request in requests}) < 2:
+            return await client.scan(requests, self._words)
+        order = list(range(len(requests)))
+        if self._silent:
+            turn = {unit: k for k, unit in enumerate(self._silent, 1)}
+            order.sort(key=lambda i: turn.get(requests[i].unit, 0))
+        scan = await client.scan([requests[i] for i in order], self._words, SHARE * self.config.timeout)
+        asked = {requests[i].unit for i, code in zip(order, scan.codes, strict=True) if code == ASKED}
+        heard = {requests[i].unit for i, code in zip(order, scan.codes, strict=True) if code >= 0} - asked
+        for unit in sorted(asked - set(self._silent)):
+            log.warning("%s: unit %d does not answer; it is asked after the others", self.source.name, unit)
+        for unit in sorted(heard & set(self._silent)):
+            log.info("%s: unit %d answers again", self.source.name, unit)
+        self._silent = [u for u in self._silent if u not in asked | heard] + sorted(asked)
+        if not heard:
+            raise DeviceSilent(f"no answer within {self.config.timeout:g} s")
+        self.source.count("timeout", len(asked))
+        back = np.argsort(order)
+        scan.codes, scan.stamps = [scan.codes[k] for k in back], [scan.stamps[k] for k in back]
+        return scan
 
     def _device_time(
         self, value: np.ndarray, quality: np.ndarray, ts: np.ndarray, refused: np.ndarray
@@ -298,7 +331,7 @@ class Modbus(Poller):
         cut."""
         changed = False
         for index, code in enumerate(codes):
-            if not code:
+            if code <= 0:
                 continue
             request, members = self.plan.requests[index], self.plan.members(index)
             starts = sorted({self.plan.items[i].address.number for i in members})
@@ -317,6 +350,19 @@ class Modbus(Poller):
         if changed:
             self._replan()
         return changed
+
+    async def probe(self) -> Sequence[str]:
+        """As every poller's; a unit that is silent hides none of the others."""
+        lines: dict[str, str] = {}
+        for left in reversed(range(len({request.unit for request in self.plan.requests}))):
+            try:
+                lines |= {line.partition(" = ")[0]: line for line in await super().probe()}
+            except DeviceSilent:
+                if not left and not lines:
+                    raise
+            if len(lines) == len(self.ids):
+                break
+        return list(lines.values())
 
     async def write(self, write: Write) -> None:
         """Write one coil or the registers of one tag: functions 5, 6 and 16."""

@@ -146,7 +146,8 @@ class Plan:
             wide = np.array([item.type in ("int64", "uint64") for item in self.items])
             quality[wide & (np.abs(value) > 2**53)] = Quality.RANGE
         if self._scaled:
-            value *= self._times
+            with np.errstate(over="ignore"):  # said as RANGE
+                value *= self._times
             value /= self._over
             value += self._plus
         odd = ~np.isfinite(value)

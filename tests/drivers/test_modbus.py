@@ -254,6 +254,46 @@ def test_wrong_transaction_and_silence_become_timeouts() -> None:
             asyncio.run(hostile(answer, TWO, timeout="50ms"))
 
 
+def test_a_silent_unit_hides_none_of_the_others() -> None:
+    """Two of four units behind a gateway say nothing, the first among them, then one of them comes back."""
+    silent = {1, 3}
+
+    async def main() -> None:
+        units = {f"m{k}": {"unit": k, "tags": {"a": {"address": "holding:0"}}} for k in (1, 2, 3, 4)}
+        sim = ModbusSim("gw", config(1, {}, units=units))
+        sim.port = 0
+        for k in (1, 2, 3, 4):
+            sim.set(f"m{k}.a", k)
+        known = {k: sim.units[k] for k in silent}
+        for k in silent:
+            del sim.units[k]
+        await sim.start()
+        try:
+            reader, source = driver(sim.port, {}, units=units, timeout="400ms")
+            assert [line.split(" = ")[1] for line in sorted(await reader.probe())] == [
+                "nan (TIMEOUT)",
+                "2 (GOOD)",
+                "nan (TIMEOUT)",
+                "4 (GOOD)",
+            ]
+            source.batches.clear()
+
+            def until() -> bool:
+                if len(source.values("m4.a")) > 2:
+                    sim.units[3] = known[3]
+                return 3 in source.values("m3.a")
+
+            async with asyncio.timeout(30):
+                await source.collect(reader, until=until)
+            causes = {tag: set(source.qualities(tag)) for tag in source.tags}
+            assert causes["m1.a"] == {Quality.TIMEOUT} and Quality.GOOD in causes["m2.a"] & causes["m4.a"]
+            assert min(int(b.ts.min()) for b in source.batches) > 10**18 and source.counts["timeout"] > 2
+        finally:
+            await sim.stop()
+
+    asyncio.run(main())
+
+
 def test_a_late_answer_is_not_taken_for_the_next() -> None:
     kept: list[bytes] = []
 
@@ -393,6 +433,10 @@ def test_a_float_that_signals_is_no_number_and_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         value, quality = Plan([Item(1, Address("holding", 0), "float32")]).decode(np.array([0x7F80, 1], np.uint16))
+        most = Plan([Item(1, Address("holding", 0), "float64", scale=10.0)]).decode(
+            np.array([0x7FE0, 0, 0, 0], np.uint16)
+        )
+    assert most[1][0] == Quality.RANGE
     assert np.isnan(value[0]) and quality[0] == Quality.RANGE
 
 
