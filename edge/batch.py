@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -28,6 +29,12 @@ class Quality(IntEnum):
 
 
 TRUSTED = Quality.CLOCK_UNSURE
+
+
+def shown(value: float) -> str:
+    """A value as people read it: at least six digits, and never fewer than stand before the point and one after it."""
+    whole = math.floor(math.log10(abs(value))) + 1 if value and math.isfinite(value) else 0
+    return f"{value:.{min(15, max(6, whole + 1))}g}"
 
 
 def column(values: Any, dtype: type) -> np.ndarray:

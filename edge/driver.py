@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
-from .batch import Batch, Quality
+from .batch import Batch, Quality, shown
 from .clock import SECOND, Clock
 from .config.types import Duration, Identifier, Period
 from .errors import DeviceLost, DeviceRefused, DeviceSilent
@@ -232,6 +232,6 @@ class Poller:
         self.source.emit(batch)
         by_id = {tag.id: name for name, tag in self.source.tags.items()}
         return [
-            f"{by_id[int(t)]} = {v:g} ({Quality(int(q)).name})"
+            f"{by_id[int(t)]} = {shown(v)} ({Quality(int(q)).name})"
             for t, v, q in zip(batch.tag, batch.value, batch.quality, strict=True)
         ]

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from ..apply import long_enough
+from ..batch import shown
 from ..config.load import folder_of, load
 from ..control import NoDaemon, ask
 from ..log import log
@@ -41,7 +42,7 @@ class Read:
         except NoDaemon:
             rows = asyncio.run(_bus(options).read(options.tag))
         for row in rows:
-            value = "-" if row["value"] is None else row["label"] or f"{row['value']:g}"
+            value = "-" if row["value"] is None else row["label"] or shown(row["value"])
             plain = f"{row['tag']:<32} {value:>14} {row['unit']:<8} {row['quality']}"
             print(json.dumps(row, ensure_ascii=False) if options.json else plain)
         return 0 if not rows or any(row["value"] is not None for row in rows) else 1
@@ -62,7 +63,7 @@ class Write:
             _ask(options, do="write", tag=options.tag, value=options.value, by=getpass.getuser())
         except NoDaemon:
             asyncio.run(_bus(options).write(options.tag, options.value, getpass.getuser()))
-        print(f"{options.tag} = {options.value:g}")
+        print(f"{options.tag} = {shown(options.value)}")
         return 0
 
 

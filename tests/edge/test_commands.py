@@ -115,11 +115,18 @@ def test_a_trigger_is_part_of_the_rules_that_are_tested(tmp_path: Path, capsys: 
     assert call(capsys, "test", path)[0] == 0
 
 
+METER = (
+    "tags: {twice: {expression: good.t * 2}, meter: {expression: good.t * 308641.975}, zero: {expression: good.t * 0}}"
+)
+
+
 def test_where_no_daemon_runs_the_device_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, state = site(tmp_path, GOOD, rules="tags: {twice: {expression: good.t * 2}}"), tmp_path / "state"
+    path, state = site(tmp_path, GOOD, rules=METER), tmp_path / "state"
     code, lines, errors = call(capsys, "read", path, "--state", state, "good.t", "twice", "--json")
     rows = {row["tag"]: row["value"] for row in map(json.loads, lines)}
     assert code == 0 and rows == {"good.t": 4, "twice": 8} and "asked directly" in errors
+    _, lines, _ = call(capsys, "read", path, "--state", state, "meter", "zero", "good.t")
+    assert [line.split()[1] for line in lines] == ["1234567.9", "0", "4"], "every digit before the point is kept"
     assert call(capsys, "write", path, "good.t", "7", "--state", state)[0] == 0
     assert Toy.kept == {"t": 7}
     code, _, errors = call(capsys, "write", path, "good.t", "70", "--state", state)

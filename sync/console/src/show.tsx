@@ -16,11 +16,13 @@ export function span(ms: number): string {
   return `${Math.floor(s / 3600)} ${t("hours")}`;
 }
 export function number(value: number | null, labels?: Record<string, string>): string {
-  if (value === null) return "–";
+  if (value === null || !Number.isFinite(value)) return "–";
   const label = labels?.[String(value)];
   if (label) return label;
+  const size = Math.abs(value);
+  if (value && (size < 1e-6 || size >= 1e16)) return value.toExponential(4); // as a float in the wrong byte order
   if (Number.isInteger(value)) return value.toLocaleString(locale());
-  return value.toLocaleString(locale(), { maximumSignificantDigits: 5 });
+  return value.toLocaleString(locale(), { maximumSignificantDigits: Math.max(5, Math.floor(Math.log10(size)) + 2) }); // a meter's all
 }
 
 /** Whether a device is heard, and how long not; `heard` is on the page's own clock, -Infinity for never. */
