@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,8 +24,6 @@ from edge import (
     Point,
     Quality,
     Source,
-    Write,
-    WriteRefused,
     log,
 )
 
@@ -70,6 +68,13 @@ class ReplayConfig(DriverConfig):
         kind, path = urlsplit(self.url).scheme, Path(urlsplit(self.url).path)
         if kind == "csv" and not self.tags:
             yield (), "reads nothing", "add `tags:`, each with its `column:`"
+        if kind == "csv" and self.loop:
+            yield ("loop",), "only pictures begin again; times would run backwards", "remove it"
+        if kind == "pictures" and self.tags:
+            yield ("tags",), "a picture has no columns", "remove it"
+        wishes = parse_qs(urlsplit(self.url).query, keep_blank_values=True)
+        if wishes and (set(wishes) != {"pair"} or kind == "csv" or len(wishes["pair"][0].split(",")) != 2):
+            yield ("url",), f"?{urlsplit(self.url).query} says nothing here", "pictures:FOLDER?pair=_test,_temp"
         if not path.exists():
             yield ("url",), f"there is no {path}", "a path is taken from where the daemon was started"
         elif path.is_dir() != (kind == "pictures"):
@@ -90,8 +95,7 @@ class Replay:
 
     async def run(self) -> None:
         if self._kind == "csv":
-            columns = {name: point.column or name for name, point in self.config.tags.items()}
-            table = await asyncio.to_thread(read, self._path, self.config.time, columns, self.config.separator)
+            table = await self._table()
             if table.unreadable:
                 log.warning(
                     "%s: %d numbers cannot be read, the first in %s", self.source.name, table.unreadable, table.first
@@ -103,8 +107,21 @@ class Replay:
         log.info("%s: the replay has ended", self.source.name)
         await asyncio.Event().wait()
 
-    async def write(self, write: Write) -> None:
-        raise WriteRefused("recorded reality cannot be written")
+    async def probe(self) -> Sequence[str]:
+        if self._kind == "pictures":
+            return [f"{len(self._files())} pictures to replay"]
+        table = await self._table()
+        odd = (
+            f"; numbers that cannot be read: {table.unreadable}, the first in {table.first}" if table.unreadable else ""
+        )
+        return [f"{len(table.ts)} rows{odd}"]
+
+    async def _table(self) -> Table:
+        columns = {name: point.column or name for name, point in self.config.tags.items()}
+        table = await asyncio.to_thread(read, self._path, self.config.time, columns, self.config.separator)
+        if not len(table.ts):
+            raise ConfigFault(f"{self._path} holds no rows to replay")
+        return table
 
     # Tables
 

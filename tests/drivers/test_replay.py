@@ -88,6 +88,15 @@ def test_faults_of_a_site() -> None:
     assert "neither csv:FILE" in str(load_text(site.format("ftp:x")).problems[0])
     said = "\n".join(map(str, load_text(site.format("csv:/none.csv")).problems))
     assert "there is no /none.csv" in said and "add `tags:`" in said
+    for url, more, said in (
+        ("csv:/tmp", "loop: true, tags: {a: {}}", "drivers.r.loop: only pictures begin again"),
+        ("csv:/tmp", "tags: {a: {writable: {range: [0, 1]}}}", "tags.a.writable: the driver 'replay' cannot write"),
+        ("pictures:/tmp", "tags: {a: {}}", "drivers.r.tags: a picture has no columns"),
+        ("pictures:/tmp?pair=_test", "speed: 1", "?pair=_test says nothing here"),
+        ("pictures:/tmp?pairs=_a,_b", "speed: 1", "?pairs=_a,_b says nothing here"),
+    ):
+        found = load_text(f"device: {{id: a}}\ndrivers:\n  r: {{driver: replay, url: '{url}', {more}}}\n").problems
+        assert any(said in str(problem) for problem in found), found
     site = "device: {id: a}\ndrivers:\n  r: {driver: replay, url: 'csv:/tmp', tags: {a: {}}, speed: %s}\n"
     assert "/tmp is a folder" in str(load_text(site % 1).problems[0])
     assert "must be a finite number" in str(load_text(site % ".inf").problems[0])

@@ -58,8 +58,13 @@ def test_the_replay_plays_the_table_that_its_comment_makes(tmp_path: Path, monke
     subprocess.run(["sh", "-c", command], check=True)
     config = load_text(sample("replay"))
     assert not config.problems
-    said = asyncio.run(connect(config))
-    assert len(said) >= 1 and not any(fault for _, _, fault in said), said
+    assert asyncio.run(connect(config)) == [("pump", "50 rows", False)]
+    table = Path("pump.csv")
+    table.write_text(table.read_text().replace(";49\n", ";?\n"))
+    ((_, line, _),) = asyncio.run(connect(config))
+    assert line == "50 rows; numbers that cannot be read: 1, the first in pump.csv:2"
+    table.write_text(table.read_text().splitlines()[0])
+    assert asyncio.run(connect(config)) == [("pump", "pump.csv holds no rows to replay", True)]
 
 
 def test_a_tag_that_is_moved_beyond_its_type_is_said_once_and_the_others_move_on(
