@@ -169,6 +169,14 @@ def test_other_answers_are_refused(copy: Path) -> None:
         load(copy)
 
 
+def test_answers_that_are_fractions_are_measured_too() -> None:
+    wanted = np.array([0.9, 0.1], np.float32)
+    assert package.steps(wanted + np.float32(0.003), wanted) == pytest.approx(0.956, abs=0.01)
+    assert package.steps(np.array([0.52, 0.48]), wanted) > 100
+    assert package.steps(np.array([4, -128], np.int8), np.array([2, 127], np.int8)) == 255
+    assert not package.steps(np.array([np.nan, 0.1]), wanted) <= 32
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
