@@ -73,6 +73,8 @@ class CameraConfig(DriverConfig):
         parts = urlsplit(self.url)
         if parts.scheme in ("file", "folder") and not Path(parts.path).exists():
             yield ("url",), f"there is no {parts.path}", "a path is taken from where the daemon was started"
+        elif parts.scheme == "file" and Path(parts.path).is_dir():
+            yield ("url",), f"{parts.path} is a folder", f"write folder:{parts.path}"
         if self.part and not self.trigger:
             yield ("part",), "a part number without a trigger", "add `trigger:`"
 

@@ -66,7 +66,8 @@ class Stream:
         except TimeoutError:
             words = []
         if len(words) != 2 or not all(word.isdigit() for word in words):
-            raise DeviceLost(f"no picture from {shown(self._url)}", hint="check address, user and network")
+            hint = "is it a clip?" if self._mode == "file" else "check address, user and network"
+            raise DeviceLost(f"no picture from {shown(self._url)}", hint=hint)
         height, width = int(words[0]), int(words[1])
         shared = mmap.mmap(self._fd, self._slots * height * width * 3)
         return np.frombuffer(shared, np.uint8).reshape(self._slots, height, width, 3)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import enum
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 from asyncua import ua
+from asyncua.ua.ua_binary import nodeid_to_binary
 
 from edge import Quality, WriteRefused
 
@@ -26,7 +28,8 @@ def node_of(text: str, namespaces: Sequence[str] = ()) -> ua.NodeId | None:
     uri, _, rest = text.removeprefix("nsu=").partition(";") if text.startswith("nsu=") else ("", "", text)
     try:
         node = ua.NodeId.from_string(rest)
-    except (ua.UaStringParsingError, ValueError, KeyError):
+        nodeid_to_binary(node)  # what cannot be sent would take the other nodes of its request along
+    except (ua.UaStringParsingError, ValueError, KeyError, struct.error):
         node = None
     if type(node) is not ua.NodeId or (rest is not text and not uri):
         raise ValueError(f"{text!r} is no node id; write ns=2;s=Name, ns=2;i=1001 or nsu=urn:maker:plant;s=Name")

@@ -252,6 +252,7 @@ def test_truth_is_the_same_for_all_and_faults_are_named() -> None:
         ("http://a:123456/", "a port is a number up to"),
         ("rtsp://[::1/x", "a port is a number up to"),
         ("folder:", "names no folder"),
+        ("file:/tmp", "/tmp is a folder, write folder:/tmp"),
     ):
         assert [said in str(p) for p in load_text(site.format(url, "")).problems] == [True], url
     assert "without a trigger" in "".join(map(str, load_text(site.format("pattern:x", ", part: a.b")).problems))

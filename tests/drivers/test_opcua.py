@@ -220,7 +220,16 @@ def test_node_ids_by_namespace_uri() -> None:
     found = node_of("nsu=urn:b;s=x;y=z", have)
     assert found is not None and found.to_string() == "ns=3;s=x;y=z"
     assert node_of("nsu=urn:c;s=x", have) is None
-    for text in ("temp", "nsu=;s=x", "nsu=urn:a", "nsu=urn:a;nsu=urn:b;s=x", "ns=x;s=y"):
+    for text in (
+        "temp",
+        "nsu=;s=x",
+        "nsu=urn:a",
+        "nsu=urn:a;nsu=urn:b;s=x",
+        "ns=x;s=y",
+        "ns=99999;s=y",
+        "ns=2;i=5000000000",
+        "i=-1",
+    ):
         with pytest.raises(ValueError, match="is no node id"):
             node_of(text, have)
 

@@ -244,6 +244,7 @@ def test_many_tags_and_long_names_leave_the_page_usable(tmp_path: Path) -> None:
                 "**/far/tags", partial(fulfill, [{**t, **now, "value": v} for t, v in zip(tags, READS, strict=False)])
             )
             await page.goto(f"{start}#/")
+            await shows(page).to_have_title("Overview · Lineside")
             await page.goto(f"{start}#/device/far")
             await shows(page.locator("td[data-tag]")).to_have_text(list(READS.values()))
             await page.goto(f"{start}#/inspections")
