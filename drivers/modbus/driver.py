@@ -221,9 +221,7 @@ class Modbus(Poller):
         self._seen = np.full(len(self._clocks), -1, np.int64)
         self._cuts: set[tuple[int, str, int]] = set()
         self._said: set[str] = set()
-        self._silent: list[
-            int
-        ] = []  # units that did not answer, asked last, in turn: they hold up nobody but themselves
+        self._silent: list[int] = []  # units that did not answer; asked last, in turn, they hold up only themselves
         self._client: Client | None = None
         self._opening = asyncio.Lock()
         self._replan()
