@@ -4,204 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from edge import (
-    Batch,
-    ConfigFault,
-    DeviceLost,
-    DeviceSilent,
-    DriverConfig,
-    Duration,
-    Identifier,
-    Period,
-    Point,
-    Poller,
-    Quality,
-    Source,
-    Write,
-    log,
-)
+from edge import Batch, ConfigFault, DeviceLost, DeviceSilent, Poller, Quality, Source, Write, log
 
-from .address import WORDS, Address, parse_address
 from .client import ASKED, EXCEPTIONS, WAITED, Client, Scan
-from .plan import Item, Plan, encode_value
+from .options import ModbusConfig
+from .plan import encode_value
 
-Type = Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 SHARE = 0.9  # of the time-out that one scan may take, so that what did answer is delivered before it
 EARLIEST, LATEST = 31_536_000 * 10**9, 2**63 - 2**60  # a device clock outside 1971 to 2225 is not set
-Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
-AddressText = Annotated[
-    Address,
-    BeforeValidator(parse_address),
-    WithJsonSchema({"type": ["string", "integer"], "examples": ["holding:100"]}),
-]
-
-
-class ModbusPoint(Point):
-    """One tag of a device."""
-
-    model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True}
-    address: AddressText = Field(
-        description="holding:100, input:7, coil:0, discrete:3, holding:100.3 (a bit), or 40101"
-    )
-    type: Type | None = Field(None, description="how the device stores it (uint16; bool for coils and bits)")
-    order: Order = Field("ABCD", description="order of bytes and words; CDAB: low word first")
-    scale: float = Field(1.0, description="the raw number times this ...")
-    offset: float = Field(0.0, description="... plus this is the value")
-
-    @model_validator(mode="after")
-    def _fits(self) -> ModbusPoint:
-        single = self.address.bits or self.address.bit is not None
-        if single and self.type not in (None, "bool"):
-            raise ValueError(f"{self.address} is a single bit; its type can only be bool")
-        if not single and self.type == "bool" and self.address.bit is None:
-            raise ValueError(f"say which bit: {self.address}.0")
-        if self.scale == 0:
-            raise ValueError("a scale of 0 makes every value 0")
-        if not 1e-100 < abs(self.scale) < 1e100:
-            raise ValueError(f"a scale of {self.scale:g} makes no usable value")
-        if self.address.number + WORDS[self.stored] > 65536:
-            raise ValueError(f"{self.stored} at {self.address} runs past the last register")
-        if self.writable and self.address.table in ("input", "discrete"):
-            raise ValueError(f"{self.address} cannot be written; {self.address.table} is a read-only table")
-        if self.writable and self.address.bit is not None:
-            raise ValueError(f"{self.address}: a bit of a register cannot be written alone")
-        for bound in self.writable.range if self.writable else ():
-            encode_value(self.item(0), bound)
-        return self
-
-    @property
-    def stored(self) -> str:
-        return self.type or ("bool" if self.address.bits or self.address.bit is not None else "uint16")
-
-    def value_type(self) -> str:
-        return self.stored
-
-    def item(self, unit: int) -> Item:
-        return Item(unit, self.address, self.stored, self.order, self.scale, self.offset)
-
-
-class DeviceTime(BaseModel):
-    """A clock in the device's registers: samples of the same request carry its time."""
-
-    model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True}
-    address: AddressText = Field(description="where its first register is, as in holding:200")
-    type: Literal["unix_s", "unix_ms"] = Field(
-        "unix_ms", description="32-bit seconds or 64-bit milliseconds since 1970"
-    )
-    order: Order = Field("ABCD", description="order of bytes and words; CDAB: low word first")
-
-    @model_validator(mode="after")
-    def _fits(self) -> DeviceTime:
-        if self.address.bits or self.address.bit is not None:
-            raise ValueError(f"{self.address} is a single bit; the time is in registers, as in holding:200")
-        if self.item(0).span[1] > 65536:
-            raise ValueError(f"{self.type} at {self.address} runs past the last register")
-        return self
-
-    def item(self, unit: int) -> Item:
-        return Item(unit, self.address, "uint32" if self.type == "unix_s" else "uint64", self.order)
-
-
-class UnitConfig(BaseModel):
-    """One unit (slave) below the connection."""
-
-    model_config = {"extra": "forbid", "frozen": True}
-    unit: int = Field(ge=0, le=255, description="unit number (slave address)")
-    time: DeviceTime | None = Field(None, description="device time, read in the same request")
-    tags: dict[Identifier, ModbusPoint] = Field(default_factory=dict, description="tags of this unit, by name")
-
-
-def _url(text: Any) -> str:
-    parts = urlsplit(str(text))
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise ValueError(f"{text!r}: the port must be a number from 1 to 65535")
-    if parts.scheme != "tcp" or not parts.hostname or parts.path not in ("", "/") or parts.query:
-        raise ValueError(f"{text!r} is no address of a device; write tcp://192.168.1.10:502")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"tcp://{host}:{port or 502}"
-
-
-class ModbusConfig(DriverConfig):
-    """One connection to a device or gateway."""
-
-    url: Annotated[str, BeforeValidator(_url)] = Field(description="tcp://host:port (502)")
-    unit: int = Field(1, ge=0, le=255, description="unit number of the tags directly below")
-    every: Period = Field(1.0, description="how often to read")
-    timeout: Period = Field(2.0, description="how long a whole scan may take")
-    in_flight: int = Field(
-        1, ge=1, le=32, description="requests on the wire at once; more only if the device allows it"
-    )
-    max_registers: int = Field(125, ge=4, le=125, description="registers the device gives in one answer")
-    gap: int = Field(8, ge=0, le=120, description="unused registers read along to save a request")
-    pause: Duration = Field(0.0, description="wait after connecting, for slow gateways")
-    time: DeviceTime | None = Field(None, description="device time, read in the same request")
-    tags: dict[Identifier, ModbusPoint] = Field(default_factory=dict, description="tags of `unit`, by name")
-    units: dict[Identifier, UnitConfig] = Field(default_factory=dict, description="several units on this connection")
-
-    def points(self) -> dict[str, Point]:
-        out: dict[str, Point] = dict(self.tags)
-        for name, unit in self.units.items():
-            out |= {f"{name}.{tag}": point for tag, point in unit.tags.items()}
-        return out
-
-    def port(self) -> str:
-        return self.url
-
-    def faults(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
-        if not self.points():
-            yield (), "reads nothing", "add `tags:` or `units:`"
-        if self.pause >= max(5.0, 2 * self.timeout):
-            yield ("pause",), "as long as a connection may take in all", "shorten it or raise `timeout`"
-        seen: dict[int, str] = {}
-        for name, unit in self.units.items():
-            if unit.unit in seen:
-                yield ("units", name, "unit"), f"unit {unit.unit} is {seen[unit.unit]!r} already", "one entry per unit"
-            seen[unit.unit] = name
-        plan = self.plan()
-        for path, clock, tags in self.clocks():
-            if len({int(plan.request_of[i]) for i in (clock, *tags)}) > 1:
-                yield (
-                    (*path, "time"),
-                    "does not fit into one request with the tags",
-                    "read them as two units or raise `gap`",
-                )
-
-    def read_together(self, names: Sequence[str]) -> bool:
-        plan, order = self.plan(), list(self.points())
-        return len({int(plan.request_of[order.index(name)]) for name in names}) == 1
-
-    def plan(self, cuts: Iterable[tuple[int, str, int]] = ()) -> Plan:
-        """Items in the order of `points()`, then the clocks in the order of `clocks()`."""
-        items = [point.item(self.unit) for point in self.tags.values()]
-        items += [point.item(unit.unit) for unit in self.units.values() for point in unit.tags.values()]
-        items += [self.time.item(self.unit)] if self.time else []
-        items += [unit.time.item(unit.unit) for unit in self.units.values() if unit.time]
-        return Plan(items, self.max_registers, self.gap, set(cuts))
-
-    def clocks(self) -> list[tuple[tuple[str, ...], int, range]]:
-        """For each device time: where it stands, its index among the items, and the tags it stamps."""
-        index, start = len(self.points()), 0
-        out: list[tuple[tuple[str, ...], int, range]] = []
-        parts: list[tuple[tuple[str, ...], ModbusConfig | UnitConfig]] = [((), self)]
-        parts += [(("units", name), unit) for name, unit in self.units.items()]
-        for path, part in parts:
-            tags = range(start, start + len(part.tags))
-            start += len(part.tags)
-            if part.time:
-                out.append((path, index, tags))
-                index += 1
-        return out
 
 
 class Modbus(Poller):

@@ -11,7 +11,7 @@ import numpy as np
 
 from edge import log
 
-from .driver import ModbusConfig
+from .options import ModbusConfig
 from .plan import Item, encode_value
 
 MOST = {1: 2000, 2: 2000, 3: 125, 4: 125}

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from drivers.modbus.address import ORDERS, WORDS, Address, parse_address
 from drivers.modbus.client import Client
-from drivers.modbus.driver import Modbus, ModbusConfig
+from drivers.modbus.driver import Modbus
+from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan, encode_value
 from drivers.modbus.sim import ModbusSim
 from edge import AnswerContradicts, DeviceLost, DeviceRefused, Quality, SystemClock, Write
