@@ -27,8 +27,7 @@ LONGEST_TRIAL = 600.0  # seconds
 async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0) -> list[str]:
     """Returns what was changed. Raises ConfigFault, with the old site running, when the new one has faults, fails its own
     tests, cannot be wired, or gives worse data than the old one within `trial` seconds (longer for slow sources)."""
-    if not 0 <= trial <= LONGEST_TRIAL:
-        raise ConfigFault(f"a trial lasts 0 to {LONGEST_TRIAL:g} seconds, not {trial:g}")
+    raise_if_no_trial(trial)
     if daemon.changing.locked():
         raise ConfigFault("another change of the site is under way", hint="try again when it is judged")
     async with daemon.changing:
@@ -55,6 +54,11 @@ async def _apply(daemon: Daemon, path: Path, trial: float) -> list[str]:
         raise ConfigFault(f"rolled back: {reason}", hint="the old site runs again")
     daemon.accept(Event("config", path.name, "applied", text=", ".join(said) or "rules only"))
     return said
+
+
+def raise_if_no_trial(seconds: float) -> None:
+    if not 0 <= seconds <= LONGEST_TRIAL:
+        raise ConfigFault(f"a trial lasts 0 to {LONGEST_TRIAL:g} seconds, not {seconds:g}")
 
 
 def long_enough(trial: float, drivers: Iterable[DriverConfig]) -> float:

@@ -254,10 +254,15 @@ def _widen(body: bytes, width: int, n: int) -> np.ndarray:
 
 
 def encode_event(event: Event) -> bytes:
-    """The bytes of an event: version byte, then zstd around msgpack. Raises CodecFault if `data` holds what JSON could not."""
-    fields = [event.id, event.ts, event.kind, event.key, event.state, event.severity, event.text, dict(event.data)]
+    """The bytes of an event: version byte, then zstd around msgpack. Raises CodecFault if `data` holds what JSON could not, or
+    a field is not what `Event` says."""
+    fields = [event.id, event.ts, event.kind, event.key, event.state, event.severity, event.text]
     try:
-        body = msgpack.packb([*fields, list(event.refs)])
+        if not isinstance(event.ts, int) or not -(2**63) <= event.ts < 2**63:
+            raise ValueError(f"its time {event.ts!r} is no int of 64 bits")
+        if odd := [field for field in fields if field is not event.ts and not isinstance(field, str)]:
+            raise TypeError(f"{odd[0]!r} is no text")
+        body = msgpack.packb([*fields, dict(event.data), list(event.refs)])
     except (TypeError, ValueError, OverflowError) as error:
         raise CodecFault(f"event {event.kind} {event.key}: {error}") from None
     if len(body) > MOST_EVENT:
@@ -272,6 +277,8 @@ def decode_event(body: bytes) -> Event:
         number, ts, kind, key, state, severity, text, data, refs = fields
         if not isinstance(ts, int) or not isinstance(data, dict):
             raise ValueError("its time is no number or its data no map")
+        if not all(isinstance(words, str) for words in (number, kind, key, state, severity, text)):
+            raise ValueError("one of its fields is no text")
         return Event(kind, key, state, ts, severity, text, data, tuple(refs), number)
     except (ValueError, TypeError) as error:
         raise CodecFault(f"damaged event: {error}") from None

@@ -36,6 +36,7 @@ class Control:
         self._daemon = daemon
         self.path = daemon.folder / NAME
         self._server: asyncio.Server | None = None
+        self._callers: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -46,11 +47,19 @@ class Control:
             os.umask(before)
 
     async def stop(self) -> None:
+        """Before the daemon stops: what is under way (a site on trial) ends here, and starts nothing any more."""
         if self._server is not None:
             self._server.close()
             self.path.unlink(missing_ok=True)
+        for caller in self._callers:
+            caller.cancel()
+        if self._callers:
+            await asyncio.wait(self._callers, timeout=1)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        self._callers.add(me)
         try:
             while line := await reader.readline():
                 try:
@@ -73,7 +82,10 @@ class Control:
                 await writer.drain()
         except (ValueError, ConnectionError):
             pass  # a line beyond the limit, or a caller that left
+        except asyncio.CancelledError:
+            pass  # by `stop`; asyncio would print it
         finally:
+            self._callers.discard(me)
             writer.close()
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:

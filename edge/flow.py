@@ -231,7 +231,10 @@ class Flow:
 
     def _snapshot_of(self, name: str, stage: Stage) -> bytes | None:
         try:
-            return stage.snapshot()
+            state = stage.snapshot()
+            if not isinstance(state, bytes | None):
+                raise TypeError(f"its snapshot is {type(state).__name__}, not bytes")
+            return state
         except Exception as error:
             self._failed(name, error)
             return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import operator
 import os
 import uuid
 import zlib
@@ -221,9 +222,14 @@ class Journal:
                     log.error("%s; samples are kept in memory for a while and rules go on", fault)
                 self.trouble = _why(error)
                 return False
-            except BaseException:
+            except BaseException as error:
                 self._take_back(pending)
-                raise
+                if not isinstance(error, Exception):
+                    raise
+                if not self.trouble:
+                    log.exception("journal: what came cannot be written; nothing is durable until it can")
+                self.trouble = f"{type(error).__name__}: {error}"
+                return False
             if self.trouble:
                 log.warning("journal: writing again")
                 self.trouble = ""
@@ -336,7 +342,7 @@ class Journal:
         first, now = self._next("event", len(events)), self.clock.utc()
         rows = []
         for seq, event in enumerate(events, first):
-            body = _encoded(event)
+            event, body = _encoded(event, now)
             rows.append((seq, event.ts, event.kind, event.key, zlib.crc32(body), now, body))
         self._db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -411,13 +417,28 @@ class Journal:
         os.close(self._lock)
 
 
-def _encoded(event: Event) -> bytes:
-    """An event whose data cannot be written must not hold back all that comes after it."""
+def _encoded(event: Event, utc: int) -> tuple[Event, bytes]:
+    """An event as it can be written, and its bytes: one that cannot must not hold back all that comes after it."""
     try:
-        return encode_event(event)
-    except CodecFault as error:
-        log.error("journal: the data of event %s %s cannot be written: %s", event.kind, event.key, error)
-        return encode_event(replace(event, data={"unwritable": str(error)[:200]}, text=event.text[:1000], refs=()))
+        return event, encode_event(event)
+    except CodecFault as fault:
+        why = str(fault)[:300].encode(errors="replace").decode()
+    log.error("journal: an event cannot be written as it is: %s", why)
+    kind, key, state, severity, text, number = (
+        str(x)[:1000].encode(errors="replace").decode()
+        for x in (event.kind, event.key, event.state, event.severity, event.text, event.id)
+    )
+    try:
+        ts = operator.index(event.ts)  # numpy's whole numbers are as good
+        utc = ts if -(2**63) <= ts < 2**63 else utc
+    except TypeError:
+        pass
+    plain = Event(kind, key, state, utc, severity, text, event.data, event.refs, number)
+    try:
+        return plain, encode_event(plain)
+    except CodecFault:
+        plain = replace(plain, data={"unwritable": why[:200]}, refs=())
+        return plain, encode_event(plain)
 
 
 def _own(path: Path) -> int:

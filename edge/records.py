@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,19 @@ def backlog(db: apsw.Connection, reader: str, ahead: Mapping[str, int] | None = 
         count = f"SELECT count(*) FROM {stream} WHERE {number} > ?"
         records += next(db.execute(count, (marks.get(stream, 0),)))[0]
     return {"records": records, "samples": samples}
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[apsw.Connection]:
+    """`journal_of` for as long as it takes. A file that is damaged or no journal is a LinesideError, too."""
+    db = journal_of(path)
+    try:
+        yield db
+    except apsw.Error as error:
+        hint = "`lineside doctor SITE` looks at it; copy it back from a backup, or move it away"
+        raise LinesideError(f"the journal {path} cannot be read: {error}", hint=hint) from None
+    finally:
+        db.close()
 
 
 def journal_of(path: Path) -> apsw.Connection:

@@ -16,6 +16,7 @@ from .tags import TagTable
 
 MOST_WAITING = 64
 WITHIN = 10.0  # seconds a driver may take for one write; a hanging one would hold back all that follow
+ENDED = "its driver was stopped before"
 
 
 def guard(write: Write, table: TagTable, mono: int) -> None:
@@ -59,24 +60,38 @@ class WriteQueue:
         return self
 
     async def serve(self, driver: Any) -> None:
-        """Hand writes to the driver one after another, for ever; each outcome is reported as an event."""
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
+        """Hand writes to the driver one after another, until cancelled; each outcome is reported as an event, also that of
+        those that the end overtakes."""
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while self._waiting:
+                    await self._serve(driver, self._waiting.pop(next(iter(self._waiting))))
+        finally:
             while self._waiting:
                 write = self._waiting.pop(next(iter(self._waiting)))
-                try:
-                    guard(write, self._table, self._clock.mono())
-                    async with asyncio.timeout(WITHIN):
-                        await driver.write(write)
-                    self._report(outcome(write, self._table, "done"))
-                except WriteRefused as error:
-                    self._report(outcome(write, self._table, "refused", str(error)))
-                except (LinesideError, OSError, TimeoutError) as error:
-                    self._report(outcome(write, self._table, "failed", str(error) or "no answer"))
-                except Exception as error:
-                    log.exception("a write failed in an unexpected way; the next ones are served")
-                    self._report(outcome(write, self._table, "failed", f"{type(error).__name__}: {error}"))
+                self._report(outcome(write, self._table, "failed", ENDED))
+
+    async def _serve(self, driver: Any, write: Write) -> None:
+        try:
+            guard(write, self._table, self._clock.mono())
+            async with asyncio.timeout(WITHIN):
+                await driver.write(write)
+            self._report(outcome(write, self._table, "done"))
+        except WriteRefused as error:
+            self._report(outcome(write, self._table, "refused", str(error)))
+        except (LinesideError, OSError, TimeoutError) as error:
+            self._report(outcome(write, self._table, "failed", str(error) or "no answer"))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                self._report(outcome(write, self._table, "failed", f"{ENDED}; it may have been done"))
+                raise
+            self._report(outcome(write, self._table, "failed", "the driver gave it up"))
+        except Exception as error:
+            log.exception("a write failed in an unexpected way; the next ones are served")
+            self._report(outcome(write, self._table, "failed", f"{type(error).__name__}: {error}"))
 
 
 def outcome(write: Write, table: TagTable, state: str, text: str = "") -> Event:

@@ -31,4 +31,5 @@ def between(options: argparse.Namespace) -> tuple[int, int]:
 def _ns(when: datetime.datetime | None, missing: int) -> int:
     if when is None:
         return missing
-    return round((when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp() * 1e9)
+    ns = round((when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp() * 1e9)
+    return min(max(ns, -(2**63)), 2**63 - 1)  # 9999-12-31 is beyond the journal's numbers, and a fair way to say "open"

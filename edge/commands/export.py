@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import difflib
 import json
 import sys
 import time
@@ -19,8 +20,9 @@ import numpy as np
 from ..batch import Batch, Quality
 from ..codec import CodecFault, decode, decode_event
 from ..config.load import folder_of
+from ..errors import LinesideError
 from ..log import log
-from ..records import journal_of
+from ..records import reading
 from .arguments import between, since_until, site_and_state
 
 HELP = "write samples from the journal as CSV to standard output"
@@ -33,18 +35,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    db = journal_of(_journal(options))
-    names = tag_names(db)
     t0, t1 = between(options)
     out = csv.writer(sys.stdout)
-    out.writerow(["time", "tag", "value", "unit", "quality"])
-    for batch in batches(db, t0, t1):
-        for tag, ts, value, quality in zip(batch.tag, batch.ts, batch.value, batch.quality, strict=True):
-            name, unit = names.get(int(tag), (str(tag), ""))
-            if t0 <= ts <= t1 and (not options.tag or name in options.tag):
-                shown = "" if value != value else repr(float(value))
-                out.writerow([iso(int(ts)), name, shown, unit, Quality(int(quality)).name])
+    with reading(_journal(options)) as db:
+        names = tag_names(db)
+        for wanted in options.tag:
+            _known(wanted, {name for name, _ in names.values()})
+        out.writerow(["time", "tag", "value", "unit", "quality"])
+        for batch in batches(db, t0, t1):
+            for tag, ts, value, quality in zip(batch.tag, batch.ts, batch.value, batch.quality, strict=True):
+                name, unit = names.get(int(tag), (str(tag), ""))
+                if t0 <= ts <= t1 and (not options.tag or name in options.tag):
+                    shown = "" if value != value else repr(float(value))
+                    out.writerow([iso(int(ts)), name, shown, unit, Quality(int(quality)).name])
     return 0
+
+
+def _known(name: str, names: set[str]) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        raise LinesideError(f"the journal holds no tag {name!r}", hint=f"did you mean {near[0]!r}?" if near else "")
 
 
 def _journal(options: argparse.Namespace) -> Path:
@@ -91,15 +101,15 @@ class Tail:
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
-        db = journal_of(_journal(options))
-        follow = Follow(db, from_now=not options.once)
-        while True:
-            rows = [*follow.events(), *([] if options.events else follow.samples())]
-            for row in rows:
-                print(json.dumps(row, ensure_ascii=False), flush=True)
-            if options.once:
-                return 0
-            time.sleep(0.5)
+        with reading(_journal(options)) as db:
+            follow = Follow(db, from_now=not options.once)
+            while True:
+                rows = [*follow.events(), *([] if options.events else follow.samples())]
+                for row in rows:
+                    print(json.dumps(row, ensure_ascii=False), flush=True)
+                if options.once:
+                    return 0
+                time.sleep(0.5)
 
 
 class Follow:
@@ -120,7 +130,10 @@ class Follow:
             self._db.execute("SELECT seq, body FROM event WHERE seq > ? ORDER BY seq", (self._event,))
         ):
             self._event = seq
-            yield shown_event(body)
+            try:
+                yield shown_event(body)
+            except CodecFault as fault:
+                log.warning("event %d is left out: %s", seq, fault)
 
     def samples(self) -> Iterator[dict[str, Any]]:
         for (stream,) in list(self._db.execute("SELECT name FROM stream WHERE name LIKE 'samples:%'")):
@@ -139,7 +152,11 @@ class Follow:
 
     def _shown(self, stream: str, body: bytes, *, again: bool) -> Iterator[dict[str, Any]]:
         """A batch as rows; of a block (`again`) only what was not seen in the tail."""
-        batch = decode(stream.removeprefix("samples:"), body)
+        try:
+            batch = decode(stream.removeprefix("samples:"), body)
+        except CodecFault as fault:
+            log.warning("a record of %s is left out: %s", stream, fault)
+            return
         if again:
             newest = np.array([self._newest.get(int(tag), -1) for tag in batch.tag])
             batch = batch.where(batch.ts > newest)
@@ -157,7 +174,7 @@ def shown_event(body: bytes) -> dict[str, Any]:
         "state": event.state,
         "severity": event.severity,
         "text": event.text,
-        "data": dict(event.data),
+        "data": json.loads(json.dumps(dict(event.data), default=str), parse_constant=lambda _: None),  # NaN is no JSON
     }
 
 

@@ -12,7 +12,7 @@ from .. import plugins
 from ..config.check import raise_if_faulty
 from ..config.load import load
 from ..errors import LinesideError
-from ..records import journal_of
+from ..records import reading
 from ..state import state_folder
 from .arguments import between, since_until, site_and_state
 from .export import batches, iso, tag_names
@@ -52,13 +52,13 @@ def run(options: argparse.Namespace) -> int:
 
 def history(path: Path, tags: list[str], t0: int, t1: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(ts, value, quality) of each tag between t0 and t1. Raises LinesideError for one that has none."""
-    db = journal_of(path)
-    names = {number: name for number, (name, _) in tag_names(db).items() if name in tags}
     found: dict[str, list[tuple[np.ndarray, ...]]] = {tag: [] for tag in tags}
-    for batch in batches(db, t0, t1):
-        for number in np.intersect1d(batch.tag, list(names)):
-            mine = (batch.tag == number) & (batch.ts >= t0) & (batch.ts <= t1)
-            found[names[int(number)]].append((batch.ts[mine], batch.value[mine], batch.quality[mine]))
+    with reading(path) as db:
+        names = {number: name for number, (name, _) in tag_names(db).items() if name in tags}
+        for batch in batches(db, t0, t1):
+            for number in np.intersect1d(batch.tag, list(names)):
+                mine = (batch.tag == number) & (batch.ts >= t0) & (batch.ts <= t1)
+                found[names[int(number)]].append((batch.ts[mine], batch.value[mine], batch.quality[mine]))
     for tag, parts in found.items():
         if not parts:
             raise LinesideError(f"the journal holds nothing of {tag} in that time")

@@ -8,7 +8,7 @@ import getpass
 import json
 from typing import Any
 
-from ..apply import long_enough
+from ..apply import long_enough, raise_if_no_trial
 from ..batch import shown
 from ..config.load import folder_of, load
 from ..control import NoDaemon, ask
@@ -78,6 +78,7 @@ class Apply:
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
+        raise_if_no_trial(options.trial)
         path = str(options.site.resolve())
         longest = long_enough(options.trial, load(options.site).drivers.values())
         done = _ask(options, longest + 60, do="apply", site=path, trial=options.trial)["done"]

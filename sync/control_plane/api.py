@@ -233,10 +233,11 @@ def _alarms(store: Store, ingest: Ingest) -> APIRouter:
     async def order(device: str, key: str, command: Command) -> dict[str, str]:
         """Acknowledge, shelve or unshelve: the order goes to the device, whose own event changes the state here."""
         t = tables.alarm
-        known = select(t.c.key).where(t.c.device == device, t.c.key == key)
-        if await store.read(lambda c: c.execute(known).first()) is None:
+        known = select(t.c.epoch).where(t.c.device == device, t.c.key == key)
+        epoch = await store.read(lambda c: c.execute(known).scalar())
+        if epoch is None:
             raise HTTPException(404, "this device has told of no such alarm")
-        data = {"alarm": key, "by": "console", "seconds": command.seconds}
+        data = {"alarm": key, "by": "console", "seconds": command.seconds, "epoch": epoch}
         await ingest.command(device, command.verb, data)
         return {"queued": command.verb}
 

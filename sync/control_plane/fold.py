@@ -67,7 +67,7 @@ def journal(connection: Connection, device: str, epoch: str) -> None:
         return
     old = (t.c.device == device, t.c.epoch != epoch)
     stood = list(connection.scalars(select(t.c.key).where(*old, t.c.active | ~t.c.acked)))
-    connection.execute(update(t).where(*old).values(active=False, acked=True, shelved_until=0))
+    connection.execute(update(t).where(*old).values(active=False, acked=True, shelved_until=0, epoch=epoch, seq=0))
     text = "a new journal begins: what the one before had not delivered is lost"
     text += f"; these alarms of it stood: {', '.join(sorted(stood))}" if stood else ""
     row = {"device": device, "epoch": epoch, "seq": 0, "ts": time.time_ns(), "kind": "gap", "key": "journal"}

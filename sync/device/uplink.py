@@ -247,6 +247,9 @@ class Uplink:
         if verb not in VERBS:
             log.warning("sync: the plane asks for %r, which is not known here", verb[:40])
             return
+        if (epoch := data.get("epoch", self.host.journal.epoch)) != self.host.journal.epoch:
+            log.info("sync: an order (%s) of the time of another journal, %s, is not carried out again", verb, epoch)
+            return
         self.host.accept(Event("command", verb, data=data))
         if verb == "write" and await self.host.journal.commit():
             tag, value = str(data.get("tag")), data.get("value")

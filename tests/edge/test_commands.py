@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
-from edge import SECOND, Batch, DeviceLost, ManualClock, Quality, Tag, plugins
+from edge import SECOND, Batch, DeviceLost, Event, ManualClock, Quality, Tag, plugins
 from edge.cli import main
 from edge.commands.export import Follow, batches
 from edge.commands.run import below
@@ -205,3 +207,45 @@ def test_a_follower_sees_each_sample_once_through_seals_and_empty_tails(tmp_path
         journal.close()
 
     virtual_run(work())
+
+
+def test_what_a_tool_cannot_read_or_find_is_said_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = site(tmp_path, GOOD)
+    asyncio.run(_kept(tmp_path))
+    here = (path, "--state", tmp_path)
+    for ends in (("--until", "9999-12-31"), ("--since", "0001-01-01")):
+        code, lines, errors = call(capsys, "export", *here, *ends)
+        assert (code, len(lines), errors) == (0, 2, ""), ends
+    code, lines, errors = call(capsys, "export", *here, "--tag", "good.tt")
+    assert code == 2 and not lines and "did you mean 'good.t'?" in errors
+    code, _, errors = call(capsys, "apply", *here, "--trial", "nan")
+    assert code == 2 and "a trial lasts" in errors
+    for content in (b"", b"no journal" * 1000):
+        (tmp_path / "journal.db").write_bytes(content)
+        for command in (["export"], ["tail", "--once"]):
+            code, _, errors = call(capsys, *command, *here)
+            assert code == 2 and "journal.db cannot be read" in errors, command
+
+
+def test_a_damaged_event_hides_no_other_from_tail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(_kept(tmp_path))
+    db = apsw.Connection(str(tmp_path / "journal.db"))
+    db.execute("UPDATE event SET body = x'01' WHERE seq = 1")
+    db.close()
+    code, lines, errors = call(capsys, "tail", site(tmp_path, GOOD), "--state", tmp_path, "--once", "--events")
+    (second,) = [json.loads(line, parse_constant=pytest.fail) for line in lines]  # NaN is no JSON
+    assert code == 0 and second["key"] == "second" and second["data"] == {"x": None}
+    assert "event 1 is left out" in errors
+
+
+async def _kept(folder: Path) -> None:
+    """A journal with one sample and two events."""
+    journal = Journal(folder / "journal.db", ManualClock())
+    (number,) = journal.tag_ids([Tag("good.t", source="good")])
+    journal.append(
+        [Batch.of("good", [number], [1.0], 5)], [Event("k", "first"), Event("k", "second", data={"x": float("nan")})]
+    )
+    assert await journal.commit()
+    journal.close()

@@ -360,3 +360,29 @@ def test_the_socket_writes_and_each_caller_hears_of_its_own(tmp_path: Path) -> N
     good, bad = (b'{"do": "write", "tag": "a.t", "value": %d, "by": "me"}' % v for v in (5, 500))
     answers = talk(tmp_path, site(A), good, bad, good)
     assert [a["ok"] for a in answers] == [True, False, True] and "outside" in answers[1]["error"]
+
+
+def test_a_stop_in_the_middle_of_a_trial_ends_it_without_a_trace(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Python 3.11 prints every caller of a Unix socket that is cancelled from outside."""
+    path = written(tmp_path, A, B)
+
+    async def main() -> None:
+        daemon = Daemon(load_text(site(A)), tmp_path)
+        control = Control(daemon)
+        await daemon.start()
+        await control.start()
+        reader, writer = await asyncio.open_unix_connection(short_path(tmp_path / NAME))
+        writer.write(json.dumps({"do": "apply", "site": str(path), "trial": 600}).encode() + b"\n")
+        async with asyncio.timeout(30):
+            while "b" not in daemon.drivers:
+                await asyncio.sleep(0)
+            await control.stop()
+            assert await reader.readline() == b""
+            assert not daemon.changing.locked(), "the trial is over before the daemon stops"
+            await daemon.stop()
+        writer.close()
+
+    asyncio.run(main())
+    assert "Exception in callback" not in caplog.text

@@ -170,6 +170,15 @@ def test_a_snapshot_that_fails_loses_no_event() -> None:
     assert rig.events == ["e"] and rig.health.part("rule").counts["failed"] == 1
 
 
+def test_a_snapshot_that_is_no_bytes_is_its_stages_fault_and_reaches_no_journal() -> None:
+    stage = Does({"a.x"}, work=lambda i: [Event("k", "e")])
+    stage.state = {"parts": 7}
+    rig = Rig(("rule", stage))
+    rig.send("a.x")
+    assert rig.events == ["e"] and "not bytes" in rig.health.part("rule").reason
+    assert all(not snapshots for *_, snapshots in rig.sink.calls)
+
+
 def test_ids_that_are_nobodys_pass_the_flow_and_reach_no_stage() -> None:
     seen: list[Any] = []
     rig = Rig(("rule", Does({"a.x", "a.y", "b.x"}, work=lambda i: seen.append(i) or ())))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import numpy as np
 import pytest
 
 from edge import Batch, Cursor, Event, LinesideError, Picture
@@ -346,10 +347,32 @@ def test_an_event_that_cannot_be_written_holds_nothing_back(tmp_path: Path) -> N
         endless.append(endless)
         odd = ({"x": object()}, {"x": 2**70}, {"x": endless})
         journal.append([batch(1)], [Event("k", str(i), data=data) for i, data in enumerate(odd)])
+        whole: Any = np.int64(5)
+        journal.append(events=[Event("k", "whole", ts=whole), Event("k", "far", ts=2**64), Event("k", "\udc80")])
+        journal.append(events=[Event("k", whole), Event("k", "none", data=None, text=None)])  # type: ignore[arg-type]
         journal.append(events=[Event("k", "fine")])
         assert await journal.commit(seal=True)
         assert await values(journal) == [1]
-        assert [decode_event(r.body).key for r in await journal.read("event")] == ["0", "1", "2", "fine"]
+        found = [decode_event(r.body) for r in await journal.read("event")]
+        assert [e.key for e in found] == ["0", "1", "2", "whole", "far", "?", "5", "none", "fine"]
+        assert found[3].ts == 5 and not found[3].data
+
+    with_journal(tmp_path, work)
+
+
+def test_what_the_writer_cannot_take_is_said_and_does_not_end_it(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        running = asyncio.ensure_future(journal.run())
+        odd: Any = {"stage": object()}
+        journal.append([batch(1)], [Event("k", "e")], snapshots=odd)
+        while not journal.trouble and not running.done():
+            await asyncio.sleep(0)
+        assert "TypeError" in journal.trouble and not running.done()
+        journal._pending.snapshots.clear()
+        journal.append(events=[Event("k", "later")])
+        assert await journal.commit() and not journal.trouble and journal.totals.durable == 1
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     with_journal(tmp_path, work)
 

@@ -26,7 +26,7 @@ class Rig:
         self.ended: list[Event] = []
         self.queue = self.writes.queues["plc"] = WriteQueue(self.table, self.clock, self.ended.append)
         self.sent: list[tuple[str, float]] = []
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.hangs = False
 
     async def write(self, order: Write) -> None:
@@ -128,3 +128,31 @@ def test_a_write_that_fails_is_told_and_the_next_is_served(error: Exception) -> 
         assert it.states == [("plc.a", "failed"), ("plc.b", "done")] and it.sent == [("plc.b", 2)]
 
     rig(work)
+
+
+def test_a_driver_that_gives_a_write_up_ends_no_queue() -> None:
+    async def work(it: Rig) -> None:
+        it.error = asyncio.CancelledError()
+        it.put("plc.a", 1)
+        await asyncio.sleep(1)
+        it.put("plc.b", 2)
+        await asyncio.sleep(1)
+        assert it.states == [("plc.a", "failed"), ("plc.b", "done")]
+
+    rig(work)
+
+
+def test_writes_that_the_end_of_their_driver_overtakes_are_told() -> None:
+    async def main() -> None:
+        it = Rig()
+        it.hangs = True
+        serving = asyncio.ensure_future(it.queue.serve(it))
+        it.put("plc.a", 1)
+        await asyncio.sleep(1)
+        it.put("plc.b", 2)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        assert serving.cancelled() and it.states == [("plc.a", "failed"), ("plc.b", "failed")]
+        assert "may have been done" in it.ended[0].text and "may have" not in it.ended[1].text
+
+    virtual_run(main())
