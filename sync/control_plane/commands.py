@@ -31,10 +31,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine only"
     )
-    parser.add_argument("--port", type=int, default=8443, help="for devices, TLS (default: 8443)")
-    parser.add_argument("--page-port", type=int, default=8080, help="for people (default: 8080)")
+    parser.add_argument("--port", type=_port, default=8443, help="for devices, TLS (default: 8443)")
+    parser.add_argument("--page-port", type=_port, default=8080, help="for people (default: 8080)")
     told = "host name or address it is reached under (may be given again)"
     parser.add_argument("--name", action="append", default=[], help=told)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; there are 1 to 65535, and 0 for any that is free")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 from sqlalchemy import Connection, delete, func, select, update
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -197,10 +197,13 @@ class Ingest:
 async def body_of(request: Request, most: int) -> bytes:
     """The body, read only up to `most` bytes. Raises WireFault beyond."""
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
-            raise wire.WireFault(f"more than {most} bytes")
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > most:
+                raise wire.WireFault(f"more than {most} bytes")
+    except ClientDisconnect:
+        raise wire.WireFault("the device left in the middle of its message") from None
     return bytes(body)
 
 

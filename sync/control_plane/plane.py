@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,7 +96,11 @@ class Plane:
         for server in self._servers:
             server.should_exit = True
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=4)
+            await asyncio.wait(self._tasks, timeout=1)
+            for server in self._servers:  # a device that does not answer a TLS goodbye would be waited for
+                for connection in list(server.server_state.connections):
+                    connection.transport.abort()
+            await asyncio.wait(self._tasks, timeout=3)
         for task in self._tasks:
             task.cancel()
         await asyncio.to_thread(self.store.close)
@@ -111,7 +114,7 @@ def _listen(host: str, port: int) -> socket.socket:
         line.bind((host, port))
     except OSError as error:
         line.close()
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
     return line
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import urllib3
 import zstandard
 
 from edge import Event, Record, encode_event
+from edge.cli import main
 from sync import wire
 from sync.device import identity
 from tests.sync.test_spine import Rig, rig
@@ -51,6 +53,9 @@ EVENTS = [
     raw(["1", 1, "alarm", "hot", "shelved", "high", "", {"until": "x"}, []]),
     raw(["1", 1, "alarm", "hot", "raised", "high", "", [1, 2], []]),
     raw(["1", 1, "gap", "k", "", "info", "", 7, []]),
+    raw(["1", 1, "alarm", "hot", "raised", ["high"], "", {}, []]),
+    raw(["1", 1, "alarm", {"hot": 1}, "raised", "high", "", {}, []]),
+    raw([1, 1, None, "k", "", "info", b"text", {}, []]),
     raw(["1", 1, "k", "k", "", "info", "", deep(500), []]),
 ]
 
@@ -106,3 +111,42 @@ def test_what_a_stranger_should_not_ask_the_page(tmp_path: Path) -> None:
             assert await asyncio.to_thread(get, path) < 500, path
 
     rig(tmp_path, work)
+
+
+def test_a_device_that_leaves_in_the_middle_of_a_message_is_no_error_of_ours(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        said: list[Any] = []
+
+        async def leaves() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/d/v1/enroll", "headers": [], "query_string": b""}
+        await it.plane.ingest.app(scope, leaves, send)
+        assert said[0]["status"] == wire.REJECTED  # to nobody
+
+    rig(tmp_path, work)
+
+
+def test_the_plane_ends_without_a_complaint_while_a_device_keeps_its_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(it: Rig) -> None:
+        async def some() -> bool:
+            return await it.count() > 0
+
+        await it.until(some)
+        logging.getLogger("uvicorn.error").addHandler(caplog.handler)
+        await it.plane.stop()
+        assert not [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"]
+        await it.plane_starts()
+
+    rig(tmp_path, work)
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http"])
+def test_what_is_no_port_is_said(port: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plane", "--folder", str(tmp_path), f"--page-port={port}"]) == 2
+    assert f"{port!r} is no port" in capsys.readouterr().err

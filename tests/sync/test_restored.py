@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import func, select
 
-from edge import Cursor, Picture
+from edge import Cursor, Picture, decode_event
 from sync.control_plane import tables
 from sync.device import identity
 from sync.device.compare import holes
@@ -180,6 +181,40 @@ def test_a_new_journal_is_said_and_the_alarms_of_the_old_one_end(tmp_path: Path)
         await it.until(both)
         assert (await it.events("gap")) == [("journal", "new_journal")]
         await it.alarm(85, "raised")
+
+    restorable(tmp_path, work)
+
+
+def test_an_order_of_an_old_journals_time_is_not_carried_out_again(tmp_path: Path) -> None:
+    """A new journal knows of no order, so the plane sends it all there ever were."""
+
+    async def work(it: Restorable) -> None:
+        def shelve() -> int:
+            base, session = it.plane.link.partition("/login")[0], it.plane.people.login(it.plane.people.key)
+            with urllib3.PoolManager(retries=False, timeout=20) as page:
+                where, words = f"{base}/api/devices/dev-1/alarms/hot", {"verb": "shelve"}
+                return int(page.request("POST", where, json=words, headers={"Cookie": f"session={session}"}).status)
+
+        async def shelved() -> int:
+            events = [decode_event(record.body) for record in await it.daemon.journal.read("event", 0, 1000)]
+            return sum(event.state == "shelved" for event in events)
+
+        async def asked() -> bool:
+            return "commands" in await it.daemon.journal.cursors("sync")
+
+        await it.alarm(85, "raised")
+        assert await asyncio.to_thread(shelve) == 202
+        await it.until(shelved)
+        await it.all_arrived()
+        await it.daemon.stop()
+        for file in (it.folder / "dev").glob("journal.db*"):
+            file.unlink()
+        await it.device_starts()
+        await it.told("gap", "journal", "new_journal")
+        await it.until(asked)
+        assert not await shelved()
+        assert await asyncio.to_thread(shelve) == 202
+        await it.until(shelved)
 
     restorable(tmp_path, work)
 

@@ -131,7 +131,11 @@ def test_a_register_goes_all_the_way_and_back(tmp_path: Path) -> None:
             return ("hot", "raised") in await it.events("alarm")
 
         await it.until(raised)
-        assert it.sim.get("stop") == 1  # the local output was written
+
+        async def stopped() -> bool:
+            return it.sim.get("stop") == 1  # the local output
+
+        await it.until(stopped)
         await it.plane.ingest.command("dev-1", "ack", {"alarm": "hot", "by": "me"})
 
         async def acked() -> bool:
