@@ -164,6 +164,7 @@ class Daemon:
 
     async def _forget_readers(self) -> None:
         """A reader that left the site loses its cursor, and an event says where it stood."""
+        await self.journal.commit()  # else a cursor that waits would come again after its end
         known = await self.journal.ask(lambda db: [row[0] for row in db.execute("SELECT DISTINCT reader FROM cursor")])
         for name in set(known) - self.journal.readers:
             stood = await self.journal.on_writer(retention.end_reader, name)

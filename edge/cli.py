@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who read it has enough, as in `lineside export SITE | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(arguments: list[str]) -> int:
@@ -60,8 +62,6 @@ def _run(arguments: list[str]) -> int:
         where = f"{file}: " if (file := getattr(error, "filename", None)) else ""
         print(f"{PROGRAM} {name}: {where}{getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
 

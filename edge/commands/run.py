@@ -19,7 +19,7 @@ from ..config.check import raise_if_faulty
 from ..config.load import load
 from ..config.site import Config
 from ..control import Control, status
-from ..log import log, to_memory, to_stderr
+from ..log import Aside, log, to_memory, to_stderr
 from ..state import state_folder
 from ..status import Screen
 from .arguments import site_and_state
@@ -35,8 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     config = raise_if_faulty(load(options.site))
-    if options.service:
-        to_stderr(timestamps=False)
+    to_stderr(timestamps=not options.service, aside=True)
     folder = state_folder(config.device.id, options.state)
     screen = sys.stdout.isatty() and not options.service
     asyncio.run(serve(config, folder, screen=screen, say_first=options.say_first))
@@ -84,15 +83,16 @@ def _first(daemon: Daemon) -> Callable[[Any], None]:
 async def _screen(daemon: Daemon) -> None:
     screen = Screen()
     said: Sequence[str] = to_memory() if sys.stderr.isatty() else ()  # else log lines and screen overwrite each other
-    sys.stdout.write("\x1b[2J")
+    out = Aside(sys.stdout.fileno(), 2, tell=False)
+    out.write("\x1b[2J")
     try:
         while True:
-            sys.stdout.write(below(screen.text(await status(daemon)), said))
-            sys.stdout.flush()
+            out.write(below(screen.text(await status(daemon)), said))
             await asyncio.sleep(1)
     finally:
+        out.close(0.2)
         if sys.stderr.isatty():
-            to_stderr()
+            to_stderr(aside=True)
 
 
 def below(screen: str, said: Sequence[str]) -> str:

@@ -249,3 +249,11 @@ async def _kept(folder: Path) -> None:
     )
     assert await journal.commit()
     journal.close()
+
+
+def test_ctrl_c_before_a_command_is_found_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(group: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plugins, "names", interrupted)
+    assert main(["help"]) == 130

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge import Batch, Event, Quality, plugins
+from edge import Batch, Cursor, Event, Quality, plugins
 from edge.app import Daemon
 from edge.apply import apply_site
 from edge.codec import decode_event
 from edge.config.load import load_text
-from edge.control import MOST_LINE, NAME, Control, short_path
+from edge.control import MOST_LINE, NAME, Control, NoDaemon, ask, short_path
 from edge.driver import DriverConfig, Point, Poller
 from edge.errors import ConfigFault, DeviceLost
 from edge.testing import VirtualClock, virtual_run
@@ -386,3 +391,40 @@ def test_a_stop_in_the_middle_of_a_trial_ends_it_without_a_trace(
 
     asyncio.run(main())
     assert "Exception in callback" not in caplog.text
+
+
+def test_a_log_that_nobody_reads_holds_up_neither_the_daemon_nor_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(
+        'device: {id: d}\ndrivers: {a: {driver: modbus, url: "tcp://127.0.0.1:1", tags: {t: {address: "coil:0"}}}}\n'
+    )
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writes, b"x")
+    os.set_blocking(writes, True)
+    command = [sys.executable, "-m", "edge.cli", "run", str(path), "--state", str(tmp_path)]
+    with subprocess.Popen(command, stdout=writes, stderr=writes) as daemon:
+        try:
+            until, answer = time.monotonic() + 60, {}
+            while not answer and time.monotonic() < until:
+                with contextlib.suppress(NoDaemon):
+                    answer = ask(tmp_path, {"do": "status"})
+            assert answer.get("device") == "d"
+            daemon.terminate()
+            assert daemon.wait(60) == 0
+        finally:
+            daemon.kill()
+    os.close(reads)
+    os.close(writes)
+
+
+def test_a_cursor_that_waited_does_not_come_again_after_its_reader_left(tmp_path: Path) -> None:
+    async def work(daemon: Daemon) -> None:
+        daemon.journal.moved("gone", "event", Cursor(3))
+        await apply_site(daemon, written(tmp_path, A), trial=1)
+        assert await events(daemon, "reader") == [("gone", "ended")]
+        assert not await daemon.journal.cursors("gone")
+
+    run(tmp_path, site(A), work)
