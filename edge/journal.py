@@ -8,15 +8,13 @@ things have sequence numbers. Streams are called `tag`, `event`, `picture` and `
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
-import operator
 import os
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,20 +22,20 @@ import apsw
 import msgpack
 from pydantic import BaseModel, Field
 
-from . import migrations, retention
+from . import migrations, retention, rows
 from .batch import Batch, concatenate
 from .clock import SECOND, Clock
-from .codec import CodecFault, decode, encode, encode_event, pieces
+from .codec import CodecFault, decode
 from .config.types import Period, Size
-from .errors import JournalBusy, LinesideError
+from .errors import LinesideError
 from .event import Event, Picture
 from .log import log
 from .pending import Pending
 from .reader import Cursor, Record
 from .records import backlog, read_stream
+from .state import owned
 from .tags import Tag
 
-SEAL_SAMPLES = 262_144  # a block closes here too, so that a fast source neither fills the memory nor the frame
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000", "journal_size_limit=8000000")
 T = TypeVar("T")
 
@@ -80,7 +78,7 @@ class Journal:
 
     def __init__(self, path: Path, clock: Clock, config: JournalConfig | None = None) -> None:
         self.path, self.clock, self.config = Path(path), clock, config or JournalConfig()
-        self._lock = _own(self.path)
+        self._lock = owned(self.path)
         self._pending = Pending()
         try:
             self._db = apsw.Connection(str(self.path))
@@ -245,7 +243,7 @@ class Journal:
 
     def _commit(self, pending: Pending, seal: bool) -> int:
         """On the writer thread: one transaction. What is kept in memory changes only after it succeeded."""
-        now, before = self.clock.mono(), self.totals
+        now, utc, before = self.clock.mono(), self.clock.utc(), self.totals
         fresh: dict[str, list[Batch]] = {}
         for batch in pending.batches:
             fresh.setdefault(f"samples:{batch.source}", []).append(batch)
@@ -257,17 +255,18 @@ class Journal:
                 block = self._open.get(stream, OpenBlock(since=now))
                 added = fresh.get(stream, [])
                 n = block.n + sum(map(len, added))
-                if n and (seal or n >= SEAL_SAMPLES or now - block.since >= self.config.block * SECOND):
+                if n and (seal or n >= rows.SEAL_SAMPLES or now - block.since >= self.config.block * SECOND):
                     sealed += 1
-                    sealed_bytes += self._seal(stream, [*block.batches, *added])
+                    sealed_bytes += rows.seal(self._db, stream, [*block.batches, *added], utc)
                     after[stream] = OpenBlock(since=now)
                 elif added:
                     joined = concatenate(added)
-                    tail_bytes += self._tail(stream, joined)
+                    tail_bytes += rows.tail(self._db, stream, joined)
                     tail_samples += len(joined)
                     after[stream] = OpenBlock([*block.batches, joined], n, block.since if block.n else now)
-            self._events([*pending.events, *retention.quarantine(self._db, pending.damaged, self.clock.utc())])
-            self._pictures(pending.pictures)
+            damaged = retention.quarantine(self._db, pending.damaged, utc)
+            rows.add_events(self._db, [*pending.events, *damaged], utc)
+            rows.add_pictures(self._db, pending.pictures, utc)
             self._db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?)", pending.snapshots.items())
             self._db.executemany(
                 "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?)",
@@ -275,10 +274,9 @@ class Journal:
             )
             if now >= self._next_retention:
                 self._next_retention = now + 10 * SECOND
-                evicted = retention.evict(
-                    self._db, self.readers, self.clock.utc(), round(self.config.keep * SECOND), self.config.at_most
-                )
-                self._events(evicted)
+                keep = round(self.config.keep * SECOND)
+                evicted = retention.evict(self._db, self.readers, utc, keep, self.config.at_most)
+                rows.add_events(self._db, evicted, utc)
             self._db.execute("COMMIT")
         except BaseException:
             if not self._db.get_autocommit():
@@ -292,66 +290,6 @@ class Journal:
         before.tail_samples += tail_samples
         before.commits += 1
         return sealed
-
-    def _tail(self, stream: str, batch: Batch) -> int:
-        total = 0
-        for piece in pieces(batch):
-            body = encode(piece, level=1)
-            row = (stream, len(piece), zlib.crc32(body), body)
-            self._db.execute("INSERT INTO tail (stream, n, crc, body) VALUES (?, ?, ?, ?)", row)
-            total += len(body)
-        return total
-
-    def _seal(self, stream: str, batches: list[Batch]) -> int:
-        """Encode once, in pieces of at most SEAL_SAMPLES that never cut a batch."""
-        total, n = 0, 0
-        group: list[Batch] = []
-        for batch in [*batches, None]:
-            if batch is None or (group and n + len(batch) > SEAL_SAMPLES):
-                total += sum(self._block(stream, piece) for piece in pieces(concatenate(group)))
-                group, n = [], 0
-            if batch is not None:
-                group.append(batch)
-                n += len(batch)
-        self._db.execute("DELETE FROM tail WHERE stream = ?", (stream,))
-        return total
-
-    def _block(self, stream: str, batch: Batch) -> int:
-        body = encode(batch)
-        row = (
-            stream,
-            self._next(stream, 1),
-            int(batch.ts.min()),
-            int(batch.ts.max()),
-            len(batch),
-            zlib.crc32(body),
-            self.clock.utc(),
-            body,
-        )
-        self._db.execute("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        return len(body)
-
-    def _next(self, stream: str, n: int) -> int:
-        """Take `n` sequence numbers of a stream; returns the first."""
-        upsert = "INSERT INTO stream VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = seq + ? RETURNING seq"
-        return int(next(self._db.execute(upsert, (stream, n, n)))[0]) - n + 1
-
-    def _events(self, events: Sequence[Event]) -> None:
-        if not events:
-            return
-        first, now = self._next("event", len(events)), self.clock.utc()
-        rows = []
-        for seq, event in enumerate(events, first):
-            event, body = _encoded(event, now)
-            rows.append((seq, event.ts, event.kind, event.key, zlib.crc32(body), now, body))
-        self._db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-
-    def _pictures(self, pictures: Sequence[Picture]) -> None:
-        """A picture that is here already keeps its number."""
-        for p in pictures:
-            if next(self._db.execute("SELECT 1 FROM picture WHERE digest = ?", (p.digest,)), None) is None:
-                row = (self._next("picture", 1), p.digest, p.media, self.clock.utc(), p.body)
-                self._db.execute("INSERT INTO picture (seq, digest, media, ts, body) VALUES (?, ?, ?, ?, ?)", row)
 
     async def on_writer(self, work: Any, *arguments: Any) -> Any:
         """Run `work(connection, ...)` on the writer thread, outside any transaction of ours."""
@@ -415,48 +353,6 @@ class Journal:
             self._read_db.close()
         self._db.close()
         os.close(self._lock)
-
-
-def _encoded(event: Event, utc: int) -> tuple[Event, bytes]:
-    """An event as it can be written, and its bytes: one that cannot must not hold back all that comes after it."""
-    try:
-        return event, encode_event(event)
-    except CodecFault as fault:
-        why = str(fault)[:300].encode(errors="replace").decode()
-    log.error("journal: an event cannot be written as it is: %s", why)
-    kind, key, state, severity, text, number = (
-        str(x)[:1000].encode(errors="replace").decode()
-        for x in (event.kind, event.key, event.state, event.severity, event.text, event.id)
-    )
-    try:
-        ts = operator.index(event.ts)  # numpy's whole numbers are as good
-        utc = ts if -(2**63) <= ts < 2**63 else utc
-    except TypeError:
-        pass
-    plain = Event(kind, key, state, utc, severity, text, event.data, event.refs, number)
-    try:
-        return plain, encode_event(plain)
-    except CodecFault:
-        plain = replace(plain, data={"unwritable": why[:200]}, refs=())
-        return plain, encode_event(plain)
-
-
-def _own(path: Path) -> int:
-    """The lock that keeps a second daemon away. Raises JournalBusy with the owner's process number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise JournalBusy(
-            f"{path} belongs to a running lineside (process {owner})",
-            hint="stop it first, or give this one its own --state folder",
-        ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
 
 
 def _unwritable(what: str, error: apsw.Error) -> LinesideError:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
+
+from .errors import JournalBusy
 
 
 def state_folder(device: str, given: Path | None = None) -> Path:
@@ -14,3 +17,21 @@ def state_folder(device: str, given: Path | None = None) -> Path:
         return Path(named)
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "lineside" / device
+
+
+def owned(path: Path) -> int:
+    """The lock that keeps a second daemon away. Raises JournalBusy with the owner's process number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise JournalBusy(
+            f"{path} belongs to a running lineside (process {owner})",
+            hint="stop it first, or give this one its own --state folder",
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
