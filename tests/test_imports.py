@@ -16,6 +16,7 @@ ONE_HOME = {
     "apsw": (
         "edge/journal.py",
         "edge/records.py",
+        "edge/rows.py",
         "edge/migrations.py",
         "edge/retention.py",
         "edge/commands/doctor.py",

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgpack
 
-from edge import LinesideError, cli
+from edge import LinesideError, cli, rows
 from edge.journal import Journal, Pending
 from sync.control_plane.store import Store
 from sync.device.uplink import Uplink
@@ -87,15 +87,15 @@ def tail_forgotten() -> None:
 
 
 def tail_kept_after_seal() -> None:
-    seal: Any = Journal._seal
+    seal = rows.seal
 
-    def repeat(self: Journal, stream: str, batches: Any) -> int:
-        kept = list(self._db.execute("SELECT stream, n, crc, body FROM tail WHERE stream = ?", (stream,)))
-        total = int(seal(self, stream, batches))
-        self._db.executemany("INSERT INTO tail (stream, n, crc, body) VALUES (?, ?, ?, ?)", kept[-1:])
+    def repeat(db: Any, stream: str, batches: Any, utc: int) -> int:
+        kept = list(db.execute("SELECT stream, n, crc, body FROM tail WHERE stream = ?", (stream,)))
+        total = seal(db, stream, batches, utc)
+        db.executemany("INSERT INTO tail (stream, n, crc, body) VALUES (?, ?, ?, ?)", kept[-1:])
         return total
 
-    Journal._seal = repeat  # type: ignore[method-assign]
+    rows.seal = repeat
 
 
 def durable_before_commit() -> None:
