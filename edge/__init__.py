@@ -5,6 +5,7 @@ from .clock import SECOND, Clock, ManualClock, SystemClock
 from .codec import CodecFault, decode, decode_event, encode, encode_event
 from .config.load import load as load_site
 from .config.places import read_yaml
+from .config.templates import Templated
 from .config.types import Duration, Identifier, Period, Size
 from .driver import Driver, DriverConfig, Grid, Point, Poller, Source, Writable
 from .errors import (
@@ -70,6 +71,7 @@ __all__ = [
     "SystemClock",
     "Tag",
     "TagTable",
+    "Templated",
     "Tick",
     "Writable",
     "Write",

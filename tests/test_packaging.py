@@ -36,7 +36,8 @@ def test_what_travels_in_the_wheel(wheel: Path) -> None:
         "sync/control_plane/migrations/versions/0002_newest_first.py",
     ):
         assert wanted in names, wanted
-    assert any(name.endswith("share/lineside/configs/demo.yaml") for name in names)
+    for wanted in ("demo.yaml", "lineside.service", "schema.json", "templates/three_phase_meter.yaml"):
+        assert any(name.endswith(f"share/lineside/configs/{wanted}") for name in names), wanted
     assert not any(name.startswith("tests/") for name in names)
 
 

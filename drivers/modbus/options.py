@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from edge import DriverConfig, Duration, Identifier, Period, Point
+from edge import DriverConfig, Duration, Identifier, Period, Point, Templated
 
 from .address import WORDS, Address, parse_address
 from .plan import Item, Plan, encode_value
@@ -88,7 +88,7 @@ class DeviceTime(BaseModel):
         return Item(unit, self.address, "uint32" if self.type == "unix_s" else "uint64", self.order)
 
 
-class UnitConfig(BaseModel):
+class UnitConfig(Templated):
     """One unit (slave) below the connection."""
 
     model_config = {"extra": "forbid", "frozen": True}
@@ -111,9 +111,10 @@ def _url(text: Any) -> str:
     return f"tcp://{host}:{port or 502}"
 
 
-class ModbusConfig(DriverConfig):
+class ModbusConfig(Templated, DriverConfig):
     """One connection to a device or gateway."""
 
+    from_template: ClassVar[tuple[str, ...]] = ("tags", "max_registers", "pause")
     url: Annotated[str, BeforeValidator(_url)] = Field(description="tcp://host:port (502)")
     unit: int = Field(1, ge=0, le=255, description="unit number of the tags directly below")
     every: Period = Field(1.0, description="how often to read")

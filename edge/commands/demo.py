@@ -11,7 +11,6 @@ import select
 import signal
 import socket
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ..bench.stack import lineside
 from ..config.check import raise_if_faulty
 from ..config.load import load
 from ..errors import LinesideError
+from ..shipped import shipped
 
 HELP = "a small simulated factory with its live page, to look at"
 LOCAL = re.compile(r"127\.0\.0\.1:(\d+)")
@@ -34,20 +34,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def shipped(name: str) -> Path:
-    """A file of `configs/`: in a checkout beside the packages, else where the wheel put it. Raises LinesideError."""
-    for folder in (Path(__file__).parents[2] / "configs", Path(sysconfig.get_path("data")) / "share/lineside/configs"):
-        if (folder / name).is_file():
-            return folder / name
-    raise LinesideError(f"{name} is not installed", hint="name a site of your own: `lineside demo SITE`")
-
-
 def run(options: argparse.Namespace) -> int:
     import tempfile
 
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
     source = options.site or shipped("demo.yaml")
+    if source is None:
+        raise LinesideError("demo.yaml is not installed", hint="name a site of your own: `lineside demo SITE`")
     raise_if_faulty(load(source))
     with contextlib.ExitStack() as until_end:
         folder = options.folder or Path(until_end.enter_context(tempfile.TemporaryDirectory(prefix="lineside-")))

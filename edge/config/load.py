@@ -16,8 +16,9 @@ from ..state import state_folder
 from ..virtual import VirtualPoint
 from .bind import bind
 from .check import cross_check
-from .places import Path_, Tree, read, read_text
+from .places import Path_, Problem, Tree, read, read_text
 from .site import FRAME, Config, DeviceConfig, Simulation, TestCase
+from .templates import Templates
 from .types import _identifier
 
 
@@ -78,8 +79,11 @@ def _config(path: Path, tree: Tree) -> Config:
         if name in data:
             _section(config, name, data[name])
     cross_check(config)
+    once: dict[Any, Problem] = {}
+    for problem in tree.problems:  # a template's fault comes from every device that uses it
+        once.setdefault((problem.place, problem.message, problem.hint), problem)
     config.problems = sorted(
-        tree.problems, key=lambda p: (p.place.file != str(path), p.place.file, p.place.line, p.place.column)
+        once.values(), key=lambda p: (p.place.file != str(path), p.place.file, p.place.line, p.place.column)
     )
     return config
 
@@ -112,6 +116,7 @@ def _named(tree: Tree, path: Path_) -> bool:
 def _parts(config: Config, data: dict[Any, Any], section: str, kind: str, into: dict[str, Any]) -> None:
     """`drivers:` and `stages:`: each entry is checked by the model of the part it names."""
     tree = config.tree
+    templates = Templates(tree)
     for name, entry in _mapping(tree, data, section).items():
         path = (section, name)
         if not _named(tree, path):
@@ -133,7 +138,9 @@ def _parts(config: Config, data: dict[Any, Any], section: str, kind: str, into: 
         except ConfigFault as error:
             tree.fault((*path, kind), error.args[0], error.hint)
             continue
-        if bound := bind(part.Config, entry, tree, path):
+        before = len(tree.problems)
+        bound = bind(part.Config, templates.fill(part.Config, entry, path), tree, path)
+        if bound and len(tree.problems) == before:
             into[name] = bound
 
 
