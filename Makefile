@@ -8,7 +8,7 @@ EXTRAS := plane,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train torture bench test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train torture maps bench test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -51,6 +51,9 @@ torture: $(STAMP) ## plant faults to prove the checker, then kill -9 daemon and 
 
 run-real: $(STAMP) ## the main job on recorded data: make run-real DATA=FOLDER
 	@$(BIN)/python -m tests.real "$(or $(DATA),../shared/data)"
+
+maps: $(STAMP) ## import every register map of DATA and read known values back from a device simulated from it
+	@$(BIN)/python -m tests.drivers.maps "$(or $(DATA),../shared/data/device-maps)"
 
 bench: $(STAMP) ## measure this machine, one line per figure
 	$(BIN)/lineside bench

@@ -4,7 +4,8 @@ from .batch import TRUSTED, Batch, Quality, concatenate
 from .clock import SECOND, Clock, ManualClock, SystemClock
 from .codec import CodecFault, decode, decode_event, encode, encode_event
 from .config.load import load as load_site
-from .config.places import read_yaml
+from .config.places import Tree, read_yaml
+from .config.places import read as read_tree
 from .config.templates import Templated
 from .config.types import Duration, Identifier, Period, Size
 from .driver import Driver, DriverConfig, Grid, Point, Poller, Source, Writable
@@ -73,6 +74,7 @@ __all__ = [
     "TagTable",
     "Templated",
     "Tick",
+    "Tree",
     "Writable",
     "Write",
     "WriteRefused",
@@ -84,6 +86,7 @@ __all__ = [
     "find_part",
     "load_site",
     "log",
+    "read_tree",
     "read_yaml",
     "reason_of",
     "state_folder",

@@ -88,6 +88,7 @@ class Modbus(Poller):
             codes = refused[self._tag_request]
             value[:n][codes != 0] = np.nan
             quality[:n][codes > 0], quality[:n][codes < 0] = Quality.EXCEPTION, Quality.TIMEOUT
+            self.plan.spread(value, quality)
             ts = np.where(codes < 0, self.source.clock.utc(), ts)
             keep = (keep if keep is not None else True) & (codes != WAITED)
         batch = Batch.of(self.source.name, self.ids, value[:n], ts, quality[:n])

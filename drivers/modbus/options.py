@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -33,6 +34,12 @@ class ModbusPoint(Point):
     order: Order = Field("ABCD", description="order of bytes and words; CDAB: low word first")
     scale: float = Field(1.0, description="the raw number times this ...")
     offset: float = Field(0.0, description="... plus this is the value")
+    none: int | None = Field(
+        None, description='raw number that says "not available", as in 0x8000; of a bit, its register'
+    )
+    scale_from: Identifier | None = Field(
+        None, description="tag of the same unit that holds the power of ten (SunSpec scale factors)"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> ModbusPoint:
@@ -51,6 +58,12 @@ class ModbusPoint(Point):
             raise ValueError(f"{self.address} cannot be written; {self.address.table} is a read-only table")
         if self.writable and self.address.bit is not None:
             raise ValueError(f"{self.address}: a bit of a register cannot be written alone")
+        if self.writable and self.scale_from:
+            raise ValueError(
+                f"its scale stands in {self.scale_from}: that it cannot be written with; remove `writable`"
+            )
+        if self.none is not None:
+            self.raw_none()
         for bound in self.writable.range if self.writable else ():
             encode_value(self.item(0), bound)
         return self
@@ -62,8 +75,18 @@ class ModbusPoint(Point):
     def value_type(self) -> str:
         return self.stored
 
+    def raw_none(self) -> int | None:
+        """`none` as the type reads it: 0xFFFF of an int16 is -1. Raises ValueError where it cannot be sent."""
+        if self.none is None or self.stored.startswith("float"):
+            return self.none
+        size = 16 * WORDS[self.stored]
+        if not -(1 << (size - 1)) <= self.none < 1 << size or self.address.bits:
+            raise ValueError(f"{self.none:#x} does not fit into {self.stored} at {self.address}")
+        raw = self.none % (1 << size)
+        return raw - (1 << size) if self.stored.startswith("int") and raw >> (size - 1) else raw
+
     def item(self, unit: int) -> Item:
-        return Item(unit, self.address, self.stored, self.order, self.scale, self.offset)
+        return Item(unit, self.address, self.stored, self.order, self.scale, self.offset, self.raw_none())
 
 
 class DeviceTime(BaseModel):
@@ -148,6 +171,7 @@ class ModbusConfig(Templated, DriverConfig):
             if unit.unit in seen:
                 yield ("units", name, "unit"), f"unit {unit.unit} is {seen[unit.unit]!r} already", "one entry per unit"
             seen[unit.unit] = name
+        yield from self._scale_faults()
         plan = self.plan()
         for path, clock, tags in self.clocks():
             if len({int(plan.request_of[i]) for i in (clock, *tags)}) > 1:
@@ -156,6 +180,33 @@ class ModbusConfig(Templated, DriverConfig):
                     "does not fit into one request with the tags",
                     "read them as two units or raise `gap`",
                 )
+
+    def _scale_faults(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        for path, tags in self._tables():
+            for name, point in tags.items():
+                if (other := point.scale_from) is None:
+                    continue
+                where = (*path, "tags", name, "scale_from")
+                if other not in tags:
+                    near = difflib.get_close_matches(other, list(tags), 1)
+                    hint = f"did you mean {near[0]!r}?" if near else "with `only:`, name it there too"
+                    yield where, f"no tag of this unit is called {other!r}", hint
+                elif tags[other].scale_from:
+                    yield where, f"{other!r} is scaled by another tag itself", "name the one that holds the number"
+
+    def _tables(self) -> list[tuple[tuple[str, ...], dict[Identifier, ModbusPoint]]]:
+        """Every `tags:` and where it stands, in the order of `points()`."""
+        return [((), self.tags), *((("units", name), unit.tags) for name, unit in self.units.items())]
+
+    def powers(self) -> list[tuple[int, int]]:
+        """(tag, tag that holds its power of ten), both counted as in `points()`."""
+        out: list[tuple[int, int]] = []
+        start = 0
+        for _, tags in self._tables():
+            at = {name: start + i for i, name in enumerate(tags)}
+            out += [(at[n], at[p.scale_from]) for n, p in tags.items() if p.scale_from in at]
+            start += len(tags)
+        return out
 
     def read_together(self, names: Sequence[str]) -> bool:
         plan, order = self.plan(), list(self.points())
@@ -167,7 +218,7 @@ class ModbusConfig(Templated, DriverConfig):
         items += [point.item(unit.unit) for unit in self.units.values() for point in unit.tags.values()]
         items += [self.time.item(self.unit)] if self.time else []
         items += [unit.time.item(unit.unit) for unit in self.units.values() if unit.time]
-        return Plan(items, self.max_registers, self.gap, set(cuts))
+        return Plan(items, self.max_registers, self.gap, set(cuts), self.powers())
 
     def clocks(self) -> list[tuple[tuple[str, ...], int, range]]:
         """For each device time: where it stands, its index among the items, and the tags it stamps."""

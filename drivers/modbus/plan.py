@@ -28,6 +28,7 @@ class Item:
     order: str = "ABCD"
     scale: float = 1.0
     offset: float = 0.0
+    none: int | None = None  # the raw number that says "not available"; of a bit, its whole register
 
     @property
     def span(self) -> tuple[int, int]:
@@ -74,9 +75,10 @@ class Plan:
         most_registers: int = MOST_REGISTERS,
         gap: int = 8,
         cuts: Collection[tuple[int, str, int]] = (),
+        powers: Sequence[tuple[int, int]] = (),
     ) -> None:
         """`gap`: unused registers worth reading to save a request. `cuts`: (unit, table, address) before which a request
-        must end, learned from a device that refused a longer one."""
+        must end, learned from a device that refused a longer one. `powers`: (item, item that holds its power of ten)."""
         self.items = list(items)
         self.requests: list[Request] = []
         self.request_of = np.zeros(len(items), np.int64)
@@ -96,9 +98,11 @@ class Plan:
         scale = [ratio(item.scale) for item in items]
         self._times = np.array([s[0] for s in scale])
         self._over = np.array([s[1] for s in scale])
-        self._plus = np.array([item.offset for item in items])
+        self._plus = np.array([item.offset * over for item, (_, over) in zip(items, scale, strict=True)])
         self._scaled = bool((self._times != 1).any() or (self._over != 1).any() or (self._plus != 0).any())
         self._wide = bool({item.type for item in items} & {"int64", "uint64"})
+        self._none = Missing(self.items, first)
+        self._raised = np.array(powers, np.int64).reshape(-1, 2).T
 
     def _joins(
         self, head: Item, members: list[int], item: Item, most: int, gap: int, cuts: set[tuple[int, str, int]]
@@ -136,7 +140,7 @@ class Plan:
 
     def decode(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint16[words] -> (float64[n], quality uint8[n]) in the order of the items. 64-bit integers past 2^53, and float
-        codes that are no number, are marked RANGE."""
+        codes that are no number, are marked RANGE; what the device calls not available is BAD."""
         n = len(self.items)
         value = np.empty(n)
         for group in self._groups:
@@ -145,19 +149,58 @@ class Plan:
         if self._wide:
             wide = np.array([item.type in ("int64", "uint64") for item in self.items])
             quality[wide & (np.abs(value) > 2**53)] = Quality.RANGE
+        missing = self._none.rows(words, value)
         if self._scaled:
             with np.errstate(over="ignore"):  # said as RANGE
                 value *= self._times
-            value /= self._over
             value += self._plus
+            value /= self._over
+        if missing.size:
+            value[missing] = np.nan
+        if self._raised.size:
+            self._raise(value)
         odd = ~np.isfinite(value)
         if odd.any():
             quality[odd] = Quality.RANGE
+            quality[missing] = Quality.BAD
+            self.spread(value, quality)
         return value, quality
+
+    def _raise(self, value: np.ndarray) -> None:
+        """Scale by powers of ten that stand in other items; divided where negative, so that 1234 at -1 is 123.4."""
+        rows, power = self._raised[0], value[self._raised[1]]
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # said as RANGE
+            value[rows] *= 10.0 ** np.maximum(power, 0)
+            value[rows] /= 10.0 ** np.maximum(-power, 0)
+
+    def spread(self, value: np.ndarray, quality: np.ndarray) -> None:
+        """A value whose power of ten is not known is not known either, for the same cause."""
+        if self._raised.size:
+            rows, cause = self._raised[0], quality[self._raised[1]]
+            quality[rows] = np.maximum(quality[rows], cause)
+            value[rows[cause > Quality.CLOCK_UNSURE]] = np.nan
 
     def members(self, request: int) -> list[int]:
         """Indices of the items that a request serves, by address."""
         return sorted(np.flatnonzero(self.request_of == request).tolist(), key=lambda i: self.items[i].span)
+
+
+class Missing:
+    """Which items hold the number that their device sends for "not available"."""
+
+    def __init__(self, items: Sequence[Item], first: np.ndarray) -> None:
+        rows = [i for i, item in enumerate(items) if item.none is not None]
+        whole = [i for i in rows if items[i].type != "bool"]
+        self._rows, self._codes = np.array(whole, np.int64), np.array([float(items[i].none or 0) for i in whole])
+        self._bits = np.array([i for i in rows if items[i].type == "bool"], np.int64)
+        self._words, self._registers = first[self._bits], np.array([items[i].none or 0 for i in self._bits], np.uint16)
+
+    def rows(self, words: np.ndarray, raw: np.ndarray) -> np.ndarray:
+        """`raw`: the numbers as they stand in the registers. A bit is not available when its whole register has the code."""
+        found = self._rows[raw[self._rows] == self._codes] if self._rows.size else self._rows
+        if not self._bits.size:
+            return found
+        return np.concatenate([found, self._bits[words[self._words] == self._registers]])
 
 
 def _numbers(words: np.ndarray, group: Group) -> np.ndarray:
@@ -182,6 +225,8 @@ def encode_value(item: Item, value: float) -> list[int]:
     """The words that a value of this item is written as. Raises ValueError when it does not fit its type."""
     times, over = ratio(item.scale)
     raw = (value - item.offset) * over / times
+    if math.isnan(value) and item.none is not None and item.type != "bool":
+        raw = item.none
     if not math.isfinite(raw) or (item.type == "float32" and abs(raw) > _LARGEST_FLOAT32):
         raise ValueError(f"{value:g} does not fit into {item.type}")
     if item.type == "bool":

@@ -106,7 +106,9 @@ class ModbusSim:
     def __init__(self, name: str, config: ModbusConfig) -> None:
         self.name = name
         self.units: dict[int, Memory] = {}
-        self.items = dict(zip(config.points(), config.plan().items, strict=False))
+        names = list(config.points())
+        self.items = dict(zip(names, config.plan().items, strict=False))
+        self._powers = {names[tag]: names[power] for tag, power in config.powers()}
         for item in config.plan().items:
             memory = self.units.setdefault(item.unit, Memory())
             memory.known[item.address.table][slice(*item.span)] = True
@@ -117,14 +119,17 @@ class ModbusSim:
 
     def set(self, tag: str, value: float) -> None:
         item = self.items[tag]
-        self.units[item.unit].put(item, value)
+        power = self.get(self._powers[tag]) if tag in self._powers else 0.0
+        self.units[item.unit].put(item, value / 10**power if power >= 0 else value * 10**-power)
 
     def get(self, tag: str) -> float:
         from .plan import Plan
 
         item = self.items[tag]
         words = self.units[item.unit].words[item.address.table][slice(*item.span)]
-        return float(Plan([item]).decode(words.copy())[0][0])
+        value = float(Plan([item]).decode(words.copy())[0][0])
+        power = self.get(self._powers[tag]) if tag in self._powers else 0.0
+        return value * 10**power if power >= 0 else value / 10**-power
 
     async def start(self) -> None:
         """Listen; port 0 picks a free one, then `port` tells which."""

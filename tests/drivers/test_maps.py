@@ -1,0 +1,304 @@
+"""Register maps that others wrote: each loads or is refused by row, and what loads reads back exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.modbus.maps import find
+from drivers.modbus.maps.contract import Map, as_name
+from edge.cli import main
+from edge.config.load import load
+
+from .maps import config_of, in_memory, maps, over_the_wire
+
+SUNSPEC: dict[str, Any] = {
+    "id": 103,
+    "group": {
+        "name": "inverter",
+        "label": "Inverter",
+        "type": "group",
+        "points": [
+            {"name": "ID", "type": "uint16", "size": 1},
+            {"name": "L", "type": "uint16", "size": 1},
+            {"name": "W", "type": "int16", "size": 1, "sf": "W_SF", "units": "W", "label": "Power"},
+            {"name": "W_SF", "type": "sunssf", "size": 1},
+            {"name": "WH", "type": "acc32", "size": 2, "sf": -1, "units": "Wh"},
+            {
+                "name": "St",
+                "type": "enum16",
+                "size": 1,
+                "symbols": [{"name": "OFF", "value": 1}, {"name": "ON", "value": 4}],
+            },
+            {"name": "Evt", "type": "bitfield32", "size": 2, "symbols": [{"name": "HOT", "value": 17}]},
+            {"name": "Pad", "type": "pad", "size": 1},
+            {"name": "Hz", "type": "float32", "size": 2, "units": "Hz"},
+        ],
+        "groups": [
+            {"name": "module", "type": "group", "count": 0, "points": [{"name": "A", "type": "uint16", "size": 1}]},
+        ],
+    },
+}
+INVERTER = """requests:
+  - {start: 0, end: 50, mb_functioncode: 4}
+default: {code: 3}
+parameters:
+  - group: solar
+    items:
+      - {name: "PV1 Power", uom: W, scale: 10, rule: 1, registers: [0x0003]}
+      - {name: Total, uom: kWh, scale: 0.1, rule: 3, registers: [96, 97]}
+      - {name: Signed, rule: 4, scale: 1, registers: [99, 98]}
+      - {name: Temperature, uom: "°C", rule: 2, scale: 0.1, offset: 1000, registers: [100]}
+      - name: State
+        rule: 1
+        registers: [101]
+        lookup: [{key: 0, value: Stand-by}, {key: [2, 3], value: "On: grid"}, {key: default, value: "?"}]
+      - {name: Fault, rule: 1, registers: [102, 103], lookup: [{bit: 17, value: Too hot}]}
+      - {name: Enable, rule: 1, mask: 4, divide: 4, registers: [104]}
+      - {name: Limit, rule: 1, registers: [105], scale: 0.1, platform: number, range: {min: 0, max: 300}}
+      - {name: Far, rule: 1, registers: [110, 120]}
+      - {name: Clock, rule: 8, registers: [130, 131]}
+      - {name: Sum, rule: 1, sensors: [{registers: [1]}]}
+"""
+TABLE = """template,brand,model,usage,quantity,address,register_type,decode,scale,note
+meter-a,Maker,A,grid,power,0x10,holding,int32s,-1,"Power, W"
+meter-a,Maker,A,grid,currents,18,input,uint16nan,0.1,L1
+meter-a,Maker,A,grid,currents,19,input,uint16nan,0.1,L2
+meter-a,Maker,A,battery,batterymode,5,writesingle,uint16,,mode
+meter-b,Maker,B,,power,7,,uint16,,
+"""
+
+
+def read(folder: Path, name: str, text: str, *, start: int | None = None, writable: bool = False) -> list[Map]:
+    (folder / name).write_text(text, "utf-8")
+    found = find.maps(folder / name, name, start, writable, named=True)
+    assert isinstance(found, list)
+    return found
+
+
+def tags(found: Map) -> dict[str, dict[str, Any]]:
+    return {line.name: line.options for line in found.lines}
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, list[Any], str]:
+    code = main(["import", *map(str, words)])
+    said = capsys.readouterr()
+    return code, [json.loads(line) for line in said.out.splitlines()], said.err
+
+
+def test_a_sunspec_model_becomes_tags_at_its_place(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, "model.json", json.dumps(SUNSPEC), start=40000)
+    assert found.ok and not found.faults
+    assert tags(found) == {
+        "ID": {"address": "holding:40000", "none": 0xFFFF},
+        "L": {"address": "holding:40001", "none": 0xFFFF},
+        "W": {"address": "holding:40002", "type": "int16", "unit": "W", "none": 0x8000, "scale_from": "W_SF"},
+        "W_SF": {"address": "holding:40003", "type": "int16", "none": 0x8000},
+        "WH": {"address": "holding:40004", "type": "uint32", "unit": "Wh", "scale": 0.1},
+        "St": {"address": "holding:40006", "none": 0xFFFF, "labels": {1: "OFF", 4: "ON"}},
+        "Evt_HOT": {"address": "holding:40007.1", "none": 0xFFFF},
+        "Hz": {"address": "holding:40010", "type": "float32", "unit": "Hz"},
+        "module_1_A": {"address": "holding:40012", "none": 0xFFFF},
+    }
+    assert found.notes == [("inverter.module", "is there as often as the model is long; the first one is read")]
+    assert read(tmp_path, "model.json", json.dumps(SUNSPEC))[0].lines[0].options["address"] == "holding:40069"
+
+
+def test_an_inverter_map_becomes_tags(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, "inverter.yaml", INVERTER, writable=True)
+    assert found.ok, found.faults
+    assert tags(found) == {
+        "pv1_power": {"address": "input:3", "scale": 10, "unit": "W"},
+        "total": {"address": "holding:96", "type": "uint32", "order": "CDAB", "scale": 0.1, "unit": "kWh"},
+        "signed": {"address": "holding:98", "type": "int32"},
+        "temperature": {"address": "holding:100", "type": "int16", "scale": 0.1, "offset": -100, "unit": "°C"},
+        "state": {"address": "holding:101", "labels": {0: "Stand-by", 2: "On: grid", 3: "On: grid"}},
+        "fault_17": {"address": "holding:103.1", "labels": {1: "Too hot"}},
+        "enable": {"address": "holding:104.2"},
+        "limit": {"address": "holding:105", "scale": 0.1, "writable": {"range": [0.0, 30.0]}},
+        "far_1": {"address": "holding:110"},
+        "far_2": {"address": "holding:120"},
+        "clock_1": {"address": "holding:130"},
+        "clock_2": {"address": "holding:131"},
+    }
+    assert [row for row, _ in found.notes] == [18, 19, 20]
+    (quiet,) = read(tmp_path, "inverter.yaml", INVERTER)
+    assert not any("writable" in options for options in tags(quiet).values())
+
+
+def test_a_table_of_registers_becomes_a_template_for_each_device(tmp_path: Path) -> None:
+    a, b = read(tmp_path, "registers.csv", TABLE)
+    assert a.ok and tags(a) == {
+        "grid_power": {"address": "holding:16", "type": "int32", "unit": "W", "order": "CDAB", "scale": -1.0},
+        "grid_current_1": {"address": "input:18", "type": "uint16", "unit": "A", "none": 0xFFFF, "scale": 0.1},
+        "grid_current_2": {"address": "input:19", "type": "uint16", "unit": "A", "none": 0xFFFF, "scale": 0.1},
+    }
+    assert a.notes == [(5, "battery_batterymode: register 5 is for writing, and its range is not told; left out")]
+    assert not b.ok and b.faults[0][0] == 6 and "the register type of register 7 is not told" in b.faults[0][1]
+
+
+def test_what_is_written_is_read_back_exactly_by_a_site_that_uses_it(tmp_path: Path) -> None:
+    for name, text in (("a.json", json.dumps(SUNSPEC)), ("b.yaml", INVERTER), ("c.csv", TABLE)):
+        found = read(tmp_path, name, text)[0]
+        assert in_memory(config_of(found, tmp_path)) == []
+        assert asyncio.run(over_the_wire(found, tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "row", "said"),
+    [
+        ("a.json", "{", 1, "is not JSON"),
+        ("a.json", "[" * 100_000, 1, "is not JSON"),
+        ("a.json", '{"group": {"points": 1}}', "?", "a group needs lists of points and groups"),
+        ("a.json", '{"id": 1, "group": 5}', "group", "must be a group"),
+        ("a.json", '{"group": {"name": "g", "points": [{"name": "x", "type": "uint9", "size": 1}]}}', "g.x", "'uint9'"),
+        (
+            "a.json",
+            '{"group": {"name": "g", "points": [{"name": "x", "type": "int32", "size": 1}]}}',
+            "g.x",
+            "2 registers",
+        ),
+        ("a.json", '{"group": {"name": "g", "points": [7]}}', "g.points[0]", "a point needs name, type and size"),
+        (
+            "a.json",
+            '{"group": {"name": "g", "points": [{"name": "x", "type": "int16", "size": 1, "sf": "y"}]}}',
+            "g.x",
+            "its scale factor 'y' is no point",
+        ),
+        (
+            "a.json",
+            '{"group": {"name": "g", "groups": [{"name": "r", "count": 1000000000, "points": '
+            '[{"name": "x", "type": "uint16", "size": 1}]}]}}',
+            "g.r.x",
+            "more than 5,000 tags",
+        ),
+        ("a.json", '{"id": ' + "9" * 10_000 + ', "group": 1}', 1, "is not JSON"),
+        ("a.json", '{"a": 1}', 1, "is no register map: JSON, but no SunSpec model"),
+        ("a.yaml", "a: 1", 1, "is no register map: YAML"),
+        ("a.yaml", "parameters: [\n", 2, "not YAML"),
+        ("a.yaml", "parameters: 5", 1, "`parameters` must be a list"),
+        (
+            "a.yaml",
+            "parameters:\n  - items:\n      - {name: x, rule: 11, registers: [1]}",
+            3,
+            "`rule` must be a number from 0 to 10",
+        ),
+        (
+            "a.yaml",
+            "parameters:\n  - items:\n      - {name: x, rule: 1, registers: [70000]}",
+            3,
+            "`registers` must list",
+        ),
+        (
+            "a.yaml",
+            "parameters:\n  - items:\n      - {name: x, rule: 1, registers: [1], scale: fast}",
+            3,
+            "`scale` must be a number",
+        ),
+        ("a.yaml", "parameters:\n  - items:\n      - {name: x, rule: 1, registers: [1], scale: 0}", 3, "a scale of 0"),
+        ("a.yaml", "parameters:\n  - items:\n      - {name: x, rule: 1, registers: [1], code: 6}", 3, "function code"),
+        ("a.yaml", "parameters:\n  - items: []", 1, "it has no rows"),
+        ("a.yaml", "tags:\n  a: {adress: 1}\n", 2, "adress"),
+        ("a.yaml", "tags:\n  a b: {address: 'coil:1'}\n", 2, "is no name"),
+        ("a.yaml", "url: x\ntags: {a: {address: 'coil:1'}}\n", 1, "unknown option 'url' of a template"),
+        ("a.csv", "a,b\n1,2\n", 1, "is no register map: CSV"),
+        ("a.csv", TABLE + "meter-a,Maker\n", 7, "has 2 columns, not 10"),
+        ("a.csv", TABLE + "meter-a,M,A,grid,power,12,holding,int33,,\n", 7, "decode: 'int33' is not known here"),
+        ("a.csv", TABLE + "meter-a,M,A,grid,power,12,holding,int16,x,\n", 7, "scale: 'x' is no number"),
+        ("a.csv", TABLE + "meter-a,M,A,grid,power,65535,holding,int32,,\n", 7, "runs past the last register"),
+        ("a.csv", TABLE + "meter-a,M,A,grid,power,1e5,holding,int32,nan,\n", 7, "address: '1e5'"),
+        ("a.csv", TABLE + "meter-a,M,A,grid,power,1,holding,int32,nan,\n", 7, "scale"),
+        ("a.txt", "x", 1, "is no register map: no .json"),
+    ],
+)
+def test_a_map_that_is_wrong_is_refused_by_row(tmp_path: Path, name: str, text: str, row: Any, said: str) -> None:
+    found = read(tmp_path, name, text)[0]
+    assert not found.ok
+    assert any(r == row and said in message for r, message in found.faults), found.faults[:3]
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "big.csv").write_bytes(b"x" * 5_000_000)
+    (tmp_path / "torn.csv").write_bytes(TABLE.encode() + b"\xff\xfe")
+    said = {
+        name: find.maps(tmp_path / name, name, None, False, named=True)[0].faults  # type: ignore[union-attr]
+        for name in ("big.csv", "torn.csv", "absent.json")
+    }
+    assert "larger than" in said["big.csv"][0][1] and "not UTF-8" in said["torn.csv"][0][1]
+    assert "cannot be read" in said["absent.json"][0][1]
+
+
+def test_a_folder_is_walked_and_each_map_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = tmp_path / "box"
+    (box / "deep").mkdir(parents=True)
+    (box / "README.md").write_text("x")
+    (box / "schema.json").write_text('{"$schema": "x", "definitions": {}}')
+    (box / "deep" / "meter.yaml").write_text("tags: {p: {address: 'input:0', type: float32}}\n")
+    (box / "registers.csv").write_text(TABLE)
+    code, lines, err = call(capsys, box, "--json")
+    assert code == 1
+    assert [(line["map"], line["ok"], line["tags"]) for line in lines] == [
+        ("deep/meter.yaml", True, 1),
+        ("registers.csv:meter-a", True, 3),
+        ("registers.csv:meter-b", False, 0),
+    ]
+    assert lines[2]["faults"][0]["row"] == 6
+    assert "README.md: skipped" in err and "schema.json: skipped" in err and "maps: 3, loaded: 2" in err
+    (box / "registers.csv").write_text(TABLE.rpartition("meter-b")[0])
+    code, lines, err = call(capsys, box, "--json", "--out", tmp_path / "out")
+    assert code == 0 and (tmp_path / "out" / "registers" / "meter_a.yaml").is_file()
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        "device: {id: d}\ndrivers: {x: {driver: modbus, url: tcp://a, template: out/registers/meter_a.yaml}, "
+        "y: {driver: modbus, url: tcp://b, template: out/deep/meter.yaml}}\n"
+    )
+    config = load(site)
+    assert not config.problems and config.points()["x.grid_power"].unit == "W"
+    code, lines, _ = call(capsys, box, "--json", "--out", tmp_path / "out")
+    assert code == 1 and all("is there already" in line["faults"][0]["message"] for line in lines)
+
+
+def test_without_a_folder_the_templates_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.json").write_text(json.dumps(SUNSPEC))
+    assert main(["import", str(tmp_path / "model.json"), "--start", "40100"]) == 0
+    shown = capsys.readouterr().out
+    assert '  W: {address: "holding:40102", type: int16, unit: W, none: 0x8000, scale_from: W_SF}  # Power\n' in shown
+    assert main(["import", str(tmp_path)]) == 0
+    (tmp_path / "empty").mkdir()
+    assert main(["import", str(tmp_path / "empty")]) == 2
+    assert "no register map was found" in capsys.readouterr().err
+
+
+def test_names_are_names_of_expressions() -> None:
+    assert [as_name(n) for n in ("PV1 Power (W)", "1st", "", "in", "Leistung", "电压", "ＡＢ")] == [
+        "pv1_power_w",
+        "tag_1st",
+        "tag",
+        "in_",
+        "leistung",
+        "电压",
+        "ab",
+    ]
+
+
+def test_hostile_text_stays_text_in_the_template(tmp_path: Path) -> None:
+    model = json.loads(json.dumps(SUNSPEC))
+    model["group"]["label"] = "x\ntags: {}"
+    model["group"]["points"][2] |= {"units": 'W"\n}: !include /etc/passwd #', "label": "a\nb: c\u2028d"}
+    (found,) = read(tmp_path, "model.json", json.dumps(model))
+    assert config_of(found, tmp_path).tags["W"].unit == 'W"\n}: !include /etc/passwd #'
+
+
+def test_the_real_maps_load_and_read_back_exactly(data: Path, tmp_path: Path) -> None:
+    folder = data / "device-maps"
+    if not folder.is_dir():
+        pytest.skip("no device-maps in the recorded data")
+    found = list(maps(folder))
+    refused = [m for m in found if not m.ok]
+    assert len(found) >= 190 and len(refused) <= 0.05 * len(found), [m.faults[0] for m in refused]
+    assert all(row and message for m in refused for row, message in m.faults)
+    assert {m.name: f for m in found if m.ok and (f := in_memory(config_of(m, tmp_path)))} == {}
