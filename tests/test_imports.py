@@ -11,7 +11,7 @@ PUBLIC = {"edge", "edge.testing"}
 ONE_HOME = {
     "pymodbus": ("drivers/modbus/",),
     "cv2": ("drivers/camera/", "drivers/replay/", "models/vision/", "models/train/"),
-    "paho": ("sync/device/mqtt",),
+    "paho": ("sync/device/mqtt", "drivers/mqtt/"),
     "yaml": ("edge/config/places.py",),
     "apsw": (
         "edge/journal.py",

@@ -1,0 +1,170 @@
+"""A reader that brings what is sealed to any MQTT broker, as JSON or as the journal's own frames."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgpack
+import numpy as np
+from pydantic import BaseModel, Field, field_validator
+
+from edge import Cursor, Host, Quality, Record, decode, decode_event, log
+
+from .. import wire
+from .mqtt_line import Line
+
+NAME = "forward"
+AT_ONCE = 32  # records under way
+MOST_SAMPLES = 20_000  # in one JSON message
+
+
+class ForwardConfig(BaseModel):
+    """Which broker gets a copy of everything. It is told to keep it (quality of service 1); whether it does is its own affair."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    url: str = Field(description="mqtt://host (1883), or mqtts://host (8883) with TLS")
+    topic: str = Field(
+        "lineside/{device}/{source}", description="`{device}` and `{source}` are filled in; events: source `event`"
+    )
+    format: Literal["json", "frames"] = Field(
+        "json", description="json: columns for anybody; frames: the bytes that the plane gets, the smallest"
+    )
+    user: str = Field("", description="name at the broker")
+    password: str = Field("", description="written as `!secret NAME`", repr=False)
+    ca: str = Field("", description="file with the authority that signed the broker's certificate (the system's)")
+
+    @field_validator("url")
+    @classmethod
+    def _broker(cls, text: str) -> str:
+        parts = urlsplit(text)
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if parts.username or parts.password:
+            raise ValueError("user and password have options of their own")
+        if (
+            parts.scheme not in ("mqtt", "mqtts")
+            or not parts.hostname
+            or port == 0
+            or parts.path.strip("/")
+            or parts.query
+        ):
+            raise ValueError(f"{text!r} is no broker; write mqtt://192.168.1.5:1883")
+        return text
+
+    @field_validator("topic")
+    @classmethod
+    def _place(cls, text: str) -> str:
+        try:
+            shown = text.format(device="d", source="s")
+        except (KeyError, IndexError, ValueError):
+            raise ValueError("only {device} and {source} are filled in") from None
+        if not 0 < len(shown.encode()) < 1000 or set(shown) & set("#+\0"):
+            raise ValueError("a topic to publish to is 1 to 1,000 bytes long and has no # and no +")
+        return text
+
+
+class Forward:
+    """Tags, events and samples in that order; the cursor moves, durably, only after the broker answered. A stop in between sends
+    the last ones again: `epoch`, `stream` and `seq` tell them apart."""
+
+    def __init__(self, config: ForwardConfig, host: Host) -> None:
+        self.config, self.host = config, host
+        self.cursors: dict[str, Cursor] = {}
+
+    async def run(self) -> None:
+        self.cursors = await self.host.journal.cursors(NAME)
+        c, device = self.config, self.host.config.device.id
+        line = Line(c.url, f"lineside-{device}-{self.host.journal.epoch[:6]}", c.user, c.password, c.ca)
+        try:
+            await line.open()
+            self.host.health.state(NAME, "running")
+            log.info("%s: connected with %s", NAME, c.url)
+            while True:
+                news = asyncio.ensure_future(self.host.journal.wait_sealed())
+                await asyncio.sleep(0)  # so that it waits before we look
+                try:
+                    if not await self._round(line):
+                        await asyncio.wait([news, line.broken], return_when=asyncio.FIRST_COMPLETED)
+                    if line.broken.done():
+                        line.broken.result()
+                finally:
+                    news.cancel()
+        finally:
+            line.close()
+
+    async def _round(self, line: Line) -> bool:
+        """Send what is next of every stream; false when there was nothing."""
+        journal, found = self.host.journal, False
+        for stream in ["tag", "event", *sorted(await journal.streams())]:
+            after = self.cursors.setdefault(stream, Cursor()).watermark
+            records = await journal.read(stream, after, AT_ONCE)
+            if not records:
+                continue
+            found = True
+            names = await journal.ask(tag_names)
+            await asyncio.gather(*(line.publish(*message) for r in records for message in self._messages(r, names)))
+            self.cursors[stream] = Cursor(records[-1].seq)
+            journal.moved(NAME, stream, self.cursors[stream])
+        if found:
+            await journal.commit()
+        return found
+
+    def _messages(self, record: Record, names: dict[int, tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
+        """(topic, body) of all that one record becomes."""
+        device, epoch = self.host.config.device.id, self.host.journal.epoch
+        topic = self.config.topic.format(device=device, source=record.stream.removeprefix("samples:"))
+        head = {"device": device, "epoch": epoch, "stream": record.stream, "seq": record.seq}
+        if self.config.format == "frames":
+            yield topic, wire.pack(epoch, [record])
+        elif record.stream == "event":
+            yield topic, _json(head | shown_event(record.body))
+        elif record.stream != "tag":  # their names come with the samples
+            for part, tags in enumerate(columns(record, names)):
+                yield topic, _json(head | {"part": part, "tags": tags})
+
+
+def tag_names(db: Any) -> dict[int, tuple[str, str]]:
+    """{id: (name, unit)} of every tag the journal ever had."""
+    return {number: tuple(msgpack.unpackb(body)[0:3:2]) for number, body in db.execute("SELECT id, body FROM tag")}
+
+
+def shown_event(body: bytes) -> dict[str, Any]:
+    event = decode_event(body)
+    fields = ("ts", "kind", "key", "state", "severity", "text")
+    return {name: getattr(event, name) for name in fields} | {"data": dict(event.data), "refs": list(event.refs)}
+
+
+def columns(record: Record, names: dict[int, tuple[str, str]]) -> Iterator[list[dict[str, Any]]]:
+    """A block as lists of tags with their columns, at most MOST_SAMPLES together: `t` in ns since 1970, `v` (null for none), and
+    `q`, one name for all or a list."""
+    batch = decode(record.stream.removeprefix("samples:"), record.body)
+    order = np.argsort(batch.tag, kind="stable")
+    starts = np.flatnonzero(np.diff(batch.tag[order], prepend=-1))
+    out: list[dict[str, Any]] = []
+    room = MOST_SAMPLES
+    for rows in np.split(order, starts[1:]):
+        for piece in np.split(rows, range(MOST_SAMPLES, len(rows), MOST_SAMPLES)):
+            if out and len(piece) > room:
+                yield out
+                out, room = [], MOST_SAMPLES
+            name, unit = names.get(int(batch.tag[piece[0]]), (str(batch.tag[piece[0]]), ""))
+            value, quality = batch.value[piece], batch.quality[piece]
+            same = bool((quality == quality[0]).all())
+            shown = [None if bad else v for v, bad in zip(value.tolist(), ~np.isfinite(value), strict=True)]
+            said = [Quality(int(q)).name for q in quality[: 1 if same else None]]
+            out.append(
+                {"tag": name, "unit": unit, "t": batch.ts[piece].tolist(), "v": shown, "q": said[0] if same else said}
+            )
+            room -= len(piece)
+    if out:
+        yield out
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=str).encode(errors="replace")

@@ -1,0 +1,123 @@
+"""One connection to a broker: MQTT 5, quality of service 1, every publish answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge import DeviceLost, LinesideError, reason_of
+
+CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 20.0  # seconds
+
+
+class Refused(LinesideError):
+    """The broker said no: to this user, or to this topic. Heals when somebody changes the broker's rules."""
+
+    heals = True
+
+
+class Line:
+    """`open()`, then `publish()` from the event loop; paho's own thread does the input and output. Nothing is kept here: what
+    the broker did not answer is the caller's to send again."""
+
+    def __init__(self, url: str, name: str, user: str = "", password: str = "", ca: str = "") -> None:
+        parts = urlsplit(url)
+        self._secure = parts.scheme == "mqtts"
+        self._host, self._port = parts.hostname or "", parts.port or (8883 if self._secure else 1883)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5)
+        self._client.connect_timeout = CONNECT_WITHIN
+        if user:
+            self._client.username_pw_set(user, password or None)
+        if self._secure:
+            self._client.tls_set_context(ssl.create_default_context(cafile=ca or None))
+        self._opened: asyncio.Future[None]
+        self.broken: asyncio.Future[None]  # fails when the connection is lost
+        self._out: dict[int, asyncio.Future[None]] = {}
+        self.lost: Exception | None = None
+
+    async def open(self) -> None:
+        """Raises DeviceLost, or Refused where the broker does not want this user."""
+        self._loop = asyncio.get_running_loop()
+        self._opened, self.broken = self._loop.create_future(), self._loop.create_future()
+        self._client.on_connect = lambda c, u, flags, code, p: self._later(self._answered, code)
+        self._client.on_connect_fail = lambda c, u: self._later(self._fail, "it does not answer")
+        self._client.on_disconnect = lambda c, u, flags, code, p: self._later(
+            self._fail, f"the connection ended ({code})"
+        )
+        self._client.on_publish = lambda c, u, mid, code, p: self._later(self._taken, mid, code)
+        try:
+            self._client.connect_async(self._host, self._port, keepalive=20)
+            self._client.loop_start()
+            async with asyncio.timeout(CONNECT_WITHIN):
+                await self._opened
+        except TimeoutError:
+            raise DeviceLost(f"the broker at {self._at} does not answer") from None
+        except (OSError, ValueError) as error:
+            why = reason_of(error) if isinstance(error, OSError) else str(error)
+            raise DeviceLost(f"cannot reach the broker at {self._at}: {why}") from None
+
+    async def publish(self, topic: str, body: bytes) -> None:
+        """Returns when the broker has taken it. Raises DeviceLost or Refused."""
+        if self.lost:
+            raise self.lost
+        done: asyncio.Future[None] = self._loop.create_future()
+        number = self._client.publish(topic, body, qos=1).mid
+        self._out[number] = done  # its answer comes through the loop, so never before this
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await done
+        except TimeoutError:
+            raise DeviceLost(f"the broker at {self._at} is silent") from None
+        finally:
+            self._out.pop(number, None)
+
+    def close(self) -> None:
+        """Hang up without waiting for the broker."""
+        self._fail("closed")
+        self._client.disconnect()
+        threading.Thread(target=self._client.loop_stop, name="mqtt end", daemon=True).start()
+
+    @property
+    def _at(self) -> str:
+        return f"{self._host}:{self._port}"
+
+    # On the loop, from paho's thread
+
+    def _later(self, work: Any, *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(work, *arguments)
+
+    def _answered(self, code: Any) -> None:
+        if self._opened.done():
+            return
+        if code.is_failure:
+            self._opened.set_exception(
+                Refused(f"the broker at {self._at} refuses: {code}", hint="check user and password")
+            )
+        else:
+            self._opened.set_result(None)
+
+    def _taken(self, number: int, code: Any) -> None:
+        done = self._out.get(number)
+        if done is None or done.done():
+            return
+        if code.is_failure:
+            done.set_exception(
+                Refused(f"the broker at {self._at} does not take it: {code}", hint="check its access rules")
+            )
+        else:
+            done.set_result(None)
+
+    def _fail(self, why: str) -> None:
+        self.lost = self.lost or DeviceLost(f"the broker at {self._at}: {why}")
+        for waiting in (self._opened, self.broken, *self._out.values()):
+            if not waiting.done():
+                waiting.set_exception(self.lost)
+                waiting.exception()  # it may be that nobody waits any more

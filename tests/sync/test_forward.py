@@ -1,0 +1,209 @@
+"""Everything reaches a real broker, whatever becomes of it in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from drivers.modbus.sim import ModbusSim
+from edge import Event, decode
+from edge.app import Daemon
+from edge.config.load import load_text
+from sync import wire
+from tests.broker import Broker
+
+pytestmark = pytest.mark.system
+SITE = """
+device: {{id: press-4}}
+drivers:
+  plc:
+    driver: modbus
+    url: tcp://127.0.0.1:{sim}
+    every: 50ms
+    tags:
+      temp: {{address: "holding:0", type: int16, unit: "°C"}}
+      bad: {{address: "holding:9", type: float32}}
+journal: {{block: 200ms, durable_within: 50ms}}
+forward: {{url: "mqtt://127.0.0.1:{broker}"{more}}}
+"""
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    broker = Broker(tmp_path / "broker")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+class Listener:
+    """A durable subscriber: what came, by topic."""
+
+    def __init__(self, port: int) -> None:
+        self.came: list[tuple[str, bytes]] = []
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, "listener", clean_session=False)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_connect = lambda c, *_: c.subscribe("#", 1)
+        ready: list[int] = []
+        self._client.on_subscribe = lambda *_: ready.append(1)
+        self._client.on_message = lambda c, u, m: self.came.append((m.topic, m.payload))
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        self.ready = ready
+
+    def messages(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in list(self.came)]
+
+    def samples(self, tag: str) -> Counter[int]:
+        """How often each time stamp of a tag came."""
+        return Counter(
+            t for m in self.messages() for tags in m.get("tags", ()) if tags["tag"] == tag for t in tags["t"]
+        )
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+class Rig:
+    def __init__(self, folder: Path, broker: Broker, more: str = "") -> None:
+        self.folder, self.broker, self.more = folder, broker, more
+
+    async def __aenter__(self) -> Rig:
+        config = load_text(SITE.format(sim=1, broker=1, more=""))
+        self.sim = ModbusSim("plc", config.drivers["plc"])  # type: ignore[arg-type]
+        self.sim.port = 0
+        await self.sim.start()
+        self.listener = await asyncio.to_thread(Listener, self.broker.port)
+        await self.until(lambda: self.listener.ready)
+        self.site = load_text(SITE.format(sim=self.sim.port, broker=self.broker.port, more=self.more))
+        assert not self.site.problems
+        await self.starts()
+        return self
+
+    async def starts(self) -> None:
+        self.daemon = Daemon(self.site, self.folder / "state")
+        await self.daemon.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.daemon.stop()
+        await self.sim.stop()
+        await asyncio.to_thread(self.listener.close)
+
+    async def until(self, true: Callable[[], Any], seconds: float = 40) -> None:
+        async with asyncio.timeout(seconds):
+            while not true():
+                await asyncio.sleep(0.02)
+
+    async def whole(self) -> Counter[int]:
+        """Stop reading and wait until as many samples came as the journal holds."""
+        await self.daemon._end(self.daemon.drivers.values())
+        await self.daemon.journal.commit(seal=True)
+        sealed = await self.daemon.journal.ask(lambda db: next(db.execute("SELECT sum(n) FROM block"))[0])
+        await self.until(
+            lambda: len(self.listener.samples("plc.temp")) + len(self.listener.samples("plc.bad")) == sealed
+        )
+        return self.listener.samples("plc.temp")
+
+
+def rig(folder: Path, broker: Broker, work: Callable[[Rig], Awaitable[None]], more: str = "") -> None:
+    async def main() -> None:
+        async with Rig(folder, broker, more) as it:
+            await work(it)
+
+    asyncio.run(main())
+
+
+def test_samples_and_events_come_as_json(tmp_path: Path, broker: Broker) -> None:
+    async def work(it: Rig) -> None:
+        it.sim.set("temp", 21)
+        it.sim.units[1].words["holding"][9] = 0x7FC0  # no number
+        it.daemon.accept(Event("note", "hand", "said", text="schön"))
+        await it.until(lambda: any(m.get("key") == "hand" for m in it.listener.messages()))
+        await it.until(lambda: any(21 in t["v"] for m in it.listener.messages() for t in m.get("tags", ())))
+        times = await it.whole()
+        assert set(times.values()) == {1}
+        topics = {topic for topic, _ in it.listener.came}
+        assert topics == {"lineside/press-4/plc", "lineside/press-4/event"}
+        note = next(m for m in it.listener.messages() if m.get("key") == "hand")
+        assert note["text"] == "schön" and note["stream"] == "event" and note["device"] == "press-4"
+        last = [m for m in it.listener.messages() if "tags" in m][-1]
+        temp, bad = sorted(last["tags"], key=lambda t: t["tag"], reverse=True)
+        assert (temp["tag"], temp["unit"], temp["q"]) == ("plc.temp", "°C", "GOOD")
+        assert len(temp["t"]) == len(temp["v"]) and bad["v"][-1] is None and bad["q"] == "RANGE"
+
+    rig(tmp_path, broker, work)
+
+
+def test_a_broker_that_goes_and_a_daemon_that_restarts_lose_nothing(tmp_path: Path, broker: Broker) -> None:
+    async def work(it: Rig) -> None:
+        await it.until(lambda: it.listener.samples("plc.temp"))
+        await asyncio.to_thread(broker.stop)
+        await it.until(lambda: it.daemon.health.part("forward").state == "waiting")
+        before = it.daemon.journal.totals.durable
+        await it.until(lambda: it.daemon.journal.totals.durable > before + 60)
+        await it.daemon.stop()
+        await it.starts()
+        await asyncio.to_thread(broker.start)
+        times = await it.whole()
+        assert len(times) > 20
+
+    rig(tmp_path, broker, work)
+
+
+def test_frames_are_the_bytes_that_the_plane_gets(tmp_path: Path, broker: Broker) -> None:
+    async def work(it: Rig) -> None:
+        def blocks() -> list[wire.Frame]:
+            frames = [frame for _, body in list(it.listener.came) for frame in wire.unpack(body)]
+            return [frame for frame in frames if frame.stream == "samples:plc"]
+
+        await it.until(lambda: len(blocks()) >= 2)
+        first = blocks()[0]
+        assert first.seq == 1 and first.epoch == it.daemon.journal.epoch
+        assert len(decode("plc", first.body)) == first.n
+
+    rig(tmp_path, broker, work, ', format: frames, topic: "a/{source}"')
+
+
+def test_a_broker_that_refuses_says_so(tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text("topic read #\n")
+    broker = Broker(tmp_path / "broker", f"acl_file {tmp_path / 'acl'}")
+    broker.start()
+
+    async def work(it: Rig) -> None:
+        def reason() -> str:
+            return it.daemon.health.part("forward").reason
+
+        await it.until(lambda: "does not take it: Not authorized (check its access rules)" in reason())
+        assert await it.daemon.journal.backlog("forward") != {"records": 0, "samples": 0}
+
+    try:
+        rig(tmp_path, broker, work)
+    finally:
+        broker.stop()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("http://x", "is no broker; write mqtt://"),
+        ("mqtt://x:99999", "is no broker"),
+        ("mqtt://me:pw@x", "user and password have options of their own"),
+    ],
+)
+def test_an_url_that_is_none_is_refused(option: str, words: str) -> None:
+    (problem,) = load_text(f'device: {{id: a}}\nforward: {{url: "{option}"}}\n').problems
+    assert words in str(problem) and ":2:" in str(problem) and "pw" not in str(problem).replace("password", "")
+
+
+def test_a_topic_nobody_can_publish_to_is_refused() -> None:
+    (problem,) = load_text('device: {id: a}\nforward: {url: "mqtt://x", topic: "a/#"}\n').problems
+    assert "has no # and no +" in str(problem)
