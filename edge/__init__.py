@@ -8,7 +8,7 @@ from .config.places import Tree, read_yaml
 from .config.places import read as read_tree
 from .config.templates import Templated
 from .config.types import Duration, Identifier, Period, Size
-from .driver import Driver, DriverConfig, Grid, Point, Poller, Source, Writable
+from .driver import Driver, DriverConfig, Grid, Point, Poller, ReadPlan, Source, Writable
 from .errors import (
     AnswerContradicts,
     ConfigFault,
@@ -61,6 +61,7 @@ __all__ = [
     "Point",
     "Poller",
     "Quality",
+    "ReadPlan",
     "Reader",
     "Record",
     "Setting",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
@@ -59,6 +59,13 @@ class Point(BaseModel):
         )
 
 
+class ReadPlan(NamedTuple):
+    """How a driver reads its tags: `lines` for people, and the same as `facts` that JSON can hold."""
+
+    lines: Sequence[str]
+    facts: Mapping[str, Any]
+
+
 class DriverConfig(BaseModel):
     """What every entry under `drivers:` may say. One entry is one connection."""
 
@@ -80,6 +87,10 @@ class DriverConfig(BaseModel):
     def read_together(self, names: Sequence[str]) -> bool:
         """Whether these tags (names below the entry) come in one request, so that they belong to one moment."""
         return True
+
+    def shown_plan(self) -> ReadPlan | None:
+        """For `lineside check --plan`; None where there is nothing to plan."""
+        return None
 
     def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
         """Cross-checks beyond types: (path below the entry, message, hint)."""

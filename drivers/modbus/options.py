@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from edge import DriverConfig, Duration, Identifier, Period, Point, Templated
+from edge import DriverConfig, Duration, Identifier, Period, Point, ReadPlan, Templated
 
 from .address import WORDS, Address, parse_address
 from .plan import Item, Plan, encode_value
+from .shown import shown_plan
 
 Type = Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
@@ -211,6 +212,9 @@ class ModbusConfig(Templated, DriverConfig):
     def read_together(self, names: Sequence[str]) -> bool:
         plan, order = self.plan(), list(self.points())
         return len({int(plan.request_of[order.index(name)]) for name in names}) == 1
+
+    def shown_plan(self) -> ReadPlan:
+        return shown_plan(self.url, self.plan(), len(self.points()))
 
     def plan(self, cuts: Iterable[tuple[int, str, int]] = ()) -> Plan:
         """Items in the order of `points()`, then the clocks in the order of `clocks()`."""

@@ -50,9 +50,12 @@ class Request:
     def pdu(self) -> bytes:
         return struct.pack(">BHH", self.function, self.start, self.count)
 
+    @property
+    def table(self) -> str:
+        return next(name for name, code in FUNCTIONS.items() if code == self.function)
+
     def __str__(self) -> str:
-        table = next(name for name, code in FUNCTIONS.items() if code == self.function)
-        return f"unit {self.unit} {table}:{self.start}..{self.start + self.count - 1}"
+        return f"unit {self.unit} {self.table}:{self.start}..{self.start + self.count - 1}"
 
 
 @dataclass(frozen=True, slots=True)

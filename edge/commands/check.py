@@ -18,14 +18,19 @@ from ..errors import LinesideError
 from ..tags import TagTable
 from ..wiring import build
 
-HELP = "check a site: every fault with its place; --connect also reads each device once"
+HELP = "check a site: every fault with its place; --plan shows the requests, --connect reads each device once"
 LONGEST_PROBE = 10.0  # seconds
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path, nargs="+", help="site file (YAML)")
     parser.add_argument("--connect", action="store_true", help="also connect to every device and read once")
-    parser.add_argument("--json", action="store_true", help="one JSON object per fault on standard output")
+    parser.add_argument(
+        "--plan", action="store_true", help="show the requests that each connection's tags are read with"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object per fault, plan or device on standard output"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,12 +45,25 @@ def run(options: argparse.Namespace) -> int:
             tags = len(config.tags())
             summary = f"{path}: fine; connections: {len(config.drivers)}, tags: {tags}, alarms: {len(config.alarms)}"
             print(summary, file=sys.stderr if options.json else sys.stdout)
+            if options.plan:
+                show_plans(config, options.json)
             if options.connect:
                 for name, line, fault in asyncio.run(connect(config)):
                     faults += fault
                     shown = json.dumps({"driver": name, "said": line, "fault": fault}, ensure_ascii=False)
                     print(shown if options.json else f"{name}: {line}")
     return 1 if faults else 0
+
+
+def show_plans(config: Config, as_json: bool) -> None:
+    """The plan of every connection that has one: lines, or one JSON object."""
+    for name, part in config.drivers.items():
+        if (plan := part.shown_plan()) is None:
+            continue
+        if as_json:
+            print(json.dumps({"driver": name, **plan.facts}, ensure_ascii=False))
+        else:
+            print("\n".join(f"{name}: {line}" for line in plan.lines))
 
 
 class ProbeSource:
