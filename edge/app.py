@@ -19,6 +19,7 @@ from .health import Health
 from .journal import Journal
 from .live import Live
 from .log import log
+from .memory import PREFIX
 from .outlet import Outlet
 from .stage import Item
 from .supervise import supervise
@@ -59,7 +60,9 @@ class Daemon:
         self.listeners: set[Callable[[Item], None]] = set()
         self.refused: dict[str, tuple[Any, str]] = {}  # stages that could not be built at the start, and why
         self._wire(config, starting=True)
-        self.flow.restore(self.journal.snapshots())
+        kept = self.journal.snapshots()
+        self.flow.restore(kept)
+        self.memories = {n.removeprefix(PREFIX): body for n, body in kept.items() if n.startswith(PREFIX)}
 
     # Wiring
 

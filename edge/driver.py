@@ -88,8 +88,8 @@ class DriverConfig(BaseModel):
         """Whether these tags (names below the entry) come in one request, so that they belong to one moment."""
         return True
 
-    def shown_plan(self) -> ReadPlan | None:
-        """For `lineside check --plan`; None where there is nothing to plan."""
+    def shown_plan(self, memory: Mapping[str, Any]) -> ReadPlan | None:
+        """For `lineside check --plan`; None where there is nothing to plan. `memory` as `Source.memory`."""
         return None
 
     def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
@@ -98,11 +98,16 @@ class DriverConfig(BaseModel):
 
 
 class Source(Protocol):
-    """What a driver is given: its name, its tags, the clock, and where to put what it reads. Nothing here blocks."""
+    """What a driver is given: its name, its tags, the clock, and where to put what it reads. Nothing here blocks.
+
+    `memory` is what `remember` was last told, in this run or an earlier one; empty at first. The driver judges whether it still
+    fits: it says itself of which device and in which form it is.
+    """
 
     name: str
     tags: Mapping[str, Tag]
     clock: Clock
+    memory: Mapping[str, Any]
 
     def ready(self) -> bool:
         """False while the journal is full: a poller then skips its grid slot (and counts it)."""
@@ -120,6 +125,10 @@ class Source(Protocol):
 
     def running(self) -> None:
         """Say that the device answers."""
+        ...
+
+    def remember(self, facts: Mapping[str, Any]) -> None:
+        """Keep this over restarts in place of what was kept: a little JSON (64 kB at most), safe with the next commit."""
         ...
 
 

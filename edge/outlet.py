@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .batch import Batch, Quality
 from .event import Event
 from .frame import Frame
+from .memory import PREFIX, packed, unpacked
 from .tags import Tag
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Outlet:
     def __init__(self, name: str, tags: Mapping[str, Tag], daemon: Daemon) -> None:
         self.name, self.tags, self.clock = name, tags, daemon.clock
         self._daemon = daemon
+        self._kind = daemon.config.drivers[name].driver
         self.state = "starting"  # starting, running, lost
         self.closed = False
 
@@ -52,6 +54,15 @@ class Outlet:
         self._daemon.health.state(self.name, "running")
         if before == "lost":
             self.event(Event("source", self.name, "back", text=f"{self.name} answers again"))
+
+    @property
+    def memory(self) -> Mapping[str, Any]:
+        return unpacked(self._kind, self._daemon.memories.get(self.name))
+
+    def remember(self, facts: Mapping[str, Any]) -> None:
+        if not self.closed:
+            body = self._daemon.memories[self.name] = packed(self._kind, facts)
+            self._daemon.journal.append(snapshots={PREFIX + self.name: body})
 
     def lost(self, reason: str) -> None:
         """Say that nothing comes any more: every tag gets a BAD sample, and the first time an event tells why."""

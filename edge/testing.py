@@ -11,9 +11,10 @@ def test_my_driver():
 from __future__ import annotations
 
 import asyncio
+import json
 import selectors
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .batch import Batch
@@ -110,6 +111,7 @@ class FakeSource:
         self.events: list[Event] = []
         self.counts: Counter[str] = Counter()
         self.full = False
+        self.memory: dict[str, Any] = {}
         self._arrived = asyncio.Event()
 
     @property
@@ -137,6 +139,9 @@ class FakeSource:
             self.counts[cause] += n
 
     def running(self) -> None: ...
+
+    def remember(self, facts: Mapping[str, Any]) -> None:
+        self.memory = json.loads(json.dumps(facts, allow_nan=False))
 
     def values(self, tag: str) -> list[float]:
         """Everything that arrived for a tag, in order."""

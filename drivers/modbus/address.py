@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 TABLES = ("coil", "discrete", "holding", "input")
+BITS = ("coil", "discrete")  # those that hold single bits
 _CLASSIC = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
 WORDS = {
     "bool": 1,
@@ -34,7 +35,7 @@ class Address:
     @property
     def bits(self) -> bool:
         """Whether the table itself holds single bits."""
-        return self.table in ("coil", "discrete")
+        return self.table in BITS
 
     def __str__(self) -> str:
         return f"{self.table}:{self.number}" + ("" if self.bit is None else f".{self.bit}")
@@ -61,6 +62,34 @@ def parse_address(text: Any) -> Address:
     if address.bit is not None and (address.bits or address.bit > 15):
         raise ValueError(f"{text!r}: bits 0 to 15 exist in holding and input registers only")
     return address
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """Addresses of one table, from `first` to before `end`: `holding:120..139`."""
+
+    table: str
+    first: int
+    end: int
+
+    def __str__(self) -> str:
+        last = "" if self.end == self.first + 1 else f"..{self.end - 1}"
+        return f"{self.table}:{self.first}{last}"
+
+
+def parse_span(text: Any) -> Span:
+    """`holding:120..139` (both ends belong to it), `40121..40140`, or one address. Raises ValueError."""
+    if isinstance(text, Span):
+        return text
+    first, dots, last = (part.strip() for part in str(text).partition(".."))
+    begin = parse_address(first)
+    bare = ":" in first and last.isdecimal()
+    until = parse_address(f"{begin.table}:{last}" if bare else last) if dots else begin
+    if begin.table != until.table or begin.bit is not None or until.bit is not None:
+        raise ValueError(f"{text!r} is no range of addresses; write holding:120..139")
+    if until.number < begin.number:
+        raise ValueError(f"{text!r} runs backwards")
+    return Span(begin.table, begin.number, until.number + 1)
 
 
 def ratio(scale: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from edge import AnswerContradicts, Clock, DeviceLost, DeviceRefused, reason_of
 
-from .plan import Request
+from .plan import Request, ShortAnswer
 
 EXCEPTIONS = {
     1: "illegal function",
@@ -150,7 +150,7 @@ class Client(asyncio.Protocol):
         return self._transaction
 
     def _answer(self, transaction: int, unit: int, pdu: memoryview, now: int) -> None:
-        found = self._out.pop(transaction, None)
+        found = self._out.get(transaction)
         if found is None:
             self._other_answer(transaction, unit, pdu)
             return
@@ -165,6 +165,7 @@ class Client(asyncio.Protocol):
             raise AnswerContradicts(f"{request}: answered with function {function}")
         else:
             self._fill(scan.words, request, pdu)
+        del self._out[transaction]  # not before: whoever waits for an answer that contradicts has to be told
         scan.stamps[index] = now
         scan.left -= 1
         if not scan.left and not scan.done.done():
@@ -177,6 +178,8 @@ class Client(asyncio.Protocol):
         bits = request.function <= 2
         size = (request.count + 7) // 8 if bits else 2 * request.count
         if len(pdu) != size + 2 or pdu[1] != size:
+            if len(pdu) == pdu[1] + 2 < size + 2:
+                raise ShortAnswer(request, pdu[1] * 8 if bits else pdu[1] // 2)
             raise AnswerContradicts(
                 f"{request}: answered {len(pdu) - 2} bytes, counted as {pdu[1]}, where {size} belong"
             )

@@ -13,8 +13,10 @@ import numpy as np
 from edge import Batch, ConfigFault, DeviceLost, DeviceSilent, Poller, Quality, Source, Write, log
 
 from .client import ASKED, EXCEPTIONS, WAITED, Client, Scan
+from .cost import Cost
+from .learned import After, Learned
 from .options import ModbusConfig
-from .plan import encode_value
+from .plan import ShortAnswer, encode_value
 
 SHARE = 0.9  # of the time-out that one scan may take, so that what did answer is delivered before it
 EARLIEST, LATEST = 31_536_000 * 10**9, 2**63 - 2**60  # a device clock outside 1971 to 2225 is not set
@@ -35,7 +37,9 @@ class Modbus(Poller):
         self._clocks = config.clocks()
         self._factors = [10**9 if _part(config, path).time.type == "unix_s" else 10**6 for path, _, _ in self._clocks]
         self._seen = np.full(len(self._clocks), -1, np.int64)
-        self._cuts: set[tuple[int, str, int]] = set()
+        self._learned = Learned(config.url, source.memory, source.clock.utc())
+        self._stale = False  # the plan: something was learned that makes a better one
+        self._measures = config.gap == "auto" and config.in_flight == 1
         self._said: set[str] = set()
         self._silent: list[int] = []  # units that did not answer; asked last, in turn, they hold up only themselves
         self._client: Client | None = None
@@ -43,7 +47,10 @@ class Modbus(Poller):
         self._replan()
 
     def _replan(self) -> None:
-        self.plan = self.config.plan(self._cuts)
+        self._stale = False
+        self.plan = self.config.plan(self._learned)
+        self._attentive = self._learned.attends(self.plan)
+        self._cost = Cost(self.plan.requests) if self._measures else None
         self._words = np.zeros(self.plan.words, np.uint16)
         self._tag_request = self.plan.request_of[: len(self.ids)]
 
@@ -72,15 +79,26 @@ class Modbus(Poller):
 
     async def poll(self) -> Batch:
         client = await self._line()
+        if self._stale:
+            self._replan()
         self.source.count("late_answers", client.late)
         client.late = 0
-        scan = await self._scan(client)
+        began = self.source.clock.utc()
+        try:
+            scan = await self._scan(client)
+        except ShortAnswer as error:
+            self._stale |= self._learned.short(error.request, error.given)
+            self._attentive = True
+            self._remember()
+            raise
         value, quality = self.plan.decode(self._words)
         n, stamps = len(self.ids), np.array(scan.stamps, np.int64)
         ts = stamps[self._tag_request] if len(stamps) > 1 else np.full(n, stamps[0] if len(stamps) else 0)
         refused = np.array(scan.codes)
-        if (refused > 0).any() and self._learn(scan.codes):
+        if (self._attentive or (refused > 0).any()) and self._learn(scan.codes):
             return await self.poll()  # with shorter requests: what the device has costs no sample
+        if self._cost and self._cost.wanted and not refused.any() and not self._silent:
+            self._measure(self._cost, began, scan.stamps)
         keep: np.ndarray | None = None
         if self._clocks:
             ts, keep = self._device_time(value, quality, ts, refused)
@@ -142,29 +160,37 @@ class Modbus(Poller):
         return ts, keep
 
     def _learn(self, codes: list[int]) -> bool:
-        """A refused request of several tags is cut in two, until only what the device really lacks is refused. True when it
-        cut."""
-        changed = False
+        """Take what a scan teaches into the plans to come. True when it is to be repeated at once."""
+        after = self._learned.heard(self.plan, codes, self.source.clock.utc())
+        if after is After.REPEAT:
+            self.source.count("reads_split")
+            self._replan()
+            return True
+        self._stale |= after is After.REPLAN
+        self._attentive = self._learned.attends(self.plan)
+        self._remember()
         for index, code in enumerate(codes):
             if code <= 0:
                 continue
             request, members = self.plan.requests[index], self.plan.members(index)
-            starts = sorted({self.plan.items[i].address.number for i in members})
-            if code in (2, 3) and len(starts) > 1:  # 3: it gives fewer registers at once
-                item = self.plan.items[members[0]]
-                self._cuts.add((item.unit, item.address.table, starts[len(starts) // 2]))
-                changed = True
-                self.source.count("reads_split")
-                continue
             self.source.count("exception")
             names = ", ".join(self._names[i] for i in members if i < len(self._names)) or "the device time"
             said = f"{self.source.name}: the device refuses {request} ({EXCEPTIONS.get(code, code)}): {names}"
             if said not in self._said:
                 self._said.add(said)
                 log.warning("%s; check address and table in the device's manual", said)
-        if changed:
-            self._replan()
-        return changed
+        return False
+
+    def _measure(self, cost: Cost, began: int, stamps: list[int]) -> None:
+        """Look at the times of some scans, once in a run: does it pay to read more along?"""
+        if cost.scan(began, stamps):
+            self._measures = False
+            self._stale |= self._learned.measured(cost.overheads())
+            self._remember()
+
+    def _remember(self) -> None:
+        if self._learned.news:
+            self.source.remember(self._learned.facts())
 
     async def probe(self) -> Sequence[str]:
         """As every poller's; a unit that is silent hides none of the others."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from edge import DriverConfig, Duration, Identifier, Period, Point, ReadPlan, Templated
+from edge import DriverConfig, Duration, Identifier, Period, Point, ReadPlan, SystemClock, Templated
 
-from .address import WORDS, Address, parse_address
+from .address import WORDS, Address, Span, parse_address, parse_span
+from .cover import touches
+from .learned import Learned
 from .plan import Item, Plan, encode_value
+from .rules import GAP, MOST_REGISTERS, Rules
 from .shown import shown_plan
 
 Type = Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
@@ -22,6 +25,24 @@ AddressText = Annotated[
     BeforeValidator(parse_address),
     WithJsonSchema({"type": ["string", "integer"], "examples": ["holding:100"]}),
 ]
+
+SpanText = Annotated[
+    Span, BeforeValidator(parse_span), WithJsonSchema({"type": ["string", "integer"], "examples": ["holding:120..139"]})
+]
+
+
+def _gap(given: Any) -> int | str:
+    if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= 120):
+        return given
+    raise ValueError(f"{given!r} is no gap; write auto, or a number from 0 to 120")
+
+
+Gap = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_gap),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 0, "maximum": 120}]}),
+]
+HOLES = "addresses the device does not have, never read along, as in holding:120..139"
 
 
 class ModbusPoint(Point):
@@ -115,8 +136,11 @@ class DeviceTime(BaseModel):
 class UnitConfig(Templated):
     """One unit (slave) below the connection."""
 
-    model_config = {"extra": "forbid", "frozen": True}
+    from_template: ClassVar[tuple[str, ...]] = ("tags", "max_registers", "holes")
+    model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True}
     unit: int = Field(ge=0, le=255, description="unit number (slave address)")
+    max_registers: int | None = Field(None, ge=4, le=125, description="of this unit, in place of the connection's")
+    holes: list[SpanText] = Field(default_factory=list, description=f"{HOLES}; beside the connection's")
     time: DeviceTime | None = Field(None, description="device time, read in the same request")
     tags: dict[Identifier, ModbusPoint] = Field(default_factory=dict, description="tags of this unit, by name")
 
@@ -138,7 +162,7 @@ def _url(text: Any) -> str:
 class ModbusConfig(Templated, DriverConfig):
     """One connection to a device or gateway."""
 
-    from_template: ClassVar[tuple[str, ...]] = ("tags", "max_registers", "pause")
+    from_template: ClassVar[tuple[str, ...]] = ("tags", "max_registers", "holes", "pause")
     url: Annotated[str, BeforeValidator(_url)] = Field(description="tcp://host:port (502)")
     unit: int = Field(1, ge=0, le=255, description="unit number of the tags directly below")
     every: Period = Field(1.0, description="how often to read")
@@ -146,8 +170,12 @@ class ModbusConfig(Templated, DriverConfig):
     in_flight: int = Field(
         1, ge=1, le=32, description="requests on the wire at once; more only if the device allows it"
     )
-    max_registers: int = Field(125, ge=4, le=125, description="registers the device gives in one answer")
-    gap: int = Field(8, ge=0, le=120, description="unused registers read along to save a request")
+    max_registers: int = Field(MOST_REGISTERS, ge=4, le=125, description="registers the device gives in one answer")
+    gap: Gap = Field(
+        "auto",
+        description=f"unused registers read along to save a request; auto: {GAP}, more where that is measured to be faster",
+    )
+    holes: list[SpanText] = Field(default_factory=list, description=f"{HOLES}; of every unit")
     pause: Duration = Field(0.0, description="wait after connecting, for slow gateways")
     time: DeviceTime | None = Field(None, description="device time, read in the same request")
     tags: dict[Identifier, ModbusPoint] = Field(default_factory=dict, description="tags of `unit`, by name")
@@ -167,6 +195,7 @@ class ModbusConfig(Templated, DriverConfig):
             yield (), "reads nothing", "add `tags:` or `units:`"
         if self.pause >= max(5.0, 2 * self.timeout):
             yield ("pause",), "as long as a connection may take in all", "shorten it or raise `timeout`"
+        yield from self._in_holes()
         seen: dict[int, str] = {}
         for name, unit in self.units.items():
             if unit.unit in seen:
@@ -209,28 +238,46 @@ class ModbusConfig(Templated, DriverConfig):
             start += len(tags)
         return out
 
+    def _in_holes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        for path, part in self._parts():
+            holes = [*self.holes, *(part.holes if part is not self else ())]
+            found = [((*path, "tags", name, "address"), point.item(0)) for name, point in part.tags.items()]
+            found += [((*path, "time", "address"), part.time.item(0))] if part.time else []
+            for place, item in found:
+                for hole in holes:
+                    if item.address.table == hole.table and touches([(hole.first, hole.end)], *item.span):
+                        yield place, f"lies in {hole}, which the device does not have", "mend the address or `holes`"
+
     def read_together(self, names: Sequence[str]) -> bool:
         plan, order = self.plan(), list(self.points())
         return len({int(plan.request_of[order.index(name)]) for name in names}) == 1
 
-    def shown_plan(self) -> ReadPlan:
-        return shown_plan(self.url, self.plan(), len(self.points()))
+    def shown_plan(self, memory: Mapping[str, Any]) -> ReadPlan:
+        learned = Learned(self.url, memory, SystemClock().utc())
+        return shown_plan(self.url, self.plan(learned), len(self.points()), learned.lines())
 
-    def plan(self, cuts: Iterable[tuple[int, str, int]] = ()) -> Plan:
+    def plan(self, learned: Learned | None = None) -> Plan:
         """Items in the order of `points()`, then the clocks in the order of `clocks()`."""
         items = [point.item(self.unit) for point in self.tags.values()]
         items += [point.item(unit.unit) for unit in self.units.values() for point in unit.tags.values()]
         items += [self.time.item(self.unit)] if self.time else []
         items += [unit.time.item(unit.unit) for unit in self.units.values() if unit.time]
-        return Plan(items, self.max_registers, self.gap, set(cuts), self.powers())
+        gap, bridge = (GAP, GAP) if self.gap == "auto" else (self.gap, 0)
+        rules = {self.unit: Rules(self.max_registers, gap=gap, bridge=bridge, holes=self.holes)}
+        for part in self.units.values():
+            most, holes = part.max_registers or self.max_registers, [*self.holes, *part.holes]
+            rules[part.unit] = Rules(most, gap=gap, bridge=bridge, holes=holes)
+        return Plan(items, learned.applied(rules) if learned else rules, self.powers())
+
+    def _parts(self) -> list[tuple[tuple[str, ...], ModbusConfig | UnitConfig]]:
+        """The connection's own unit and those below it, with where each stands."""
+        return [((), self), *((("units", name), unit) for name, unit in self.units.items())]
 
     def clocks(self) -> list[tuple[tuple[str, ...], int, range]]:
         """For each device time: where it stands, its index among the items, and the tags it stamps."""
         index, start = len(self.points()), 0
         out: list[tuple[tuple[str, ...], int, range]] = []
-        parts: list[tuple[tuple[str, ...], ModbusConfig | UnitConfig]] = [((), self)]
-        parts += [(("units", name), unit) for name, unit in self.units.items()]
-        for path, part in parts:
+        for path, part in self._parts():
             tags = range(start, start + len(part.tags))
             start += len(part.tags)
             if part.time:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Collection, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
-from edge import Quality
+from edge import AnswerContradicts, Quality
 
-from .address import WORDS, Address, ratio
+from .address import BITS, WORDS, Address, ratio
+from .cover import fewest, outermost
+from .rules import Rules, breaks
 
 FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
-MOST_REGISTERS, MOST_BITS = 125, 2000  # of one answer, Modbus Application Protocol 1.1b3, 6.1 to 6.4
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -54,8 +57,21 @@ class Request:
     def table(self) -> str:
         return next(name for name, code in FUNCTIONS.items() if code == self.function)
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """First address and the one after the last."""
+        return self.start, self.start + self.count
+
     def __str__(self) -> str:
         return f"unit {self.unit} {self.table}:{self.start}..{self.start + self.count - 1}"
+
+
+class ShortAnswer(AnswerContradicts):
+    """`given` registers or bits came where `request` asked for more."""
+
+    def __init__(self, request: Request, given: int) -> None:
+        super().__init__(f"{request}: answered {given} where {request.count} belong")
+        self.request, self.given = request, given
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,33 +86,26 @@ class Group:
 
 
 class Plan:
-    """`requests`, how many `words` they fill, and `request_of` each tag (in the given order of the items)."""
+    """`requests`, how many `words` they fill, and `request_of` each tag (in the given order of the items). No plan under the
+    same rules has fewer requests, and of those none reads fewer registers."""
 
     def __init__(
         self,
         items: Sequence[Item],
-        most_registers: int = MOST_REGISTERS,
-        gap: int = 8,
-        cuts: Collection[tuple[int, str, int]] = (),
+        rules: Mapping[int, Rules] = MappingProxyType({}),
         powers: Sequence[tuple[int, int]] = (),
     ) -> None:
-        """`gap`: unused registers worth reading to save a request. `cuts`: (unit, table, address) before which a request
-        must end, learned from a device that refused a longer one. `powers`: (item, item that holds its power of ten)."""
+        """`rules` by unit number; `powers`: (item, item that holds its power of ten)."""
         self.items = list(items)
         self.requests: list[Request] = []
         self.request_of = np.zeros(len(items), np.int64)
         first = np.zeros(len(items), np.int64)
         self.words = 0
-        blocked = set(cuts)
-        order = sorted(range(len(items)), key=lambda i: (items[i].unit, items[i].address.table, items[i].span))
-        members: list[int] = []
-        for i in order:
-            if members and not self._joins(items[members[0]], members, items[i], most_registers, gap, blocked):
-                self._close(members, first)
-                members = []
-            members.append(i)
-        if members:
-            self._close(members, first)
+        tables: dict[tuple[int, str], list[int]] = {}
+        for i, item in enumerate(items):
+            tables.setdefault((item.unit, item.address.table), []).append(i)
+        for (unit, table), members in sorted(tables.items()):
+            self._table(unit, table, members, rules.get(unit, Rules()), first)
         self._groups = self._decode_groups(first)
         scale = [ratio(item.scale) for item in items]
         self._times = np.array([s[0] for s in scale])
@@ -107,27 +116,21 @@ class Plan:
         self._none = Missing(self.items, first)
         self._raised = np.array(powers, np.int64).reshape(-1, 2).T
 
-    def _joins(
-        self, head: Item, members: list[int], item: Item, most: int, gap: int, cuts: set[tuple[int, str, int]]
-    ) -> bool:
-        address = item.address
-        if (head.unit, head.address.table) != (item.unit, address.table):
-            return False
-        start = head.address.number
-        end = max(self.items[m].span[1] for m in members)
-        limit = MOST_BITS if address.bits else most
-        if max(end, item.span[1]) - start > limit or address.number - end > (gap * 16 if address.bits else gap):
-            return False
-        return (item.unit, address.table, address.number) not in cuts
-
-    def _close(self, members: list[int], first: np.ndarray) -> None:
-        head = self.items[members[0]]
-        start, end = head.address.number, max(self.items[m].span[1] for m in members)
-        for m in members:
-            self.request_of[m] = len(self.requests)
-            first[m] = self.words + self.items[m].address.number - start
-        self.requests.append(Request(head.unit, FUNCTIONS[head.address.table], start, end - start, self.words))
-        self.words += end - start
+    def _table(self, unit: int, table: str, members: list[int], rules: Rules, first: np.ndarray) -> None:
+        """The requests of one table of a unit, whose items are `members`."""
+        spans = [self.items[i].span for i in members]
+        most = rules.bits if table in BITS else rules.registers
+        blocks = outermost(spans)
+        runs = fewest(blocks, most, breaks(blocks, table, rules, rules.gap))
+        if rules.bridge > rules.gap:
+            runs = fewest(runs, most, breaks(runs, table, rules, rules.bridge))
+        starts, before = [start for start, _ in runs], len(self.requests)
+        for start, end in runs:
+            self.requests.append(Request(unit, FUNCTIONS[table], start, end - start, self.words))
+            self.words += end - start
+        for i, (start, _) in zip(members, spans, strict=True):
+            request = self.request_of[i] = before + bisect_right(starts, start) - 1
+            first[i] = self.requests[request].at + start - self.requests[request].start
 
     def _decode_groups(self, first: np.ndarray) -> list[Group]:
         kinds: dict[tuple[str, str], list[int]] = {}

@@ -7,6 +7,7 @@ from typing import Any
 
 from edge import ReadPlan
 
+from .address import BITS
 from .plan import Plan
 
 
@@ -45,7 +46,7 @@ def _row(plan: Plan, index: int, tags: int) -> dict[str, Any]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    what = "bits" if row["table"] in ("coil", "discrete") else "registers"
+    what = "bits" if row["table"] in BITS else "registers"
     bridged = f", {row['bridged']} bridged" if row["bridged"] else ""
     place = f"unit {row['unit']} {row['table']}:{row['first']}..{row['last']}"
     return f"  {place:<32} {row['registers']:>4} {what}{bridged}, tags: {row['tags']}"

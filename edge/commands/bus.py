@@ -116,6 +116,7 @@ class _Line:
 
     def __init__(self, name: str, bus: Bus) -> None:
         self.name, self.tags, self.clock, self._bus = name, bus.table.of_source(name), bus.clock, bus
+        self.memory: dict[str, Any] = {}
 
     def ready(self) -> bool:
         return True
@@ -129,6 +130,8 @@ class _Line:
     def event(self, event: Event) -> None: ...
 
     def count(self, cause: str, n: int = 1) -> None: ...
+
+    def remember(self, facts: object) -> None: ...
 
     def running(self) -> None:
         self._bus.arrived(self.name, None)

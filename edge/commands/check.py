@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from .. import plugins
 from ..batch import TRUSTED, Batch
@@ -15,8 +16,11 @@ from ..config.load import load
 from ..config.site import Config
 from ..driver import DriverConfig
 from ..errors import LinesideError
+from ..memory import remembered
+from ..state import state_folder
 from ..tags import TagTable
 from ..wiring import build
+from .arguments import state_option
 
 HELP = "check a site: every fault with its place; --plan shows the requests, --connect reads each device once"
 LONGEST_PROBE = 10.0  # seconds
@@ -28,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan", action="store_true", help="show the requests that each connection's tags are read with"
     )
+    state_option(parser)
     parser.add_argument(
         "--json", action="store_true", help="one JSON object per fault, plan or device on standard output"
     )
@@ -46,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
             summary = f"{path}: fine; connections: {len(config.drivers)}, tags: {tags}, alarms: {len(config.alarms)}"
             print(summary, file=sys.stderr if options.json else sys.stdout)
             if options.plan:
-                show_plans(config, options.json)
+                show_plans(config, options.json, options.state)
             if options.connect:
                 for name, line, fault in asyncio.run(connect(config)):
                     faults += fault
@@ -55,10 +60,12 @@ def run(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def show_plans(config: Config, as_json: bool) -> None:
-    """The plan of every connection that has one: lines, or one JSON object."""
+def show_plans(config: Config, as_json: bool, state: Path | None) -> None:
+    """The plan of every connection that has one, with what a daemon of this site remembers: lines, or one JSON object."""
+    kinds = {name: part.driver for name, part in config.drivers.items()}
+    memories = remembered(state_folder(config.device.id, state) / "journal.db", kinds)
     for name, part in config.drivers.items():
-        if (plan := part.shown_plan()) is None:
+        if (plan := part.shown_plan(memories.get(name, {}))) is None:
             continue
         if as_json:
             print(json.dumps({"driver": name, **plan.facts}, ensure_ascii=False))
@@ -72,6 +79,7 @@ class ProbeSource:
     def __init__(self, name: str, table: TagTable) -> None:
         self.name, self.tags, self.clock = name, table.of_source(name), SystemClock()
         self.bad = False
+        self.memory: dict[str, Any] = {}
 
     def ready(self) -> bool:
         return True
@@ -86,6 +94,8 @@ class ProbeSource:
     def count(self, cause: str, n: int = 1) -> None: ...
 
     def running(self) -> None: ...
+
+    def remember(self, facts: object) -> None: ...
 
 
 async def connect(config: Config) -> list[tuple[str, str, bool]]:

@@ -1,0 +1,412 @@
+"""Modbus: what a device teaches by its answers, how the plan follows, and what is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.modbus.address import Address, Span
+from drivers.modbus.cost import Cost
+from drivers.modbus.driver import Modbus
+from drivers.modbus.learned import TOO_OLD, After, Learned
+from drivers.modbus.options import ModbusConfig
+from drivers.modbus.plan import Item, Plan, Request
+from drivers.modbus.rules import Rules
+from edge import AnswerContradicts, SystemClock, load_site
+from edge.app import Daemon
+from edge.cli import main
+from edge.testing import FakeSource
+
+NOW = 1_700_000_000 * 10**9
+URL = "tcp://plc:502"
+Device = Callable[[Request], int]
+
+
+def registers(*numbers: int, kind: str = "uint16") -> list[Item]:
+    return [Item(1, Address("holding", n), kind) for n in numbers]
+
+
+def device(missing: Sequence[int] = (), most: int = 125, long_code: int = 3, most_bits: int = 2000) -> Device:
+    lacking = set(missing)
+
+    def answer(request: Request) -> int:
+        if request.count > (most if request.function > 2 else most_bits):
+            return long_code
+        return 2 if lacking.intersection(range(*request.span)) else 0
+
+    return answer
+
+
+class Line:
+    """Plans and asks a device, without a wire. `asked`: every request so far, with its code."""
+
+    def __init__(self, items: Sequence[Item], memory: Mapping[str, Any] | None = None, gap: int = 8) -> None:
+        self.items, self.rules = items, {1: Rules(gap=gap)}
+        self.learned = Learned(URL, memory or {}, NOW)
+        self.asked: list[tuple[Request, int]] = []
+        self.replan()
+
+    def replan(self) -> None:
+        self.plan = Plan(self.items, self.learned.applied(self.rules))
+
+    def scan(self, device: Device) -> list[int]:
+        """One scan as the driver does it: the code of each item. Ends, whatever the device says."""
+        for _ in range(len(self.items) + 1):
+            codes = [device(request) for request in self.plan.requests]
+            self.asked += zip(self.plan.requests, codes, strict=True)
+            attentive = self.learned.attends(self.plan) or any(codes)
+            after = self.learned.heard(self.plan, codes, NOW) if attentive else After.NOTHING
+            told = [codes[r] for r in self.plan.request_of]
+            if after is not After.NOTHING:
+                self.replan()
+            if after is not After.REPEAT:
+                return told
+        raise AssertionError("a scan does not end")
+
+    def settle(self, device: Device) -> list[int]:
+        """Scan until nothing is learned any more."""
+        for _ in range(40):
+            before = [r.pdu for r in self.plan.requests]
+            told = self.scan(device)
+            if [r.pdu for r in self.plan.requests] == before:
+                return told
+        raise AssertionError("the plan does not settle")
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        return [(r.start, r.start + r.count - 1) for r in self.plan.requests]
+
+
+def test_a_register_that_is_missing_costs_one_request_and_is_remembered() -> None:
+    line = Line(registers(*range(8)))
+    assert line.scan(device([3])) == [0, 0, 0, 2, 0, 0, 0, 0], "at the first scan already"
+    assert line.settle(device([3])) == [0, 0, 0, 2, 0, 0, 0, 0]
+    assert line.spans == [(0, 2), (3, 3), (4, 7)]
+    again = Line(line.items, json.loads(json.dumps(line.learned.facts())))
+    assert again.spans == line.spans and again.learned.lines() == ["unit 1 lacks holding:3"]
+
+
+def test_missing_neighbours_are_asked_for_together() -> None:
+    line = Line(registers(*range(20)))
+    assert line.settle(device(range(5, 12))) == [0] * 5 + [2] * 7 + [0] * 8
+    assert line.spans == [(0, 4), (5, 11), (12, 19)]
+
+
+def test_a_gap_that_cannot_be_read_is_not_bridged_again() -> None:
+    line = Line(registers(0, 5, 9, 12))
+    assert line.settle(device([3])) == [0] * 4
+    assert line.spans == [(0, 0), (5, 12)]
+    assert line.learned.lines() == ["unit 1 lacks holding:1..4"]
+
+
+@pytest.mark.parametrize("code", [2, 3])
+@pytest.mark.parametrize("most", [1, 10, 60, 99, 100, 124])
+def test_the_most_registers_at_once_are_found_exactly(most: int, code: int) -> None:
+    line = Line(registers(*range(500)))
+    refusing = device(most=most, long_code=code)
+    assert line.scan(refusing) == [0] * 500, "no sample is lost to it"
+    line.settle(refusing)
+    assert max(r.count for r in line.plan.requests) == most and len(line.plan.requests) == -(-500 // most)
+    assert line.learned.lines() == [f"unit 1 gives at most {most} registers at once"]
+    again = Line(line.items, json.loads(json.dumps(line.learned.facts())))
+    again.settle(refusing)
+    assert not any(code for _, code in again.asked), "remembered"
+
+
+def test_bits_have_their_own_limit() -> None:
+    line = Line([Item(1, Address("coil", n), "bool") for n in range(3000)] + registers(*range(200)))
+    line.settle(device(most_bits=512))
+    assert [r.count for r in line.plan.requests] == [512] * 5 + [440, 125, 75]
+
+
+def test_a_register_that_comes_into_being_is_read_with_the_others_again() -> None:
+    line = Line(registers(*range(8)))
+    line.settle(device([3, 4]))
+    assert line.spans == [(0, 2), (3, 4), (5, 7)]
+    assert line.settle(device()) == [0] * 8
+    assert line.spans == [(0, 7)] and line.learned.facts()["units"] == {}
+
+
+def test_a_device_that_refuses_at_random_is_not_taken_for_a_small_one() -> None:
+    line, turn = Line(registers(*range(1000))), [0]
+
+    def moody(request: Request) -> int:
+        turn[0] += 1
+        return 2 if turn[0] % 13 == 0 and request.count > 60 else 0
+
+    for _ in range(20):
+        assert line.scan(moody) == [0] * 1000
+    assert line.learned.lines() == []
+
+
+@given(st.data())
+def test_whatever_a_device_lacks_the_rest_is_read_and_the_plan_settles(data: st.DataObject) -> None:
+    kinds = st.sampled_from(["uint16", "float32", "uint64"])
+    drawn = data.draw(
+        st.lists(st.tuples(st.integers(0, 300), kinds), min_size=1, max_size=60, unique_by=lambda t: t[0])
+    )
+    items = [Item(1, Address("holding", n), kind) for n, kind in sorted(drawn)]
+    missing = data.draw(st.lists(st.integers(0, 303), max_size=12))
+    most, code = data.draw(st.integers(4, 125)), data.draw(st.sampled_from([2, 3]))
+    behind = device(missing, most, code)
+    line = Line(items, gap=data.draw(st.integers(0, 20)))
+    told = line.settle(behind)
+    for item, code_of in zip(items, told, strict=True):
+        if set(missing).intersection(range(*item.span)):
+            assert code_of
+        elif code_of:
+            others = [o for o in items if o is not item and o.span[0] < item.span[1] and item.span[0] < o.span[1]]
+            assert others, "only a tag that shares a register with one that is missing is refused with it"
+    assert all(
+        r.count <= most for r, code in zip(line.plan.requests, map(behind, line.plan.requests), strict=True) if not code
+    )
+
+
+def test_what_is_remembered_of_another_device_or_of_long_ago_is_not_used() -> None:
+    line = Line(registers(*range(500)))
+    line.settle(device([3], most=50))
+    facts = line.learned.facts()
+    assert Learned(URL, facts, NOW).lines() and Learned(URL, facts, NOW + TOO_OLD - 1).lines()
+    assert not Learned("tcp://other:502", facts, NOW).lines()
+    assert not Learned(URL, facts, NOW + TOO_OLD).lines()
+    assert not Learned(URL, facts, NOW - 1).lines()
+    assert not Learned(URL, facts | {"version": 2}, NOW).lines()
+
+
+ODD: list[Any] = [None, [], {"x": 1}, {"1": None}, {"one": {"since": NOW}}, {"1": {"since": "now", "holes": []}}]
+
+
+@pytest.mark.parametrize("units", ODD)
+def test_a_memory_that_makes_no_sense_is_no_memory(units: Any) -> None:
+    assert not Learned(URL, {"version": 1, "url": URL, "units": units}, NOW).units
+
+
+@pytest.mark.parametrize("hole", ["holding", "holding:1.3", "holding:9..3", 7, None, "holding:1..99999"])
+def test_a_hole_that_is_none_is_no_memory(hole: Any) -> None:
+    unit = {"since": NOW, "holes": [hole], "registers": 125, "bits": 2000, "bridge": 0}
+    assert not Learned(URL, {"version": 1, "url": URL, "units": {"1": unit}}, NOW).units
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    line = Line(registers(*range(0, 500, 2)), gap=1)
+    line.settle(device(range(1, 500, 2)))
+    facts = line.learned.facts()
+    assert len(facts["units"]["1"]["holes"]) == 64 and len(json.dumps(facts)) < 4000
+
+
+def test_a_short_answer_that_repeats_makes_shorter_requests() -> None:
+    line = Line(registers(*range(300)))
+    long = line.plan.requests[0]
+    assert not line.learned.short(long, 50) and not line.learned.short(long, 40), "once is nothing"
+    assert line.learned.short(long, 40)
+    line.replan()
+    assert {r.count for r in line.plan.requests} == {40, 20}
+    assert not line.learned.short(line.plan.requests[0], 1) and not line.learned.short(line.plan.requests[0], 1)
+    line.scan(device())
+    assert not line.learned.short(line.plan.requests[0], 8), "one, long after another, is nothing either"
+
+
+# With a wire, and over restarts
+
+
+class SmallDevice:
+    """Holding registers that hold their own numbers; gives `most` at once and nothing more, though more was asked for."""
+
+    def __init__(self, most: int, missing: Sequence[int] = (), short: bool = False) -> None:
+        self.most, self.missing, self.short = most, set(missing), short
+        self.refused = 0
+
+    def took(self, count: int) -> None: ...
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                transaction, _, _, unit = struct.unpack(">HHHB", await reader.readexactly(7))
+                _, start, count = struct.unpack(">BHH", await reader.readexactly(5))
+                self.took(count)
+                if self.missing.intersection(range(start, start + count)) or (count > self.most and not self.short):
+                    self.refused += 1
+                    pdu = b"\x83\x02"
+                else:
+                    numbers = range(start, start + min(count, self.most))
+                    pdu = struct.pack(f">BB{len(numbers)}H", 3, 2 * len(numbers), *numbers)
+                writer.write(struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+
+def test_a_device_that_gives_less_than_asked_is_read_without_a_wrong_value() -> None:
+    async def main() -> None:
+        small = SmallDevice(30, short=True)
+        server = await asyncio.start_server(small.serve, "127.0.0.1", 0)
+        url = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        tags = {f"r{n}": {"address": f"holding:{n}"} for n in range(100)}
+        config = ModbusConfig(driver="modbus", url=url, every="10ms", tags=tags)
+        source = FakeSource("plc", list(config.points()), SystemClock())
+        reader = Modbus(config, source)
+        for _ in range(2):
+            with pytest.raises(AnswerContradicts, match=r"holding:0\.\.99: answered 30 where 100 belong"):
+                await source.collect(reader, until=lambda: False)
+        assert not source.batches, "what it gave is no data"
+        await source.collect(reader, until=lambda: len(source.batches) >= 2)
+        assert [source.values(f"r{n}")[-1] for n in range(100)] == list(range(100))
+        assert {r.count for r in reader.plan.requests} == {30, 10}
+        assert source.memory["units"]["1"]["registers"] == 30
+        server.close()
+
+    asyncio.run(main())
+
+
+SITE = """device: {{id: d}}
+drivers:
+  plc:
+    driver: modbus
+    url: tcp://127.0.0.1:{port}
+    every: 10ms
+    gap: 4
+    tags:
+      a: {{address: "holding:0"}}
+      b: {{address: "holding:4"}}
+      c: {{address: "holding:6"}}
+"""
+
+
+def test_what_was_learned_outlives_the_daemon_and_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, state = tmp_path / "site.yaml", tmp_path / "state"
+
+    async def run(small: SmallDevice, until: Callable[[Daemon], bool]) -> None:
+        server = await asyncio.start_server(small.serve, "127.0.0.1", port := getattr(run, "port", 0))
+        run.port = port or server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        path.write_text(SITE.format(port=run.port))  # type: ignore[attr-defined]
+        daemon = Daemon(load_site(path), state)
+        arrived = asyncio.Event()
+        daemon.listeners.add(lambda item: arrived.set())
+        await daemon.start()
+        async with asyncio.timeout(20):
+            while not until(daemon):
+                arrived.clear()
+                await arrived.wait()
+        await daemon.stop()
+        server.close()
+
+    def read(daemon: Daemon) -> bool:
+        return all(daemon.live.show(f"plc.{tag}")["value"] is not None for tag in "abc")
+
+    first, second = SmallDevice(125, [2]), SmallDevice(125, [2])
+    asyncio.run(run(first, lambda daemon: read(daemon) and "plc" in daemon.memories))
+    assert first.refused == 1
+    assert main(["check", "--plan", "--json", str(path), "--state", str(state)]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["learned"] == ["unit 1 lacks holding:1..3"] and row["registers_per_request"] == [1, 3]
+    assert main(["check", "--plan", str(path), "--state", str(state)]) == 0
+    assert "plc:   learned: unit 1 lacks holding:1..3" in capsys.readouterr().out.splitlines()
+    asyncio.run(run(second, read))
+    assert second.refused == 0, "it asked for nothing that it knows to be missing"
+
+
+def test_a_span_knows_its_text() -> None:
+    assert str(Span("input", 3, 4)) == "input:3" and str(Span("input", 3, 9)) == "input:3..8"
+
+
+# What a request costs
+
+
+def costs(line: Line, request: float, register: float, noise: Sequence[int] = (0,)) -> dict[int, float]:
+    """What is measured of a device that takes so many ns for a request and for each register."""
+    cost, now = Cost(line.plan.requests), 0
+    while cost.wanted:
+        began, stamps = now, []
+        for k, r in enumerate(line.plan.requests):
+            now += round(request + register * r.count) + noise[(k + began) % len(noise)]
+            stamps.append(now)
+        if cost.scan(began, stamps):
+            return cost.overheads()
+    return {}
+
+
+SPARSE = registers(*range(10), *range(25, 30), *range(60, 100), *range(130, 190))
+
+
+def test_where_a_request_is_dear_more_is_read_along_and_that_is_remembered() -> None:
+    line = Line(SPARSE)
+    line.rules = {1: Rules(gap=8, bridge=8)}
+    assert len(line.plan.requests) == 4
+    assert costs(line, 40e6, 2e6) == pytest.approx({1: 20.0}, rel=0.01)
+    assert (
+        line.learned.measured({1: 20.0}) and not line.learned.measured({1: 22.0}) and not line.learned.measured({1: 17})
+    )
+    line.replan()
+    assert line.spans == [(0, 29), (60, 99), (130, 189)]
+    again = Line(SPARSE, line.learned.facts())
+    again.rules = line.rules
+    again.replan()
+    assert again.spans == line.spans and line.learned.lines() == [
+        "unit 1 takes as long for a request as for 20 registers"
+    ]
+    again.rules = {1: Rules(gap=8)}
+    again.replan()
+    assert len(again.plan.requests) == 4, "a number pins it"
+    again.learned.measured({1: float("inf")})
+    again.rules = {1: Rules(gap=8, bridge=8)}
+    again.replan()
+    assert again.spans == [(0, 99), (130, 189)], "bounded, and a request stays within its limit"
+    again.learned.measured({1: 3.0})
+    again.replan()
+    assert len(again.plan.requests) == 4
+
+
+def test_what_is_read_together_stays_together_when_more_is_read_along() -> None:
+    items = registers(*range(60), *range(80, 150), *range(170, 230))
+    before, after = Plan(items), Plan(items, {1: Rules(bridge=32)})
+    for request in range(len(before.requests)):
+        assert len({int(after.request_of[i]) for i in before.members(request)}) == 1
+
+
+def test_a_measurement_that_is_unsure_reads_less_along() -> None:
+    line = Line(SPARSE)
+    sure, unsure = costs(line, 40e6, 2e6)[1], costs(line, 40e6, 2e6, noise=[0, 30_000_000, 5_000_000])[1]
+    assert unsure < sure
+    assert not costs(Line(registers(1, 100)), 1e6, 1e3), "of two requests nothing can be said"
+    assert not costs(Line(registers(1, 100, 200, 300)), 1e6, 1e3), "nor of requests of one size"
+
+
+def test_the_driver_measures_once_and_reads_more_along() -> None:
+    class Told:
+        """The device's own time: 40 ms for a request and 2 ms for a register."""
+
+        now = NOW
+
+        def utc(self) -> int:
+            return self.now
+
+        def mono(self) -> int:
+            return SystemClock().mono()
+
+    async def main() -> None:
+        clock, tags = Told(), {f"r{i.address.number}": {"address": f"holding:{i.address.number}"} for i in SPARSE}
+
+        class Slow(SmallDevice):
+            def took(self, count: int) -> None:
+                clock.now += 40_000_000 + 2_000_000 * count
+
+        slow = Slow(125)
+        server = await asyncio.start_server(slow.serve, "127.0.0.1", 0)
+        url = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        config = ModbusConfig(driver="modbus", url=url, every="1ms", tags=tags)
+        source = FakeSource("plc", list(config.points()), clock)
+        reader = Modbus(config, source)
+        assert len(reader.plan.requests) == 4
+        async with asyncio.timeout(20):
+            await source.collect(reader, until=lambda: len(reader.plan.requests) == 3)
+        assert source.memory["units"]["1"]["bridge"] in (19, 20) and source.values("r189")[-1] == 189
+        server.close()
+
+    asyncio.run(main())
