@@ -12,6 +12,8 @@ ONE_HOME = {
     "pymodbus": ("drivers/modbus/",),
     "cv2": ("drivers/camera/", "drivers/replay/", "models/vision/", "models/train/"),
     "paho": ("sync/device/mqtt", "drivers/mqtt/"),
+    "regex": ("drivers/serialport/",),
+    "serial": ("drivers/modbus/", "drivers/serialport/"),
     "yaml": ("edge/config/places.py",),
     "apsw": (
         "edge/journal.py",
