@@ -123,9 +123,7 @@ class SerialSim:
 
     def _terminal(self, path: Path) -> None:
         if path.exists() or path.is_symlink():
-            raise LinesideError(
-                f"{path} is there already", hint="to try the site, write another port, as in /tmp/scale"
-            )
+            raise LinesideError(f"{path} is there already", hint="to try the site, name a file that is not there")
         ours, theirs = os.openpty()
         tty.setraw(theirs)
         os.set_blocking(ours, False)
