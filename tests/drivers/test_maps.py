@@ -202,7 +202,7 @@ def test_what_is_written_is_read_back_exactly_by_a_site_that_uses_it(tmp_path: P
         ("a.yaml", "parameters:\n  - items:\n      - {name: x, rule: 1, registers: [1], scale: 0}", 3, "a scale of 0"),
         ("a.yaml", "parameters:\n  - items:\n      - {name: x, rule: 1, registers: [1], code: 6}", 3, "function code"),
         ("a.yaml", "parameters:\n  - items: []", 1, "it has no rows"),
-        ("a.yaml", "tags:\n  a: {adress: 1}\n", 2, "adress"),
+        ("a.yaml", "tags:\n  a: {adress: 1}\n", 2, "adress: is no option of a tag, did you mean 'address'?"),
         ("a.yaml", "tags:\n  a b: {address: 'coil:1'}\n", 2, "is no name"),
         ("a.yaml", "url: x\ntags: {a: {address: 'coil:1'}}\n", 1, "unknown option 'url' of a template"),
         ("a.csv", "a,b\n1,2\n", 1, "is no register map: CSV"),
@@ -218,7 +218,7 @@ def test_what_is_written_is_read_back_exactly_by_a_site_that_uses_it(tmp_path: P
 def test_a_map_that_is_wrong_is_refused_by_row(tmp_path: Path, name: str, text: str, row: Any, said: str) -> None:
     found = read(tmp_path, name, text)[0]
     assert not found.ok
-    assert any(r == row and said in message for r, message in found.faults), found.faults[:3]
+    assert any(fault.row == row and said in str(fault) for fault in found.faults), found.faults[:3]
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
@@ -300,5 +300,5 @@ def test_the_real_maps_load_and_read_back_exactly(data: Path, tmp_path: Path) ->
     found = list(maps(folder))
     refused = [m for m in found if not m.ok]
     assert len(found) >= 190 and len(refused) <= 0.05 * len(found), [m.faults[0] for m in refused]
-    assert all(row and message for m in refused for row, message in m.faults)
+    assert all(fault.row and fault.message for m in refused for fault in m.faults)
     assert {m.name: f for m in found if m.ok and (f := in_memory(config_of(m, tmp_path)))} == {}

@@ -1,6 +1,7 @@
 """`lineside import`: register maps that others wrote become device templates.
 
-A file or a folder is read: SunSpec models (JSON), solarman inverter maps (YAML), tables of registers (CSV), our own templates.
+A file or a folder is read: SunSpec models (JSON), solarman inverter maps (YAML), tables of registers or of tags (CSV), our own
+templates and sites. With `--csv` a template or a site becomes a table, for a spreadsheet; it comes back the same way.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pathlib import Path
 
 from edge import LinesideError
 
-from . import find, template
+from . import find, tags_csv, template
 from .contract import Map, as_name
 
-HELP = "make device templates of register maps: SunSpec JSON, inverter YAML, register CSV"
+HELP = "make device templates of register maps (SunSpec JSON, inverter YAML, CSV), or tables of templates and sites"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one line per map: map, ok, tags, faults (row, message)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the templates there (default: show them)")
+    parser.add_argument("--csv", action="store_true", help="as tables for a spreadsheet, not as templates")
     parser.add_argument(
         "--start", type=_address, metavar="N", help="SunSpec: first register (the ID) of the model, as in 40069"
     )
@@ -44,11 +46,14 @@ def run(options: argparse.Namespace) -> int:
     good = seen = 0
     for path, place in _files(options.maps):
         maps = find.maps(path, str(place), options.start, options.writable, named=path in options.maps)
-        for found in maps if isinstance(maps, list) else ():
-            seen += 1
-            good += _told(found, options, place)
         if isinstance(maps, str):
             print(f"{path}: skipped, {maps}", file=sys.stderr)
+            continue
+        if options.csv and not (options.out or options.json) and seen + len(maps) > 1:
+            raise LinesideError("there is more than one table", hint="write them into files with --out FOLDER")
+        for found in maps:
+            seen += 1
+            good += _told(found, options, place)
     if not seen:
         raise LinesideError("no register map was found", hint="maps are .json, .yaml and .csv files")
     print(f"maps: {seen}, loaded: {good}", file=sys.stderr)
@@ -69,9 +74,11 @@ def _told(found: Map, options: argparse.Namespace, place: Path) -> bool:
     for row, message in found.notes:
         print(f"{found.name}:{row}: {message}", file=sys.stderr)
     if found.ok and options.out is not None:
-        _write(found, options.out, place)
+        _write(found, options, place)
     if options.json:
-        faults = [{"row": row, "message": message} for row, message in found.faults]
+        faults = [
+            {"row": f.row, "message": f"{f.column}: {f.message}" if f.column else f.message} for f in found.faults
+        ]
         print(
             json.dumps(
                 {"map": found.name, "ok": found.ok, "tags": len(found.lines) if found.ok else 0, "faults": faults},
@@ -79,24 +86,31 @@ def _told(found: Map, options: argparse.Namespace, place: Path) -> bool:
             )
         )
         return found.ok
-    for row, message in found.faults:
-        print(f"{found.name}:{row}: {message}")
-    if found.ok and options.out is None:
-        print(f"# {found.name}\n{template.text(found)}")
-    elif found.ok:
+    for fault in found.faults:
+        print(f"{found.name}:{fault}", file=sys.stderr)
+    if found.ok and options.out is not None:
         print(f"{found.name}: fine; tags: {len(found.lines)}")
+    elif found.ok:
+        print(
+            tags_csv.text(found) if options.csv else f"# {found.name}\n{template.text(found)}",
+            end="" if options.csv else "\n",
+        )
     return found.ok
 
 
-def _write(found: Map, folder: Path, place: Path) -> None:
-    """`place.yaml`, or one file for each device of a table below a folder of its name. What is there already stays."""
-    device = found.name.rpartition(":")[2] if place.suffix.lower() == ".csv" else ""
-    target = (
-        folder / place.with_suffix("") / f"{as_name(device)}.yaml" if device else folder / place.with_suffix(".yaml")
-    )
+def _write(found: Map, options: argparse.Namespace, place: Path) -> None:
+    """`place.yaml`, or below a folder of that name one file for each part. What is there already stays."""
+    ending = ".csv" if options.csv else ".yaml"
+    folder: Path = options.out
+    if found.part:
+        target = folder / place.with_suffix("") / f"{as_name(found.part, lower=False)}{ending}"
+    else:
+        target = folder / place.with_suffix(ending)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8") as file:
-            file.write(template.text(found))
+        with target.open(
+            "x", encoding="utf-8-sig" if options.csv else "utf-8", newline=""
+        ) as file:  # so that Excel sees °C
+            file.write(tags_csv.text(found) if options.csv else template.text(found))
     except FileExistsError:
         found.fault("out", f"{target} is there already; move it away or choose another folder")

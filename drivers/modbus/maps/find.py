@@ -9,8 +9,8 @@ from typing import Any
 
 from edge import read_tree
 
-from . import registers_csv, solarman, sunspec, template
-from .contract import Map
+from . import registers_csv, site, solarman, sunspec, tags_csv, template
+from .contract import Fault, Map
 
 MOST_BYTES = 4_000_000
 
@@ -25,7 +25,7 @@ def maps(path: Path, name: str, start: int | None, writable: bool, *, named: boo
             if not path.is_file() or path.stat().st_size > MOST_BYTES:
                 raise OSError(0, f"larger than {MOST_BYTES:,} bytes" if path.is_file() else "is no file that is there")
             reader = {".json": _json, ".csv": _csv}.get(kind)
-            found = reader(path, name, start) if reader else _yaml(path, name, writable)
+            found = reader(path, name, start) if reader else _yaml(path, name, writable, named)
         except OSError as error:
             found = [_refused(name, 1, f"cannot be read: {error.strerror}")]
         except UnicodeDecodeError as error:
@@ -34,7 +34,7 @@ def maps(path: Path, name: str, start: int | None, writable: bool, *, named: boo
 
 
 def _refused(name: str, row: int | str, message: str) -> Map:
-    return Map(name, faults=[(row, message)])
+    return Map(name, faults=[Fault(row, message)])
 
 
 def _json(path: Path, name: str, start: int | None) -> list[Map] | str:
@@ -49,7 +49,7 @@ def _json(path: Path, name: str, start: int | None) -> list[Map] | str:
     return "JSON, but no SunSpec model (`id` and `group`)"
 
 
-def _yaml(path: Path, name: str, writable: bool) -> list[Map] | str:
+def _yaml(path: Path, name: str, writable: bool, named: bool) -> list[Map] | str:
     tree = read_tree(path)
 
     def line(place: tuple[Any, ...]) -> int:
@@ -62,6 +62,8 @@ def _yaml(path: Path, name: str, writable: bool) -> list[Map] | str:
         return [out]
     if solarman.is_one(tree.data):
         return [solarman.read(tree.data, name, line, writable)]
+    if site.is_one(tree.data):
+        return site.read(path, name) if named else "a site; name it to have its tags"
     if template.is_one(tree.data):
         return [template.read(tree.data, name, line)]
     return "YAML, but neither a template (`tags:`) nor an inverter map (`parameters:`)"
@@ -69,10 +71,13 @@ def _yaml(path: Path, name: str, writable: bool) -> list[Map] | str:
 
 def _csv(path: Path, name: str, start: int | None) -> list[Map] | str:
     text = path.read_text("utf-8-sig")
+    first = text[:10_000].partition("\n")[0]
     try:
-        head = next(csv.reader(text[:10_000].splitlines()), [])
+        head = next(csv.reader([first], delimiter=tags_csv.separator(first)), [])
     except csv.Error:
         head = []
     if registers_csv.is_one(head):
         return registers_csv.read(text, name)
-    return f"CSV, but not with the columns {', '.join(registers_csv.COLUMNS)}"
+    if tags_csv.is_one(head):
+        return [tags_csv.read(text, name)]
+    return f"CSV, but with neither the columns name, address, ... nor {', '.join(registers_csv.COLUMNS)}"

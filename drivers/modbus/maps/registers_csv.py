@@ -53,9 +53,8 @@ def read(text: str, name: str) -> list[Map]:
             continue
         row = dict(zip(head, values, strict=False))
         device = as_name(row.get("template", "")) if row.get("template") else ""
-        out = maps.setdefault(
-            device, Map(f"{name}:{row.get('template', '')[:100]}", source=f"{name}, a table of registers")
-        )
+        part = row.get("template", "")[:100]
+        out = maps.setdefault(device, Map(f"{name}:{part}", part, source=f"{name}, a table of registers"))
         out.description = out.description or " ".join(filter(None, (row.get("brand", ""), row.get("model", ""))))[:200]
         if not device or len(values) != len(head) or max(map(len, values)) > MOST_FIELD:
             out.fault(rows.line_num, f"has {len(values)} columns, not {len(head)}, or no template, or is too long")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .contract import Map
+from .contract import Map, name_fault
 
 MAY = ("description", "source", "licence", "max_registers", "pause", "tags")
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/%.-]*( [A-Za-z0-9_/%.-]+)*")
@@ -41,10 +41,10 @@ def read(data: dict[str, Any], name: str, line: Callable[[tuple[Any, ...]], int]
         row = line(("tags", tag))
         if not isinstance(options, dict):
             out.fault(row, f"{tag}: expected options (key: value)")
-        elif not re.fullmatch(r"[^\W\d]\w*", str(tag)):
-            out.fault(row, f"{tag!r} is no name: use letters, digits and _, and do not start with a digit")
+        elif why := name_fault(str(tag)):
+            out.fault(row, why)
         else:
-            out.add(str(tag), options, row)
+            out.keep(str(tag), options, row, spread=True)
     return out.close()
 
 
