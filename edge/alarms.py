@@ -18,7 +18,6 @@ from .memo import PerColumn, occurrences
 from .stage import Item, Result
 from .tags import TagTable
 
-WRITE_LIVES = 5 * SECOND  # a local rule's write that found no way out by then is refused, not sent late
 NEVER = np.iinfo(np.int64).max
 
 
@@ -174,10 +173,7 @@ class Alarms:
             self.acked[row] = False
         self._arm(row)
         wanted = config.then if raised else config.on_clear
-        out: list[Result] = [
-            Write(self._table[tag].id, value, expires=mono + WRITE_LIVES, cause=f"alarm {name}")
-            for tag, value in wanted.items()
-        ]
+        out: list[Result] = [Write(self._table[tag].id, value, cause=f"alarm {name}") for tag, value in wanted.items()]
         out.append(self._event(row, "raised" if raised else "cleared", ts))
         return out
 

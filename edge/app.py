@@ -58,6 +58,7 @@ class Daemon:
         self.changing = asyncio.Lock()  # one exchange of the site at a time
         self.started = self.clock.mono()
         self.listeners: set[Callable[[Item], None]] = set()
+        self.written: dict[int, int] = {}  # when each tag was last written, monotonic ns
         self.refused: dict[str, tuple[Any, str]] = {}  # stages that could not be built at the start, and why
         self._wire(config, starting=True)
         kept = self.journal.snapshots()
@@ -81,7 +82,7 @@ class Daemon:
             self.health.state(name, "stopped", reason)
 
         table = TagTable.numbered(config.tags(), self.journal.tag_ids)
-        live, writes = Live(table), Writes(table, self.clock)
+        live, writes = Live(table), Writes(table, self.clock, self.written)
         flow = Flow(
             table,
             stages_of(config, table, refuse),
@@ -152,7 +153,7 @@ class Daemon:
             outlet.lost(reason)
             return
         if hasattr(driver, "write"):
-            running.queue = self.writes.queues[name] = WriteQueue(self.table, self.clock, self.accept)
+            running.queue = self.writes.open(name, self.accept)
             running.tasks.append(asyncio.create_task(running.queue.serve(driver), name=f"{name} writes"))
         running.tasks.append(self._supervised(name, driver.run, outlet.lost))
 

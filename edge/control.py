@@ -17,12 +17,14 @@ from .errors import LinesideError
 from .event import Event, Write
 from .log import log
 from .tags import named
+from .writes import SETTLES, WITHIN
 
 if TYPE_CHECKING:
     from .app import Daemon
 
 MOST_LINE = 65_536
 NAME = "control.sock"
+PATIENCE = WITHIN + SETTLES + 2  # seconds that a caller waits for the outcome of a write
 
 
 class NoDaemon(LinesideError):
@@ -117,12 +119,13 @@ class Control:
         number = f"c{uuid.uuid4().hex[:12]}"
         daemon.listeners.add(listen)
         try:
-            for refused in daemon.writes(Write(number_of_tag, value, id=number, cause=by)):
+            for refused in daemon.writes(Write(number_of_tag, value, id=number, cause=f"user {by}")):
                 daemon.accept(refused)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 outcome = await done
         except TimeoutError:
-            raise LinesideError(f"{tag} was not written within 5 s", hint="is its device connected?") from None
+            hint = "is its device connected? `lineside tail --events` shows how the order ends"
+            raise LinesideError(f"{tag} was not written within {PATIENCE:g} s", hint=hint) from None
         finally:
             daemon.listeners.discard(listen)
         if outcome.state != "done":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from .batch import Batch, Quality, shown
 from .clock import SECOND, Clock
@@ -18,11 +18,28 @@ from .frame import Frame
 from .tags import Tag
 
 
-class Writable(BaseModel):
-    """Allows writing a tag, between two bounds (both included)."""
+def _tolerance(given: Any) -> Any:
+    """true: exactly (0.0); false: not at all (None); a number: that far off at most."""
+    return (0.0 if given else None) if isinstance(given, bool) else given
 
-    model_config = {"extra": "forbid", "frozen": True}
+
+Tolerance = Annotated[
+    Annotated[float, Field(ge=0)] | None,
+    BeforeValidator(_tolerance),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "number", "minimum": 0}]}),
+]
+
+
+class Writable(BaseModel):
+    """Allows writing a tag, between two bounds (both included). Nothing that a site does not declare so can be written."""
+
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
     range: tuple[float, float] = Field(description="lowest and highest value that may be written")
+    every: Duration = Field(0.0, description="at most one write in this time; one that comes sooner is refused")
+    readback: Tolerance = Field(
+        None, description="read the value back, and fail unless it holds: true, or how far off it may be"
+    )
+    expires: Period = Field(5.0, description="how old an order may be when it goes to the device, else it is refused")
 
     @model_validator(mode="after")
     def _ordered(self) -> Writable:
@@ -53,7 +70,7 @@ class Point(BaseModel):
             unit=self.unit,
             labels=self.labels,
             source=source,
-            writable=self.writable.range if self.writable else None,
+            writable=self.writable,
             deadband=self.deadband,
             stale_after=3 * period if self.stale_after is None else self.stale_after,
         )
@@ -136,8 +153,10 @@ class Source(Protocol):
 class Driver(Protocol):
     """Emits batches or frames until cancelled; raises to be restarted. Built as `Driver(config, source)`.
 
-    Optional: `async write(write)` sets one tag and returns when the device confirmed it; `async probe()` connects once, reads
-    once and returns lines for `lineside check --connect`; what it emits shows whether every tag is good.
+    Optional: `async write(write)` sets one tag and returns when the device confirmed it: the value as the device stores it,
+    where that may differ (rounded to a register's step), or None. `async read(tag)` asks the device for the value of one tag
+    id now, for `readback`; it may be called while others are written. `async probe()` connects once, reads once and returns
+    lines for `lineside check --connect`; what it emits shows whether every tag is good.
     """
 
     Config: type[DriverConfig]

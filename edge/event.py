@@ -31,7 +31,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Set one tag. `expires` is monotonic nanoseconds (0: never); a write found expired is refused, not sent late."""
+    """Set one tag. `expires` is monotonic nanoseconds (0: when the tag's `writable` says); a write found expired is refused,
+    not sent late. `cause` says who wants it: `alarm oil_hot`, `user anna`, `plane console`."""
 
     tag: int
     value: float

@@ -6,10 +6,14 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .errors import ConfigFault, LinesideError
+
+if TYPE_CHECKING:
+    from .driver import Writable
 
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -25,7 +29,7 @@ class Tag:
     labels: Mapping[int, str] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
-    writable: tuple[float, float] | None = None
+    writable: Writable | None = None
     deadband: float | None = None
     stale_after: float = 0.0  # seconds; 0: never judged stale
 

@@ -1,45 +1,56 @@
-"""The way out: guards every write and hands it to the driver that owns the tag, newest wins."""
+"""The way out: guards every write, hands it to the driver that owns the tag (newest wins), and sees that it holds."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .clock import Clock
+from .batch import shown
+from .clock import SECOND, Clock
+from .config.types import as_duration
 from .errors import LinesideError, WriteRefused
 from .event import Event, Write
 from .log import log
 from .tags import TagTable
 
+if TYPE_CHECKING:
+    from .driver import Writable
+
 MOST_WAITING = 64
 WITHIN = 10.0  # seconds a driver may take for one write; a hanging one would hold back all that follow
+SETTLES = 3.0  # seconds until a device that confirmed a write has to show it, where it is read back
 ENDED = "its driver was stopped before"
 
 
-def guard(write: Write, table: TagTable, mono: int) -> None:
-    """Raise WriteRefused unless the site allows this write now."""
+def guard(write: Write, table: TagTable, mono: int) -> Writable:
+    """What the site says of writing this tag. Raises WriteRefused unless it allows this write now."""
     try:
         tag = table.by_id(write.tag)
     except KeyError:
         raise WriteRefused(f"tag {write.tag} is not part of this site") from None
     if tag.writable is None:
         raise WriteRefused(f"{tag.name} is read-only", hint="allow it with `writable: {range: [low, high]}`")
-    low, high = tag.writable
+    low, high = tag.writable.range
     if not math.isfinite(write.value) or not low <= write.value <= high:
         raise WriteRefused(f"{write.value:g} is outside {low:g}..{high:g} of {tag.name}")
     if write.expires and mono > write.expires:
-        raise WriteRefused(f"came too late for {tag.name}")
+        lives = as_duration(tag.writable.expires)
+        raise WriteRefused(f"came too late: an order for {tag.name} is good for {lives}")
+    return tag.writable
 
 
 class WriteQueue:
-    """The writes of one driver: at most one waiting per tag, the newest; served ahead of reads."""
+    """The writes of one driver: at most one waiting per tag, the newest; served ahead of reads. `written` keeps when each tag
+    was handed to a driver last (monotonic ns)."""
 
-    def __init__(self, table: TagTable, clock: Clock, report: Callable[[Event], None]) -> None:
-        self._table, self._clock, self._report = table, clock, report
+    def __init__(self, table: TagTable, clock: Clock, report: Callable[[Event], None], written: dict[int, int]) -> None:
+        self._table, self._clock, self._report, self._written = table, clock, report, written
         self._waiting: dict[int, Write] = {}
+        self._proofs: dict[int, asyncio.Task[None]] = {}  # by tag: reads back what was written last
         self._arrived = asyncio.Event()
 
     def put(self, write: Write) -> list[Event]:
@@ -47,7 +58,7 @@ class WriteQueue:
         out = []
         older = self._waiting.pop(write.tag, None)
         if older is not None:
-            out.append(outcome(older, self._table, "superseded"))
+            out.append(outcome(older, self._table, "superseded", "a newer order came first"))
         elif len(self._waiting) >= MOST_WAITING:
             return [outcome(write, self._table, "refused", f"{MOST_WAITING} writes are waiting already")]
         self._waiting[write.tag] = write
@@ -61,24 +72,49 @@ class WriteQueue:
 
     async def serve(self, driver: Any) -> None:
         """Hand writes to the driver one after another, until cancelled; each outcome is reported as an event, also that of
-        those that the end overtakes."""
+        those that the end overtakes. A value is read back beside the writes that follow."""
         try:
-            while True:
-                await self._arrived.wait()
-                self._arrived.clear()
-                while self._waiting:
-                    await self._serve(driver, self._waiting.pop(next(iter(self._waiting))))
+            async with asyncio.TaskGroup() as proofs:
+                while True:
+                    await self._arrived.wait()
+                    self._arrived.clear()
+                    while self._waiting:
+                        await self._serve(driver, self._waiting.pop(next(iter(self._waiting))), proofs)
         finally:
             while self._waiting:
                 write = self._waiting.pop(next(iter(self._waiting)))
                 self._report(outcome(write, self._table, "failed", ENDED))
 
-    async def _serve(self, driver: Any, write: Write) -> None:
-        try:
-            guard(write, self._table, self._clock.mono())
+    async def _serve(self, driver: Any, write: Write, proofs: asyncio.TaskGroup) -> None:
+        with self._telling(write, lambda task: ("failed", f"{ENDED}; it may have been done")):
+            allowed = guard(write, self._table, self._clock.mono())
+            if older := self._proofs.pop(write.tag, None):
+                older.cancel()
+            self._written[write.tag] = self._clock.mono()
             async with asyncio.timeout(WITHIN):
-                await driver.write(write)
-            self._report(outcome(write, self._table, "done"))
+                stored = await driver.write(write)
+            if allowed.readback is None:
+                self._report(outcome(write, self._table, "done"))
+                return
+            wanted = write.value if stored is None else stored
+            self._proofs[write.tag] = proofs.create_task(self._prove(driver, write, wanted, allowed.readback))
+
+    async def _prove(self, driver: Any, write: Write, wanted: float, tolerance: float) -> None:
+        def overtaken(task: Any) -> tuple[str, str]:
+            newer = self._proofs.get(write.tag) is not task
+            return (
+                ("superseded", "sent; a newer order came") if newer else ("failed", f"sent; {ENDED} it was read back")
+            )
+
+        with self._telling(write, overtaken):
+            fault = await read_back(driver, write.tag, wanted, tolerance)
+            self._report(outcome(write, self._table, "failed" if fault else "done", fault))
+
+    @contextlib.contextmanager
+    def _telling(self, write: Write, overtaken: Callable[[Any], tuple[str, str]]) -> Iterator[None]:
+        """Report what goes wrong inside as the outcome of the write; only a cancellation from outside goes on."""
+        try:
+            yield
         except WriteRefused as error:
             self._report(outcome(write, self._table, "refused", str(error)))
         except (LinesideError, OSError, TimeoutError) as error:
@@ -86,7 +122,7 @@ class WriteQueue:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
-                self._report(outcome(write, self._table, "failed", f"{ENDED}; it may have been done"))
+                self._report(outcome(write, self._table, *overtaken(task)))
                 raise
             self._report(outcome(write, self._table, "failed", "the driver gave it up"))
         except Exception as error:
@@ -94,13 +130,33 @@ class WriteQueue:
             self._report(outcome(write, self._table, "failed", f"{type(error).__name__}: {error}"))
 
 
-def outcome(write: Write, table: TagTable, state: str, text: str = "") -> Event:
-    """The event that says how a write ended."""
+async def read_back(driver: Any, tag: int, wanted: float, tolerance: float) -> str:
+    """Empty once the device shows the value, else what it shows. A device may confirm before it holds a value, so it is asked
+    again, ever more seldom, for SETTLES seconds."""
+    said, pause = "it cannot be read back: no answer", 0.02
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SETTLES):
+            while True:
+                try:
+                    found = await driver.read(tag)
+                    if math.isclose(found, wanted, rel_tol=1e-9, abs_tol=tolerance):
+                        return ""
+                    said = f"the device confirmed it, and shows {shown(found)}"
+                except (LinesideError, OSError) as error:
+                    said = f"it cannot be read back: {str(error) or 'no answer'}"
+                await asyncio.sleep(pause)
+                pause *= 2
+    return said
+
+
+def outcome(write: Write, table: TagTable, state: str, why: str = "") -> Event:
+    """The event that says how a write ended: which tag, which value, by whom and, unless it is done, why."""
     try:
         name = table.by_id(write.tag).name
     except KeyError:
         name = f"tag {write.tag}"
     severity = "info" if state == "done" else "medium"
+    text = f"{shown(write.value)} by {write.cause or 'nobody named'}" + (f": {why}" if why else "")
     data = {"value": write.value, "cause": write.cause, "write": write.id}
     return Event("write", name, state, severity=severity, text=text, data=data)
 
@@ -108,20 +164,33 @@ def outcome(write: Write, table: TagTable, state: str, text: str = "") -> Event:
 class Writes:
     """Routes each write to the queue of the driver that owns its tag."""
 
-    def __init__(self, table: TagTable, clock: Clock) -> None:
+    def __init__(self, table: TagTable, clock: Clock, written: dict[int, int] | None = None) -> None:
         self.table, self.clock = table, clock
+        self.written = {} if written is None else written
         self.queues: dict[str, WriteQueue] = {}
         self._number = 0
+
+    def open(self, source: str, report: Callable[[Event], None]) -> WriteQueue:
+        """A new queue for the driver of this source."""
+        self.queues[source] = WriteQueue(self.table, self.clock, report, self.written)
+        return self.queues[source]
 
     def __call__(self, write: Write) -> list[Event]:
         self._number += 1
         write = write if write.id else replace(write, id=f"w{self._number}")
+        now = self.clock.mono()
         try:
-            guard(write, self.table, self.clock.mono())
+            allowed = guard(write, self.table, now)
+            tag = self.table.by_id(write.tag)
+            since = (now - self.written.get(tag.id, -(2**62))) / SECOND
+            if since < allowed.every:
+                raise WriteRefused(
+                    f"{tag.name} takes one write in {as_duration(allowed.every)}; the last was {since:.1f} s ago"
+                )
         except WriteRefused as error:
             return [outcome(write, self.table, "refused", str(error))]
-        tag = self.table.by_id(write.tag)
         queue = self.queues.get(tag.source)
         if queue is None:
             return [outcome(write, self.table, "refused", f"the driver of {tag.source} cannot write")]
-        return queue.put(write)
+        ends = now + round(allowed.expires * SECOND)
+        return queue.put(replace(write, expires=min(write.expires or ends, ends)))

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from edge import Batch, ConfigFault, DeviceLost, DeviceSilent, Poller, Quality, Source, Write, log
+from edge import Batch, ConfigFault, DeviceLost, DeviceRefused, DeviceSilent, Poller, Quality, Source, Write, log
 
 from .client import ASKED, EXCEPTIONS, WAITED, Client, Scan
 from .cost import Cost
 from .learned import After, Learned
 from .options import ModbusConfig
-from .plan import ShortAnswer, encode_value
+from .plan import Plan, ShortAnswer, encode_value
 
 SHARE = 0.9  # of the time-out that one scan may take, so that what did answer is delivered before it
 EARLIEST, LATEST = 31_536_000 * 10**9, 2**63 - 2**60  # a device clock outside 1971 to 2225 is not set
@@ -205,8 +205,20 @@ class Modbus(Poller):
                 break
         return list(lines.values())
 
-    async def write(self, write: Write) -> None:
-        """Write one coil or the registers of one tag: functions 5, 6 and 16."""
+    async def read(self, tag: int) -> float:
+        """One tag, in a request of its own."""
+        plan = Plan([self.plan.items[self._items[tag]]])
+        words = np.zeros(plan.words, np.uint16)
+        async with asyncio.timeout(self.config.timeout):
+            scan = await (await self._line()).scan(plan.requests, words)
+        if (code := scan.codes[0]) < 0:
+            raise DeviceSilent("no answer")
+        if code:
+            raise DeviceRefused(f"the device refuses to read it: {EXCEPTIONS.get(code, code)}")
+        return float(plan.decode(words)[0][0])
+
+    async def write(self, write: Write) -> float:
+        """Write one coil or the registers of one tag: functions 5, 6 and 16. Returns what the registers then stand for."""
         item = self.plan.items[self._items[write.tag]]
         try:
             words = encode_value(item, write.value)
@@ -221,6 +233,7 @@ class Modbus(Poller):
             pdu = struct.pack(f">BHHB{len(words)}H", 16, number, len(words), 2 * len(words), *words)
         async with asyncio.timeout(self.config.timeout):
             await (await self._line()).write(item.unit, pdu)
+        return float(Plan([item]).decode(np.array(words, np.uint16))[0][0])
 
 
 def _part(config: ModbusConfig, path: tuple[str, ...]) -> Any:

@@ -119,10 +119,16 @@ def _circles(config: Config, reads: dict[str, set[str]]) -> None:
 def _rules(config: Config) -> None:
     known, points = _known(config), config.points()
     for name, part in config.drivers.items():
-        if not hasattr(plugins.find("drivers", part.driver), "write"):
-            for tag in (tag for tag, point in part.points().items() if point.writable):
-                path = ("drivers", name, "tags", *tag.split("."), "writable")
-                config.tree.fault(path, f"the driver {part.driver!r} cannot write", "remove it", key=True)
+        kind = plugins.find("drivers", part.driver)
+        for tag, point in part.points().items():
+            if (allowed := point.writable) is None:
+                continue
+            at = ("drivers", name, "tags", *tag.split("."), "writable")
+            if not hasattr(kind, "write"):
+                config.tree.fault(at, f"the driver {part.driver!r} cannot write", "remove it", key=True)
+            elif allowed.readback is not None and not hasattr(kind, "read"):
+                words = f"the driver {part.driver!r} cannot read one tag back"
+                config.tree.fault((*at, "readback"), words, "remove it", key=True)
     for name, virtual in config.virtual.items():
         if virtual.writable:
             config.tree.fault(("tags", name, "writable"), "a computed tag cannot be written", "remove it", key=True)
@@ -136,11 +142,10 @@ def _rules(config: Config) -> None:
                 path = (section, name, option, tag)
                 if missing(config, known, [tag], path) or tag not in points:
                     continue
-                allowed = points[tag].writable
-                if allowed is None:
+                if (bounds := points[tag].writable) is None:
                     config.tree.fault(path, f"{tag} is read-only", "allow it with `writable: {range: [low, high]}`")
-                elif not allowed.range[0] <= value <= allowed.range[1]:
-                    low, high = allowed.range
+                elif not bounds.range[0] <= value <= bounds.range[1]:
+                    low, high = bounds.range
                     config.tree.fault(path, f"{value:g} is outside {low:g}..{high:g} of {tag}")
     for name in config.simulate:
         missing(config, known, [name], ("simulate", name))

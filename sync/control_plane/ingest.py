@@ -165,7 +165,8 @@ class Ingest:
         self._news.setdefault(device, asyncio.Event()).set()
 
     async def down(self, request: Request) -> Response:
-        """Commands above `after`; waits up to `wait` seconds for one. Asking with `after` is the receipt of those below."""
+        """Commands above `after`, each with its age in seconds by our clock; waits up to `wait` seconds for one. Asking with
+        `after` is the receipt of those below."""
         if (device := await self.device(request)) is None:
             return _stranger()
         try:
@@ -174,7 +175,7 @@ class Ingest:
         except ValueError:
             return JSONResponse({"detail": "after and wait are numbers"}, 400)
         t = tables.command
-        wanted = select(t.c.number, t.c.verb, t.c.data).where(t.c.device == device, t.c.number > after)
+        wanted = select(t.c.number, t.c.verb, t.c.data, t.c.created).where(t.c.device == device, t.c.number > after)
         news = self._news.setdefault(device, asyncio.Event())
         news.clear()
         rows = await self._store.read(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
@@ -185,7 +186,9 @@ class Ingest:
             except TimeoutError:
                 pass
             rows = await self._store.read(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
-        return Response(msgpack.packb([[n, verb, json.loads(data)] for n, verb, data in rows]))
+        now = time.time()
+        orders = [[n, verb, {**json.loads(data), "age": max(0.0, now - made)}] for n, verb, data, made in rows]
+        return Response(msgpack.packb(orders))
 
     def close(self) -> None:
         """Let the polls that wait go, also those that still come."""

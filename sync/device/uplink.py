@@ -11,7 +11,7 @@ from typing import Any
 import msgpack
 from pydantic import BaseModel, Field
 
-from edge import Cursor, DeviceLost, Event, Host, LinesideError, Period, Record, Write, log
+from edge import SECOND, Cursor, DeviceLost, Event, Host, LinesideError, Period, Record, Write, log
 
 from .. import wire
 from . import compare, identity
@@ -252,9 +252,11 @@ class Uplink:
             return
         self.host.accept(Event("command", verb, data=data))
         if verb == "write" and await self.host.journal.commit():
-            tag, value = str(data.get("tag")), data.get("value")
-            if tag in self.host.live.table and isinstance(value, (int, float)):
-                number = self.host.live.table[tag].id
-                self.host.accept(Write(number, float(value), cause=str(data.get("by", "plane"))))
+            name, value, age = str(data.get("tag")), data.get("value"), data.get("age", 0.0)
+            if name in self.host.live.table and isinstance(value, (int, float)) and isinstance(age, (int, float)):
+                tag, now = self.host.live.table[name], self.host.clock.mono()
+                lives = tag.writable.expires - min(max(0.0, age), 1e9) if tag.writable else 0.0
+                cause = f"plane {str(data.get('by', ''))[:80]}".rstrip()
+                self.host.accept(Write(tag.id, float(value), expires=now + round(lives * SECOND), cause=cause))
             else:
-                log.warning("sync: the plane orders %r for %s, which cannot be", value, tag[:80])
+                log.warning("sync: the plane orders %r for %s, which cannot be", value, name[:80])

@@ -127,6 +127,7 @@ TAGS = {
     "entry": {"address": "input:4"},
     "out": {"address": "holding:50", "writable": {"range": [0, 9]}},
     "lamp": {"address": "coil:7", "writable": {"range": [0, 1]}},
+    "set": {"address": "holding:60", "type": "int16", "scale": 0.1, "writable": {"range": [0, 80], "readback": True}},
 }
 
 
@@ -141,10 +142,15 @@ async def reads_and_writes(port: int, in_flight: int = 4) -> None:
             await asyncio.sleep(0)
         await reader.write(Write(source.tags["out"].id, 7))
         await reader.write(Write(source.tags["lamp"].id, 1))
+        if in_flight == 1:
+            return
+        setpoint = source.tags["set"].id
+        assert await reader.write(Write(setpoint, 21.04)) == 21.0, "as the register holds it"
+        assert await reader.read(setpoint) == 21.0 and await reader.read(source.tags["lamp"].id) == 1
 
     task = asyncio.ensure_future(write_then_wait())
     async with asyncio.timeout(20):
-        await source.collect(reader, until=lambda: seen("out", 7) and seen("lamp", 1))
+        await source.collect(reader, until=lambda: task.done() and seen("out", 7) and seen("lamp", 1))
         await task
     assert [source.values(t)[-1] for t in ("word", "pair", "bit", "coil", "entry")] == [10, 10 << 16 | 11, 1, 1, 1004]
     assert source.qualities("word")[-1] == 0

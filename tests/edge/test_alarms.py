@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge import SECOND, Batch, Event, ManualClock, Quality, Tag, TagTable, Write
+from edge import SECOND, Batch, Event, ManualClock, Quality, Tag, TagTable, Writable, Write
 from edge.alarms import AlarmConfig, Alarms
 from edge.config.load import load_text
 from edge.flow import Flow
@@ -18,7 +18,7 @@ class Bench:
     def __init__(self, **alarms: dict) -> None:
         self.clock = ManualClock()
         tags = [Tag("plc.a", source="plc", stale_after=3.0), Tag("plc.b", source="plc", stale_after=3.0)]
-        tags.append(Tag("plc.stop", source="plc", writable=(0, 1)))
+        tags.append(Tag("plc.stop", source="plc", writable=Writable(range=(0, 1))))
         self.table = TagTable.numbered(tags)
         self.alarms = Alarms({name: AlarmConfig(**c) for name, c in alarms.items()}, self.table)
         self.kept, self.writes = Kept(), []

@@ -205,6 +205,15 @@ def test_a_write_to_a_driver_that_has_none_is_said(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(plugins._extra, ("drivers", "deaf"), Poller)
     text = "device: {id: d}\ndrivers:\n  past: {driver: deaf, tags: {a: {writable: {range: [0, 1]}}}}\n"
     assert faults(text) == ["site.yaml:3:35: drivers.past.tags.a.writable: the driver 'deaf' cannot write, remove it"]
+    dumb = type("Dumb", (Poller,), {"write": None})
+    monkeypatch.setitem(plugins._extra, ("drivers", "dumb"), dumb)
+    text = "device: {id: d}\ndrivers:\n  top: {driver: dumb, tags: {a: {writable: {range: [0, 1], readback: 0.5}}}}\n"
+    assert faults(text) == [
+        "site.yaml:3:60: drivers.top.tags.a.writable.readback: the driver 'dumb' cannot read one tag back, remove it"
+    ]
+    for wrong, said in (("readback: maybe", "must be a number"), ("readback: -1", "greater than or equal to 0")):
+        (fault,) = faults(text.replace("readback: 0.5", wrong))
+        assert fault.startswith("site.yaml:3:70: drivers.top.tags.a.writable.readback: ") and said in fault
 
 
 @pytest.mark.parametrize(

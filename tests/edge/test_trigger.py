@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge import Batch, Frame, Quality, Write
+from edge import Batch, Frame, Quality, Writable, Write
 from edge.frame import FramePool
 from edge.tags import Tag, TagTable
 from edge.trigger import Trigger
 
-TABLE = TagTable.numbered([Tag("plc.ready"), Tag("plc.part"), Tag("top.trigger", writable=(0, 2**31))])
+TABLE = TagTable.numbered([Tag("plc.ready"), Tag("plc.part"), Tag("top.trigger", writable=Writable(range=(0, 2**31)))])
 
 
 def feed(trigger: Trigger, *values: float, quality: int = 0, part: float | None = None, ts: int = 1) -> list[float]:

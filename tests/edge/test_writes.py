@@ -1,4 +1,4 @@
-"""The way out: what may be written, in which order, and how each write ends."""
+"""The way out: what may be written, in which order, whether it holds, and how each write ends."""
 
 from __future__ import annotations
 
@@ -8,34 +8,50 @@ from typing import Any
 
 import pytest
 
-from edge import Event, LinesideError, Write
+from edge import Event, LinesideError, Writable, Write
 from edge.clock import SECOND
 from edge.tags import Tag, TagTable
 from edge.testing import VirtualClock, virtual_run
-from edge.writes import MOST_WAITING, WITHIN, WriteQueue, Writes
+from edge.writes import MOST_WAITING, SETTLES, WITHIN, Writes
+
+PLAIN = Writable(range=(0, 10))
+ALLOWED = {
+    "plc.fixed": None,
+    "plc.slow": Writable(range=(0, 10), every=60.0),
+    "plc.exact": Writable(range=(0, 10), readback=True),
+    "plc.near": Writable(range=(0, 10), readback=0.25),
+    "plc.brief": Writable(range=(0, 10), expires=1.0),
+}
 
 
 class Rig:
+    """A table, its writes, and a device: `error` is raised by the next write, `shows` is what a read finds then."""
+
     def __init__(self) -> None:
-        names = ["plc.a", "plc.b", "plc.fixed", *(f"plc.t{i}" for i in range(MOST_WAITING))]
-        self.table = TagTable.numbered(
-            Tag(n, source="plc", writable=None if n == "plc.fixed" else (0.0, 10.0)) for n in names
-        )
+        names = ["plc.a", "plc.b", *ALLOWED, *(f"plc.t{i}" for i in range(MOST_WAITING))]
+        self.table = TagTable.numbered(Tag(n, source="plc", writable=ALLOWED.get(n, PLAIN)) for n in names)
         self.clock = VirtualClock()
         self.writes = Writes(self.table, self.clock)
         self.ended: list[Event] = []
-        self.queue = self.writes.queues["plc"] = WriteQueue(self.table, self.clock, self.ended.append)
+        self.queue = self.writes.open("plc", self.ended.append)
         self.sent: list[tuple[str, float]] = []
+        self.held: dict[int, float] = {}
         self.error: BaseException | None = None
+        self.shows: Callable[[float], float] = lambda value: value
         self.hangs = False
 
-    async def write(self, order: Write) -> None:
+    async def write(self, order: Write) -> float | None:
         if self.hangs:
             await asyncio.Event().wait()
         if self.error is not None:
             error, self.error = self.error, None
             raise error
         self.sent.append((self.table.by_id(order.tag).name, order.value))
+        self.held[order.tag] = order.value
+        return round(order.value, 1)  # as a register with a step of 0.1 would
+
+    async def read(self, tag: int) -> float:
+        return round(self.shows(self.held[tag]), 1)
 
     def put(self, name: str, value: float, **more: Any) -> list[Event]:
         return self.writes(Write(self.table[name].id, value, **more))
@@ -154,5 +170,139 @@ def test_writes_that_the_end_of_their_driver_overtakes_are_told() -> None:
         await asyncio.gather(serving, return_exceptions=True)
         assert serving.cancelled() and it.states == [("plc.a", "failed"), ("plc.b", "failed")]
         assert "may have been done" in it.ended[0].text and "may have" not in it.ended[1].text
+
+    virtual_run(main())
+
+
+# How often, how old, and whether it holds
+
+
+def test_more_than_the_rate_allows_is_refused_and_said_with_who_and_why() -> None:
+    async def work(it: Rig) -> None:
+        assert not it.put("plc.slow", 1, cause="alarm hot")
+        await asyncio.sleep(20)
+        (event,) = it.put("plc.slow", 2, cause="user anna")
+        assert (event.key, event.state, event.data["value"], event.data["cause"]) == (
+            "plc.slow",
+            "refused",
+            2,
+            "user anna",
+        )
+        assert event.text == "2 by user anna: plc.slow takes one write in 1min; the last was 20.0 s ago"
+        assert not it.put("plc.a", 2), "other tags are not concerned"
+        await asyncio.sleep(40)
+        assert not it.put("plc.slow", 3)
+        await asyncio.sleep(1)
+        assert [sent for sent in it.sent if sent[0] == "plc.slow"] == [("plc.slow", 1), ("plc.slow", 3)]
+
+    rig(work)
+
+
+def test_a_refused_order_does_not_count_against_the_rate() -> None:
+    async def work(it: Rig) -> None:
+        assert it.put("plc.slow", 99)[0].state == "refused"
+        assert not it.put("plc.slow", 1) and it.put("plc.slow", 2)[0].state == "superseded", "nothing was sent yet"
+        await asyncio.sleep(1)
+        assert it.sent == [("plc.slow", 2)]
+
+    rig(work)
+
+
+def test_an_order_waits_no_longer_than_its_tag_says() -> None:
+    async def work(it: Rig) -> None:
+        it.hangs = True
+        it.put("plc.a", 1)
+        await asyncio.sleep(1)
+        it.put("plc.brief", 1)
+        it.put("plc.b", 1, expires=it.clock.mono() + 3600 * SECOND)
+        it.hangs = False
+        await asyncio.sleep(WITHIN + 1)
+        assert it.states == [("plc.a", "failed"), ("plc.brief", "refused"), ("plc.b", "refused")] and not it.sent
+        assert "came too late: an order for plc.brief is good for 1s" in it.ended[1].text
+
+    rig(work)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "shows", "state"),
+    [
+        ("plc.exact", 5, lambda value: value, "done"),
+        ("plc.exact", 5.04, lambda value: value, "done"),  # stored as 5.0, as the driver says
+        ("plc.exact", 5, lambda value: value + 0.1, "failed"),
+        ("plc.exact", 5, lambda value: float("nan"), "failed"),
+        ("plc.near", 5, lambda value: value + 0.2, "done"),
+        ("plc.near", 5, lambda value: value - 0.3, "failed"),
+        ("plc.a", 5, lambda value: 9.0, "done"),  # nobody asked
+    ],
+)
+def test_what_is_read_back_decides(tag: str, value: float, shows: Any, state: str) -> None:
+    async def work(it: Rig) -> None:
+        it.shows = shows
+        it.put(tag, value, cause="user anna")
+        await asyncio.sleep(SETTLES + 1)
+        assert it.states == [(tag, state)]
+        if state == "failed":
+            found = f"{round(shows(value), 1):g}"
+            assert it.ended[0].text == f"5 by user anna: the device confirmed it, and shows {found}"
+
+    rig(work)
+
+
+def test_a_device_that_confirms_before_it_holds_the_value_is_asked_again() -> None:
+    async def work(it: Rig) -> None:
+        reads: list[float] = []
+
+        def shows(value: float) -> float:
+            reads.append(value)
+            return value if len(reads) > 3 else 0.0
+
+        it.shows = shows
+        it.put("plc.exact", 5)
+        await asyncio.sleep(SETTLES + 1)
+        assert it.states == [("plc.exact", "done")] and len(reads) == 4
+
+    rig(work)
+
+
+def test_a_device_that_cannot_be_read_back_fails_the_write_and_holds_up_no_other() -> None:
+    async def work(it: Rig) -> None:
+        def gone(value: float) -> float:
+            raise LinesideError("nobody there")
+
+        it.shows = gone
+        it.put("plc.exact", 5)
+        it.put("plc.b", 1)
+        await asyncio.sleep(0.001)
+        assert it.states == [("plc.b", "done")], "a stop must not wait for somebody's proof"
+        await asyncio.sleep(SETTLES + 1)
+        assert it.states[1] == ("plc.exact", "failed")
+        assert it.ended[1].text.endswith("it cannot be read back: nobody there")
+
+    rig(work)
+
+
+def test_a_newer_order_ends_the_proof_of_the_older() -> None:
+    async def work(it: Rig) -> None:
+        it.shows = lambda value: 3.0
+        it.put("plc.exact", 5)
+        await asyncio.sleep(0.1)
+        it.put("plc.exact", 3)
+        await asyncio.sleep(SETTLES + 1)
+        assert it.states == [("plc.exact", "superseded"), ("plc.exact", "done")]
+
+    rig(work)
+
+
+def test_a_proof_that_the_end_of_its_driver_overtakes_is_told() -> None:
+    async def main() -> None:
+        it = Rig()
+        it.shows = lambda value: 3.0
+        serving = asyncio.ensure_future(it.queue.serve(it))
+        it.put("plc.exact", 5)
+        await asyncio.sleep(0.1)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        assert serving.cancelled() and it.states == [("plc.exact", "failed")]
+        assert "sent; its driver was stopped before it was read back" in it.ended[0].text
 
     virtual_run(main())

@@ -25,6 +25,7 @@ from edge import (
     Setting,
     Tag,
     TagTable,
+    Writable,
     Write,
     find_part,
     load_site,
@@ -247,7 +248,7 @@ def test_an_absent_package_says_what_there_is(tmp_path: Path) -> None:
 
 
 def rig(**options: Any) -> tuple[Flow, list[Any], list[Write]]:
-    table = TagTable([Tag("plc.reject", 1, source="plc", writable=(0, 1))])
+    table = TagTable([Tag("plc.reject", 1, source="plc", writable=Writable(range=(0, 1)))])
     config = InspectConfig(
         **{"stage": "inspect", "camera": "top", "model": "washer", "ng": {"plc.reject": 1}, "ok": {"plc.reject": 0}}
         | options

@@ -18,13 +18,14 @@ pytest.importorskip("sqlalchemy", reason="needs the plane extra")
 import zstandard
 from sqlalchemy import select
 
-from edge import AnswerContradicts, CodecFault, DeviceLost, Event, LinesideError, Picture
+from edge import SECOND, AnswerContradicts, CodecFault, DeviceLost, Event, LinesideError, Picture, Writable, Write
 from edge.codec import encode_event
 from edge.health import Health
 from edge.journal import Journal, JournalConfig
 from edge.live import Live
-from edge.tags import TagTable
+from edge.tags import Tag, TagTable
 from edge.testing import VirtualClock, virtual_run
+from edge.writes import Writes
 from sync import wire
 from sync.control_plane import ca, tables
 from sync.control_plane.ca import Authority
@@ -193,6 +194,36 @@ def test_commands_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
     far = Far(lambda path, body: acked(body))
     orders = [[1, "rm", {}], [2, "write", {"tag": 5, "value": "much"}], [3, "ack", {"alarm": "hot"}]]
     far.commands = [b"<html>", b"\xc1", msgpack.packb(7), msgpack.packb(orders), msgpack.packb([])]
+    rig(tmp_path, far, work)
+
+
+def test_an_order_that_lay_at_the_plane_for_too_long_is_not_carried_out(tmp_path: Path) -> None:
+    """Its age is the plane's to tell; what the device still gives it is counted on the device's own clock."""
+
+    async def work(device: Device, uplink: Uplink) -> None:
+        device.live = Live(TagTable([Tag("plc.a", 1, source="plc", writable=Writable(range=(0, 9), expires=10.0))]))
+        writes = Writes(device.live.table, device.clock)
+        await asyncio.sleep(300)
+        orders = [item for item in device.said if isinstance(item, Write)]
+        said = [writes(order) for order in orders]
+        assert [order.cause for order in orders] == ["plane anna"] * 5 + ["plane"]
+        assert all(order.expires for order in orders) and "too late" in said[0][0].text, "by now each is too old"
+        given = [e for e in device.said if isinstance(e, Event) and e.kind == "command"]
+        assert len(given) == 7, "and each was journaled before it ran; of an odd age nothing is written"
+
+        def left(order: Write) -> float:
+            return (order.expires - orders[1].expires) / SECOND
+
+        assert [round(left(o)) for o in orders[1:]] == [0, 8, 10, 10, 0] and left(orders[0]) < -1e8
+
+    def order(number: int, **more: Any) -> list[Any]:
+        return [number, "write", {"tag": "plc.a", "value": 1, "by": "anna"} | more]
+
+    far = Far(lambda path, body: acked(body))
+    ages = [3600 * 10**9, 10, 2.0, -5, float("nan")]
+    orders = [order(n + 1, age=age) for n, age in enumerate(ages)]
+    orders += [[6, "write", {"tag": "plc.a", "value": 1, "age": 10}], order(7, age="old")]
+    far.commands = [msgpack.packb(orders), msgpack.packb([])]
     rig(tmp_path, far, work)
 
 
