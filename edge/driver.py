@@ -145,7 +145,8 @@ class Source(Protocol):
         ...
 
     def remember(self, facts: Mapping[str, Any]) -> None:
-        """Keep this over restarts in place of what was kept: a little JSON (64 kB at most), safe with the next commit."""
+        """Keep this over restarts in place of what was kept: a little JSON, safe with the next commit. What is no JSON or more than
+        64 kB is not kept, which is logged and counted as `not_remembered`."""
         ...
 
 

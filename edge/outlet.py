@@ -10,6 +10,7 @@ import numpy as np
 from .batch import Batch, Quality
 from .event import Event
 from .frame import Frame
+from .log import log
 from .memory import PREFIX, packed, unpacked
 from .tags import Tag
 
@@ -60,8 +61,14 @@ class Outlet:
         return unpacked(self._kind, self._daemon.memories.get(self.name))
 
     def remember(self, facts: Mapping[str, Any]) -> None:
-        if not self.closed:
+        if self.closed:
+            return
+        try:
             body = self._daemon.memories[self.name] = packed(self._kind, facts)
+        except ValueError as error:
+            log.error("%s: %s; the device is asked anew after a restart", self.name, error)
+            self.count("not_remembered")
+        else:
             self._daemon.journal.append(snapshots={PREFIX + self.name: body})
 
     def lost(self, reason: str) -> None:

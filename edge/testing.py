@@ -11,7 +11,6 @@ def test_my_driver():
 from __future__ import annotations
 
 import asyncio
-import json
 import selectors
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -22,6 +21,7 @@ from .clock import SECOND
 from .driver import DriverConfig
 from .event import Event
 from .frame import Frame
+from .memory import packed, unpacked
 from .tags import Tag, TagTable
 
 T = TypeVar("T")
@@ -141,7 +141,8 @@ class FakeSource:
     def running(self) -> None: ...
 
     def remember(self, facts: Mapping[str, Any]) -> None:
-        self.memory = json.loads(json.dumps(facts, allow_nan=False))
+        """Raises ValueError for what would not be kept."""
+        self.memory = unpacked(self.name, packed(self.name, facts))
 
     def values(self, tag: str) -> list[float]:
         """Everything that arrived for a tag, in order."""

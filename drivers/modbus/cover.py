@@ -30,9 +30,9 @@ def joined(ranges: Iterable[Range]) -> list[Range]:
 
 
 def touches(ranges: Sequence[Range], first: int, end: int) -> bool:
-    """Whether one of the `joined` ranges has an address from `first` to before `end`."""
+    """Whether one of the `joined` ranges has an address from `first` to before `end`; false where there is none between."""
     k = bisect_right(ranges, first, key=lambda r: r[1])
-    return k < len(ranges) and ranges[k][0] < end
+    return first < end and k < len(ranges) and ranges[k][0] < end
 
 
 def fewest(blocks: Sequence[Range], most: int, breaks: Collection[int] = ()) -> list[Range]:

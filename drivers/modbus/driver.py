@@ -18,6 +18,7 @@ from .learned import After, Learned
 from .options import ModbusConfig
 from .plan import Plan, ShortAnswer, encode_value
 
+MOST_SAID = 1000  # different refusals that are logged
 SHARE = 0.9  # of the time-out that one scan may take, so that what did answer is delivered before it
 EARLIEST, LATEST = 31_536_000 * 10**9, 2**63 - 2**60  # a device clock outside 1971 to 2225 is not set
 
@@ -169,17 +170,21 @@ class Modbus(Poller):
         self._stale |= after is After.REPLAN
         self._attentive = self._learned.attends(self.plan)
         self._remember()
-        for index, code in enumerate(codes):
-            if code <= 0:
-                continue
-            request, members = self.plan.requests[index], self.plan.members(index)
+        for index in np.flatnonzero(np.array(codes) > 0).tolist():
             self.source.count("exception")
-            names = ", ".join(self._names[i] for i in members if i < len(self._names)) or "the device time"
-            said = f"{self.source.name}: the device refuses {request} ({EXCEPTIONS.get(code, code)}): {names}"
-            if said not in self._said:
-                self._said.add(said)
-                log.warning("%s; check address and table in the device's manual", said)
+            if after is After.NOTHING:
+                self._say(index, codes[index])
         return False
+
+    def _say(self, index: int, code: int) -> None:
+        """That a request is refused: once, with some of the tags that this concerns."""
+        names = [self._names[i] for i in self.plan.members(index) if i < len(self._names)] or ["the device time"]
+        some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        why = EXCEPTIONS.get(code, code)
+        said = f"{self.source.name}: the device refuses {self.plan.requests[index]} ({why}): {some}"
+        if said not in self._said and len(self._said) < MOST_SAID:
+            self._said.add(said)
+            log.warning("%s; check address and table in the device's manual", said)
 
     def _measure(self, cost: Cost, began: int, stamps: list[int]) -> None:
         """Look at the times of some scans, once in a run: does it pay to read more along?"""

@@ -25,6 +25,7 @@ from .rules import MOST_BITS, MOST_REGISTERS, Rules
 VERSION = 1
 TOO_OLD = 7 * 86400 * SECOND  # after which a device is asked anew for what it refused
 MOST_HOLES = 64  # of a unit
+MOST_REMEMBERED = 1000  # of all units of a connection
 REFUSED = ILLEGAL_ADDRESS, ILLEGAL_VALUE = 2, 3  # Modbus Application Protocol 1.1b3, section 7
 WIDEST = 32  # registers that are read along for their time's sake at most
 LEAST = 4  # registers that every device is taken to give, as `max_registers` says
@@ -107,6 +108,15 @@ class Unit:
     def spans(self) -> list[Span]:
         return [Span(table, *hole) for table, holes in sorted(self.holes.items()) for hole in holes]
 
+    def facts(self, most_holes: int) -> dict[str, Any]:
+        return {
+            "since": self.since,
+            "holes": [str(hole) for hole in self.spans()[:most_holes]],
+            "registers": self.registers.given if self.registers.refused <= MOST_REGISTERS else MOST_REGISTERS,
+            "bits": self.bits.given if self.bits.refused <= MOST_BITS else MOST_BITS,
+            "bridge": self.bridge,
+        }
+
     @property
     def known(self) -> bool:
         return (
@@ -134,18 +144,9 @@ class Learned:
     def facts(self) -> dict[str, Any]:
         """For `source.remember`."""
         self.news = False
-        units = {
-            str(number): {
-                "since": unit.since,
-                "holes": [str(hole) for hole in unit.spans()],
-                "registers": unit.registers.given if unit.registers.refused <= MOST_REGISTERS else MOST_REGISTERS,
-                "bits": unit.bits.given if unit.bits.refused <= MOST_BITS else MOST_BITS,
-                "bridge": unit.bridge,
-            }
-            for number, unit in sorted(self.units.items())
-            if unit.known
-        }
-        return {"version": VERSION, "url": self._url, "units": units}
+        known = {number: unit for number, unit in sorted(self.units.items()) if unit.known}
+        most = MOST_REMEMBERED // max(1, len(known))
+        return {"version": VERSION, "url": self._url, "units": {str(n): unit.facts(most) for n, unit in known.items()}}
 
     def lines(self) -> list[str]:
         """What is known, for people."""

@@ -17,7 +17,7 @@ GAP = 8  # registers
 class Rules:
     """What may be asked of a unit at once: at most so many `registers` or `bits`, with at most `gap` unused registers between
     two tags read along (16 times as many bits), never any of the `holes`, and never across one of the `cuts`: (table, address)
-    before which a request must end. A tag in a hole is asked for apart from those outside.
+    before which a request must end. Tags in holes are asked for apart from those outside: all of such a request is refused.
 
     What `gap` puts together stays together; where `bridge` is larger, such whole requests are joined over so many unused
     registers."""
@@ -39,6 +39,6 @@ def breaks(blocks: Sequence[Range], table: str, rules: Rules, gap: int) -> set[i
     out = set()
     for k, ((_, end), (start, _)) in enumerate(pairwise(blocks), 1):
         apart = start - end > gap or start in cuts or within[k - 1] != within[k]
-        if apart or (end < start and (within[k] or touches(holes, end, start))):
+        if apart or (not within[k] and touches(holes, end, start)):
             out.add(k)
     return out

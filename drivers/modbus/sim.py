@@ -112,6 +112,10 @@ class ModbusSim:
         for item in config.plan().items:
             memory = self.units.setdefault(item.unit, Memory())
             memory.known[item.address.table][slice(*item.span)] = True
+        for (
+            request
+        ) in config.plan().requests:  # as of most devices, what lies between is there too, unless `holes` says no
+            self.units[request.unit].known[request.table][slice(*request.span)] = True
         parts = urlsplit(config.url)
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 502
         self._server: asyncio.Server | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from drivers.modbus.learned import TOO_OLD, After, Learned
 from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan, Request
 from drivers.modbus.rules import Rules
-from edge import AnswerContradicts, SystemClock, load_site
+from drivers.modbus.sim import ModbusSim
+from edge import AnswerContradicts, Quality, SystemClock, load_site
 from edge.app import Daemon
 from edge.cli import main
+from edge.memory import MOST_REMEMBERED, packed
 from edge.testing import FakeSource
 
 NOW = 1_700_000_000 * 10**9
@@ -199,7 +202,9 @@ def test_what_is_remembered_is_bounded() -> None:
     line = Line(registers(*range(0, 500, 2)), gap=1)
     line.settle(device(range(1, 500, 2)))
     facts = line.learned.facts()
-    assert len(facts["units"]["1"]["holes"]) == 64 and len(json.dumps(facts)) < 4000
+    assert len(facts["units"]["1"]["holes"]) == 64
+    line.learned.units = dict.fromkeys(range(247), line.learned.units[1])
+    assert len(packed("modbus", line.learned.facts())) < MOST_REMEMBERED, "of a whole line of such devices too"
 
 
 def test_a_short_answer_that_repeats_makes_shorter_requests() -> None:
@@ -314,6 +319,38 @@ def test_what_was_learned_outlives_the_daemon_and_is_shown(tmp_path: Path, capsy
 
 def test_a_span_knows_its_text() -> None:
     assert str(Span("input", 3, 4)) == "input:3" and str(Span("input", 3, 9)) == "input:3..8"
+
+
+def test_what_libmodbus_lacks_is_learned(libmodbus: Path, process: list[subprocess.Popen[str]]) -> None:
+    """It has 500 addresses in each table; values that reach past them are refused, and no others."""
+    process.append(subprocess.Popen([libmodbus], stdout=subprocess.PIPE, text=True))
+    assert process[0].stdout is not None
+    url = f"tcp://127.0.0.1:{process[0].stdout.readline().strip()}"
+    tags: dict[str, Any] = {f"h{n}": {"address": f"holding:{n}"} for n in range(470, 510, 3)}
+    tags |= {f"c{n}": {"address": f"coil:{n}"} for n in range(480, 520)}
+    tags |= {"last": {"address": "input:498", "type": "uint32"}, "torn": {"address": "input:499", "type": "uint32"}}
+    config = ModbusConfig(driver="modbus", url=url, every="10ms", tags=tags)
+    source = FakeSource("plc", list(config.points()), SystemClock())
+    reader = Modbus(config, source)
+
+    async def main() -> None:
+        async with asyncio.timeout(20):
+            await source.collect(reader, until=lambda: len(source.batches) > 3)
+
+    asyncio.run(main())
+    there = {"last", *(name for name in tags if name[0] in "hc" and int(name[1:]) < 500)}
+    assert {name for name in tags if source.qualities(name)[0] == Quality.GOOD} == there, "at the first scan already"
+    assert source.values("last")[0] == 1498 << 16 | 1499
+    lacking = [str(r) for r in reader.plan.requests if r.span[1] > 500]
+    assert lacking == ["unit 1 coil:500..519", "unit 1 holding:500..509", "unit 1 input:499..500"]
+    assert len(reader.plan.requests) == 6
+
+
+def test_the_simulator_has_what_is_read_along_and_lacks_the_holes() -> None:
+    tags = {"a": {"address": "holding:0"}, "b": {"address": "holding:3"}, "c": {"address": "holding:9"}}
+    config = ModbusConfig(driver="modbus", url="tcp://127.0.0.1:1", holes=["holding:5"], tags=tags)
+    known = ModbusSim("plc", config).units[1].known["holding"]
+    assert [n for n in range(20) if known[n]] == [0, 1, 2, 3, 9]
 
 
 # What a request costs

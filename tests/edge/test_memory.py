@@ -77,6 +77,21 @@ def test_a_memory_outlives_the_daemon_and_a_change_of_the_site(tmp_path: Path) -
     assert remembered(tmp_path / "nothing.db", kinds) == {}
 
 
+def test_too_much_to_remember_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.memory.MOST_REMEMBERED", 10)
+
+    async def main() -> None:
+        daemon = Daemon(site(tmp_path, "  a: {driver: counting}"), tmp_path)
+        await daemon.start()
+        await until(daemon, 1)
+        part = daemon.health.part("a")
+        assert part.counts["not_remembered"] == 1 and daemon.memories == {}
+        assert daemon.drivers["a"].outlet and daemon.drivers["a"].outlet.state == "running"
+        await daemon.stop()
+
+    asyncio.run(main())
+
+
 def test_only_a_little_json_is_remembered() -> None:
     assert unpacked("k", packed("k", {"a": [1, "ü"]})) == {"a": [1, "ü"]}
     for facts in ({"a": "x" * MOST_REMEMBERED}, {"a": object()}, {"a": float("nan")}, {"a": b""}):
