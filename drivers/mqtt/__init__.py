@@ -1,0 +1,1 @@
+"""What others publish on an MQTT broker: plain JSON, and Sparkplug B."""
