@@ -17,6 +17,7 @@ import numpy as np
 from drivers.modbus.driver import Modbus
 from drivers.modbus.maps import find, template
 from drivers.modbus.maps.contract import Map
+from drivers.modbus.maps.find import How
 from drivers.modbus.options import ModbusConfig, ModbusPoint
 from drivers.modbus.sim import ModbusSim
 from edge import Quality, SystemClock
@@ -29,7 +30,7 @@ RAW |= {"int64": -(2**45) - 3, "uint64": 2**45 + 7, "float32": 1.5, "float64": -
 
 def maps(folder: Path) -> Iterator[Map]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        found = find.maps(path, str(path.relative_to(folder)), None, True, named=False)
+        found = find.maps(path, str(path.relative_to(folder)), How(writable=True, named=False))
         yield from found if isinstance(found, list) else ()
 
 
@@ -54,7 +55,7 @@ def expected(point: ModbusPoint, power: int) -> float:
 
 def turns(config: ModbusConfig) -> Iterator[dict[str, float]]:
     """Known values for all tags, in turns: no two tags of one turn share a bit, the powers of ten are set first in each."""
-    points = config.tags
+    points = {name: point for name, point in config.tags.items() if point.stored in RAW}
     powers = sorted({point.scale_from for point in points.values() if point.scale_from})
     left = [name for name in points if name not in powers]
     while left or powers:

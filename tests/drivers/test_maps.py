@@ -11,6 +11,7 @@ import pytest
 
 from drivers.modbus.maps import find
 from drivers.modbus.maps.contract import Map, as_name
+from drivers.modbus.maps.find import How
 from edge.cli import main
 from edge.config.load import load
 
@@ -73,9 +74,9 @@ meter-b,Maker,B,,power,7,,uint16,,
 """
 
 
-def read(folder: Path, name: str, text: str, *, start: int | None = None, writable: bool = False) -> list[Map]:
+def read(folder: Path, name: str, text: str, **how: Any) -> list[Map]:
     (folder / name).write_text(text, "utf-8")
-    found = find.maps(folder / name, name, start, writable, named=True)
+    found = find.maps(folder / name, name, How(**how))
     assert isinstance(found, list)
     return found
 
@@ -104,7 +105,11 @@ def test_a_sunspec_model_becomes_tags_at_its_place(tmp_path: Path) -> None:
         "Hz": {"address": "holding:40010", "type": "float32", "unit": "Hz"},
         "module_1_A": {"address": "holding:40012", "none": 0xFFFF},
     }
-    assert found.notes == [("inverter.module", "is there as often as the model is long; the first one is read")]
+    assert found.notes == [
+        ("inverter.module", "is there as often as the model is long; the first one is read (--repeat module=N)")
+    ]
+    (twice,) = read(tmp_path, "model.json", json.dumps(SUNSPEC), start=40000, times={"module": 2})
+    assert twice.lines[-1].name == "module_2_A" and twice.lines[-1].options["address"] == "holding:40013"
     assert read(tmp_path, "model.json", json.dumps(SUNSPEC))[0].lines[0].options["address"] == "holding:40069"
 
 
@@ -205,6 +210,8 @@ def test_what_is_written_is_read_back_exactly_by_a_site_that_uses_it(tmp_path: P
         ("a.yaml", "tags:\n  a: {adress: 1}\n", 2, "adress: is no option of a tag, did you mean 'address'?"),
         ("a.yaml", "tags:\n  a b: {address: 'coil:1'}\n", 2, "is no name"),
         ("a.yaml", "url: x\ntags: {a: {address: 'coil:1'}}\n", 1, "unknown option 'url' of a template"),
+        ("a.yaml", "tags: {a: {address: 'coil:1'}}\nmax_registers: 999\n", 2, "max_registers: must be less than"),
+        ("a.yaml", "tags: {a: {address: 'coil:1'}}\nholes: [x]\n", 2, "holes.0: "),
         ("a.csv", "a,b\n1,2\n", 1, "is no register map: CSV"),
         ("a.csv", TABLE + "meter-a,Maker\n", 7, "has 2 columns, not 10"),
         ("a.csv", TABLE + "meter-a,M,A,grid,power,12,holding,int33,,\n", 7, "decode: 'int33' is not known here"),
@@ -225,7 +232,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "big.csv").write_bytes(b"x" * 5_000_000)
     (tmp_path / "torn.csv").write_bytes(TABLE.encode() + b"\xff\xfe")
     said = {
-        name: find.maps(tmp_path / name, name, None, False, named=True)[0].faults  # type: ignore[union-attr]
+        name: find.maps(tmp_path / name, name, How())[0].faults  # type: ignore[union-attr]
         for name in ("big.csv", "torn.csv", "absent.json")
     }
     assert "larger than" in said["big.csv"][0][1] and "not UTF-8" in said["torn.csv"][0][1]

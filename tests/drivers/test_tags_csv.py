@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drivers.modbus.maps import tags_csv, template
 from drivers.modbus.maps.contract import Map
-from drivers.modbus.maps.find import maps
+from drivers.modbus.maps.find import How, maps
 from edge import read_yaml
 from edge.cli import main
 from edge.config.load import load
@@ -157,5 +157,5 @@ def test_a_written_template_is_read_as_it_was_meant(tmp_path: Path) -> None:
     data, faults = read_yaml(path)
     assert not faults and data["description"] == found.description and data["source"] == "yes"
     assert data["tags"]["a"] == options
-    (again,) = maps(path, "t.yaml", None, False, named=True)
+    (again,) = maps(path, "t.yaml", How())
     assert isinstance(again, Map) and again.ok and again.lines[0].options == options

@@ -140,9 +140,10 @@ def test_the_tags_of_an_entry_whose_template_is_broken_are_not_called_missing(si
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_shipped_template_is_fine_under_a_connection_and_is_used_by_a_shipped_site(name: str) -> None:
-    config = load_text(f"device: {{id: d}}\ndrivers: {{x: {{driver: modbus, url: tcp://a, template: {name}}}}}\n")
-    assert not config.problems and len(config.tags()) >= 8
+def test_a_shipped_template_is_fine_under_a_connection_and_a_unit_and_is_used_by_a_shipped_site(name: str) -> None:
+    plc = f"{{driver: modbus, url: tcp://a, template: {name}, units: {{u: {{unit: 7, template: {name}}}}}}}"
+    config = load_text(f"device: {{id: d}}\ndrivers: {{x: {plc}}}\n")
+    assert not config.problems and len(config.tags()) >= 16
     sites = [path for path in (ROOT / "configs").glob("*.yaml") if f"template: {name}" in path.read_text("utf-8")]
     assert sites, f"no site in configs/ shows {name}"
     for path in sites:

@@ -31,6 +31,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--start", type=_address, metavar="N", help="SunSpec: first register (the ID) of the model, as in 40069"
     )
     parser.add_argument(
+        "--repeat",
+        type=_times,
+        action="append",
+        default=[],
+        metavar="GROUP=N",
+        help="SunSpec: how often a group is there where the model does not say, as in module=4",
+    )
+    parser.add_argument(
         "--writable", action="store_true", help="allow writing where a map says which values; without it nothing is"
     )
 
@@ -42,10 +50,18 @@ def _address(text: str) -> int:
     return number
 
 
+def _times(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if not 1 <= int(number) <= 1000:
+        raise ValueError
+    return name, int(number)
+
+
 def run(options: argparse.Namespace) -> int:
     good = seen = 0
     for path, place in _files(options.maps):
-        maps = find.maps(path, str(place), options.start, options.writable, named=path in options.maps)
+        how = find.How(options.start, dict(options.repeat), options.writable, path in options.maps)
+        maps = find.maps(path, str(place), how)
         if isinstance(maps, str):
             print(f"{path}: skipped, {maps}", file=sys.stderr)
             continue

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from edge import Identifier
 
@@ -116,10 +116,10 @@ class Map:
         return self
 
 
-def faults_of(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def faults_of(options: dict[str, Any], model: type[BaseModel] = ModbusPoint) -> Iterator[tuple[str, str]]:
     """What is wrong with the options of one tag, in the words of the configuration: (option, message)."""
     try:
-        ModbusPoint.model_validate(options, context={"site": True})
+        model.model_validate(options, context={"site": True})
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             said = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

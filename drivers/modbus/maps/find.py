@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,19 @@ from .contract import Fault, Map
 MOST_BYTES = 4_000_000
 
 
-def maps(path: Path, name: str, start: int | None, writable: bool, *, named: bool) -> list[Map] | str:
-    """The maps of a file, or why it is skipped. A file that a person `named` is not skipped: what it is not is its fault."""
+@dataclass(frozen=True, slots=True)
+class How:
+    """What a person said: where a SunSpec model starts, how often its groups are there, whether writing may be allowed; and
+    whether the file was `named`, not met in a folder."""
+
+    start: int | None = None
+    times: Mapping[str, int] = field(default_factory=dict)
+    writable: bool = False
+    named: bool = True
+
+
+def maps(path: Path, name: str, how: How) -> list[Map] | str:
+    """The maps of a file, or why it is skipped. A file that a person named is not skipped: what it is not is its fault."""
     kind = path.suffix.lower()
     if kind not in (".json", ".yaml", ".yml", ".csv"):
         found: list[Map] | str = "no .json, .yaml or .csv"
@@ -24,20 +37,19 @@ def maps(path: Path, name: str, start: int | None, writable: bool, *, named: boo
         try:
             if not path.is_file() or path.stat().st_size > MOST_BYTES:
                 raise OSError(0, f"larger than {MOST_BYTES:,} bytes" if path.is_file() else "is no file that is there")
-            reader = {".json": _json, ".csv": _csv}.get(kind)
-            found = reader(path, name, start) if reader else _yaml(path, name, writable, named)
+            found = {".json": _json, ".csv": _csv}.get(kind, _yaml)(path, name, how)
         except OSError as error:
             found = [_refused(name, 1, f"cannot be read: {error.strerror}")]
         except UnicodeDecodeError as error:
             found = [_refused(name, 1, f"is not UTF-8 text (byte {error.start})")]
-    return [_refused(name, 1, f"is no register map: {found}")] if isinstance(found, str) and named else found
+    return [_refused(name, 1, f"is no register map: {found}")] if isinstance(found, str) and how.named else found
 
 
 def _refused(name: str, row: int | str, message: str) -> Map:
     return Map(name, faults=[Fault(row, message)])
 
 
-def _json(path: Path, name: str, start: int | None) -> list[Map] | str:
+def _json(path: Path, name: str, how: How) -> list[Map] | str:
     try:
         data = json.loads(path.read_text("utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -45,11 +57,11 @@ def _json(path: Path, name: str, start: int | None) -> list[Map] | str:
     except (RecursionError, ValueError):
         return [_refused(name, 1, "is not JSON that can be read: nested too deeply, or a number without end")]
     if sunspec.is_one(data):
-        return [sunspec.read(data, name, start)]
+        return [sunspec.read(data, name, how.start, how.times)]
     return "JSON, but no SunSpec model (`id` and `group`)"
 
 
-def _yaml(path: Path, name: str, writable: bool, named: bool) -> list[Map] | str:
+def _yaml(path: Path, name: str, how: How) -> list[Map] | str:
     tree = read_tree(path)
 
     def line(place: tuple[Any, ...]) -> int:
@@ -61,15 +73,15 @@ def _yaml(path: Path, name: str, writable: bool, named: bool) -> list[Map] | str
             out.fault(problem.place.line, f"{problem.message}, {problem.hint}" if problem.hint else problem.message)
         return [out]
     if solarman.is_one(tree.data):
-        return [solarman.read(tree.data, name, line, writable)]
+        return [solarman.read(tree.data, name, line, how.writable)]
     if site.is_one(tree.data):
-        return site.read(path, name) if named else "a site; name it to have its tags"
+        return site.read(path, name) if how.named else "a site; name it to have its tags"
     if template.is_one(tree.data):
         return [template.read(tree.data, name, line)]
     return "YAML, but neither a template (`tags:`) nor an inverter map (`parameters:`)"
 
 
-def _csv(path: Path, name: str, start: int | None) -> list[Map] | str:
+def _csv(path: Path, name: str, _: How) -> list[Map] | str:
     text = path.read_text("utf-8-sig")
     first = text[:10_000].partition("\n")[0]
     try:

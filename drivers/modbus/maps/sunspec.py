@@ -6,6 +6,7 @@ other from its ID on; groups inside follow their parent's points. Scale factors 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .contract import Map, as_name
@@ -48,8 +49,8 @@ def is_one(data: Any) -> bool:
     return isinstance(data, dict) and "group" in data
 
 
-def read(data: dict[str, Any], name: str, start: int | None = None) -> Map:
-    """One model. `start`: address of its first register (its ID)."""
+def read(data: dict[str, Any], name: str, start: int | None = None, times: Mapping[str, int] | None = None) -> Map:
+    """One model. `start`: address of its first register (its ID). `times`: how often a group is there, by its name."""
     number, group = data.get("id"), data["group"]
     out = Map(name, source="SunSpec information model", licence="Apache-2.0 (SunSpec Alliance)")
     if not isinstance(group, dict):
@@ -58,15 +59,15 @@ def read(data: dict[str, Any], name: str, start: int | None = None) -> Map:
     at = start if start is not None else FIRST if number == 1 else START
     label = group.get("label") or group.get("name") or name
     out.description = f"SunSpec model {number}: {label}, first register (its ID) at holding:{at}"
-    _Layout(out, at).group(group, "", "", {}, 1)
+    _Layout(out, at, times or {}).group(group, "", "", {}, 1)
     return out.close()
 
 
 class _Layout:
     """A walk over a model in the order of its registers."""
 
-    def __init__(self, out: Map, at: int) -> None:
-        self.out, self.at = out, at
+    def __init__(self, out: Map, at: int, times: Mapping[str, int]) -> None:
+        self.out, self.at, self.times = out, at, times
 
     def group(self, group: Any, path: str, prefix: str, scales: dict[str, str], depth: int) -> None:
         where = f"{path}.{group.get('name', '?')}".lstrip(".") if isinstance(group, dict) else path
@@ -92,12 +93,12 @@ class _Layout:
 
     def repeated(self, group: Any, where: str, prefix: str, scales: dict[str, str], depth: int) -> None:
         """A group inside: as often as its `count` says. How often a count of 0 or a name means is known only on site: once."""
-        count = group.get("count", 1) if isinstance(group, dict) else 1
+        count = self.times.get(str(group.get("name")), group.get("count", 1)) if isinstance(group, dict) else 1
         name = as_name(group.get("name", "group"), lower=False) if isinstance(group, dict) else "group"
         fixed = isinstance(count, int) and not isinstance(count, bool) and count > 0
         if not fixed:
             times = "as often as the model is long" if count == 0 else f"{count} times"
-            self.out.note(f"{where}.{name}", f"is there {times}; the first one is read")
+            self.out.note(f"{where}.{name}", f"is there {times}; the first one is read (--repeat {name}=N)")
         for n in range(1, count + 1 if fixed else 2):
             if self.at > 65535 or not self.out.ok:
                 self.out.fault(

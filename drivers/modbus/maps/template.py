@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .contract import Map, name_fault
+from ..options import ModbusConfig
+from .contract import Map, faults_of, name_fault
 
-MAY = ("description", "source", "licence", "max_registers", "pause", "tags")
+ABOUT = ("description", "source", "licence")
+MORE = tuple(name for name in ModbusConfig.from_template if name != "tags")  # what the device needs of every master
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/%.-]*( [A-Za-z0-9_/%.-]+)*")
 WORDS = {
     "true",
@@ -28,11 +30,14 @@ def is_one(data: Any) -> bool:
 
 def read(data: dict[str, Any], name: str, line: Callable[[tuple[Any, ...]], int]) -> Map:
     out = Map(name)
-    out.description, out.source, out.licence = (str(data.get(key) or "") for key in MAY[:3])
+    out.description, out.source, out.licence = (str(data.get(key) or "") for key in ABOUT)
+    may = (*ABOUT, *MORE, "tags")
     for key in data:
-        if key not in MAY:
-            out.fault(line((key,)), f"unknown option {str(key)!r} of a template; it may say {', '.join(MAY)}")
-    out.more = {key: data[key] for key in ("max_registers", "pause") if key in data}
+        if key not in may:
+            out.fault(line((key,)), f"unknown option {str(key)!r} of a template; it may say {', '.join(may)}")
+    out.more = {key: data[key] for key in MORE if key in data}
+    for option, message in faults_of({"driver": "modbus", "url": "tcp://x", **out.more}, ModbusConfig):
+        out.fault(line(tuple(option.split(".")[:1])), f"{option}: {message}")
     tags = data["tags"]
     if not isinstance(tags, dict):
         out.fault(line(("tags",)), "`tags` must be entries (name: options)")
@@ -50,8 +55,8 @@ def read(data: dict[str, Any], name: str, line: Callable[[tuple[Any, ...]], int]
 
 def text(found: Map) -> str:
     """The map as a template file."""
-    lines = [f"{key}: {_scalar(value)}" for key, value in zip(MAY[:3], _about(found), strict=True) if value]
-    lines += [f"{key}: {_scalar(value)}" for key, value in found.more.items()]
+    lines = [f"{key}: {_scalar(value)}" for key, value in zip(ABOUT, _about(found), strict=True) if value]
+    lines += [f"{key}: {_flow(value)}" for key, value in found.more.items()]
     lines.append("tags:")
     for line in found.lines:
         about = _comment(line.about) if line.about and line.about != line.name else ""
