@@ -8,7 +8,7 @@ EXTRAS := plane,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train torture maps bench test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train torture hostile maps bench test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -48,6 +48,9 @@ train: $(STAMP) ## train the shipped model anew (brings PyTorch, several minutes
 
 torture: $(STAMP) ## plant faults to prove the checker, then kill -9 daemon and plane a hundred times under load
 	@$(BIN)/python -m tests.system.faults 100 --prove
+
+hostile: $(STAMP) ## a million answers that contradict their requests, and none of them becomes data
+	@$(BIN)/python -m tests.hostile
 
 run-real: $(STAMP) ## the main job on recorded data: make run-real DATA=FOLDER
 	@$(BIN)/python -m tests.real "$(or $(DATA),../shared/data)"
