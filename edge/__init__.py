@@ -2,7 +2,7 @@
 
 from .batch import TRUSTED, Batch, Quality, concatenate
 from .clock import SECOND, Clock, ManualClock, SystemClock
-from .codec import CodecFault, decode, decode_event, encode, encode_event
+from .codec import CodecFault, decode, decode_event, decode_text, encode, encode_event, encode_text
 from .config.load import load as load_site
 from .config.places import Tree, read_yaml
 from .config.places import read as read_tree
@@ -82,8 +82,10 @@ __all__ = [
     "concatenate",
     "decode",
     "decode_event",
+    "decode_text",
     "encode",
     "encode_event",
+    "encode_text",
     "find_part",
     "load_site",
     "log",

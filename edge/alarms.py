@@ -12,8 +12,9 @@ from pydantic import BaseModel, Field
 from .batch import TRUSTED, Batch, Quality
 from .clock import SECOND
 from .config.types import Duration
+from .evaluator import Evaluator
 from .event import Event, Tick, Write
-from .expressions import Evaluator, Expression, compile_expression
+from .expressions import Expression, compile_expression
 from .memo import PerColumn, occurrences
 from .stage import Item, Result
 from .tags import TagTable

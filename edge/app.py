@@ -81,7 +81,7 @@ class Daemon:
             refused[name] = entry, reason
             self.health.state(name, "stopped", reason)
 
-        table = TagTable.numbered(config.tags(), self.journal.tag_ids)
+        table = TagTable.numbered(config.tags(), self.journal.tag_ids, self.journal.texts)
         live, writes = Live(table), Writes(table, self.clock, self.written)
         flow = Flow(
             table,

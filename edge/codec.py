@@ -25,6 +25,7 @@ import zstandard
 from .batch import Batch
 from .errors import LinesideError
 from .event import Event
+from .texts import LONGEST, clean
 
 VERSION = 1
 EVENT_VERSION = 1
@@ -282,3 +283,21 @@ def decode_event(body: bytes) -> Event:
         return Event(kind, key, state, ts, severity, text, data, tuple(refs), number)
     except (ValueError, TypeError) as error:
         raise CodecFault(f"damaged event: {error}") from None
+
+
+def encode_text(tag: int, text: str) -> bytes:
+    """The bytes of one string of a text tag."""
+    return msgpack.packb([tag, text])
+
+
+def decode_text(body: bytes) -> tuple[int, str]:
+    """(tag, string) of its bytes. Raises CodecFault."""
+    try:
+        tag, text = msgpack.unpackb(body, max_array_len=2, max_str_len=4 * LONGEST)
+        if isinstance(tag, bool) or not isinstance(tag, int) or not 0 < tag < 2**31 or not isinstance(text, str):
+            raise ValueError("a number of a tag and a string belong there")
+        if len(text) > LONGEST:
+            raise ValueError(f"{len(text)} characters, at most {LONGEST} are taken")
+        return tag, clean(text)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CodecFault(f"damaged text: {error}") from None

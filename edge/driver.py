@@ -16,6 +16,7 @@ from .errors import DeviceLost, DeviceRefused, DeviceSilent
 from .event import Event
 from .frame import Frame
 from .tags import Tag
+from .texts import TYPE, Texts
 
 
 def _tolerance(given: Any) -> Any:
@@ -125,6 +126,12 @@ class Source(Protocol):
     tags: Mapping[str, Tag]
     clock: Clock
     memory: Mapping[str, Any]
+    texts: Texts
+
+    def text(self, tag: int, text: str) -> float:
+        """The value of a text tag (by id) that shows this string; nan where its table is full or the string too long, which is
+        then said in an event: such a sample carries RANGE. Ask when the text changed, not for every sample."""
+        ...
 
     def ready(self) -> bool:
         """False while the journal is full: a poller then skips its grid slot (and counts it)."""
@@ -191,8 +198,9 @@ class Poller:
     """A driver that reads the same thing again and again.
 
     A subclass writes `poll()`, and `connect()` and `close()` where there is a connection. `poll()` returns a Batch, or
-    {name below the entry: value}. When it fails, every tag gets a sample whose quality says why, and the error decides
-    what follows: DeviceRefused and DeviceSilent keep the connection, anything else is raised to the supervisor.
+    {name below the entry: value, or the string of a text}. When it fails, every tag gets a sample whose quality says why,
+    and the error decides what follows: DeviceRefused and DeviceSilent keep the connection, anything else is raised to the
+    supervisor.
     """
 
     class Config(DriverConfig):
@@ -211,7 +219,7 @@ class Poller:
     async def close(self) -> None:
         """Undo `connect`. Must not raise."""
 
-    async def poll(self) -> Batch | Mapping[str, float]:
+    async def poll(self) -> Batch | Mapping[str, float | str]:
         raise NotImplementedError
 
     async def run(self) -> None:
@@ -252,11 +260,20 @@ class Poller:
             raise DeviceSilent(f"no answer within {self.config.timeout:g} s") from error
         return answer if isinstance(answer, Batch) else self.batch(answer)
 
-    def batch(self, values: Mapping[str, float]) -> Batch:
-        """A batch of the named values, stamped now; names that this site does not use are left out."""
-        picked = [(self.source.tags[name].id, value) for name, value in values.items() if name in self.source.tags]
-        ids, numbers = zip(*picked, strict=True) if picked else ((), ())
-        return Batch.of(self.source.name, ids, numbers, self.source.clock.utc())
+    def batch(self, values: Mapping[str, float | str]) -> Batch:
+        """A batch of the named values, stamped now; names that this site does not use are left out. A string belongs to a tag of
+        type text, and nothing else does: what does not fit is BAD."""
+        rows = [self._row(self.source.tags[name], value) for name, value in values.items() if name in self.source.tags]
+        ids, numbers, causes = zip(*rows, strict=True) if rows else ((), (), ())
+        return Batch.of(self.source.name, ids, numbers, self.source.clock.utc(), np.array(causes, np.uint8))
+
+    def _row(self, tag: Tag, value: float | str) -> tuple[int, float, int]:
+        if isinstance(value, str) != (tag.type == TYPE):
+            return tag.id, np.nan, Quality.BAD
+        if not isinstance(value, str):
+            return tag.id, value, Quality.GOOD
+        number = self.source.text(tag.id, value)
+        return tag.id, number, Quality.RANGE if np.isnan(number) else Quality.GOOD
 
     def failed(self, quality: Quality) -> Batch:
         """Every tag of this source without a value, for this cause."""
@@ -270,8 +287,13 @@ class Poller:
         finally:
             await self.close()
         self.source.emit(batch)
-        by_id = {tag.id: name for name, tag in self.source.tags.items()}
+        by_id = {tag.id: (name, tag.type) for name, tag in self.source.tags.items()}
+
+        def said(name: str, kind: str, value: float) -> str:
+            text = self.source.texts.show(value) if kind == TYPE else None
+            return f"{name} = {shown(value) if text is None else repr(text)}"
+
         return [
-            f"{by_id[int(t)]} = {shown(v)} ({Quality(int(q)).name})"
+            f"{said(*by_id[int(t)], v)} ({Quality(int(q)).name})"
             for t, v, q in zip(batch.tag, batch.value, batch.quality, strict=True)
         ]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import ast
+import json
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .batch import TRUSTED, Batch, Quality
-from .clock import SECOND
 from .errors import LinesideError
-from .memo import PerColumn
-from .tags import TagTable
 
 Column = np.ndarray | float
 MOST_CHARACTERS = 2_000
@@ -98,6 +95,9 @@ class Expression:
     """`names` are the tags it reads; `evaluate({name: float64[n]})` gives float64[n]; comparisons give 0 and 1, or
     NaN where a side has no value.
 
+    A text tag is compared with a string by `==` or `!=` only; `texts` are these pairs, and `columns` also holds the number of
+    each pair's string, as `column_of(name, string)`. `numbers` are the names that are used in any other way.
+
     `limit` is (name, sign, bound) when the whole expression says `sign * tag > bound`, so that a table of limits can
     hold it as one row; else None.
     """
@@ -106,6 +106,21 @@ class Expression:
     names: frozenset[str]
     evaluate: Callable[[Mapping[str, Column]], np.ndarray]
     limit: tuple[str, float, float] | None = None
+    texts: frozenset[tuple[str, str]] = frozenset()
+    numbers: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Found:
+    """What the compiler meets on its way: tags read as numbers, and (tag, string) that are compared."""
+
+    numbers: set[str] = field(default_factory=set)
+    texts: set[tuple[str, str]] = field(default_factory=set)
+
+
+def column_of(name: str, text: str) -> str:
+    """Where the number of a string stands among the columns; no tag has such a name."""
+    return f"{name} {text!r}"
 
 
 def compile_expression(text: str) -> Expression:
@@ -119,14 +134,15 @@ def compile_expression(text: str) -> Expression:
         raise ExpressionFault(f"cannot read {text!r}: {getattr(error, 'msg', error)}", column) from None
     if _depth(body) > MOST_DEPTH:
         raise ExpressionFault("nested too deeply", hint="split it into several tags")
-    names: set[str] = set()
-    function = _compile(body, names)
+    found = Found()
+    function = _compile(body, found)
 
     def evaluate(columns: Mapping[str, Column]) -> np.ndarray:
         with np.errstate(all="ignore"):
             return np.asarray(function(columns), np.float64)
 
-    return Expression(text, frozenset(names), evaluate, _as_limit(body))
+    names = frozenset(found.numbers | {name for name, _ in found.texts})
+    return Expression(text, names, evaluate, _as_limit(body), frozenset(found.texts), frozenset(found.numbers))
 
 
 def expression_names(text: str) -> frozenset[str]:
@@ -188,25 +204,49 @@ def _as_limit(node: ast.AST) -> tuple[str, float, float] | None:
     return name, sign, float(np.nextafter(bound, -np.inf)) if op in (ast.GtE, ast.LtE) else bound
 
 
-def _compile(node: ast.AST, names: set[str]) -> Callable[[Mapping[str, Column]], Any]:
+def _text_comparison(node: ast.Compare, found: Found) -> Callable[[Mapping[str, Column]], Any] | None:
+    """`tag == "string"`, either way round; None where no string stands on either side. Raises ExpressionFault."""
+    sides = [node.left, *node.comparators]
+    texts = [side for side in sides if isinstance(side, ast.Constant) and isinstance(side.value, str)]
+    if not texts:
+        return None
+    at, shown = texts[0].col_offset + 1, json.dumps(texts[0].value, ensure_ascii=False)
+    if not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
+        raise ExpressionFault(f"{shown} is text, which has no order", at, hint="compare it by == or !=")
+    name = dotted(sides[0] if texts[0] is sides[1] else sides[1])
+    if len(sides) > 2 or name is None or name in ("true", "false", "True", "False"):
+        raise ExpressionFault(f"{shown} can be compared with one tag only", at, hint=f"as in plc.recipe == {shown}")
+    text, op = str(texts[0].value), _COMPARE[type(node.ops[0])]
+    found.texts.add((name, text))
+    column = column_of(name, text)
+
+    def compare(columns: Mapping[str, Column]) -> Any:
+        value = columns[name]
+        return np.where(np.isfinite(value), op(value, columns[column]), np.nan)
+
+    return compare
+
+
+def _compile(node: ast.AST, found: Found) -> Callable[[Mapping[str, Column]], Any]:
     at = getattr(node, "col_offset", 0) + 1
     name = dotted(node)
     if name in ("true", "false", "True", "False"):
         number = float(name.lower() == "true")
         return lambda _: number
     if name is not None:
-        names.add(name)
+        found.numbers.add(name)
         return lambda columns: columns[name]
     if isinstance(node, ast.Constant):
         if isinstance(node.value, (bool, int, float)):
             value = _number(node)
             return lambda _: value
-        raise ExpressionFault(f"{node.value!r} is no number", at)
+        hint = 'a text tag can be compared with it, as in plc.recipe == "A7"' if isinstance(node.value, str) else ""
+        raise ExpressionFault(f"{node.value!r} is no number", at, hint=hint)
     if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-        op, left, right = _BINARY[type(node.op)], _compile(node.left, names), _compile(node.right, names)
+        op, left, right = _BINARY[type(node.op)], _compile(node.left, found), _compile(node.right, found)
         return lambda columns: op(left(columns), right(columns))
     if isinstance(node, ast.UnaryOp):
-        inner = _compile(node.operand, names)
+        inner = _compile(node.operand, found)
         if isinstance(node.op, ast.Not):
             return lambda columns: 1.0 - _truth(inner(columns))
         if isinstance(node.op, ast.USub):
@@ -214,11 +254,13 @@ def _compile(node: ast.AST, names: set[str]) -> Callable[[Mapping[str, Column]],
         if isinstance(node.op, ast.UAdd):
             return inner
     if isinstance(node, ast.BoolOp):
-        parts = [_compile(value, names) for value in node.values]
+        parts = [_compile(value, found) for value in node.values]
         join = _both if isinstance(node.op, ast.And) else _either
         return lambda columns: _fold(join, tuple(_truth(part(columns)) for part in parts))
+    if isinstance(node, ast.Compare) and (compare := _text_comparison(node, found)):
+        return compare
     if isinstance(node, ast.Compare) and all(type(op) in _COMPARE for op in node.ops):
-        terms = [_compile(term, names) for term in (node.left, *node.comparators)]
+        terms = [_compile(term, found) for term in (node.left, *node.comparators)]
         ops = [_COMPARE[type(op)] for op in node.ops]
 
         def chain(columns: Mapping[str, Column]) -> Any:
@@ -230,16 +272,16 @@ def _compile(node: ast.AST, names: set[str]) -> Callable[[Mapping[str, Column]],
 
         return chain
     if isinstance(node, ast.IfExp):
-        test, then, other = (_compile(part, names) for part in (node.test, node.body, node.orelse))
+        test, then, other = (_compile(part, found) for part in (node.test, node.body, node.orelse))
         return lambda columns: _choose(test(columns), then(columns), other(columns))
     if isinstance(node, ast.Call):
-        return _call(node, names, at)
+        return _call(node, found, at)
     raise ExpressionFault(
         f"{type(node).__name__.lower()} is not part of this language", at, hint="arithmetic, comparisons, and, or, not"
     )
 
 
-def _call(node: ast.Call, names: set[str], at: int) -> Callable[[Mapping[str, Column]], Any]:
+def _call(node: ast.Call, found: Found, at: int) -> Callable[[Mapping[str, Column]], Any]:
     called = dotted(node.func) or "?"
     if called not in FUNCTIONS:
         raise ExpressionFault(f"no function is called {called!r}", at, hint=f"there are {', '.join(sorted(FUNCTIONS))}")
@@ -252,85 +294,5 @@ def _call(node: ast.Call, names: set[str], at: int) -> Callable[[Mapping[str, Co
         whole = _constant(node.args[1])
         if whole is None or whole != int(whole) or not low <= whole <= high:
             raise ExpressionFault(f"{called}() needs a plain whole number from {low} to {high} as its second value", at)
-    parts = [_compile(argument, names) for argument in node.args]
+    parts = [_compile(argument, found) for argument in node.args]
     return lambda columns: function(*(part(columns) for part in parts))
-
-
-class Evaluator:
-    """Evaluates expressions over several tags as batches arrive: the last value of each input holds.
-
-    An output comes at each time at which an input got a sample, from the latest inputs not newer than that and not older
-    than their `stale_after`, with the worst quality of them. A LATE sample changes nothing. An input never seen gives no
-    output.
-    """
-
-    def __init__(self, expressions: list[Expression], table: TagTable) -> None:
-        self._expressions = expressions
-        self._inputs = [sorted(e.names) for e in expressions]
-        self._ids = {name: table[name].id for names in self._inputs for name in names}
-        self._stale = {name: round(table[name].stale_after * SECOND) or np.iinfo(np.int64).max for name in self._ids}
-        self._last: dict[str, tuple[int, float, int]] = {}
-        self._wanted = PerColumn(self._plan)
-
-    def _plan(self, tag: np.ndarray) -> tuple[dict[str, np.ndarray], list[int]]:
-        where = {name: np.flatnonzero(tag == number) for name, number in self._ids.items()}
-        where = {name: found for name, found in where.items() if len(found)}
-        return where, [i for i, names in enumerate(self._inputs) if any(name in where for name in names)]
-
-    def __call__(self, batch: Batch) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-        """(index of the expression, ts[k], value[k], quality[k]) for each expression that this batch moves."""
-        where, moved = self._wanted(batch.tag)
-        if not where:
-            return []
-        series = {name: self._series(name, batch, found) for name, found in where.items()}
-        out = []
-        for index in moved:
-            result = self._one(index, series)
-            if result is not None:
-                out.append((index, *result))
-        for name, (ts, value, quality) in series.items():
-            if len(ts):
-                self._last[name] = (int(ts[-1]), float(value[-1]), int(quality[-1]))
-        return out
-
-    def _series(self, name: str, batch: Batch, found: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        ts = batch.ts[found]
-        if len(found) > 1:
-            found = found[np.argsort(ts, kind="stable")]
-            ts = batch.ts[found]
-        newer = batch.quality[found] != Quality.LATE
-        if name in self._last:
-            at, _, cause = self._last[name]
-            newer &= (ts != at) | (batch.quality[found] != cause)
-        return ts[newer], batch.value[found][newer], batch.quality[found][newer]
-
-    def _one(self, index: int, series: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        names = self._inputs[index]
-        times = np.unique(np.concatenate([series[name][0] for name in names if name in series]))
-        if not len(times):
-            return None
-        columns: dict[str, Column] = {}
-        worst = np.zeros(len(times), np.uint8)
-        known = np.ones(len(times), bool)
-        for name in names:
-            value, quality, seen = self._as_of(name, times, series.get(name))
-            columns[name] = value
-            worst = np.maximum(worst, quality)
-            known &= seen
-        value = np.broadcast_to(self._expressions[index].evaluate(columns), times.shape)
-        worst = np.where(np.isfinite(value) | (worst > TRUSTED), worst, Quality.RANGE).astype(np.uint8)
-        return times[known], value[known], worst[known]
-
-    def _as_of(self, name: str, times: np.ndarray, fresh: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        ts, value, quality = fresh if fresh is not None else (np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8))
-        if name in self._last:
-            t, v, q = self._last[name]
-            t = min(t, int(ts[0]) - 1) if len(ts) else t  # its clock was set back
-            ts, value = np.concatenate(([t], ts)), np.concatenate(([v], value))
-            quality = np.concatenate(([q], quality)).astype(np.uint8)
-        at = np.searchsorted(ts, times, side="right") - 1
-        seen = at >= 0
-        if not len(ts):
-            return np.full(len(times), np.nan), np.zeros(len(times), np.uint8), seen
-        old = times - ts[at] > self._stale[name]
-        return value[at], np.where(old, np.maximum(quality[at], Quality.STALE), quality[at]).astype(np.uint8), seen

@@ -2,7 +2,7 @@
 
 Opened only through apsw, `synchronous=FULL`. Samples go to the tail at each commit window and are encoded once into a
 sealed block per source when it closes; events, pictures, snapshots and commands are committed at once. Only sealed
-things have sequence numbers. Streams are called `tag`, `event`, `picture` and `samples:<source>`.
+things have sequence numbers. Streams are called `tag`, `text`, `event`, `picture` and `samples:<source>`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import apsw
 import msgpack
 from pydantic import BaseModel, Field
 
-from . import migrations, retention, rows
+from . import migrations, records, retention, rows
 from .batch import Batch, concatenate
 from .clock import SECOND, Clock
 from .codec import CodecFault, decode
@@ -32,9 +32,10 @@ from .event import Event, Picture
 from .log import log
 from .pending import Pending
 from .reader import Cursor, Record
-from .records import backlog, read_stream
 from .state import owned
 from .tags import Tag
+from .texts import Row as Text
+from .texts import Texts
 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000", "journal_size_limit=8000000")
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class Journal:
             migrations.migrate(self._db)
             self.epoch = self._epoch()
             self._open = self._replay()
+            self.texts = self._texts()
         except (apsw.NotADBError, apsw.CorruptError) as error:
             os.close(self._lock)
             hint = "keep a copy, then restore a backup or move it away: the daemon begins a new one"
@@ -130,6 +132,15 @@ class Journal:
             block.batches.append(batch)
             block.n += n
         return found
+
+    def _texts(self) -> Texts:
+        (last,) = next(self._db.execute("SELECT coalesce(max(seq), 0) FROM stream WHERE name = 'text'"))
+        return Texts(records.texts(self._db), last, self._record_text)
+
+    def _record_text(self, text: Text) -> None:
+        """A new string goes at once, and in any case ahead of the samples that use it."""
+        self._pending.texts.append(text)
+        self._urgent.set()
 
     # Tags and states, before the loop runs
 
@@ -231,7 +242,9 @@ class Journal:
             if self.trouble:
                 log.warning("journal: writing again")
                 self.trouble = ""
-            if sealed or pending.events or pending.pictures or pending.damaged:
+            if pending.texts:
+                self.texts.durable = pending.texts[-1][0]
+            if sealed or pending.texts or pending.events or pending.pictures or pending.damaged:
                 self._sealed.set()
                 self._sealed = asyncio.Event()
             return True
@@ -251,6 +264,7 @@ class Journal:
         sealed = tail_bytes = tail_samples = sealed_bytes = 0
         self._db.execute("BEGIN IMMEDIATE")
         try:
+            rows.add_texts(self._db, pending.texts)
             for stream in {*fresh, *self._open}:
                 block = self._open.get(stream, OpenBlock(since=now))
                 added = fresh.get(stream, [])
@@ -310,11 +324,11 @@ class Journal:
     async def read(self, stream: str, after: int = 0, limit: int = 64, most_bytes: int = 1_000_000) -> list[Record]:
         """Up to `limit` records of a stream above sequence number `after`, in order, about `most_bytes` together. A damaged
         one is left out, and a gap event takes its place."""
-        records, damaged = await self._ask(read_stream, stream, after, limit, most_bytes)
+        found, damaged = await self._ask(records.read_stream, stream, after, limit, most_bytes)
         if damaged:
             self._pending.damaged.update(damaged)
             self._urgent.set()
-        return records
+        return found
 
     async def streams(self) -> dict[str, int]:
         """Sample streams with their last sequence number."""
@@ -330,7 +344,7 @@ class Journal:
     async def backlog(self, reader: str) -> dict[str, int]:
         """{"records", "samples"} that are durable here and this reader has not delivered."""
         ahead = {stream: cursor.watermark for (r, stream), cursor in self._pending.cursors.items() if r == reader}
-        return await self._ask(backlog, reader, ahead)
+        return await self._ask(records.backlog, reader, ahead)
 
     async def picture(self, digest: str) -> tuple[str, bytes] | None:
         """(media type, body) of a kept picture."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from .batch import TRUSTED, Batch, Quality
 from .tags import TagTable
+from .texts import TYPE
 
 
 class Live:
@@ -21,6 +22,7 @@ class Live:
         self.value = np.full(n, np.nan)
         self.quality = np.zeros(n, np.uint8)
         self._changed = np.zeros(n, bool)
+        self._text = np.array([tag.type == TYPE for tag in table], bool)
         self.good: dict[str, int] = {}
         self.all: dict[str, int] = {}
 
@@ -41,9 +43,13 @@ class Live:
         self.good[batch.source] = self.good.get(batch.source, 0) + good
 
     def take(self, everything: bool = False) -> Batch:
-        """What changed since the last `take`, or every tag that was ever seen."""
+        """What changed since the last `take`, or every tag that was ever seen. A text leaves when its string is durable: before
+        that its number might be given to another one after a crash."""
         picked = np.flatnonzero(self.ts if everything else self._changed)
         self._changed[:] = False
+        early = self._text[picked] & (self.value[picked] > self.table.texts.durable)
+        self._changed[picked[early]] = True
+        picked = picked[~early]
         return Batch.of("", self.tag[picked], self.value[picked], self.ts[picked], self.quality[picked])
 
     def carry(self, older: Live) -> None:
@@ -55,13 +61,14 @@ class Live:
         self.good, self.all = dict(older.good), dict(older.all)
 
     def show(self, name: str) -> dict[str, Any]:
-        """One tag as JSON: value (null where there is none), unit, quality by name, time in ns."""
+        """One tag as JSON: value (null where there is none; of a text its string), unit, quality by name, time in ns."""
         slot, tag = self.table.slot(name), self.table[name]
         value = float(self.value[slot])
+        known = value if np.isfinite(value) else None
         return {
             "tag": name,
-            "value": value if np.isfinite(value) else None,
-            "label": tag.labels.get(int(value), "") if np.isfinite(value) else "",
+            "value": self.table.texts.show(value) if tag.type == TYPE else known,
+            "label": "" if known is None else tag.labels.get(int(value), ""),
             "unit": tag.unit,
             "quality": Quality(int(self.quality[slot])).name if self.ts[slot] else "STALE",
             "ts": int(self.ts[slot]),

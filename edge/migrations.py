@@ -33,6 +33,10 @@ STEPS: tuple[str, ...] = (
         (SELECT coalesce(max(seq), 0) FROM picture),
         (SELECT coalesce(max(watermark), 0) FROM cursor WHERE stream = 'picture')));
     """,
+    """
+    -- the strings of text tags; the row of `stream` keeps a number from being given again
+    CREATE TABLE text (seq INTEGER PRIMARY KEY, tag INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL);
+    """,
 )
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .batch import Batch, Quality
+from .clock import SECOND
 from .event import Event
 from .frame import Frame
 from .log import log
 from .memory import PREFIX, packed, unpacked
 from .tags import Tag
+from .texts import LONGEST, clean
 
 if TYPE_CHECKING:
     from .app import Daemon
@@ -27,6 +29,8 @@ class Outlet:
         self._kind = daemon.config.drivers[name].driver
         self.state = "starting"  # starting, running, lost
         self.closed = False
+        self.texts = daemon.journal.texts
+        self._told: dict[int, int] = {}  # text tags: when an event last said that a string found no room (monotonic ns)
 
     def ready(self) -> bool:
         return self._daemon.journal.ready()
@@ -44,6 +48,22 @@ class Outlet:
     def event(self, event: Event) -> None:
         if not self.closed:
             self._daemon.accept(event)
+
+    def text(self, tag: int, text: str) -> float:
+        number = self.texts.value(tag, text)
+        if number != number:
+            self._left_out(tag, text)
+        return number
+
+    def _left_out(self, tag: int, text: str) -> None:
+        """A string that finds no room in its table becomes an event; of several within a second one, the others are counted."""
+        now, cause = self.clock.mono(), self.texts.why_not(tag, text)
+        if now - self._told.get(tag, -SECOND) < SECOND:
+            self.count(f"text_{cause}")
+            return
+        self._told[tag] = now
+        name = next((known.name for known in self.tags.values() if known.id == tag), f"tag {tag}")
+        self.event(Event("text", name, cause, severity="low", text=clean(text[:LONGEST]), data={"length": len(text)}))
 
     def count(self, cause: str, n: int = 1) -> None:
         self._daemon.health.count(self.name, cause, n)

@@ -10,6 +10,7 @@ from .batch import Batch
 from .event import Event, Picture
 from .reader import Cursor
 from .records import Place
+from .texts import Row as Text
 
 MOST_BYTES = 48_000_000  # of samples, and of pictures
 MOST_EVENTS = 50_000
@@ -24,6 +25,7 @@ class Pending:
     pictures: list[Picture] = field(default_factory=list)
     snapshots: dict[str, bytes] = field(default_factory=dict)
     cursors: dict[tuple[str, str], Cursor] = field(default_factory=dict)
+    texts: list[Text] = field(default_factory=list)  # bounded by their table
     damaged: set[Place] = field(default_factory=set)  # sealed records, or ("tail", row), that no longer are data
     nbytes: int = 0  # of samples
     picture_bytes: int = 0
@@ -46,6 +48,7 @@ class Pending:
         """Take in what came after this."""
         self.add(newer.batches, newer.events, newer.pictures, newer.snapshots)
         self.cursors.update(newer.cursors)
+        self.texts += newer.texts
         self.damaged |= newer.damaged
 
     def half_full(self) -> bool:
@@ -80,7 +83,8 @@ class Pending:
         return dropped
 
     def __bool__(self) -> bool:
-        return bool(self.batches or self.events or self.pictures or self.snapshots or self.cursors or self.damaged)
+        kept = (self.batches, self.events, self.pictures, self.snapshots, self.cursors, self.texts, self.damaged)
+        return any(kept)
 
 
 def _oldest(sizes: Sequence[int], total: int) -> int:

@@ -10,9 +10,11 @@ from typing import Any
 
 import apsw
 
+from .codec import CodecFault, decode_text
 from .errors import LinesideError
 from .log import log
 from .reader import Record
+from .texts import Row as Text
 
 Place = tuple[str, int]  # stream, seq
 Row = tuple[Any, ...]
@@ -50,9 +52,21 @@ def _rows(db: apsw.Connection, stream: str, after: int, limit: int) -> Iterable[
     sql = {
         "event": "SELECT seq, 1, ts, ts, crc, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?",
         "tag": "SELECT id, 1, 0, 0, NULL, body FROM tag WHERE id > ? ORDER BY id LIMIT ?",
+        "text": "SELECT seq, 1, 0, 0, crc, body FROM text WHERE seq > ? ORDER BY seq LIMIT ?",
         "picture": "SELECT seq, 1, ts, ts, NULL, body FROM picture WHERE seq > ? ORDER BY seq LIMIT ?",
     }[stream]
     return db.execute(sql, (after, limit))
+
+
+def texts(db: apsw.Connection) -> Iterator[Text]:
+    """The strings of all text tags, in the order of their numbers. A damaged one is named and left out."""
+    for seq, crc, body in db.execute("SELECT seq, crc, body FROM text ORDER BY seq"):
+        try:
+            if zlib.crc32(body) != crc:
+                raise CodecFault("wrong checksum")
+            yield (seq, *decode_text(body))
+        except CodecFault as fault:
+            log.error("journal: the text with number %d is damaged: %s", seq, fault)
 
 
 def backlog(db: apsw.Connection, reader: str, ahead: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -66,7 +80,7 @@ def backlog(db: apsw.Connection, reader: str, ahead: Mapping[str, int] | None = 
         count = "SELECT count(*), coalesce(sum(n), 0) FROM block WHERE stream = ? AND seq > ?"
         blocks, inside = next(db.execute(count, (stream, marks.get(stream, 0))))
         records, samples = records + blocks, samples + inside
-    for stream, number in (("tag", "id"), ("event", "seq"), ("picture", "seq")):
+    for stream, number in (("tag", "id"), ("text", "seq"), ("event", "seq"), ("picture", "seq")):
         count = f"SELECT count(*) FROM {stream} WHERE {number} > ?"
         records += next(db.execute(count, (marks.get(stream, 0),)))[0]
     return {"records": records, "samples": samples}

@@ -91,11 +91,15 @@ def rehearse(config: Config, test: TestCase) -> Outcome:
         run_to(start + step * every)
         for source in sorted({table[name].source for name in test.given}):
             now = {n: v[step] for n, v in test.given.items() if table[n].source == source and step < len(v)}
-            given = {table[n].id: v for n, v in now.items() if v is not None}
+            given = {table[n].id: _number(table, n, v) for n, v in now.items() if v is not None}
             if given:
                 flow.accept(Batch.of(source, list(given), list(given.values()), clock.utc(), Quality.GOOD))
     run_to(end)
     return Outcome(test.name, _compare(test, kept.events, writes, table, live))
+
+
+def _number(table: TagTable, name: str, value: float | str) -> float:
+    return table.texts.value(table[name].id, value) if isinstance(value, str) else value
 
 
 def _compare(test: TestCase, events: list[Event], writes: list[Write], table: TagTable, live: Live) -> list[str]:
@@ -115,7 +119,7 @@ def _compare(test: TestCase, events: list[Event], writes: list[Write], table: Ta
         rest = orders[position:]
         hit = next((i for i, (n, v) in enumerate(rest) if n == want.write and want.value in (None, v)), None)
         if hit is None:
-            value = "" if want.value is None else f" = {want.value:g}"
+            value = "" if want.value is None else f" = {_shown(want.value)}"
             faults.append(f"expected a write {want.write}{value}; written {_list(orders)}")
         else:
             position += hit + 1
@@ -123,10 +127,20 @@ def _compare(test: TestCase, events: list[Event], writes: list[Write], table: Ta
         if want.tag is None:
             continue
         last = live.show(want.tag)["value"]
-        if want.value is None or last is None or not math.isclose(last, want.value, rel_tol=1e-9, abs_tol=1e-12):
+        if not _same(last, want.value):
             faults.append(f"expected {want.tag} = {want.value} at the end, it is {last}")
     faults += [f"refused: {e.text}" for e in events if e.kind == "write" and e.state == "refused"]
     return faults
+
+
+def _same(last: float | str | None, wanted: float | str | None) -> bool:
+    if isinstance(last, float) and isinstance(wanted, float):
+        return math.isclose(last, wanted, rel_tol=1e-9, abs_tol=1e-12)
+    return last == wanted and last is not None
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _list(pairs: list[Any]) -> str:

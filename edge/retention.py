@@ -50,6 +50,9 @@ def quarantine(db: apsw.Connection, damaged: Iterable[tuple[str, int]], utc: int
             remove = "DELETE FROM block WHERE stream = ? AND seq = ? RETURNING t0, t1, n"
             for t0, t1, n in db.execute(remove, (stream, seq)):
                 gaps.append(_gap(utc, stream, stream.removeprefix("samples:"), t0, t1, n, "damaged", seq, seq))
+        elif stream == "text":
+            for _ in db.execute("DELETE FROM text WHERE seq = ? RETURNING seq", (seq,)):
+                gaps.append(_gap(utc, stream, stream, 0, utc, 0, "damaged", seq, seq))
         elif stream == "event":
             for (ts,) in db.execute("DELETE FROM event WHERE seq = ? RETURNING ts", (seq,)):
                 gaps.append(_gap(utc, stream, stream, ts, ts, 0, "damaged", seq, seq))

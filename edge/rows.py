@@ -10,9 +10,10 @@ from dataclasses import replace
 import apsw
 
 from .batch import Batch, concatenate
-from .codec import CodecFault, encode, encode_event, pieces
+from .codec import CodecFault, encode, encode_event, encode_text, pieces
 from .event import Event, Picture
 from .log import log
+from .texts import Row as Text
 
 SEAL_SAMPLES = 262_144  # a block closes here too, so that a fast source neither fills the memory nor the frame
 
@@ -55,6 +56,19 @@ def _next(db: apsw.Connection, stream: str, n: int) -> int:
     """Take `n` sequence numbers of a stream; returns the first."""
     upsert = "INSERT INTO stream VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = seq + ? RETURNING seq"
     return int(next(db.execute(upsert, (stream, n, n)))[0]) - n + 1
+
+
+def add_texts(db: apsw.Connection, texts: Sequence[Text]) -> None:
+    """Ahead of the samples of the same transaction. Writing one again, after a commit of which nobody knows, does no harm."""
+    if not texts:
+        return
+    bodies = [(seq, tag, encode_text(tag, text)) for seq, tag, text in texts]
+    db.executemany(
+        "INSERT OR IGNORE INTO text VALUES (?, ?, ?, ?)",
+        [(seq, tag, zlib.crc32(body), body) for seq, tag, body in bodies],
+    )
+    upsert = "INSERT INTO stream VALUES ('text', ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)"
+    db.execute(upsert, (texts[-1][0],))
 
 
 def add_events(db: apsw.Connection, events: Sequence[Event], utc: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import ConfigFault, LinesideError
+from .texts import Texts
 
 if TYPE_CHECKING:
     from .driver import Writable
@@ -41,9 +42,11 @@ class Tag:
 
 
 class TagTable:
-    """All active tags: by name, by id, and by dense slot (0..n-1) for tables indexed by column."""
+    """All active tags: by name, by id, and by dense slot (0..n-1) for tables indexed by column; `texts` are the strings of
+    those that are text."""
 
-    def __init__(self, tags: Iterable[Tag] = ()) -> None:
+    def __init__(self, tags: Iterable[Tag] = (), texts: Texts | None = None) -> None:
+        self.texts = Texts() if texts is None else texts
         self._tags: list[Tag] = []
         self._by_name: dict[str, Tag] = {}
         self._slots = np.full(64, -1, np.int32)
@@ -51,13 +54,15 @@ class TagTable:
             self.add(tag)
 
     @classmethod
-    def numbered(cls, tags: Iterable[Tag], ids: Callable[[list[Tag]], list[int]] | None = None) -> TagTable:
+    def numbered(
+        cls, tags: Iterable[Tag], ids: Callable[[list[Tag]], list[int]] | None = None, texts: Texts | None = None
+    ) -> TagTable:
         """A table of tags that get their ids from `ids` (the journal's `tag_ids`), or 1, 2, 3, ... without one."""
         from dataclasses import replace
 
         tags = list(tags)
         numbers = ids(tags) if ids else range(1, len(tags) + 1)
-        return cls(replace(tag, id=number) for tag, number in zip(tags, numbers, strict=True))
+        return cls((replace(tag, id=number) for tag, number in zip(tags, numbers, strict=True)), texts)
 
     def add(self, tag: Tag) -> Tag:
         if tag.name in self._by_name:

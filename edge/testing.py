@@ -105,6 +105,8 @@ class FakeSource:
         made = [t if isinstance(t, Tag) else Tag(f"{name}.{t}", source=name) for t in tags]
         self.name, self.table = name, TagTable.numbered(made)
         self.tags = self.table.of_source(name)
+        self.texts = self.table.texts
+        self.text = self.texts.value
         self._clock = clock
         self.batches: list[Batch] = []
         self.frames: list[Frame] = []
@@ -147,6 +149,10 @@ class FakeSource:
     def values(self, tag: str) -> list[float]:
         """Everything that arrived for a tag, in order."""
         return [float(v) for b in self.batches for v in b.value[b.tag == self.tags[tag].id]]
+
+    def strings(self, tag: str) -> list[str | None]:
+        """Likewise of a text tag, as strings."""
+        return [self.texts.show(value) for value in self.values(tag)]
 
     def qualities(self, tag: str) -> list[int]:
         return [int(q) for b in self.batches for q in b.quality[b.tag == self.tags[tag].id]]

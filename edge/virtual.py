@@ -9,7 +9,8 @@ from pydantic import Field
 
 from .batch import Batch, concatenate
 from .driver import Point
-from .expressions import Evaluator, compile_expression
+from .evaluator import Evaluator
+from .expressions import compile_expression
 from .stage import Item, Result, StatelessStage
 from .tags import TagTable
 

@@ -26,7 +26,7 @@ MOST_LEVELS = 32
 MOST_PICTURE = 32 * 2**20
 REJECTED = 422  # the plane's status for what it read and will never take; a proxy in between does not say this
 WHOLE = b"all"  # the answer to a live message of a device whose other values the plane does not know
-_STREAM = re.compile(r"event|tag|samples:[^\s/]{1,200}")
+_STREAM = re.compile(r"event|tag|text|samples:[^\s/]{1,200}")
 _EPOCH = re.compile(r"[0-9a-f]{16}")
 DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -17,6 +17,7 @@ from .cost import Cost
 from .learned import After, Learned
 from .options import ModbusConfig
 from .plan import Plan, ShortAnswer, encode_value
+from .text import TextColumns
 
 MOST_SAID = 1000  # different refusals that are logged
 SHARE = 0.9  # of the time-out that one scan may take, so that what did answer is delivered before it
@@ -54,6 +55,7 @@ class Modbus(Poller):
         self._cost = Cost(self.plan.requests) if self._measures else None
         self._words = np.zeros(self.plan.words, np.uint16)
         self._tag_request = self.plan.request_of[: len(self.ids)]
+        self._texts = TextColumns(self.plan, self.ids, self.source)
 
     async def connect(self) -> None:
         parts = urlsplit(self.config.url)
@@ -100,11 +102,12 @@ class Modbus(Poller):
             return await self.poll()  # with shorter requests: what the device has costs no sample
         if self._cost and self._cost.wanted and not refused.any() and not self._silent:
             self._measure(self._cost, began, scan.stamps)
+        codes = refused[self._tag_request] if refused.any() else None
+        self._texts(self._words, value, quality, codes)
         keep: np.ndarray | None = None
         if self._clocks:
             ts, keep = self._device_time(value, quality, ts, refused)
-        if refused.any():
-            codes = refused[self._tag_request]
+        if codes is not None:
             value[:n][codes != 0] = np.nan
             quality[:n][codes > 0], quality[:n][codes < 0] = Quality.EXCEPTION, Quality.TIMEOUT
             self.plan.spread(value, quality)

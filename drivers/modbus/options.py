@@ -17,8 +17,9 @@ from .learned import Learned
 from .plan import Item, Plan, encode_value
 from .rules import GAP, MOST_REGISTERS, Rules
 from .shown import shown_plan
+from .text import LONGEST
 
-Type = Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+Type = Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64", "text"]
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 AddressText = Annotated[
     Address,
@@ -62,6 +63,8 @@ class ModbusPoint(Point):
     scale_from: Identifier | None = Field(
         None, description="tag of the same unit that holds the power of ten (SunSpec scale factors)"
     )
+    length: int | None = Field(None, ge=1, le=LONGEST, description="of a text, in registers of two characters")
+    encoding: Literal["ascii", "latin-1", "utf-8"] = Field("ascii", description="of a text")
 
     @model_validator(mode="after")
     def _fits(self) -> ModbusPoint:
@@ -74,7 +77,8 @@ class ModbusPoint(Point):
             raise ValueError("a scale of 0 makes every value 0")
         if not 1e-100 < abs(self.scale) < 1e100:
             raise ValueError(f"a scale of {self.scale:g} makes no usable value")
-        if self.address.number + WORDS[self.stored] > 65536:
+        self._fits_text()
+        if self.item(0).span[1] > 65536:
             raise ValueError(f"{self.stored} at {self.address} runs past the last register")
         if self.writable and self.address.table in ("input", "discrete"):
             raise ValueError(f"{self.address} cannot be written; {self.address.table} is a read-only table")
@@ -89,6 +93,20 @@ class ModbusPoint(Point):
         for bound in self.writable.range if self.writable else ():
             encode_value(self.item(0), bound)
         return self
+
+    def _fits_text(self) -> None:
+        given = self.model_fields_set
+        if self.type != "text":
+            if odd := given & {"length", "encoding"}:
+                raise ValueError(f"`{min(odd)}` is for a text; add `type: text`")
+            return
+        if self.length is None:
+            raise ValueError("say how many registers the text has, as in `length: 8`")
+        if self.order not in ("ABCD", "BADC"):
+            raise ValueError(f"{self.order} is no order of a text; ABCD, or BADC where each two characters are swapped")
+        if odd := given & {"scale", "offset", "none", "scale_from", "deadband", "labels", "writable"}:
+            why = "a text is read only" if "writable" in odd else "a text is no number"
+            raise ValueError(f"`{min(odd)}` cannot be said of a text: {why}")
 
     @property
     def stored(self) -> str:
@@ -108,7 +126,8 @@ class ModbusPoint(Point):
         return raw - (1 << size) if self.stored.startswith("int") and raw >> (size - 1) else raw
 
     def item(self, unit: int) -> Item:
-        return Item(unit, self.address, self.stored, self.order, self.scale, self.offset, self.raw_none())
+        text = (self.length or 0, self.encoding)
+        return Item(unit, self.address, self.stored, self.order, self.scale, self.offset, self.raw_none(), *text)
 
 
 class DeviceTime(BaseModel):
@@ -196,6 +215,7 @@ class ModbusConfig(Templated, DriverConfig):
         if self.pause >= max(5.0, 2 * self.timeout):
             yield ("pause",), "as long as a connection may take in all", "shorten it or raise `timeout`"
         yield from self._in_holes()
+        yield from self._too_long()
         seen: dict[int, str] = {}
         for name, unit in self.units.items():
             if unit.unit in seen:
@@ -221,6 +241,8 @@ class ModbusConfig(Templated, DriverConfig):
                     near = difflib.get_close_matches(other, list(tags), 1)
                     hint = f"did you mean {near[0]!r}?" if near else "with `only:`, name it there too"
                     yield where, f"no tag of this unit is called {other!r}", hint
+                elif tags[other].type == "text":
+                    yield where, f"{other!r} is text", "name the one that holds the number"
                 elif tags[other].scale_from:
                     yield where, f"{other!r} is scaled by another tag itself", "name the one that holds the number"
 
@@ -237,6 +259,14 @@ class ModbusConfig(Templated, DriverConfig):
             out += [(at[n], at[p.scale_from]) for n, p in tags.items() if p.scale_from in at]
             start += len(tags)
         return out
+
+    def _too_long(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        for path, part in self._parts():
+            most = part.max_registers or self.max_registers
+            for name, point in part.tags.items():
+                if (point.length or 0) > most:
+                    said = f"a text comes in one answer, which holds {most} registers at most here"
+                    yield (*path, "tags", name, "length"), said, "shorten it, or raise `max_registers`"
 
     def _in_holes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         for path, part in self._parts():

@@ -32,11 +32,13 @@ class Item:
     scale: float = 1.0
     offset: float = 0.0
     none: int | None = None  # the raw number that says "not available"; of a bit, its whole register
+    length: int = 0  # registers of a text
+    encoding: str = "ascii"
 
     @property
     def span(self) -> tuple[int, int]:
         """First address and the one after the last."""
-        return self.address.number, self.address.number + WORDS[self.type]
+        return self.address.number, self.address.number + (self.length or WORDS[self.type])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class Plan:
             tables.setdefault((item.unit, item.address.table), []).append(i)
         for (unit, table), members in sorted(tables.items()):
             self._table(unit, table, members, rules.get(unit, Rules()), first)
+        self.first = first  # word of each item; strings are decoded from there, elsewhere
+        self._texts = np.array([i for i, item in enumerate(items) if item.type == "text"], np.int64)
         self._groups = self._decode_groups(first)
         scale = [ratio(item.scale) for item in items]
         self._times = np.array([s[0] for s in scale])
@@ -135,7 +139,8 @@ class Plan:
     def _decode_groups(self, first: np.ndarray) -> list[Group]:
         kinds: dict[tuple[str, str], list[int]] = {}
         for i, item in enumerate(self.items):
-            kinds.setdefault((item.type, item.order), []).append(i)
+            if item.type != "text":
+                kinds.setdefault((item.type, item.order), []).append(i)
         groups = []
         for (kind, order), rows in kinds.items():
             at = np.array(rows)
@@ -149,6 +154,7 @@ class Plan:
         codes that are no number, are marked RANGE; what the device calls not available is BAD."""
         n = len(self.items)
         value = np.empty(n)
+        value[self._texts] = np.nan
         for group in self._groups:
             value[group.rows] = _numbers(words[group.words], group)
         quality = np.zeros(n, np.uint8)

@@ -13,6 +13,7 @@ from edge import log
 
 from .options import ModbusConfig
 from .plan import Item, encode_value
+from .text import decode_text, encode_text
 
 MOST = {1: 2000, 2: 2000, 3: 125, 4: 125}
 _TABLES = {1: "coil", 2: "discrete", 3: "holding", 4: "input", 5: "coil", 6: "holding", 15: "coil", 16: "holding"}
@@ -25,8 +26,10 @@ class Memory:
         self.words = {name: np.zeros(65536, np.uint16) for name in ("coil", "discrete", "holding", "input")}
         self.known = {name: np.zeros(65536, bool) for name in self.words}
 
-    def put(self, item: Item, value: float) -> None:
-        words = encode_value(item, value)
+    def put(self, item: Item, value: float | str) -> None:
+        if isinstance(value, str) != (item.type == "text"):
+            raise ValueError(f"{value!r} is no value of {item.type}")
+        words = encode_text(item, value) if isinstance(value, str) else encode_value(item, value)
         at, table = item.address, self.words[item.address.table]
         if at.bit is None:
             table[at.number : at.number + len(words)] = words
@@ -121,18 +124,23 @@ class ModbusSim:
         self._server: asyncio.Server | None = None
         self._connected: set[asyncio.Transport] = set()
 
-    def set(self, tag: str, value: float) -> None:
-        item = self.items[tag]
-        power = self.get(self._powers[tag]) if tag in self._powers else 0.0
-        self.units[item.unit].put(item, value / 10**power if power >= 0 else value * 10**-power)
+    def set(self, tag: str, value: float | str) -> None:
+        item, power = self.items[tag], self._power(tag)
+        if not isinstance(value, str):
+            value = value / 10**power if power >= 0 else value * 10**-power
+        self.units[item.unit].put(item, value)
 
-    def get(self, tag: str) -> float:
+    def _power(self, tag: str) -> float:
+        return float(self.get(self._powers[tag])) if tag in self._powers else 0.0
+
+    def get(self, tag: str) -> float | str:
         from .plan import Plan
 
         item = self.items[tag]
         words = self.units[item.unit].words[item.address.table][slice(*item.span)]
-        value = float(Plan([item]).decode(words.copy())[0][0])
-        power = self.get(self._powers[tag]) if tag in self._powers else 0.0
+        if item.type == "text":
+            return decode_text(item, words)
+        value, power = float(Plan([item]).decode(words.copy())[0][0]), self._power(tag)
         return value * 10**power if power >= 0 else value / 10**-power
 
     async def start(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -30,7 +30,7 @@ from edge import (
     reason_of,
 )
 
-from .values import nanoseconds, native, node_of, number_of, overflowed, quality_of
+from .values import nanoseconds, native, node_of, number_of, overflowed, quality_of, text_of
 
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what matters is raised, and said once by the supervisor
 CLOCK = ua.NodeId(ua.Int32(ua.ObjectIds.Server_ServerStatus_CurrentTime))
@@ -44,6 +44,8 @@ class OpcUaPoint(Point):
     node: str = Field(
         description="its node id, as in ns=2;s=Oven.Temperature or nsu=urn:maker:plant;s=Oven.Temperature"
     )
+
+    type: Literal["float64", "text"] = Field("float64", description="`text` where the variable is a String")
 
     @field_validator("node")
     @classmethod
@@ -104,6 +106,7 @@ class OpcUa:
         self._known, self._fresh = np.zeros(n, bool), np.zeros(n, bool)
         self._arrived: list[tuple[int, int, float, int]] = []
         self._said_odd: set[int] = set()
+        self._text = [point.type == "text" for point in config.tags.values()]
         self._beats = 0  # times that the subscription brought the server's clock, which always moves
         self._quiet = round((max(5.0, 3 * config.period()) + config.timeout) * SECOND)
         self._client: Client | None = None
@@ -197,17 +200,25 @@ class OpcUa:
         if (tags := self._by_node.get(node.nodeid)) is None:
             return
         found = data.monitored_item.Value
-        number, cause = number_of(value)
-        quality = quality_of(found.StatusCode) if found.StatusCode is not None else Quality.GOOD
+        said = quality_of(found.StatusCode) if found.StatusCode is not None else Quality.GOOD
         if found.StatusCode is not None and overflowed(found.StatusCode):
             self.source.count("server_queue_overflow")
-        if quality == Quality.GOOD and cause is not None:
-            quality = cause
-            if quality == Quality.BAD:
-                self._odd(tags, value)
         ts = nanoseconds(found.SourceTimestamp) or nanoseconds(found.ServerTimestamp) or self.source.clock.utc()
         for i in tags:
+            number, cause = self._read(i, value, found.Value)
+            quality = cause if said == Quality.GOOD and cause is not None else said
+            if said == Quality.GOOD and cause == Quality.BAD:
+                self._odd([i], value)
             self._arrive(i, ts, number if quality <= Quality.RANGE else np.nan, quality)
+
+    def _read(self, i: int, value: Any, variant: ua.Variant | None) -> tuple[float, Quality | None]:
+        """The number of a tag's value, and the cause where there is none."""
+        if not self._text[i]:
+            return number_of(value)
+        if (text := text_of(value, variant)) is None:
+            return np.nan, Quality.BAD
+        number = self.source.text(int(self._ids[i]), text)
+        return number, Quality.RANGE if np.isnan(number) else None
 
     def _arrive(self, i: int, ts: int, number: float, quality: int) -> None:
         if not self._arrived:
@@ -220,7 +231,8 @@ class OpcUa:
             self.source.count("no_number")
             if i not in self._said_odd:
                 self._said_odd.add(i)
-                log.warning("%s: %s is %s: its samples are BAD", self.source.name, self._names[i], _kind(value))
+                kind = _kind(value, self._text[i])
+                log.warning("%s: %s is %s: its samples are BAD", self.source.name, self._names[i], kind)
 
     def status_change_notification(self, status: Any) -> None:
         if self._lost is not None and not self._lost.done():
@@ -277,7 +289,7 @@ class OpcUa:
                     lines.append(f"{name}: the server has no namespace of {self.config.tags[name].node}")
                     continue
                 found = await client.get_node(node).read_data_value(raise_on_bad_status=False)
-                lines.append(f"{name} {_shown(found)}")
+                lines.append(f"{name} {_shown(found, self.config.tags[name].type == 'text')}")
         finally:
             with contextlib.suppress(*LOST):
                 await client.disconnect()
@@ -291,19 +303,25 @@ def _heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-def _shown(found: ua.DataValue) -> str:
+def _shown(found: ua.DataValue, text: bool) -> str:
     status = found.StatusCode
     if status is not None and not status.is_good():
         return f"has no good value: {status.name} ({quality_of(status).name})"
     value = found.Value.Value if found.Value is not None else None
-    cause = number_of(value)[1]
+    if text and (string := text_of(value, found.Value)) is not None:
+        return f"= {string!r} ({Quality.GOOD.name})"
+    cause = Quality.BAD if text else number_of(value)[1]
     if cause == Quality.BAD:
-        return f"= {value}: {_kind(value)} (BAD)"
+        return f"= {value}: {_kind(value, text)} (BAD)"
     return f"= {value} ({Quality.GOOD.name if cause is None else cause.name})"
 
 
-def _kind(value: Any) -> str:
-    """What a value is that is no number this driver takes."""
+def _kind(value: Any, text: bool) -> str:
+    """What a value is that is not what its tag wants, a number or a text."""
+    if text:
+        return f"a {type(value).__name__}, not a text; take `type: text` away"
+    if text_of(value) is not None:
+        return f"a {type(value).__name__}, not a number; say `type: text`"
     if isinstance(value, list):
         return f"an array of {len(value)}, not one number; ask the server for a node of each element"
     return "empty" if value is None else f"a {type(value).__name__}, not a number"

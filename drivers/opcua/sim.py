@@ -47,8 +47,9 @@ class OpcUaSim:
             node = node_of(text, namespaces)
             assert node is not None
             if node not in made:
+                first = "" if self.config.tags[name].type == "text" else 0.0
                 try:
-                    made[node] = await server.nodes.objects.add_variable(node, name, 0.0)
+                    made[node] = await server.nodes.objects.add_variable(node, name, first)
                 except UaError as error:
                     raise DeviceRefused(f"{name}: node {text} is the server's own, it cannot be simulated") from error
             self._nodes[name] = made[node]
@@ -58,8 +59,8 @@ class OpcUaSim:
         self._server = server
         log.info("%s: simulated OPC UA server on %s:%d", self.name, self.host, self.port)
 
-    def set(self, tag: str, value: float) -> None:
-        move = asyncio.ensure_future(self._nodes[tag].write_value(float(value)))
+    def set(self, tag: str, value: float | str) -> None:
+        move = asyncio.ensure_future(self._nodes[tag].write_value(value if isinstance(value, str) else float(value)))
         self._moves.add(move)
         move.add_done_callback(self._moves.discard)
 

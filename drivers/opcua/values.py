@@ -70,6 +70,17 @@ def number_of(value: Any) -> tuple[float, Quality | None]:
     return float("nan"), Quality.BAD
 
 
+def text_of(value: Any, variant: ua.Variant | None = None) -> str | None:
+    """The string of a String (an empty one may come as null), a LocalizedText or a QualifiedName; None for anything else."""
+    if value is None and variant is not None and variant.VariantType == ua.VariantType.String:
+        return ""
+    if isinstance(value, ua.LocalizedText):
+        value = value.Text or ""
+    elif isinstance(value, ua.QualifiedName):
+        value = value.Name
+    return value if isinstance(value, str) else None
+
+
 def nanoseconds(moment: datetime.datetime | None) -> int:
     """UTC nanoseconds in whole microseconds; 0 for none, and for the ends of OPC UA's calendar, which mean none."""
     if moment is None or not 1971 <= moment.year <= 2261:

@@ -117,6 +117,8 @@ class _Line:
     def __init__(self, name: str, bus: Bus) -> None:
         self.name, self.tags, self.clock, self._bus = name, bus.table.of_source(name), bus.clock, bus
         self.memory: dict[str, Any] = {}
+        self.texts = bus.table.texts
+        self.text = self.texts.value
 
     def ready(self) -> bool:
         return True

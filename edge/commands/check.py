@@ -78,6 +78,8 @@ class ProbeSource:
 
     def __init__(self, name: str, table: TagTable) -> None:
         self.name, self.tags, self.clock = name, table.of_source(name), SystemClock()
+        self.texts = table.texts
+        self.text = self.texts.value
         self.bad = False
         self.memory: dict[str, Any] = {}
 

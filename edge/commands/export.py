@@ -22,7 +22,8 @@ from ..codec import CodecFault, decode, decode_event
 from ..config.load import folder_of
 from ..errors import LinesideError
 from ..log import log
-from ..records import reading
+from ..records import reading, texts
+from ..texts import TYPE
 from .arguments import between, since_until, site_and_state
 
 HELP = "write samples from the journal as CSV to standard output"
@@ -38,16 +39,17 @@ def run(options: argparse.Namespace) -> int:
     t0, t1 = between(options)
     out = csv.writer(sys.stdout)
     with reading(_journal(options)) as db:
-        names = tag_names(db)
+        names = Names(db)
         for wanted in options.tag:
-            _known(wanted, {name for name, _ in names.values()})
+            _known(wanted, {name for name, _ in tag_names(db).values()})
         out.writerow(["time", "tag", "value", "unit", "quality"])
         for batch in batches(db, t0, t1):
             for tag, ts, value, quality in zip(batch.tag, batch.ts, batch.value, batch.quality, strict=True):
-                name, unit = names.get(int(tag), (str(tag), ""))
+                name, unit = names.of(int(tag))
                 if t0 <= ts <= t1 and (not options.tag or name in options.tag):
-                    shown = "" if value != value else repr(float(value))
-                    out.writerow([iso(int(ts)), name, shown, unit, Quality(int(quality)).name])
+                    known = names.value(int(tag), float(value))
+                    cell = "" if known is None else known if isinstance(known, str) else repr(known)
+                    out.writerow([iso(int(ts)), name, cell, unit, Quality(int(quality)).name])
     return 0
 
 
@@ -70,6 +72,35 @@ def iso(ts: int) -> str:
 
 def tag_names(db: Any) -> dict[int, tuple[str, str]]:
     return {number: tuple(msgpack.unpackb(body)[0:3:2]) for number, body in db.execute("SELECT id, body FROM tag")}
+
+
+class Names:
+    """What the numbers of a journal stand for: tags, and the strings of text tags. Read again when one is not known yet."""
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+        self._tags: dict[int, tuple[str, str]] = {}
+        self._text: set[int] = set()
+        self._strings: dict[float, str] = {}
+
+    def of(self, tag: int) -> tuple[str, str]:
+        """(name, unit)"""
+        if tag not in self._tags:
+            self._tags = tag_names(self._db)
+            kinds = self._db.execute("SELECT id FROM tag WHERE type = ?", (TYPE,))
+            self._text = {number for (number,) in kinds}
+        return self._tags.get(tag, (str(tag), ""))
+
+    def value(self, tag: int, value: float) -> float | str | None:
+        """As people read it: None where there is none, of a text its string."""
+        if value != value:
+            return None
+        self.of(tag)
+        if tag not in self._text:
+            return value
+        if value not in self._strings:
+            self._strings = {seq: text for seq, _, text in texts(self._db)}
+        return self._strings.setdefault(value, f"text {value:.0f}")  # a damaged one
 
 
 def batches(db: Any, t0: int = 0, t1: int = 2**63 - 1) -> Iterator[Batch]:
@@ -117,7 +148,7 @@ class Follow:
     the next look. `from_now` passes over what is there already."""
 
     def __init__(self, db: Any, *, from_now: bool) -> None:
-        self._db, self._event = db, 0
+        self._db, self._event, self._names = db, 0, Names(db)
         self._tail: set[tuple[int, int]] = set()  # (row, checksum): rows are numbered anew when the tail was emptied
         self._blocks: dict[str, int] = dict(db.execute("SELECT stream, max(seq) FROM block GROUP BY stream"))
         self._newest: dict[int, int] = {}
@@ -162,7 +193,7 @@ class Follow:
             batch = batch.where(batch.ts > newest)
         for tag, ts in zip(batch.tag.tolist(), batch.ts.tolist(), strict=True):
             self._newest[tag] = max(ts, self._newest.get(tag, -1))
-        yield from shown_batch(batch, tag_names(self._db))
+        yield from shown_batch(batch, self._names)
 
 
 def shown_event(body: bytes) -> dict[str, Any]:
@@ -178,8 +209,8 @@ def shown_event(body: bytes) -> dict[str, Any]:
     }
 
 
-def shown_batch(batch: Batch, names: dict[int, tuple[str, str]]) -> Iterator[dict[str, Any]]:
+def shown_batch(batch: Batch, names: Names) -> Iterator[dict[str, Any]]:
     for tag, ts, value, quality in zip(batch.tag, batch.ts, batch.value, batch.quality, strict=True):
-        name, unit = names.get(int(tag), (str(tag), ""))
-        shown = None if value != value else float(value)
+        name, unit = names.of(int(tag))
+        shown = names.value(int(tag), float(value))
         yield {"time": iso(int(ts)), "tag": name, "value": shown, "unit": unit, "quality": Quality(int(quality)).name}

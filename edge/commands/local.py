@@ -42,7 +42,8 @@ class Read:
         except NoDaemon:
             rows = asyncio.run(_bus(options).read(options.tag))
         for row in rows:
-            value = "-" if row["value"] is None else row["label"] or shown(row["value"])
+            value = row["value"]
+            value = "-" if value is None else value if isinstance(value, str) else row["label"] or shown(value)
             plain = f"{row['tag']:<32} {value:>14} {row['unit']:<8} {row['quality']}"
             print(json.dumps(row, ensure_ascii=False) if options.json else plain)
         return 0 if not rows or any(row["value"] is not None for row in rows) else 1

@@ -52,8 +52,10 @@ def simulators(config: Config) -> dict[str, Any]:
     return made
 
 
-def level(move: Simulation, t: float, rng: random.Random) -> float:
+def level(move: Simulation, t: float, rng: random.Random) -> float | str:
     """The value of a simulated tag `t` seconds after the start."""
+    if move.texts:
+        return move.texts[int(t / move.period * len(move.texts)) % len(move.texts)]
     if move.pulse is not None:
         return float(t % move.period < move.pulse)
     turn = t / move.period
@@ -76,7 +78,7 @@ async def serve(config: Config, seed: int = 1) -> None:
     log.info("all devices of %s answer", config.device.id)
     loop = asyncio.get_running_loop()
     start, step = loop.time(), 0
-    levels: dict[str, float] = {}
+    levels: dict[str, float | str] = {}
     odd: set[str] = set()  # tags that were moved to where their type does not reach
     try:
         while True:

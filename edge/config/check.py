@@ -10,6 +10,7 @@ from ..errors import ConfigFault
 from ..expressions import ExpressionFault, compile_expression
 from .places import Path_
 from .site import Config
+from .texts import text_faults, written
 
 
 def cross_check(config: Config) -> None:
@@ -19,6 +20,7 @@ def cross_check(config: Config) -> None:
     _expressions(config)
     _rules(config)
     _tests(config)
+    text_faults(config)
     for name, driver in config.drivers.items():
         for below, message, hint in driver.faults():
             config.tree.fault(("drivers", name, *below), message, hint)
@@ -75,7 +77,7 @@ def _tags(config: Config) -> None:
 def _expressions(config: Config) -> None:
     known = _known(config)
     reads: dict[str, set[str]] = {}
-    for path, text in _written(config):
+    for path, text in written(config):
         try:
             expression = compile_expression(text)
         except ExpressionFault as fault:
@@ -92,17 +94,6 @@ def _expressions(config: Config) -> None:
     made = {name: name for name in config.virtual}
     made |= {f"{name}.{tag}": name for name, stage in config.stages.items() for tag in stage.points()}
     _circles(config, {name: {made[tag] for tag in tags if tag in made} for name, tags in reads.items()})
-
-
-def _written(config: Config) -> Iterable[tuple[Path_, str]]:
-    """Every expression and where it stands, also of entries in which something else is wrong."""
-    raw = config.tree.data if isinstance(config.tree.data, dict) else {}
-    for section, options in (("tags", ("expression",)), ("alarms", ("when", "clear"))):
-        entries = raw.get(section)
-        for name, entry in (entries if isinstance(entries, dict) else {}).items():
-            for option in options:
-                if isinstance(entry, dict) and isinstance(text := entry.get(option), str):
-                    yield (section, name, option), text
 
 
 def _circles(config: Config, reads: dict[str, set[str]]) -> None:

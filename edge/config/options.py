@@ -21,7 +21,8 @@ Where nothing stands under "default" the option may be left out; **required** on
 
 An *expression* is made of full names of tags (`plc.oil_temp`), numbers, `+ - * / // % **`, comparisons, `and`, `or`, `not`, and the
 functions {", ".join(f"`{name}`" for name in FUNCTIONS)}:
-`where(plc.speed > 10, plc.power / plc.speed, 0)`.
+`where(plc.speed > 10, plc.power / plc.speed, 0)`. A text tag is compared by `==` and `!=` with a text in quotes:
+`plc.recipe == "A7" and plc.speed > 90`.
 
 `!secret NAME` stands for a text that should not be in the site, such as a password: it is looked up in the environment as
 `LINESIDE_SECRET_NAME`, then in `secrets.yaml` beside the site (`name: text`). `!include FILE` takes the options of an entry from

@@ -15,6 +15,7 @@ from ..expressions import expression_names
 from ..journal import JournalConfig
 from ..stage import StageConfig
 from ..tags import Tag
+from ..texts import TYPE
 from ..virtual import SOURCE, VirtualPoint
 from .places import Problem, Tree
 from .types import Period
@@ -45,7 +46,7 @@ class Expectation(BaseModel):
     event: str | None = Field(None, description="key of an event, such as the name of an alarm")
     state: str | None = Field(None, description="state of that event: raised, cleared, ...")
     write: str | None = Field(None, description="a tag that is written")
-    value: float | None = Field(None, description="the value written, or that `tag` has at the end")
+    value: float | str | None = Field(None, description="the value written, or that `tag` has at the end")
     tag: str | None = Field(None, description="a tag whose value at the end is `value`")
 
 
@@ -55,7 +56,7 @@ class TestCase(BaseModel):
     __test__ = False
     model_config = {"extra": "forbid", "frozen": True}
     name: str = Field(description="what it shows, in a few words")
-    given: dict[str, list[float | None]] = Field(description="values of tags, one per step; null: no sample")
+    given: dict[str, list[float | str | None]] = Field(description="values of tags, one per step; null: no sample")
     every: Period = Field(1.0, description="time between the steps; takes the place of the sources' periods")
     until: Period | None = Field(None, description="how long to run (default: the last step and one `every`)")
     expect: list[Expectation] = Field(description="events in order, exactly; writes in order, at least")
@@ -71,6 +72,7 @@ class Simulation(BaseModel):
     noise: float = Field(0.0, ge=0, description="standard deviation of what is added")
     ramp: float = Field(0.0, description="added once per period, and kept: a counter")
     pulse: Period | None = Field(None, description="1 for this long in every period, else 0")
+    texts: list[str] = Field(default_factory=list, description="what a text tag shows, in turn, all once a period")
 
 
 @dataclass
@@ -125,6 +127,10 @@ class Config:
             return min((a for n in made_from[name] if (a := age(n, seen | {name}))), default=0.0)
 
         return [replace(tag, stale_after=age(tag.name)) if tag.name in made_from else tag for tag in tags]
+
+    def texts(self) -> set[str]:
+        """The tags whose values are strings."""
+        return {name for name, point in self.points().items() if point.value_type() == TYPE}
 
     def points(self) -> Mapping[str, Point]:
         """Every tag's point by full name."""

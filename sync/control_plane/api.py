@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import itertools
 import json
 import secrets
 import time
@@ -14,13 +15,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
-from sqlalchemy import desc, func, select
+from sqlalchemy import Connection, desc, func, select
 
 from edge import TRUSTED, Quality
 
 from . import tables
 from .ca import keep
-from .history import series
+from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .live import SILENT, Hub
 from .store import Store, StoreFault
@@ -158,21 +159,35 @@ def _devices(store: Store, hub: Hub) -> APIRouter:
 
     @router.get("/api/devices/{device}/tags")
     async def tags(device: str) -> list[dict[str, Any]]:
-        """The device's tags with their newest values."""
+        """The device's tags with their newest values. The value of a text is a number, whose string is among its labels (the
+        newest ones of them)."""
         t = tables.tag
-        rows = await store.read(
-            lambda c: c.execute(select(t).where(t.c.device == device).order_by(t.c.name, t.c.id)).mappings().all()
-        )
         newest = hub.devices.get(device)
+
+        def ask(c: Connection) -> tuple[Any, dict[tuple[str, int], dict[float, str]]]:
+            rows = c.execute(select(t).where(t.c.device == device).order_by(t.c.name, t.c.id)).mappings().all()
+            texts = [row for row in rows if row["type"] == "text" and current(row)]
+            return rows, {(row["epoch"], row["id"]): words(c, row) for row in texts}
+
+        def current(row: Any) -> bool:
+            return not (newest and newest.epoch) or row["epoch"] == newest.epoch
+
+        def words(c: Connection, row: Any) -> dict[float, str]:
+            known = newest_strings(c, device, row["epoch"], row["id"])
+            shown = newest.values.get(row["id"], (None,))[0] if newest else None
+            return known if shown in known else known | strings(c, device, row["epoch"], [shown])
+
+        rows, texts = await store.read(ask)
         out: dict[str, dict[str, Any]] = {}
         for row in rows:
-            if newest and newest.epoch and row["epoch"] != newest.epoch:
+            if not current(row):
                 continue
+            labels = {f"{number:.0f}": text for number, text in texts.get((row["epoch"], row["id"]), {}).items()}
             value, quality, ts = (newest.values if newest else {}).get(row["id"], (None, "STALE", 0))
             shown = {k: row[k] for k in ("id", "name", "type", "unit", "source")}
             out[row["name"]] = {
                 **shown,
-                "labels": json.loads(row["labels"]),
+                "labels": labels or json.loads(row["labels"]),
                 "value": value,
                 "quality": quality,
                 "ts": ts,
@@ -195,21 +210,28 @@ def _history(store: Store, hub: Hub) -> APIRouter:
         points: Annotated[int, Query(ge=2, le=20_000)] = 1200,
     ) -> dict[str, Any]:
         """History of one tag as columns, null where it is not to be trusted, and the time `to` which it reaches; what is not
-        sealed yet comes from the live lane. A tag that has not changed since `from` has its value at `from`."""
+        sealed yet comes from the live lane. A tag that has not changed since `from` has its value at `from`. Of a text: the
+        changes, as strings."""
         until = time.time_ns() if end is None else end
         start = until + start if start < 0 else start
-        ts, value, row = await store.read(lambda c: series(c, device, tag, start, until, points))
-        times = (ts // 1_000_000).tolist()
-        values: list[float | None] = [None if v != v else v for v in value.tolist()]
         newest = hub.devices.get(device)
-        if row and newest:
+        epoch = newest.epoch if newest else ""
+        ts, value, row = await store.read(lambda c: series(c, device, tag, start, until, points, epoch))
+        times = (ts // 1_000_000).tolist()
+        values: list[Any] = [None if v != v else v for v in value.tolist()]
+        if row and newest and row["epoch"] == epoch:
             last = int(ts[-1]) if len(ts) else start
-            fresh = [(s, v) for s, v in newest.recent.get(row["id"], ()) if last < s <= until]
+            fresh: list[tuple[int, Any]] = [(s, v) for s, v in newest.recent.get(row["id"], ()) if last < s <= until]
+            shown, quality, stamp = newest.values.get(row["id"], (None, "BAD", until))
+            if not times and not fresh and stamp < start and newest.age() < SILENT and Quality[quality] <= TRUSTED:
+                fresh = [(start, shown)]
+            if row["type"] == "text":
+                words = await store.read(lambda c: strings(c, device, epoch, (v for _, v in fresh)))
+                said = [(s, None if v is None else words.get(v)) for s, v in fresh]
+                before = itertools.chain(values[-1:] or [object()], (v for _, v in said))
+                fresh = [one for one, old in zip(said, before, strict=False) if one[1] != old]
             times += [s // 1_000_000 for s, _ in fresh]
             values += [v for _, v in fresh]
-            shown, quality, stamp = newest.values.get(row["id"], (None, "BAD", until))
-            if not times and stamp < start and newest.age() < SILENT and Quality[quality] <= TRUSTED:
-                times, values = [start // 1_000_000], [shown]
         return {"tag": tag, "unit": row.get("unit", ""), "t": times, "v": values, "to": until // 1_000_000}
 
     return router

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,31 +15,79 @@ from . import tables
 
 
 def series(
-    connection: Connection, device: str, tag: str, t0: int, t1: int, points: int
+    connection: Connection, device: str, tag: str, t0: int, t1: int, points: int, epoch: str = ""
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """(times ns, values, tag) of one tag between t0 and t1, at most about `points`; a value that is not to be trusted is nan."""
+    """(times ns, values, tag as in the journal `epoch`) of one tag between t0 and t1, at most about `points`; a value that is not
+    to be trusted is nan. Of a text: its changes, as strings, None where it is not to be trusted."""
     t = tables.tag
     found = connection.execute(select(t).where(t.c.device == device, t.c.name == tag)).mappings().all()
     if not found:
         return np.zeros(0, np.int64), np.zeros(0), {}
+    shown = next((row for row in reversed(found) if row["epoch"] == epoch), found[-1])
+    text = shown["type"] == "text"
     times, values = [], []
     for row in found:
-        b = tables.block
-        where = (b.c.device == device, b.c.epoch == row["epoch"], b.c.stream == f"samples:{row['source']}")
-        wanted = select(b.c.body).where(*where, b.c.t1 >= t0, b.c.t0 <= t1).order_by(b.c.t1)
-        for (body,) in connection.execute(wanted):
-            try:
-                batch = decode(row["source"], body)
-            except CodecFault as error:
-                log.warning("plane: a block of %s cannot be read: %s", device, error)
-                continue
-            keep = (batch.tag == row["id"]) & (batch.ts >= t0) & (batch.ts <= t1)
-            times.append(batch.ts[keep])
-            values.append(np.where(batch.quality[keep] <= TRUSTED, batch.value[keep], np.nan))
-    ts = np.concatenate(times) if times else np.zeros(0, np.int64)
-    value = np.concatenate(values) if values else np.zeros(0)
+        if (row["type"] == "text") != text:
+            continue
+        parts = list(_samples(connection, device, row, t0, t1))
+        ts, value = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else _NOTHING
+        if text:  # numbers of strings mean something within their journal only
+            ts, value = _changes(ts, value)
+            words = strings(connection, device, row["epoch"], value)
+            value = np.array([words.get(v) for v in value.tolist()], object)
+        times.append(ts)
+        values.append(value)
+    ts, value = np.concatenate(times), np.concatenate(values)
     order = np.argsort(ts, kind="stable")
-    return (*thin(ts[order], value[order], points), dict(found[-1]))
+    ts, value = (ts[order][-points:], value[order][-points:]) if text else thin(ts[order], value[order], points)
+    return ts, value, dict(shown)
+
+
+_NOTHING = (np.zeros(0, np.int64), np.zeros(0))
+
+
+def _samples(
+    connection: Connection, device: str, row: Any, t0: int, t1: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    b = tables.block
+    where = (b.c.device == device, b.c.epoch == row["epoch"], b.c.stream == f"samples:{row['source']}")
+    wanted = select(b.c.body).where(*where, b.c.t1 >= t0, b.c.t0 <= t1).order_by(b.c.t1)
+    for (body,) in connection.execute(wanted):
+        try:
+            batch = decode(row["source"], body)
+        except CodecFault as error:
+            log.warning("plane: a block of %s cannot be read: %s", device, error)
+            continue
+        keep = (batch.tag == row["id"]) & (batch.ts >= t0) & (batch.ts <= t1)
+        yield batch.ts[keep], np.where(batch.quality[keep] <= TRUSTED, batch.value[keep], np.nan)
+
+
+def _changes(ts: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The samples, along time, whose value differs from the one before; nan is like nan."""
+    order = np.argsort(ts, kind="stable")
+    ts, value = ts[order], value[order]
+    moved = (value[1:] != value[:-1]) & ~(np.isnan(value[1:]) & np.isnan(value[:-1]))
+    keep = np.concatenate((np.ones(min(1, len(ts)), bool), moved))
+    return ts[keep], value[keep]
+
+
+def strings(connection: Connection, device: str, epoch: str, numbers: Iterable[float | None]) -> dict[float, str]:
+    """The strings behind these values of text tags of one journal; of those that are here."""
+    t = tables.text
+    out: dict[float, str] = {}
+    ids = sorted({int(n) for n in numbers if n is not None and abs(n) < 2**53})  # nan is not below anything
+    for k in range(0, len(ids), 500):
+        where = (t.c.device == device, t.c.epoch == epoch, t.c.id.in_(ids[k : k + 500]))
+        out |= {float(number): text for number, text in connection.execute(select(t.c.id, t.c.text).where(*where))}
+    return out
+
+
+def newest_strings(connection: Connection, device: str, epoch: str, tag: int, most: int = 256) -> dict[float, str]:
+    """The strings that a text tag had last."""
+    t = tables.text
+    where = (t.c.device == device, t.c.epoch == epoch, t.c.tag == tag)
+    wanted = select(t.c.id, t.c.text).where(*where).order_by(t.c.id.desc()).limit(most)
+    return {float(number): text for number, text in connection.execute(wanted)}
 
 
 def thin(ts: np.ndarray, value: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -114,7 +114,7 @@ class Ingest:
             return apply_frames(connection, device, frames)
 
         answer = await self._store.write(take)  # returns after COMMIT
-        if any(frame.stream in ("event", "tag") for frame in frames):
+        if any(frame.stream in ("event", "tag", "text") for frame in frames):
             self._hub.tell({"kind": "events", "device": device})
         return Response(wire.pack_ack(answer), media_type="application/msgpack")
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from edge import CodecFault, Cursor, Event, LinesideError, decode_event, log
+from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
 
 from ..wire import Frame, shallow
 from . import fold, tables
@@ -249,6 +249,14 @@ def _take_tags(connection: Connection, device: str, frames: list[Frame]) -> None
     insert_new(connection, tables.tag, rows)
 
 
+def _take_texts(connection: Connection, device: str, frames: list[Frame]) -> None:
+    rows = []
+    for frame in frames:
+        tag, text = decode_text(frame.body)
+        rows.append({"device": device, "epoch": frame.epoch, "id": frame.seq, "tag": tag, "text": text})
+    insert_new(connection, tables.text, rows)
+
+
 def _take_events(connection: Connection, device: str, frames: list[Frame]) -> None:
     rows = []
     for frame in sorted(frames, key=lambda f: f.seq):
@@ -295,4 +303,8 @@ def _take_gap(connection: Connection, device: str, epoch: str, gap: Event) -> No
     covers(connection, device, epoch, stream, [(first, last)])
 
 
-_TAKE: dict[str, Callable[[Connection, str, list[Frame]], None]] = {"tag": _take_tags, "event": _take_events}
+_TAKE: dict[str, Callable[[Connection, str, list[Frame]], None]] = {
+    "tag": _take_tags,
+    "text": _take_texts,
+    "event": _take_events,
+}

@@ -66,6 +66,16 @@ tag = Table(
     Column("labels", Text, nullable=False),
     Column("source", String(200), nullable=False),
 )
+text = Table(  # the strings of text tags; `id` is the value of their samples
+    "text",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("id", BigInteger, primary_key=True),
+    Column("tag", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("text_tag", "device", "epoch", "tag", "id"),
+)
 event = Table(
     "event",
     metadata,

@@ -66,7 +66,7 @@ def _held(db: Any, stream: str, hole: Span) -> Iterable[tuple[int, int]]:
         return db.execute(
             "SELECT seq, t0 FROM block WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq", (stream, *hole)
         )
-    number, time = ("id", "0") if stream == "tag" else ("seq", "ts")
+    number, time = {"tag": ("id", "0"), "text": ("seq", "0")}.get(stream, ("seq", "ts"))
     return db.execute(f"SELECT {number}, {time} FROM {stream} WHERE {number} BETWEEN ? AND ? ORDER BY 1", hole)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from .. import wire
 from .mqtt_line import Line
 
 NAME = "forward"
+Names = dict[int, tuple[str, str, str]]  # tag: name, type, unit
 AT_ONCE = 32  # records under way
 MOST_SAMPLES = 20_000  # in one JSON message
 
@@ -70,8 +71,8 @@ class ForwardConfig(BaseModel):
 
 
 class Forward:
-    """Tags, events and samples in that order; the cursor moves, durably, only after the broker answered. A stop in between sends
-    the last ones again: `epoch`, `stream` and `seq` tell them apart."""
+    """Tags, texts, events and samples in that order; the cursor moves, durably, only after the broker answered. A stop in
+    between sends the last ones again: `epoch`, `stream` and `seq` tell them apart."""
 
     def __init__(self, config: ForwardConfig, host: Host) -> None:
         self.config, self.host = config, host
@@ -101,7 +102,7 @@ class Forward:
     async def _round(self, line: Line) -> bool:
         """Send what is next of every stream; false when there was nothing."""
         journal, found = self.host.journal, False
-        for stream in ["tag", "event", *sorted(await journal.streams())]:
+        for stream in ["tag", "text", "event", *sorted(await journal.streams())]:
             after = self.cursors.setdefault(stream, Cursor()).watermark
             records = await journal.read(stream, after, AT_ONCE)
             if not records:
@@ -115,7 +116,7 @@ class Forward:
             await journal.commit()
         return found
 
-    def _messages(self, record: Record, names: dict[int, tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
+    def _messages(self, record: Record, names: Names) -> Iterator[tuple[str, bytes]]:
         """(topic, body) of all that one record becomes."""
         device, epoch = self.host.config.device.id, self.host.journal.epoch
         topic = self.config.topic.format(device=device, source=record.stream.removeprefix("samples:"))
@@ -124,14 +125,14 @@ class Forward:
             yield topic, wire.pack(epoch, [record])
         elif record.stream == "event":
             yield topic, _json(head | shown_event(record.body))
-        elif record.stream != "tag":  # their names come with the samples
-            for part, tags in enumerate(columns(record, names)):
+        elif record.stream not in ("tag", "text"):  # what they say comes with the samples
+            for part, tags in enumerate(columns(record, names, self.host.journal.texts.show)):
                 yield topic, _json(head | {"part": part, "tags": tags})
 
 
-def tag_names(db: Any) -> dict[int, tuple[str, str]]:
-    """{id: (name, unit)} of every tag the journal ever had."""
-    return {number: tuple(msgpack.unpackb(body)[0:3:2]) for number, body in db.execute("SELECT id, body FROM tag")}
+def tag_names(db: Any) -> Names:
+    """{id: (name, type, unit)} of every tag the journal ever had."""
+    return {number: tuple(msgpack.unpackb(body)[:3]) for number, body in db.execute("SELECT id, body FROM tag")}
 
 
 def shown_event(body: bytes) -> dict[str, Any]:
@@ -140,9 +141,9 @@ def shown_event(body: bytes) -> dict[str, Any]:
     return {name: getattr(event, name) for name in fields} | {"data": dict(event.data), "refs": list(event.refs)}
 
 
-def columns(record: Record, names: dict[int, tuple[str, str]]) -> Iterator[list[dict[str, Any]]]:
-    """A block as lists of tags with their columns, at most MOST_SAMPLES together: `t` in ns since 1970, `v` (null for none), and
-    `q`, one name for all or a list."""
+def columns(record: Record, names: Names, text: Callable[[float], str | None]) -> Iterator[list[dict[str, Any]]]:
+    """A block as lists of tags with their columns, at most MOST_SAMPLES together: `t` in ns since 1970, `v` (null for none; of a
+    text the strings), and `q`, one name for all or a list."""
     batch = decode(record.stream.removeprefix("samples:"), record.body)
     order = np.argsort(batch.tag, kind="stable")
     starts = np.flatnonzero(np.diff(batch.tag[order], prepend=-1))
@@ -153,10 +154,11 @@ def columns(record: Record, names: dict[int, tuple[str, str]]) -> Iterator[list[
             if out and len(piece) > room:
                 yield out
                 out, room = [], MOST_SAMPLES
-            name, unit = names.get(int(batch.tag[piece[0]]), (str(batch.tag[piece[0]]), ""))
+            name, kind, unit = names.get(int(batch.tag[piece[0]]), (str(batch.tag[piece[0]]), "", ""))
             value, quality = batch.value[piece], batch.quality[piece]
             same = bool((quality == quality[0]).all())
-            shown = [None if bad else v for v, bad in zip(value.tolist(), ~np.isfinite(value), strict=True)]
+            shown: list[Any] = [None if bad else v for v, bad in zip(value.tolist(), ~np.isfinite(value), strict=True)]
+            shown = [None if v is None else text(v) for v in shown] if kind == "text" else shown
             said = [Quality(int(q)).name for q in quality[: 1 if same else None]]
             out.append(
                 {"tag": name, "unit": unit, "t": batch.ts[piece].tolist(), "v": shown, "q": said[0] if same else said}

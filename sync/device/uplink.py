@@ -32,7 +32,7 @@ class SyncConfig(BaseModel):
 
 
 class Uplink:
-    """Sends what is sealed, in the order tags, events, samples, pictures; the cursor moves only after the plane's COMMIT.
+    """Sends what is sealed, in the order tags, texts, events, samples, pictures; the cursor moves only after the plane's COMMIT.
 
     Offline is the normal case: each of the three lanes tries again with growing, jittered waits and nothing else notices.
     After each break it compares where the plane stands with what the plane had acknowledged.
@@ -149,18 +149,23 @@ class Uplink:
             await journal.commit()
 
     async def _next_records(self) -> list[Record]:
-        """What goes next, about MESSAGE bytes: every tag before anything that names it, events before samples."""
+        """What goes next, about MESSAGE bytes: every tag and every text before anything that uses it, events before samples."""
         journal = self.host.journal
-        streams = ["tag", "event", *sorted(await journal.streams())]
+        sealed = (
+            await journal.streams()
+        )  # before the rest is read: a block that is sealed meanwhile may use a newer text
         records: list[Record] = []
         room = MESSAGE
-        for stream in streams:
-            if room <= 0 or len(records) >= wire.MOST_FRAMES:
+        for stream in ("tag", "text", "event", *sorted(sealed)):
+            limit = min(512, wire.MOST_FRAMES - len(records))
+            if room <= 0 or not limit:
                 break
             after = self.cursors.setdefault(stream, Cursor()).watermark
-            found = await journal.read(stream, after, min(512, wire.MOST_FRAMES - len(records)), room)
-            records += found
+            found = await journal.read(stream, after, limit, room)
+            records += [r for r in found if r.seq <= sealed.get(stream, r.seq)]
             room -= sum(len(r.body) for r in found)
+            if stream in ("tag", "text") and len(found) == limit:
+                break  # the rest of them comes first
         return records
 
     async def _send(self, transport: Transport, records: list[Record]) -> None:

@@ -133,13 +133,17 @@ def test_what_is_no_number_or_not_there_is_said_and_the_others_run(rig: Any, cap
         async with rig(port):
             names = {"list": "List", "text": "Text", "hidden": "Hidden", "ghost": "Nothing", "temp": "Temp"}
             tags = {tag: f"nsu=urn:plant;s={node}" for tag, node in names.items()}
-            driver, source = made(port, {**tags, "lost": "nsu=urn:nowhere;s=Temp"})
+            words = {"word": {"node": "nsu=urn:plant;s=Text", "type": "text"}}
+            words["odd"] = {"node": "nsu=urn:plant;s=Temp", "type": "text"}
+            driver, source = made(port, {**tags, "lost": "nsu=urn:nowhere;s=Temp", **words})
             await source.collect(driver, until=lambda: all(source.values(tag) for tag in source.tags))
             causes = {tag: source.qualities(tag)[0] for tag in source.tags}
             assert causes == {
                 "temp": Quality.GOOD,
                 "list": Quality.BAD,
                 "text": Quality.BAD,
+                "word": Quality.GOOD,
+                "odd": Quality.BAD,
                 "hidden": Quality.EXCEPTION,
                 "ghost": Quality.EXCEPTION,
                 "lost": Quality.EXCEPTION,
@@ -149,7 +153,9 @@ def test_what_is_no_number_or_not_there_is_said_and_the_others_run(rig: Any, cap
                 "temp = 20.5 (GOOD)" in lines and "lost: the server has no namespace of nsu=urn:nowhere;s=Temp" in lines
             )
             assert "ghost has no good value: BadNodeIdUnknown (EXCEPTION)" in lines
-            assert any("text = hello: a str, not a number (BAD)" in line for line in lines)
+            assert any("text = hello: a str, not a number; say `type: text` (BAD)" in line for line in lines)
+            assert "word = 'hello' (GOOD)" in lines and source.strings("word")[0] == "hello"
+            assert any("odd = 20.5: a float, not a text; take `type: text` away (BAD)" in line for line in lines)
 
     with caplog.at_level(logging.WARNING):
         run(work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from asyncua import Client, ua
 
 from drivers.opcua.driver import OpcUa, OpcUaConfig
 from drivers.opcua.sim import OpcUaSim
-from drivers.opcua.values import nanoseconds, native, node_of, number_of, overflowed, quality_of
+from drivers.opcua.values import nanoseconds, native, node_of, number_of, overflowed, quality_of, text_of
 from edge import SECOND, DeviceLost, DeviceRefused, ManualClock, Quality, SystemClock, Write, WriteRefused
 from edge.bench.process import free_port
 from edge.config.load import load_text
@@ -68,6 +69,51 @@ def test_changes_writes_an_unknown_node_and_what_stays_the_same() -> None:
         await sim.stop()
 
     run(work)
+
+
+def test_text_comes_as_strings_and_what_is_none_is_bad() -> None:
+    async def work(port: int) -> None:
+        tags = {"recipe": {"node": "ns=2;s=Recipe", "type": "text"}, "temp": {"node": "ns=2;s=Oven.Temp"}}
+        sim = OpcUaSim("oven", config(port, tags))
+        await sim.start()
+        source = FakeSource("oven", list(tags), SystemClock())
+        driver = OpcUa(config(port, tags), source)
+        said = ["", "A7", "配方 2", "x" * 300]
+
+        def until() -> bool:
+            seen = source.strings("recipe")
+            if seen and seen[-1] == said[0] and len(said) > 1:
+                said.pop(0)
+                sim.set("recipe", said[0])
+            return bool(seen) and source.qualities("recipe")[-1] == Quality.RANGE
+
+        await source.collect(driver, until=until)
+        seen = [text for text, _ in itertools.groupby(source.strings("recipe"))]
+        assert seen == ["", "A7", "配方 2", None], "what is too long has no value"
+        assert set(source.qualities("temp")) == {Quality.GOOD}
+        await sim.stop()
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("A7", "A7"),
+        (ua.LocalizedText("Start", "en"), "Start"),
+        (ua.LocalizedText(), ""),
+        (ua.QualifiedName("Motor", 2), "Motor"),
+        (None, None),
+        (5, None),
+        (True, None),
+        (b"A7", None),
+        (["A7"], None),
+    ],
+)
+def test_what_is_a_text(value: Any, text: str | None) -> None:
+    assert text_of(value) == text
+    assert text_of(None, ua.Variant(None, ua.VariantType.String)) == "", "a null string is an empty one"
+    assert text_of(None, ua.Variant(None, ua.VariantType.Null)) is None
 
 
 def test_what_stays_the_same_carries_the_clock_of_the_server() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from edge import Batch, Quality
 from edge.clock import SECOND
-from edge.expressions import MOST_CHARACTERS, Evaluator, ExpressionFault, compile_expression
+from edge.evaluator import Evaluator
+from edge.expressions import MOST_CHARACTERS, ExpressionFault, compile_expression
 from edge.tags import Tag, TagTable
 
 HOSTILE = [

@@ -22,6 +22,7 @@ import numpy as np
 from edge import Event, Picture
 from sync.control_plane import api, tables
 from sync.control_plane.api import WEB
+from tests.sync import test_spine
 from tests.sync.test_spine import Rig, rig
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -288,6 +289,29 @@ def test_a_chart_shows_what_there_is_and_no_more(tmp_path: Path) -> None:
                 await page.route("**/series?**", partial(fulfill, answer))
                 await page.get_by_role("button", name=minutes).click()
                 await shows(chart).to_have_attribute("data-points", kept)
+
+    rig(tmp_path, work)
+
+
+def test_a_text_is_shown_as_its_string_with_its_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tag = '      recipe: {{address: "holding:10", type: text, length: 8, encoding: utf-8}}\n      stop:'
+    monkeypatch.setattr(test_spine, "SITE", test_spine.SITE.replace("      stop:", tag))
+
+    async def work(it: Rig) -> None:
+        it.sim.set("recipe", "A7")
+        async with chromium(it) as page:
+            await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
+            value = page.locator('[data-tag="plc.recipe"]')
+            await shows(value).to_have_text("A7")
+            await page.get_by_role("button", name="plc.recipe").click()
+            await shows(page.locator(".now")).to_have_text(re.compile("A7"))
+            for text, seen in (("<b>配方</b>", "<b>配方</b>"), ("", "(empty)"), ("A7", "A7")):
+                it.sim.set("recipe", text)
+                await shows(value).to_have_text(seen)
+            await shows(page.locator(".changes td:last-child")).to_have_text(["A7", "(empty)", "<b>配方</b>", "A7"])
+            await shows(page.locator(".chart")).to_have_count(0)
+            await page.get_by_role("button", name="中文").click()
+            await shows(page.locator(".changes td:last-child").nth(1)).to_have_text("（空）")
 
     rig(tmp_path, work)
 

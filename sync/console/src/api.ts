@@ -18,7 +18,7 @@ export interface Happening {
   device: string; epoch: string; seq: number; ts: number; kind: string; key: string; state: string; severity: string; text: string;
   data: Record<string, any>; refs: string[];
 }
-export interface Series { tag: string; unit: string; t: number[]; v: (number | null)[]; to: number }
+export interface Series<V = number> { tag: string; unit: string; t: number[]; v: (V | null)[]; to: number }
 export type Values = Record<string, [number | null, string, number]>;
 export interface Live {
   kind: "open" | "alive" | "values" | "events" | "picture"; device?: string; epoch?: string; digest?: string; values?: Values;

@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { failed, get, listen, type Series, type Tag, trusted } from "./api";
-import { clock, number } from "./show";
+import { clock, number, reading } from "./show";
 import { t } from "./words";
 
 const MOST = 6000; // points; beyond it the history is fetched anew, thinned by the plane
@@ -59,7 +59,7 @@ export function Chart({ device, tag, minutes }: { device: string; tag: Tag; minu
     return () => { gone = true; stop(); resized.disconnect(); plot?.destroy(); };
   }, [device, tag.id, minutes, document.documentElement.dataset.theme]);
   return (
-    <div class="chart" role="img" aria-label={`${tag.name} ${number(tag.value, tag.labels)} ${tag.unit}`} ref={box}>
+    <div class="chart" role="img" aria-label={`${tag.name} ${reading(tag)} ${tag.unit}`} ref={box}>
       <p class="quiet" ref={empty} hidden>{t("noHistory")}</p>
     </div>
   );

@@ -1,8 +1,9 @@
 // One device: its tags as they are now, a chart, and how its parts are.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { type Device as DeviceRow, devices, get, listen, SILENT, type Status, type Tag, type Values } from "./api";
+import { Changes } from "./changes";
 import { Chart } from "./chart";
-import { clock, Heard, number, Quality, useFresh, useNow } from "./show";
+import { clock, Heard, number, Quality, reading, useFresh, useNow } from "./show";
 import { joined, known, t } from "./words";
 
 const SPANS = [5, 30, 240, 1440];
@@ -11,16 +12,26 @@ interface Told { epoch?: string; values: Values; status?: Status; at: number }
 const NOTHING: Told = { values: {}, at: -Infinity };
 
 export function Device({ id }: { id: string }) {
-  const [loaded] = useFresh<Tag[]>(() => get(`/api/devices/${encodeURIComponent(id)}/tags`), (m) => m.kind === "events" && m.device === id, [id]);
+  const [loaded, again] = useFresh<Tag[]>(() => get(`/api/devices/${encodeURIComponent(id)}/tags`), (m) => m.kind === "events" && m.device === id, [id]);
   const [all] = useFresh<DeviceRow[]>(devices, () => false, [id]);
   const [live, setLive] = useState<Told>(NOTHING);
   const [filter, setFilter] = useState("");
   const [shown, setShown] = useState<string | null>(null);
   const [minutes, setMinutes] = useState(SPANS[0]);
   const now = useNow();
+  const tagsNow = useRef(loaded), asked = useRef(new Set<string>());
+  tagsNow.current = loaded;
   useEffect(() => listen((m) => {
     if (m.kind === "open") setLive(NOTHING);
     if (m.kind !== "values" || m.device !== id) return;
+    const unknown = (tagsNow.current ?? []).flatMap((tag) => {
+      const value = tag.type === "text" ? m.values?.[tag.id]?.[0] ?? null : null, key = `${m.epoch} ${value}`;
+      return value === null || String(value) in tag.labels || asked.current.has(key) ? [] : [key];
+    });
+    if (unknown.length) { // a string that is not among the labels that came with the tags: asked for once
+      for (const key of unknown) asked.current.add(key);
+      again();
+    }
     setLive((old) => ({
       epoch: m.epoch, at: performance.now(), status: m.status ?? old.status,
       values: old.epoch === m.epoch ? { ...old.values, ...m.values } : m.values ?? {},
@@ -35,7 +46,7 @@ export function Device({ id }: { id: string }) {
     .map((tag) => { const l = live.values[tag.id]; return l ? { ...tag, value: l[0], quality: l[1], ts: l[2] } : tag; })
     .map((tag) => (silent ? { ...tag, quality: "STALE" } : tag));
   const listed = tags.filter((tag) => tag.name.toLowerCase().includes(filter.toLowerCase()));
-  const picked = tags.find((tag) => tag.name === shown) ?? tags.find((tag) => tag.type !== "bool") ?? tags[0];
+  const picked = tags.find((tag) => tag.name === shown) ?? tags.find((tag) => tag.type !== "bool" && tag.type !== "text") ?? tags[0];
   const status = live.status ?? row.status;
   return (
     <>
@@ -45,10 +56,10 @@ export function Device({ id }: { id: string }) {
       </header>
       {picked ? (
         <section class="panel">
-          <header class="bar"><h2>{picked.name} <span class="now">{number(picked.value, picked.labels)} {picked.unit}</span></h2>
+          <header class="bar"><h2>{picked.name} <span class="now">{reading(picked)} {picked.unit}</span></h2>
             <div class="choices" role="group" aria-label={t("time")}>{SPANS.map((m) => <button key={m} aria-pressed={m === minutes} onClick={() => setMinutes(m)}>{m < 60 ? `${m} ${t("minutes")}` : `${m / 60} ${t("hours")}`}</button>)}</div>
           </header>
-          <Chart device={id} tag={picked} minutes={minutes} />
+          {picked.type === "text" ? <Changes device={id} tag={picked} minutes={minutes} /> : <Chart device={id} tag={picked} minutes={minutes} />}
         </section>
       ) : null}
       <div class="columns">
@@ -59,7 +70,7 @@ export function Device({ id }: { id: string }) {
               {listed.slice(0, MOST).map((tag) => (
                 <tr key={tag.name} class={`${tag.quality === "GOOD" ? "" : "doubt"} ${tag.name === picked?.name ? "picked" : ""}`} onClick={() => setShown(tag.name)}>
                   <td><button class="plain" onClick={() => setShown(tag.name)}>{tag.name}</button></td>
-                  <td class="n" data-tag={tag.name}>{number(tag.value, tag.labels)}</td><td>{tag.unit}</td>
+                  <td class="n" data-tag={tag.name}>{reading(tag)}</td><td>{tag.unit}</td>
                   <td><Quality name={tag.quality} /></td><td class="wide quiet">{tag.ts ? clock(tag.ts / 1e6) : "–"}</td>
                 </tr>
               ))}

@@ -1,6 +1,6 @@
 // Small pieces that every page uses.
 import { useEffect, useState } from "preact/hooks";
-import { failed, type Live, listen } from "./api";
+import { failed, type Live, listen, type Tag } from "./api";
 import { language, quality, t } from "./words";
 
 const locale = () => (language === "zh" ? "zh-CN" : "en-GB");
@@ -23,6 +23,12 @@ export function number(value: number | null, labels?: Record<string, string>): s
   if (value && (size < 1e-6 || size >= 1e16)) return value.toExponential(4); // as a float in the wrong byte order
   if (Number.isInteger(value)) return value.toLocaleString(locale());
   return value.toLocaleString(locale(), { maximumSignificantDigits: Math.max(5, Math.floor(Math.log10(size)) + 2) }); // a meter's all
+}
+
+/** A tag's value as people read it. The number of a string says nothing: until the string is here there is none. */
+export function reading(tag: Tag): string {
+  if (tag.type !== "text" || tag.value === null) return number(tag.value, tag.labels);
+  return (tag.labels[tag.value] ?? "…") || t("emptyText");
 }
 
 /** Whether a device is heard, and how long not; `heard` is on the page's own clock, -Infinity for never. */

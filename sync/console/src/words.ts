@@ -20,7 +20,7 @@ const en = {
   noPicture: "no picture was kept", pictureComing: "the picture follows", larger: "Larger", all: "All",
   cut: "Connection lost, trying again. Values are from", signIn: "Please sign in", close: "Close",
   signInSub: "Open the link that the plane printed when it started. This page goes on by itself then.", seconds: "s", minutes: "min", hours: "h",
-  noHistory: "No history yet", keys: "Keys: g o overview, g a alarms, g i inspections, / filter; on an alarm: a acknowledge, s shelve",
+  noHistory: "No history yet", emptyText: "(empty)", keys: "Keys: g o overview, g a alarms, g i inspections, / filter; on an alarm: a acknowledge, s shelve",
   light: "Light colours", dark: "Dark colours",
 };
 export type Word = keyof typeof en;
@@ -45,7 +45,7 @@ const zh: Record<Word, string> = {
   noPicture: "未保留图片", pictureComing: "图片稍后到达", larger: "放大", all: "全部",
   cut: "连接中断，正在重连。数值停留在", signIn: "请登录", close: "关闭",
   signInSub: "请打开控制平台启动时打印的链接，之后本页面会自动恢复。", seconds: "秒", minutes: "分钟", hours: "小时",
-  noHistory: "暂无历史数据", keys: "快捷键：g o 总览，g a 报警，g i 检测，/ 筛选；选中报警时：a 确认，s 搁置",
+  noHistory: "暂无历史数据", emptyText: "（空）", keys: "快捷键：g o 总览，g a 报警，g i 检测，/ 筛选；选中报警时：a 确认，s 搁置",
   light: "浅色显示", dark: "深色显示",
 };
 /** What devices say in fixed words: severities, states, kinds of events, qualities, counters, what the shipped model finds. */
@@ -53,9 +53,10 @@ const DEVICE_ZH: Record<string, string> = {
   critical: "紧急", high: "高", medium: "中", low: "低", info: "信息",
   running: "运行", starting: "启动中", waiting: "等待重试", stopped: "停止",
   alarm: "报警", inspection: "检测", source: "数据源", gap: "数据缺口", write: "写入", command: "命令", config: "配置",
-  reader: "上传", stage: "处理环节", model: "模型", overrun: "触发过快",
+  text: "文本", reader: "上传", stage: "处理环节", model: "模型", overrun: "触发过快",
   raised: "已触发", cleared: "已恢复", acked: "已确认", shelved: "已搁置", unshelved: "取消搁置",
   ok: "合格", ng: "不合格", recheck: "复检", lost: "失联", back: "恢复通信", done: "完成", refused: "拒绝", superseded: "被新值取代",
+  too_long: "文本过长", too_many: "文本种类过多", text_too_long: "过长文本已略去", text_too_many: "过多文本已略去",
   ended: "已结束", rejected: "被拒收", evicted: "已清除", damaged: "已损坏", journal_full: "日志库已满", forgotten: "已过保留期",
   new_journal: "新日志库", behind: "控制平台数据落后", journal: "日志库", picture: "图片", event: "事件", applied: "已生效",
   rolled_back: "已回滚", learned: "已学习", not_learned: "未学习", ack: "确认", shelve: "搁置", unshelve: "取消搁置",
