@@ -156,6 +156,7 @@ class UnitConfig(Templated):
     """One unit (slave) below the connection."""
 
     from_template: ClassVar[tuple[str, ...]] = ("tags", "max_registers", "holes")
+    needs: ClassVar[tuple[str, ...]] = ("scale_from",)
     model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True}
     unit: int = Field(ge=0, le=255, description="unit number (slave address)")
     max_registers: int | None = Field(None, ge=4, le=125, description="of this unit, in place of the connection's")
@@ -182,6 +183,7 @@ class ModbusConfig(Templated, DriverConfig):
     """One connection to a device or gateway."""
 
     from_template: ClassVar[tuple[str, ...]] = ("tags", "max_registers", "holes", "pause")
+    needs: ClassVar[tuple[str, ...]] = ("scale_from",)
     url: Annotated[str, BeforeValidator(_url)] = Field(description="tcp://host:port (502)")
     unit: int = Field(1, ge=0, le=255, description="unit number of the tags directly below")
     every: Period = Field(1.0, description="how often to read")

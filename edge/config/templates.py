@@ -23,9 +23,11 @@ ABOUT = ("description", "source", "licence")  # what a template says of itself
 
 
 class Templated(BaseModel):
-    """An entry that can take options from a template; `from_template` names which ones a template may bring."""
+    """An entry that can take options from a template; `from_template` names which ones a template may bring, `needs` the options
+    of a tag that name another tag, which is then read too."""
 
     from_template: ClassVar[tuple[str, ...]] = ("tags",)
+    needs: ClassVar[tuple[str, ...]] = ()
     template: str | None = Field(
         None, description="register map to take over: the name of a shipped one, or a file, as in maps/meter.yaml"
     )
@@ -61,7 +63,12 @@ class Templates:
         theirs = {key: value for key, value in other.data.items() if key not in ABOUT}
         tags = theirs.get("tags")
         if isinstance(tags, dict) and isinstance(own.get("only"), list):
-            theirs["tags"] = {name: tags[name] for name in self._picked(own, list(map(str, tags)), at) if name in tags}
+            picked = self._picked(own, list(map(str, tags)), at)
+            chosen = [tags[name] for name in picked if isinstance(tags.get(name), dict)]
+            wanted = {str(name) for name in picked} | {
+                str(tag[key]) for tag in chosen for key in model.needs if key in tag
+            }
+            theirs["tags"] = {name: tag for name, tag in tags.items() if str(name) in wanted}
         for key in [key for key in theirs if key not in model.from_template]:
             theirs.pop(key)
             self._unknown(other, key, (*at, key), model.from_template)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import re
 from pathlib import Path
 
 import pytest
 
+from edge.bench.process import free_port
+from edge.cli import main
+from edge.commands.check import connect
+from edge.commands.sim import serve
 from edge.config import templates
 from edge.config.load import load, load_text
 from edge.rehearse import rehearse
@@ -63,6 +70,17 @@ def test_the_entry_goes_before_the_template_option_by_option(site: Path) -> None
     )
     assert points["line.m.kwh"].labels == {0: "none", 1: "one"}
     assert (points["line.all.p"].deadband, points["line.all.p"].unit) == (5, "W")
+
+
+def test_what_a_picked_tag_needs_is_read_with_it(site: Path) -> None:
+    (site.parent / "maps" / "sun.yaml").write_text(
+        "tags:\n  a: {address: 'holding:1', scale_from: a_power}\n  b: {address: 'holding:2'}\n"
+        "  a_power: {address: 'holding:3', type: int16}\n  c: 5\n"
+    )
+    unit = "      m: {unit: 1, template: maps/sun.yaml, only: [a]}\n"
+    assert said(site, unit) == [] and list(load(site).points()) == ["line.m.a", "line.m.a_power"]
+    (fault,) = said(site, unit.replace("[a]", "[a, c]"))
+    assert fault.startswith("maps/sun.yaml:5:6: drivers.line.units.m.tags.c")
 
 
 def test_a_template_of_a_connection(site: Path) -> None:
@@ -150,6 +168,33 @@ def test_a_shipped_template_is_fine_under_a_connection_and_a_unit_and_is_used_by
         shown = load(path)
         assert not shown.problems and shown.tests
         assert all(not rehearse(shown, test).faults for test in shown.tests)
+
+
+@pytest.mark.parametrize("name", ["meters", "roof", "oven", "hall"])
+def test_the_simulator_of_a_shipped_site_answers_for_every_tag(name: str) -> None:
+    text = (ROOT / "configs" / f"{name}.yaml").read_text("utf-8")
+    config = load_text(re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda _: str(free_port()), text))
+
+    async def main() -> list[tuple[str, str, bool]]:
+        simulator = asyncio.create_task(serve(config))
+        try:
+            async with asyncio.timeout(30):
+                while True:
+                    told = await connect(config)
+                    if not any("refused" in line for _, line, _ in told) or simulator.done():
+                        return told
+        finally:
+            simulator.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await simulator
+
+    told = asyncio.run(main())
+    assert len(told) >= len(config.points()) - 1 and not any(fault for _, _, fault in told), told
+
+
+def test_sample_prints_a_template(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "io_box_8"]) == 0
+    assert "out8: {address" in capsys.readouterr().out
 
 
 def test_a_handful_is_shipped() -> None:
