@@ -10,7 +10,6 @@ memory grows by more than 5 MB.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -19,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from edge import log
 
 from .judge import judge
 from .peer import PLANTS
-from .torn import build, read_whole
+from .torn import moving, read_whole
 
 PLANTED = 3000  # answers to a reader that lacks a check
 MOST_GROWTH = 5.0  # MB
@@ -85,18 +83,6 @@ def lies(answers: int, seed: int) -> bool:
     told = it.peer.told.total()
     say(hostile="tcp", seed=seed, contradicting=told, wrong_good=it.wrong, good=it.good, **end, by_manner=by_manner)
     return not it.wrong and bool(it.good) and end["grown_mb"] <= MOST_GROWTH
-
-
-@contextlib.contextmanager
-def moving(folder: Path) -> Iterator[int]:
-    """The port of a libmodbus device whose registers all change between any two answers."""
-    server = subprocess.Popen([build(folder / "server"), "moving"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        yield int(server.stdout.readline())
-    finally:
-        server.kill()
-        server.wait()
 
 
 def torn(values: int) -> bool:

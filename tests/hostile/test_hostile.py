@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from edge import SystemClock
 from .judge import Judge, judge, read_on, site
 from .lies import LIES
 from .peer import MANNERS, PLANTS, Peer
-from .torn import read_whole
+from .torn import moving, read_whole
 
 
 @pytest.fixture(autouse=True)
@@ -62,19 +61,18 @@ def test_on_a_real_socket() -> None:
 
     async def main() -> Judge:
         server = await asyncio.get_running_loop().create_server(lambda: Serving(peer), "127.0.0.1", 0)
-        it = Judge(peer, 20_000, SystemClock())
+        it = Judge(peer, 6000, SystemClock())
         await read_on(it, site(server.sockets[0].getsockname()[1], timeout="50ms"))
         server.close()
         return it
 
     it = asyncio.run(main())
-    assert it.wrong == 0 and it.good > 10_000, it.first_wrong
+    assert it.wrong == 0 and it.good > 3000, it.first_wrong
 
 
-def test_no_value_of_several_registers_is_half_old(libmodbus: Path, process: list[subprocess.Popen[str]]) -> None:
-    process.append(subprocess.Popen([libmodbus, "moving"], stdout=subprocess.PIPE, text=True))
-    assert process[0].stdout is not None
-    port = int(process[0].stdout.readline())
-    it = asyncio.run(read_whole(port, 20_000))
-    assert it.torn == 0 and len(it.turns) > 100
-    assert asyncio.run(read_whole(port, 2000, halved=True)).torn > 0, "the device does change between two answers"
+def test_no_value_of_several_registers_is_half_old(libmodbus: Path, tmp_path: Path) -> None:
+    """`libmodbus` says where it cannot be built."""
+    with moving(tmp_path) as port:
+        it = asyncio.run(read_whole(port, 20_000))
+        assert it.torn == 0 and len(it.turns) > 100
+        assert asyncio.run(read_whole(port, 2000, halved=True)).torn > 0, "the device does change between two answers"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,21 @@ from edge.testing import FakeSource
 from .judge import Enough
 
 FORMS = {"uint32": ">u4", "float32": ">f4", "float64": ">f8"}
-SERVER = Path(__file__).parents[1] / "drivers" / "libmodbus_server.c"
+SERVER = Path(__file__).parent / "moving.c"
 
 
-def build(out: Path) -> Path:
-    """The server on libmodbus. Raises OSError or CalledProcessError where there is no compiler or no libmodbus."""
-    words = ["pkg-config", "--cflags", "--libs", "libmodbus"]
+@contextlib.contextmanager
+def moving(folder: Path) -> Iterator[int]:
+    """The port of such a device, built in `folder`. Raises OSError or CalledProcessError without compiler or libmodbus."""
+    words, program = ["pkg-config", "--cflags", "--libs", "libmodbus"], folder / "moving"
     flags = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
-    subprocess.run(["cc", "-o", out, SERVER, *flags], check=True, capture_output=True)
-    return out
+    subprocess.run(["cc", "-o", program, SERVER, *flags], check=True, capture_output=True)
+    with subprocess.Popen([program], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield int(server.stdout.readline())
+        finally:
+            server.kill()
 
 
 class Whole(FakeSource):
