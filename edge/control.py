@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
 import uuid
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .alarms import Alarms
 from .apply import apply_site
-from .errors import LinesideError
+from .errors import LinesideError, WriteRefused
 from .event import Event, Write
 from .log import log
 from .tags import named
-from .writes import SETTLES, WITHIN
+from .writes import SETTLES, WITHIN, guard
 
 if TYPE_CHECKING:
     from .app import Daemon
@@ -99,12 +101,34 @@ class Control:
                 names = request.get("tags") or list_tags(daemon)
                 return {"values": [daemon.live.show(named(daemon.table, str(name)).name) for name in names]}
             case "write":
-                return await self._write(str(request["tag"]), float(request["value"]), str(request.get("by", "local")))
+                values = request["values"] if "values" in request else {request["tag"]: request["value"]}
+                orders = {str(tag): float(value) for tag, value in values.items()}
+                return await self._write_all(orders, str(request.get("by", "local")))
             case "ack" | "shelve" | "unshelve" as verb:
                 return await self._command(verb, str(request["alarm"]), str(request.get("by", "local")))
             case "apply":
                 return {"done": await apply_site(daemon, Path(request["site"]), float(request.get("trial", 10)))}
         raise LinesideError(f"cannot do {request['do']!r}")
+
+    async def _write_all(self, orders: dict[str, float], by: str) -> dict[str, Any]:
+        """One after another, in the order given. None is written where the site does not allow one of them."""
+        for tag, value in orders.items():
+            if not self._allowed(tag, value):
+                await self._write(tag, value, by)  # refused, with its event
+        done: list[str] = []
+        for tag, value in orders.items():
+            with telling_what_was_done(done):
+                await self._write(tag, value, by)
+            done.append(tag)
+        return {"written": done}
+
+    def _allowed(self, tag: str, value: float) -> bool:
+        table = self._daemon.table
+        try:
+            guard(Write(named(table, tag).id, value), table, 0)
+        except WriteRefused:
+            return False
+        return True
 
     async def _write(self, tag: str, value: float, by: str) -> dict[str, Any]:
         daemon = self._daemon
@@ -138,6 +162,17 @@ class Control:
             raise LinesideError(f"no alarm is called {alarm!r}")
         self._daemon.accept(Event("command", verb, data={"alarm": alarm, "by": by}))
         return {"alarm": alarm, "durable": await self._daemon.journal.commit()}
+
+
+@contextlib.contextmanager
+def telling_what_was_done(done: Sequence[str]) -> Iterator[None]:
+    """Where one of several writes fails, its error names those that came before it."""
+    try:
+        yield
+    except LinesideError as error:
+        if not done:
+            raise
+        raise LinesideError(f"{error}; written before it: {', '.join(done)}") from None
 
 
 def list_tags(daemon: Daemon) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from .. import plugins
@@ -12,6 +12,7 @@ from ..batch import Batch
 from ..clock import SystemClock
 from ..config.check import raise_if_faulty
 from ..config.site import Config
+from ..control import telling_what_was_done
 from ..errors import LinesideError, WriteRefused
 from ..event import Event, Write
 from ..flow import Flow
@@ -51,19 +52,28 @@ class Bus:
                 await self._next(running)
         return [self.live.show(name) for name in wanted]
 
-    async def write(self, name: str, value: float, by: str) -> None:
-        """Raises LinesideError where the site or the device says no."""
-        tag = named(self.table, name)
-        order = Write(tag.id, value, id="1", cause=by)
-        guard(order, self.table, self.clock.mono())
-        async with self._open({tag.source}) as running:
-            async with _patience():
-                while not self._ready(tag.source) and not running[tag.source].done():
-                    await self._next(running)
-            if not hasattr(driver := self._drivers[tag.source], "write"):
-                raise WriteRefused(f"the driver of {name} cannot write")
-            async with asyncio.timeout(PATIENCE):
-                await driver.write(order)
+    async def write(self, values: Mapping[str, float], by: str) -> None:
+        """One after another. Raises LinesideError where the site or the device says no; the site is asked of all before the
+        first is written."""
+        orders = [Write(named(self.table, name).id, value, id="1", cause=by) for name, value in values.items()]
+        for order in orders:
+            guard(order, self.table, self.clock.mono())
+        async with self._open({self.table.by_id(order.tag).source for order in orders}) as running:
+            done: list[str] = []
+            for name, order in zip(values, orders, strict=True):
+                with telling_what_was_done(done):
+                    await self._write(order, running)
+                done.append(name)
+
+    async def _write(self, order: Write, running: dict[str, asyncio.Task[None]]) -> None:
+        tag = self.table.by_id(order.tag)
+        async with _patience():
+            while not self._ready(tag.source) and not running[tag.source].done():
+                await self._next(running)
+        if not hasattr(driver := self._drivers[tag.source], "write"):
+            raise WriteRefused(f"the driver of {tag.name} cannot write")
+        async with asyncio.timeout(PATIENCE):
+            await driver.write(order)
 
     def _ready(self, source: str) -> bool:
         return source in self._answers

@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import getpass
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ..apply import long_enough, raise_if_no_trial
 from ..batch import shown
 from ..config.load import folder_of, load
 from ..control import NoDaemon, ask
+from ..errors import LinesideError
 from ..log import log
 from .arguments import site_and_state
 from .bus import Bus
@@ -50,22 +52,42 @@ class Read:
 
 
 class Write:
-    HELP = "set one writable tag: through the running daemon, else on the device itself"
+    HELP = "set writable tags: through the running daemon, else on the device itself"
 
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
         site_and_state(parser)
-        parser.add_argument("tag", help="full name of a tag that is `writable`, as in plc.stop")
-        parser.add_argument("value", type=float, help="number, in the unit of the tag; 0 or 1 for a bit")
+        told = "full name of a tag that is `writable` and a number in its unit (0 or 1 for a bit), as in plc.stop=1"
+        parser.add_argument("order", nargs="+", metavar="TAG=VALUE", help=told)
+        parser.add_argument("--json", action="store_true", help="one JSON object per tag on standard output")
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
+        values = orders(options.order)
         try:
-            _ask(options, do="write", tag=options.tag, value=options.value, by=getpass.getuser())
+            _ask(options, 10 + 5 * len(values), do="write", values=values, by=getpass.getuser())
         except NoDaemon:
-            asyncio.run(_bus(options).write(options.tag, options.value, getpass.getuser()))
-        print(f"{options.tag} = {shown(options.value)}")
+            asyncio.run(_bus(options).write(values, getpass.getuser()))
+        for tag, value in values.items():
+            plain = f"{tag} = {shown(value)}"
+            print(json.dumps({"tag": tag, "value": value}, ensure_ascii=False) if options.json else plain)
         return 0
+
+
+def orders(words: Sequence[str]) -> dict[str, float]:
+    """`TAG=VALUE ...`, or one `TAG VALUE`. Raises LinesideError."""
+    pairs = [tuple(words)] if len(words) == 2 and not any("=" in word for word in words) else None
+    found: dict[str, float] = {}
+    for tag, value in pairs or [word.partition("=")[::2] for word in words]:
+        if not tag or not value:
+            raise LinesideError(f"{tag + value!r} is no order", hint="write TAG=VALUE, as in plc.stop=1")
+        if tag in found:
+            raise LinesideError(f"{tag} stands there twice", hint="one value per tag")
+        try:
+            found[tag] = float(value)
+        except ValueError:
+            raise LinesideError(f"{tag}: {value!r} is no number", hint="0 or 1 for a bit, as in plc.stop=1") from None
+    return found
 
 
 class Apply:

@@ -129,7 +129,7 @@ def test_where_no_daemon_runs_the_device_is_asked(tmp_path: Path, capsys: pytest
     assert code == 0 and rows == {"good.t": 4, "twice": 8} and "asked directly" in errors
     _, lines, _ = call(capsys, "read", path, "--state", state, "meter", "zero", "good.t")
     assert [line.split()[1] for line in lines] == ["1234567.9", "0", "4"], "every digit before the point is kept"
-    assert call(capsys, "write", path, "good.t", "7", "--state", state)[0] == 0
+    assert call(capsys, "write", path, "good.t=7", "--state", state)[0] == 0
     assert Toy.kept == {"t": 7}
     code, _, errors = call(capsys, "write", path, "good.t", "70", "--state", state)
     assert code == 2 and "70 is outside 0..9 of good.t" in errors and Toy.kept == {"t": 7}
@@ -138,6 +138,27 @@ def test_where_no_daemon_runs_the_device_is_asked(tmp_path: Path, capsys: pytest
     path = site(tmp_path, "gone: {driver: toy, broken: away, tags: {t: {}}}")
     code, lines, errors = call(capsys, "read", path, "--state", state)
     assert code == 1 and "STALE" in lines[0] and "nobody there" in errors
+
+
+def test_several_tags_are_written_in_one_go_or_none_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    range_ = "writable: {range: [0, 9]}"
+    path = site(tmp_path, f"good: {{driver: toy, every: 10ms, tags: {{t: {{{range_}}}, u: {{{range_}}}, v: {{}}}}}}")
+    state = ("--state", tmp_path / "state")
+    code, lines, _ = call(capsys, "write", path, "good.t=7", "good.u=2.5", "--json", *state)
+    assert code == 0 and Toy.kept == {"t": 7, "u": 2.5}
+    assert [json.loads(line) for line in lines] == [{"tag": "good.t", "value": 7}, {"tag": "good.u", "value": 2.5}]
+    assert call(capsys, "write", path, "good.t", "8", *state)[:2] == (0, ["good.t = 8"])
+    for words, said in {
+        ("good.t=1", "good.u=99"): "99 is outside 0..9 of good.u",
+        ("good.t=1", "good.v=1"): "good.v is read-only",
+        ("good.t=1", "good.t=2"): "good.t stands there twice",
+        ("good.t=1", "good.u="): "is no order",
+        ("good.t=much",): "'much' is no number",
+        ("good.t=nan",): "outside 0..9",
+    }.items():
+        code, _, errors = call(capsys, "write", path, *words, *state)
+        assert code == 2 and said in errors, words
+    assert Toy.kept == {"t": 8, "u": 2.5}
 
 
 def test_who_reads_no_further_ends_a_command_without_a_word() -> None:

@@ -349,6 +349,8 @@ def test_the_socket_answers_garbage_and_goes_on(tmp_path: Path) -> None:
         b'{"do": "write", "tag": "a.t", "value": NaN}',
         b'{"do": "write", "tag": "a.t", "value": 101}',
         b'{"do": "write", "tag": "nope", "value": 1}',
+        b'{"do": "write", "values": 7}',
+        b'{"do": "write", "values": {"a.t": 5, "nope": 1}}',
         b'{"do": "ack", "alarm": "nope"}',
         b'{"do": "apply", "site": "/nowhere/at/all.yaml"}',
         b'{"do": "apply", "site": 7}',
@@ -365,6 +367,13 @@ def test_the_socket_writes_and_each_caller_hears_of_its_own(tmp_path: Path) -> N
     good, bad = (b'{"do": "write", "tag": "a.t", "value": %d, "by": "me"}' % v for v in (5, 500))
     answers = talk(tmp_path, site(A), good, bad, good)
     assert [a["ok"] for a in answers] == [True, False, True] and "outside" in answers[1]["error"]
+
+
+def test_of_several_orders_none_is_carried_out_where_one_is_not_allowed(tmp_path: Path) -> None:
+    bad, good = (b'{"do": "write", "values": {"a.t": %d, "a.u": 2}}' % v for v in (500, 5))
+    answers = talk(tmp_path, site(A.replace("tags: {", "tags: {u: {writable: {range: [0, 100]}}, ")), bad, good)
+    assert not answers[0]["ok"] and "outside" in answers[0]["error"] and "written before" not in answers[0]["error"]
+    assert answers[1]["ok"] and answers[1]["written"] == ["a.t", "a.u"]
 
 
 def test_a_stop_in_the_middle_of_a_trial_ends_it_without_a_trace(
