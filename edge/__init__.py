@@ -8,6 +8,8 @@ from .config.places import Tree, read_yaml
 from .config.places import read as read_tree
 from .config.templates import Templated
 from .config.types import Duration, Identifier, Period, Size
+from .control import NoDaemon
+from .control import ask as ask_daemon
 from .driver import Driver, DriverConfig, Grid, Point, Poller, ReadPlan, Source, Writable
 from .errors import (
     AnswerContradicts,
@@ -26,6 +28,7 @@ from .health import Health
 from .log import log
 from .plugins import find as find_part
 from .reader import Cursor, Host, Reader, Record
+from .recording import Recording, WireFrame, read_recording
 from .stage import Setting, Stage, StageConfig, StatelessStage
 from .state import state_folder
 from .tags import Tag, TagTable
@@ -56,6 +59,7 @@ __all__ = [
     "LinesideError",
     "ManualClock",
     "ModelRefused",
+    "NoDaemon",
     "Period",
     "Picture",
     "Point",
@@ -64,6 +68,7 @@ __all__ = [
     "ReadPlan",
     "Reader",
     "Record",
+    "Recording",
     "Setting",
     "Size",
     "Source",
@@ -76,9 +81,11 @@ __all__ = [
     "Templated",
     "Tick",
     "Tree",
+    "WireFrame",
     "Writable",
     "Write",
     "WriteRefused",
+    "ask_daemon",
     "concatenate",
     "decode",
     "decode_event",
@@ -89,6 +96,7 @@ __all__ = [
     "find_part",
     "load_site",
     "log",
+    "read_recording",
     "read_tree",
     "read_yaml",
     "reason_of",

@@ -40,6 +40,7 @@ class Running:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     outlet: Outlet | None = None
     queue: WriteQueue | None = None
+    driver: Any = None
 
 
 class Daemon:
@@ -152,6 +153,7 @@ class Daemon:
             self.health.state(name, "stopped", reason)
             outlet.lost(reason)
             return
+        running.driver = driver
         if hasattr(driver, "write"):
             running.queue = self.writes.open(name, self.accept)
             running.tasks.append(asyncio.create_task(running.queue.serve(driver), name=f"{name} writes"))

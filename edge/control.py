@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MOST_LINE = 65_536
 NAME = "control.sock"
 PATIENCE = WITHIN + SETTLES + 2  # seconds that a caller waits for the outcome of a write
+LONGEST_TOOL = 30.0  # seconds
 
 
 class NoDaemon(LinesideError):
@@ -104,6 +105,8 @@ class Control:
                 values = request["values"] if "values" in request else {request["tag"]: request["value"]}
                 orders = {str(tag): float(value) for tag, value in values.items()}
                 return await self._write_all(orders, str(request.get("by", "local")))
+            case "tool":
+                return await self._tool(str(request["driver"]), request)
             case "ack" | "shelve" | "unshelve" as verb:
                 return await self._command(verb, str(request["alarm"]), str(request.get("by", "local")))
             case "apply":
@@ -155,6 +158,19 @@ class Control:
         if outcome.state != "done":
             raise LinesideError(f"{tag} {outcome.state}: {outcome.text}")
         return {"tag": tag, "value": value}
+
+    async def _tool(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        """What a tool asks of one driver; the driver knows its own questions."""
+        if name not in self._daemon.drivers:
+            raise LinesideError(f"no driver is called {name!r}", hint=f"there are {', '.join(self._daemon.drivers)}")
+        driver = self._daemon.drivers[name].driver
+        if not hasattr(driver, "tool"):
+            raise LinesideError(f"{name} has nothing for tools" if driver else f"{name} could not be started")
+        try:
+            async with asyncio.timeout(LONGEST_TOOL):
+                return dict(await driver.tool(request))
+        except TimeoutError:
+            raise LinesideError(f"{name} did not answer the tool within {LONGEST_TOOL:g} s") from None
 
     async def _command(self, verb: str, alarm: str, by: str) -> dict[str, Any]:
         """Answers when the new state is durable: who was told "done" finds it so after a power cut."""

@@ -164,7 +164,8 @@ class Driver(Protocol):
     Optional: `async write(write)` sets one tag and returns when the device confirmed it: the value as the device stores it,
     where that may differ (rounded to a register's step), or None. `async read(tag)` asks the device for the value of one tag
     id now, for `readback`; it may be called while others are written. `async probe()` connects once, reads once and returns
-    lines for `lineside check --connect`; what it emits shows whether every tag is good.
+    lines for `lineside check --connect`; what it emits shows whether every tag is good. `async tool(request)` answers what a
+    commissioning tool asks while the driver runs (a raw read, wire frames): plain JSON both ways.
     """
 
     Config: type[DriverConfig]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +17,9 @@ from .cost import Cost
 from .learned import After, Learned
 from .options import ModbusConfig
 from .plan import Plan, ShortAnswer, encode_value
+from .tape import Tape
 from .text import TextColumns
+from .tool import serve
 
 MOST_SAID = 1000  # different refusals that are logged
 SHARE = 0.9  # of the time-out that one scan may take, so that what did answer is delivered before it
@@ -46,6 +48,7 @@ class Modbus(Poller):
         self._silent: list[int] = []  # units that did not answer; asked last, in turn, they hold up only themselves
         self._client: Client | None = None
         self._opening = asyncio.Lock()
+        self.tape = Tape(source.clock)
         self._replan()
 
     def _replan(self) -> None:
@@ -242,6 +245,10 @@ class Modbus(Poller):
         async with asyncio.timeout(self.config.timeout):
             await (await self._line()).write(item.unit, pdu)
         return float(Plan([item]).decode(np.array(words, np.uint16))[0][0])
+
+    async def tool(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What `lineside decode`, `probe` and `doctor` ask while the driver runs."""
+        return await serve(self, request)
 
 
 def _part(config: ModbusConfig, path: tuple[str, ...]) -> Any:

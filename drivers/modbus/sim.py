@@ -94,8 +94,8 @@ class Device(asyncio.Protocol):
             if len(buffer) - at < 6 + length:
                 break
             memory = self._units.get(unit)
-            if memory is not None:  # a unit that is not there stays silent, as on a line
-                pdu = memory.answer(buffer[at + 7 : at + 6 + length])
+            pdu = memory.answer(buffer[at + 7 : at + 6 + length]) if memory is not None else None
+            if pdu is not None:  # a unit that is not there stays silent, as on a line
                 out.append(struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu)
             at += 6 + length
         self._buffer = buffer[at:]

@@ -21,6 +21,7 @@ from ..health import Health
 from ..live import Live
 from ..log import log
 from ..rehearse import Kept
+from ..supervise import supervise
 from ..tags import TagTable, named
 from ..virtual import layered
 from ..writes import guard
@@ -40,6 +41,7 @@ class Bus:
             self.table, stages, Kept(), self.clock, Health(self.clock), write=lambda order: [], watch=self.live
         )
         self.moved = asyncio.Event()
+        self._answers: set[str] = set()
 
     async def read(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """The newest value of each tag, after each had its chance."""
@@ -85,7 +87,7 @@ class Bus:
 
     @contextlib.asynccontextmanager
     async def _open(self, sources: set[str]) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-        self._answers: set[str] = set()
+        self._answers = set()
         self._drivers = {
             name: plugins.find("drivers", self.config.drivers[name].driver)(
                 self.config.drivers[name], _Line(name, self)
@@ -102,6 +104,18 @@ class Bus:
             for name, end in zip(running, ends, strict=True):
                 if isinstance(end, Exception):
                     log.warning("%s: %s", name, end if isinstance(end, (LinesideError, OSError)) else repr(end))
+
+    @contextlib.asynccontextmanager
+    async def serving(self, name: str) -> AsyncIterator[Any]:
+        """One driver, kept running as the daemon does, for a tool that watches it."""
+        part, health = self.config.drivers[name], Health(self.clock)
+        driver = plugins.find("drivers", part.driver)(part, _Line(name, self))
+        running = asyncio.create_task(supervise(name, driver.run, health), name=name)
+        try:
+            yield driver
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def _next(self, running: dict[str, asyncio.Task[None]]) -> None:
         """Wait until a value came or a driver ended."""

@@ -12,7 +12,7 @@ from typing import Any
 from ..apply import long_enough, raise_if_no_trial
 from ..batch import shown
 from ..config.load import folder_of, load
-from ..control import NoDaemon, ask
+from ..control import PATIENCE, NoDaemon, ask
 from ..errors import LinesideError
 from ..log import log
 from .arguments import site_and_state
@@ -65,7 +65,7 @@ class Write:
     def run(options: argparse.Namespace) -> int:
         values = orders(options.order)
         try:
-            _ask(options, 10 + 5 * len(values), do="write", values=values, by=getpass.getuser())
+            _ask(options, 10 + PATIENCE * len(values), do="write", values=values, by=getpass.getuser())
         except NoDaemon:
             asyncio.run(_bus(options).write(values, getpass.getuser()))
         for tag, value in values.items():

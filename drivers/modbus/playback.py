@@ -1,0 +1,183 @@
+"""`lineside replay FILE`: a device that answers as the recorded one did, over and over."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import struct
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from edge import ConfigFault, LinesideError, log, read_recording, reason_of
+
+from .exchanges import Exchange, exchanges
+from .sim import Device
+
+HELP = "serve a recorded Modbus connection again, on a port of this machine"
+LONGEST_ANSWER = {1: 2000, 2: 2000, 3: 125, 4: 125}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="what `lineside record` wrote")
+    told = "where to serve (default: tcp://127.0.0.1:5020)"
+    parser.add_argument("--listen", default="tcp://127.0.0.1:5020", metavar="URL", help=told)
+    parser.add_argument(
+        "--speed", type=float, default=1.0, metavar="X", help="how much faster than it was (default: 1)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    if not 0.001 <= options.speed <= 1e6:
+        raise ConfigFault(f"--speed {options.speed:g} is out of range", hint="0.001 to 1e6")
+    parts = urlsplit(options.listen)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "tcp" or not parts.hostname or not port:
+        raise ConfigFault(f"{options.listen!r} is no place to serve", hint="write tcp://127.0.0.1:5020")
+    player = Player(load(options.file), options.speed, lambda: asyncio.get_running_loop().time())
+    log.info("%s: %s", options.file, player.about())
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(player, parts.hostname, port))
+    return 0
+
+
+def load(path: Path) -> list[Exchange]:
+    """The exchanges of a recording. Raises ConfigFault."""
+    recording = read_recording(path)
+    if recording.about.get("driver") != "modbus":
+        raise ConfigFault(
+            f"{path}: was recorded from {recording.about.get('driver')!r}", hint="only Modbus is served again"
+        )
+    left_out: Counter[str] = Counter()
+    found = exchanges(str(recording.about.get("scheme")), recording.frames, left_out)
+    for cause, n in (+left_out).items():
+        log.warning("%s: %s: %d, left out", path, cause, n)
+    if recording.missed:
+        log.warning("%s: %d frames are missing in it: the recorder could not keep up", path, recording.missed)
+    if not any(exchange.answer for exchange in found):
+        raise ConfigFault(f"{path}: holds no answer of a device", hint="was it connected while it was recorded?")
+    return found
+
+
+class Player:
+    """Answers a request as the recorded device last had, at the same time after the start; then it begins anew. A read that was
+    never asked so is put together from the registers that were read. `speed` times as fast as it was."""
+
+    def __init__(self, recorded: Sequence[Exchange], speed: float, seconds: Callable[[], float]) -> None:
+        self._seconds, self._speed = seconds, speed
+        self._start: float | None = None
+        self._first = recorded[0].ts
+        self.length = max(1, recorded[-1].ts + recorded[-1].took - self._first)
+        self._known: dict[tuple[int, bytes], _Course] = {}
+        self._words: dict[tuple[int, int, int], _Course] = {}
+        for exchange in recorded:
+            at = exchange.ts - self._first
+            self._known.setdefault((exchange.unit, exchange.ask), _Course()).add(at, exchange.answer)
+            for number, word in _registers(exchange):
+                self._words.setdefault((exchange.unit, exchange.ask[0], number), _Course()).add(at, word)
+        self.units = sorted({exchange.unit for exchange in recorded if exchange.answer})
+        self.exchanges = len(recorded)
+
+    def about(self) -> str:
+        units = ", ".join(map(str, self.units))
+        return f"exchanges: {self.exchanges}, units: {units}, {self.length / 1e9:.1f} s, then it begins anew"
+
+    def answer(self, unit: int, pdu: bytes) -> bytes | None:
+        """The PDU of the answer; None: silence."""
+        now = self._seconds()
+        self._start = now if self._start is None else self._start
+        at = int((now - self._start) * self._speed * 1e9) % self.length
+        if (unit, pdu) in self._known:
+            return self._known[unit, pdu].at(at)
+        if unit not in self.units:
+            return None
+        if not pdu or pdu[0] not in LONGEST_ANSWER or len(pdu) != 5:
+            return bytes([(pdu[0] if pdu else 0) | 0x80, 1])
+        start, count = struct.unpack_from(">HH", pdu, 1)
+        words = [self._words.get((unit, pdu[0], number)) for number in range(start, start + min(count, 2001))]
+        if not 1 <= count <= LONGEST_ANSWER[pdu[0]] or None in words:
+            return bytes([pdu[0] | 0x80, 2])
+        return _packed(pdu[0], [course.at(at) for course in words if course is not None])
+
+
+class _Course:
+    """What one thing was over time."""
+
+    def __init__(self) -> None:
+        self._times: list[int] = []
+        self._values: list = []
+
+    def add(self, at: int, value: object) -> None:
+        if not self._values or self._values[-1] != value:
+            self._times.append(at)
+            self._values.append(value)
+
+    def at(self, at: int):
+        """The newest not later than `at`; before all of them, the first."""
+        return self._values[max(0, bisect_right(self._times, at) - 1)]
+
+
+def _registers(exchange: Exchange) -> list[tuple[int, int]]:
+    """(address, word or bit) of a read that was answered."""
+    ask, answer = exchange.ask, exchange.answer
+    if not answer or ask[0] not in LONGEST_ANSWER or answer[0] != ask[0] or len(ask) != 5:
+        return []
+    start, count = struct.unpack_from(">HH", ask, 1)
+    body = np.frombuffer(answer[2:], np.uint8)
+    if len(body) != ((count + 7) // 8 if ask[0] <= 2 else 2 * count) or not count:
+        return []
+    values = np.unpackbits(body, count=count, bitorder="little") if ask[0] <= 2 else body.view(">u2")
+    return list(zip(range(start, start + count), values.tolist(), strict=True))
+
+
+def _packed(function: int, values: Sequence[int]) -> bytes:
+    bits = function <= 2
+    body = (np.packbits(np.array(values, bool), bitorder="little") if bits else np.array(values, ">u2")).tobytes()
+    return bytes([function, len(body)]) + body
+
+
+class _Units:
+    """What a simulated device asks for its units."""
+
+    def __init__(self, player: Player) -> None:
+        self._player = player
+
+    def get(self, unit: int) -> _Unit:
+        return _Unit(self._player, unit)
+
+
+class _Unit:
+    def __init__(self, player: Player, unit: int) -> None:
+        self._player, self._unit = player, unit
+
+    def answer(self, pdu: bytes) -> bytes | None:
+        return self._player.answer(self._unit, pdu)
+
+
+async def serve(player: Player, host: str, port: int, ready: Callable[[int], None] = lambda port: None) -> None:
+    """Until cancelled. Raises LinesideError where the port cannot be had."""
+    connected: set[asyncio.Transport] = set()
+    loop = asyncio.get_running_loop()
+    try:
+        server = await loop.create_server(lambda: Device(_Units(player), connected), host, port)  # type: ignore[arg-type]
+    except OSError as error:
+        raise LinesideError(
+            f"cannot serve on {host}:{port}: {reason_of(error)}",
+            hint="write another port, as in --listen tcp://127.0.0.1:5021",
+        ) from None
+    log.info("the recorded device answers on tcp://%s:%d", host, server.sockets[0].getsockname()[1])
+    ready(server.sockets[0].getsockname()[1])
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        server.close()
+        for transport in connected:
+            transport.abort()

@@ -1,0 +1,72 @@
+"""The bus doctor: what counters say in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from drivers.modbus.busdoctor import bars, findings
+
+
+def unit(answers: int = 1000, slowest: float = 0.02, **counts: int) -> dict[str, Any]:
+    latency = [0] * 16
+    latency[3], latency[5] = answers - answers // 100, answers // 100
+    told = {"timeouts": 0, "late": 0, "broken": 0, "contradicted": 0, "refused": 0} | counts
+    return {"answers": answers, "slowest": slowest, "latency": latency, **told}
+
+
+def said(units: dict[int, dict[str, Any]], serial: bool = True) -> dict[str, tuple[str, str, str]]:
+    return {what: (state, how, todo) for state, what, how, todo in findings("line", units, serial)}
+
+
+def test_a_good_bus() -> None:
+    found = said({1: unit(), 2: unit(answers=5)})
+    assert (
+        found["line unit 1"][0] == "ok"
+        and "half within 8 ms, 99 % within 8 ms, slowest 20 ms" in found["line unit 1"][1]
+    )
+    assert "too few requests" in found["line unit 2"][1]
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("units", "what", "state", "how", "todo"),
+    [
+        ({1: unit(), 7: unit(0, timeouts=50)}, "line unit 7", "bad", "never answers", "is its number right"),
+        (
+            {7: unit(900, broken=100), 1: unit(), 2: unit()},
+            "line unit 7",
+            "bad",
+            "two units of one number",
+            "take one off",
+        ),
+        (
+            {1: unit(10, broken=90), 2: unit(5, broken=95)},
+            "line unit 1",
+            "bad",
+            "wrong speed or parity",
+            "baud, parity",
+        ),
+        ({1: unit(10, broken=90), 2: unit(5, broken=95)}, "line", "bad", "unreadable", "baud, parity"),
+        ({1: unit(0, timeouts=90), 2: unit(0, timeouts=95)}, "line", "bad", "no unit answers", "A and B swapped"),
+        ({1: unit(broken=5), 2: unit(broken=9)}, "line unit 1", "warn", "damaged on the way", "120 ohm"),
+        ({1: unit(timeouts=40, late=30)}, "line unit 1", "warn", "after the time-out", "raise `timeout`"),
+        ({1: unit(timeouts=100)}, "line unit 1", "warn", "often silent", "loose plug"),
+        ({1: unit(refused=900)}, "line unit 1", "warn", "refuses most", "check --connect"),
+        (
+            {1: unit(contradicted=3), 2: unit(contradicted=30)},
+            "line unit 1",
+            "warn",
+            "another request",
+            "another master",
+        ),
+    ],
+)
+def test_each_suspicion(units: dict[int, Any], what: str, state: str, how: str, todo: str) -> None:
+    found = said(units)[what]
+    assert found[0] == state and how in found[1] and todo in found[2], found
+
+
+def test_the_histogram_is_a_line_of_bars() -> None:
+    assert bars([0, 4, 8, 0, 1]) == " ▅█ ▂" and bars([0] * 16) == ""
