@@ -11,13 +11,12 @@ from typing import Any
 from edge import AnswerContradicts, DeviceLost
 
 from .address import TABLES, Address
-from .plan import MOST_REGISTERS
-from .reach import SILENT, Answer, Reach
+from .reach import BROKEN, SILENT, Answer, Reach
+from .rules import MOST_REGISTERS
 
 ABSENT = (SILENT, 10, 11)  # codes of nobody: silence, and a gateway that says so
 TRIED = (0, 1, 100, 1000)  # where a table is looked for
 ANY = 8  # units in a row that answer: it answers to every number
-BROKEN = -2
 
 
 @dataclass

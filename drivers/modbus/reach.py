@@ -18,18 +18,19 @@ from .client import EXCEPTIONS, Client
 from .options import ModbusConfig
 from .plan import FUNCTIONS, Request
 
-SILENT = -1
+SILENT, BROKEN = -1, -2  # no answer; one that is none to the request
 
 
 class Answer(NamedTuple):
-    """What came back for one read: its words, or a `code`: a Modbus exception, or SILENT."""
+    """What came back for one read: its words, or a `code`: a Modbus exception, SILENT or BROKEN."""
 
     words: tuple[int, ...]
     code: int = 0
 
     @property
     def said(self) -> str:
-        return "no answer" if self.code == SILENT else EXCEPTIONS.get(self.code, f"exception {self.code}")
+        own = {SILENT: "no answer", BROKEN: "an answer that does not fit"}
+        return own[self.code] if self.code in own else EXCEPTIONS.get(self.code, f"exception {self.code}")
 
 
 class Reach(Protocol):

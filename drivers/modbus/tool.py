@@ -12,7 +12,8 @@ from edge import LinesideError
 
 from .address import parse_address
 from .exchanges import describe
-from .plan import FUNCTIONS, MOST_BITS, MOST_REGISTERS, Request
+from .plan import FUNCTIONS, Request
+from .rules import MOST_BITS, MOST_REGISTERS
 
 if TYPE_CHECKING:
     from .driver import Modbus
