@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
+import numpy as np
+
 from edge import ConfigFault
 
 from .address import ORDERS, Address, parse_address
@@ -160,7 +162,7 @@ def _show(case: Case, options: argparse.Namespace, where: Sequence[str]) -> None
     print(f"unit {case.unit}, {case.address.table}:{newest.start} and what follows:")
     print("  " + " ".join(f"{word:04X}" for word in newest.words))
     if not case.displays:
-        print(*_table(case.address, readings(case.address, newest)), sep="\n")
+        print(*_table(case.address, readings(case.address, newest)), *_texts(newest), sep="\n")
         print("\nwith --display NUMBER (what the meter shows) the tag line is written")
         return
     found = case.fits()
@@ -197,6 +199,17 @@ def _table(address: Address, found: Sequence[Reading]) -> list[str]:
         f"\n{address} as named, counted from zero; {address.table}:{address.number - 1} where the manual counts from one"
     )
     return lines if address.number else lines[:-1]
+
+
+def _texts(look: Look) -> list[str]:
+    """The registers as characters, where they are some."""
+    raw = {order: np.array(look.words, kind).tobytes() for order, kind in (("ABCD", ">u2"), ("BADC", "<u2"))}
+    shown = {order: text.rstrip(b" \0").decode("ascii", "replace") for order, text in raw.items()}
+    return [
+        f"as text, {order}: {text!r}"
+        for order, text in shown.items()
+        if len(text) > 1 and text.isprintable() and text.isascii()
+    ]
 
 
 def _as_json(case: Case, name: str) -> dict[str, object]:

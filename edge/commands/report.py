@@ -84,9 +84,9 @@ class Expected:
     tolerance: float
     written: tuple[str, str]
 
-    def met(self, value: float | None, said: str) -> bool:
-        if isinstance(self.value, str):
-            return said == self.value
+    def met(self, value: float | str | None, said: str) -> bool:
+        if isinstance(self.value, str) or isinstance(value, str):
+            return said == self.written[0]
         return value is not None and abs(value - self.value) <= self.tolerance * (1 + 1e-9)
 
 
@@ -184,7 +184,7 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
 
 def _judged(row: Mapping[str, Any], want: Expected | None) -> dict[str, Any]:
     value, quality = row["value"], row["quality"]
-    said = row.get("text") or row["label"] or ("-" if value is None else shown(value))
+    said = value if isinstance(value, str) else row["label"] or ("-" if value is None else shown(value))
     good = value is not None and Quality[quality] <= TRUSTED
     verdict = "bad" if not good else "" if want is None else "ok" if want.met(value, said) else "off"
     told = {"tag": row["tag"], "value": value, "shown": said, "unit": row["unit"], "quality": quality, "good": good}

@@ -127,6 +127,8 @@ def test_registers_given_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and len(row["fits"]) > 1 and "read again when the value has moved" in row["said"]
     assert row["fits"][0]["line"] == 'value: {address: "holding:100", scale: 0.1}'
+    _, out, _ = call(capsys, "holding:100", "--words", "0x4546,0x4120,0x3031")
+    assert "as text, ABCD: 'EFA 01'" in out
     code, out, _ = call(capsys, "holding:100", "--words", "1,2,3", "--display", "7777.7")
     assert code == 1 and "nothing fits" in out
 

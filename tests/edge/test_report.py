@@ -92,6 +92,10 @@ def test_tolerances(value: str, tolerance: str, read: float, met: bool) -> None:
     assert expected(value, tolerance).met(read, "") is met
 
 
+def test_a_text_is_compared_word_by_word() -> None:
+    assert expected("007", "").met("007", "007") and not expected("7", "").met("007", "007")
+
+
 def test_the_faults_of_an_expectation_are_named_by_row(tmp_path: Path) -> None:
     path = wants(tmp_path, "m.u2,1,", "m.u1,,", "m.state,open,3", "m.u1,5,much", "", "m.u1,5", "m.u1,5")
     with pytest.raises(ConfigFault) as raised:
