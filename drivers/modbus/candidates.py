@@ -10,7 +10,7 @@ import numpy as np
 
 from edge import ConfigFault
 
-from .address import ORDERS, WORDS, Address
+from .address import ORDERS, WORDS, Address, ratio
 from .plan import Item, Plan
 
 OFFSETS = (0, -1, 1)  # as named, counted from zero; the named one counts from one; the neighbour after it
@@ -99,13 +99,13 @@ def fits(address: Address, looks: Sequence[tuple[Look, Display]]) -> list[Fit]:
     """The readings that give every display's value, the likeliest first."""
     found: dict[tuple[int, str, str, float], Fit] = {}
     for item, offset in _items(address):
-        for scale in SCALES:
-            scaled = Item(item.unit, item.address, item.type, item.order, scale)
-            values = [_raw(scaled, look) for look, _ in looks]
-            errors = [_error(value, display) for value, (_, display) in zip(values, looks, strict=True)]
-            if max(errors) < 2:
-                known = tuple(value for value in values if value is not None)
-                fit = Fit(item.address, item.type, item.order, scale, offset, max(errors) == 0, known)
+        raw = [_raw(item, look) for look, _ in looks]
+        for scale in SCALES if None not in raw else ():
+            times, over = ratio(scale)
+            values = tuple(value * times / over for value in raw if value is not None)
+            away = max(_error(value, display) for value, (_, display) in zip(values, looks, strict=True))
+            if away < 2:
+                fit = Fit(item.address, item.type, item.order, scale, offset, away == 0, values)
                 found[offset, item.type, item.order, scale] = fit
     return sorted(_merged(found), key=lambda fit: _oddness(fit, looks[0][1]))
 
@@ -128,10 +128,8 @@ def _raw(item: Item, look: Look) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _error(value: float | None, display: Display) -> int:
+def _error(value: float, display: Display) -> int:
     """0: the display's own digits; 1: it may have moved meanwhile; 2: another number."""
-    if value is None:
-        return 2
     away = abs(value - display.value)
     if away <= display.step * 0.500001:
         return 0
