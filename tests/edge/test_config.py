@@ -284,3 +284,21 @@ def test_no_structure_makes_the_loader_raise(tree: object) -> None:
     import json
 
     load_text(json.dumps(tree))
+
+
+def test_both_parsers_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge.config import places
+
+    texts = [path.read_text("utf-8") for path in sorted(Path("configs").rglob("*.yaml"))]
+    texts += [
+        "a: {温度: 1, é: [x, ü]}\n",
+        "a: |\n  x\n  y\nb: 'z'\n",
+        "\ufeffa: 1\r\nb: !secret x\n",
+        "a: &x [1]\nb: *x\n",
+    ]
+    assert places._Fast is not None, "PyYAML was built without libyaml"
+    fast = [read_text(text) for text in texts]
+    monkeypatch.setattr(places, "_Fast", None)
+    for text, tree in zip(texts, fast, strict=True):
+        other = read_text(text)
+        assert (tree.data, tree.places, tree.problems) == (other.data, other.places, other.problems)
