@@ -104,30 +104,32 @@ class Forward:
         journal, found = self.host.journal, False
         for stream in ["tag", "text", "event", *sorted(await journal.streams())]:
             after = self.cursors.setdefault(stream, Cursor()).watermark
-            records = await journal.read(stream, after, AT_ONCE)
+            records = await journal.read(stream, after, wire.MOST_FRAMES if stream in ("tag", "text") else AT_ONCE)
             if not records:
                 continue
             found = True
             names = await journal.ask(tag_names)
-            await asyncio.gather(*(line.publish(*message) for r in records for message in self._messages(r, names)))
+            await asyncio.gather(*(line.publish(*message) for message in self._messages(stream, records, names)))
             self.cursors[stream] = Cursor(records[-1].seq)
             journal.moved(NAME, stream, self.cursors[stream])
         if found:
             await journal.commit()
         return found
 
-    def _messages(self, record: Record, names: Names) -> Iterator[tuple[str, bytes]]:
-        """(topic, body) of all that one record becomes."""
+    def _messages(self, stream: str, records: list[Record], names: Names) -> Iterator[tuple[str, bytes]]:
+        """(topic, body) of all that these records become."""
         device, epoch = self.host.config.device.id, self.host.journal.epoch
-        topic = self.config.topic.format(device=device, source=record.stream.removeprefix("samples:"))
-        head = {"device": device, "epoch": epoch, "stream": record.stream, "seq": record.seq}
+        topic = self.config.topic.format(device=device, source=stream.removeprefix("samples:"))
         if self.config.format == "frames":
-            yield topic, wire.pack(epoch, [record])
-        elif record.stream == "event":
-            yield topic, _json(head | shown_event(record.body))
-        elif record.stream not in ("tag", "text"):  # what they say comes with the samples
-            for part, tags in enumerate(columns(record, names, self.host.journal.texts.show)):
-                yield topic, _json(head | {"part": part, "tags": tags})
+            yield topic, wire.pack(epoch, records)
+        elif stream not in ("tag", "text"):  # what they say comes with the samples
+            for record in records:
+                head = {"device": device, "epoch": epoch, "stream": stream, "seq": record.seq}
+                if stream == "event":
+                    yield topic, _json(head | shown_event(record.body))
+                    continue
+                for part, tags in enumerate(columns(record, names, self.host.journal.texts.show)):
+                    yield topic, _json(head | {"part": part, "tags": tags})
 
 
 def tag_names(db: Any) -> Names:

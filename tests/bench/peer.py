@@ -28,7 +28,7 @@ _places: dict[tuple[str, int], tuple[int, int]] = {}  # (epoch, tag id): unit, r
 def site(modbus_port: str, mqtt_port: str, units: int, registers: int, interval: float) -> str:
     lines = [
         "device: {id: bench}",
-        f"journal: {{durable_within: {min(100, max(10, round(interval * 500)))}ms, block: 1s}}",
+        f"journal: {{durable_within: {min(100, max(10, round(interval * 500)))}ms, block: 500ms}}",
         f'forward: {{url: "mqtt://127.0.0.1:{mqtt_port}", format: frames}}',
         "drivers:",
         "  plc:",
