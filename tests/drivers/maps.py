@@ -53,6 +53,11 @@ def expected(point: ModbusPoint, power: int) -> float:
     return float((Fraction(raw) * Fraction(repr(point.scale)) + Fraction(repr(point.offset))) * Fraction(10) ** power)
 
 
+def string_of(point: ModbusPoint) -> str:
+    """A text that fills its registers."""
+    return "Line 7, Feeder B; "[: 2 * (point.length or 0)].ljust(2 * (point.length or 0), "x").strip()
+
+
 def turns(config: ModbusConfig) -> Iterator[dict[str, float]]:
     """Known values for all tags, in turns: no two tags of one turn share a bit, the powers of ten are set first in each."""
     points = {name: point for name, point in config.tags.items() if point.stored in RAW}
@@ -109,7 +114,13 @@ async def over_the_wire(found: Map, folder: Path) -> list[str]:
                 device.set(name, value)
             here = config.model_copy(update={"url": f"tcp://127.0.0.1:{device.port}", "timeout": 20.0})
             source = FakeSource("x", [p.tag(f"x.{n}", "x", 1.0) for n, p in here.points().items()], SystemClock())
+            texts = {name: string_of(point) for name, point in here.tags.items() if point.type == "text"}
+            for name, text in texts.items():
+                device.set(name, text)
             await Modbus(here, source).probe()
+            faults += [
+                f"{n}: {source.strings(n)} is not {text!r}" for n, text in texts.items() if source.strings(n) != [text]
+            ]
             faults += wrong(turn, {n: (source.values(n)[0], source.qualities(n)[0]) for n in source.tags})
             faults += [
                 f"{line.name}: unit"

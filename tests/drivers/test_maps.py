@@ -37,6 +37,8 @@ SUNSPEC: dict[str, Any] = {
             },
             {"name": "Evt", "type": "bitfield32", "size": 2, "symbols": [{"name": "HOT", "value": 17}]},
             {"name": "Pad", "type": "pad", "size": 1},
+            {"name": "SN", "type": "string", "size": 8, "label": "Serial"},
+            {"name": "Log", "type": "string", "size": 200},
             {"name": "Hz", "type": "float32", "size": 2, "units": "Hz"},
         ],
         "groups": [
@@ -102,14 +104,16 @@ def test_a_sunspec_model_becomes_tags_at_its_place(tmp_path: Path) -> None:
         "WH": {"address": "holding:40004", "type": "uint32", "unit": "Wh", "scale": 0.1},
         "St": {"address": "holding:40006", "none": 0xFFFF, "labels": {1: "OFF", 4: "ON"}},
         "Evt_HOT": {"address": "holding:40007.1", "none": 0xFFFF},
-        "Hz": {"address": "holding:40010", "type": "float32", "unit": "Hz"},
-        "module_1_A": {"address": "holding:40012", "none": 0xFFFF},
+        "SN": {"address": "holding:40010", "type": "text", "length": 8},
+        "Hz": {"address": "holding:40218", "type": "float32", "unit": "Hz"},
+        "module_1_A": {"address": "holding:40220", "none": 0xFFFF},
     }
     assert found.notes == [
-        ("inverter.module", "is there as often as the model is long; the first one is read (--repeat module=N)")
+        ("inverter.Log", "Log is a text of 200 registers, more than 120; left out"),
+        ("inverter.module", "is there as often as the model is long; the first one is read (--repeat module=N)"),
     ]
     (twice,) = read(tmp_path, "model.json", json.dumps(SUNSPEC), start=40000, times={"module": 2})
-    assert twice.lines[-1].name == "module_2_A" and twice.lines[-1].options["address"] == "holding:40013"
+    assert twice.lines[-1].name == "module_2_A" and twice.lines[-1].options["address"] == "holding:40221"
     assert read(tmp_path, "model.json", json.dumps(SUNSPEC))[0].lines[0].options["address"] == "holding:40069"
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from edge import Identifier
 
 from ..options import ModbusPoint
+from ..text import LONGEST
 
 MOST_TAGS = 5000  # of one map
 _NAME: TypeAdapter[str] = TypeAdapter(Identifier)
@@ -98,9 +99,9 @@ class Map:
         self.lines.append(Line(name, options, row, about))
 
     def text(self, name: str, options: dict[str, Any], length: int, row: Row, about: str = "") -> None:
-        """A text of `length` registers; left out, and said, where texts cannot be read."""
-        if "length" not in ModbusPoint.model_fields:
-            self.note(row, f"{name} is a text, which cannot be read yet; left out")
+        """A text of `length` registers; one that does not come in one answer is left out, and that is said."""
+        if length > LONGEST:
+            self.note(row, f"{name} is a text of {length} registers, more than {LONGEST}; left out")
             return
         self.add(name, options | {"type": "text", "length": length}, row, about)
 
