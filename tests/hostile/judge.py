@@ -73,7 +73,7 @@ def site(port: int, **more: Any) -> ModbusConfig:
         f"u{unit}": {"unit": unit, "tags": {n: {"address": f"{t}:{a}", "type": k} for n, (t, a, k) in tags.items()}}
         for unit, tags in TAGS.items()
     }
-    options = {"every": "1ms", "timeout": f"{round(TIMEOUT * 1000)}ms", "in_flight": 16, "gap": 0}
+    options = {"every": "300ms", "timeout": f"{round(TIMEOUT * 1000)}ms", "in_flight": 16, "gap": 0}
     return ModbusConfig(driver="modbus", url=f"tcp://127.0.0.1:{port}", units=units, **options | more)
 
 

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from .lies import LIES, Asked, heard, wrong_transaction
 
 TIMEOUT = 0.2  # seconds that its reader waits
-GIVEN_UP = 0.9 * TIMEOUT  # seconds after which it has given up a request to one of several units
+GIVEN_UP = (
+    6 * TIMEOUT
+)  # after which it has certainly given a request up: what is out waits for what was asked before it
+GENTLE = ("late", "duplicate", "flood", "honest")  # manners that a connection outlives
 MANNERS = (*LIES, "late", "duplicate", "flood", "swapped", "dribble", "silence", "honest", "honest dribble")
 PLANTS = (
     "unit",
@@ -40,7 +43,7 @@ class Peer:
     def hear(self, data: bytes, now: float) -> list[bytes]:
         asked = heard(data)
         out = self._come_late(asked, now)
-        self.manner = manner = self.rng.choice(self.manners)
+        self.manner = manner = self.rng.choice(GENTLE if self._late and self.rng.random() < 0.9 else self.manners)
         if manner == "silence":
             return out
         if manner == "late":

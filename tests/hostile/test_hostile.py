@@ -62,7 +62,7 @@ def test_on_a_real_socket() -> None:
     async def main() -> Judge:
         server = await asyncio.get_running_loop().create_server(lambda: Serving(peer), "127.0.0.1", 0)
         it = Judge(peer, 6000, SystemClock())
-        await read_on(it, site(server.sockets[0].getsockname()[1], timeout="50ms"))
+        await read_on(it, site(server.sockets[0].getsockname()[1], every="1ms", timeout="50ms"))
         server.close()
         return it
 
