@@ -311,6 +311,7 @@ def test_a_text_is_shown_as_its_string_with_its_changes(tmp_path: Path, monkeypa
             await shows(page.locator(".changes td:last-child")).to_have_text(["A7", "(empty)", "<b>配方</b>", "A7"])
             await shows(page.locator(".chart")).to_have_count(0)
             await page.get_by_role("button", name="中文").click()
+            await page.get_by_role("button", name="plc.recipe").click()
             await shows(page.locator(".changes td:last-child").nth(1)).to_have_text("（空）")
 
     rig(tmp_path, work)
