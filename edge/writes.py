@@ -16,6 +16,7 @@ from .errors import LinesideError, WriteRefused
 from .event import Event, Write
 from .log import log
 from .tags import TagTable
+from .texts import TYPE
 
 if TYPE_CHECKING:
     from .driver import Writable
@@ -32,6 +33,8 @@ def guard(write: Write, table: TagTable, mono: int) -> Writable:
         tag = table.by_id(write.tag)
     except KeyError:
         raise WriteRefused(f"tag {write.tag} is not part of this site") from None
+    if tag.writable is None and tag.type == TYPE:
+        raise WriteRefused(f"{tag.name} is text, which cannot be written")
     if tag.writable is None:
         raise WriteRefused(f"{tag.name} is read-only", hint="allow it with `writable: {range: [low, high]}`")
     low, high = tag.writable.range

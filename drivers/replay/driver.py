@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 import cv2
@@ -38,6 +39,7 @@ class ReplayPoint(Point):
     """One column."""
 
     column: str = Field("", description="its name in the table (default: the tag's own name)")
+    type: Literal["float64", "text"] = Field("float64", description="`text` where the cells are strings")
 
 
 class ReplayConfig(DriverConfig):
@@ -118,7 +120,8 @@ class Replay:
 
     async def _table(self) -> Table:
         columns = {name: point.column or name for name, point in self.config.tags.items()}
-        table = await asyncio.to_thread(read, self._path, self.config.time, columns, self.config.separator)
+        texts = {name for name, point in self.config.tags.items() if point.type == "text"}
+        table = await asyncio.to_thread(read, self._path, self.config.time, columns, self.config.separator, texts)
         if not len(table.ts):
             raise ConfigFault(f"{self._path} holds no rows to replay")
         return table
@@ -128,6 +131,7 @@ class Replay:
     async def _rows(self, table: Table) -> None:
         """Rows whose time has come, as one batch; stamped with the recorded time."""
         ids = np.array([self.source.tags[name].id for name in self.config.tags], np.int32)
+        causes = self._causes(table, ids)
         began, at, n = self.source.clock.mono(), 0, len(table.ts)
         while at < n:
             while not self.source.ready():
@@ -137,14 +141,23 @@ class Replay:
                 reached = table.ts[0] + round((self.source.clock.mono() - began) * self.config.speed)
                 upto = min(upto, int(np.searchsorted(table.ts, reached, "right")))
             if upto > at:
-                value = table.value[at:upto]
-                quality = np.where(np.isnan(value), Quality.BAD, Quality.GOOD)
+                value, quality = table.value[at:upto], causes[at:upto]
                 ts = np.repeat(table.ts[at:upto], len(ids))
                 tags = ids if upto - at == 1 else np.tile(ids, upto - at)
                 self.source.emit(Batch.of(self.source.name, tags, value.ravel(), ts, quality.ravel()))
                 self.source.running()
                 at = upto
             await asyncio.sleep(STEP if self.config.speed else 0)
+
+    def _causes(self, table: Table, ids: np.ndarray) -> np.ndarray:
+        """Put the numbers of strings into the columns of text; returns the quality of every cell, uint8[n, c]."""
+        cause = np.where(np.isnan(table.value), Quality.BAD, Quality.GOOD).astype(np.uint8)
+        for k, strings in table.strings.items():
+            column, known = table.value[:, k], cause[:, k] == Quality.GOOD
+            numbers = np.array([self.source.text(int(ids[k]), string) for string in strings])
+            column[known] = numbers[column[known].astype(np.int64)]
+            cause[known & np.isnan(column), k] = Quality.RANGE
+        return cause
 
     # Pictures
 

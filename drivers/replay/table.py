@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import datetime
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,18 @@ LATEST = 9e9  # seconds since 1970, in the year 2255: 64 bits of nanoseconds end
 @dataclass
 class Table:
     """`ts` int64[n] ns UTC, rising; `value` float64[n, c] in the order of the columns asked for, nan where none could be read;
-    `unreadable` counts those, `first` says where the first one is."""
+    `unreadable` counts those, `first` says where the first one is. A column of text holds places in its list of `strings`."""
 
     ts: np.ndarray
     value: np.ndarray
     unreadable: int
     first: str
+    strings: dict[int, list[str]] = field(default_factory=dict)
 
 
-def read(path: Path, time: str, columns: Mapping[str, str], separator: str = ",") -> Table:
-    """`columns` is tag -> column. Raises ConfigFault with file and line for what cannot be replayed."""
+def read(path: Path, time: str, columns: Mapping[str, str], separator: str = ",", texts: Collection[str] = ()) -> Table:
+    """`columns` is tag -> column, `texts` are the tags that are text. Raises ConfigFault with file and line for what cannot be
+    replayed."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as text:
             rows = csv.reader(text, delimiter=separator)
@@ -39,14 +41,15 @@ def read(path: Path, time: str, columns: Mapping[str, str], separator: str = ","
                     f"{path}:1: no column is called {missing[0]!r}",
                     hint=f"there are {', '.join(header[:20])}; separator?",
                 )
-            return _table(path, rows, header.index(time), [header.index(c) for c in columns.values()])
+            words: dict[int, dict[str, int]] = {k: {} for k, tag in enumerate(columns) if tag in texts}
+            return _table(path, rows, header.index(time), [header.index(c) for c in columns.values()], words)
     except FileNotFoundError:
         raise ConfigFault(f"there is no {path}") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ConfigFault(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _table(path: Path, rows: object, time: int, columns: list[int]) -> Table:
+def _table(path: Path, rows: object, time: int, columns: list[int], words: dict[int, dict[str, int]]) -> Table:
     stamps: list[int] = []
     values: list[list[float]] = []
     unreadable, first = 0, ""
@@ -57,13 +60,20 @@ def _table(path: Path, rows: object, time: int, columns: list[int]) -> Table:
         stamps.append(_stamp(row[time] if time < len(row) else "", f"{path}:{line}"))
         if len(stamps) > 1 and stamps[-1] < stamps[-2]:
             raise ConfigFault(f"{path}:{line}: time runs backwards here")
-        numbers = [_number(row[c]) if c < len(row) else math.nan for c in columns]
+        numbers = [_cell(row[c], words.get(k)) if c < len(row) else math.nan for k, c in enumerate(columns)]
         bad = sum(map(math.isnan, numbers))
         if bad and not unreadable:
             first = f"{path}:{line}"
         unreadable += bad
         values.append(numbers)
-    return Table(np.array(stamps, np.int64), np.array(values).reshape(len(stamps), len(columns)), unreadable, first)
+    value = np.array(values, np.float64).reshape(len(stamps), len(columns))
+    strings = {k: list(known) for k, known in words.items()}
+    return Table(np.array(stamps, np.int64), value, unreadable, first, strings)
+
+
+def _cell(text: str, words: dict[str, int] | None) -> float:
+    """The number of a cell; in a column of text the place of its string among `words`."""
+    return _number(text) if words is None else float(words.setdefault(text.strip(), len(words)))
 
 
 def _number(text: str) -> float:

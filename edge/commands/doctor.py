@@ -14,6 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 import apsw
+import msgpack
 
 from .. import plugins
 from ..config.load import load
@@ -21,6 +22,7 @@ from ..control import ask
 from ..errors import LinesideError
 from ..records import backlog, journal_of
 from ..state import state_folder
+from ..texts import MOST
 from .arguments import state_option
 
 HELP = "look for what may be wrong on this machine and say what to do"
@@ -120,6 +122,11 @@ def journal(folder: Path) -> Iterator[Finding]:
     sound = said == "ok"
     how = f"{size / 1e6:.1f} MB; sealed blocks: {blocks}, with {samples:,} samples" if sound else str(said)
     yield (OK if sound else BAD), "journal", how, "" if sound else "stop the daemon, keep a copy, restore a backup"
+    with contextlib.suppress(apsw.Error):  # a damaged journal, or one of before: said already, or nothing to say
+        for tag, n in db.execute("SELECT tag, count(*) FROM text GROUP BY tag HAVING count(*) > ?", (0.9 * MOST,)):
+            (body,) = next(db.execute("SELECT body FROM tag WHERE id = ?", (tag,)))
+            todo = "does it hold a time or a serial number? It may need another register"
+            yield WARN, "text", f"{msgpack.unpackb(body)[0]} had {n:,} strings, there is room for {MOST:,}", todo
 
 
 def waiting(reader: str, waits: dict[str, int]) -> Finding:

@@ -43,6 +43,16 @@ def test_a_table_at_full_speed_keeps_times_and_values(tmp_path: Path) -> None:
     assert (np.diff(stamps) == SECOND).all() and stamps[0] == 1_704_067_200 * SECOND
 
 
+def test_a_column_of_text_keeps_its_strings(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"time,recipe,a\n1,A7,1\n2,配方 2 ,oops\n3\n4,{'x' * 300},4\n5,A7,5\n")
+    tags = {"recipe": {"type": "text"}, "a": {}}
+    source = replay(lambda s: sum(map(len, s.batches)) >= 10, url=f"csv:{path}", speed=0, tags=tags)
+    assert source.strings("recipe") == ["A7", "配方 2", None, None, "A7"]
+    assert source.qualities("recipe") == [0, 0, Quality.BAD, Quality.RANGE, 0]
+    assert source.qualities("a") == [0, Quality.BAD, Quality.BAD, 0, 0] and source.values("a")[-1] == 5
+
+
 def test_what_cannot_be_read_is_bad_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("time,a\n1,1\n2,oops\n3\n4,4\n")

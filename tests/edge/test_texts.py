@@ -312,3 +312,24 @@ def test_a_value_that_is_no_string_is_no_text(tmp_path: Path) -> None:
         assert daemon.live.show("plc.recipe")["value"] is None
 
     run(path, tmp_path, work)
+
+
+def test_a_table_that_is_full_says_so_in_an_event_and_in_the_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("edge.texts", "edge.commands.doctor"):
+        monkeypatch.setattr(f"{module}.MOST", 3)
+    path = site(tmp_path, "A1", "A2", "A3", "A4", "A2")
+
+    async def work(daemon: Daemon) -> None:
+        await until(lambda: daemon.live.all.get("plc", 0) > 5)
+        await daemon.journal.commit(seal=True)
+        events = [decode_event(r.body) for r in await daemon.journal.read("event", 0, 100)]
+        assert [(e.key, e.state, e.text) for e in events if e.kind == "text"] == [("plc.recipe", "too_many", "A4")]
+        batches = [decode("plc", r.body) for r in await daemon.journal.read("samples:plc", 0, 100)]
+        seen = [(daemon.journal.texts.show(v), q) for b in batches for v, q in zip(b.value, b.quality, strict=True)]
+        assert seen[2:5] == [("A3", Quality.GOOD), (None, Quality.RANGE), ("A2", Quality.GOOD)]
+
+    run(path, tmp_path, work)
+    main(["doctor", str(path), "--state", str(tmp_path)])
+    assert "plc.recipe had 3 strings, there is room for 3" in capsys.readouterr().out

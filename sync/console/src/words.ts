@@ -64,6 +64,8 @@ const DEVICE_ZH: Record<string, string> = {
   exception: "设备拒绝", bad: "无效",
   frames: "图像", overruns: "周期超限", over_budget: "单步耗时过长", reads_split: "读取已拆分", skipped_journal_full: "因日志库满跳过", skipped_no_buffer: "因无缓冲跳过",
   late_answers: "迟到应答", unchanged_device_time: "设备时间未变", no_device_time: "无设备时间", reconnects: "重新连接", no_number: "非数值", server_queue_overflow: "服务器队列溢出", unreadable: "无法读取",
+  not_remembered: "学习结果未保存", dropped_journal_full: "因日志库满丢弃", no_such_path: "报文中无此路径", no_time: "无时间", rebirths_asked: "请求重新上线",
+  shape: "格式不符", unasked: "未请求的报文", echo: "回显",
   expired: "超过时限", overload: "过载", failed: "失败",
   "the disk is full": "磁盘已满", "the disk reports an error": "磁盘报错", "the disk is read-only": "磁盘只读",
   missing_hole: "缺孔", scratch: "划痕", stain: "污渍", chipped_edge: "缺边", differs: "与模板不符",
