@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -97,6 +97,10 @@ class DriverConfig(BaseModel):
     def period(self) -> float:
         """Seconds between samples of a tag, 0 where nothing regular is promised."""
         return float(getattr(self, "every", 0.0))
+
+    def period_of(self, tag: str) -> float:
+        """Likewise of one tag, where they differ; by its name below the entry."""
+        return self.period()
 
     def port(self) -> str:
         """What no second entry may open too (a serial port, a host:port); empty: anybody may."""
@@ -223,8 +227,11 @@ class Poller:
     async def poll(self) -> Batch | Mapping[str, float | str]:
         raise NotImplementedError
 
+    def cycles(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """What runs while connected; the first that raises ends all."""
+        return [self.cycle(self.config.every, self.poll, self.ids)]
+
     async def run(self) -> None:
-        silent = 0
         try:
             async with asyncio.timeout(max(5.0, 2 * self.config.timeout)):
                 await self.connect()
@@ -232,31 +239,42 @@ class Poller:
             await self.close()
             raise DeviceLost("no connection in time", hint="check address, cable and firewall") from None
         try:
-            grid = Grid(self.config.every, self.source.clock)
-            while True:
-                self.source.count("overruns", await grid.next())
-                if not self.source.ready():
-                    self.source.count("skipped_journal_full")
-                    continue
-                try:
-                    self.source.emit(await self._once())
-                    self.source.running()
-                    silent = 0
-                except (DeviceSilent, DeviceRefused) as error:
-                    refused = isinstance(error, DeviceRefused)
-                    quality = Quality.EXCEPTION if refused else Quality.TIMEOUT
-                    self.source.count(quality.name.lower())
-                    self.source.emit(self.failed(quality))
-                    silent = 0 if refused else silent + 1
-                    if silent >= 3:
-                        raise DeviceLost(f"no answer {silent} times in a row: {error}") from error
+            await _together(self.cycles())
         finally:
             await self.close()
 
-    async def _once(self) -> Batch:
+    async def cycle(
+        self, every: float, poll: Callable[[], Awaitable[Batch | Mapping[str, float | str]]], ids: np.ndarray
+    ) -> None:
+        """Poll on a grid of `every` seconds for ever; `ids` are the tags that get a cause when it fails."""
+        grid, silent = Grid(every, self.source.clock), 0
+        while True:
+            self.source.count("overruns", await grid.next())
+            if not self.source.ready():
+                self.source.count("skipped_journal_full")
+                continue
+            try:
+                if len(batch := await self._once(poll)):
+                    self.source.emit(batch)
+                self.source.running()
+                silent = 0
+            except (DeviceSilent, DeviceRefused) as error:
+                refused = isinstance(error, DeviceRefused)
+                quality = Quality.EXCEPTION if refused else Quality.TIMEOUT
+                self.source.count(quality.name.lower())
+                self.source.emit(self.failed(quality, ids))
+                silent = 0 if refused else silent + 1
+                if silent >= 3:
+                    raise DeviceLost(f"no answer {silent} times in a row: {error}") from error
+
+    def patience(self) -> float | None:
+        """Seconds that a poll may take in all; None where `poll` sees to that itself."""
+        return float(self.config.timeout)
+
+    async def _once(self, poll: Callable[[], Awaitable[Batch | Mapping[str, float | str]]]) -> Batch:
         try:
-            async with asyncio.timeout(self.config.timeout):
-                answer = await self.poll()
+            async with asyncio.timeout(self.patience()):
+                answer = await poll()
         except TimeoutError as error:
             raise DeviceSilent(f"no answer within {self.config.timeout:g} s") from error
         return answer if isinstance(answer, Batch) else self.batch(answer)
@@ -276,15 +294,16 @@ class Poller:
         number = self.source.text(tag.id, value)
         return tag.id, number, Quality.RANGE if np.isnan(number) else Quality.GOOD
 
-    def failed(self, quality: Quality) -> Batch:
-        """Every tag of this source without a value, for this cause."""
-        return Batch.of(self.source.name, self.ids, np.full(len(self.ids), np.nan), self.source.clock.utc(), quality)
+    def failed(self, quality: Quality, ids: np.ndarray | None = None) -> Batch:
+        """These tags (all of this source) without a value, for this cause."""
+        ids = self.ids if ids is None else ids
+        return Batch.of(self.source.name, ids, np.full(len(ids), np.nan), self.source.clock.utc(), quality)
 
     async def probe(self) -> Sequence[str]:
         """Connect once and read once: a line per tag."""
         await self.connect()
         try:
-            batch = await self._once()
+            batch = await self._once(self.poll)
         finally:
             await self.close()
         self.source.emit(batch)
@@ -298,3 +317,18 @@ class Poller:
             f"{said(*by_id[int(t)], v)} ({Quality(int(q)).name})"
             for t, v, q in zip(batch.tag, batch.value, batch.quality, strict=True)
         ]
+
+
+async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    if len(work) == 1:
+        await work[0]
+        return
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

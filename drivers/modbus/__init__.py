@@ -1,1 +1,1 @@
-"""Modbus TCP."""
+"""Modbus."""

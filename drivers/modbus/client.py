@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from edge import AnswerContradicts, Clock, DeviceLost, DeviceRefused, reason_of
 
+from .line_units import Units
 from .plan import Request, ShortAnswer
 
 EXCEPTIONS = {
@@ -27,50 +29,96 @@ EXCEPTIONS = {
     11: "gateway's target does not answer",
 }
 LONGEST_PDU = 253
-ASKED, WAITED = -1, -2  # in place of a code: asked and not answered in time; its turn did not come
+MOST_GIVEN_UP = 64  # requests whose late answers are known by their unit
+# In place of a code: asked and not answered in time; its turn did not come; what came is no answer to it.
+ASKED, WAITED, BROKEN = -1, -2, -3
 _HEADER = struct.Struct(">HHHB")
 
 
 class Scan:
     """One run of requests: where the answers go, which are still out, and how each ended."""
 
-    __slots__ = ("codes", "done", "left", "requests", "stamps", "words")
+    __slots__ = ("codes", "done", "hurried", "left", "requests", "short", "stamps", "within", "words")
 
-    def __init__(self, requests: Sequence[Request], words: np.ndarray, done: asyncio.Future[None]) -> None:
-        self.requests, self.words, self.done = requests, words, done
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        words: np.ndarray,
+        done: asyncio.Future[None],
+        within: float | None = None,
+    ) -> None:
+        self.requests, self.words, self.done, self.within = requests, words, done, within
         self.left = len(requests)
+        self.short: ShortAnswer | None = None  # where the connection outlived one
+        self.hurried = False  # a unit kept the others waiting already
         self.codes = [0] * self.left
         self.stamps = [0] * self.left
+
+    def limit(self, units: Units, unit: int) -> float:
+        """Seconds that an answer of this unit may take."""
+        return units.limit(unit, self.hurried) if self.within is None else self.within
+
+    def end(self, index: int, code: int, stamp: int) -> None:
+        self.codes[index], self.stamps[index] = code, stamp
+        self.left -= 1
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
+
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+async def dial(protocol: Callable[[], P], host: str, port: int) -> P:
+    """A TCP connection under this protocol. Raises DeviceLost."""
+    try:
+        _, made = await asyncio.get_running_loop().create_connection(protocol, host, port)
+    except (OSError, UnicodeError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else "that is no host name"
+        raise DeviceLost(
+            f"cannot connect to {host}:{port}: {reason}", hint="check address, cable and firewall"
+        ) from None
+    return made
+
+
+def fill(words: np.ndarray, request: Request, pdu: memoryview) -> None:
+    """The words of an answer whose unit and function fit. Raises AnswerContradicts unless its length fits exactly."""
+    bits = request.function <= 2
+    size = (request.count + 7) // 8 if bits else 2 * request.count
+    if len(pdu) != size + 2 or pdu[1] != size:
+        if len(pdu) == pdu[1] + 2 < size + 2:
+            raise ShortAnswer(request, pdu[1] * 8 if bits else pdu[1] // 2)
+        raise AnswerContradicts(f"{request}: answered {len(pdu) - 2} bytes, counted as {pdu[1]}, where {size} belong")
+    at = slice(request.at, request.at + request.count)
+    if bits:
+        words[at] = np.unpackbits(np.frombuffer(pdu[2:], np.uint8), count=request.count, bitorder="little")
+    else:
+        words[at] = np.frombuffer(pdu[2:], ">u2")
 
 
 class Client(asyncio.Protocol):
     """One connection. `scan()` keeps at most `in_flight` requests on the wire; a late answer to a request given up is dropped
     by its transaction number and counted."""
 
-    def __init__(self, clock: Clock, in_flight: int = 1) -> None:
-        self._clock, self._in_flight = clock, in_flight
+    def __init__(self, clock: Clock, units: Units, in_flight: int = 1) -> None:
+        self._clock, self.units, self._in_flight = clock, units, in_flight
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._transaction = 0
-        self._out: dict[int, tuple[Scan, int]] = {}
+        self._out: dict[int, tuple[Scan, int, float]] = {}  # scan, index, the loop's time at which it left
         self._waiting: list[tuple[Scan, int]] = []
+        self._given_up: dict[int, tuple[int, float]] = {}  # unit, and when it was asked
+        self._watch: asyncio.TimerHandle | None = None
         self._writing: dict[int, tuple[bytes, int, asyncio.Future[None]]] = {}
         self.late = 0
         self.quiet_end = False  # the device hung up while nothing was asked
         self.lost: Exception | None = None
+        self.tap: Callable[[str, bytes], None] | None = None  # shown every frame, as ("out" or "in", bytes)
 
     @classmethod
-    async def connect(cls, host: str, port: int, clock: Clock, in_flight: int = 1) -> Client:
+    async def connect(cls, host: str, port: int, clock: Clock, units: Units, in_flight: int = 1) -> Client:
         """Raises DeviceLost."""
-        loop = asyncio.get_running_loop()
-        try:
-            _, client = await loop.create_connection(lambda: cls(clock, in_flight), host, port)
-        except (OSError, UnicodeError) as error:
-            reason = reason_of(error) if isinstance(error, OSError) else "that is no host name"
-            raise DeviceLost(
-                f"cannot connect to {host}:{port}: {reason}", hint="check address, cable and firewall"
-            ) from None
-        return client
+        return await dial(lambda: cls(clock, units, in_flight), host, port)
 
     # asyncio.Protocol
 
@@ -92,9 +140,13 @@ class Client(asyncio.Protocol):
             while end - at >= 8:
                 transaction, protocol, length, unit = _HEADER.unpack_from(buffer, at)
                 if protocol or not 2 <= length <= LONGEST_PDU + 1:
+                    if self.tap:
+                        self.tap("in", bytes(buffer[at:]))
                     raise AnswerContradicts("the device sent something that is not Modbus TCP")
                 if end - at < 6 + length:
                     break
+                if self.tap:
+                    self.tap("in", bytes(buffer[at : at + 6 + length]))
                 self._answer(transaction, unit, memoryview(buffer)[at + 7 : at + 6 + length], now)
                 at += 6 + length
         except AnswerContradicts as error:
@@ -109,27 +161,23 @@ class Client(asyncio.Protocol):
     # Reading
 
     async def scan(self, requests: Sequence[Request], words: np.ndarray, within: float | None = None) -> Scan:
-        """Send all requests; returns when each is answered. `codes` holds 0 or the exception the device answered with, and
-        ASKED or WAITED for what has no answer when `within` seconds are over. Raises DeviceLost or AnswerContradicts; on
-        cancellation (a time-out) what is still out is forgotten."""
+        """Send all requests; returns when each has ended. `codes` holds 0, the exception the device answered with, or ASKED for
+        what had no answer `within` so many seconds (as long as its unit may take); of one unit nothing more is asked then.
+        Raises DeviceLost or AnswerContradicts; on cancellation what is still out is forgotten."""
         if self.lost:
             raise self.lost
-        scan = Scan(requests, words, asyncio.get_running_loop().create_future())
+        scan = Scan(requests, words, self._loop.create_future(), within)
         if not requests:
             return scan
         self._waiting.extend((scan, index) for index in range(len(requests)))
         self._send()
         try:
-            async with asyncio.timeout(within):
-                await scan.done
-        except TimeoutError:
-            for asked, code in ((self._out.values(), ASKED), (self._waiting, WAITED)):
-                for _, index in (out for out in asked if out[0] is scan):
-                    scan.codes[index] = code
+            await scan.done
         finally:
             if scan.left:
                 self._waiting = [w for w in self._waiting if w[0] is not scan]
                 self._out = {t: o for t, o in self._out.items() if o[0] is not scan}
+                self._send()
         return scan
 
     def _send(self) -> None:
@@ -137,13 +185,48 @@ class Client(asyncio.Protocol):
         if room <= 0 or not self._waiting:
             return
         sent, self._waiting = self._waiting[:room], self._waiting[room:]
-        parts = []
+        parts, now = [], self._loop.time()
         for scan, index in sent:
             request = scan.requests[index]
             parts.append(_HEADER.pack(self._number(), 0, 6, request.unit) + request.pdu)
-            self._out[self._transaction] = (scan, index)
+            self._out[self._transaction] = (scan, index, now)
+        self._write(*parts)
+        if self._watch is None:
+            self._look_again(now)
+
+    def _look_again(self, now: float) -> None:
+        due = [at + scan.limit(self.units, scan.requests[index].unit) for scan, index, at in self._out.values()]
+        self._watch = self._loop.call_at(max(now, min(due)), self._give_up) if due else None
+
+    def _give_up(self) -> None:
+        """End what is out for longer than its unit may take, and what else that scan wants of the unit. The others that are out
+        waited behind it in the gateway: their time begins anew."""
+        now = self._loop.time()
+        late = (o for o in self._out.values() if now >= o[2] + o[0].limit(self.units, o[0].requests[o[1]].unit))
+        if found := next(late, None):
+            scan, unit = found[0], found[0].requests[found[1]].unit
+            self.units.missed(unit, now)
+            mine = [(t, i) for t, (s, i, _) in self._out.items() if s is scan and s.requests[i].unit == unit]
+            for transaction, index in mine:
+                self._given_up[transaction] = unit, self._out.pop(transaction)[2]
+                scan.end(index, ASKED, 0)
+            for _, index in [w for w in self._waiting if w[0] is scan and scan.requests[w[1]].unit == unit]:
+                self._waiting.remove((scan, index))
+                scan.end(index, ASKED, 0)
+            self._out = {t: (s, i, now) for t, (s, i, _) in self._out.items()}
+        while len(self._given_up) > MOST_GIVEN_UP:
+            del self._given_up[next(iter(self._given_up))]
+        self._watch = None
+        self._send()
+        if self._watch is None:
+            self._look_again(now)
+
+    def _write(self, *frames: bytes) -> None:
+        if self.tap:
+            for frame in frames:
+                self.tap("out", frame)
         assert self._transport is not None
-        self._transport.write(b"".join(parts))
+        self._transport.write(b"".join(frames))
 
     def _number(self) -> int:
         self._transaction = self._transaction % 0xFFFF + 1
@@ -154,7 +237,7 @@ class Client(asyncio.Protocol):
         if found is None:
             self._other_answer(transaction, unit, pdu)
             return
-        scan, index = found
+        scan, index, at = found
         request = scan.requests[index]
         function = pdu[0]
         if unit != request.unit:
@@ -164,30 +247,13 @@ class Client(asyncio.Protocol):
         elif function != request.function:
             raise AnswerContradicts(f"{request}: answered with function {function}")
         else:
-            self._fill(scan.words, request, pdu)
+            fill(scan.words, request, pdu)
         del self._out[transaction]  # not before: whoever waits for an answer that contradicts has to be told
-        scan.stamps[index] = now
-        scan.left -= 1
-        if not scan.left and not scan.done.done():
-            scan.done.set_result(None)
+        heard = self._loop.time()
+        self.units.answered(unit, heard, heard - at, scan.codes[index])
+        scan.end(index, scan.codes[index], now)
         if self._waiting:
             self._send()
-
-    @staticmethod
-    def _fill(words: np.ndarray, request: Request, pdu: memoryview) -> None:
-        bits = request.function <= 2
-        size = (request.count + 7) // 8 if bits else 2 * request.count
-        if len(pdu) != size + 2 or pdu[1] != size:
-            if len(pdu) == pdu[1] + 2 < size + 2:
-                raise ShortAnswer(request, pdu[1] * 8 if bits else pdu[1] // 2)
-            raise AnswerContradicts(
-                f"{request}: answered {len(pdu) - 2} bytes, counted as {pdu[1]}, where {size} belong"
-            )
-        at = slice(request.at, request.at + request.count)
-        if bits:
-            words[at] = np.unpackbits(np.frombuffer(pdu[2:], np.uint8), count=request.count, bitorder="little")
-        else:
-            words[at] = np.frombuffer(pdu[2:], ">u2")
 
     # Writing
 
@@ -198,8 +264,7 @@ class Client(asyncio.Protocol):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         number = self._number()
         self._writing[number] = (pdu, unit, done)
-        assert self._transport is not None
-        self._transport.write(_HEADER.pack(number, 0, len(pdu) + 1, unit) + pdu)
+        self._write(_HEADER.pack(number, 0, len(pdu) + 1, unit) + pdu)
         try:
             await done
         finally:
@@ -208,7 +273,7 @@ class Client(asyncio.Protocol):
     def _other_answer(self, transaction: int, unit: int, pdu: memoryview) -> None:
         found = self._writing.pop(transaction, None)
         if found is None:
-            self.late += 1
+            self._late_answer(transaction, unit, pdu)
             return
         sent, wanted, done = found
         if done.done():
@@ -220,6 +285,16 @@ class Client(asyncio.Protocol):
         else:
             done.set_exception(AnswerContradicts("the device confirmed something else than was written"))
 
+    def _late_answer(self, transaction: int, unit: int, pdu: memoryview) -> None:
+        """No data any more, but a sign that its unit is there."""
+        self.late += 1
+        asked, at = self._given_up.pop(transaction, (None, 0.0))
+        if asked == unit:
+            self.units[unit].late += 1
+            if pdu[0] < 0x80:
+                now = self._loop.time()
+                self.units.answered(unit, now, now - at, 0)
+
     # The end
 
     def _break(self, error: Exception) -> None:
@@ -230,7 +305,10 @@ class Client(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         self.lost = self.lost or error
-        for scan in {id(s): s for s, _ in (*self._out.values(), *self._waiting)}.values():
+        if self._watch is not None:
+            self._watch.cancel()
+        scans = [scan for scan, _, _ in self._out.values()] + [scan for scan, _ in self._waiting]
+        for scan in scans:
             if not scan.done.done():
                 scan.done.set_exception(error)
         for _, _, done in self._writing.values():

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
-from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge import Batch, ConfigFault, DeviceLost, DeviceRefused, DeviceSilent, Poller, Quality, Source, Write, log
+from edge import Batch, ConfigFault, DeviceLost, DeviceRefused, DeviceSilent, Grid, Poller, Quality, Source, Write, log
 
-from .client import ASKED, EXCEPTIONS, WAITED, Client, Scan
+from .client import ASKED, BROKEN, EXCEPTIONS, WAITED, Client
 from .cost import Cost
 from .learned import After, Learned
+from .line import Line, open_bus
+from .line_units import Units
 from .options import ModbusConfig
 from .plan import Plan, ShortAnswer, encode_value
 from .tape import Tape
@@ -22,8 +25,18 @@ from .text import TextColumns
 from .tool import serve
 
 MOST_SAID = 1000  # different refusals that are logged
-SHARE = 0.9  # of the time-out that one scan may take, so that what did answer is delivered before it
 EARLIEST, LATEST = 31_536_000 * 10**9, 2**63 - 2**60  # a device clock outside 1971 to 2225 is not set
+
+
+class Answers(NamedTuple):
+    """What came of one scan: `codes` and `stamps` of every request of the plan, as in `Scan`; WAITED: it was not asked."""
+
+    plan: Plan
+    words: np.ndarray
+    texts: TextColumns
+    codes: np.ndarray
+    stamps: np.ndarray
+    short: ShortAnswer | None
 
 
 class Modbus(Poller):
@@ -45,8 +58,11 @@ class Modbus(Poller):
         self._stale = False  # the plan: something was learned that makes a better one
         self._measures = config.gap == "auto" and config.in_flight == 1
         self._said: set[str] = set()
-        self._silent: list[int] = []  # units that did not answer; asked last, in turn, they hold up only themselves
-        self._client: Client | None = None
+        self._periods = config.periods()
+        hold = 0.0 if config.where.numbered else config.turnaround
+        self.units = Units(config.timeout, min(self._periods.values(), default=config.every), hold)
+        self._told: set[int] = set()  # units that were said to be silent
+        self._client: Client | Line | None = None
         self._opening = asyncio.Lock()
         self.tape = Tape(source.clock)
         self._replan()
@@ -57,14 +73,11 @@ class Modbus(Poller):
         self._attentive = self._learned.attends(self.plan)
         self._cost = Cost(self.plan.requests) if self._measures else None
         self._words = np.zeros(self.plan.words, np.uint16)
-        self._tag_request = self.plan.request_of[: len(self.ids)]
         self._texts = TextColumns(self.plan, self.ids, self.source)
 
     async def connect(self) -> None:
-        parts = urlsplit(self.config.url)
-        self._client = await Client.connect(
-            parts.hostname or "", parts.port or 502, self.source.clock, self.config.in_flight
-        )
+        self._client = await open_bus(self.config, self.source.clock, self.units)
+        self._client.tap = self.tape.put if self.tape.on else None
         if self.config.pause:
             await asyncio.sleep(self.config.pause)
 
@@ -73,88 +86,132 @@ class Modbus(Poller):
             self._client.close()
             self._client = None
 
-    async def _line(self) -> Client:
+    async def _line(self) -> Client | Line:
         """The connection. One that the device closed while it was quiet, as many gateways do, is made anew: no failure."""
         async with self._opening:
             if self._client is None:
                 raise DeviceLost("not connected")
             if self._client.quiet_end and not self.config.pause:
                 self.source.count("reconnects")
-                await self.connect()
+                try:
+                    async with asyncio.timeout(self.config.timeout):
+                        await self.connect()
+                except TimeoutError:
+                    raise DeviceSilent(f"no new connection within {self.config.timeout:g} s") from None
             return self._client
 
-    async def poll(self) -> Batch:
-        client = await self._line()
-        if self._stale:
-            self._replan()
+    def cycles(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """One for each period of the units, and one for the units that are silent; all share the connection."""
+        out = []
+        for every in sorted(set(self._periods.values())):
+            units = frozenset(unit for unit, period in self._periods.items() if period == every)
+            mine = np.array([item.unit in units for item in self.plan.items[: len(self.ids)]])
+            ids = self.ids if mine.all() else self.ids[mine]
+            out.append(self.cycle(every, partial(self.poll, units), ids))
+        return [*out, self._try_silent()] if len(self._periods) > 1 else out
+
+    def patience(self) -> None:
+        """Each request has its own limit."""
+        return
+
+    async def poll(self, units: Collection[int] = ()) -> Batch:
+        """One scan of these units (all), without those that are silent; of all, where none is left that answers."""
+        while True:
+            if self._stale:
+                self._replan()
+            out = {unit for unit in self._periods if self.units.out(unit)} if self._answering() else set()
+            requests = self.plan.requests
+            asked = [k for k, r in enumerate(requests) if r.unit not in out and (not units or r.unit in units)]
+            answers = await self._scan(asked)
+            if not self._learn(answers):  # else with shorter requests: what the device has costs no sample
+                break
+        if (answers.codes == ASKED).any() and not self._answering():
+            raise DeviceSilent(f"no answer within {self.config.timeout:g} s")
+        return self._batch(answers)
+
+    async def _scan(self, asked: Sequence[int]) -> Answers:
+        """Ask these of the plan's requests."""
+        plan, words, texts, client = self.plan, self._words, self._texts, await self._line()
+        n, began = len(plan.requests), self.source.clock.utc()
+        try:
+            scan = await client.scan(plan.requests if len(asked) == n else [plan.requests[k] for k in asked], words)
+        except ShortAnswer as error:
+            self._short(error)
+            raise
         self.source.count("late_answers", client.late)
         client.late = 0
-        began = self.source.clock.utc()
-        try:
-            scan = await self._scan(client)
-        except ShortAnswer as error:
-            self._stale |= self._learned.short(error.request, error.given)
-            self._attentive = True
-            self._remember()
-            raise
-        value, quality = self.plan.decode(self._words)
-        n, stamps = len(self.ids), np.array(scan.stamps, np.int64)
-        ts = stamps[self._tag_request] if len(stamps) > 1 else np.full(n, stamps[0] if len(stamps) else 0)
-        refused = np.array(scan.codes)
-        if (self._attentive or (refused > 0).any()) and self._learn(scan.codes):
-            return await self.poll()  # with shorter requests: what the device has costs no sample
-        if self._cost and self._cost.wanted and not refused.any() and not self._silent:
+        codes, stamps = np.full(n, WAITED), np.zeros(n, np.int64)
+        codes[asked], stamps[asked] = scan.codes, scan.stamps
+        if (codes < 0).any() or self._told:
+            self._tell({r.unit for k, r in enumerate(plan.requests) if codes[k] == ASKED})
+            self.source.count("broken", scan.codes.count(BROKEN))
+        elif plan is self.plan and self._cost and self._cost.wanted and not codes.any():
             self._measure(self._cost, began, scan.stamps)
-        codes = refused[self._tag_request] if refused.any() else None
-        self._texts(self._words, value, quality, codes)
+        return Answers(plan, words, texts, codes, stamps, scan.short)
+
+    def _tell(self, asked: set[int]) -> None:
+        self.source.count("timeout", len(asked))
+        if not self._answering():
+            return
+        for unit in sorted(self._periods.keys() - self._told):
+            if self.units.out(unit):
+                self._told.add(unit)
+                log.warning("%s: unit %d does not answer; it is tried now and then", self.source.name, unit)
+        for unit in sorted(self._told):
+            if not self.units[unit].misses:
+                self._told.remove(unit)
+                log.info("%s: unit %d answers again", self.source.name, unit)
+
+    def _batch(self, answers: Answers) -> Batch:
+        """The samples of what was asked."""
+        value, quality = answers.plan.decode(answers.words)
+        n, codes, stamps = len(self.ids), answers.codes, answers.stamps
+        tag_request = answers.plan.request_of[:n]
+        ts = stamps[tag_request] if len(stamps) > 1 else np.full(n, stamps[0] if len(stamps) else 0)
+        tag_codes = codes[tag_request] if codes.any() else None
+        answers.texts(answers.words, value, quality, tag_codes)
         keep: np.ndarray | None = None
         if self._clocks:
-            ts, keep = self._device_time(value, quality, ts, refused)
-        if codes is not None:
-            value[:n][codes != 0] = np.nan
-            quality[:n][codes > 0], quality[:n][codes < 0] = Quality.EXCEPTION, Quality.TIMEOUT
-            self.plan.spread(value, quality)
-            ts = np.where(codes < 0, self.source.clock.utc(), ts)
-            keep = (keep if keep is not None else True) & (codes != WAITED)
+            ts, keep = self._device_time(answers, value, quality, ts)
+        if tag_codes is not None:
+            value[:n][tag_codes != 0] = np.nan
+            quality[:n][tag_codes > 0], quality[:n][tag_codes < 0] = Quality.EXCEPTION, Quality.TIMEOUT
+            quality[:n][tag_codes == BROKEN] = Quality.BAD
+            answers.plan.spread(value, quality)
+            ts = np.where(tag_codes < 0, self.source.clock.utc(), ts)
+            keep = (keep if keep is not None else True) & (tag_codes != WAITED)
         batch = Batch.of(self.source.name, self.ids, value[:n], ts, quality[:n])
         return batch if keep is None or keep.all() else batch.where(keep)
 
-    async def _scan(self, client: Client) -> Scan:
-        """One run of the plan's requests. Of several units one that is silent takes the time that is left, not the others'
-        values."""
-        requests = self.plan.requests
-        if len({request.unit for request in requests}) < 2:
-            return await client.scan(requests, self._words)
-        order = list(range(len(requests)))
-        if self._silent:
-            turn = {unit: k for k, unit in enumerate(self._silent, 1)}
-            order.sort(key=lambda i: turn.get(requests[i].unit, 0))
-        scan = await client.scan([requests[i] for i in order], self._words, SHARE * self.config.timeout)
-        asked = {requests[i].unit for i, code in zip(order, scan.codes, strict=True) if code == ASKED}
-        heard = {requests[i].unit for i, code in zip(order, scan.codes, strict=True) if code >= 0} - asked
-        for unit in sorted(asked - set(self._silent)):
-            log.warning("%s: unit %d does not answer; it is asked after the others", self.source.name, unit)
-        for unit in sorted(heard & set(self._silent)):
-            log.info("%s: unit %d answers again", self.source.name, unit)
-        self._silent = [u for u in self._silent if u not in asked | heard] + sorted(asked)
-        if not heard:
-            raise DeviceSilent(f"no answer within {self.config.timeout:g} s")
-        self.source.count("timeout", len(asked))
-        back = np.argsort(order)
-        scan.codes, scan.stamps = [scan.codes[k] for k in back], [scan.stamps[k] for k in back]
-        return scan
+    def _answering(self) -> bool:
+        """Whether any unit answered when it was asked last, or was not asked yet."""
+        return any(not self.units[unit].misses for unit in self._periods)
+
+    async def _try_silent(self) -> None:
+        """Ask the silent unit that is due longest for one request; one unit in each of the shortest periods."""
+        grid, loop = Grid(self.units.period, self.source.clock), asyncio.get_running_loop()
+        while True:
+            await grid.next()
+            due = [unit for unit in self._periods if self.units.out(unit) and self.units[unit].due <= loop.time()]
+            if due and self._answering() and self.source.ready():
+                unit = min(due, key=lambda unit: self.units[unit].due)
+                first = next(k for k, request in enumerate(self.plan.requests) if request.unit == unit)
+                self.source.emit(self._batch(await self._scan([first])))
 
     def _device_time(
-        self, value: np.ndarray, quality: np.ndarray, ts: np.ndarray, refused: np.ndarray
+        self, answers: Answers, value: np.ndarray, quality: np.ndarray, ts: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Stamps from the device, where a tag came in one answer with a clock that is set; else CLOCK_UNSURE. A unit whose
         clock did not move since the last scan gave nothing new: left out, counted."""
         ts, keep = ts.copy(), np.ones(len(self.ids), bool)
+        request_of, refused = answers.plan.request_of, answers.codes
         for i, (_, clock, tags) in enumerate(self._clocks):
-            part, request = slice(tags.start, tags.stop), self.plan.request_of[clock]
+            part, request = slice(tags.start, tags.stop), request_of[clock]
+            if refused[request] == WAITED:
+                continue
             stamp = round(value[clock]) * self._factors[i]
             told = not refused[request] and EARLIEST <= stamp < LATEST
-            same = (self._tag_request[part] == request) & told
+            same = (request_of[part] == request) & told
             quality[part] = np.where(same, quality[part], np.maximum(quality[part], Quality.CLOCK_UNSURE))
             if not told:
                 self.source.count("no_device_time")
@@ -166,8 +223,14 @@ class Modbus(Poller):
             self._seen[i] = stamp
         return ts, keep
 
-    def _learn(self, codes: list[int]) -> bool:
+    def _learn(self, answers: Answers) -> bool:
         """Take what a scan teaches into the plans to come. True when it is to be repeated at once."""
+        codes = answers.codes.tolist()
+        if answers.short:
+            self._short(answers.short)
+            return False
+        if answers.plan is not self.plan or not (self._attentive or max(codes, default=0) > 0):
+            return False
         after = self._learned.heard(self.plan, codes, self.source.clock.utc())
         if after is After.REPEAT:
             self.source.count("reads_split")
@@ -199,22 +262,22 @@ class Modbus(Poller):
             self._stale |= self._learned.measured(cost.overheads())
             self._remember()
 
+    def _short(self, error: ShortAnswer) -> None:
+        self._stale |= self._learned.short(error.request, error.given)
+        self._attentive = True
+        self._remember()
+
     def _remember(self) -> None:
         if self._learned.news:
             self.source.remember(self._learned.facts())
 
     async def probe(self) -> Sequence[str]:
-        """As every poller's; a unit that is silent hides none of the others."""
-        lines: dict[str, str] = {}
-        for left in reversed(range(len({request.unit for request in self.plan.requests}))):
-            try:
-                lines |= {line.partition(" = ")[0]: line for line in await super().probe()}
-            except DeviceSilent:
-                if not left and not lines:
-                    raise
-            if len(lines) == len(self.ids):
-                break
-        return list(lines.values())
+        """As every poller's; each unit gets the full time-out."""
+        period, self.units.period = self.units.period, math.inf
+        try:
+            return await super().probe()
+        finally:
+            self.units.period = period
 
     async def read(self, tag: int) -> float:
         """One tag, in a request of its own."""
@@ -245,6 +308,11 @@ class Modbus(Poller):
         async with asyncio.timeout(self.config.timeout):
             await (await self._line()).write(item.unit, pdu)
         return float(Plan([item]).decode(np.array(words, np.uint16))[0][0])
+
+    def listen(self) -> None:
+        """Keep the frames from now on, for as long as a tool asks for them."""
+        if self._client is not None:
+            self._client.tap = self.tape.put
 
     async def tool(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """What `lineside decode`, `probe` and `doctor` ask while the driver runs."""

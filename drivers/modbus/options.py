@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
@@ -14,6 +13,8 @@ from edge import DriverConfig, Duration, Identifier, Period, Point, ReadPlan, Sy
 from .address import WORDS, Address, Span, parse_address, parse_span
 from .cover import touches
 from .learned import Learned
+from .line_port import fault_of
+from .line_url import Where, parse_url
 from .plan import Item, Plan, encode_value
 from .rules import GAP, MOST_REGISTERS, Rules
 from .shown import shown_plan
@@ -159,6 +160,7 @@ class UnitConfig(Templated):
     needs: ClassVar[tuple[str, ...]] = ("scale_from",)
     model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True}
     unit: int = Field(ge=0, le=255, description="unit number (slave address)")
+    every: Period | None = Field(None, description="how often to read this unit (as the connection says)")
     max_registers: int | None = Field(None, ge=4, le=125, description="of this unit, in place of the connection's")
     holes: list[SpanText] = Field(default_factory=list, description=f"{HOLES}; beside the connection's")
     time: DeviceTime | None = Field(None, description="device time, read in the same request")
@@ -166,17 +168,7 @@ class UnitConfig(Templated):
 
 
 def _url(text: Any) -> str:
-    parts = urlsplit(str(text))
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise ValueError(f"{text!r}: the port must be a number from 1 to 65535")
-    if parts.scheme != "tcp" or not parts.hostname or parts.path not in ("", "/") or parts.query:
-        raise ValueError(f"{text!r} is no address of a device; write tcp://192.168.1.10:502")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"tcp://{host}:{port or 502}"
+    return str(parse_url(str(text)))
 
 
 class ModbusConfig(Templated, DriverConfig):
@@ -184,10 +176,13 @@ class ModbusConfig(Templated, DriverConfig):
 
     from_template: ClassVar[tuple[str, ...]] = ("tags", "max_registers", "holes", "pause")
     needs: ClassVar[tuple[str, ...]] = ("scale_from",)
-    url: Annotated[str, BeforeValidator(_url)] = Field(description="tcp://host:port (502)")
+    url: Annotated[str, BeforeValidator(_url)] = Field(
+        description="tcp://host:port (502), rtu:///dev/ttyUSB0?baud=9600&parity=even&stop=1, ascii:///dev/..., or "
+        "rtu+tcp://host:port"
+    )
     unit: int = Field(1, ge=0, le=255, description="unit number of the tags directly below")
     every: Period = Field(1.0, description="how often to read")
-    timeout: Period = Field(2.0, description="how long a whole scan may take")
+    timeout: Period = Field(2.0, description="how long a unit may take for an answer")
     in_flight: int = Field(
         1, ge=1, le=32, description="requests on the wire at once; more only if the device allows it"
     )
@@ -198,6 +193,9 @@ class ModbusConfig(Templated, DriverConfig):
     )
     holes: list[SpanText] = Field(default_factory=list, description=f"{HOLES}; of every unit")
     pause: Duration = Field(0.0, description="wait after connecting, for slow gateways")
+    turnaround: Duration = Field(
+        0.1, description="quiet on lines (all but tcp://) after a time-out or a wrong answer", validate_default=False
+    )
     time: DeviceTime | None = Field(None, description="device time, read in the same request")
     tags: dict[Identifier, ModbusPoint] = Field(default_factory=dict, description="tags of `unit`, by name")
     units: dict[Identifier, UnitConfig] = Field(default_factory=dict, description="several units on this connection")
@@ -208,8 +206,21 @@ class ModbusConfig(Templated, DriverConfig):
             out |= {f"{name}.{tag}": point for tag, point in unit.tags.items()}
         return out
 
+    def period_of(self, tag: str) -> float:
+        name, _, below = tag.partition(".")
+        return (below and self.units[name].every) or self.every
+
+    def periods(self) -> dict[int, float]:
+        """Seconds between two scans of each unit that has tags or a clock."""
+        out = {self.unit: self.every} if self.tags or self.time else {}
+        return out | {unit.unit: unit.every or self.every for unit in self.units.values() if unit.tags or unit.time}
+
+    @property
+    def where(self) -> Where:
+        return parse_url(self.url)
+
     def port(self) -> str:
-        return self.url
+        return self.where.identity
 
     def faults(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         if not self.points():
@@ -218,6 +229,7 @@ class ModbusConfig(Templated, DriverConfig):
             yield ("pause",), "as long as a connection may take in all", "shorten it or raise `timeout`"
         yield from self._in_holes()
         yield from self._too_long()
+        yield from self._line_faults()
         seen: dict[int, str] = {}
         for name, unit in self.units.items():
             if unit.unit in seen:
@@ -279,6 +291,20 @@ class ModbusConfig(Templated, DriverConfig):
                 for hole in holes:
                     if item.address.table == hole.table and touches([(hole.first, hole.end)], *item.span):
                         yield place, f"lies in {hole}, which the device does not have", "mend the address or `holes`"
+
+    def _line_faults(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        where = self.where
+        if where.numbered:
+            return
+        if where.serial and (fault := fault_of(where.device)):
+            yield ("url",), fault, "name the port of the adapter, as in /dev/ttyUSB0"
+        if self.in_flight > 1:
+            yield ("in_flight",), "a line carries one request at a time", "leave it out"
+        if self.turnaround >= self.timeout:
+            yield ("turnaround",), "as long as an answer may take", "shorten it or raise `timeout`"
+        zero = [("units", name, "unit") for name, unit in self.units.items() if unit.unit == 0]
+        for path in [*zero, *([("unit",)] if self.tags and self.unit == 0 else [])]:
+            yield path, "unit 0 is every unit of the line at once; none answers", "number the unit from 1 to 247"
 
     def read_together(self, names: Sequence[str]) -> bool:
         plan, order = self.plan(), list(self.points())

@@ -14,7 +14,10 @@ from pydantic import ValidationError
 from edge import ConfigFault, LinesideError, NoDaemon, SystemClock, ask_daemon, load_site, log, state_folder
 
 from .address import Address
+from .client import BROKEN as UNFIT
 from .client import EXCEPTIONS, Client
+from .line import Line, open_bus
+from .line_units import Units
 from .options import ModbusConfig
 from .plan import FUNCTIONS, Request
 
@@ -53,7 +56,7 @@ class Direct:
     def __init__(self, config: ModbusConfig, timeout: float) -> None:
         self.where, self.timeout, self._config = config.url, timeout, config
         self.reached = False
-        self._client: Client | None = None
+        self._client: Client | Line | None = None
 
     async def read(self, unit: int, first: Address, count: int) -> Answer:
         if self._client is None or self._client.lost:
@@ -63,7 +66,7 @@ class Direct:
         request = Request(unit, FUNCTIONS[first.table], first.number, count, 0)
         scan = await self._client.scan([request], words, self.timeout)
         if scan.codes[0] < 0:
-            return Answer((), SILENT)
+            return Answer((), BROKEN if scan.codes[0] == UNFIT else SILENT)
         return Answer((), scan.codes[0]) if scan.codes[0] else Answer(tuple(words.tolist()))
 
     async def close(self) -> None:
@@ -88,12 +91,9 @@ class Through:
     async def close(self) -> None: ...
 
 
-async def opened(config: ModbusConfig) -> Client:
+async def opened(config: ModbusConfig) -> Client | Line:
     """A connection as the site describes it. Raises DeviceLost."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(config.url)
-    client = await Client.connect(parts.hostname or "", parts.port or 502, SystemClock())
+    client = await open_bus(config, SystemClock(), Units(config.timeout, config.every))
     if config.pause:
         await asyncio.sleep(config.pause)
     return client

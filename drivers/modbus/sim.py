@@ -1,16 +1,16 @@
-"""A Modbus TCP device made from the same YAML as the driver that reads it, on a real socket."""
+"""A Modbus device made from the same YAML as the driver that reads it, on a real socket or a real line."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from edge import log
 
+from .line_sim import LineDevice, open_far_end
 from .options import ModbusConfig
 from .plan import Item, encode_value
 from .text import decode_text, encode_text
@@ -103,6 +103,23 @@ class Device(asyncio.Protocol):
             self._transport.write(b"".join(out))
 
 
+class TunnelDevice(LineDevice):
+    """A line behind a TCP gateway, for one connected reader."""
+
+    def __init__(
+        self, scheme: str, answer: Callable[[int, bytes], bytes | None], connected: set[asyncio.Transport]
+    ) -> None:
+        super().__init__(scheme, answer)
+        self._connected = connected
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._connected.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connected.discard(self._transport)
+
+
 class ModbusSim:
     """Serves every unit of one driver entry. `set(tag, value)` moves a tag; `get(tag)` shows what was written to it."""
 
@@ -119,9 +136,10 @@ class ModbusSim:
             request
         ) in config.plan().requests:  # as of most devices, what lies between is there too, unless `holes` says no
             self.units[request.unit].known[request.table][slice(*request.span)] = True
-        parts = urlsplit(config.url)
-        self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 502
+        self.where = config.where
+        self.host, self.port = self.where.host, self.where.port
         self._server: asyncio.Server | None = None
+        self._hang_up: Callable[[], None] | None = None
         self._connected: set[asyncio.Transport] = set()
 
     def set(self, tag: str, value: float | str) -> None:
@@ -143,14 +161,31 @@ class ModbusSim:
         value, power = float(Plan([item]).decode(words.copy())[0][0]), self._power(tag)
         return value * 10**power if power >= 0 else value / 10**-power
 
+    def answer(self, unit: int, pdu: bytes) -> bytes | None:
+        """None for a unit that is not there: it stays silent, as on a line."""
+        memory = self.units.get(unit)
+        return None if memory is None else memory.answer(pdu)
+
     async def start(self) -> None:
-        """Listen; port 0 picks a free one, then `port` tells which."""
+        """Listen; port 0 picks a free one, then `port` tells which. A serial port is opened at its other end, or made."""
+        if self.where.serial:
+            self._hang_up = open_far_end(self.where, LineDevice(self.where.scheme, self.answer))
+            log.info("%s: simulated Modbus units on %s", self.name, self.where.device)
+            return
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Device(self.units, self._connected), self.host, self.port)
+        self._server = await loop.create_server(self._device, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         log.info("%s: simulated Modbus device on %s:%d", self.name, self.host, self.port)
 
+    def _device(self) -> asyncio.Protocol:
+        if self.where.numbered:
+            return Device(self.units, self._connected)
+        return TunnelDevice(self.where.scheme, self.answer, self._connected)
+
     async def stop(self) -> None:
+        if self._hang_up is not None:
+            self._hang_up()
+            self._hang_up = None
         if self._server is not None:
             self._server.close()
             for transport in list(self._connected):

@@ -36,7 +36,9 @@ class TextColumns:
         moved = self._new.copy()
         moved[self._owner[now != self._last]] = True
         if codes is not None:
-            moved &= codes[self._rows] == 0
+            answered = codes[self._rows] == 0
+            moved &= answered
+            now = np.where(answered[self._owner], now, self._last)  # others may be under way, in another scan
         for k in np.flatnonzero(moved).tolist():
             item, end = self._items[k], self._ends[k]
             text = decode_text(item, now[end - item.length : end])

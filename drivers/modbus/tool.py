@@ -33,7 +33,7 @@ async def serve(driver: Modbus, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _read(driver: Modbus, request: Mapping[str, Any]) -> dict[str, Any]:
-    """One raw read between the driver's own: `words`, and `code` 0, an exception, or -1 for silence."""
+    """One raw read between the driver's own: `words`, and `code` 0, an exception, -1 for silence, -2 for a wrong answer."""
     first, unit, count = parse_address(request["first"]), int(request["unit"]), int(request["count"])
     most = MOST_BITS if first.bits else MOST_REGISTERS
     if not (0 <= unit <= 255 and 1 <= count <= most and first.number + count <= 65536):
@@ -44,7 +44,7 @@ async def _read(driver: Modbus, request: Mapping[str, Any]) -> dict[str, Any]:
         [Request(unit, FUNCTIONS[first.table], first.number, count, 0)], words, within
     )
     code = scan.codes[0]
-    return {"words": [] if code else words.tolist(), "code": max(code, -1)}
+    return {"words": [] if code else words.tolist(), "code": max(code, -2)}
 
 
 def _frames(driver: Modbus, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,5 +52,6 @@ def _frames(driver: Modbus, request: Mapping[str, Any]) -> dict[str, Any]:
     scheme = driver.config.url.partition(":")[0]
     after, most = request.get("after"), min(MOST_FRAMES, max(1, int(request.get("most", 100))))
     say = partial(describe, scheme) if request.get("plain") else None
+    driver.listen()
     said = driver.tape.after(None if after is None else int(after), most, say)
     return said | {"about": {"driver": "modbus", "scheme": scheme, "url": driver.config.url}}

@@ -104,8 +104,8 @@ class Config:
         """All tags, not yet numbered; `period` (seconds) takes the place of every source's own."""
         out = []
         for name, driver in self.drivers.items():
-            every = driver.period() if period is None else period
-            out += [point.tag(f"{name}.{tag}", name, every) for tag, point in driver.points().items()]
+            for tag, point in driver.points().items():
+                out.append(point.tag(f"{name}.{tag}", name, driver.period_of(tag) if period is None else period))
         out += [point.tag(name, SOURCE, 0.0) for name, point in self.virtual.items()]
         for name, stage in self.stages.items():
             out += [point.tag(f"{name}.{tag}", name, 0.0) for tag, point in stage.points().items()]

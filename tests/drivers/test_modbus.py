@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from drivers.modbus.address import ORDERS, WORDS, Address, parse_address
 from drivers.modbus.client import Client
 from drivers.modbus.driver import Modbus
+from drivers.modbus.line_units import Units
 from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan, encode_value
 from drivers.modbus.sim import ModbusSim
@@ -415,7 +416,7 @@ def test_a_line_that_the_device_closes_while_it_is_quiet_is_no_failure() -> None
 )
 def test_nobody_there_is_said_once(host: str, said: str) -> None:
     with pytest.raises(DeviceLost, match=said) as error:
-        asyncio.run(Client.connect(host, 1, SystemClock()))
+        asyncio.run(Client.connect(host, 1, SystemClock(), Units(2.0, 1.0)))
     assert str(error.value).count(host) == 1
 
 

@@ -1,0 +1,294 @@
+"""Modbus on a line without request numbers: RTU or ASCII on a serial port, RTU frames through a TCP gateway.
+
+One request is out at a time, and an answer is one only if unit, function, byte count, length and checksum fit it and nothing
+follows it. After a time-out or a wrong answer the line is drained and held quiet for `turnaround` seconds, so that a late answer
+is not taken for the next one's. Frames and pauses follow Modbus over Serial Line 1.02.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge import AnswerContradicts, Clock, DeviceLost, DeviceRefused, DeviceSilent
+
+from .client import ASKED, BROKEN, EXCEPTIONS, Client, Scan, dial, fill
+from .line_frames import FRAMINGS, MORE, WHOLE, BrokenFrame
+from .line_port import Port, open_serial
+from .line_units import Units
+from .line_url import Where
+from .options import ModbusConfig
+from .plan import Request, ShortAnswer
+
+SILENCE = 0.02  # seconds without a byte that end what is no answer; USB adapters hand on every 16 ms
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One request in its turn: of a scan, or a write."""
+
+    unit: int
+    pdu: bytes
+    request: Request | None = None
+    scan: Scan | None = None
+    index: int = 0
+    done: asyncio.Future[None] | None = None
+
+
+class Line(asyncio.Protocol):
+    """One line and its units; same use as `Client`. A unit has its limit for an answer beyond the time that the frames take on
+    the line. `turnaround` in seconds."""
+
+    def __init__(self, where: Where, clock: Clock, units: Units, turnaround: float) -> None:
+        self._where, self._clock, self.units, self._turnaround = where, clock, units, turnaround
+        self._framing = FRAMINGS[where.scheme]
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._reads: deque[_Job] = deque()
+        self._writes: deque[_Job] = deque()
+        self._out: _Job | None = None
+        self._got = bytearray()
+        self._sent_at = self._heard_at = self._quiet_until = self._noise_since = 0.0
+        self._stamp = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._ending: asyncio.TimerHandle | None = None
+        self._waking: asyncio.TimerHandle | None = None
+        self._gave_up: int | None = None  # the unit whose answer may still come
+        self.late = 0
+        self.quiet_end = False
+        self.lost: Exception | None = None
+        self.tap: Callable[[str, bytes], None] | None = None
+
+    @classmethod
+    async def connect(cls, where: Where, clock: Clock, units: Units, turnaround: float) -> Line:
+        """Raises DeviceLost."""
+        if not where.serial:
+            return await dial(lambda: cls(where, clock, units, turnaround), where.host, where.port)
+        line, port = cls(where, clock, units, turnaround), open_serial(where)
+        Port(port.fileno(), line, port.close)
+        return line
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.eof_received()
+        self._fail(self.lost or (error if isinstance(error, DeviceLost) else DeviceLost("the gateway hung up")))
+
+    def eof_received(self) -> None:
+        self.quiet_end |= self.lost is None and not (self._out or self._reads or self._writes)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at, self._stamp = self._loop.time(), self._clock.utc()
+        if self.tap:
+            self.tap("in", bytes(data))
+        if self._out is None:
+            self._stray()
+            return
+        self._got += data[: self._framing.longest + 1 - len(self._got)]
+        verdict = self._framing.verdict(bytes(self._got), self._out.unit, self._out.pdu)
+        self._ending = _forget(self._ending)
+        if verdict == MORE:
+            return
+        wait = self._where.gap if verdict == WHOLE else max(self._where.gap, SILENCE)
+        if wait:
+            self._ending = self._loop.call_later(wait, self._settle)
+        else:
+            self._settle()
+
+    def _stray(self) -> None:
+        """Bytes that nobody asked for: a late answer, or noise. Nothing is sent before they end; who waits for longer than the
+        time-out gets no answer."""
+        if self._gave_up is not None:
+            self.late += 1
+            self.units[self._gave_up].late += 1
+            self._gave_up = None
+        if self._heard_at >= self._quiet_until:
+            self._noise_since = self._heard_at
+        self._quiet_until = self._heard_at + self._turnaround
+        if self._heard_at - self._noise_since > self.units.timeout:
+            self._noise_since = self._heard_at
+            waiting = [*self._writes, *self._reads]
+            self._writes, self._reads = deque(), deque()
+            for job in waiting:
+                self._end(job, BROKEN, "the line is never quiet")
+
+    # What the driver calls
+
+    async def scan(self, requests: Sequence[Request], words: np.ndarray, within: float | None = None) -> Scan:
+        """As `Client.scan`; a request whose answer was broken or contradicts it ends as BROKEN, and the line goes on."""
+        if self.lost:
+            raise self.lost
+        scan = Scan(requests, words, self._loop.create_future(), within)
+        if not requests:
+            return scan
+        self._reads.extend(_Job(r.unit, r.pdu, r, scan, index) for index, r in enumerate(requests))
+        self._send()
+        try:
+            await scan.done
+        finally:
+            if scan.left:
+                self._reads = deque(job for job in self._reads if job.scan is not scan)
+                self._give_up(lambda job: job.scan is scan)
+        return scan
+
+    async def write(self, unit: int, pdu: bytes) -> None:
+        """Send a write ahead of reads that wait and return when the unit confirmed it. Raises DeviceRefused, DeviceSilent,
+        AnswerContradicts; after these two it may have been done."""
+        if self.lost:
+            raise self.lost
+        job = _Job(unit, pdu, done=self._loop.create_future())
+        assert job.done is not None
+        self._writes.append(job)
+        self._send()
+        try:
+            await job.done
+        finally:
+            if job in self._writes:
+                self._writes.remove(job)
+            self._give_up(lambda out: out is job)
+
+    def _give_up(self, mine: Callable[[_Job], bool]) -> None:
+        """Whoever waited for what is out is gone; its answer may still come."""
+        if self._out is not None and mine(self._out):
+            self._gave_up = self._out.unit
+            self._rest(self._turnaround)
+
+    # One turn
+
+    def _send(self) -> None:
+        if self._out is not None or self._transport is None or not (self._writes or self._reads):
+            return
+        now = self._loop.time()
+        if now < self._quiet_until:
+            self._waking = self._waking or self._loop.call_at(self._quiet_until, self._wake)
+            return
+        job = self._out = (self._writes or self._reads).popleft()
+        frame = self._framing.frame(job.unit, job.pdu)
+        self._gave_up = None
+        self._sent_at = now
+        on_the_line = self._framing.size(job.pdu) * self._where.character
+        limit = job.scan.limit(self.units, job.unit) if job.scan else self.units.limit(job.unit)
+        self._deadline = self._loop.call_at(now + on_the_line + limit, self._settle)
+        if self.tap:
+            self.tap("out", frame)
+        self._transport.write(frame)
+
+    def _wake(self) -> None:
+        self._waking = None
+        self._send()
+
+    def _rest(self, hold: float) -> None:
+        """Nothing is out any more; the next request leaves after `hold` seconds of quiet."""
+        self._out, self._got = None, bytearray()
+        self._deadline, self._ending = _forget(self._deadline), _forget(self._ending)
+        self._noise_since = self._loop.time()
+        self._quiet_until = self._noise_since + hold
+        self._send()
+
+    def _settle(self) -> None:
+        """The answer ended, or the time for it."""
+        job, got, now = self._out, bytes(self._got), self._loop.time()
+        assert job is not None
+        code, why = 0, ""
+        try:
+            if got:
+                code = self._read(job, *self._framing.open(got))
+                self.units.answered(job.unit, now, self._heard_at - self._sent_at, code)
+            else:
+                code, why = ASKED, f"unit {job.unit} does not answer"
+                self.units.missed(job.unit, now)
+                self._gave_up = job.unit
+        except BrokenFrame:
+            code, why = BROKEN, f"unit {job.unit}: what came is no frame: {len(got)} bytes with a wrong checksum"
+            self.units[job.unit].broken += 1
+        except AnswerContradicts as error:
+            code, why = BROKEN, str(error)
+            if isinstance(error, ShortAnswer) and job.scan is not None:
+                job.scan.short = error
+            self.units[job.unit].contradicted += 1
+        self._end(job, code, why)
+        if code == ASKED and job.scan is not None:
+            job.scan.hurried = True
+            self._skip(job)
+        self._rest(self._turnaround if code < 0 else 0.0)
+
+    def _end(self, job: _Job, code: int, why: str = "") -> None:
+        if job.scan is not None:
+            job.scan.end(job.index, code, self._stamp if code >= 0 else 0)
+        elif job.done is not None and not job.done.done():
+            _conclude(job.done, code, why)
+
+    def _skip(self, silent: _Job) -> None:
+        """Nothing more is asked of this unit in this scan."""
+        mine = [job for job in self._reads if job.scan is silent.scan and job.unit == silent.unit]
+        if mine:
+            self._reads = deque(job for job in self._reads if job not in mine)
+        for job in mine:
+            self._end(job, ASKED)
+
+    def _read(self, job: _Job, unit: int, answer: bytes) -> int:
+        """0, or the exception that the unit answers with. Raises AnswerContradicts."""
+        what = str(job.request) if job.request else f"the write to unit {job.unit}"
+        if unit != job.unit:
+            raise AnswerContradicts(f"{what}: answered by unit {unit}")
+        if answer[0] == job.pdu[0] | 0x80 and len(answer) == 2:
+            return answer[1] or 4
+        if answer[0] != job.pdu[0]:
+            raise AnswerContradicts(f"{what}: answered with function {answer[0]}")
+        if job.request is not None and job.scan is not None:
+            fill(job.scan.words, job.request, memoryview(answer))
+        elif answer != job.pdu[:5]:
+            raise AnswerContradicts("the device confirmed something else than was written")
+        return 0
+
+    # The end
+
+    def _fail(self, error: Exception) -> None:
+        self.lost = self.lost or error
+        jobs = [*([self._out] if self._out else []), *self._writes, *self._reads]
+        self._out, self._reads, self._writes = None, deque(), deque()
+        self._deadline, self._ending = _forget(self._deadline), _forget(self._ending)
+        self._waking = _forget(self._waking)
+        for done in {id(d): d for job in jobs if (d := job.scan.done if job.scan else job.done)}.values():
+            if not done.done():
+                done.set_exception(error)
+
+    def close(self) -> None:
+        """Hang up; whoever still waits gets DeviceLost."""
+        self.lost = self.lost or DeviceLost("closed")
+        if self._transport is not None:
+            self._transport.abort()
+        self._fail(self.lost)
+
+
+async def open_bus(config: ModbusConfig, clock: Clock, units: Units) -> Client | Line:
+    """A connection as the site describes it, without its `pause`. Raises DeviceLost."""
+    where = config.where
+    if where.numbered:
+        return await Client.connect(where.host, where.port, clock, units, config.in_flight)
+    return await Line.connect(where, clock, units, config.turnaround)
+
+
+def _forget(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """What takes its place: nothing."""
+    if timer is not None:
+        timer.cancel()
+    return None
+
+
+def _conclude(done: asyncio.Future[None], code: int, why: str) -> None:
+    if code > 0:
+        done.set_exception(DeviceRefused(f"the device refused the write: {EXCEPTIONS.get(code, code)}"))
+    elif code == ASKED:
+        done.set_exception(DeviceSilent(f"{why}; the write may have been done"))
+    elif code:
+        done.set_exception(AnswerContradicts(f"{why}; the write may have been done"))
+    else:
+        done.set_result(None)

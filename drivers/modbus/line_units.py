@@ -1,0 +1,92 @@
+"""What is known of each unit on a bus: how fast it answers, what went wrong, and how patiently a silent one is asked.
+
+A unit that missed two requests in a row is left out of the scans and tried alone: after one period, two, four, up to a minute, for
+less than a fifth of the period at a time (or twice its slowest answer), so that the others keep theirs within 1.2. Of a unit that
+never answered every eighth try waits the full time-out, for it may be slower than that. Numbers only; nothing here waits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+BUCKETS = 16  # of the latency: below 1, 2, 4 ... 16,384 ms, and the rest
+SHARE = 0.18  # of the period, for one try of a silent unit and the rest after it
+OUT_AFTER = 2  # misses in a row
+SHORTEST = 0.02  # seconds that any unit has
+LONGEST = 60.0  # seconds between two tries
+PATIENT = 8  # every so many tries a unit that never answered gets the full time-out
+NOBODY_THERE = (10, 11)  # exceptions of gateways: no path, no answer of the target
+FADES = 0.99  # of the slowest answer, with each answer
+
+
+class Unit:
+    """One unit. `latency[k]` answers came within 2**k ms, the last holds all slower ones."""
+
+    __slots__ = (
+        "answers",
+        "broken",
+        "contradicted",
+        "due",
+        "late",
+        "latency",
+        "misses",
+        "refused",
+        "slowest",
+        "timeouts",
+    )
+    SHOWN = ("answers", "refused", "timeouts", "late", "broken", "contradicted", "latency", "misses")
+
+    def __init__(self) -> None:
+        self.latency = [0] * BUCKETS
+        self.slowest = 0.0  # seconds, fading
+        self.answers = self.refused = 0  # right ones, exceptions among them
+        self.timeouts = self.late = 0
+        self.broken = 0  # no frame, or a wrong checksum
+        self.contradicted = 0  # a frame that does not fit its request
+        self.misses = 0  # in a row
+        self.due = 0.0  # of the loop's time: not tried before
+
+    def report(self) -> dict[str, Any]:
+        """As JSON."""
+        return {name: getattr(self, name) for name in self.SHOWN}
+
+
+class Units(dict[int, Unit]):
+    """By unit number, made at first use. `hold`: how long the bus rests after a try. Seconds; times are the loop's."""
+
+    def __init__(self, timeout: float, period: float, hold: float = 0.0) -> None:
+        super().__init__()
+        self.timeout, self.period, self.hold = timeout, period, hold
+
+    def __missing__(self, number: int) -> Unit:
+        made = self[number] = Unit()
+        return made
+
+    def limit(self, number: int, hurried: bool = False) -> float:
+        """Seconds that an answer may take; `hurried`: another unit kept the others waiting already."""
+        unit = self[number]
+        if (not unit.misses and not hurried) or (unit.misses and not unit.slowest and unit.misses % PATIENT == 0):
+            return self.timeout
+        return min(self.timeout, max(SHORTEST, SHARE * self.period - self.hold, 2 * unit.slowest))
+
+    def answered(self, number: int, now: float, seconds: float, code: int) -> None:
+        """A right answer; `code`: 0 or the exception. A gateway's exception that nobody answers behind it is a miss."""
+        if code in NOBODY_THERE:
+            self.missed(number, now)
+            return
+        unit = self[number]
+        unit.answers += 1
+        unit.refused += code > 0
+        unit.latency[min(int(seconds * 1000).bit_length(), BUCKETS - 1)] += 1
+        unit.slowest = max(seconds, FADES * unit.slowest)
+        unit.misses = 0
+
+    def missed(self, number: int, now: float) -> None:
+        unit = self[number]
+        unit.due = now + min(LONGEST, self.period * 2.0 ** min(unit.misses, 10))
+        unit.timeouts += 1
+        unit.misses += 1
+
+    def out(self, number: int) -> bool:
+        """Whether it is left out of the scans."""
+        return self[number].misses >= OUT_AFTER
