@@ -29,7 +29,8 @@ def main() -> int:
     import numpy as np
 
     cv2.setNumThreads(1)
-    camera = cv2.VideoCapture(url, cv2.CAP_FFMPEG)
+    local = url.startswith("v4l2:")
+    camera = cv2.VideoCapture(url.removeprefix("v4l2:"), cv2.CAP_V4L2 if local else cv2.CAP_FFMPEG)
     camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     seen, image = camera.read()
     if not seen:

@@ -29,7 +29,7 @@ from edge import (
 
 from .sources import Shots, address_of, shown, source_of, wishes
 
-SCHEMES = ("pattern", "file", "folder", "rtsp", "http", "https")
+SCHEMES = ("pattern", "file", "folder", "v4l2", "rtsp", "http", "https")
 LARGEST_PART = 2**31
 
 
@@ -37,7 +37,8 @@ class CameraConfig(DriverConfig):
     """One camera."""
 
     url: str = Field(
-        description="rtsp://, http:// (MJPEG), file:CLIP, folder:PICTURES or pattern:parts?ng=0.2", repr=False
+        description="rtsp://, http:// (MJPEG), v4l2:/dev/video0, file:CLIP, folder:PICTURES or pattern:parts?ng=0.2",
+        repr=False,
     )
     every: Period = Field(1.0, description="time between two pictures, where there is no `trigger`")
     trigger: str = Field("", description="tag whose rising edge takes a picture")
@@ -56,7 +57,7 @@ class CameraConfig(DriverConfig):
             )
         if parts.scheme == "pattern":
             wishes(parts.query)
-        elif parts.scheme not in ("file", "folder"):
+        elif parts.scheme not in ("file", "folder", "v4l2"):
             if not parts.hostname:
                 raise ValueError("it names no host; write rtsp://192.168.1.20/stream")
         elif not parts.path:

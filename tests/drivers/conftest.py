@@ -39,3 +39,24 @@ def node_opcua() -> Path:
             pytest.skip(f"npm could not install node-opcua; it needs its registry once ({why})")
         done.write_text(lock)
     return folder
+
+
+@pytest.fixture
+def rtsp(process: list[subprocess.Popen[str]]) -> str:
+    """The address of a real RTSP server on a free port."""
+    python = "/usr/bin/python3"
+    probe = (
+        "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; "
+        "Gst.init(None); assert all(map(Gst.ElementFactory.find, ('videotestsrc', 'jpegenc', 'rtpjpegpay')))"
+    )
+    if not Path(python).exists() or subprocess.run([python, "-c", probe], capture_output=True).returncode:
+        pytest.skip("no RTSP server: what begins with gst and gir1.2-gst in tests/apt.txt (make system-packages)")
+    server = subprocess.Popen(
+        [python, str(Path(__file__).with_name("rtsp_server.py"))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    process.append(server)
+    assert server.stdout is not None
+    return f"rtsp://127.0.0.1:{int(server.stdout.readline())}/test"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -256,27 +255,6 @@ def test_truth_is_the_same_for_all_and_faults_are_named() -> None:
     ):
         assert [said in str(p) for p in load_text(site.format(url, "")).problems] == [True], url
     assert "without a trigger" in "".join(map(str, load_text(site.format("pattern:x", ", part: a.b")).problems))
-
-
-@pytest.fixture
-def rtsp(process: list[subprocess.Popen[str]]) -> str:
-    """The address of a real RTSP server on a free port."""
-    python = "/usr/bin/python3"
-    probe = (
-        "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; "
-        "Gst.init(None); assert all(map(Gst.ElementFactory.find, ('videotestsrc', 'jpegenc', 'rtpjpegpay')))"
-    )
-    if not Path(python).exists() or subprocess.run([python, "-c", probe], capture_output=True).returncode:
-        pytest.skip("no RTSP server: what begins with gst and gir1.2-gst in tests/apt.txt (make system-packages)")
-    server = subprocess.Popen(
-        [python, str(Path(__file__).with_name("rtsp_server.py"))],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    process.append(server)
-    assert server.stdout is not None
-    return f"rtsp://127.0.0.1:{int(server.stdout.readline())}/test"
 
 
 def test_a_real_rtsp_server(rtsp: str) -> None:
