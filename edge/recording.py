@@ -38,17 +38,17 @@ class Recording:
 
 
 class RecordingFile:
-    """Writes a recording; `close` gives it its end."""
+    """Writes a recording of `size` bytes so far; `close` gives it its end."""
 
     def __init__(self, out: BinaryIO, about: dict[str, Any]) -> None:
         self._out, self._sum = out, hashlib.sha256()
-        self.frames = self.missed = 0
+        self.frames = self.missed = self.size = 0
         self._line({"kind": KIND, "version": VERSION, **about})
 
     def _line(self, row: Any) -> None:
         line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         self._sum.update(line)
-        self._out.write(line)
+        self.size += self._out.write(line)
 
     def add(self, frames: Iterable[WireFrame], missed: int = 0) -> None:
         if missed:

@@ -56,6 +56,11 @@ _WORDS = {
     "signed": ("Commissioned (name, date, signature)", "调试人（姓名、日期、签字）"),
     "accepted": ("Accepted (name, date, signature)", "验收人（姓名、日期、签字）"),
 }
+_WHY = {
+    "this device is not enrolled with a plane": "本设备未在控制平面注册",
+    "this user may not read the device's identity": "当前用户无权读取本设备的身份文件",
+    "this installation has nothing that seals": "本安装不含封存功能",
+}
 _STYLE = """
 :root{--ink:#16191d;--soft:#5b6570;--line:#cfd5db;--bad:#b3261e;--good:#1b6e3a}
 *{box-sizing:border-box}
@@ -70,7 +75,7 @@ table{border-collapse:collapse;width:100%;font-size:12px}
 th,td{text-align:left;padding:1.2mm 2mm;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--soft);font-weight:600;border-bottom-color:var(--ink)}
 td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}th.n{text-align:right}
-td.tag{overflow-wrap:anywhere}
+td.tag{overflow-wrap:anywhere}td.time,td.verdict{white-space:nowrap;font-variant-numeric:tabular-nums}
 tr.bad td{background:#fbeceb}tr.bad td.verdict{color:var(--bad);font-weight:600}tr.ok td.verdict{color:var(--good)}
 .seal{color:var(--soft);font-size:11px;margin:6mm 0}.seal.none{color:var(--bad)}
 .sign{display:grid;grid-template-columns:1fr 1fr;gap:12mm;margin-top:16mm;break-inside:avoid}
@@ -104,7 +109,8 @@ def draw(record: Mapping[str, Any], language: str, unsealed: str) -> tuple[str, 
         ("faults", str(summary["faults"])),
     ]
     said = "failed" if summary["faults"] else "passed" if summary["compared"] else "nothing"
-    seal = word["unsealed"].format(why=e(unsealed)) if unsealed else word["sealed"]
+    why = _WHY.get(unsealed, unsealed) if language == "zh" else unsealed
+    seal = word["unsealed"].format(why=e(why)) if unsealed else word["sealed"]
     head = "".join(
         f"<th{' class=n' if name in ('value', 'expected', 'tolerance') else ''}>{word[name]}</th>"
         for name in ("tag", "value", "unit", "quality", "time", "expected", "tolerance", "verdict")
@@ -129,7 +135,7 @@ def _row(row: Mapping[str, Any], word: Mapping[str, str]) -> str:
     kind = {"ok": "ok", "off": "bad", "bad": "bad"}.get(verdict, "")
     return (
         f'<tr class="{kind}"><td class="tag">{e(row["tag"])}</td><td class="n">{e(row["shown"])}</td><td>{e(row["unit"])}</td>'
-        f'<td>{e(row["quality"])}</td><td>{e(row["time"])}</td><td class="n">{e(row["expected"])}</td>'
+        f'<td>{e(row["quality"])}</td><td class="time">{e(row["time"])}</td><td class="n">{e(row["expected"])}</td>'
         f'<td class="n">{e(row["tolerance"])}</td><td class="verdict">{word.get(verdict, "")}</td></tr>'
     )
 

@@ -10,8 +10,8 @@ Finding = tuple[str, str, str, str]  # state, what, how it is, what to try
 FEW = 20  # requests below which nothing is judged
 BARS = "▁▂▃▄▅▆▇█"
 
-WRONG_SPEED = "compare baud, parity and stop bits with the device; `lineside scan` tries them"
-NOBODY = "is it on, are A and B swapped, is it the right port; then baud and parity (`lineside scan` tries them)"
+WRONG_SPEED = "compare baud, parity and stop bits with the device; `lineside scan modbus` tries them"
+NOBODY = "is it on, are A and B swapped, is it the right port; then baud and parity (`lineside scan modbus` tries them)"
 DUPLICATE = "do two units have this number? take one off the line and look again; else its plug and its stub of cable"
 NOISE = "terminate both ends (120 ohm), shield to ground at one end, keep away from drives; a lower baud"
 SLOW = "raise `timeout`, or `every` so that it is asked less often"
@@ -79,8 +79,8 @@ def _how(report: Mapping[str, Any]) -> str:
     """Counts and latencies of one unit."""
     parts = [f"answers: {report['answers']:,}"]
     if report["answers"]:
-        parts.append(f"half within {_within(report['latency'], 0.5)}, 99 % within {_within(report['latency'], 0.99)}")
-        parts.append(f"slowest {report['slowest'] * 1000:.0f} ms {bars(report['latency'])}")
+        latency = report["latency"]
+        parts.append(f"half within {_within(latency, 0.5)}, 99 % within {_within(latency, 0.99)} {bars(latency)}")
     named = {
         "timeouts": "time-outs",
         "late": "late",

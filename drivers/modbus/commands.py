@@ -1,4 +1,4 @@
-"""`lineside probe`, and `lineside scan` of Modbus connections: what is on the other end. Nothing is written."""
+"""`lineside probe`: what is on the other end of a Modbus connection. Nothing is written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class ProbeCommand:
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
         target_arguments(parser)
-        _asking(parser, "1-16")
+        asking(parser, "1-16")
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
         return _run(options, deep=True)
 
 
-def _asking(parser: argparse.ArgumentParser, units: str) -> None:
+def asking(parser: argparse.ArgumentParser, units: str) -> None:
     told = f"which unit numbers, as in 1-32 or 1,7,247 (default: {units})"
     parser.add_argument("--units", default=units, metavar="UNITS", help=told)
     told = "what each unit is asked for, a register that should be there (default: holding:0)"
@@ -41,11 +41,9 @@ def _asking(parser: argparse.ArgumentParser, units: str) -> None:
 
 
 def _run(options: argparse.Namespace, *, deep: bool) -> int:
-    units, first = numbers(options.units), _register(options.first)
-    if not 0.01 <= options.timeout <= 30 or not 0 <= options.pause <= 10:
-        raise ConfigFault("the time-out or the pause is out of range", hint="0.01 to 30 s, and 0 to 10 s")
+    units, first = checked(options)
     line, _ = reach(options.target, options.state, options.timeout)
-    probe = Probe(line, units, options.pause, _progress)
+    probe = Probe(line, units, options.pause, progress)
     why = ""
     try:
         asyncio.run(_to_its_end(probe, deep, first))
@@ -56,7 +54,7 @@ def _run(options: argparse.Namespace, *, deep: bool) -> int:
             raise
         why = str(error)
     finally:
-        _progress("")
+        progress("")
     for unit in probe.found if options.json else []:
         print(json.dumps(unit.as_json(), ensure_ascii=False))
     if not options.json:
@@ -65,6 +63,14 @@ def _run(options: argparse.Namespace, *, deep: bool) -> int:
         print(f"{why}; this is what was found until then", file=sys.stderr)
         return 130 if why == "stopped" else 2
     return 0 if probe.found else 1
+
+
+def checked(options: argparse.Namespace) -> tuple[list[int], Address]:
+    """The units and the register to ask for. Raises ConfigFault."""
+    units, first = numbers(options.units), _register(options.first)
+    if not 0.01 <= options.timeout <= 30 or not 0 <= options.pause <= 10:
+        raise ConfigFault("the time-out or the pause is out of range", hint="0.01 to 30 s, and 0 to 10 s")
+    return units, first
 
 
 async def _to_its_end(probe: Probe, deep: bool, first: Address) -> None:
@@ -96,7 +102,7 @@ def numbers(text: str) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _progress(text: str) -> None:
+def progress(text: str) -> None:
     """One line that is written over, on a terminal only."""
     if sys.stderr.isatty():
         print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)

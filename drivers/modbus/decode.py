@@ -180,6 +180,7 @@ def _show(case: Case, options: argparse.Namespace, where: Sequence[str]) -> None
 def _again(case: Case, options: argparse.Namespace, where: Sequence[str]) -> str:
     """The command that narrows it, with what is known already."""
     words = ["lineside", "decode", *where, str(case.address)]
+    words += ["--state", str(options.state)] if options.state else []
     words += ["--unit", options.unit] if options.unit else []
     words += ["--count", str(options.count)] if options.count != 4 else []
     words += ["--name", options.name] if options.name != "value" else []

@@ -77,7 +77,7 @@ class Modbus(Poller):
 
     async def connect(self) -> None:
         self._client = await open_bus(self.config, self.source.clock, self.units)
-        self._client.tap = self.tape.put if self.tape.on else None
+        self.tape.follow(self._client)
         if self.config.pause:
             await asyncio.sleep(self.config.pause)
 
@@ -308,11 +308,6 @@ class Modbus(Poller):
         async with asyncio.timeout(self.config.timeout):
             await (await self._line()).write(item.unit, pdu)
         return float(Plan([item]).decode(np.array(words, np.uint16))[0][0])
-
-    def listen(self) -> None:
-        """Keep the frames from now on, for as long as a tool asks for them."""
-        if self._client is not None:
-            self._client.tap = self.tape.put
 
     async def tool(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """What `lineside decode`, `probe` and `doctor` ask while the driver runs."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from edge import WireFrame
 
 from .client import EXCEPTIONS, LONGEST_PDU
+from .line_frames import FRAMINGS, BrokenFrame
 from .plan import FUNCTIONS
 
 _TABLES = {code: name for name, code in FUNCTIONS.items()}
@@ -32,7 +33,7 @@ class Exchange:
 def exchanges(scheme: str, frames: Iterable[WireFrame], left_out: Counter[str]) -> list[Exchange]:
     """In the order of the requests. What belongs to none is counted in `left_out`, by cause."""
     found = _numbered(frames, left_out) if scheme == "tcp" else _in_turn(scheme, frames, left_out)
-    return sorted(found, key=lambda exchange: exchange.ts)
+    return sorted(found, key=lambda exchange: (exchange.ts, exchange.unit))
 
 
 def _numbered(frames: Iterable[WireFrame], left_out: Counter[str]) -> Iterator[Exchange]:
@@ -77,8 +78,6 @@ def adus(frames: Iterable[WireFrame], left_out: Counter[str]) -> Iterator[tuple[
 
 def _in_turn(scheme: str, frames: Iterable[WireFrame], left_out: Counter[str]) -> Iterator[Exchange]:
     """Lines: what came between one request and the next is its answer, if it is a whole frame."""
-    from .line_frames import FRAMINGS, BrokenFrame
-
     framing = FRAMINGS[scheme]
     asked: tuple[int, int, bytes] | None = None
     came, last = b"", 0
@@ -117,12 +116,10 @@ def describe(scheme: str, way: str, data: bytes) -> str:
         if scheme == "tcp":
             (_, _, _, unit, pdu), *more = adus([WireFrame(0, way, data)], Counter())
         else:
-            from .line_frames import FRAMINGS
-
             (unit, pdu), more = FRAMINGS[scheme].open(data), []
         said = f"unit {unit} {_request(pdu) if way == 'out' else _answer(pdu)}"
         return f"{said}, and {len(more)} more" if more else said
-    except Exception:  # whatever came over the wire: it is shown in hex beside this
+    except (ValueError, IndexError, struct.error, BrokenFrame):  # whatever came over the wire
         return "no whole frame" if way == "in" else ""
 
 

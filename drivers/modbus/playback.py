@@ -10,14 +10,15 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from edge import ConfigFault, LinesideError, log, read_recording, reason_of
 
 from .exchanges import Exchange, exchanges
-from .sim import Device
+from .line_url import Where
+from .reach import of_url
+from .sim import Served
 
 HELP = "serve a recorded Modbus connection again, on a port of this machine"
 LONGEST_ANSWER = {1: 2000, 2: 2000, 3: 125, 4: 125}
@@ -25,7 +26,7 @@ LONGEST_ANSWER = {1: 2000, 2: 2000, 3: 125, 4: 125}
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="what `lineside record` wrote")
-    told = "where to serve (default: tcp://127.0.0.1:5020)"
+    told = "where to serve, as a site writes it: tcp://, rtu+tcp:// or rtu:///dev/... (default: tcp://127.0.0.1:5020)"
     parser.add_argument("--listen", default="tcp://127.0.0.1:5020", metavar="URL", help=told)
     parser.add_argument(
         "--speed", type=float, default=1.0, metavar="X", help="how much faster than it was (default: 1)"
@@ -35,17 +36,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if not 0.001 <= options.speed <= 1e6:
         raise ConfigFault(f"--speed {options.speed:g} is out of range", hint="0.001 to 1e6")
-    parts = urlsplit(options.listen)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme != "tcp" or not parts.hostname or not port:
-        raise ConfigFault(f"{options.listen!r} is no place to serve", hint="write tcp://127.0.0.1:5020")
+    where = of_url(options.listen).where
     player = Player(load(options.file), options.speed, lambda: asyncio.get_running_loop().time())
     log.info("%s: %s", options.file, player.about())
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(player, parts.hostname, port))
+        asyncio.run(serve(Replay(player, where)))
     return 0
 
 
@@ -144,40 +139,24 @@ def _packed(function: int, values: Sequence[int]) -> bytes:
     return bytes([function, len(body)]) + body
 
 
-class _Units:
-    """What a simulated device asks for its units."""
+class Replay(Served):
+    """A player on a real socket or a serial line."""
 
-    def __init__(self, player: Player) -> None:
-        self._player = player
-
-    def get(self, unit: int) -> _Unit:
-        return _Unit(self._player, unit)
+    def __init__(self, player: Player, where: Where) -> None:
+        super().__init__("replay", where)
+        self.answer = player.answer  # type: ignore[method-assign]
 
 
-class _Unit:
-    def __init__(self, player: Player, unit: int) -> None:
-        self._player, self._unit = player, unit
-
-    def answer(self, pdu: bytes) -> bytes | None:
-        return self._player.answer(self._unit, pdu)
-
-
-async def serve(player: Player, host: str, port: int, ready: Callable[[int], None] = lambda port: None) -> None:
-    """Until cancelled. Raises LinesideError where the port cannot be had."""
-    connected: set[asyncio.Transport] = set()
-    loop = asyncio.get_running_loop()
+async def serve(replay: Replay) -> None:
+    """Until cancelled. Raises LinesideError where the place cannot be had."""
     try:
-        server = await loop.create_server(lambda: Device(_Units(player), connected), host, port)  # type: ignore[arg-type]
+        await replay.start()
     except OSError as error:
         raise LinesideError(
-            f"cannot serve on {host}:{port}: {reason_of(error)}",
+            f"cannot serve on {replay.where}: {reason_of(error)}",
             hint="write another port, as in --listen tcp://127.0.0.1:5021",
         ) from None
-    log.info("the recorded device answers on tcp://%s:%d", host, server.sockets[0].getsockname()[1])
-    ready(server.sockets[0].getsockname()[1])
     try:
         await asyncio.get_running_loop().create_future()
     finally:
-        server.close()
-        for transport in connected:
-            transport.abort()
+        await replay.stop()

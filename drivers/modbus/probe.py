@@ -35,6 +35,7 @@ class Unit:
     unit: int
     said: str
     tables: list[Table] = field(default_factory=list)
+    sound: bool = True  # its answers are whole and its own
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -59,7 +60,7 @@ class Probe:
             answer = await self._ask(unit, first, 1)
             if answer.code in ABSENT:
                 continue
-            self.found.append(Unit(unit, _said(answer)))
+            self.found.append(Unit(unit, _said(answer), sound=answer.code != BROKEN))
             if len(self.found) == ANY and index == ANY - 1:
                 self.any, self.found = True, self.found[:1]
                 break

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
 from edge import log
 
 from .line_sim import LineDevice, open_far_end
+from .line_url import Where
 from .options import ModbusConfig
 from .plan import Item, encode_value
 from .text import decode_text, encode_text
@@ -73,8 +74,8 @@ class Memory:
 class Device(asyncio.Protocol):
     """One connected reader; answers at once, in order."""
 
-    def __init__(self, units: Mapping[int, Memory], connected: set[asyncio.Transport]) -> None:
-        self._units, self._connected = units, connected
+    def __init__(self, answer: Callable[[int, bytes], bytes | None], connected: set[asyncio.Transport]) -> None:
+        self._answer, self._connected = answer, connected
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -93,8 +94,7 @@ class Device(asyncio.Protocol):
                 return
             if len(buffer) - at < 6 + length:
                 break
-            memory = self._units.get(unit)
-            pdu = memory.answer(buffer[at + 7 : at + 6 + length]) if memory is not None else None
+            pdu = self._answer(unit, buffer[at + 7 : at + 6 + length])
             if pdu is not None:  # a unit that is not there stays silent, as on a line
                 out.append(struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu)
             at += 6 + length
@@ -120,11 +120,52 @@ class TunnelDevice(LineDevice):
         self._connected.discard(self._transport)
 
 
-class ModbusSim:
+class Served:
+    """Units on a real socket or a serial line; `answer` is theirs."""
+
+    def __init__(self, name: str, where: Where) -> None:
+        self.name, self.where = name, where
+        self.host, self.port = where.host, where.port
+        self._server: asyncio.Server | None = None
+        self._hang_up: Callable[[], None] | None = None
+        self._connected: set[asyncio.Transport] = set()
+
+    def answer(self, unit: int, pdu: bytes) -> bytes | None:
+        """The PDU of the answer; None for a unit that stays silent."""
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        """Listen; port 0 picks a free one, then `port` tells which. A serial port is opened at its other end, or made."""
+        if self.where.serial:
+            self._hang_up = open_far_end(self.where, LineDevice(self.where.scheme, self.answer))
+            log.info("%s: simulated Modbus units on %s", self.name, self.where.device)
+            return
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._device, self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        log.info("%s: simulated Modbus device on %s:%d", self.name, self.host, self.port)
+
+    def _device(self) -> asyncio.Protocol:
+        if self.where.numbered:
+            return Device(self.answer, self._connected)
+        return TunnelDevice(self.where.scheme, self.answer, self._connected)
+
+    async def stop(self) -> None:
+        if self._hang_up is not None:
+            self._hang_up()
+            self._hang_up = None
+        if self._server is not None:
+            self._server.close()
+            for transport in list(self._connected):
+                transport.abort()
+            self._server = None
+
+
+class ModbusSim(Served):
     """Serves every unit of one driver entry. `set(tag, value)` moves a tag; `get(tag)` shows what was written to it."""
 
     def __init__(self, name: str, config: ModbusConfig) -> None:
-        self.name = name
+        super().__init__(name, config.where)
         self.units: dict[int, Memory] = {}
         names = list(config.points())
         self.items = dict(zip(names, config.plan().items, strict=False))
@@ -136,11 +177,6 @@ class ModbusSim:
             request
         ) in config.plan().requests:  # as of most devices, what lies between is there too, unless `holes` says no
             self.units[request.unit].known[request.table][slice(*request.span)] = True
-        self.where = config.where
-        self.host, self.port = self.where.host, self.where.port
-        self._server: asyncio.Server | None = None
-        self._hang_up: Callable[[], None] | None = None
-        self._connected: set[asyncio.Transport] = set()
 
     def set(self, tag: str, value: float | str) -> None:
         item, power = self.items[tag], self._power(tag)
@@ -165,29 +201,3 @@ class ModbusSim:
         """None for a unit that is not there: it stays silent, as on a line."""
         memory = self.units.get(unit)
         return None if memory is None else memory.answer(pdu)
-
-    async def start(self) -> None:
-        """Listen; port 0 picks a free one, then `port` tells which. A serial port is opened at its other end, or made."""
-        if self.where.serial:
-            self._hang_up = open_far_end(self.where, LineDevice(self.where.scheme, self.answer))
-            log.info("%s: simulated Modbus units on %s", self.name, self.where.device)
-            return
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._device, self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-        log.info("%s: simulated Modbus device on %s:%d", self.name, self.host, self.port)
-
-    def _device(self) -> asyncio.Protocol:
-        if self.where.numbered:
-            return Device(self.units, self._connected)
-        return TunnelDevice(self.where.scheme, self.answer, self._connected)
-
-    async def stop(self) -> None:
-        if self._hang_up is not None:
-            self._hang_up()
-            self._hang_up = None
-        if self._server is not None:
-            self._server.close()
-            for transport in list(self._connected):
-                transport.abort()
-            self._server = None

@@ -19,24 +19,34 @@ class Tape:
         self._clock = clock
         self._frames: deque[tuple[int, str, bytes]] = deque(maxlen=MOST_FRAMES)
         self._next = 0
-        self._asked = -IDLE
+        self._asked: int | None = None
+        self._line: Any = None
+
+    def follow(self, line: Any) -> None:
+        """The connection to look at from now on; it has a `tap`."""
+        self._line = line
+        line.tap = self.put if self.on else None
 
     def put(self, way: str, data: bytes) -> None:
-        if self._clock.mono() - self._asked < IDLE:
+        if self.on:
             self._frames.append((self._clock.utc(), way, data))
             self._next += 1
-        else:
-            self._frames.clear()
+            return
+        self._frames.clear()
+        if self._line is not None:
+            self._line.tap = None
 
     @property
     def on(self) -> bool:
-        return self._clock.mono() - self._asked < IDLE
+        return self._asked is not None and self._clock.mono() - self._asked < IDLE
 
     def after(self, number: int | None, most: int, say: Callable[[str, bytes], str] | None) -> dict[str, Any]:
         """Frames from `number` on (None: what comes from now on), at most `most`; `next` is what to ask for then."""
         if not self.on:
             self._frames.clear()
         self._asked = self._clock.mono()
+        if self._line is not None:
+            self._line.tap = self.put
         first = self._next - len(self._frames)
         start = self._next if number is None else min(max(number, first), self._next)
         picked = [self._frames[i - first] for i in range(start, min(start + most, self._next))]

@@ -11,6 +11,7 @@ import numpy as np
 from edge import LinesideError
 
 from .address import parse_address
+from .busdoctor import findings
 from .exchanges import describe
 from .plan import FUNCTIONS, Request
 from .rules import MOST_BITS, MOST_REGISTERS
@@ -29,6 +30,8 @@ async def serve(driver: Modbus, request: Mapping[str, Any]) -> dict[str, Any]:
             return await _read(driver, request)
         case "frames":
             return _frames(driver, request)
+        case "doctor":
+            return _doctor(driver)
     raise LinesideError(f"a Modbus driver cannot tell {request.get('want')!r}")
 
 
@@ -52,6 +55,12 @@ def _frames(driver: Modbus, request: Mapping[str, Any]) -> dict[str, Any]:
     scheme = driver.config.url.partition(":")[0]
     after, most = request.get("after"), min(MOST_FRAMES, max(1, int(request.get("most", 100))))
     say = partial(describe, scheme) if request.get("plain") else None
-    driver.listen()
     said = driver.tape.after(None if after is None else int(after), most, say)
     return said | {"about": {"driver": "modbus", "scheme": scheme, "url": driver.config.url}}
+
+
+def _doctor(driver: Modbus) -> dict[str, Any]:
+    """A line for each unit of the site, and what concerns the whole bus."""
+    site = {item.unit for item in driver.plan.items}
+    units = {number: unit.report() for number, unit in driver.units.items() if number in site}
+    return {"findings": list(findings(driver.source.name, units, driver.config.where.serial))}

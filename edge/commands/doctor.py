@@ -105,6 +105,8 @@ def site(path: Path, given: Path | None) -> Iterator[Finding]:
         if port.startswith("/dev/") and not os.access(port, os.R_OK | os.W_OK):
             yield BAD, name, f"{port} cannot be opened", "add this user to the group dialout"
     yield from daemon(folder, [name for name in config.sections if name in plugins.names("readers")])
+    for name in config.drivers:
+        yield from bus(folder, name)
 
 
 def journal(folder: Path) -> Iterator[Finding]:
@@ -156,3 +158,10 @@ def daemon(folder: Path, readers: list[str]) -> Iterator[Finding]:
     for name, part in status["parts"].items():
         if part["state"] != "running":
             yield WARN, name, f"{part['state']}: {part['reason']}", "is it on, is the address right?"
+
+
+def bus(folder: Path, name: str) -> Iterator[Finding]:
+    """What a running driver says of its bus, unit by unit; nothing where none runs or it has nothing to say."""
+    with contextlib.suppress(LinesideError, OSError, ValueError, KeyError):
+        for state, what, how, todo in ask(folder, {"do": "tool", "driver": name, "want": "doctor"}, 10)["findings"]:
+            yield str(state), str(what), str(how), str(todo)

@@ -72,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plain(row: Mapping[str, Any]) -> str:
-    against = f"expected {row['expected']} ±{row['tolerance']}: {row['verdict']}" if row["expected"] else row["verdict"]
+    around = f" ±{row['tolerance']}" if row["tolerance"] else ""
+    against = f"expected {row['expected']}{around}: {row['verdict']}" if row["expected"] else row["verdict"]
     return f"{row['tag']:<32} {row['shown']:>14} {row['unit']:<8} {row['quality']:<12} {against}".rstrip()
 
 
@@ -188,7 +189,7 @@ def _judged(row: Mapping[str, Any], want: Expected | None) -> dict[str, Any]:
     good = value is not None and Quality[quality] <= TRUSTED
     verdict = "bad" if not good else "" if want is None else "ok" if want.met(value, said) else "off"
     told = {"tag": row["tag"], "value": value, "shown": said, "unit": row["unit"], "quality": quality, "good": good}
-    told |= {"time": iso(row["ts"]) if row["ts"] else "", "verdict": verdict}
+    told |= {"time": iso(row["ts"])[:23].replace("T", " ") if row["ts"] else "", "verdict": verdict}
     return told | dict(zip(("expected", "tolerance"), want.written if want else ("", ""), strict=True))
 
 

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..config.load import load
 from ..control import NoDaemon, ask
 from ..errors import LinesideError
 from ..log import log
-from ..recording import RecordingFile, WireFrame
+from ..recording import LARGEST, RecordingFile, WireFrame
 from ..state import state_folder
 from .arguments import state_option
 from .bus import Bus
@@ -23,6 +24,7 @@ from .export import iso
 
 AT_ONCE = 500  # frames in one answer
 LOOK_EVERY = 0.3  # seconds
+MOST_RECORDED = LARGEST - 10_000_000  # bytes
 Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
@@ -52,7 +54,10 @@ class Record:
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
-        return asyncio.run(_record(options))
+        try:
+            return asyncio.run(_record(options))
+        except asyncio.CancelledError:  # by SIGTERM, as of `timeout 600 lineside record ...`
+            return 128 + signal.SIGTERM
 
 
 def _which(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +85,12 @@ async def _show(options: argparse.Namespace) -> int:
 
 
 async def _record(options: argparse.Namespace) -> int:
-    """The file gets its end at Ctrl-C too; a file without one was cut off, and is refused at the replay."""
+    """The file gets its end at Ctrl-C and SIGTERM too; a file without one was cut off, and is refused at the replay."""
     taped: RecordingFile | None = None
+    me = asyncio.current_task()
+    assert me is not None
+    with contextlib.suppress(RuntimeError):  # only the main thread hears signals
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
     with contextlib.ExitStack() as files:
         try:
             async with _asking(options) as question:
@@ -91,6 +100,9 @@ async def _record(options: argparse.Namespace) -> int:
                         taped = RecordingFile(out, {"entry": options.driver, **about})
                         log.info("recording into %s", options.out)
                     taped.add((WireFrame(ts, way, bytes.fromhex(data)) for ts, way, data in rows), missed)
+                    if taped.size > MOST_RECORDED:
+                        log.warning("%s is as large as a recording may be; it ends here", options.out)
+                        break
         finally:
             if taped is not None:
                 taped.close()

@@ -154,6 +154,8 @@ def test_where_the_device_is_not_enrolled_the_sheet_says_so(
     assert "Not sealed: this device is not enrolled with a plane" in out.read_text("utf-8")
     code, said, _ = call(capsys, "--verify", out, *state)
     assert code == 1 and "NOT SEALED" in said
+    assert call(capsys, site, "--out", out, "--language", "zh", *state)[0] == 0
+    assert "未封存：本设备未在控制平面注册" in out.read_text("utf-8")
 
 
 def test_what_a_sheet_shows_is_the_same_in_both_languages() -> None:
