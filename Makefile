@@ -49,7 +49,7 @@ train: $(STAMP) ## train the shipped model anew (brings PyTorch, several minutes
 torture: $(STAMP) ## plant faults to prove the checker, then kill -9 daemon and plane a hundred times under load
 	@$(BIN)/python -m tests.system.faults 100 --prove
 
-hostile: $(STAMP) ## a million answers that contradict their requests, and none of them becomes data
+hostile: $(STAMP) ## a million answers that contradict their requests, and none of them becomes data (ten minutes)
 	@$(BIN)/python -m tests.hostile
 
 run-real: $(STAMP) ## the main job on recorded data: make run-real DATA=FOLDER

@@ -1,10 +1,11 @@
 """The proof that no lie becomes data: `python -m tests.hostile [ANSWERS [SEED]]`.
 
 First the checkers themselves: of a reader that lacks one check, each is found, and so is one that reads a value in halves. Then
-ANSWERS answers that contradict their requests (a million) go to the driver, on virtual time and without a socket, and it reads as
-many values of several registers from a libmodbus device that changes them between any two answers. One JSON object a line. Exits
-with 1 if a value that rules would trust is not what its register holds or is half old, if honest answers are not read, or if
-memory grows by more than 5 MB.
+ANSWERS answers that contradict their requests (a million) go to the driver over TCP, a quarter as many on an RTU line, on virtual
+time and without a socket; it reads ANSWERS values of several registers from a libmodbus device that changes them between any two
+answers; and what the checksums of lines can and cannot tell is counted. One JSON object a line. Exits with 1 if a value that rules
+would trust is not what its register holds or is half old, if honest answers are not read, if a checksum misses what it must find
+or passes more than it may, or if memory grows by more than 5 MB.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from typing import Any
 
 from edge import log
 
+from .checksums import crc_misses, lrc_misses, random_frames
 from .judge import judge
-from .peer import PLANTS
+from .line import LINE_PLANTS, LinePeer
+from .peer import PLANTS, Peer
 from .torn import moving, read_whole
 
 PLANTED = 3000  # answers to a reader that lacks a check
@@ -66,22 +69,24 @@ def say(**found: Any) -> None:
 
 
 def prove(seed: int) -> None:
-    for check in PLANTS:
-        it = judge(PLANTED, seed, check)
-        say(planted=f"a reader that does not look at: {check}", wrong_good=it.wrong)
-        if not it.wrong:
-            sys.exit(f"the checker is wrong: a reader that does not look at {check} goes unseen")
+    for where, kind, checks in (("tcp", Peer, PLANTS), ("rtu", LinePeer, LINE_PLANTS)):
+        for check in checks:
+            it = judge(PLANTED, kind(random.Random(seed), check))
+            say(planted=f"a reader that does not look at: {check}", hostile=where, wrong_good=it.wrong)
+            if not it.wrong:
+                sys.exit(f"the checker is wrong: a reader that does not look at {check} goes unseen")
 
 
-def lies(answers: int, seed: int) -> bool:
+def lies(where: str, answers: int, seed: int) -> bool:
     """Whether all is as it should be."""
-    progress = Progress("answers", answers)
-    it = judge(answers, seed, step=lambda it: progress(it.peer.told.total()))
+    progress = Progress(f"answers ({where})", answers)
+    peer = (Peer if where == "tcp" else LinePeer)(random.Random(seed))
+    it = judge(answers, peer, lambda it: progress(it.peer.told.total()))
     if it.first_wrong:
         print(it.first_wrong, file=sys.stderr)
     end, by_manner = progress.end(), dict(sorted(it.peer.told.items()))
     told = it.peer.told.total()
-    say(hostile="tcp", seed=seed, contradicting=told, wrong_good=it.wrong, good=it.good, **end, by_manner=by_manner)
+    say(hostile=where, seed=seed, contradicting=told, wrong_good=it.wrong, good=it.good, **end, by_manner=by_manner)
     return not it.wrong and bool(it.good) and end["grown_mb"] <= MOST_GROWTH
 
 
@@ -103,9 +108,24 @@ def torn(values: int) -> bool:
             return True
 
 
+def checksums(frames: int, seed: int) -> bool:
+    """Whether all is as it should be."""
+    misses, passed = crc_misses(), random_frames(frames, seed)
+    say(hostile="rtu, all errors of a kind in 256 bytes", missed=misses)
+    say(hostile="rtu, right frames with random data and checksum", **passed)
+    say(hostile="ascii, what its LRC takes for data", **lrc_misses())
+    return not any(misses.values()) and bool(passed["as_expected"])
+
+
 if __name__ == "__main__":
     log.setLevel(logging.CRITICAL)
     answers = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     number = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(10**6)
     prove(number)
-    sys.exit(not all([lies(answers, number), torn(answers)]))
+    fine = [
+        lies("tcp", answers, number),
+        lies("rtu", answers // 4, number),
+        torn(answers),
+        checksums(4 * answers, number),
+    ]
+    sys.exit(not all(fine))

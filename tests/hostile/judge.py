@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from edge import TRUSTED, Batch, LinesideError, Tag
 from edge.testing import FakeSource, VirtualLoop
 
 from .lies import MEMORY
-from .peer import TIMEOUT, Peer
+from .peer import TIMEOUT
 
 TAGS: dict[int, dict[str, tuple[str, int, str]]] = {
     1: {
@@ -73,8 +72,14 @@ def site(port: int, **more: Any) -> ModbusConfig:
         f"u{unit}": {"unit": unit, "tags": {n: {"address": f"{t}:{a}", "type": k} for n, (t, a, k) in tags.items()}}
         for unit, tags in TAGS.items()
     }
-    options = {"every": "300ms", "timeout": f"{round(TIMEOUT * 1000)}ms", "in_flight": 16, "gap": 0}
-    return ModbusConfig(driver="modbus", url=f"tcp://127.0.0.1:{port}", units=units, **options | more)
+    options = {
+        "url": f"tcp://127.0.0.1:{port}",
+        "every": "300ms",
+        "timeout": f"{round(TIMEOUT * 1000)}ms",
+        "in_flight": 16,
+        "gap": 0,
+    }
+    return ModbusConfig(driver="modbus", units=units, **options | more)
 
 
 async def read_on(judge: Judge, config: ModbusConfig) -> None:
@@ -139,11 +144,8 @@ class Loop(VirtualLoop):
         return line, protocol
 
 
-def judge(
-    answers: int, seed: int, blind: str = "", step: Callable[[Judge], None] = lambda judge: None, peer: Any = None
-) -> Judge:
+def judge(answers: int, peer: Any, step: Callable[[Judge], None] = lambda judge: None) -> Judge:
     """Let a peer tell that many contradicting answers; returns what was made of them."""
-    peer = peer or Peer(random.Random(seed), blind)
 
     async def main() -> Judge:
         it = Judge(peer, answers, step=step)

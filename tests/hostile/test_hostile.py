@@ -27,7 +27,7 @@ def quiet() -> Iterator[None]:
 
 
 def test_lies_become_no_data_and_the_truth_between_them_does() -> None:
-    it = judge(20_000, seed=20261126)
+    it = judge(20_000, Peer(random.Random(20261126)))
     assert it.wrong == 0, it.first_wrong
     assert it.good > 20_000, "honest answers are read"
     silent = {"silence", "honest", "honest dribble"}
@@ -36,7 +36,7 @@ def test_lies_become_no_data_and_the_truth_between_them_does() -> None:
 
 @pytest.mark.parametrize("check", PLANTS)
 def test_a_reader_that_lacks_a_check_is_found(check: str) -> None:
-    assert judge(3000, seed=1, blind=check).wrong > 0
+    assert judge(3000, Peer(random.Random(1), check)).wrong > 0
 
 
 class Serving(asyncio.Protocol):
