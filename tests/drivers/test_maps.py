@@ -143,8 +143,8 @@ def test_a_table_of_registers_becomes_a_template_for_each_device(tmp_path: Path)
     a, b = read(tmp_path, "registers.csv", TABLE)
     assert a.ok and tags(a) == {
         "grid_power": {"address": "holding:16", "type": "int32", "unit": "W", "order": "CDAB", "scale": -1.0},
-        "grid_current_1": {"address": "input:18", "type": "uint16", "unit": "A", "none": 0xFFFF, "scale": 0.1},
-        "grid_current_2": {"address": "input:19", "type": "uint16", "unit": "A", "none": 0xFFFF, "scale": 0.1},
+        "grid_current_1": {"address": "input:18", "unit": "A", "none": 0xFFFF, "scale": 0.1},
+        "grid_current_2": {"address": "input:19", "unit": "A", "none": 0xFFFF, "scale": 0.1},
     }
     assert a.notes == [(5, "battery_batterymode: register 5 is for writing, and its range is not told; left out")]
     assert not b.ok and b.faults[0][0] == 6 and "the register type of register 7 is not told" in b.faults[0][1]
@@ -240,7 +240,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         for name in ("big.csv", "torn.csv", "absent.json")
     }
     assert "larger than" in said["big.csv"][0][1] and "not UTF-8" in said["torn.csv"][0][1]
-    assert "cannot be read" in said["absent.json"][0][1]
+    assert "there is no such file" in said["absent.json"][0][1]
 
 
 def test_a_folder_is_walked_and_each_map_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,11 +277,27 @@ def test_without_a_folder_the_templates_are_shown(tmp_path: Path, capsys: pytest
     (tmp_path / "model.json").write_text(json.dumps(SUNSPEC))
     assert main(["import", str(tmp_path / "model.json"), "--start", "40100"]) == 0
     shown = capsys.readouterr().out
-    assert '  W: {address: "holding:40102", type: int16, unit: W, none: 0x8000, scale_from: W_SF}  # Power\n' in shown
+    assert '  W: {address: "holding:40102", type: int16, scale_from: W_SF, unit: W, none: 0x8000}  # Power\n' in shown
     assert main(["import", str(tmp_path)]) == 0
     (tmp_path / "empty").mkdir()
     assert main(["import", str(tmp_path / "empty")]) == 2
     assert "no register map was found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--start", "70000"], "'70000' is no register; write a number from 0 to 65535"),
+        (["--start", "0123"], "is no register"),
+        (["--repeat", "module"], "'module' does not say how often; write GROUP=N, as in module=4"),
+        (["--repeat", "module=0"], "does not say how often"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", str(tmp_path), *words]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_names_are_names_of_expressions() -> None:

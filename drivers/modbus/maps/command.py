@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,17 +45,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _address(text: str) -> int:
-    number = int(text, 0)
+    number = int(text, 0) if re.fullmatch(r"0|[1-9]\d{0,4}|0[xX][0-9a-fA-F]{1,4}", text) else -1
     if not 0 <= number <= 65535:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no register; write a number from 0 to 65535")
     return number
 
 
 def _times(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
-    if not 1 <= int(number) <= 1000:
-        raise ValueError
-    return name, int(number)
+    found = re.fullmatch(r"(.+)=([1-9]\d{0,2})", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} does not say how often; write GROUP=N, as in module=4")
+    return found[1], int(found[2])
 
 
 def run(options: argparse.Namespace) -> int:

@@ -31,12 +31,14 @@ class How:
 def maps(path: Path, name: str, how: How) -> list[Map] | str:
     """The maps of a file, or why it is skipped. A file that a person named is not skipped: what it is not is its fault."""
     kind = path.suffix.lower()
-    if kind not in (".json", ".yaml", ".yml", ".csv"):
-        found: list[Map] | str = "no .json, .yaml or .csv"
+    if not path.exists():
+        found: list[Map] | str = [_refused(name, 1, "cannot be read: there is no such file")]
+    elif kind not in (".json", ".yaml", ".yml", ".csv"):
+        found = "no .json, .yaml or .csv"
     else:
         try:
             if not path.is_file() or path.stat().st_size > MOST_BYTES:
-                raise OSError(0, f"larger than {MOST_BYTES:,} bytes" if path.is_file() else "is no file that is there")
+                raise OSError(0, f"larger than {MOST_BYTES:,} bytes" if path.is_file() else "it is no file")
             found = {".json": _json, ".csv": _csv}.get(kind, _yaml)(path, name, how)
         except OSError as error:
             found = [_refused(name, 1, f"cannot be read: {error.strerror}")]

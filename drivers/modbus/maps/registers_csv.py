@@ -85,7 +85,11 @@ def _row(out: Map, row: dict[str, str], line: int) -> None:
             line, "; ".join(f"{column}: {value[:60]!r} is not known here" for column, value, good in wrong if not good)
         )
         return
-    options: dict[str, Any] = {"address": f"{table}:{address}", "type": kind[1], "unit": UNITS.get(row["quantity"])}
+    options: dict[str, Any] = {
+        "address": f"{table}:{address}",
+        "type": kind[1] if kind[1] != "uint16" else None,
+        "unit": UNITS.get(row["quantity"]),
+    }
     options["order"] = "CDAB" if kind[2] or kind[4] else None
     options["none"] = NAN.get(kind[1]) if kind[3] else None
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from .contract import Map, as_name, side_by_side
@@ -26,7 +27,7 @@ def read(data: dict[str, Any], name: str, line: Where, writable: bool = False) -
     """One map. `line`: the line of a path in the file. `writable`: allow writing where the map says in which range."""
     info = data.get("info")
     about = [str(info[key]) for key in ("manufacturer", "model") if info.get(key)] if isinstance(info, dict) else []
-    out = Map(name, description=" ".join(about) or name.replace("_", " "), source="a solarman inverter map")
+    out = Map(name, description=" ".join(about) or Path(name).stem.replace("_", " "), source="a solarman inverter map")
     reading = _Reading(out, data, writable)
     for path, item in _items(out, data, line):
         reading.item(item, line(path))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..options import ModbusConfig
-from .contract import Map, faults_of, name_fault
+from .contract import Map, as_name, faults_of, name_fault
 
 ABOUT = ("description", "source", "licence")
 MORE = tuple(name for name in ModbusConfig.from_template if name != "tags")  # what the device needs of every master
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/%.-]*( [A-Za-z0-9_/%.-]+)*")
+ORDER = ("address", "type", "length", "order", "scale", "scale_from", "offset", "unit", "none")
 WORDS = {
     "true",
     "false",
@@ -59,8 +60,8 @@ def text(found: Map) -> str:
     lines += [f"{key}: {_flow(value)}" for key, value in found.more.items()]
     lines.append("tags:")
     for line in found.lines:
-        about = _comment(line.about) if line.about and line.about != line.name else ""
-        lines.append(f"  {line.name}: {_flow(line.options)}{about}")
+        about = _comment(line.about) if line.about and as_name(line.about) != line.name.lower() else ""
+        lines.append(f"  {line.name}: {{{', '.join(_options(line.options))}}}{about}")
     if found.notes:
         lines += ["# Left out, or read otherwise than the map means it:"]
         lines += [f"# {row}: {_one_line(message, 200)}" for row, message in found.notes]
@@ -69,6 +70,13 @@ def text(found: Map) -> str:
 
 def _about(found: Map) -> tuple[str, str, str]:
     return found.description, found.source, found.licence
+
+
+def _options(options: dict[str, Any]) -> Iterator[str]:
+    """In the order in which people write them; a code for "not available" in hexadecimal."""
+    for key in sorted(options, key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER)):
+        value = options[key]
+        yield f"{key}: {f'0x{value:X}' if key == 'none' and value > 9 else _flow(value)}"
 
 
 def _flow(value: Any) -> str:
@@ -82,9 +90,7 @@ def _flow(value: Any) -> str:
 def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return hex(value) if value > 9999 else str(value)
-    if isinstance(value, float):
+    if isinstance(value, int | float):
         return repr(value)
     text = str(value)
     if PLAIN.fullmatch(text) and text.lower() not in WORDS:
