@@ -106,8 +106,8 @@ async def over_the_wire(found: Map, folder: Path) -> list[str]:
     faults = []
     config = config_of(found, folder)
     for turn in turns(config):
-        device = ModbusSim("x", config.model_copy(update={"url": "tcp://127.0.0.1:0"}))
-        device.port = 0
+        device = ModbusSim("x", config)
+        device.port = 0  # a free one
         await device.start()
         try:
             for name, value in turn.items():
