@@ -56,6 +56,7 @@ class Modbus(Poller):
         self._seen = np.full(len(self._clocks), -1, np.int64)
         self._learned = Learned(config.url, source.memory, source.clock.utc())
         self._stale = False  # the plan: something was learned that makes a better one
+        self._unsaid = False  # what was learned last: it may turn out to be otherwise at once
         self._measures = config.gap == "auto" and config.in_flight == 1
         self._said: set[str] = set()
         self._periods = config.periods()
@@ -238,7 +239,9 @@ class Modbus(Poller):
             return True
         self._stale |= after is After.REPLAN
         self._attentive = self._learned.attends(self.plan)
-        self._remember()
+        if self._unsaid and after is After.NOTHING:
+            self._remember()
+        self._unsaid = after is After.REPLAN
         for index in np.flatnonzero(np.array(codes) > 0).tolist():
             self.source.count("exception")
             if after is After.NOTHING:
@@ -268,8 +271,13 @@ class Modbus(Poller):
         self._remember()
 
     def _remember(self) -> None:
-        if self._learned.news:
-            self.source.remember(self._learned.facts())
+        if (news := self._learned.news()) is None:
+            return
+        self.source.remember(news)
+        for line in self._learned.lines():
+            if line not in self._said and len(self._said) < MOST_SAID:
+                self._said.add(line)
+                log.info("%s: learned: %s", self.source.name, line)
 
     async def probe(self) -> Sequence[str]:
         """As every poller's; each unit gets the full time-out."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from drivers.modbus.address import Address, Span
 from drivers.modbus.cost import Cost
 from drivers.modbus.driver import Modbus
-from drivers.modbus.learned import TOO_OLD, After, Learned
+from drivers.modbus.learned import DOUBT_REST, DOUBT_TAG, TOO_OLD, After, Learned
 from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan, Request
 from drivers.modbus.rules import Rules
@@ -53,6 +53,7 @@ class Line:
 
     def __init__(self, items: Sequence[Item], memory: Mapping[str, Any] | None = None, gap: int = 8) -> None:
         self.items, self.rules = items, {1: Rules(gap=gap)}
+        self.now = NOW
         self.learned = Learned(URL, memory or {}, NOW)
         self.asked: list[tuple[Request, int]] = []
         self.replan()
@@ -66,20 +67,23 @@ class Line:
             codes = [device(request) for request in self.plan.requests]
             self.asked += zip(self.plan.requests, codes, strict=True)
             attentive = self.learned.attends(self.plan) or any(codes)
-            after = self.learned.heard(self.plan, codes, NOW) if attentive else After.NOTHING
+            after = self.learned.heard(self.plan, codes, self.now) if attentive else After.NOTHING
             told = [codes[r] for r in self.plan.request_of]
             if after is not After.NOTHING:
                 self.replan()
             if after is not After.REPEAT:
+                self.settled = after is After.NOTHING
                 return told
         raise AssertionError("a scan does not end")
 
     def settle(self, device: Device) -> list[int]:
-        """Scan until nothing is learned any more."""
-        for _ in range(40):
+        """Scan until nothing is learned any more: the plan stays for some scans."""
+        same = 0
+        for _ in range(100):
             before = [r.pdu for r in self.plan.requests]
             told = self.scan(device)
-            if [r.pdu for r in self.plan.requests] == before:
+            same = same + 1 if [r.pdu for r in self.plan.requests] == before else 0
+            if same == 3:
                 return told
         raise AssertionError("the plan does not settle")
 
@@ -150,6 +154,78 @@ def test_a_device_that_refuses_at_random_is_not_taken_for_a_small_one() -> None:
     assert line.learned.lines() == []
 
 
+def once(request: Request, behind: Device, number: int) -> int:
+    """The device, but refusing this register too."""
+    return 2 if number in range(*request.span) else behind(request)
+
+
+def test_a_refusal_without_a_reason_does_not_stay() -> None:
+    """Register 4 is refused for a while, as its neighbours 3 and 5 always are: so it is asked for with them, and cannot answer."""
+    line, behind = Line(registers(*range(10))), device([3, 5])
+    line.settle(lambda request: once(request, behind, 4))
+    assert line.spans == [(0, 2), (3, 5), (6, 9)]
+    for _ in range(4):
+        line.now += DOUBT_TAG
+        told = line.settle(behind)
+    assert told == [0, 0, 0, 2, 0, 2, 0, 0, 0, 0]
+    asked = len(line.asked)
+    line.now += DOUBT_TAG - 1
+    line.scan(behind)
+    assert len(line.asked) == asked + len(line.plan.requests), "doubts have their time"
+
+
+def test_one_refusal_of_a_request_that_is_fine_changes_no_plan() -> None:
+    line, first = Line(registers(*range(40), *range(45, 60))), [True]
+
+    def startled(request: Request) -> int:
+        code, first[0] = 2 if first[0] else 0, False
+        return code
+
+    assert line.settle(startled) == [0] * 55
+    assert line.spans == [(0, 59)] and not line.learned.lines()
+
+
+def test_a_limit_and_a_gap_are_doubted_each_hour_and_a_tag_each_minute_costs_no_sample() -> None:
+    line = Line(registers(*range(200), 204, 210))
+    line.settle(device([202], most=60))
+    assert line.learned.lines() == ["unit 1 lacks holding:200..203", "unit 1 gives at most 60 registers at once"]
+    for _ in range(2):
+        line.now += DOUBT_REST
+        assert line.settle(device([202], most=60)) == [0] * 202
+    assert line.learned.lines() == ["unit 1 lacks holding:200..203", "unit 1 gives at most 60 registers at once"]
+    for _ in range(2):
+        line.now += DOUBT_REST
+        assert line.settle(device()) == [0] * 202
+    assert line.learned.lines() == [] and len(line.plan.requests) == 2, "another device may be there by now"
+
+
+def test_what_was_learned_from_short_answers_is_not_doubted() -> None:
+    line = Line(registers(*range(300)))
+    for _ in range(2):
+        line.learned.short(line.plan.requests[0], 40)
+    line.replan()
+    again = Line(line.items, line.learned.facts())
+    for each in (line, again):
+        each.now += DOUBT_REST
+        each.settle(device())
+        assert max(r.count for r in each.plan.requests) == 40, "each try would end the connection"
+
+
+def test_only_news_is_remembered() -> None:
+    line = Line(registers(*range(10)))
+    assert line.learned.news() is None
+    line.settle(device([3, 4]))
+    kept = line.learned.news()
+    assert kept and line.learned.news() is None
+    line.now += DOUBT_TAG
+    line.settle(device([3, 4]))
+    assert line.learned.news() is None, "what was doubted is known again"
+    assert Line(line.items, kept).learned.news() is None
+    line.settle(device())
+    forgotten = line.learned.news()
+    assert forgotten and not forgotten["units"]
+
+
 @given(st.data())
 def test_whatever_a_device_lacks_the_rest_is_read_and_the_plan_settles(data: st.DataObject) -> None:
     kinds = st.sampled_from(["uint16", "float32", "uint64"])
@@ -162,6 +238,7 @@ def test_whatever_a_device_lacks_the_rest_is_read_and_the_plan_settles(data: st.
     behind = device(missing, most, code)
     line = Line(items, gap=data.draw(st.integers(0, 20)))
     told = line.settle(behind)
+    assert line.settled, "nothing is planned anew any more"
     for item, code_of in zip(items, told, strict=True):
         if set(missing).intersection(range(*item.span)):
             assert code_of
@@ -194,7 +271,7 @@ def test_a_memory_that_makes_no_sense_is_no_memory(units: Any) -> None:
 
 @pytest.mark.parametrize("hole", ["holding", "holding:1.3", "holding:9..3", 7, None, "holding:1..99999"])
 def test_a_hole_that_is_none_is_no_memory(hole: Any) -> None:
-    unit = {"since": NOW, "holes": [hole], "registers": 125, "bits": 2000, "bridge": 0}
+    unit = {"since": NOW, "holes": [hole], "registers": 125, "bits": 2000, "firm": False, "bridge": 0}
     assert not Learned(URL, {"version": 1, "url": URL, "units": {"1": unit}}, NOW).units
 
 
@@ -307,7 +384,7 @@ def test_what_was_learned_outlives_the_daemon_and_is_shown(tmp_path: Path, capsy
 
     first, second = SmallDevice(125, [2]), SmallDevice(125, [2])
     asyncio.run(run(first, lambda daemon: read(daemon) and "plc" in daemon.memories))
-    assert first.refused == 1
+    assert first.refused == 2, "it is believed when it is seen twice"
     assert main(["check", "--plan", "--json", str(path), "--state", str(state)]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["learned"] == ["unit 1 lacks holding:1..3"] and row["registers_per_request"] == [1, 3]
