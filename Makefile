@@ -8,7 +8,7 @@ EXTRAS := plane,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train torture hostile maps bench test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train torture hostile maps bench bench-long test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -60,6 +60,9 @@ maps: $(STAMP) ## import every register map of DATA and read known values back f
 
 bench: $(STAMP) ## measure this machine, one line per figure
 	$(BIN)/lineside bench
+
+bench-long: $(STAMP) ## the measurements that take ten minutes and more
+	$(BIN)/lineside bench opcua --seconds 600
 
 test: $(STAMP) $(WEB) ## run the tests
 	$(BIN)/python -m pytest

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .alarms import Alarms
 from .apply import apply_site
+from .driver import MOST_FOUND
 from .errors import LinesideError, WriteRefused
 from .event import Event, Write
 from .log import log
@@ -107,6 +108,8 @@ class Control:
                 return await self._write_all(orders, str(request.get("by", "local")))
             case "tool":
                 return await self._tool(str(request["driver"]), request)
+            case "browse":
+                return {"found": await self._browse(str(request["driver"]), str(request["node"]), int(request["most"]))}
             case "ack" | "shelve" | "unshelve" as verb:
                 return await self._command(verb, str(request["alarm"]), str(request.get("by", "local")))
             case "apply":
@@ -171,6 +174,15 @@ class Control:
                 return dict(await driver.tool(request))
         except TimeoutError:
             raise LinesideError(f"{name} did not answer the tool within {LONGEST_TOOL:g} s") from None
+
+    async def _browse(self, name: str, start: str, most: int) -> list[dict[str, Any]]:
+        running = self._daemon.drivers.get(name)
+        if running is None:
+            raise LinesideError(f"no driver is called {name!r}", hint=f"there are {', '.join(self._daemon.drivers)}")
+        if not hasattr(running.driver, "browse"):
+            raise LinesideError(f"the driver {running.config.driver!r} cannot list what its device offers")
+        found: list[dict[str, Any]] = await running.driver.browse(start, min(most, MOST_FOUND))
+        return found
 
     async def _command(self, verb: str, alarm: str, by: str) -> dict[str, Any]:
         """Answers when the new state is durable: who was told "done" finds it so after a power cut."""

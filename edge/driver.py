@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +18,8 @@ from .event import Event
 from .frame import Frame
 from .tags import Tag
 from .texts import TYPE, Texts
+
+MOST_FOUND = 10_000  # by one `browse`
 
 
 def _tolerance(given: Any) -> Any:
@@ -118,12 +121,17 @@ class DriverConfig(BaseModel):
         """Cross-checks beyond types: (path below the entry, message, hint)."""
         return ()
 
+    def warnings(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
+        """What is allowed and should not stay: shown by `lineside check`, not counted as a fault."""
+        return ()
+
 
 class Source(Protocol):
     """What a driver is given: its name, its tags, the clock, and where to put what it reads. Nothing here blocks.
 
     `memory` is what `remember` was last told, in this run or an earlier one; empty at first. The driver judges whether it still
     fits: it says itself of which device and in which form it is.
+    `folder` is the device's state folder: what a driver must keep over a restart goes below a folder of its own there.
     """
 
     name: str
@@ -131,6 +139,7 @@ class Source(Protocol):
     clock: Clock
     memory: Mapping[str, Any]
     texts: Texts
+    folder: Path
 
     def text(self, tag: int, text: str) -> float:
         """The value of a text tag (by id) that shows this string; nan where its table is full or the string too long, which is
@@ -170,6 +179,9 @@ class Driver(Protocol):
     id now, for `readback`; it may be called while others are written. `async probe()` connects once, reads once and returns
     lines for `lineside check --connect`; what it emits shows whether every tag is good. `async tool(request)` answers what a
     commissioning tool asks while the driver runs (a raw read, wire frames): plain JSON both ways.
+    `async browse(start, most)` returns what the device offers below `start` (a text of its own; empty: everything), at most
+    `most`, for `lineside browse`: {"name", "tag": options of a line under `tags:`, or None, "note": type and value in words, ...}
+    each, plain JSON.
     """
 
     Config: type[DriverConfig]

@@ -24,7 +24,7 @@ class Outlet:
     """A `Source` whose flow may be exchanged under it while the driver runs on."""
 
     def __init__(self, name: str, tags: Mapping[str, Tag], daemon: Daemon) -> None:
-        self.name, self.tags, self.clock = name, tags, daemon.clock
+        self.name, self.tags, self.clock, self.folder = name, tags, daemon.clock, daemon.folder
         self._daemon = daemon
         self._kind = daemon.config.drivers[name].driver
         self.state = "starting"  # starting, running, lost

@@ -11,9 +11,11 @@ def test_my_driver():
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .batch import Batch
@@ -101,13 +103,15 @@ def virtual_run(work: Coroutine[Any, Any, T]) -> T:
 class FakeSource:
     """A `Source` that keeps what a driver hands out. `full = True` plays a full journal."""
 
-    def __init__(self, name: str, tags: Sequence[str | Tag], clock: Any = None) -> None:
+    def __init__(
+        self, name: str, tags: Sequence[str | Tag], clock: Any = None, folder: Path = Path(os.devnull)
+    ) -> None:
         made = [t if isinstance(t, Tag) else Tag(f"{name}.{t}", source=name) for t in tags]
         self.name, self.table = name, TagTable.numbered(made)
         self.tags = self.table.of_source(name)
         self.texts = self.table.texts
         self.text = self.texts.value
-        self._clock = clock
+        self._clock, self.folder = clock, folder
         self.batches: list[Batch] = []
         self.frames: list[Frame] = []
         self.events: list[Event] = []

@@ -1,93 +1,31 @@
-"""The OPC UA driver: one session, one subscription, every change as it comes."""
+"""The OPC UA driver: one session; every change as it comes, or all nodes on a grid."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
-import numpy as np
 from asyncua import Client, ua
 from asyncua.ua.uaerrors import UaError
-from pydantic import Field, field_validator
 
-from edge import (
-    SECOND,
-    Batch,
-    DeviceLost,
-    DeviceRefused,
-    DriverConfig,
-    Identifier,
-    Period,
-    Point,
-    Quality,
-    Source,
-    Write,
-    log,
-    reason_of,
-)
+from edge import SECOND, DeviceLost, DeviceRefused, Event, Grid, Quality, Source, Write, log
 
-from .values import nanoseconds, native, node_of, number_of, overflowed, quality_of, text_of
+from .browse import walk
+from .newest import Arrived, Newest
+from .options import OpcUaConfig
+from .orders import call, set_value
+from .reading import Reading
+from .session import LOST, connect, disconnect, said
+from .subscription import Item, Subscription, Values
+from .values import deadband_of, kind_of, moment_of, nanoseconds, node_of, number_of, overflowed, quality_of, text_of
 
-logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what matters is raised, and said once by the supervisor
 CLOCK = ua.NodeId(ua.Int32(ua.ObjectIds.Server_ServerStatus_CurrentTime))
-AT_ONCE = 1000  # items in one request, where the server does not say
-LOST = (UaError, OSError, asyncio.TimeoutError, ConnectionError)
-
-
-class OpcUaPoint(Point):
-    """One variable."""
-
-    node: str = Field(
-        description="its node id, as in ns=2;s=Oven.Temperature or nsu=urn:maker:plant;s=Oven.Temperature"
-    )
-
-    type: Literal["float64", "text"] = Field("float64", description="`text` where the variable is a String")
-
-    @field_validator("node")
-    @classmethod
-    def _readable(cls, text: str) -> str:
-        node_of(text)
-        return text
-
-
-class OpcUaConfig(DriverConfig):
-    """One server."""
-
-    url: str = Field(description="opc.tcp://host:4840/path")
-    every: Period = Field(1.0, description="how often the server looks for changes and sends them")
-    keep_alive: Period = Field(5.0, description="an unchanged value is said again this often while the server answers")
-    timeout: Period = Field(4.0, description="how long to wait for an answer")
-    user: str = Field("", description="user name, if the server wants one")
-    password: str = Field("", description="its password; use !secret", repr=False)
-    tags: dict[Identifier, OpcUaPoint] = Field(min_length=1, description="variables to subscribe to, by name")
-
-    @field_validator("url")
-    @classmethod
-    def _address(cls, text: str) -> str:
-        try:
-            parts = urlsplit(text)
-            found = parts.scheme == "opc.tcp" and parts.hostname and parts.port != 0
-        except ValueError:  # no host, or a port past 65535
-            found = False
-        if not found:
-            raise ValueError(
-                f"{text!r} is no address of a server; write opc.tcp://192.168.1.30:4840 (a port is at most 65535)"
-            )
-        return text
-
-    def period(self) -> float:
-        return max(self.every, self.keep_alive)
-
-    def port(self) -> str:
-        return self.url.rstrip("/")
-
-    def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
-        if self.password and not self.user:
-            yield ("password",), "a password without a user", "add `user:`"
+CLOCK_HANDLE = 2**31
+BROWSE_WITHIN = 60.0  # seconds
+CIRCLE = 60.0  # seconds in which every subscribed node is looked at once, and every refused one is asked for again
 
 
 class OpcUa:
@@ -97,203 +35,293 @@ class OpcUa:
 
     def __init__(self, config: OpcUaConfig, source: Source) -> None:
         self.config, self.source = config, source
-        self._names = list(config.tags)
-        self._ids = np.array([source.tags[name].id for name in self._names], np.int32)
-        self._by_node: dict[ua.NodeId, list[int]] = {}  # found anew at each connection: a namespace may move
-        n = len(self._names)
-        self._value, self._quality = np.full(n, np.nan), np.full(n, Quality.BAD, np.uint8)
-        self._ts = np.zeros(n, np.int64)
-        self._known, self._fresh = np.zeros(n, bool), np.zeros(n, bool)
-        self._arrived: list[tuple[int, int, float, int]] = []
+        self._names, self._points = list(config.tags), list(config.tags.values())
+        self._ids = [source.tags[name].id for name in self._names]
+        self._newest = Newest(source, self._ids)
+        self._by_source = config.time == "source"
+        self._by_name = any("nsu=" in f"{p.node} {p.method} {p.object}" for p in self._points)
+        self._namespaces: Sequence[str] = ()
+        self._text = [point.type == "text" for point in self._points]
         self._said_odd: set[int] = set()
-        self._text = [point.type == "text" for point in config.tags.values()]
-        self._beats = 0  # times that the subscription brought the server's clock, which always moves
-        self._quiet = round((max(5.0, 3 * config.period()) + config.timeout) * SECOND)
         self._client: Client | None = None
-        self._lost: asyncio.Future[str] | None = None
+        self._found()
 
-    async def _connect(self) -> Client:
-        client = Client(self.config.url, timeout=self.config.timeout)
-        if self.config.user:
-            client.set_user(self.config.user)
-            client.set_password(self.config.password)
-        try:
-            async with asyncio.timeout(self.config.timeout + 1):
-                await client.connect()
-        except LOST as error:
-            raise DeviceLost(
-                f"no session with {self.config.url}: {_said(error)}", hint="check address and user"
-            ) from None
-        return client
+    def _found(self, nodes: Sequence[ua.NodeId] = (), tags: Sequence[list[int]] = ()) -> None:
+        """A new session: the handle of a node is its place in `nodes`, `tags` are those (by place in the site) that show it."""
+        self._nodes, self._tags = list(nodes), list(tags)
+        self._refused: set[int] = set()  # handles
+        self._overflowed: dict[int, int] = {}  # handle: values that its queue at the server dropped
+        self._wake, self._ended, self._unsure = asyncio.Event(), "", False
+        self._ticks = 0  # changes of the server's clock that came by the subscription
 
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        client = self._client = await self._connect()
-        self._lost = loop.create_future()
+        client = self._client = await connect(self.config, self.source.name, self.source.folder)
         try:
-            await self._subscribe(client)
-            heard, since = 0, self.source.clock.mono()
-            while True:
-                _heed_cancellation()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.config.keep_alive):
-                        raise DeviceLost(await asyncio.shield(self._lost))
-                async with asyncio.timeout(self.config.timeout):
-                    now = await client.get_node(CLOCK).read_value()
-                if heard != self._beats:
-                    heard, since = self._beats, self.source.clock.mono()
-                    self._again(nanoseconds(now) or self.source.clock.utc())
-                elif self.source.clock.mono() - since > self._quiet:
-                    raise DeviceLost("the server answers, but nothing comes from the subscription any more")
+            await self._find(client)
+            reading = await Reading.of(client)
+            await (self._poll(reading) if self.config.mode == "poll" else self._subscribe(client, reading))
         except LOST as error:
-            raise DeviceLost(f"the session broke: {_said(error)}") from None
+            raise DeviceLost(f"the session broke: {said(error)}") from None
         finally:
             self._client = None
-            with contextlib.suppress(*LOST, Exception):
-                async with asyncio.timeout(1):
-                    await client.disconnect()
+            await disconnect(client)
             _heed_cancellation()
 
-    async def _subscribe(self, client: Client) -> None:
-        """Ask for every node, in as many requests as the server wants. One that it refuses: its tags say so, the others run on."""
-        self._by_node.clear()
-        for i, node in enumerate(await self._nodes(client)):
-            if node is None:
-                self._refused([i], "it has no such namespace")
+    async def _find(self, client: Client) -> None:
+        """Where the nodes are in this session: a namespace may have moved since the last."""
+        handles: dict[ua.NodeId, int] = {}
+        tags: list[list[int]] = []
+        lost: list[int] = []
+        self._namespaces = await client.get_namespace_array() if self._by_name else []
+        now = self.source.clock.utc()
+        for i, point in enumerate(self._points):
+            if point.method:
+                self._newest.take([(i, now, 0.0, Quality.SUBSTITUTED)])  # not called yet
+            elif (node := node_of(point.node, self._namespaces)) is None:
+                lost.append(i)
             else:
-                self._by_node.setdefault(node, []).append(i)
-        subscription = await client.create_subscription(self.config.every * 1000, self)
-        nodes, most = list(self._by_node), await self._at_once(client)
-        for k in range(0, len(nodes), most):
-            asked = nodes[k : k + most]
-            answers = await subscription.subscribe_data_change([client.get_node(n) for n in asked], queuesize=100)
-            for node, answer in zip(asked, answers if isinstance(answers, list) else [answers], strict=True):
-                if isinstance(answer, ua.StatusCode):
-                    self._refused(self._by_node[node], answer.name)
-        await subscription.subscribe_data_change(
-            client.get_node(CLOCK), queuesize=1, sampling_interval=ua.Double(self.config.keep_alive * 1000)
-        )
+                handle = handles.setdefault(node, len(tags))
+                tags += [[]] if handle == len(tags) else []
+                tags[handle].append(i)
+        self._found(list(handles), tags)
+        self._refuse(lost, "it has no such namespace")
 
-    async def _nodes(self, client: Client) -> list[ua.NodeId | None]:
-        texts = [point.node for point in self.config.tags.values()]
-        named = any(text.startswith("nsu=") for text in texts)
-        namespaces = await client.get_namespace_array() if named else []
-        return [node_of(text, namespaces) for text in texts]
+    # By subscription
 
-    async def _at_once(self, client: Client) -> int:
-        limit = ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall
-        found = await client.get_node(limit).read_data_value(raise_on_bad_status=False)
-        value = found.Value.Value if found.Value is not None else None
-        return min(value, AT_ONCE) if isinstance(value, int) and value > 0 else AT_ONCE
+    async def _subscribe(self, client: Client, reading: Reading) -> None:
+        subscription = Subscription(client, self._took, self._lost, self._end)
+        await subscription.create(self.config.every, self.config.keep_alive)
+        await self._add(subscription, range(len(self._nodes)), reading.most)
+        clock = await subscription.add([(CLOCK_HANDLE, CLOCK, None)], self.config.keep_alive, 1)
+        quiet = (max(5.0, 3 * max(self.config.period(), subscription.keep_alive)) + self.config.timeout) * SECOND
+        heard, since, place = 0, self.source.clock.mono(), 0
+        while True:
+            _heed_cancellation()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.keep_alive):
+                    await self._wake.wait()
+            if self._ended:
+                raise DeviceLost(self._ended)
+            self._wake.clear()
+            async with asyncio.timeout(self.config.timeout):
+                now = await client.get_node(CLOCK).read_value()
+            if self._unsure:
+                self._unsure = False
+                await self._look(subscription, reading, range(len(self._nodes)), take=True)
+            place = await self._look_around(subscription, reading, place)
+            self._tell_overflows()
+            beats = subscription.beats if clock else self._ticks
+            if heard != beats:
+                heard, since = beats, self.source.clock.mono()
+                self._newest.again(nanoseconds(now) or self.source.clock.utc())
+                self.source.running()
+            elif self.source.clock.mono() - since > quiet:
+                raise DeviceLost("the server answers, but nothing comes from the subscription any more")
 
-    def _refused(self, tags: Sequence[int], why: str) -> None:
-        for i in tags:
-            self._arrive(i, self.source.clock.utc(), np.nan, Quality.EXCEPTION)
-            point = self.config.tags[self._names[i]]
-            log.warning("%s: the server refuses %s, node %s: %s", self.source.name, self._names[i], point.node, why)
+    async def _add(self, subscription: Subscription, handles: Iterable[int], most: int) -> None:
+        """Ask for these nodes. Tags of one that the server refuses say so, the others run on."""
+        items: list[Item] = []
+        for handle in handles:
+            deadbands = {self._points[i].server_deadband for i in self._tags[handle]}
+            items.append((handle, self._nodes[handle], deadband_of(deadbands.pop()) if len(deadbands) == 1 else None))
+        refused = await subscription.add(items, self.config.every, most)
+        for handle, why in refused.items():
+            if handle not in self._refused:
+                self._refuse(self._tags[handle], why.name)
+        self._refused = (self._refused - {item[0] for item in items}) | set(refused)
 
-    # What the subscription calls
+    async def _look_around(self, subscription: Subscription, reading: Reading, place: int) -> int:
+        """The next few nodes: a server may delete one and say nothing. Once around, those that were refused are asked for again."""
+        n = len(self._nodes)
+        if place >= n:
+            await subscription.remove(sorted(self._refused))
+            await self._add(subscription, sorted(self._refused), reading.most)
+            return 0
+        few = max(1, math.ceil(n * self.config.keep_alive / CIRCLE))
+        await self._look(subscription, reading, range(place, min(n, place + few)))
+        return place + few
 
-    def datachange_notification(self, node: Any, value: Any, data: Any) -> None:
-        if node.nodeid == CLOCK:
-            self._beats += 1
-        if (tags := self._by_node.get(node.nodeid)) is None:
-            return
-        found = data.monitored_item.Value
-        said = quality_of(found.StatusCode) if found.StatusCode is not None else Quality.GOOD
-        if found.StatusCode is not None and overflowed(found.StatusCode):
-            self.source.count("server_queue_overflow")
-        ts = nanoseconds(found.SourceTimestamp) or nanoseconds(found.ServerTimestamp) or self.source.clock.utc()
-        for i in tags:
-            number, cause = self._read(i, value, found.Value)
+    async def _look(
+        self, subscription: Subscription, reading: Reading, handles: Sequence[int], take: bool = False
+    ) -> None:
+        """Read these nodes: one that is not there any more is refused from now on. `take`: what they show is data, too."""
+        handles = [handle for handle in handles if handle not in self._refused]
+        found = await reading.values([self._nodes[handle] for handle in handles])
+        gone = {h: v.StatusCode for h, v in zip(handles, found, strict=True) if v.StatusCode is not None and _absent(v)}
+        await subscription.remove(list(gone))
+        for handle, status in gone.items():
+            self._refuse(self._tags[handle], status.name)
+        self._refused |= set(gone)
+        if take:
+            shown = [(h, v) for h, v in zip(handles, found, strict=True) if h not in gone]
+            self._newest.take([sample for handle, value in shown for sample in self._samples(handle, value)])
+
+    def _took(self, values: Values) -> None:
+        arrived: list[Arrived] = []
+        for item in values:
+            if item.ClientHandle == CLOCK_HANDLE:
+                self._ticks += 1
+            elif item.ClientHandle < len(self._nodes):
+                (self._refused.add if _absent(item.Value) else self._refused.discard)(item.ClientHandle)
+                if overflowed(item.Value.StatusCode):
+                    self.source.count("server_queue_overflow")
+                    self._overflowed[item.ClientHandle] = self._overflowed.get(item.ClientHandle, 0) + 1
+                arrived += self._samples(item.ClientHandle, item.Value)
+        self._newest.take(arrived)
+        self.source.running()
+
+    def _lost(self, n: int) -> None:
+        """Notifications are gone for good: say so, and read everything, so that at least the newest values are right."""
+        self.source.count("lost_notifications", n)
+        self._gap(f"{n} notifications of the server were lost; all nodes are read anew", {"notifications": n})
+        self._unsure = True
+        self._wake.set()
+
+    def _tell_overflows(self) -> None:
+        if self._overflowed:
+            tags = [self._names[i] for handle in self._overflowed for i in self._tags[handle]]
+            n, self._overflowed = sum(self._overflowed.values()), {}
+            more = f" and {len(tags) - 5} more" if len(tags) > 5 else ""
+            text = f"the server dropped values before it could send them: {', '.join(tags[:5])}{more}"
+            self._gap(text, {"times": n, "tags": tags[:100]})
+
+    def _gap(self, text: str, data: dict[str, Any]) -> None:
+        self.source.event(Event("source", self.source.name, "gap", severity="medium", text=text, data=data))
+
+    def _end(self, why: str) -> None:
+        self._ended = self._ended or why
+        self._wake.set()
+
+    # By polling
+
+    async def _poll(self, reading: Reading) -> None:
+        grid = Grid(self.config.every, self.source.clock)
+        while True:
+            _heed_cancellation()
+            self.source.count("overruns", await grid.next())
+            if not self.source.ready():
+                self.source.count("skipped_journal_full")
+                continue
+            *values, clock = await reading.values([*self._nodes, CLOCK])
+            now = nanoseconds(clock.Value.Value if clock.Value is not None else None) or self.source.clock.utc()
+            arrived: list[Arrived] = []
+            for handle, found in enumerate(values):
+                for i, ts, number, quality in self._samples(handle, found):
+                    before = int(self._newest.ts[i])  # a time that stands still: that it was read makes it fresh
+                    arrived.append((i, ts if ts > before else max(now, before), number, quality))
+            self._newest.take(arrived)
+            self._newest.again(now)  # tags whose namespace is missing
+            self.source.running()
+
+    # What both take
+
+    def _samples(self, handle: int, found: ua.DataValue) -> list[Arrived]:
+        """The samples of every tag that shows this node."""
+        status, value = found.StatusCode, found.Value.Value if found.Value is not None else None
+        said = quality_of(status) if status is not None else Quality.GOOD
+        ts = moment_of(found, self._by_source) or self.source.clock.utc()
+        out: list[Arrived] = []
+        for i in self._tags[handle]:
+            number, cause = self._number(i, value, found.Value)
             quality = cause if said == Quality.GOOD and cause is not None else said
             if said == Quality.GOOD and cause == Quality.BAD:
-                self._odd([i], value)
-            self._arrive(i, ts, number if quality <= Quality.RANGE else np.nan, quality)
+                self._odd(i, value)
+            out.append((i, ts, number if quality <= Quality.RANGE else math.nan, quality))
+        return out
 
-    def _read(self, i: int, value: Any, variant: ua.Variant | None) -> tuple[float, Quality | None]:
+    def _number(self, i: int, value: Any, variant: ua.Variant | None) -> tuple[float, Quality | None]:
         """The number of a tag's value, and the cause where there is none."""
         if not self._text[i]:
             return number_of(value)
         if (text := text_of(value, variant)) is None:
-            return np.nan, Quality.BAD
-        number = self.source.text(int(self._ids[i]), text)
-        return number, Quality.RANGE if np.isnan(number) else None
+            return math.nan, Quality.BAD
+        number = self.source.text(self._ids[i], text)
+        return number, Quality.RANGE if math.isnan(number) else None
 
-    def _arrive(self, i: int, ts: int, number: float, quality: int) -> None:
-        if not self._arrived:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._arrived.append((i, ts, number, quality))
-
-    def _odd(self, tags: Sequence[int], value: Any) -> None:
-        """Counted each time, said once."""
+    def _refuse(self, tags: Sequence[int], why: str) -> None:
+        self._newest.take([(i, self.source.clock.utc(), math.nan, Quality.EXCEPTION) for i in tags])
         for i in tags:
-            self.source.count("no_number")
-            if i not in self._said_odd:
-                self._said_odd.add(i)
-                kind = _kind(value, self._text[i])
-                log.warning("%s: %s is %s: its samples are BAD", self.source.name, self._names[i], kind)
+            name, node = self._names[i], self._points[i].node
+            log.warning("%s: the server refuses %s, node %s: %s", self.source.name, name, node, why)
 
-    def status_change_notification(self, status: Any) -> None:
-        if self._lost is not None and not self._lost.done():
-            self._lost.set_result(f"the subscription ended: {status.Status.name}")
-
-    def event_notification(self, event: Any) -> None:
-        """Events are not asked for."""
-
-    def _flush(self) -> None:
-        """All changes of one notification as one batch."""
-        arrived, self._arrived = self._arrived, []
-        if not arrived:
-            return
-        index, ts, value, quality = (np.array(c) for c in zip(*arrived, strict=True))
-        self._value[index], self._quality[index], self._ts[index] = value, quality, ts
-        self._known[index] = self._fresh[index] = True
-        self.source.emit(Batch.of(self.source.name, self._ids[index], value, ts, quality.astype(np.uint8)))
-        self.source.running()
-
-    def _again(self, now: int) -> None:
-        """The server answers: what it did not change still holds, by its own clock, as its changes are stamped."""
-        still = np.flatnonzero(self._known & ~self._fresh)
-        self._fresh[:] = False
-        if len(still):
-            ts = np.maximum(now, self._ts[still])
-            self.source.emit(Batch.of(self.source.name, self._ids[still], self._value[still], ts, self._quality[still]))
-        self.source.running()
+    def _odd(self, i: int, value: Any) -> None:
+        """Counted each time, said once."""
+        self.source.count("no_number")
+        if i not in self._said_odd:
+            self._said_odd.add(i)
+            kind = kind_of(value, self._text[i])
+            log.warning("%s: %s is %s: its samples are BAD", self.source.name, self._names[i], kind)
 
     # Writing and probing
 
     async def write(self, write: Write) -> None:
         if self._client is None:
             raise DeviceLost("no session")
-        tag = int(np.flatnonzero(self._ids == write.tag)[0])
-        found = next((node for node, tags in self._by_node.items() if tag in tags), None)
-        if found is None:
-            raise DeviceRefused(f"the server has no node {self.config.tags[self._names[tag]].node}")
-        node = self._client.get_node(found)
+        i = self._ids.index(write.tag)
+        point = self._points[i]
+        owner, node = (node_of(t, self._namespaces) for t in (point.object or point.node, point.method or point.node))
+        if owner is None or node is None:
+            raise DeviceRefused(f"the server has no namespace of {point.method or point.node}")
         try:
             async with asyncio.timeout(self.config.timeout):
-                kind = await node.read_data_type_as_variant_type()
-                await node.write_value(ua.DataValue(ua.Variant(native(kind, write.value), kind)))
+                if not point.method:
+                    return await set_value(self._client, node, write.value)
+                await call(self._client, owner, node, write.value)
         except TimeoutError:
             raise DeviceLost("no answer to the write") from None
         except UaError as error:
-            raise DeviceRefused(f"the server refuses the write: {_said(error)}") from None
+            raise DeviceRefused(f"the server refuses the write: {said(error)}") from None
+        self._newest.take([(i, self.source.clock.utc(), write.value, Quality.GOOD)])
+
+    async def read(self, tag: int) -> float:
+        """The value that the server has now. Raises DeviceLost, DeviceRefused."""
+        node = node_of(self._points[self._ids.index(tag)].node or "i=0", self._namespaces)
+        if self._client is None:
+            raise DeviceLost("no session")
+        if node is None or node.is_null():
+            raise DeviceRefused("this cannot be read")
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                (found,) = await Reading(self._client).values([node])
+        except LOST as error:
+            raise DeviceLost(f"no answer to a read: {said(error)}") from None
+        if found.StatusCode is not None and not found.StatusCode.is_good():
+            raise DeviceRefused(f"the server says {found.StatusCode.name}")
+        return number_of(found.Value.Value if found.Value is not None else None)[0]
 
     async def probe(self) -> Sequence[str]:
-        client = await self._connect()
-        lines = []
+        client = await connect(self.config, self.source.name, self.source.folder)
         try:
-            for name, node in zip(self._names, await self._nodes(client), strict=True):
-                if node is None:
-                    lines.append(f"{name}: the server has no namespace of {self.config.tags[name].node}")
-                    continue
-                found = await client.get_node(node).read_data_value(raise_on_bad_status=False)
-                lines.append(f"{name} {_shown(found, self.config.tags[name].type == 'text')}")
+            await self._find(client)
+            found = await (await Reading.of(client)).values(self._nodes)
+            self._newest.take([sample for handle, value in enumerate(found) for sample in self._samples(handle, value)])
+        except LOST as error:
+            raise DeviceLost(f"the session broke: {said(error)}") from None
         finally:
-            with contextlib.suppress(*LOST):
-                await client.disconnect()
-        return lines
+            await disconnect(client)
+        shown = {i: _shown(found[handle], self._text[i]) for handle, tags in enumerate(self._tags) for i in tags}
+        return [f"{name} {shown.get(i) or self._unread(i)}" for i, name in enumerate(self._names)]
+
+    def _unread(self, i: int) -> str:
+        point = self._points[i]
+        called = f"calls {point.method} when it is written"
+        return called if point.method else f"has no good value: the server has no namespace of {point.node}"
+
+    async def browse(self, start: str, most: int) -> list[dict[str, Any]]:
+        """By the session that is open, else by one of its own. Raises LinesideError."""
+        client = self._client or await connect(self.config, self.source.name, self.source.folder)
+        try:
+            async with asyncio.timeout(BROWSE_WITHIN):
+                return await walk(client, start, most)
+        except LOST as error:
+            raise DeviceLost(f"the walk ended: {said(error)}") from None
+        finally:
+            if client is not self._client:
+                await disconnect(client)
+
+
+def _absent(found: ua.DataValue) -> bool:
+    return found.StatusCode is not None and found.StatusCode.name in ("BadNodeIdUnknown", "BadNodeIdInvalid")
 
 
 def _heed_cancellation() -> None:
@@ -312,22 +340,5 @@ def _shown(found: ua.DataValue, text: bool) -> str:
         return f"= {string!r} ({Quality.GOOD.name})"
     cause = Quality.BAD if text else number_of(value)[1]
     if cause == Quality.BAD:
-        return f"= {value}: {_kind(value, text)} (BAD)"
+        return f"= {value}: {kind_of(value, text)} (BAD)"
     return f"= {value} ({Quality.GOOD.name if cause is None else cause.name})"
-
-
-def _kind(value: Any, text: bool) -> str:
-    """What a value is that is not what its tag wants, a number or a text."""
-    if text:
-        return f"a {type(value).__name__}, not a text; take `type: text` away"
-    if text_of(value) is not None:
-        return f"a {type(value).__name__}, not a number; say `type: text`"
-    if isinstance(value, list):
-        return f"an array of {len(value)}, not one number; ask the server for a node of each element"
-    return "empty" if value is None else f"a {type(value).__name__}, not a number"
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, UaError):
-        return str(error).split("(")[-1].rstrip(")") or type(error).__name__
-    return reason_of(error) if isinstance(error, OSError) and error.args else str(error) or "no answer"

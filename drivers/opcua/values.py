@@ -56,7 +56,7 @@ def quality_of(status: Any) -> Quality:
 
 def overflowed(status: Any) -> bool:
     """Did the server drop values of this item before this one?"""
-    return bool(status.value & OVERFLOW == OVERFLOW)
+    return status is not None and bool(status.value & OVERFLOW == OVERFLOW)
 
 
 def number_of(value: Any) -> tuple[float, Quality | None]:
@@ -81,13 +81,44 @@ def text_of(value: Any, variant: ua.Variant | None = None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def nanoseconds(moment: datetime.datetime | None) -> int:
+def nanoseconds(moment: Any) -> int:
     """UTC nanoseconds in whole microseconds; 0 for none, and for the ends of OPC UA's calendar, which mean none."""
-    if moment is None or not 1971 <= moment.year <= 2261:
+    if not isinstance(moment, datetime.datetime) or not 1971 <= moment.year <= 2261:
         return 0
     aware = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
     whole = int(aware.replace(microsecond=0).timestamp())
     return (whole * 1_000_000 + aware.microsecond) * 1000
+
+
+def moment_of(found: ua.DataValue, by_source: bool) -> int:
+    """UTC nanoseconds at which a value was taken, or at which the server had it; the other where one is missing, 0 for none."""
+    first, second = found.SourceTimestamp, found.ServerTimestamp
+    if not by_source:
+        first, second = second, first
+    return nanoseconds(first) or nanoseconds(second)
+
+
+def deadband_of(text: float | str | None) -> ua.DataChangeFilter | None:
+    """`0.5` in units of the node, `2%` of its range (part 4, 7.22.2 and part 8, 6.2). Raises ValueError."""
+    if text is None:
+        return None
+    kind = ua.DeadbandType.Percent if str(text).endswith("%") else ua.DeadbandType.Absolute
+    size = float(str(text).removesuffix("%"))
+    if not 0 < size < math.inf or (kind == ua.DeadbandType.Percent and size > 100):
+        raise ValueError(f"{text!r} is no deadband; write 0.5 (in units of the node) or 2% (of its range)")
+    trigger = ua.DataChangeTrigger.StatusValue
+    return ua.DataChangeFilter(Trigger=trigger, DeadbandType=ua.UInt32(kind), DeadbandValue=ua.Double(size))
+
+
+def kind_of(value: Any, text: bool = False) -> str:
+    """What a value is that is not what its tag wants, a number or a text."""
+    if text:
+        return f"a {type(value).__name__}, not a text; take `type: text` away"
+    if text_of(value) is not None:
+        return f"a {type(value).__name__}, not a number; say `type: text`"
+    if isinstance(value, list):
+        return f"an array of {len(value)}, not one number; ask the server for a node of each element"
+    return "empty" if value is None else f"a {type(value).__name__}, not a number"
 
 
 def native(kind: ua.VariantType, value: float) -> bool | int | float:

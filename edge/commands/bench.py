@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from ..bench import cameras, ingest, small
+from ..bench import cameras, ingest, opcua, small
 from ..errors import LinesideError
 
 HELP = "measure this board; each value beside a baseline of the same run"
@@ -19,6 +19,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, object]]] = {
     "ingest": ingest.measure,
     "ingest_float32": partial(ingest.measure, kind="float32"),
     "memory": small.memory,
+    "opcua": opcua.opcua,
     **cameras.BENCHES,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .. import plugins
@@ -21,6 +22,7 @@ from ..health import Health
 from ..live import Live
 from ..log import log
 from ..rehearse import Kept
+from ..state import state_folder
 from ..supervise import supervise
 from ..tags import TagTable, named
 from ..virtual import layered
@@ -32,8 +34,9 @@ PATIENCE = 10.0  # seconds until the last tag must have come
 class Bus:
     """The drivers of a site without journal and alarms: values come in, computed tags follow, nothing is kept."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, state: Path | None = None) -> None:
         self.config, self.clock = raise_if_faulty(config), SystemClock()
+        self.folder = state_folder(config.device.id, state)
         self.table = TagTable.numbered(config.tags())
         self.live = Live(self.table)
         stages: Any = layered(config.virtual, self.table)
@@ -143,6 +146,7 @@ class _Line:
         self.memory: dict[str, Any] = {}
         self.texts = bus.table.texts
         self.text = self.texts.value
+        self.folder = bus.folder
 
     def ready(self) -> bool:
         return True

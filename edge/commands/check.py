@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from .. import plugins
 from ..batch import TRUSTED, Batch
 from ..clock import SystemClock
 from ..config.load import load
+from ..config.places import Problem
 from ..config.site import Config
 from ..driver import DriverConfig
 from ..errors import LinesideError
@@ -46,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
         for problem in config.problems:
             print(json.dumps(problem.as_json(), ensure_ascii=False) if options.json else problem)
         faults += len(config.problems)
+        for warning in warnings(config):
+            print(warning, file=sys.stderr)
         if not config.problems:
             tags = len(config.tags())
             summary = f"{path}: fine; connections: {len(config.drivers)}, tags: {tags}, alarms: {len(config.alarms)}"
@@ -53,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
             if options.plan:
                 show_plans(config, options.json, options.state)
             if options.connect:
-                for name, line, fault in asyncio.run(connect(config)):
+                for name, line, fault in asyncio.run(connect(config, options.state)):
                     faults += fault
                     shown = json.dumps({"driver": name, "said": line, "fault": fault}, ensure_ascii=False)
                     print(shown if options.json else f"{name}: {line}")
@@ -73,11 +77,18 @@ def show_plans(config: Config, as_json: bool, state: Path | None) -> None:
             print("\n".join(f"{name}: {line}" for line in plan.lines))
 
 
+def warnings(config: Config) -> Iterator[str]:
+    for name, part in config.drivers.items():
+        for below, message, hint in part.warnings():
+            path = ("drivers", name, *below)
+            yield f"warning: {Problem(config.tree.place(path), path, message, hint)}"
+
+
 class ProbeSource:
     """What a driver needs to read once; `bad` tells whether some tag had no good value."""
 
-    def __init__(self, name: str, table: TagTable) -> None:
-        self.name, self.tags, self.clock = name, table.of_source(name), SystemClock()
+    def __init__(self, name: str, table: TagTable, folder: Path) -> None:
+        self.name, self.tags, self.clock, self.folder = name, table.of_source(name), SystemClock(), folder
         self.texts = table.texts
         self.text = self.texts.value
         self.bad = False
@@ -100,15 +111,15 @@ class ProbeSource:
     def remember(self, facts: object) -> None: ...
 
 
-async def connect(config: Config) -> list[tuple[str, str, bool]]:
+async def connect(config: Config, state: Path | None = None) -> list[tuple[str, str, bool]]:
     """Probe every driver, all at once: (name, what it said, whether that is a fault), in the order of the site."""
-    table = TagTable.numbered(config.tags())
-    found = await asyncio.gather(*(_probe(name, part, table) for name, part in config.drivers.items()))
+    table, folder = TagTable.numbered(config.tags()), state_folder(config.device.id, state)
+    found = await asyncio.gather(*(_probe(name, part, table, folder) for name, part in config.drivers.items()))
     return [line for lines in found for line in lines]
 
 
-async def _probe(name: str, part: DriverConfig, table: TagTable) -> list[tuple[str, str, bool]]:
-    source = ProbeSource(name, table)
+async def _probe(name: str, part: DriverConfig, table: TagTable, folder: Path) -> list[tuple[str, str, bool]]:
+    source = ProbeSource(name, table, folder)
     try:
         driver = plugins.find("drivers", part.driver)(part, source)
         if not hasattr(driver, "probe"):

@@ -25,7 +25,7 @@ def _ask(options: argparse.Namespace, timeout: float = 30.0, **request: Any) -> 
 
 def _bus(options: argparse.Namespace) -> Bus:
     log.info("no daemon runs: the devices are asked directly")
-    return Bus(load(options.site))
+    return Bus(load(options.site), options.state)
 
 
 class Read:

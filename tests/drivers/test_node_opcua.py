@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drivers.opcua.driver import OpcUa, OpcUaConfig
-from edge import DeviceRefused, Quality, SystemClock, Write, WriteRefused
+from drivers.opcua.driver import OpcUa
+from drivers.opcua.options import OpcUaConfig
+from drivers.opcua.trust import refused, trust
+from edge import DeviceLost, DeviceRefused, Quality, SystemClock, Write, WriteRefused
 from edge.bench.process import free_port
 from edge.health import Health
 from edge.supervise import supervise
@@ -38,9 +40,14 @@ class Plant:
         self._process = process
 
     def move(self, node: str, value: Any, status: str = "Good", at: str = AT) -> None:
+        self.order(node=node, value=value, status=status, at=at)
+
+    def order(self, **words: Any) -> None:
         assert self._process.stdin is not None
-        line = json.dumps({"node": node, "value": value, "status": status, "at": at})
-        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.write(json.dumps(words).encode() + b"\n")
+
+    def freeze(self, frozen: bool) -> None:
+        os.killpg(self._process.pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
 
 @pytest.fixture
@@ -74,11 +81,11 @@ def rig(node_opcua: Path, tmp_path: Path) -> Callable[..., Any]:
     return serve
 
 
-def made(port: int, tags: dict[str, Any], **more: Any) -> tuple[OpcUa, FakeSource]:
+def made(port: int, tags: dict[str, Any], state: Path = Path(os.devnull), **more: Any) -> tuple[OpcUa, FakeSource]:
     tags = {name: {"node": tag} if isinstance(tag, str) else tag for name, tag in tags.items()}
     options = {"every": "50ms", "keep_alive": "300ms", "timeout": "4s", **more}
     config = OpcUaConfig(driver="opcua", url=f"opc.tcp://127.0.0.1:{port}", tags=tags, **options)
-    source = FakeSource("oven", list(tags), SystemClock())
+    source = FakeSource("oven", list(tags), SystemClock(), state)
     return OpcUa(config, source), source
 
 
@@ -150,7 +157,8 @@ def test_what_is_no_number_or_not_there_is_said_and_the_others_run(rig: Any, cap
             }
             lines = await driver.probe()
             assert (
-                "temp = 20.5 (GOOD)" in lines and "lost: the server has no namespace of nsu=urn:nowhere;s=Temp" in lines
+                "temp = 20.5 (GOOD)" in lines
+                and "lost has no good value: the server has no namespace of nsu=urn:nowhere;s=Temp" in lines
             )
             assert "ghost has no good value: BadNodeIdUnknown (EXCEPTION)" in lines
             assert any("text = hello: a str, not a number; say `type: text` (BAD)" in line for line in lines)
@@ -239,5 +247,114 @@ def test_a_wrong_password_is_said(rig: Any) -> None:
             wrong, _ = made(port, tags, user="ann", password="wrong")
             with pytest.raises(Exception, match=r"no session with .*(BadUserAccessDenied|BadIdentityTokenRejected)"):
                 await wrong.run()
+
+    run(work)
+
+
+@pytest.mark.parametrize("policy", ["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"])
+@pytest.mark.parametrize("mode", ["Sign", "SignAndEncrypt"])
+def test_security_policies_with_a_trusted_certificate(rig: Any, tmp_path: Path, policy: str, mode: str) -> None:
+    async def work(port: int) -> None:
+        async with rig(port):
+            options = {"security": mode, "policy": policy, "user": "ann", "password": "right"}
+            driver, source = made(port, {"temp": "ns=3;s=Temp"}, tmp_path, **options)
+            with pytest.raises(DeviceRefused, match=r"is not trusted: .*SHA-256"):
+                await driver.run()
+            trust(tmp_path, "oven", refused(tmp_path, "oven") or b"")
+            await source.collect(driver, until=lambda: bool(source.values("temp")))
+            assert last(source, "temp") == 20.5
+            wrong, _ = made(port, {"temp": "ns=3;s=Temp"}, tmp_path, **{**options, "password": "wrong"})
+            with pytest.raises(DeviceLost, match="no session"):
+                await wrong.run()
+
+    run(work)
+
+
+def test_a_node_that_is_deleted_while_subscribed_says_so_and_comes_back(rig: Any) -> None:
+    async def work(port: int) -> None:
+        async with rig(port) as plant:
+            driver, source = made(port, {"temp": "ns=3;s=Temp", "speed": "ns=3;s=Speed"}, keep_alive="100ms")
+            steps = iter(
+                [
+                    (lambda: last(source, "temp") == 20.5, {"delete": "Temp"}),
+                    (lambda: source.qualities("temp")[-1] == Quality.EXCEPTION, {"add": "Temp", "value": 41.5}),
+                    (lambda: last(source, "temp") == 41.5, None),
+                ]
+            )
+            step = next(steps)
+
+            def until() -> bool:
+                nonlocal step
+                while source.values("temp") and step[0]():
+                    if step[1] is None:
+                        return True
+                    plant.order(**step[1])
+                    step = next(steps)
+                return False
+
+            await source.collect(driver, until=until)
+            assert source.qualities("temp")[-1] == Quality.GOOD and set(source.qualities("speed")) == {Quality.GOOD}
+
+    run(work)
+
+
+def test_a_deadband_at_the_server_and_one_that_it_does_not_have(rig: Any) -> None:
+    async def work(port: int) -> None:
+        async with rig(port) as plant:
+            tags = {
+                "temp": {"node": "ns=3;s=Temp", "server_deadband": 5},
+                "speed": {"node": "ns=3;s=Speed", "server_deadband": "10%"},  # it has no range to take a part of
+            }
+            driver, source = made(port, tags)
+            moves = iter([("Temp", 24.0), ("Speed", 1.625), ("Temp", 30.0)])
+
+            def until() -> bool:
+                if not (source.values("temp") and source.values("speed")):
+                    return False
+                if last(source, "speed") == 1.5:
+                    for move in moves:
+                        plant.move(*move)
+                return last(source, "speed") == 1.625 and last(source, "temp") == 30.0
+
+            await source.collect(driver, until=until)
+            assert 24.0 not in source.values("temp")
+
+    run(work)
+
+
+def test_polling_reads_every_node_and_what_stands_still_grows_no_older(rig: Any) -> None:
+    async def work(port: int) -> None:
+        async with rig(port) as plant:
+            tags = {**{f"m{i}": f"ns=3;s=Many{i}" for i in range(25)}, "temp": "ns=3;s=Temp", "ghost": "ns=3;s=No"}
+            lost = {"lost": "nsu=urn:nowhere;s=Temp"}
+            driver, source = made(port, {**tags, **lost}, mode="poll", keep_alive="5s")
+            plant.move("Temp", 31.0)
+            await source.collect(driver, until=lambda: source.values("temp").count(31.0) >= 3)
+            stamps = times(source, "temp")[source.values("temp").index(31.0) :]
+            assert stamps[0] == AT_NS and all(np.diff(stamps) > 0)  # then it is read again and stands still
+            assert [last(source, f"m{i}") for i in range(25)] == list(range(25))
+            assert set(source.qualities("ghost")) == set(source.qualities("lost")) == {Quality.EXCEPTION}
+
+    run(work)
+
+
+def test_a_server_that_freezes_is_lost_and_its_values_come_after_it_thaws(rig: Any) -> None:
+    async def work(port: int) -> None:
+        async with rig(port) as plant:
+            driver, source = made(port, {"temp": "ns=3;s=Temp"}, timeout="500ms")
+            lost = asyncio.Event()
+            alive = asyncio.ensure_future(
+                supervise("oven", driver.run, Health(source.clock), on_lost=lambda _: lost.set(), longest_wait=0.2)
+            )
+            while not source.values("temp"):
+                await asyncio.sleep(0.01)
+            plant.freeze(True)
+            await lost.wait()
+            plant.freeze(False)
+            plant.move("Temp", 55.0)
+            while last(source, "temp") != 55.0:
+                await asyncio.sleep(0.01)
+            alive.cancel()
+            await asyncio.gather(alive, return_exceptions=True)
 
     run(work)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import itertools
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from asyncua import Client, ua
 
-from drivers.opcua.driver import OpcUa, OpcUaConfig
+from drivers.opcua.driver import OpcUa
+from drivers.opcua.options import OpcUaConfig
 from drivers.opcua.sim import OpcUaSim
-from drivers.opcua.values import nanoseconds, native, node_of, number_of, overflowed, quality_of, text_of
+from drivers.opcua.values import moment_of, nanoseconds, native, node_of, number_of, overflowed, quality_of, text_of
 from edge import SECOND, DeviceLost, DeviceRefused, ManualClock, Quality, SystemClock, Write, WriteRefused
 from edge.bench.process import free_port
 from edge.config.load import load_text
@@ -204,7 +205,8 @@ def test_a_read_only_node_refuses_and_probe_shows_all() -> None:
         tags = {"temp": {**TAGS["temp"], "writable": {"range": [0, 1]}}}
         source = FakeSource("oven", list(tags), SystemClock())
         driver = OpcUa(config(port, tags), source)
-        assert await driver.probe() == ["temp = 0.0 (GOOD)"]
+        assert await driver.probe() == ["temp = 0.0 (GOOD)"] and source.qualities("temp") == [Quality.GOOD]
+        source.batches.clear()
         running = asyncio.ensure_future(driver.run())
         while not source.batches:
             await asyncio.sleep(0.01)
@@ -249,13 +251,12 @@ def test_what_the_servers_queue_dropped_is_counted() -> None:
         def until() -> bool:
             if source.values("temp") and not source.counts:
                 found = ua.DataValue(ua.Variant(5.0), ua.StatusCode(0x0480))
-                data = ua.MonitoredItemNotification(Value=found)
-                node = SimpleNamespace(nodeid=ua.NodeId.from_string(TAGS["temp"]["node"]))
-                driver.datachange_notification(node, 5.0, SimpleNamespace(monitored_item=data))
+                driver._took([ua.MonitoredItemNotification(ClientHandle=0, Value=found)])
             return 5.0 in source.values("temp")
 
-        await source.collect(driver, until=until)
+        await source.collect(driver, until=lambda: until() and bool(source.events))
         assert source.counts == {"server_queue_overflow": 1} and set(source.qualities("temp")) == {Quality.GOOD}
+        assert (source.events[0].state, source.events[0].data) == ("gap", {"times": 1, "tags": ["temp"]})
         await sim.stop()
 
     run(work)
@@ -293,8 +294,6 @@ def test_the_simulator_serves_namespaces_by_uri() -> None:
 
 
 def test_values_and_times() -> None:
-    import datetime
-
     assert number_of(True) == (1.0, None) and number_of(7) == (7.0, None)
     assert number_of(2**53 + 2)[1] == Quality.RANGE and number_of("text")[1] == Quality.BAD
     assert number_of(float("nan"))[1] == number_of(float("inf"))[1] == Quality.RANGE
@@ -303,6 +302,14 @@ def test_values_and_times() -> None:
     assert nanoseconds(datetime.datetime(2024, 1, 1, 0, 0, 0, 250)) == 1_704_067_200_000_250_000
     assert nanoseconds(None) == nanoseconds(datetime.datetime(1601, 1, 1)) == 0
     assert nanoseconds(datetime.datetime(9999, 12, 31, 23, 59, 59)) == 0
+
+
+def test_a_value_carries_the_time_that_the_site_wants_or_the_other_one() -> None:
+    first, second = (datetime.datetime(2024, 1, day) for day in (1, 2))
+    value = ua.DataValue(SourceTimestamp=first, ServerTimestamp=second)
+    assert moment_of(value, True) == nanoseconds(first) and moment_of(value, False) == nanoseconds(second)
+    assert moment_of(ua.DataValue(SourceTimestamp=first), False) == nanoseconds(first)
+    assert moment_of(ua.DataValue(ServerTimestamp=second), True) == nanoseconds(second)
 
 
 def test_the_simulator_gives_two_tags_one_node() -> None:

@@ -1,6 +1,7 @@
 // node-opcua as an OPC UA server: node server.js PORT FOLDER URI...
 // FOLDER keeps its certificate; the URIs are its namespaces in that order, the variables live in urn:plant.
-// Each line on standard input moves a variable: {"node": "Temp", "value": 1.5, "status": "Good", "at": "2024-..."}.
+// Each line on standard input moves a variable: {"node": "Temp", "value": 1.5, "status": "Good", "at": "2024-..."},
+// or deletes and makes one: {"delete": "Temp"}, {"add": "Temp", "value": 1.5}.
 // Says "ready" when it listens.
 const { createRequire } = require("module");
 const { DataType, OPCUACertificateManager, OPCUAServer, StatusCodes, VariantArrayType } =
@@ -54,7 +55,9 @@ async function main() {
   await server.start();
   console.log("ready");
   require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
-    const { node, value, status, at } = JSON.parse(line);
+    const { node, value, status, at, ...order } = JSON.parse(line);
+    if (order.delete) return space.deleteNode(nodes[order.delete]);
+    if (order.add) return add(order.add, DataType.Double, value);
     const { dataType, arrayType } = nodes[node].readValue().value;
     nodes[node].setValueFromSource({ dataType, arrayType, value }, StatusCodes[status || "Good"], at ? new Date(at) : new Date());
   });

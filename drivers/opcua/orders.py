@@ -1,0 +1,50 @@
+"""Setting a variable and calling a method, with every status looked at."""
+
+from __future__ import annotations
+
+from asyncua import Client, ua
+from asyncua.common.ua_utils import data_type_to_variant_type
+
+from edge import DeviceRefused
+
+from .values import native
+
+
+async def set_value(client: Client, node: ua.NodeId, value: float) -> None:
+    """Write `value` as the node's own type, without times (part 4, 5.10.4). Raises DeviceRefused, WriteRefused."""
+    kind = await client.get_node(node).read_data_type_as_variant_type()
+    wanted = ua.WriteValue(
+        NodeId=node,
+        AttributeId=ua.AttributeIds.Value,
+        Value=ua.DataValue(ua.Variant(native(kind, value), kind)),
+    )
+    (status,) = await client.uaclient.write(ua.WriteParameters(NodesToWrite=[wanted]))
+    if not status.is_good():
+        raise DeviceRefused(f"the server refuses the write: {status.name}")
+    if status.name == "GoodClamped":
+        raise DeviceRefused(f"the server wrote another value: {value:g} is beyond what it allows ({status.name})")
+
+
+async def call(client: Client, owner: ua.NodeId, method: ua.NodeId, value: float) -> None:
+    """Call a method (part 4, 5.11.2) with `value` as its argument, or without where it takes none. Raises DeviceRefused."""
+    arguments = await _arguments(client, method)
+    if len(arguments) > 1:
+        raise DeviceRefused(f"the method takes {len(arguments)} arguments; one number can be given")
+    given = []
+    for argument in arguments:
+        kind = await data_type_to_variant_type(client.get_node(argument.DataType))
+        given.append(ua.Variant(native(kind, value), kind))
+    request = ua.CallMethodRequest(ObjectId=owner, MethodId=method, InputArguments=given)
+    (result,) = await client.uaclient.session.call([request])
+    if not result.StatusCode.is_good():
+        about = [status.name for status in result.InputArgumentResults or [] if not status.is_good()]
+        why = f"{result.StatusCode.name} ({', '.join(about)})" if about else result.StatusCode.name
+        raise DeviceRefused(f"the method was refused: {why}")
+
+
+async def _arguments(client: Client, method: ua.NodeId) -> list[ua.Argument]:
+    try:
+        found = await client.get_node(method).get_child("0:InputArguments")
+    except ua.uaerrors.BadNoMatch:
+        return []
+    return list(await found.read_value() or [])
