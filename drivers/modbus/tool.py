@@ -25,13 +25,16 @@ LONGEST = 5.0  # seconds that one read of a tool may hold the line
 
 async def serve(driver: Modbus, request: Mapping[str, Any]) -> dict[str, Any]:
     """The answer, plain JSON. Raises LinesideError or ValueError for what cannot be asked."""
-    match request.get("want"):
-        case "read":
-            return await _read(driver, request)
-        case "frames":
-            return _frames(driver, request)
-        case "doctor":
-            return _doctor(driver)
+    try:
+        match request.get("want"):
+            case "read":
+                return await _read(driver, request)
+            case "frames":
+                return _frames(driver, request)
+            case "doctor":
+                return _doctor(driver)
+    except OverflowError:
+        raise LinesideError("a number that is none was asked for") from None
     raise LinesideError(f"a Modbus driver cannot tell {request.get('want')!r}")
 
 

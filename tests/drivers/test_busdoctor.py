@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from drivers.modbus.busdoctor import bars, findings
+from drivers.modbus.busdoctor import FEW, bars, findings
+from drivers.modbus.driver import Modbus
+from drivers.modbus.line_units import Unit
+from drivers.modbus.options import ModbusConfig
+from drivers.modbus.sim import ModbusSim, TunnelDevice
+from edge import SystemClock
+from edge.testing import FakeSource
 
 
 def unit(answers: int = 1000, **counts: int) -> dict[str, Any]:
@@ -67,3 +74,51 @@ def test_each_suspicion(units: dict[int, Any], what: str, state: str, how: str, 
 
 def test_the_histogram_is_a_line_of_bars() -> None:
     assert bars([0, 4, 8, 0, 1]) == " ▅█ ▂" and bars([0] * 16) == ""
+
+
+class Colliding(TunnelDevice):
+    """Two devices of number 7 on one line: every other answer of theirs is a mixture of both."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        line, self._turn = self._transport, 0
+
+        class Mixed:
+            @staticmethod
+            def write(frame: bytes) -> None:
+                self._turn += frame[0] == 7
+                mixed = frame[0] == 7 and self._turn % 2
+                line.write(bytes(b | (k & 3) << 4 for k, b in enumerate(frame)) if mixed else frame)
+
+            abort = line.abort
+
+        self._transport = Mixed()  # type: ignore[assignment]
+
+
+def test_two_units_of_one_number_are_suspected_on_a_real_line() -> None:
+    units = {f"u{n}": {"unit": n, "tags": {"a": {"address": "holding:100"}}} for n in (1, 2, 7)}
+    told = {"driver": "modbus", "url": "rtu+tcp://127.0.0.1:5020", "every": 0.02, "turnaround": 0.005, "units": units}
+    config = ModbusConfig.model_validate(told)
+
+    async def main() -> list[list[str]]:
+        sim = ModbusSim("line", config)
+        sim.port = 0
+        sim._device = lambda: Colliding("rtu", sim.answer, sim._connected)  # type: ignore[method-assign]
+        await sim.start()
+        source = FakeSource("line", list(config.points()), SystemClock())
+        there = config.model_copy(update={"url": f"rtu+tcp://127.0.0.1:{sim.port}"})
+        driver = Modbus(there, source)
+        try:
+            async with asyncio.timeout(60):
+                await source.collect(driver, until=lambda: all(_asked(driver.units[n]) >= FEW for n in (1, 2, 7)))
+            return (await driver.tool({"want": "doctor"}))["findings"]
+        finally:
+            await sim.stop()
+
+    found = {what: (state, how) for state, what, how, _ in asyncio.run(main())}
+    assert found["line unit 7"][0] == "bad" and "two units of one number" in found["line unit 7"][1], found
+    assert found["line unit 1"][0] == found["line unit 2"][0] == "ok"
+
+
+def _asked(unit: Unit) -> int:
+    return unit.answers + unit.timeouts + unit.broken + unit.contradicted

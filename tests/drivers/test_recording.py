@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,11 +22,12 @@ from hypothesis import strategies as st
 
 from drivers.modbus.address import Address
 from drivers.modbus.exchanges import adus, describe, exchanges
+from drivers.modbus.line_frames import FRAMINGS
 from drivers.modbus.playback import Player, Replay, load
 from drivers.modbus.reach import Direct, of_url
 from drivers.modbus.sim import ModbusSim
 from drivers.modbus.tape import MOST_FRAMES, Tape
-from edge import ConfigFault, ManualClock, WireFrame, read_recording
+from edge import ConfigFault, LinesideError, ManualClock, WireFrame, ask_daemon, read_recording
 from edge.app import Daemon
 from edge.cli import main
 from edge.config.load import load as load_site
@@ -87,6 +90,26 @@ def test_no_bytes_break_the_pairing(rows: list[tuple[str, bytes]]) -> None:
     made = [WireFrame(n, way, data) for n, (way, data) in enumerate(rows)]
     assert len(exchanges("tcp", made, Counter())) <= sum(len(data) // 8 for _, data in rows) + 1
     assert all(isinstance(describe("tcp", way, data), str) for way, data in rows)
+
+
+@pytest.mark.parametrize("scheme", ["rtu", "ascii"])
+def test_on_a_line_what_comes_before_the_next_request_is_the_answer(scheme: str) -> None:
+    framing, answer = FRAMINGS[scheme], b"\x03\x04\x43\x67\x66\x66"
+    sent, came, other = framing.frame(7, READ), framing.frame(7, answer), framing.frame(8, answer)
+    damaged = came[:-3] + bytes([came[-3] ^ 1]) + came[-2:]
+    left: Counter[str] = Counter()
+    rows = [(0, "in", came), (1, "out", sent), (2, "in", came[:4]), (2.1, "in", came[4:]), (3, "out", sent)]
+    rows += [(4, "out", sent), (5, "in", damaged), (6, "out", sent), (7, "in", other), (8, "out", sent[:-1])]
+    found = exchanges(scheme, frames(*rows), left)
+    assert [e.answer for e in found] == [answer, None, None, None] and found[0].took == 1.1e9
+    assert dict(+left) == {
+        "answers without a request": 1,
+        "answers with a wrong checksum": 1,
+        "answers that contradict their request": 1,
+        "frames that are no Modbus": 1,
+    }
+    assert describe(scheme, "out", sent) == "unit 7 reads holding:100..101"
+    assert describe(scheme, "in", damaged) == "no whole frame"
 
 
 def test_frames_in_plain_words() -> None:
@@ -187,20 +210,20 @@ SITE = """device: {{id: d}}
 drivers:
   plc:
     driver: modbus
-    url: "tcp://127.0.0.1:{port}"
+    url: "{url}"
     every: 20ms
     tags: {{a: {{address: "holding:100"}}, b: {{address: "holding:101"}}}}
 """
 
 
-def beside_a_device(path: Path, work: Any) -> None:
+def beside_a_device(path: Path, work: Any, url: str = "tcp://127.0.0.1:5020") -> None:
     """Run `work()` in a thread while a simulated device answers the site at `path`."""
 
     def write(port: int) -> None:
-        path.write_text(SITE.format(port=port))
+        path.write_text(SITE.format(url=url.replace("5020", str(port))))
 
     async def main_() -> None:
-        write(502)
+        write(5020)
         sim = ModbusSim("plc", load_site(path).drivers["plc"])  # type: ignore[arg-type]
         sim.port = 0
         sim.set("a", 41)
@@ -246,7 +269,11 @@ def check_frames(out: str) -> None:
     assert "unit 1 reads holding:100..101" in {row["said"] for row in rows}
 
 
-def test_wire_record_and_replay_where_no_daemon_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("scheme", ["tcp", "rtu", "ascii"])
+def test_wire_record_and_replay_where_no_daemon_runs(
+    scheme: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "tcp://127.0.0.1:5020" if scheme == "tcp" else f"{scheme}://{tmp_path}/bus?baud=115200"
     path, out, state = tmp_path / "site.yaml", tmp_path / "a.rec", ("--state", tmp_path / "none")
 
     def work() -> None:
@@ -262,7 +289,7 @@ def test_wire_record_and_replay_where_no_daemon_runs(tmp_path: Path, capsys: pyt
         code, _, errors = call(capsys, "wire", path, "lone", *state)
         assert code == 2 and "there are plc" in errors
 
-    beside_a_device(path, work)
+    beside_a_device(path, work, url)
     found = load(out)
     assert any(e.answer == b"\x03\x04\0\x29\0\0" for e in found)
 
@@ -281,7 +308,58 @@ def test_wire_record_and_replay_where_no_daemon_runs(tmp_path: Path, capsys: pyt
         assert answer == ((41,), 0), "another request than the recorded one, the same register"
 
 
-def test_with_a_daemon_running_its_own_frames_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+READS = {"driver": "plc", "want": "read", "unit": 1, "first": "holding:100", "count": 1}
+HOSTILE: list[dict[str, Any]] = [
+    {},
+    {"driver": "lone"},
+    {"driver": "plc"},
+    {"driver": "plc", "want": ["read"]},
+    {"driver": "plc", "want": "frames", "after": "now"},
+    {"driver": "plc", "want": "frames", "after": float("inf")},
+    {"driver": "plc", "want": "frames", "most": None},
+    *(READS | odd for odd in ({"unit": 256}, {"unit": "a"}, {"unit": float("inf")}, {"count": 0}, {"count": 126})),
+    *(READS | odd for odd in ({"first": "coil"}, {"first": 7.5}, {"first": "holding:65535", "count": 2})),
+    *(READS | odd for odd in ({"count": [1]}, {"timeout": "long"})),
+]
+
+
+def test_mbpoll_reads_a_recording(tmp_path: Path) -> None:
+    if shutil.which("mbpoll") is None:
+        pytest.skip("mbpoll is not installed (make system-packages)")
+    found = load(written(tmp_path / "a.rec", *TWO))
+
+    async def main_() -> str:
+        replay = Replay(Player(found, 1.0, asyncio.get_running_loop().time), of_url("tcp://127.0.0.1:5020").where)
+        replay.port = 0
+        await replay.start()
+        words = [
+            "mbpoll",
+            "-m",
+            "tcp",
+            "-p",
+            str(replay.port),
+            "-a",
+            "7",
+            "-0",
+            "-r",
+            "100",
+            "-c",
+            "2",
+            "-1",
+            "127.0.0.1",
+        ]
+        asked = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said, _ = await asked.communicate()
+        await replay.stop()
+        return said.decode()
+
+    said = asyncio.run(main_())
+    assert re.findall(r"\[(\d+)\]:\s+(\d+)", said) == [("100", "1"), ("101", "2")], said
+
+
+def test_with_a_daemon_running_its_own_frames_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "site.yaml"
 
     def work() -> None:
@@ -300,6 +378,10 @@ def test_with_a_daemon_running_its_own_frames_are_shown(tmp_path: Path, capsys: 
                 )
                 rows = {row["what"]: row["how"] for row in map(json.loads, out.splitlines())}
                 assert "answers: " in rows["plc unit 1"], rows
+                for odd in HOSTILE:
+                    with pytest.raises(LinesideError):
+                        await asyncio.to_thread(ask_daemon, tmp_path / "state", {"do": "tool", **odd})
+                assert "unexpected way" not in caplog.text
             finally:
                 await control.stop()
                 await daemon.stop()
