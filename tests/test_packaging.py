@@ -85,6 +85,11 @@ def test_it_works_elsewhere(wheel: Path, tmp_path: Path) -> None:
     assert checked.returncode == 0 and "fine" in checked.stdout, checked.stdout + checked.stderr
     tested = lineside("test", "site.yaml")
     assert tested.returncode == 0, tested.stdout
+    (tmp_path / "meters.yaml").write_text(
+        "device: {id: d}\ndrivers: {m: {driver: modbus, url: tcp://a, template: three_phase_meter}}\n"
+    )
+    meters = lineside("check", "meters.yaml")
+    assert meters.returncode == 0 and "tags: 27" in meters.stdout, meters.stdout + meters.stderr
     code = "import edge; print(edge.__file__)"
     home = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=tmp_path).stdout
     assert str(tmp_path) in home

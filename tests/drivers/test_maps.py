@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from drivers.modbus.maps.contract import Map, as_name
 from drivers.modbus.maps.find import How
 from edge.cli import main
 from edge.config.load import load
+from edge.expressions import compile_expression
 
 from .maps import config_of, in_memory, maps, over_the_wire
 
@@ -129,14 +131,33 @@ def test_an_inverter_map_becomes_tags(tmp_path: Path) -> None:
         "fault_17": {"address": "holding:103.1", "labels": {1: "Too hot"}},
         "enable": {"address": "holding:104.2"},
         "limit": {"address": "holding:105", "scale": 0.1, "writable": {"range": [0.0, 30.0]}},
-        "far_1": {"address": "holding:110"},
-        "far_2": {"address": "holding:120"},
+        "far_low": {"address": "holding:110"},
+        "far_high": {"address": "holding:120"},
         "clock_1": {"address": "holding:130"},
         "clock_2": {"address": "holding:131"},
     }
     assert [row for row, _ in found.notes] == [18, 19, 20]
     (quiet,) = read(tmp_path, "inverter.yaml", INVERTER)
     assert not any("writable" in options for options in tags(quiet).values())
+
+
+@pytest.mark.parametrize(
+    ("item", "raw", "value"),
+    [
+        ("rule: 4, scale: 0.1, registers: [604, 700]", {"x_low": 0xFFFE, "x_high": -1}, -0.2),
+        ("rule: 1, registers: [604, 700]", {"x_low": 5, "x_high": 1}, 65541),
+        ("rule: 4, magnitude: True, scale: 0.001, registers: [8, 7]", {"x_raw": 0x80000000 + 1500}, -1.5),
+        ("rule: 2, magnitude: True, offset: 10, registers: [8]", {"x_raw": 1500}, 1490),
+    ],
+)
+def test_the_expression_of_a_number_in_pieces_is_right(
+    tmp_path: Path, item: str, raw: dict[str, float], value: float
+) -> None:
+    (found,) = read(tmp_path, "a.yaml", f"parameters: [{{items: [{{name: x, {item}}}]}}]")
+    assert found.ok and tags(found).keys() == raw.keys()
+    (expression,) = re.findall("`(.*)`", found.notes[0][1])
+    compile_expression(expression)
+    assert eval(expression, {"where": lambda test, yes, no: yes if test else no, **raw}) == pytest.approx(value)
 
 
 def test_a_table_of_registers_becomes_a_template_for_each_device(tmp_path: Path) -> None:

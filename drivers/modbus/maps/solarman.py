@@ -123,8 +123,8 @@ class _Reading:
             self.out.add(as_name(title), {"address": address, "labels": _labels(lookup)}, row, title)
             return
         place, kind = side_by_side(numbers), {1: "int16", 2: "int32", 4: "int64"}.get(len(numbers))
-        if place is None or kind is None or (item.get("magnitude") and signed):
-            self.halves(item, title, table, numbers, row)
+        if kind is None or place is None or (item.get("magnitude") and signed):
+            self.pieces(item, title, table, numbers, row, signed=signed)
             return
         kind = kind if signed else f"u{kind}"
         scale, offset = self.scaled(item, title, row)
@@ -140,13 +140,28 @@ class _Reading:
         limits = _range(item, scale, offset) if self.writable and table == "holding" else None
         self.out.add(as_name(title), options | ({"writable": {"range": limits}} if limits else {}), row, title)
 
-    def halves(self, item: dict[str, Any], title: str, table: str, numbers: list[int], row: int) -> None:
-        """What has no type here is read register by register; nothing of it is dressed as the number it stands for."""
-        if item.get("magnitude"):
-            why = "has its sign in the highest bit"
+    def pieces(
+        self, item: dict[str, Any], title: str, table: str, numbers: list[int], row: int, *, signed: bool
+    ) -> None:
+        """A number that no tag can be: its pieces are, and the note has the expression that puts them together."""
+        name, place = as_name(title), side_by_side(numbers)
+        scale, offset = self.scaled(item, title, row)
+        after = (f" * {scale:g}" if scale != 1 else "") + (f" + {offset:g}" if offset else "")
+        if place is not None and len(numbers) <= 2:
+            half, raw = 1 << (16 * len(numbers) - 1), f"{name}_raw"
+            kind = "uint32" if len(numbers) == 2 else None
+            self.out.note(
+                row,
+                f"{title}: has its sign in the highest bit; write it as `where({raw} < {half}, {raw}, {half} - {raw}){after}`",
+            )
+            self.out.add(raw, {"address": f"{table}:{place[0]}", "type": kind, "order": place[1]}, row, title)
+        elif place is None and len(numbers) == 2:
+            low, high = f"{name}_low", f"{name}_high"
+            self.out.note(row, f"{title}: its two registers lie apart; write it as `({high} * 65536 + {low}){after}`")
+            self.out.add(low, {"address": f"{table}:{numbers[0]}"}, row, title)
+            self.out.add(high, {"address": f"{table}:{numbers[1]}", "type": "int16" if signed else None}, row, title)
         else:
-            why = f"is spread over registers {', '.join(map(str, numbers))} (low word first)"
-        self.raw(title, table, numbers, row, f"a number that {why}, to be put together by an `expression`,")
+            self.raw(title, table, numbers, row, f"a number in {len(numbers)} registers")
 
     def bits(self, bits: list[dict[str, Any]], title: str, table: str, numbers: list[int], row: int) -> None:
         for entry in bits:
