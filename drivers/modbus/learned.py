@@ -44,7 +44,9 @@ class Learned:
         """`memory`: what `facts()` said in an earlier run; of another device, too old or not understood, it is not used."""
         self._url, self._now = url, now
         self.units: dict[int, Unit] = {}
-        self._short: tuple[Request, int] | None = None
+        self._short: dict[
+            int, tuple[bytes, int]
+        ] = {}  # the last answer of each unit that was too short: to what, and how long
         self._said: Mapping[str, Any] = memory
         try:
             if memory.get("version") == VERSION and memory.get("url") == url:
@@ -101,13 +103,15 @@ class Learned:
 
     def heard(self, plan: Plan, codes: Sequence[int], now: int) -> After:
         """Learn from the codes (0, or the exception) that the requests of a scan ended with; `now` in ns UTC."""
-        self._now, self._short = now, None
+        self._now = now
         repeat = False
         answers: dict[int, list[Answer]] = {}
         for index, (request, code) in enumerate(zip(plan.requests, codes, strict=True)):
             answers.setdefault(request.unit, []).append((request, code))
             if code in REFUSED:
                 repeat |= self._cut(plan, index, request, code)
+            elif not code and self._short:
+                self._short.pop(request.unit, None)
         if repeat:
             return After.REPEAT
         changed = False
@@ -122,18 +126,18 @@ class Learned:
         """Give up one thing that is taken to be so, for it to be learned anew. Of each unit: every minute that one of the tags is
         lacking that are refused together; every hour a hole between tags, or a limit."""
         for number, unit in self.units.items():
-            mine = [k for k, request in enumerate(plan.requests) if request.unit == number]
             if not 0 <= self._now - unit.doubted_tag < DOUBT_TAG:
                 unit.doubted_tag = self._now
-                together = [k for k in mine if codes[k] in REFUSED and len(self._blocks(plan, k)) > 1]
-                found = [(plan.requests[k].table, block) for k in together for block in self._blocks(plan, k)]
+                mine = [k for k, r in enumerate(plan.requests) if r.unit == number and codes[k] in REFUSED]
+                together = [(plan.requests[k].table, self._blocks(plan, k)) for k in mine]
+                found = [(table, block) for table, blocks in together if len(blocks) > 1 for block in blocks]
                 if found:
                     unit.turn += 1
                     unit.drop_hole(*found[unit.turn % len(found)])
                     return True
             if not 0 <= self._now - unit.doubted_rest < DOUBT_REST:
                 unit.doubted_rest = self._now
-                asked = [plan.requests[k] for k in mine]
+                asked = [request for request in plan.requests if request.unit == number]
                 things: list[Span | Limit] = [s for s in unit.spans() if not any(_overlap(s, r) for r in asked)]
                 things += [limit for _, limit in unit.limits() if not limit.firm]
                 if things:
@@ -153,7 +157,8 @@ class Learned:
     def short(self, request: Request, given: int) -> bool:
         """An answer held fewer registers than were asked for, which is no data and ends the connection. Where that repeats at once,
         the device is taken to give no more; true when plans change by it."""
-        again, self._short = self._short == (request, given), (request, given)
+        again = self._short.get(request.unit) == (request.pdu, given)
+        self._short[request.unit] = request.pdu, given
         if not again or not LEAST <= given < request.count:
             return False
         limit = self._unit(request.unit).limit(request.table)

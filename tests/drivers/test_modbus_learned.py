@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from drivers.modbus.address import Address, Span
 from drivers.modbus.cost import Cost
 from drivers.modbus.driver import Modbus
 from drivers.modbus.learned import DOUBT_REST, DOUBT_TAG, TOO_OLD, After, Learned
+from drivers.modbus.line_frames import crc16
 from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan, Request
 from drivers.modbus.rules import Rules
@@ -342,6 +344,43 @@ def test_a_device_that_gives_less_than_asked_is_read_without_a_wrong_value() -> 
         assert [source.values(f"r{n}")[-1] for n in range(100)] == list(range(100))
         assert {r.count for r in reader.plan.requests} == {30, 10}
         assert source.memory["units"]["1"]["registers"] == 30
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_on_a_line_a_device_that_gives_less_than_asked_costs_no_other_values() -> None:
+    """Through an RTU gateway: unit 1 gives 30 registers whatever is asked, unit 2 all that is asked."""
+
+    class Gateway(SmallDevice):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                while True:
+                    unit, _, start, count = struct.unpack(">BBHH2x", await reader.readexactly(8))
+                    numbers = range(start, start + (min(count, self.most) if unit == 1 else count))
+                    frame = struct.pack(f">BBB{len(numbers)}H", unit, 3, 2 * len(numbers), *numbers)
+                    writer.write(frame + struct.pack("<H", crc16(frame)))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(Gateway(30, short=True).serve, "127.0.0.1", 0)
+        url = f"rtu+tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        tags = {f"r{n}": {"address": f"holding:{n}"} for n in range(100)}
+        units = {"small": {"unit": 1, "tags": tags}, "whole": {"unit": 2, "tags": tags}}
+        config = ModbusConfig(driver="modbus", url=url, every="10ms", timeout="1s", turnaround="1ms", units=units)
+        source = FakeSource("plc", list(config.points()), SystemClock())
+        reader = Modbus(config, source)
+
+        def all_good() -> bool:
+            return Quality.GOOD in source.qualities("small.r99")
+
+        async with asyncio.timeout(20):
+            await source.collect(reader, until=all_good)
+        assert set(source.qualities("small.r0")) == {Quality.BAD, Quality.GOOD}, "too short is no data"
+        assert {value for value in source.values("small.r99") if not np.isnan(value)} == {99.0}
+        assert set(source.qualities("whole.r99")) == {Quality.GOOD} and source.counts["broken"] == 2
+        assert {r.count for r in reader.plan.requests if r.unit == 1} == {30, 10}
         server.close()
 
     asyncio.run(main())
