@@ -27,6 +27,7 @@ from .tags import TagTable
 from .wiring import stages_of
 from .work import Pool
 from .writes import WriteQueue, Writes
+from .written import last_written
 
 STOP_WITHIN = 3.0  # seconds a part may take to end; then it is left behind
 ASK_TO_STOP = 3  # times: native code and careless drivers swallow one cancellation
@@ -131,6 +132,7 @@ class Daemon:
         self.pool.start(asyncio.get_running_loop())
         self._journaling = asyncio.create_task(self.journal.run(), name="journal")
         await self._forget_readers()
+        self.written |= await last_written(self.journal, self.table, self.clock)
         for name, (_, reason) in self.refused.items():
             self.accept(Event("stage", name, "refused", severity="high", text=reason))
         for name in self.config.drivers:

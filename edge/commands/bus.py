@@ -26,7 +26,8 @@ from ..state import state_folder
 from ..supervise import supervise
 from ..tags import TagTable, named
 from ..virtual import layered
-from ..writes import guard
+from ..writes import Writes, guard, outcome
+from ..written import Record, last_written, record
 
 PATIENCE = 10.0  # seconds until the last tag must have come
 
@@ -57,28 +58,38 @@ class Bus:
                 await self._next(running)
         return [self.live.show(name) for name in wanted]
 
-    async def write(self, values: Mapping[str, float], by: str) -> None:
-        """One after another. Raises LinesideError where the site or the device says no; the site is asked of all before the
-        first is written."""
+    async def write(self, values: Mapping[str, float], by: str, folder: Path) -> None:
+        """One after another, under the same rules as the daemon's and on record in the journal of `folder`. Raises LinesideError
+        where the site or the device says no; the site is asked of all before the first is written."""
         orders = [Write(named(self.table, name).id, value, id="1", cause=by) for name, value in values.items()]
-        for order in orders:
-            guard(order, self.table, self.clock.mono())
-        async with self._open({self.table.by_id(order.tag).source for order in orders}) as running:
-            done: list[str] = []
-            for name, order in zip(values, orders, strict=True):
-                with telling_what_was_done(done):
-                    await self._write(order, running)
-                done.append(name)
+        async with record(self.config, folder, self.clock) as kept:
+            for order in orders:
+                try:
+                    guard(order, self.table, self.clock.mono())
+                except WriteRefused as error:
+                    await _conclude(kept, outcome(order, self.table, "refused", str(error)))
+            writes = Writes(self.table, self.clock, await last_written(kept.journal, self.table, self.clock))
+            async with self._open({self.table.by_id(order.tag).source for order in orders}) as running:
+                done: list[str] = []
+                for name, order in zip(values, orders, strict=True):
+                    with telling_what_was_done(done):
+                        await _conclude(kept, await self._write(order, writes, running))
+                    done.append(name)
 
-    async def _write(self, order: Write, running: dict[str, asyncio.Task[None]]) -> None:
-        tag = self.table.by_id(order.tag)
+    async def _write(self, order: Write, writes: Writes, running: dict[str, asyncio.Task[None]]) -> Event:
+        """How the order ended."""
+        source = self.table.by_id(order.tag).source
         async with _patience():
-            while not self._ready(tag.source) and not running[tag.source].done():
+            while not self._ready(source) and not running[source].done():
                 await self._next(running)
-        if not hasattr(driver := self._drivers[tag.source], "write"):
-            raise WriteRefused(f"the driver of {tag.name} cannot write")
-        async with asyncio.timeout(PATIENCE):
-            await driver.write(order)
+        told: asyncio.Queue[Event] = asyncio.Queue()
+        serving = asyncio.create_task(writes.open(source, told.put_nowait).serve(self._drivers[source]))
+        try:
+            refused = writes(order)
+            return refused[0] if refused else await told.get()
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
 
     def _ready(self, source: str) -> bool:
         return source in self._answers
@@ -165,6 +176,13 @@ class _Line:
 
     def running(self) -> None:
         self._bus.arrived(self.name, None)
+
+
+async def _conclude(kept: Record, end: Event) -> None:
+    """Put the end of an order on record. Raises LinesideError unless it was carried out."""
+    await kept.keep(end)
+    if end.state != "done":
+        raise LinesideError(f"{end.key} {end.state}: {end.text}")
 
 
 @contextlib.asynccontextmanager

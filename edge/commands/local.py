@@ -67,7 +67,8 @@ class Write:
         try:
             _ask(options, 10 + PATIENCE * len(values), do="write", values=values, by=getpass.getuser())
         except NoDaemon:
-            asyncio.run(_bus(options).write(values, getpass.getuser()))
+            folder = folder_of(options.site, options.state)
+            asyncio.run(_bus(options).write(values, f"user {getpass.getuser()}", folder))
         for tag, value in values.items():
             plain = f"{tag} = {shown(value)}"
             print(json.dumps({"tag": tag, "value": value}, ensure_ascii=False) if options.json else plain)

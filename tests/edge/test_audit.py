@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from edge import Event, Write, plugins
 from edge.app import Daemon
+from edge.cli import main
 from edge.commands.export import Follow
 from edge.config.load import load_text
 from edge.control import Control
@@ -150,6 +152,54 @@ def test_the_rate_outlives_an_exchange_of_the_site(tmp_path: Path) -> None:
             await control._answer(order("plc.lamp", 0))
 
     assert [row["state"] for row in run(tmp_path, work)] == ["done", "refused"]
+
+
+def test_the_rate_outlives_a_restart(tmp_path: Path) -> None:
+    async def first(daemon: Daemon, control: Control) -> None:
+        await control._answer(order("plc.lamp", 1))
+
+    async def second(daemon: Daemon, control: Control) -> None:
+        with pytest.raises(LinesideError, match=r"plc\.lamp takes one write in 1min"):
+            await control._answer(order("plc.lamp", 0))
+
+    run(tmp_path, first)
+    assert [row["state"] for row in run(tmp_path, second)] == ["done", "refused"]
+
+
+def test_where_no_daemon_runs_the_same_rules_hold_and_the_order_is_on_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, state = tmp_path / "site.yaml", tmp_path / "state"
+    path.write_text(SITE)
+
+    def write(*orders: str) -> tuple[int, str]:
+        code = main(["write", str(path), *orders, "--state", str(state)])
+        return code, capsys.readouterr().err
+
+    assert write("plc.lamp=1", "plc.t=7")[0] == 0
+    for words, said in {
+        ("plc.lamp=0",): "plc.lamp takes one write in 1min; the last was",
+        ("plc.stuck=3",): "the device confirmed it, and shows 0",
+        ("plc.t=8", "plc.fixed=1"): "plc.fixed is read-only",
+        ("plc.t=101",): "101 is outside 0..100 of plc.t",
+    }.items():
+        code, errors = write(*words)
+        assert code == 2 and said in errors and f"by user {getpass.getuser()}" in errors, words
+    assert [plc.sent for plc in Plc.made if plc.sent] == [[("lamp", 1), ("t", 7)], [("stuck", 3)]]
+    with reading(state / "journal.db") as db:
+        rows = [(row["key"], row["state"], row["data"]["value"]) for row in Follow(db, from_now=False).events()]
+    assert rows == [
+        ("plc.lamp", "done", 1),
+        ("plc.t", "done", 7),
+        ("plc.lamp", "refused", 0),
+        ("plc.stuck", "failed", 3),
+        ("plc.fixed", "refused", 1),
+        ("plc.t", "refused", 101),
+    ]
+    (tmp_path / "taken" / "journal.lock").mkdir(parents=True)
+    assert main(["write", str(path), "plc.t=9", "--state", str(tmp_path / "taken")]) == 2
+    assert "the order cannot be put on record in" in capsys.readouterr().err
+    assert not any(("t", 9) in plc.sent for plc in Plc.made)
 
 
 def test_a_test_of_a_site_shows_that_its_rule_writes_too_often() -> None:
