@@ -6,6 +6,7 @@ Frames follow the Modbus Messaging Implementation Guide 1.0b (MBAP header: trans
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -100,7 +101,7 @@ class Client(asyncio.Protocol):
     by its transaction number and counted."""
 
     def __init__(self, clock: Clock, units: Units, in_flight: int = 1) -> None:
-        self._clock, self.units, self._in_flight = clock, units, in_flight
+        self._clock, self.units, self.in_flight = clock, units, in_flight
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -181,22 +182,25 @@ class Client(asyncio.Protocol):
         return scan
 
     def _send(self) -> None:
-        room = self._in_flight - len(self._out)
+        room = self.in_flight - len(self._out)
         if room <= 0 or not self._waiting:
             return
         sent, self._waiting = self._waiting[:room], self._waiting[room:]
-        parts, now = [], self._loop.time()
+        parts, now, due = [], self._loop.time(), math.inf
         for scan, index in sent:
             request = scan.requests[index]
             parts.append(_HEADER.pack(self._number(), 0, 6, request.unit) + request.pdu)
             self._out[self._transaction] = (scan, index, now)
+            due = min(due, now + scan.limit(self.units, request.unit))
         self._write(*parts)
-        if self._watch is None:
-            self._look_again(now)
+        if self._watch is None or due < self._watch.when():
+            self._look_again(due)
 
-    def _look_again(self, now: float) -> None:
-        due = [at + scan.limit(self.units, scan.requests[index].unit) for scan, index, at in self._out.values()]
-        self._watch = self._loop.call_at(max(now, min(due)), self._give_up) if due else None
+    def _look_again(self, due: float) -> None:
+        """Look at the loop's time `due` for what is out too long."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = self._loop.call_at(due, self._give_up)
 
     def _give_up(self) -> None:
         """End what is out for longer than its unit may take, and what else that scan wants of the unit. The others that are out
@@ -217,9 +221,10 @@ class Client(asyncio.Protocol):
         while len(self._given_up) > MOST_GIVEN_UP:
             del self._given_up[next(iter(self._given_up))]
         self._watch = None
+        ends = [at + scan.limit(self.units, scan.requests[index].unit) for scan, index, at in self._out.values()]
+        if ends:
+            self._look_again(max(now, min(ends)))
         self._send()
-        if self._watch is None:
-            self._look_again(now)
 
     def _write(self, *frames: bytes) -> None:
         if self.tap:

@@ -23,7 +23,9 @@ from .plan import Plan, ShortAnswer, encode_value
 from .tape import Tape
 from .text import TextColumns
 from .tool import serve
+from .window import Window
 
+OVERLOADED = (ASKED, 5, 6)  # no answer, not done yet, busy
 MOST_SAID = 1000  # different refusals that are logged
 EARLIEST, LATEST = 31_536_000 * 10**9, 2**63 - 2**60  # a device clock outside 1971 to 2225 is not set
 
@@ -58,6 +60,7 @@ class Modbus(Poller):
         self._stale = False  # the plan: something was learned that makes a better one
         self._unsaid = False  # what was learned last: it may turn out to be otherwise at once
         self._measures = config.gap == "auto" and config.in_flight == 1
+        self._window = Window() if config.in_flight == "auto" else None
         self._said: set[str] = set()
         self._periods = config.periods()
         hold = 0.0 if config.where.numbered else config.turnaround
@@ -123,12 +126,26 @@ class Modbus(Poller):
             out = {unit for unit in self._periods if self.units.out(unit)} if self._answering() else set()
             requests = self.plan.requests
             asked = [k for k, r in enumerate(requests) if r.unit not in out and (not units or r.unit in units)]
+            began = asyncio.get_running_loop().time()
             answers = await self._scan(asked)
+            if self._window and self._too_many(self._window, answers.codes[asked], began):
+                continue
             if not self._learn(answers):  # else with shorter requests: what the device has costs no sample
                 break
         if (answers.codes == ASKED).any() and not self._answering():
             raise DeviceSilent(f"no answer within {self.config.timeout:g} s")
         return self._batch(answers)
+
+    def _too_many(self, window: Window, codes: np.ndarray, began: float) -> bool:
+        """Let the window learn from a scan; true when the device was asked for more at once than it takes."""
+        before, seconds = window.size, asyncio.get_running_loop().time() - began
+        again = window.scan(seconds, len(codes), whole=not np.isin(codes, OVERLOADED).any())
+        if isinstance(self._client, Client):
+            self._client.in_flight = window.size
+        if again:
+            self.source.count("overloads")
+            log.info("%s: %d requests at once are too many, %d from now on", self.source.name, before, window.size)
+        return again
 
     async def _scan(self, asked: Sequence[int]) -> Answers:
         """Ask these of the plan's requests."""

@@ -272,7 +272,7 @@ async def open_bus(config: ModbusConfig, clock: Clock, units: Units) -> Client |
     """A connection as the site describes it, without its `pause`. Raises DeviceLost."""
     where = config.where
     if where.numbered:
-        return await Client.connect(where.host, where.port, clock, units, config.in_flight)
+        return await Client.connect(where.host, where.port, clock, units, config.most_in_flight)
     return await Line.connect(where, clock, units, config.turnaround)
 
 

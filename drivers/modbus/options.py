@@ -44,6 +44,19 @@ Gap = Annotated[
     PlainValidator(_gap),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 0, "maximum": 120}]}),
 ]
+
+
+def _in_flight(given: Any) -> int | str:
+    if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= 32):
+        return given
+    raise ValueError(f"{given!r} is no number of requests; write auto, or a number from 1 to 32")
+
+
+InFlight = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_in_flight),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 32}]}),
+]
 HOLES = "addresses the device does not have, never read along, as in holding:120..139"
 
 
@@ -183,8 +196,9 @@ class ModbusConfig(Templated, DriverConfig):
     unit: int = Field(1, ge=0, le=255, description="unit number of the tags directly below")
     every: Period = Field(1.0, description="how often to read")
     timeout: Period = Field(2.0, description="how long a unit may take for an answer")
-    in_flight: int = Field(
-        1, ge=1, le=32, description="requests on the wire at once; more only if the device allows it"
+    in_flight: InFlight = Field(
+        1,
+        description="requests on the wire at once; more only if the device allows it; auto: found by trying, up to 16",
     )
     max_registers: int = Field(MOST_REGISTERS, ge=4, le=125, description="registers the device gives in one answer")
     gap: Gap = Field(
@@ -205,6 +219,15 @@ class ModbusConfig(Templated, DriverConfig):
         for name, unit in self.units.items():
             out |= {f"{name}.{tag}": point for tag, point in unit.tags.items()}
         return out
+
+    @property
+    def most_in_flight(self) -> int:
+        """At the start."""
+        return 1 if self.in_flight == "auto" else self.in_flight
+
+    def period(self) -> float:
+        """The longest of its units."""
+        return max(self.periods().values(), default=self.every)
 
     def period_of(self, tag: str) -> float:
         name, _, below = tag.partition(".")
@@ -298,7 +321,7 @@ class ModbusConfig(Templated, DriverConfig):
             return
         if where.serial and (fault := fault_of(where.device)):
             yield ("url",), fault, "name the port of the adapter, as in /dev/ttyUSB0"
-        if self.in_flight > 1:
+        if self.in_flight != 1:
             yield ("in_flight",), "a line carries one request at a time", "leave it out"
         if self.turnaround >= self.timeout:
             yield ("turnaround",), "as long as an answer may take", "shorten it or raise `timeout`"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drivers.modbus.client import ASKED, BROKEN
+from drivers.modbus.client import ASKED, BROKEN, Client
 from drivers.modbus.driver import Modbus
 from drivers.modbus.line import Line
 from drivers.modbus.line_frames import MORE, WHOLE, WRONG, Ascii, BrokenFrame, Rtu, crc16
@@ -20,7 +20,8 @@ from drivers.modbus.line_units import LONGEST, Units
 from drivers.modbus.line_url import parse_url
 from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Request
-from drivers.modbus.sim import ModbusSim
+from drivers.modbus.sim import Device, ModbusSim
+from drivers.modbus.window import Window
 from edge import AnswerContradicts, DeviceLost, DeviceRefused, DeviceSilent, Quality, SystemClock, Write, load_site
 from edge.testing import FakeSource, VirtualClock, virtual_run
 
@@ -141,7 +142,7 @@ def test_no_flipped_bit_and_no_cut_makes_a_frame(framing: Any) -> None:
 class Far(asyncio.Transport):
     """The other end of a line in virtual time: `answer(frame)` gives chunks as (seconds later, bytes)."""
 
-    def __init__(self, line: Line, answer: Callable[[bytes], list[tuple[float, bytes]]]) -> None:
+    def __init__(self, line: Line | Client, answer: Callable[[bytes], list[tuple[float, bytes]]]) -> None:
         super().__init__()
         self.line, self.answer = line, answer
         self.sent: list[tuple[float, bytes]] = []
@@ -567,5 +568,80 @@ def test_units_with_periods_of_their_own_share_the_line() -> None:
         assert [len(source.values(f"{name}.a")) for name in units] == [300, 60, 12]
         grid = np.diff([int(b.ts[0]) for b in split(source, "fast.a")])
         assert abs(grid - 0.2e9).max() < 0.05e9 and not source.counts["overruns"]
+
+    virtual_run(main())
+
+
+def test_as_many_requests_at_once_as_make_scans_faster() -> None:
+    def climb(took: dict[int, float], most: int = 100) -> int:
+        window = Window()
+        for _ in range(200):
+            assert not window.scan(took.get(window.size, 1.0), most, whole=True)
+        return window.size
+
+    assert climb({1: 8.0, 2: 4.0, 4: 2.5, 8: 2.4}) == 4, "8 are no gain"
+    assert climb({1: 8.0, 2: 4.0, 4: 2.0, 8: 1.2, 16: 1.0}) == 16
+    assert climb({1: 8.0, 2: 4.0, 4: 2.0}, most=3) == 4 and climb({}, most=1) == 1
+    window = Window()
+    window.size = 8
+    assert [window.scan(1.0, 100, whole=False) for _ in range(4)] == [True, True, True, False] and window.size == 1
+    assert climb({1: 8.0, 2: 9.0}) == 1
+
+
+def test_a_device_that_drops_what_comes_together_loses_no_sample() -> None:
+    """The first of what comes in one packet is answered, as by some servers; scans go back to one request at a time."""
+
+    class Dropping(Device):
+        def data_received(self, data: bytes) -> None:
+            seen.append(len(data) // 12)
+            super().data_received(data[:12])
+
+    seen: list[int] = []
+
+    async def main() -> None:
+        tags = {f"r{i}": {"address": f"holding:{200 * i}"} for i in range(4)}
+        sim = ModbusSim("plc", config("tcp://127.0.0.1:1", tags))
+        sim._device = lambda: Dropping(sim.answer, sim._connected)  # type: ignore[method-assign]
+        sim.port = 0
+        await sim.start()
+        try:
+            reader, source = driver(f"tcp://127.0.0.1:{sim.port}", tags, in_flight="auto", timeout="200ms")
+            async with asyncio.timeout(60):
+                await source.collect(reader, until=lambda: source.counts["overloads"] > 0 and len(source.batches) > 30)
+        finally:
+            await sim.stop()
+        assert max(seen) == 2 and seen[-1] == 1
+        assert all(set(source.qualities(tag)) == {Quality.GOOD} for tag in tags)
+
+    asyncio.run(main())
+
+
+def test_a_silent_unit_behind_a_gateway_is_given_up_in_its_own_time() -> None:
+    """In virtual time: its short limit holds though a request with a long one left before it; a late answer brings it back."""
+
+    async def main() -> None:
+        units = Units(timeout=2.0, period=1.0)
+        client = Client(VirtualClock(), units, in_flight=2)
+        loop = asyncio.get_running_loop()
+
+        def answer(frame: bytes) -> list[tuple[float, bytes]]:
+            out = []
+            for k in range(0, len(frame), 12):
+                unit = frame[k + 6]
+                later = {1: 1.0, 2: 0.5}[unit]
+                out.append((later, frame[k : k + 4] + bytes([0, 5, unit, 3, 2, 0, unit])))
+            return out
+
+        Far(client, answer)
+        for _ in range(2):
+            units.missed(2, loop.time())
+        words, began = np.zeros(2, np.uint16), loop.time()
+        slow = asyncio.ensure_future(client.scan([Request(1, 3, 0, 1, 0)], words))
+        await asyncio.sleep(0)
+        scan = await client.scan([Request(2, 3, 0, 1, 1)], words)
+        assert scan.codes == [ASKED] and loop.time() - began == pytest.approx(0.18)
+        assert (await slow).codes == [0] and list(words) == [1, 0]
+        assert client.late == 1 and units[2].misses == 0 and not units.out(2)
+        assert (await client.scan([Request(2, 3, 0, 1, 1)], words)).codes == [0]
 
     virtual_run(main())
