@@ -75,13 +75,14 @@ table{border-collapse:collapse;width:100%;font-size:12px}
 th,td{text-align:left;padding:1.2mm 2mm;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--soft);font-weight:600;border-bottom-color:var(--ink)}
 td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}th.n{text-align:right}
-td.tag{overflow-wrap:anywhere}td.time,td.verdict{white-space:nowrap;font-variant-numeric:tabular-nums}
+td.tag{min-width:52mm;overflow-wrap:anywhere}td.time,td.verdict{white-space:nowrap;font-variant-numeric:tabular-nums}
 tr.bad td{background:#fbeceb}tr.bad td.verdict{color:var(--bad);font-weight:600}tr.ok td.verdict{color:var(--good)}
 .seal{color:var(--soft);font-size:11px;margin:6mm 0}.seal.none{color:var(--bad)}
 .sign{display:grid;grid-template-columns:1fr 1fr;gap:12mm;margin-top:16mm;break-inside:avoid}
 .sign div{border-top:1px solid var(--ink);padding-top:1.5mm;color:var(--soft)}
-@page{size:A4;margin:14mm}
-@media print{body{padding:0;max-width:none}thead{display:table-header-group}tr{break-inside:avoid}
+@page{size:A4;margin:14mm;@bottom-right{content:counter(page) " / " counter(pages);font-size:10px;color:#5b6570}}
+@media print{body{padding:0;max-width:none}table{font-size:10.5px}th,td{padding:.8mm 1.5mm}
+thead{display:table-header-group}tr{break-inside:avoid}
 tr.bad td,.said{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """
 
@@ -115,27 +116,31 @@ def draw(record: Mapping[str, Any], language: str, unsealed: str) -> tuple[str, 
         f"<th{' class=n' if name in ('value', 'expected', 'tolerance') else ''}>{word[name]}</th>"
         for name in ("tag", "value", "unit", "quality", "time", "expected", "tolerance", "verdict")
     )
+    name = "".join(c for c in f"{record['device']}  {record['ended']}" if c.isalnum() or c in "._-: ")
+    foot = f'@page{{@bottom-left{{content:"{name}";font-size:10px;color:#5b6570}}}}'
     before = (
         f'<!doctype html>\n<html lang="{("en", "zh-CN")[at]}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{word['title']}: {e(record['device'])}</title><style>{_STYLE}</style></head><body>\n"
+        f"<title>{word['title']}: {e(record['device'])}</title><style>{_STYLE}{foot}</style></head><body>\n"
         f"<h1>{word['title']}</h1>\n<dl>{''.join(f'<dt>{word[n]}</dt><dd>{e(v)}</dd>' for n, v in facts)}</dl>\n"
         f'<p class="said{" bad" if said == "failed" else ""}">{word[said]}</p>\n'
         f"<table><thead><tr>{head}</tr></thead><tbody>\n"
-        + "\n".join(_row(row, word) for row in record["rows"])
+        + "\n".join(_row(row, word, record["started"][:10]) for row in record["rows"])
         + f'\n</tbody></table>\n<p class="seal{" none" if unsealed else ""}">{seal}</p>\n'
         f'<div class="sign"><div>{word["signed"]}</div><div>{word["accepted"]}</div></div>\n'
     )
     return before, "\n</body></html>\n"
 
 
-def _row(row: Mapping[str, Any], word: Mapping[str, str]) -> str:
+def _row(row: Mapping[str, Any], word: Mapping[str, str], day: str) -> str:
+    """One line of the table; the date of a value only where it is not that of the sheet."""
     e, verdict = html.escape, row["verdict"]
     kind = {"ok": "ok", "off": "bad", "bad": "bad"}.get(verdict, "")
+    name, time = e(row["tag"]).replace(".", ".<wbr>").replace("_", "_<wbr>"), row["time"].removeprefix(f"{day} ")
     return (
-        f'<tr class="{kind}"><td class="tag">{e(row["tag"])}</td><td class="n">{e(row["shown"])}</td><td>{e(row["unit"])}</td>'
-        f'<td>{e(row["quality"])}</td><td class="time">{e(row["time"])}</td><td class="n">{e(row["expected"])}</td>'
+        f'<tr class="{kind}"><td class="tag">{name}</td><td class="n">{e(row["shown"])}</td><td>{e(row["unit"])}</td>'
+        f'<td>{e(row["quality"])}</td><td class="time">{e(time)}</td><td class="n">{e(row["expected"])}</td>'
         f'<td class="n">{e(row["tolerance"])}</td><td class="verdict">{word.get(verdict, "")}</td></tr>'
     )
 
