@@ -344,7 +344,7 @@ def test_hostile_text_stays_text_in_the_template(tmp_path: Path) -> None:
 def test_the_real_maps_load_and_read_back_exactly(data: Path, tmp_path: Path) -> None:
     folder = data / "device-maps"
     if not folder.is_dir():
-        pytest.skip("no device-maps in the recorded data")
+        pytest.skip("the device maps are not on this machine (set DATA=folder)")
     found = list(maps(folder))
     refused = [m for m in found if not m.ok]
     assert len(found) >= 190 and len(refused) <= 0.05 * len(found), [m.faults[0] for m in refused]

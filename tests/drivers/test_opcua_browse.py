@@ -243,7 +243,7 @@ def test_faults_of_a_method_in_a_site() -> None:
 def nodesets(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     packed = data / "opcua-nodesets" / "nodesets.zip"
     if not packed.exists():
-        pytest.skip("the OPC UA NodeSet2 files are not on this machine")
+        pytest.skip("the OPC UA NodeSet2 files are not on this machine (set DATA=folder)")
     folder = tmp_path_factory.mktemp("nodesets")
     with zipfile.ZipFile(packed) as archive:
         archive.extractall(folder)
