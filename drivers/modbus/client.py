@@ -39,7 +39,20 @@ _HEADER = struct.Struct(">HHHB")
 class Scan:
     """One run of requests: where the answers go, which are still out, and how each ended."""
 
-    __slots__ = ("codes", "done", "hurried", "left", "requests", "short", "stamps", "within", "words")
+    __slots__ = (
+        "began",
+        "codes",
+        "done",
+        "hurried",
+        "left",
+        "misses",
+        "requests",
+        "short",
+        "stamps",
+        "why",
+        "within",
+        "words",
+    )
 
     def __init__(
         self,
@@ -51,13 +64,23 @@ class Scan:
         self.requests, self.words, self.done, self.within = requests, words, done, within
         self.left = len(requests)
         self.short: ShortAnswer | None = None  # where the connection outlived one
-        self.hurried = False  # a unit kept the others waiting already
+        self.why = ""  # of the last one that is BROKEN
+        self.began = done.get_loop().time()
+        self.misses = 0  # units that did not answer
+        self.hurried = False  # they kept the others waiting for long enough
         self.codes = [0] * self.left
         self.stamps = [0] * self.left
 
     def limit(self, units: Units, unit: int) -> float:
         """Seconds that an answer of this unit may take."""
         return units.limit(unit, self.hurried) if self.within is None else self.within
+
+    def missed(self, units: Units, number: int, now: float) -> bool:
+        """Note that a unit did not answer. True when it was not the first and nobody did since the scan began: the bus is silent,
+        and whoever was not asked yet ends as WAITED."""
+        units.missed(number, now)
+        self.misses += 1
+        return self.misses > 1 and units.heard_at < self.began
 
     def end(self, index: int, code: int, stamp: int) -> None:
         self.codes[index], self.stamps[index] = code, stamp
@@ -163,7 +186,8 @@ class Client(asyncio.Protocol):
 
     async def scan(self, requests: Sequence[Request], words: np.ndarray, within: float | None = None) -> Scan:
         """Send all requests; returns when each has ended. `codes` holds 0, the exception the device answered with, or ASKED for
-        what had no answer `within` so many seconds (as long as its unit may take); of one unit nothing more is asked then.
+        what had no answer `within` so many seconds (as long as its unit may take); of one unit nothing more is asked then, and
+        of none, WAITED, once two did not answer and nobody else did.
         Raises DeviceLost or AnswerContradicts; on cancellation what is still out is forgotten."""
         if self.lost:
             raise self.lost
@@ -209,7 +233,8 @@ class Client(asyncio.Protocol):
         late = (o for o in self._out.values() if now >= o[2] + o[0].limit(self.units, o[0].requests[o[1]].unit))
         if found := next(late, None):
             scan, unit = found[0], found[0].requests[found[1]].unit
-            self.units.missed(unit, now)
+            dead = scan.missed(self.units, unit, now)
+            scan.hurried = scan.misses > 1
             mine = [(t, i) for t, (s, i, _) in self._out.items() if s is scan and s.requests[i].unit == unit]
             for transaction, index in mine:
                 self._given_up[transaction] = unit, self._out.pop(transaction)[2]
@@ -217,6 +242,8 @@ class Client(asyncio.Protocol):
             for _, index in [w for w in self._waiting if w[0] is scan and scan.requests[w[1]].unit == unit]:
                 self._waiting.remove((scan, index))
                 scan.end(index, ASKED, 0)
+            if dead:
+                self._leave(scan)
             self._out = {t: (s, i, now) for t, (s, i, _) in self._out.items()}
         while len(self._given_up) > MOST_GIVEN_UP:
             del self._given_up[next(iter(self._given_up))]
@@ -225,6 +252,16 @@ class Client(asyncio.Protocol):
         if ends:
             self._look_again(max(now, min(ends)))
         self._send()
+
+    def _leave(self, scan: Scan) -> None:
+        """Nothing more of this scan is asked or waited for."""
+        left = [(t, i) for t, (s, i, _) in self._out.items() if s is scan]
+        for transaction, index in left:
+            del self._out[transaction]
+            scan.end(index, WAITED, 0)
+        for _, index in [w for w in self._waiting if w[0] is scan]:
+            scan.end(index, WAITED, 0)
+        self._waiting = [w for w in self._waiting if w[0] is not scan]
 
     def _write(self, *frames: bytes) -> None:
         if self.tap:

@@ -132,7 +132,8 @@ class Modbus(Poller):
                 continue
             if not self._learn(answers):  # else with shorter requests: what the device has costs no sample
                 break
-        if (answers.codes == ASKED).any() and not self._answering():
+        codes = answers.codes[asked]
+        if (codes == ASKED).any() and ((codes == WAITED).any() or not self._answering()):
             raise DeviceSilent(f"no answer within {self.config.timeout:g} s")
         return self._batch(answers)
 
@@ -163,6 +164,9 @@ class Modbus(Poller):
         if (codes < 0).any() or self._told:
             self._tell({r.unit for k, r in enumerate(plan.requests) if codes[k] == ASKED})
             self.source.count("broken", scan.codes.count(BROKEN))
+            if scan.why and (whose := scan.why.partition(":")[0]) not in self._said:
+                self._said.add(whose)
+                log.warning("%s: %s; such answers are no data", self.source.name, scan.why)
         elif plan is self.plan and self._cost and self._cost.wanted and not codes.any():
             self._measure(self._cost, began, scan.stamps)
         return Answers(plan, words, texts, codes, stamps, scan.short)

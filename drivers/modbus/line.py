@@ -16,7 +16,7 @@ import numpy as np
 
 from edge import AnswerContradicts, Clock, DeviceLost, DeviceRefused, DeviceSilent
 
-from .client import ASKED, BROKEN, EXCEPTIONS, Client, Scan, dial, fill
+from .client import ASKED, BROKEN, EXCEPTIONS, WAITED, Client, Scan, dial, fill
 from .line_frames import FRAMINGS, MORE, WHOLE, BrokenFrame
 from .line_port import Port, open_serial
 from .line_units import Units
@@ -196,27 +196,34 @@ class Line(asyncio.Protocol):
         """The answer ended, or the time for it."""
         job, got, now = self._out, bytes(self._got), self._loop.time()
         assert job is not None
-        code, why = 0, ""
+        code, why, dead = 0, "", False
+        if got:
+            self.units.heard_at = now
         try:
             if got:
                 code = self._read(job, *self._framing.open(got))
                 self.units.answered(job.unit, now, self._heard_at - self._sent_at, code)
             else:
                 code, why = ASKED, f"unit {job.unit} does not answer"
-                self.units.missed(job.unit, now)
+                if job.scan is not None:
+                    dead = job.scan.missed(self.units, job.unit, now)
                 self._gave_up = job.unit
         except BrokenFrame:
-            code, why = BROKEN, f"unit {job.unit}: what came is no frame: {len(got)} bytes with a wrong checksum"
+            code, why = BROKEN, f"unit {job.unit}: {len(got)} bytes came that are no frame, or with a wrong checksum"
+            if got.startswith(self._framing.frame(job.unit, job.pdu)):
+                why = f"unit {job.unit}: the adapter echoes what it sends; switch that off"
             self.units[job.unit].broken += 1
         except AnswerContradicts as error:
             code, why = BROKEN, str(error)
             if isinstance(error, ShortAnswer) and job.scan is not None:
                 job.scan.short = error
             self.units[job.unit].contradicted += 1
+        if code == BROKEN and job.scan is not None:
+            job.scan.why = why
         self._end(job, code, why)
         if code == ASKED and job.scan is not None:
             job.scan.hurried = True
-            self._skip(job)
+            self._skip(job, dead)
         self._rest(self._turnaround if code < 0 else 0.0)
 
     def _end(self, job: _Job, code: int, why: str = "") -> None:
@@ -225,13 +232,13 @@ class Line(asyncio.Protocol):
         elif job.done is not None and not job.done.done():
             _conclude(job.done, code, why)
 
-    def _skip(self, silent: _Job) -> None:
-        """Nothing more is asked of this unit in this scan."""
-        mine = [job for job in self._reads if job.scan is silent.scan and job.unit == silent.unit]
+    def _skip(self, silent: _Job, dead: bool) -> None:
+        """Nothing more is asked of this unit in this scan; of no unit, where the whole line is dead."""
+        mine = [job for job in self._reads if job.scan is silent.scan and (dead or job.unit == silent.unit)]
         if mine:
             self._reads = deque(job for job in self._reads if job not in mine)
         for job in mine:
-            self._end(job, ASKED)
+            self._end(job, ASKED if job.unit == silent.unit else WAITED)
 
     def _read(self, job: _Job, unit: int, answer: bytes) -> int:
         """0, or the exception that the unit answers with. Raises AnswerContradicts."""

@@ -7,6 +7,7 @@ never answered every eighth try waits the full time-out, for it may be slower th
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 BUCKETS = 16  # of the latency: below 1, 2, 4 ... 16,384 ms, and the rest
@@ -57,6 +58,7 @@ class Units(dict[int, Unit]):
     def __init__(self, timeout: float, period: float, hold: float = 0.0) -> None:
         super().__init__()
         self.timeout, self.period, self.hold = timeout, period, hold
+        self.heard_at = -math.inf  # anybody
 
     def __missing__(self, number: int) -> Unit:
         made = self[number] = Unit()
@@ -71,6 +73,7 @@ class Units(dict[int, Unit]):
 
     def answered(self, number: int, now: float, seconds: float, code: int) -> None:
         """A right answer; `code`: 0 or the exception. A gateway's exception that nobody answers behind it is a miss."""
+        self.heard_at = now
         if code in NOBODY_THERE:
             self.missed(number, now)
             return

@@ -1,6 +1,7 @@
 """Modbus on lines without request numbers: addresses, frames, one strict request at a time, real and hostile counterparts."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import struct
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drivers.modbus.client import ASKED, BROKEN, Client
+from drivers.modbus.client import ASKED, BROKEN, WAITED, Client
 from drivers.modbus.driver import Modbus
 from drivers.modbus.line import Line
 from drivers.modbus.line_frames import MORE, WHOLE, WRONG, Ascii, BrokenFrame, Rtu, crc16
@@ -549,10 +550,56 @@ def test_a_dead_line_is_lost_and_found_again() -> None:
         dead.clear()
         dead.add(5)
         source.batches.clear()
-        await source.collect(reader, until=lambda: len(source.batches) == 2)
-        assert source.values("m32.a") == [32, 32] and source.qualities("m5.a")[0] == Quality.TIMEOUT
+        await source.collect(reader, until=lambda: source.values("m1.a")[-1:] == [1.0])
+        assert source.values("m32.a")[0] == 32 and source.qualities("m5.a")[0] == Quality.TIMEOUT
 
     virtual_run(main())
+
+
+def test_dead_units_at_the_front_hide_none_of_the_living() -> None:
+    """Nobody answers the first of them, again and again; in the end the living are heard and stay so."""
+
+    def answer(frame: bytes) -> list[tuple[float, bytes]]:
+        return [] if frame[0] <= 20 else [(0.02, RTU(frame[0], b"\x03\x02\x00" + frame[:1]))]
+
+    async def main() -> None:
+        reader, source = on_a_bus(answer, config("rtu:///dev/ttyS9?baud=19200", {}, units=BUS, every="1s"))
+        while source.values("m32.a")[-3:] != [32.0] * 3:
+            with contextlib.suppress(DeviceLost):
+                await source.collect(reader, until=lambda: source.values("m32.a")[-3:] == [32.0] * 3)
+        assert asyncio.get_running_loop().time() < 1000 + 120
+        assert set(source.qualities("m1.a")) == {Quality.TIMEOUT}
+
+    virtual_run(main())
+
+
+@pytest.mark.parametrize("far", ["tcp", "line"])
+def test_a_dead_bus_is_known_after_two_time_outs(far: str) -> None:
+    async def main() -> None:
+        units, loop = Units(timeout=2.0, period=1.0), asyncio.get_running_loop()
+        bus = Client(VirtualClock(), units) if far == "tcp" else Line(parse_url(SLOW), VirtualClock(), units, 0.1)
+        Far(bus, lambda frame: [])
+        began = loop.time()
+        scan = await bus.scan([Request(k, 3, 0, 1, 0) for k in range(1, 33)], np.zeros(1, np.uint16))
+        assert scan.codes == [ASKED] * 2 + [WAITED] * 30 and loop.time() - began <= 4.0
+        assert [units[k].misses for k in (1, 2, 3)] == [1, 1, 0]
+
+    virtual_run(main())
+
+
+def test_an_echo_of_the_adapter_is_said_and_no_data(caplog: pytest.LogCaptureFixture) -> None:
+    def answer(frame: bytes) -> list[tuple[float, bytes]]:
+        return [(0.01, frame), (0.03, RTU(frame[0], b"\x03\x02\x00\x05"))]
+
+    async def main() -> None:
+        reader, source = on_a_bus(answer, config(SLOW, {"a": {"address": "holding:0"}}, every="1s"))
+        await source.collect(reader, seconds=3.5)
+        assert set(source.qualities("a")) == {Quality.BAD} and source.counts["broken"] >= 3
+
+    virtual_run(main())
+    assert [r.message for r in caplog.records if "echoes" in r.message] == [
+        "line: unit 7: the adapter echoes what it sends; switch that off; such answers are no data"
+    ]
 
 
 def test_units_with_periods_of_their_own_share_the_line() -> None:
