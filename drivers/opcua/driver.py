@@ -254,7 +254,8 @@ class OpcUa:
 
     # Writing and probing
 
-    async def write(self, write: Write) -> None:
+    async def write(self, write: Write) -> float | None:
+        """Returns the value as the node holds it; None of a method, which holds none."""
         if self._client is None:
             raise DeviceLost("no session")
         i = self._ids.index(write.tag)
@@ -272,6 +273,7 @@ class OpcUa:
         except UaError as error:
             raise DeviceRefused(f"the server refuses the write: {said(error)}") from None
         self._newest.take([(i, self.source.clock.utc(), write.value, Quality.GOOD)])
+        return None
 
     async def read(self, tag: int) -> float:
         """The value that the server has now. Raises DeviceLost, DeviceRefused."""

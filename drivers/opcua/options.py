@@ -46,6 +46,8 @@ class OpcUaPoint(Point):
             raise ValueError("a text is read only; take `writable` away")
         if self.method and (self.writable is None or self.server_deadband is not None):
             raise ValueError("a method is called by writing: allow it with `writable: {range: [low, high]}`")
+        if self.method and self.writable and self.writable.readback is not None:
+            raise ValueError("a method holds no value that could be read back; remove `readback`")
         return self
 
     @field_validator("server_deadband")

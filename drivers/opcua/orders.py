@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from asyncua import Client, ua
 from asyncua.common.ua_utils import data_type_to_variant_type
 
@@ -10,19 +11,22 @@ from edge import DeviceRefused
 from .values import native
 
 
-async def set_value(client: Client, node: ua.NodeId, value: float) -> None:
-    """Write `value` as the node's own type, without times (part 4, 5.10.4). Raises DeviceRefused, WriteRefused."""
+async def set_value(client: Client, node: ua.NodeId, value: float) -> float:
+    """Write `value` as the node's own type, without times (part 4, 5.10.4). Returns it as that type holds it. Raises
+    DeviceRefused, WriteRefused."""
     kind = await client.get_node(node).read_data_type_as_variant_type()
+    held = native(kind, value)
     wanted = ua.WriteValue(
         NodeId=node,
         AttributeId=ua.AttributeIds.Value,
-        Value=ua.DataValue(ua.Variant(native(kind, value), kind)),
+        Value=ua.DataValue(ua.Variant(held, kind)),
     )
     (status,) = await client.uaclient.write(ua.WriteParameters(NodesToWrite=[wanted]))
     if not status.is_good():
         raise DeviceRefused(f"the server refuses the write: {status.name}")
     if status.name == "GoodClamped":
         raise DeviceRefused(f"the server wrote another value: {value:g} is beyond what it allows ({status.name})")
+    return float(np.float32(held)) if kind == ua.VariantType.Float else float(held)
 
 
 async def call(client: Client, owner: ua.NodeId, method: ua.NodeId, value: float) -> None:

@@ -197,6 +197,10 @@ def test_writes_come_back_as_values_and_are_refused_in_words(rig: Any) -> None:
                 with pytest.raises(error, match=said):
                     await write(tag, value)
             await write("speed", 2.25)
+            assert await driver.write(Write(source.tags["speed"].id, 12.1)) == await driver.read(
+                source.tags["speed"].id
+            )
+            await write("speed", 2.25)
             await write("on", 0)
             await write("set", 200)
             await running

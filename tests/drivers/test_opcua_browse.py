@@ -228,6 +228,7 @@ def test_faults_of_a_method_in_a_site() -> None:
         ("node: 'i=1', method: 'i=2', object: 'i=3'", "say `node: ...`, or `method: ...`"),
         ("method: 'i=2'", "a method needs its `object:`"),
         ("method: 'i=2', object: 'i=3'", "a method is called by writing"),
+        ("method: 'i=2', object: 'i=3', writable: {range: [0, 1], readback: true}", "could be read back; remove"),
         ("method: start, object: 'i=3'", "is no node id"),
     ):
         assert said in str(load_text(site.format(tag)).problems[0])
