@@ -16,6 +16,7 @@ from asyncua import Client, Server, ua
 STEP = 0.02  # seconds between two groups of changes
 EVERY = 200.0  # ms, as in the site of the bench
 QUEUE = 100
+FOLDER = 100  # nodes in a folder; asyncua looks at all of one for each that comes
 
 
 async def serve(port: int, count: int, rate: int) -> None:
@@ -26,7 +27,9 @@ async def serve(port: int, count: int, rate: int) -> None:
     await server.register_namespace("urn:bench")
     nodes = [ua.NodeId(ua.Int32(k), ua.Int16(2)) for k in range(1, count + 1)]
     for k, node in enumerate(nodes):
-        await server.nodes.objects.add_variable(node, f"t{k}", 0.0)
+        if k % FOLDER == 0:
+            folder = await server.nodes.objects.add_folder(ua.NodeId(ua.String(f"f{k}"), ua.Int16(2)), f"2:f{k}")
+        await folder.add_variable(node, f"t{k}", 0.0)
     async with server:
         print("ready", flush=True)
         loop, values, k = asyncio.get_running_loop(), [0.0] * count, 0

@@ -25,6 +25,7 @@ POLICIES: dict[str, Any] = {  # strongest first
     "Basic256Sha256": known.SecurityPolicyBasic256Sha256,
     "Aes128_Sha256_RsaOaep": known.SecurityPolicyAes128Sha256RsaOaep,
 }
+LIFETIME = 3_600_000  # ms of a secure channel; it is renewed at three quarters of it
 OURS = ("SecurityChecksFailed", "CertificateUntrusted", "CertificateInvalid", "CertificateUri", "CertificateUse")
 
 
@@ -33,6 +34,7 @@ async def connect(config: OpcUaConfig, name: str, state: Path) -> Client:
     site do not agree about security."""
     client = Client(config.url, timeout=config.timeout)
     client.name = client.description = "Lineside"
+    client.secure_channel_timeout = LIFETIME
     if config.user:
         client.set_user(config.user)
         client.set_password(config.password)

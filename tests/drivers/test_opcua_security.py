@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from asyncua import Server, ua
 
+from drivers.opcua import session
 from drivers.opcua.driver import OpcUa
 from drivers.opcua.options import OpcUaConfig
 from drivers.opcua.session import _raise_if_readable
@@ -142,6 +143,31 @@ def test_policies(tmp_path: Path, policy: str, mode: str) -> None:
     async def work(port: int) -> None:
         async with served(port, server):
             await good(*made(port, tmp_path, security=mode, policy=policy))
+
+    run(work)
+
+
+def test_values_come_on_while_the_channel_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LIFETIME", 800)
+
+    async def work(port: int) -> None:
+        async with served(port, own(tmp_path / "server")) as server:
+            driver, source = made(port, tmp_path, trust="any")
+            tokens: set[tuple[int, int]] = set()
+            node = server.get_node("ns=2;s=Temp")
+            written: list[asyncio.Task[None]] = []
+
+            def until() -> bool:
+                if driver._client is not None and driver._client.uaclient.protocol is not None:
+                    token = driver._client.uaclient.protocol._connection.security_token
+                    if (token.ChannelId, token.TokenId) not in tokens:
+                        tokens.add((token.ChannelId, token.TokenId))
+                        written.append(asyncio.ensure_future(node.write_value(float(100 + len(tokens)))))
+                return 104.0 in source.values("temp")
+
+            await source.collect(driver, until=until)
+            await asyncio.gather(*written)
+            assert len({channel for channel, _ in tokens}) == 1 and set(source.qualities("temp")) == {0}
 
     run(work)
 
