@@ -29,10 +29,14 @@ def joined(ranges: Iterable[Range]) -> list[Range]:
     return out
 
 
-def touches(ranges: Sequence[Range], first: int, end: int) -> bool:
-    """Whether one of the `joined` ranges has an address from `first` to before `end`; false where there is none between."""
+def touched(ranges: Sequence[Range], first: int, end: int) -> Range | None:
+    """The first of the `joined` ranges that has an address from `first` to before `end`; none where there is none between."""
     k = bisect_right(ranges, first, key=lambda r: r[1])
-    return first < end and k < len(ranges) and ranges[k][0] < end
+    return ranges[k] if first < end and k < len(ranges) and ranges[k][0] < end else None
+
+
+def touches(ranges: Sequence[Range], first: int, end: int) -> bool:
+    return touched(ranges, first, end) is not None
 
 
 def fewest(blocks: Sequence[Range], most: int, breaks: Collection[int] = ()) -> list[Range]:

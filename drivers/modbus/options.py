@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, WithJson
 
 from edge import DriverConfig, Duration, Identifier, Period, Point, ReadPlan, SystemClock, Templated
 
-from .address import WORDS, Address, Span, parse_address, parse_span
-from .cover import touches
+from .address import TABLES, WORDS, Address, Span, parse_address, parse_span
+from .cover import joined, touched
 from .learned import Learned
 from .line_port import fault_of
 from .line_url import Where, parse_url
@@ -308,12 +308,13 @@ class ModbusConfig(Templated, DriverConfig):
     def _in_holes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         for path, part in self._parts():
             holes = [*self.holes, *(part.holes if part is not self else ())]
+            ranges = {table: joined((h.first, h.end) for h in holes if h.table == table) for table in TABLES}
             found = [((*path, "tags", name, "address"), point.item(0)) for name, point in part.tags.items()]
             found += [((*path, "time", "address"), part.time.item(0))] if part.time else []
-            for place, item in found:
-                for hole in holes:
-                    if item.address.table == hole.table and touches([(hole.first, hole.end)], *item.span):
-                        yield place, f"lies in {hole}, which the device does not have", "mend the address or `holes`"
+            for place, item in found if holes else ():
+                if hole := touched(ranges[item.address.table], *item.span):
+                    said = f"lies in {Span(item.address.table, *hole)}, which the device does not have"
+                    yield place, said, "mend the address or `holes`"
 
     def _line_faults(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         where = self.where

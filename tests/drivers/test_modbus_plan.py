@@ -139,6 +139,20 @@ def told(item: Item) -> float:
     return float(np.frombuffer(words, np.dtype(item.type).newbyteorder(">"))[0])
 
 
+@given(st.lists(st.tuples(st.integers(0, 600), st.integers(1, 60)), min_size=1, max_size=30), st.integers(60, 125))
+def test_a_text_is_not_torn(texts: list[tuple[int, int]], most: int) -> None:
+    items = [Item(1, Address("holding", at), "text", length=length) for at, length in texts]
+    items += registers_beside(texts)
+    plan = Plan(items, {1: Rules(most)})
+    for item, index in zip(items, plan.request_of, strict=True):
+        first, end = plan.requests[index].span
+        assert first <= item.span[0] and item.span[1] <= end and end - first <= most
+
+
+def registers_beside(texts: list[tuple[int, int]]) -> list[Item]:
+    return [Item(1, Address("holding", at + length), "uint32") for at, length in texts]
+
+
 def test_a_cut_is_made_where_least_is_read_along() -> None:
     """Two requests are needed; the cut that reads the five unused registers of the gap along is not made."""
     items = [Item(1, Address("holding", n), "uint16") for n in (*range(60), *range(65, 130))]
