@@ -39,7 +39,7 @@ class Texts:
         plain = clean(text)
         if plain != text:
             return self.value(tag, plain)
-        self._last += 1
+        self._last, tag = self._last + 1, int(tag)  # numpy's whole numbers are as good
         self._numbers.setdefault(tag, {})[text] = number = float(self._last)
         self._shown[number] = text
         self._record((self._last, tag, text))

@@ -82,7 +82,7 @@ def strings(connection: Connection, device: str, epoch: str, numbers: Iterable[f
     return out
 
 
-def newest_strings(connection: Connection, device: str, epoch: str, tag: int, most: int = 256) -> dict[float, str]:
+def newest_strings(connection: Connection, device: str, epoch: str, tag: int, most: int = 64) -> dict[float, str]:
     """The strings that a text tag had last."""
     t = tables.text
     where = (t.c.device == device, t.c.epoch == epoch, t.c.tag == tag)

@@ -109,6 +109,10 @@ def test_only_what_changed_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scan("A7", "") == ["A7", ""] and decoded == [""]
     decoded.clear()
     assert scan("A7", "") == ["A7", ""] and decoded == []
+    assert scan("C3", "", np.array([0, -2, 0]))[1] == "" and decoded == [], "what another scan fills is its own to see"
+    assert scan("C3", "") == ["C3", ""] and decoded == ["C3"]
+    assert scan("A7", "") == ["A7", ""]
+    decoded.clear()
     assert scan("A7", "B2") == ["A7", "B2"] and decoded == ["B2"]
 
 

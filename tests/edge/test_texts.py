@@ -15,6 +15,7 @@ from typing import Any
 
 import apsw
 import msgpack
+import numpy as np
 import pytest
 
 from edge import Batch, Point, Poller, Quality, Tag, TagTable, plugins
@@ -50,6 +51,8 @@ def test_a_string_has_one_number_for_each_tag() -> None:
     assert [texts.show(n) for n in (a, b, other, 99.0, float("nan"))] == ["A7", "B2", "A7", None, None]
     assert texts.find(1, "B2") == b and texts.find(2, "B2") == texts.find(3, "A7") == UNKNOWN
     assert texts.value(1, "") > 0, "an empty string is one, too"
+    rows: list[tuple[int, int, str]] = []
+    assert Texts(record=rows.append).value(np.int32(7), "A7") == 1 and type(rows[0][1]) is int
 
 
 def test_the_table_is_bounded_and_what_it_holds_is_still_found() -> None:
