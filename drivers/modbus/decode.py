@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import difflib
 import json
 import re
 import shlex
@@ -17,14 +18,16 @@ from edge import ConfigFault
 
 from .address import ORDERS, Address, parse_address
 from .candidates import Display, Fit, Look, Reading, fits, readings
+from .options import ModbusPoint
 from .reach import Answer, Reach, of_url, reach, refused, target_arguments, unit_of
 
 HELP = "read raw registers once and show them under every type and order; find the tag line for what a display says"
+NAME = "value"
 MOST_SHOWN = 8  # fits, on a terminal
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    target_arguments(parser, "; then an address, as in holding:100. With --words, the address alone")
+    target_arguments(parser, "; then an address, as in holding:100. Or SITE TAG. With --words, the address alone")
     parser.add_argument(
         "--unit", metavar="UNIT", help="unit number, or its name in the site (default: the only one, else 1)"
     )
@@ -35,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--display", action="append", default=[], metavar="NUMBER", help=told)
     told = "registers read before, as in 0x4367,0x6666 or 99:17255,26214 (first address): nothing is read for them"
     parser.add_argument("--words", action="append", default=[], metavar="WORDS", help=told)
-    parser.add_argument("--name", default="value", help="name of the tag in the line that is written (default: value)")
+    parser.add_argument("--name", default=NAME, help="name of the tag in the line that is written (default: value)")
     parser.add_argument("--timeout", type=float, default=1.0, metavar="SECONDS", help="for the answer (default: 1)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
@@ -54,11 +57,7 @@ class Case:
 
 
 def run(options: argparse.Namespace) -> int:
-    *where, last = options.target
-    try:
-        address = parse_address(last)
-    except ValueError as error:
-        raise ConfigFault(str(error)) from None
+    where, address = _meant(options)
     if address.bits or address.bit is not None:
         raise ConfigFault(
             f"{address} is a single bit, which has one reading", hint="`lineside read` shows a tag's value"
@@ -73,6 +72,26 @@ def run(options: argparse.Namespace) -> int:
         return 0 if not case.displays or case.fits() else 1
     _show(case, options, where)
     return 0 if not case.displays or case.fits() else 1
+
+
+def _meant(options: argparse.Namespace) -> tuple[list[str], Address]:
+    """Where to read, and what: an address, or SITE TAG, whose name and unit are then the defaults. Raises ConfigFault."""
+    *where, last = options.target
+    try:
+        return where, parse_address(last)
+    except ValueError as error:
+        driver, dot, name = last.partition(".")
+        if len(where) != 1 or "://" in where[0] or not dot:
+            raise ConfigFault(str(error)) from None
+    _, config = reach([where[0], driver], options.state, options.timeout)
+    point = config.points().get(name)
+    if not isinstance(point, ModbusPoint):
+        near = difflib.get_close_matches(name, config.points(), 1)
+        raise ConfigFault(f"no tag is called {last!r}", hint=f"did you mean '{driver}.{near[0]}'?" if near else "")
+    above, _, own = name.rpartition(".")
+    options.unit = options.unit or (above if above in config.units else str(config.unit))
+    options.name = own if options.name == NAME else options.name
+    return [where[0], driver], point.address
 
 
 async def _case(options: argparse.Namespace, where: Sequence[str], address: Address) -> Case:
@@ -183,7 +202,7 @@ def _again(case: Case, options: argparse.Namespace, where: Sequence[str]) -> str
     words += ["--state", str(options.state)] if options.state else []
     words += ["--unit", options.unit] if options.unit else []
     words += ["--count", str(options.count)] if options.count != 4 else []
-    words += ["--name", options.name] if options.name != "value" else []
+    words += ["--name", options.name] if options.name != NAME else []
     for look, shown in zip(case.looks, options.display, strict=True):
         words += ["--words", _by_hand(look), "--display", shown]
     return shlex.join(words) + (" --display NUMBER" if where else " --words WORDS --display NUMBER")

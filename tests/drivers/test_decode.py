@@ -208,6 +208,10 @@ def test_a_meter_from_its_box_to_its_tag_line(tmp_path: Path, capsys: pytest.Cap
         assert code == 2 and "illegal address" in errors and "try one lower" in errors
         code, _, errors = call(capsys, url, "holding:100", "--unit", "9", "--timeout", "0.1")
         assert code == 2 and "no answer" in errors and "unit number" in errors
+        code, out, _ = call(capsys, path, "line.meter07.u1", "--display", "231.4", "--state", tmp_path / "none")
+        assert code == 0 and 'u1: {address: "holding:100", type: float32, order: CDAB}' in out and "unit 7" in out
+        code, _, errors = call(capsys, path, "line.meter07.u2", "--state", tmp_path / "none")
+        assert code == 2 and "did you mean 'line.meter07.u1'?" in errors
         code, _, errors = call(capsys, path, "lone", "holding:100")
         assert code == 2 and "its Modbus drivers: line" in errors
 
