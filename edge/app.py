@@ -72,7 +72,7 @@ class Daemon:
     def _wire(self, config: Config, *, starting: bool = False) -> None:
         """Build table, stages and flow of a site; nothing of the old one is touched before all of it stands. At the start a
         stage that cannot be built (a model cut off by a power cut) stops nothing else."""
-
+        config.tree.forget()  # its faults have been told
         refused: dict[str, tuple[Any, str]] = {}
 
         def refuse(name: str, entry: Any, error: Exception) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from ..bench import cameras, ingest, opcua, small
+from ..bench import cameras, ingest, many, opcua, small
 from ..errors import LinesideError
 
 HELP = "measure this board; each value beside a baseline of the same run"
@@ -20,6 +20,9 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, object]]] = {
     "ingest_float32": partial(ingest.measure, kind="float32"),
     "memory": small.memory,
     "opcua": opcua.opcua,
+    "load_10k": many.load_10k,
+    "memory_10k": many.memory_10k,
+    "grid": many.grid,
     **cameras.BENCHES,
 }
 

@@ -83,6 +83,10 @@ class Tree:
             path = path[:-1]
         return self.places.get(path, Place("site", 1, 1))
 
+    def forget(self) -> None:
+        """Give up what was read and where it stands, some 1 kB a tag; the faults stay."""
+        self.data, self.places, self.keys = None, {}, {}
+
     def fault(self, path: Path_, message: str, hint: str = "", *, key: bool = False) -> None:
         self.problems.append(Problem(self.place(path, key=key), tuple(path), message, hint))
 
