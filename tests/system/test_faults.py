@@ -26,8 +26,10 @@ def test_kills_lose_and_double_nothing() -> None:
 @pytest.mark.parametrize("plant", ["tail_forgotten", "tail_kept_after_seal"])
 def test_the_checker_sees_a_planted_fault(plant: str) -> None:
     """`make torture` plants the others too."""
-    result = main(2, seed=1, plant=plant, only="device")
-    assert result["lost"] > 0 or result["doubled"] > 0
+    results = (
+        main(2, seed=seed, plant=plant, only="device") for seed in range(1, 7)
+    )  # a kill right after a seal shows nothing
+    assert any(result["lost"] or result["doubled"] for result in results)
 
 
 SITE = """device: {id: served}
