@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import ssl
 from collections.abc import Sequence
 from typing import Any
@@ -226,10 +227,13 @@ class Mqtt:
                 self.source.count("no_such_path")
                 return
             found = found["value"]
-        value, quality = number_of(found)
-        if quality == Quality.BAD:
-            self.source.count("no_number")
-            self._say(f"no_number {i}", f"{self._names[i]} is {str(found)[:60]!r}, no number: its samples are BAD")
+        value: float | str = math.nan
+        if isinstance(found, str) and self._points[i].type == "text":
+            value, quality = found, Quality.GOOD
+        else:
+            value, quality = number_of(found)
+            if quality == Quality.BAD:
+                self._odd(i, found)
         ts = None
         if self._times[i]:
             with contextlib.suppress(LookupError):
@@ -268,7 +272,14 @@ class Mqtt:
 
     # Both
 
-    def _arrive(self, i: int, ts: int, value: float, quality: int) -> None:
+    def _arrive(self, i: int, ts: int, value: float | str, quality: int) -> None:
+        """A string belongs to a tag of type text, and nothing else does: what does not fit is BAD."""
+        if isinstance(value, str) != (self._points[i].type == "text") and quality <= Quality.LATE:
+            self._odd(i, value)
+            value, quality = math.nan, Quality.BAD
+        elif isinstance(value, str):
+            value = self.source.text(int(self._ids[i]), value)
+            quality = Quality.RANGE if math.isnan(value) else quality
         if not self._arrived:
             asyncio.get_running_loop().call_soon(self._flush)
         self._arrived.append((i, ts, value, quality))
@@ -280,6 +291,13 @@ class Mqtt:
         self._heard.update(index.tolist())
         self.source.emit(Batch.of(self.source.name, self._ids[index], value, ts, quality.astype(np.uint8)))
         self.source.running()
+
+    def _odd(self, i: int, found: Any) -> None:
+        """Counted each time, said once."""
+        wanted = self._points[i].type == "text"
+        self.source.count("no_text" if wanted else "no_number")
+        told = "no text; take `type: text` away" if wanted else "no number; for a string say `type: text`"
+        self._say(f"odd {i}", f"{self._names[i]} is {str(found)[:60]!r}, {told}: its samples are BAD")
 
     def _say(self, cause: str, text: str) -> None:
         """Once per cause; the counters tell the rest."""

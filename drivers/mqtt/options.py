@@ -63,6 +63,7 @@ class MqttPoint(Point):
     )
     time: JsonPath | None = Field(None, description="path of its time, if not the entry's `time`")
     edge: Edge = Field("", description="GROUP/NODE or GROUP/NODE/DEVICE, if not the entry's `edge`")
+    type: Literal["float64", "text"] = Field("float64", description="`text` where it is a string")
     metric: str = Field("", max_length=500, description="name of the Sparkplug metric")
 
     @model_validator(mode="after")

@@ -14,7 +14,6 @@ from edge import AnswerContradicts
 
 MOST_METRICS = 20_000
 SIGNED = {1: 8, 2: 16, 3: 32, 4: 64}  # bits of the signed whole numbers, by datatype
-TEXTS = (12, 14, 15)
 BOOLEAN, DATETIME = 11, 13
 _VALUES = {10: "int", 11: "long", 12: "float", 13: "double", 14: "bool", 15: "string"}
 

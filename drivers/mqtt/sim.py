@@ -19,7 +19,7 @@ from .values import parse_path
 
 PERIOD = 0.5  # seconds between two publications of everything
 MOST = 65536  # bytes of a packet that a client may send
-DOUBLE = 10
+DOUBLE, STRING = 10, 12
 
 
 class MqttSim:
@@ -29,7 +29,7 @@ class MqttSim:
         self.name, self.config = name, config
         parts = urlsplit(config.url)
         self.host, self.port, self._secured = parts.hostname or "", parts.port or 1883, parts.scheme == "mqtts"
-        self._values = [0.0] * len(config.tags)
+        self._values: list[Any] = ["" if point.type == "text" else 0.0 for point in config.tags.values()]
         self._index = {tag: i for i, tag in enumerate(config.tags)}
         self._metrics = list(config.metrics().items())
         self._seq = {node: -1 for (node, _, _), _ in self._metrics}
@@ -39,7 +39,7 @@ class MqttSim:
         self._task: asyncio.Task[None] | None = None
         self.births = 0
 
-    def set(self, tag: str, value: float) -> None:
+    def set(self, tag: str, value: float | str) -> None:
         self._values[self._index[tag]] = value
 
     async def start(self) -> None:
@@ -92,11 +92,13 @@ class MqttSim:
 
     def _said(self, node: str, device: str, *, born: bool = False) -> list[Metric]:
         now = self._clock.utc() // 10**6
-        return [
-            Metric(name if born else "", alias, now, DOUBLE if born else 0, kind="double", value=self._values[tags[0]])
-            for alias, ((owner, below, name), tags) in enumerate(self._metrics)
-            if (owner, below) == (node, device)
-        ]
+        out = []
+        for alias, ((owner, below, name), tags) in enumerate(self._metrics):
+            if (owner, below) == (node, device):
+                text = isinstance(value := self._values[tags[0]], str)
+                kind, datatype = ("string", STRING) if text else ("double", DOUBLE)
+                out.append(Metric(name if born else "", alias, now, datatype if born else 0, kind=kind, value=value))
+        return out
 
     def _say(self, node: str, device: str, kind: str, metrics: list[Metric]) -> None:
         self._seq[node] = (self._seq[node] + 1) % 256

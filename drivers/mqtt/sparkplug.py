@@ -14,7 +14,7 @@ from typing import Any
 
 from edge import Quality
 
-from .payload import BOOLEAN, DATETIME, SIGNED, TEXTS, Metric, Payload, encode_payload
+from .payload import BOOLEAN, DATETIME, SIGNED, Metric, Payload, encode_payload
 from .values import EARLIEST, LATEST, Sample
 
 NAMESPACE = "spBv1.0"
@@ -151,15 +151,17 @@ class Nodes:
         self.counts["no_time"] += 1
         return now, Quality.CLOCK_UNSURE
 
-    def _judged(self, metric: Metric, kind: int) -> tuple[float, Quality]:
+    def _judged(self, metric: Metric, kind: int) -> tuple[float | str, Quality]:
         said = Quality.GOOD if metric.quality is None else _SAID.get(metric.quality, Quality.BAD)
         if said != Quality.GOOD:
             return math.nan, said
         if metric.null:
             return math.nan, Quality.BAD
+        if isinstance(metric.value, str):
+            return metric.value, Quality.GOOD
         value = number_of(metric, kind)
         if value is None:
-            self.counts["text" if kind in TEXTS or metric.kind == "string" else "no_number"] += 1
+            self.counts["no_number"] += 1
             return math.nan, Quality.BAD
         if not math.isfinite(value) or (isinstance(value, int) and abs(value) > 2**53):
             return math.nan, Quality.RANGE

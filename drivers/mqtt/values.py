@@ -10,7 +10,7 @@ from typing import Any
 
 from edge import SECOND, AnswerContradicts, Quality
 
-Sample = tuple[int, int, float, int]  # index of the tag, ns UTC, value, quality
+Sample = tuple[int, int, float | str, int]  # index of the tag, ns UTC, value or text, quality
 EARLIEST, LATEST = 631_152_000 * SECOND, 4_102_444_800 * SECOND  # 1990 to 2100: a clock outside is not set
 MOST_BYTES = 1_000_000  # of one message
 MOST_READINGS = 10_000  # in a list of one message

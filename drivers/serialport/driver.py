@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import regex
@@ -21,7 +22,7 @@ from edge import (
     log,
 )
 
-from .fields import order, shown
+from .fields import order, ordered, shown
 from .framing import Framer, compiled, fits, octets
 from .line import Line
 from .options import SerialConfig
@@ -42,13 +43,19 @@ class Serial:
         self._ids = {
             ask: np.array([source.tags[name].id for name in names], np.int32) for ask, names in questions.items()
         }
-        self._fields = {ask: config.fields(names, self._framer) for ask, names in questions.items()}
+        self._fields = {
+            ask: config.fields(names, self._framer, partial(self._text, names)) for ask, names in questions.items()
+        }
+        self._questions = questions
         self._asks = [ask for ask in questions if ask]
         self._line: Line | None = None
         self._turn = asyncio.Lock()
         self._confirming: tuple[regex.Pattern[bytes], asyncio.Future[None]] | None = None
         self._good = True
         self._said: set[str] = set()
+
+    def _text(self, names: Sequence[str], k: int, text: str) -> float:
+        return self.source.text(self.source.tags[names[k]].id, text)
 
     async def run(self) -> None:
         line = await self._open()
@@ -236,8 +243,8 @@ class Serial:
 
     # Writing and probing
 
-    async def write(self, write: Write) -> None:
-        """Send the order and wait for the frame that confirms it."""
+    async def write(self, write: Write) -> float:
+        """Send the order and wait for the frame that confirms it; the value as the order says it, rounded."""
         line = self._line
         if line is None:
             raise DeviceLost("the line is not open")
@@ -254,11 +261,26 @@ class Serial:
                 raise DeviceRefused(f"the device answered {shown(answer)}")
         else:
             await self._confirmed(line, said, compiled(point.confirm))
+        stored = ordered(point.write, point.raw(write.value)) * point.scale + point.offset
         if name not in self.config.placed():
             ids = np.array([write.tag], np.int32)
-            self.source.emit(
-                Batch.of(self.source.name, ids, [write.value], self.source.clock.utc(), Quality.SUBSTITUTED)
-            )
+            self.source.emit(Batch.of(self.source.name, ids, [stored], self.source.clock.utc(), Quality.SUBSTITUTED))
+        return stored
+
+    async def read(self, tag: int) -> float:
+        """Ask for one tag now."""
+        line = self._line
+        if line is None:
+            raise DeviceLost("the line is not open")
+        name = next(name for name, known in self.source.tags.items() if known.id == tag)
+        ask = next((ask for ask, names in self._questions.items() if ask and name in names), "")
+        if not ask:
+            raise DeviceRefused("the device is never asked for it")
+        batch = await self._read(line, ask)
+        value = batch.value[(batch.tag == tag) & (batch.quality == Quality.GOOD)]
+        if not len(value):
+            raise DeviceRefused("its answer holds no value of it")
+        return float(value[0])
 
     async def _confirmed(self, line: Line, said: bytes, pattern: regex.Pattern[bytes]) -> None:
         """On a line that is listened to, the confirmation comes among the data."""
@@ -306,7 +328,12 @@ class Serial:
 
     def _lines(self, batch: Batch) -> list[str]:
         names = {tag.id: name for name, tag in self.source.tags.items()}
+
+        def said(name: str, value: float) -> str:
+            text = self.source.texts.show(value) if self.config.tags[name].type == "text" else None
+            return f"{name} = {f'{value:g}' if text is None else repr(text)}"
+
         return [
-            f"{names[int(tag)]} = {value:g} ({Quality(int(quality)).name})"
+            f"{said(names[int(tag)], value)} ({Quality(int(quality)).name})"
             for tag, value, quality in zip(batch.tag, batch.value, batch.quality, strict=True)
         ]

@@ -6,10 +6,9 @@ import math
 import re
 import string
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import regex
 
 from edge import AnswerContradicts, Quality, WriteRefused
@@ -50,65 +49,76 @@ def number(text: bytes | None) -> float:
 class Fields:
     """Takes the frames of one question (or of a line that is listened to) apart: a value for each of `points`.
 
-    A frame that has not the expected shape raises AnswerContradicts: none of it is data. A text that is no number makes its
-    tag BAD alone. A group that took no part in the match, or that is empty, gives no sample.
+    A frame that has not the expected shape raises AnswerContradicts: none of it is data. What is no number makes its tag BAD
+    alone. A group that took no part in the match, or that is empty, gives no sample. `text(k, string)` gives the number
+    of a string of the k-th point, nan where it has none.
     """
 
     def __init__(
-        self, points: Sequence[SerialPoint], framer: Framer, match: regex.Pattern[bytes] | None, separator: bytes
+        self,
+        points: Sequence[SerialPoint],
+        framer: Framer,
+        match: regex.Pattern[bytes] | None,
+        separator: bytes,
+        text: Callable[[int, str], float],
     ) -> None:
-        self._framer, self._match, self._separator = framer, match, separator
+        self._points, self._framer, self._match, self._separator = points, framer, match, separator
+        self._text = text
         self._groups = [(i, p.group) for i, p in enumerate(points) if p.group is not None]
         self._columns = [(i, p.column) for i, p in enumerate(points) if p.column is not None]
         self._slices = [
             (i, struct.Struct(("<" if p.order == "little" else ">") + TYPES[p.type]), p.at)
             for i, p in enumerate(points)
-            if p.at is not None and p.type is not None
+            if p.at is not None and p.type in TYPES
         ]
-        self._scale = np.array([p.scale for p in points])
-        self._offset = np.array([p.offset for p in points])
         self._least = 1 + max((column for _, column in self._columns), default=-1)
 
     def __call__(self, frame: bytes) -> tuple[list[int], list[float], list[int]]:
         """Indices of points, their values and qualities. Raises AnswerContradicts, DeviceLost."""
-        index: list[int] = []
-        raw: list[float] = []
+        found = self._found(frame)
+        index = [i for i, _ in found]
+        judged = [self._judged(i, raw) for i, raw in found]
+        return index, [value for value, _ in judged], [int(quality) for _, quality in judged]
+
+    def _found(self, frame: bytes) -> list[tuple[int, bytes | float]]:
+        """What stands at the place of each point."""
         payload = self._framer.payload(frame)
-        found = fits(self._match, payload) if self._match else None
-        if self._match and found is None:
+        found: list[tuple[int, bytes | float]] = []
+        match = fits(self._match, payload) if self._match else None
+        if match is not None:
+            found += [(i, match[group]) for i, group in self._groups if match[group]]
+        elif self._match:
             raise AnswerContradicts(f"{shown(payload)} does not fit `match`")
-        for i, group in self._groups:
-            if found is not None and found[group]:
-                index.append(i)
-                raw.append(_or_nan(found[group]))
         if self._columns:
             cells = payload.split(self._separator)
             if len(cells) < self._least:
                 raise AnswerContradicts(f"{shown(payload)} has {len(cells)} columns, not {self._least}")
-            index += [i for i, _ in self._columns]
-            raw += [_or_nan(cells[column].strip(b' \t"')) for _, column in self._columns]
+            found += [(i, cells[column].strip(b' \t"')) for i, column in self._columns]
         for i, kind, at in self._slices:
             if len(frame) < at + kind.size:
                 raise AnswerContradicts(f"{shown(frame)} ends before byte {at + kind.size}")
-            index.append(i)
-            raw.append(float(kind.unpack_from(frame, at)[0]))
-        return index, *self._scaled(index, raw)
+            found.append((i, float(kind.unpack_from(frame, at)[0])))
+        return found
 
-    def _scaled(self, index: list[int], raw: list[float]) -> tuple[list[float], list[int]]:
-        values, quality = [], []
-        for i, number in zip(index, raw, strict=True):
-            value = number * float(self._scale[i]) + float(self._offset[i])
-            bad = Quality.BAD if math.isnan(number) else Quality.GOOD if math.isfinite(value) else Quality.RANGE
-            values.append(value if bad == Quality.GOOD else math.nan)
-            quality.append(int(bad))
-        return values, quality
+    def _judged(self, i: int, raw: bytes | float) -> tuple[float, Quality]:
+        point = self._points[i]
+        if isinstance(raw, bytes):
+            if point.type == "text":
+                value = self._text(i, _decoded(raw.strip()))
+                return value, Quality.RANGE if math.isnan(value) else Quality.GOOD
+            try:
+                raw = number(raw)
+            except ValueError:
+                return math.nan, Quality.BAD
+        value = raw * point.scale + point.offset
+        return (value, Quality.GOOD) if math.isfinite(value) else (math.nan, Quality.RANGE)
 
 
-def _or_nan(text: bytes) -> float:
+def _decoded(text: bytes) -> str:
     try:
-        return number(text)
-    except ValueError:
-        return math.nan
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 def template(text: str) -> str:
@@ -127,13 +137,19 @@ def order(text: str, value: float) -> bytes:
     """The bytes that set `value`. Raises WriteRefused for a fraction where the order has room for whole numbers only."""
     (spec,) = (spec or "" for _, name, spec, _ in string.Formatter().parse(text) if name is not None)
     if spec.endswith("d"):
-        if not float(value).is_integer():
+        if abs(value - round(value)) > 1e-9 * max(1.0, abs(value)):
             raise WriteRefused(f"{value:g} is no whole number, and the device is given one")
-        return octets(text.format(value=int(value)))
+        return octets(text.format(value=round(value)))
     return octets(text.format(value=value))
 
 
-def example(text: str, values: Mapping[str, float]) -> bytes:
+def ordered(text: str, value: float) -> float:
+    """The number that the order says, rounded as it is written there."""
+    (spec,) = (spec or "" for _, name, spec, _ in string.Formatter().parse(text) if name is not None)
+    return float(format(round(value) if spec.endswith("d") else value, spec))
+
+
+def example(text: str, values: Mapping[str, float | str]) -> bytes:
     """A frame's payload with these values in place of `{tag}`. Raises ValueError for a name that is no tag."""
     out = []
     for literal, name, spec, _ in string.Formatter().parse(text):
@@ -142,5 +158,8 @@ def example(text: str, values: Mapping[str, float]) -> bytes:
             if name not in values or not _SPEC.fullmatch(spec or ""):
                 raise ValueError(f"{{{name}:{spec}}} is no tag with its digits, as in {{weight:07.2f}}")
             value = values[name]
-            out.append(format(int(value) if (spec or "").endswith("d") else value, spec or "g"))
+            if isinstance(value, str):
+                out.append(value)
+            else:
+                out.append(format(round(value) if (spec or "").endswith("d") else value, spec or "g"))
     return octets("".join(out))

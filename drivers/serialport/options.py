@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -19,7 +19,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "stop": ("1", "1.5", "2"),
     "flow": ("none", "rtscts", "xonxoff"),
 }
-Type = Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
+Type = Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64", "text"]
 
 
 def _url(text: str) -> str:
@@ -65,7 +65,7 @@ class SerialPoint(Point):
     group: str | None = Field(None, description="named group of `match` (default: the tag's own name)")
     column: int | None = Field(None, ge=0, le=1000, description="column, counted from 0 (default without `match`: 0)")
     at: int | None = Field(None, ge=0, le=4095, description="its first byte in the frame, counted from 0")
-    type: Type | None = Field(None, description="how it is stored there, with `at`")
+    type: Type | None = Field(None, description="how it is stored there, with `at`; or `text` for a group or column")
     order: Literal["little", "big"] = Field("big", description="order of its bytes there")
     scale: float = Field(1.0, description="the raw number times this ...")
     offset: float = Field(0.0, description="... plus this is the value")
@@ -81,7 +81,9 @@ class SerialPoint(Point):
     def _one_place(self) -> SerialPoint:
         if sum(way is not None for way in (self.group, self.column, self.at)) > 1:
             raise ValueError("say one of `group`, `column` or `at`")
-        if (self.at is None) != (self.type is None):
+        if self.type == "text" and (self.at is not None or self.write or self.scale != 1 or self.offset):
+            raise ValueError("a text is a group or a column, has no scale, and cannot be written")
+        if self.type != "text" and (self.at is None) != (self.type is None):
             raise ValueError("`at` and `type` belong together: where it is in the frame, and how it is stored")
         if not 1e-100 < abs(self.scale) < 1e100:
             raise ValueError(f"a scale of {self.scale:g} makes no usable value")
@@ -160,10 +162,12 @@ class SerialConfig(DriverConfig):
                 out.setdefault(question, []).append(name)
         return out
 
-    def fields(self, names: list[str], framer: Framer) -> Fields:
+    def fields(
+        self, names: list[str], framer: Framer, text: Callable[[int, str], float] = lambda k, string: 0.0
+    ) -> Fields:
         points = self.placed()
         match = compiled(self.match) if self.match else None
-        return Fields([points[name] for name in names], framer, match, octets(self.separator))
+        return Fields([points[name] for name in names], framer, match, octets(self.separator), text)
 
     def faults(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         placed, asks = self.placed(), self.asks()
@@ -176,6 +180,11 @@ class SerialConfig(DriverConfig):
                 yield ("tags", name), "is never asked for", "add `ask:` to it or to the whole line"
             if point.at is not None and self.frame.length and point.at + _size(point) > self.frame.length:
                 yield ("tags", name, "at"), f"lies behind the frame's {self.frame.length} bytes", "count from 0"
+        asked = {name for names in asks.values() for name in names}
+        for name, tag in self.tags.items():
+            if tag.writable and tag.writable.readback is not None and name not in asked:
+                hint = "add `ask:` to it, and where it stands in the answer"
+                yield ("tags", name, "writable", "readback"), "the device is never asked for it", hint
         if asks and not self.timeout:
             yield ("timeout",), "an answer that is waited for without an end", "write how long, as in 2s"
         if self.frame.length and not (self.frame.start or self.checksum or asks):
@@ -199,7 +208,8 @@ class SerialConfig(DriverConfig):
     def _example_faults(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         names, framer = list(self.placed()), Framer(self.frame, self.checksum)
         try:
-            frames = framer.feed(framer.sealed(example(self.example, dict.fromkeys(names, 1.0))))
+            values = {name: "A" if self.tags[name].type == "text" else 1.0 for name in names}
+            frames = framer.feed(framer.sealed(example(self.example, values)))
             if len(frames) != 1:
                 raise ValueError(f"it makes {len(frames)} frames as `frame` says, not one")
             self.fields(names, framer)(frames[0])
@@ -210,4 +220,4 @@ class SerialConfig(DriverConfig):
 def _size(point: SerialPoint) -> int:
     import struct
 
-    return struct.calcsize(f"={TYPES[point.type]}") if point.type else 0
+    return struct.calcsize(f"={TYPES[point.type]}") if point.type in TYPES else 0

@@ -11,6 +11,7 @@ import struct
 import tty
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from edge import LinesideError, log
@@ -27,7 +28,7 @@ class SerialSim:
 
     def __init__(self, name: str, config: SerialConfig) -> None:
         self.name, self.config = name, config
-        self._values = dict.fromkeys(config.tags, 0.0)
+        self._values: dict[str, Any] = {tag: "" if p.type == "text" else 0.0 for tag, p in config.tags.items()}
         self._framer = Framer(config.frame, config.checksum)
         self._placed, self._asks = config.placed(), config.asks()
         self._orders = [
@@ -44,10 +45,10 @@ class SerialSim:
         self._ends: list[asyncio.BaseTransport] = []
         self._fds: list[int] = []
 
-    def set(self, tag: str, value: float) -> None:
+    def set(self, tag: str, value: float | str) -> None:
         self._values[tag] = value
 
-    def get(self, tag: str) -> float:
+    def get(self, tag: str) -> Any:
         return self._values[tag]
 
     # What it says
@@ -55,7 +56,9 @@ class SerialSim:
     def frame(self, ask: str = "") -> bytes:
         """The frame that answers a question now."""
         names = self._asks.get(ask) or list(self._placed)
-        raw = {name: self._placed[name].raw(self._values[name]) for name in names}
+        raw: dict[str, Any] = {
+            name: v if isinstance(v := self._values[name], str) else self._placed[name].raw(v) for name in names
+        }
         points = {name: self._placed[name] for name in names}
         if any(point.at is not None for point in points.values()):
             return self._stored(points, raw)
@@ -63,7 +66,7 @@ class SerialSim:
             return self._framer.sealed(example(self.config.example, raw))
         cells = ["0"] * (1 + max(point.column or 0 for point in points.values()))
         for name, point in points.items():
-            cells[point.column or 0] = f"{raw[name]:.6g}"
+            cells[point.column or 0] = raw[name] if point.type == "text" else f"{raw[name]:.6g}"
         return self._framer.sealed(octets(self.config.separator.join(cells)))
 
     def _stored(self, points: dict[str, SerialPoint], raw: dict[str, float]) -> bytes:

@@ -416,7 +416,8 @@ async def until(true: Callable[[], object]) -> None:
 
 
 async def started(found: MqttConfig) -> tuple[Mqtt, FakeSource, asyncio.Task[None]]:
-    source = FakeSource("m", list(found.tags), SystemClock())
+    tags = [point.tag(f"m.{name}", "m", 0.0) for name, point in found.tags.items()]
+    source = FakeSource("m", tags, SystemClock())
     driver = Mqtt(found, source)
     task = asyncio.ensure_future(driver.run())
     await until(lambda: task.done() or (driver._ready is not None and driver._ready.done()))
@@ -439,17 +440,29 @@ def test_json_of_every_form(mosquitto: Callable[..., Broker], version: int) -> N
             "bar": {"path": "$.a.b[0]"},
             "level": {"topic": "tank/level", "time": "ts"},
             "kept": {"topic": "kept"},
+            "word": {"topic": "word", "type": "text"},
         }
         _, source, task = await started(config(port, tags, topic="press/+", version=version))
         say("press/1", {"temp": 21.5})
         say("press/2", {"temp": "broken", "a": {"b": [4]}})
         say("press/3", b"\xff\xff")
         say("other/1", {"temp": 99})
+        for word in ("on", 5, "x" * 300, "ready"):
+            say("word", {"value": word})
         say("tank/level", [{"ts": 1700000000, "value": 1}, {"ts": "2023-11-14T22:13:21Z", "value": 2}, {"value": 3}])
-        await until(lambda: len(source.values("level")) == 3 and source.values("bar") and source.values("kept"))
+        await until(
+            lambda: (
+                len(source.values("level")) == 3
+                and source.values("bar")
+                and source.values("kept")
+                and len(source.values("word")) == 4
+            )
+        )
         assert source.values("temp")[0] == 21.5 and source.qualities("temp") == [Quality.GOOD, Quality.BAD]
         assert source.values("bar") == [4] and source.qualities("kept") == [Quality.CLOCK_UNSURE]
         assert source.values("level") == [1, 2, 3]
+        assert source.strings("word") == ["on", None, None, "ready"]
+        assert source.qualities("word") == [Quality.GOOD, Quality.BAD, Quality.RANGE, Quality.GOOD]
         assert source.qualities("level") == [Quality.GOOD, Quality.GOOD, Quality.CLOCK_UNSURE]
         stamps = [int(t) for b in source.batches for t in b.ts[b.tag == source.tags["level"].id]]
         assert stamps[:2] == [NOW, NOW + SECOND]
@@ -593,7 +606,9 @@ def test_a_flood_larger_than_a_message_may_be_does_not_reach_us(mosquitto: Calla
 TAGS = {
     "temp": {"topic": "press", "path": "temp"},
     "bar": {"topic": "press", "path": "a.b[1]"},
+    "recipe": {"topic": "press", "path": "recipe", "type": "text"},
     "level": {"topic": "tank/+"},
+    "state": {"edge": "G/N", "metric": "State", "type": "text"},
     "oven": {"edge": "G/N", "metric": "Temp"},
     "zone": {"edge": "G/N/D", "metric": "Temp"},
 }
@@ -606,10 +621,13 @@ def test_the_simulator_publishes_what_the_driver_hears_and_is_born_again_when_as
         found = config(port, TAGS, rebirth=True, version=version)
         sim = MqttSim("m", found)
         await sim.start()
-        for k, tag in enumerate(TAGS):
-            sim.set(tag, k + 0.5)
+        texts = {tag for tag, point in TAGS.items() if point.get("type") == "text"}
+        numbers = {tag: k + 0.5 for k, tag in enumerate(TAGS) if tag not in texts}
+        for tag in TAGS:
+            sim.set(tag, numbers.get(tag, f"{tag} of Größe"))
         driver, source, task = await started(found)
-        await until(lambda: all(source.values(tag).count(k + 0.5) >= 2 for k, tag in enumerate(TAGS)))
+        await until(lambda: all(source.values(tag).count(value) >= 2 for tag, value in numbers.items()))
+        assert {tag: set(source.strings(tag)) for tag in texts} == {tag: {f"{tag} of Größe"} for tag in texts}
         assert {q for tag in TAGS for q in source.qualities(tag)} == {Quality.GOOD}
         births = sim.births
         sim._seq["G/N"] += 5
@@ -618,7 +636,7 @@ def test_the_simulator_publishes_what_the_driver_hears_and_is_born_again_when_as
         sim.hang_up()
         with pytest.raises(DeviceLost):
             await task
-        assert (await driver.probe())[0] == "5 of 5 tags were published within 5 s"
+        assert (await driver.probe())[0] == "7 of 7 tags were published within 5 s"
         await sim.stop()
 
     run(work)

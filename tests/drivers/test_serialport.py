@@ -204,6 +204,26 @@ def test_golden_frames(options: Any, frame: bytes, said: dict[str, float]) -> No
     assert set(quality) <= {Quality.GOOD}
 
 
+def test_a_string_becomes_the_value_of_a_text_tag() -> None:
+    async def work() -> None:
+        answers = iter([b"A7 ,1.5\n", b"B2,2.5\n"])
+        async with Peer(lambda ask: next(answers, b"Gr\xf6\xdfe,3.5\n")) as peer:
+            tags = {"recipe": {"column": 0, "type": "text"}, "bar": {"column": 1}}
+            site = load_text(
+                f"device: {{id: d}}\ndrivers: {{s: {{driver: serialport, url: '{peer.url}', ask: x, tags: {tags}}}}}"
+            )
+            assert not site.problems
+            found = config(peer.url, ask="R\\n", tags=tags)
+            source = FakeSource("s", site.tags(), SystemClock())
+            task = asyncio.ensure_future((driver := Serial(found, source)).run())
+            await until(lambda: source.values("bar").count(3.5))
+            await ended(task)
+            assert source.strings("recipe")[:3] == ["A7", "B2", "Größe"] and set(source.qualities("recipe")) == {0}
+            assert await driver.probe() == ["recipe = 'Größe' (GOOD)", "bar = 3.5 (GOOD)"]
+
+    run(work)
+
+
 # A site
 
 
@@ -233,6 +253,17 @@ def test_faults_of_a_site(options: str, said: str) -> None:
     assert [said in str(problem) for problem in load_text(site).problems] == [True], load_text(site).problems
 
 
+def test_what_is_never_asked_for_cannot_be_read_back() -> None:
+    tag = "{write: 'X{value}', confirm: OK, writable: {range: [0, 1], readback: true}}"
+    for url, n in (
+        ("url: 'tcp://h:1'", 1),
+        ("url: 'tcp://h:1', ask: x", 1),
+        ("url: 'tcp://h:1', ask: x, match: '(?P<a>.*)'", 0),
+    ):
+        site = load_text(f"device: {{id: d}}\ndrivers: {{s: {{driver: serialport, {url}, tags: {{a: {tag}}}}}}}\n")
+        assert [str(p).count("the device is never asked for it") for p in site.problems] == [1] * n
+
+
 @pytest.mark.parametrize(
     ("tag", "said"),
     [
@@ -241,6 +272,7 @@ def test_faults_of_a_site(options: str, said: str) -> None:
         ("write: 'X{value}'", "`writable` and `write` belong together"),
         ("write: 'X{value}', writable: {range: [0, 1]}", "say how the device confirms the order"),
         ("write: 'X{value:d}', confirm: OK, writable: {range: [0.5, 1]}", "is no whole number"),
+        ("type: text, at: 1", "a text is a group or a column"),
         ("scale: 0", "a scale of 0 makes no usable value"),
     ],
 )
@@ -448,6 +480,34 @@ def test_writes_are_done_when_confirmed() -> None:
             await ended(task)
             with pytest.raises(DeviceLost, match="the line is not open"):
                 await driver.write(Write(source.tags["tare"].id, 12.5))
+
+    run(work)
+
+
+def test_a_written_value_is_read_back_as_the_order_said_it() -> None:
+    async def work() -> None:
+        held = [b"0"]
+
+        def answers(ask: bytes) -> bytes:
+            if ask.startswith(b"S"):
+                held[0] = ask[1:].strip()
+                return b"OK\n"
+            return held[0] + b"\n"
+
+        async with Peer(answers) as peer:
+            writable = {"range": [0, 9], "readback": True}
+            tags = {
+                "set": {"ask": "R\\n", "scale": 0.1, "write": "S{value:d}\\n", "confirm": "OK", "writable": writable}
+            }
+            driver, source, task = driven(peer, tags=tags)
+            await until(lambda: source.values("set"))
+            tag = source.tags["set"].id
+            assert await driver.write(Write(tag, 0.3)) == pytest.approx(0.3) and held == [b"3"]
+            assert await driver.read(tag) == pytest.approx(0.3)
+            held[0] = b"--"
+            with pytest.raises(DeviceRefused, match="holds no value of it"):
+                await driver.read(tag)
+            await ended(task)
 
     run(work)
 
