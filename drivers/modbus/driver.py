@@ -60,7 +60,7 @@ class Modbus(Poller):
         self._stale = False  # the plan: something was learned that makes a better one
         self._unsaid = False  # what was learned last: it may turn out to be otherwise at once
         self._measures = config.gap == "auto" and config.in_flight == 1
-        self._window = Window() if config.in_flight == "auto" else None
+        self._window = Window(self._learned.in_flight) if config.in_flight == "auto" else None
         self._said: set[str] = set()
         self._periods = config.periods()
         hold = 0.0 if config.where.numbered else config.turnaround
@@ -143,6 +143,8 @@ class Modbus(Poller):
         again = window.scan(seconds, len(codes), whole=not np.isin(codes, OVERLOADED).any())
         if isinstance(self._client, Client):
             self._client.in_flight = window.size
+        if window.settled and self._learned.takes(window.size, self.source.clock.utc()):
+            self._remember()
         if again:
             self.source.count("overloads")
             log.info("%s: %d requests at once are too many, %d from now on", self.source.name, before, window.size)

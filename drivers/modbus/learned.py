@@ -17,6 +17,7 @@ from .cover import Range, outermost, touches
 from .lessons import MOST_HOLES, REFUSED, Answer, Limit, Unit, conclude, healed, raised
 from .plan import Plan, Request
 from .rules import MOST_BITS, MOST_REGISTERS, Rules
+from .window import MOST
 
 VERSION = 1
 TOO_OLD = 7 * 86400 * SECOND  # after which a device is asked anew for what it refused
@@ -44,32 +45,38 @@ class Learned:
         """`memory`: what `facts()` said in an earlier run; of another device, too old or not understood, it is not used."""
         self._url, self._now = url, now
         self.units: dict[int, Unit] = {}
+        self.in_flight, self._in_flight_since = 0, 0  # requests that were found to be taken at once; 0: not known
         self._short: dict[
             int, tuple[bytes, int]
-        ] = {}  # the last answer of each unit that was too short: to what, and how long
+        ] = {}  # of each unit the last answer that was too short: to what, how long
         self._said: Mapping[str, Any] = memory
         try:
             if memory.get("version") == VERSION and memory.get("url") == url:
                 self.units = dict(_recalled(memory, now))
+                many, since = map(int, memory["in_flight"])
+                if 0 <= now - since < TOO_OLD and 1 <= many <= MOST:
+                    self.in_flight, self._in_flight_since = many, since
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
             self.units = {}
 
     def facts(self) -> dict[str, Any]:
         known = {number: unit for number, unit in sorted(self.units.items()) if unit.known}
         most = MOST_REMEMBERED // max(1, len(known))
-        return {"version": VERSION, "url": self._url, "units": {str(n): unit.facts(most) for n, unit in known.items()}}
+        units = {str(number): unit.facts(most) for number, unit in known.items()}
+        in_flight = [self.in_flight, self._in_flight_since]
+        return {"version": VERSION, "url": self._url, "in_flight": in_flight, "units": units}
 
     def news(self) -> dict[str, Any] | None:
         """The facts for `source.remember`, where they are others than when it was asked last."""
         facts = self.facts()
-        if facts == self._said or not (facts["units"] or self._said):
+        if facts == self._said or not (facts["units"] or self.in_flight or self._said):
             return None
         self._said = facts
         return facts
 
     def lines(self) -> list[str]:
         """What is known, for people."""
-        out = []
+        out = [f"takes {self.in_flight} requests at once"] if self.in_flight else []
         for number, unit in sorted(self.units.items()):
             out += [f"unit {number} lacks {hole}" for hole in unit.spans()]
             out += [f"unit {number} gives at most {limit.asked} {name} at once" for name, limit in unit.limits()]
@@ -174,6 +181,13 @@ class Learned:
             if not 0.8 * unit.bridge <= bridge <= 1.25 * unit.bridge:
                 unit.bridge, changed = bridge, True
         return changed
+
+    def takes(self, many: int, now: int) -> bool:
+        """So many requests at once were found to be best. True when that is news."""
+        if many == self.in_flight:
+            return False
+        self.in_flight, self._in_flight_since = many, now
+        return True
 
     def _unit(self, number: int) -> Unit:
         unit = self.units.setdefault(number, Unit(self._now, self._now, self._now))

@@ -13,11 +13,12 @@ class Window:
     """`size` starts at 1 and is doubled as long as scans get faster by a tenth. A request that is not answered, or refused because
     the device is busy, halves it, and it is not raised again: for good, since such a device drops what it cannot take."""
 
-    def __init__(self) -> None:
-        self.size = 1
+    def __init__(self, known: int = 0) -> None:
+        """`known`: what was found in an earlier run."""
+        self.size = known or 1
         self._took: list[float] = []
         self._before: float | None = None
-        self._settled = False
+        self.settled = bool(known)
 
     def scan(self, seconds: float, requests: int, whole: bool) -> bool:
         """One scan of all requests ended; `whole`: each was answered. True when it is to be repeated, with fewer at once."""
@@ -25,9 +26,9 @@ class Window:
             self._took.clear()
             if self.size == 1:
                 return False
-            self.size, self._settled = self.size // 2, True
+            self.size, self.settled = self.size // 2, True
             return True
-        if self._settled or requests < 2:
+        if self.settled or requests < 2:
             return False
         self._took.append(seconds)
         if len(self._took) == SCANS:
@@ -37,8 +38,8 @@ class Window:
 
     def _step(self, took: float, most: int) -> None:
         if self._before is not None and took > FASTER * self._before:
-            self.size, self._settled = self.size // 2, True
+            self.size, self.settled = self.size // 2, True
         elif self.size >= most:
-            self._settled = True
+            self.settled = True
         else:
             self.size, self._before = 2 * self.size, took

@@ -24,6 +24,7 @@ from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan, Request
 from drivers.modbus.rules import Rules
 from drivers.modbus.sim import ModbusSim
+from drivers.modbus.window import Window
 from edge import AnswerContradicts, Quality, SystemClock, load_site
 from edge.app import Daemon
 from edge.cli import main
@@ -268,13 +269,25 @@ ODD: list[Any] = [None, [], {"x": 1}, {"1": None}, {"one": {"since": NOW}}, {"1"
 
 @pytest.mark.parametrize("units", ODD)
 def test_a_memory_that_makes_no_sense_is_no_memory(units: Any) -> None:
-    assert not Learned(URL, {"version": 1, "url": URL, "units": units}, NOW).units
+    assert not Learned(URL, {"version": 1, "url": URL, "in_flight": [0, 0], "units": units}, NOW).units
 
 
 @pytest.mark.parametrize("hole", ["holding", "holding:1.3", "holding:9..3", 7, None, "holding:1..99999"])
 def test_a_hole_that_is_none_is_no_memory(hole: Any) -> None:
     unit = {"since": NOW, "holes": [hole], "registers": 125, "bits": 2000, "firm": False, "bridge": 0}
-    assert not Learned(URL, {"version": 1, "url": URL, "units": {"1": unit}}, NOW).units
+    assert not Learned(URL, {"version": 1, "url": URL, "in_flight": [0, 0], "units": {"1": unit}}, NOW).units
+
+
+def test_how_many_requests_a_device_takes_at_once_is_remembered() -> None:
+    learned = Learned(URL, {}, NOW)
+    assert learned.takes(4, NOW) and not learned.takes(4, NOW + 1)
+    facts = learned.facts()
+    again = Learned(URL, facts, NOW + 5)
+    assert again.in_flight == 4 and again.lines() == ["takes 4 requests at once"] and not again.takes(4, NOW + 5)
+    assert Window(again.in_flight).size == 4 and Window(again.in_flight).settled
+    assert not Learned(URL, facts, NOW + TOO_OLD).in_flight
+    for odd in ([99, NOW], [-1, NOW], [4], "4", None, [4, "x"]):
+        assert not Learned(URL, facts | {"in_flight": odd}, NOW).in_flight
 
 
 def test_what_is_remembered_is_bounded() -> None:
