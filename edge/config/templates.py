@@ -76,12 +76,12 @@ class Templates:
 
     def _picked(self, own: dict[Any, Any], known: list[str], at: Path_) -> list[str]:
         for index, name in enumerate(own["only"]):
-            if str(name) not in known:
+            if isinstance(name, str) and name not in known:
                 near = difflib.get_close_matches(str(name), known, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known[:20]) or 'none'}"
                 self.tree.fault((*at, "only", index), f"the template has no tag {str(name)!r}", hint)
         mine = own.get("tags")
-        return [*own["only"], *(mine if isinstance(mine, dict) else ())]
+        return [*(n for n in own["only"] if isinstance(n, str)), *(mine if isinstance(mine, dict) else ())]
 
     def _unknown(self, other: Tree, key: Any, path: Path_, may: tuple[str, ...]) -> None:
         known = [*may, *ABOUT]
@@ -146,6 +146,8 @@ class Templates:
         for mine, others in ((self.tree.places, other.places), (self.tree.keys, other.keys)):
             if below in others:
                 mine[at] = others[below]
+        if below in other.secrets:
+            self.tree.secrets.add(at)
         inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for key, piece in inner:
             self._place(piece, other, (*at, key), (*below, key))

@@ -115,6 +115,7 @@ def test_faults_stand_where_they_were_written(site: Path) -> None:
       k: {unit: 11, only: [p]}
       l: {unit: 12, template: maps/meter.yaml, only: p}
       m: {unit: 13, template: ../../../../../../dev/zero/x.yaml}
+      n: {unit: 14, template: maps/meter.yaml, only: [[p]]}
 """
     expected = [
         "site.yaml:9:58: drivers.line.units.c.tags.p.adress: unknown option 'adress', did you mean 'address'?",
@@ -126,6 +127,7 @@ def test_faults_stand_where_they_were_written(site: Path) -> None:
         "site.yaml:17:21: drivers.line.units.k.only: picks from a template, and none is named, add `template:`",
         "site.yaml:18:54: drivers.line.units.l.only: must be a list ([a, b] or lines with -), not 'p'",
         "site.yaml:19:31: drivers.line.units.m.template: cannot read ",
+        "site.yaml:20:55: drivers.line.units.n.only.0: must be text, not a list",
         "maps/bad.yaml:2:7: drivers.line.units.a.tags.p.adress: unknown option 'adress', did you mean 'address'?",
         "maps/bad.yaml:3:16: drivers.line.units.a.tags.q.address: 'inptu:1' is no address",
         "maps/empty.yaml:1:1: drivers.line.units.f.template: the template is empty, it begins with `tags:`",
