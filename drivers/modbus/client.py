@@ -120,8 +120,8 @@ def fill(words: np.ndarray, request: Request, pdu: memoryview) -> None:
 
 
 class Client(asyncio.Protocol):
-    """One connection. `scan()` keeps at most `in_flight` requests on the wire; a late answer to a request given up is dropped
-    by its transaction number and counted."""
+    """One connection. At most `in_flight` requests are on the wire, writes ahead of reads; a late answer to one given up is
+    dropped by its transaction number and counted."""
 
     def __init__(self, clock: Clock, units: Units, in_flight: int = 1) -> None:
         self._clock, self.units, self.in_flight = clock, units, in_flight
@@ -134,6 +134,7 @@ class Client(asyncio.Protocol):
         self._given_up: dict[int, tuple[int, float]] = {}  # unit, and when it was asked
         self._watch: asyncio.TimerHandle | None = None
         self._writing: dict[int, tuple[bytes, int, asyncio.Future[None]]] = {}
+        self._orders: list[int] = []  # those of them that have not left yet
         self.late = 0
         self.quiet_end = False  # the device hung up while nothing was asked
         self.lost: Exception | None = None
@@ -206,7 +207,11 @@ class Client(asyncio.Protocol):
         return scan
 
     def _send(self) -> None:
-        room = self.in_flight - len(self._out)
+        room = self.in_flight - len(self._out) - len(self._writing) + len(self._orders)
+        while room > 0 and self._orders:
+            number, room = self._orders.pop(0), room - 1
+            pdu, unit, _ = self._writing[number]
+            self._write(_HEADER.pack(number, 0, len(pdu) + 1, unit) + pdu)
         if room <= 0 or not self._waiting:
             return
         sent, self._waiting = self._waiting[:room], self._waiting[room:]
@@ -294,7 +299,7 @@ class Client(asyncio.Protocol):
         heard = self._loop.time()
         self.units.answered(unit, heard, heard - at, scan.codes[index])
         scan.end(index, scan.codes[index], now)
-        if self._waiting:
+        if self._waiting or self._orders:
             self._send()
 
     # Writing
@@ -306,11 +311,14 @@ class Client(asyncio.Protocol):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         number = self._number()
         self._writing[number] = (pdu, unit, done)
-        self._write(_HEADER.pack(number, 0, len(pdu) + 1, unit) + pdu)
+        self._orders.append(number)
+        self._send()
         try:
             await done
         finally:
             self._writing.pop(number, None)
+            self._orders = [order for order in self._orders if order != number]
+            self._send()
 
     def _other_answer(self, transaction: int, unit: int, pdu: memoryview) -> None:
         found = self._writing.pop(transaction, None)
@@ -356,7 +364,7 @@ class Client(asyncio.Protocol):
         for _, _, done in self._writing.values():
             if not done.done():
                 done.set_exception(error)
-        self._out, self._waiting, self._writing = {}, [], {}
+        self._out, self._waiting, self._writing, self._orders = {}, [], {}, []
 
     def close(self) -> None:
         """Hang up; whoever still waits gets DeviceLost."""
