@@ -78,7 +78,8 @@ class Scan:
     def missed(self, units: Units, number: int, now: float) -> bool:
         """Note that a unit did not answer. True when it was not the first and nobody did since the scan began: the bus is silent,
         and whoever was not asked yet ends as WAITED."""
-        units.missed(number, now)
+        if self.within is None:  # else a tool asked, maybe for a unit that is not there
+            units.missed(number, now)
         self.misses += 1
         return self.misses > 1 and units.heard_at < self.began
 

@@ -64,7 +64,8 @@ class Modbus(Poller):
         self._said: set[str] = set()
         self._periods = config.periods()
         hold = 0.0 if config.where.numbered else config.turnaround
-        self.units = Units(config.timeout, min(self._periods.values(), default=config.every), hold)
+        alone = len(self._periods) < 2  # a unit that keeps nobody waiting always has its full time
+        self.units = Units(config.timeout, math.inf if alone else min(self._periods.values()), hold)
         self._told: set[int] = set()  # units that were said to be silent
         self._client: Client | Line | None = None
         self._opening = asyncio.Lock()

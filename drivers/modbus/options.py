@@ -13,6 +13,7 @@ from edge import DriverConfig, Duration, Identifier, Period, Point, ReadPlan, Sy
 from .address import TABLES, WORDS, Address, Span, parse_address, parse_span
 from .cover import joined, touched
 from .learned import Learned
+from .line_frames import FRAMINGS
 from .line_port import fault_of
 from .line_url import Where, parse_url
 from .plan import Item, Plan, encode_value
@@ -322,6 +323,11 @@ class ModbusConfig(Templated, DriverConfig):
             return
         if where.serial and (fault := fault_of(where.device)):
             yield ("url",), fault, "name the port of the adapter, as in /dev/ttyUSB0"
+        periods, least = self.periods(), FRAMINGS[where.scheme]
+        takes = [(least.size(r.pdu) * where.character + 2 * where.gap, periods[r.unit]) for r in self.plan().requests]
+        if (load := sum(seconds / period for seconds, period in takes)) > 1:
+            said = f"{where.baud} baud carry this only every {load * self.every:.2g} s at best"
+            yield ("every",), said, "read less often, fewer registers, or at a higher speed"
         if self.in_flight != 1:
             yield ("in_flight",), "a line carries one request at a time", "leave it out"
         if self.turnaround >= self.timeout:

@@ -106,6 +106,8 @@ def test_a_port_has_one_entry_whatever_it_is_called(tmp_path: Path) -> None:
         (f'url: "{SLOW}", in_flight: 2, {TAG}', "one request at a time"),
         (f'url: "{SLOW}", turnaround: 3s, {TAG}', "shorten it"),
         (f'url: "{SLOW}&speed=1", {TAG}', "unknown 'speed'"),
+        (f'url: "{SLOW}", every: 20ms, {TAG}', "9600 baud carry this only every 0.023 s at best"),
+        (f'url: "{SLOW}", every: 1s, units: {{m: {{unit: 2, every: 20ms, {TAG}}}}}', "at best"),
     ],
 )
 def test_a_line_that_cannot_be_is_a_fault_of_the_site(tmp_path: Path, entry: str, said: str) -> None:
