@@ -19,7 +19,9 @@ from .values import kind_of, node_of, number_of, text_of
 
 AT_ONCE = 100  # nodes in one request
 MOST_CHILDREN = 10_000  # of one node
-SERVER = ua.NodeId(ua.Int32(ua.ObjectIds.Server))  # what it says about itself; walked only where asked for
+OF_ITSELF = {  # what every server says about itself; walked only where asked for
+    ua.NodeId(ua.Int32(n)) for n in (ua.ObjectIds.Server, ua.ObjectIds.Aliases, ua.ObjectIds.Locations)
+}
 PROPERTY, HIERARCHY = (ua.NodeId(ua.Int32(n)) for n in (ua.ObjectIds.HasProperty, ua.ObjectIds.HierarchicalReferences))
 SHOWN = ua.NodeClass.Object, ua.NodeClass.Variable, ua.NodeClass.Method
 
@@ -52,7 +54,7 @@ async def walk(client: Client, start: str, most: int) -> list[dict[str, Any]]:
 
 async def _descend(client: Client, top: Found, most: int) -> None:
     """Level by level, so that what is near is there though the walk ends at `most`."""
-    level, seen, left = [top], {top.node, SERVER}, most
+    level, seen, left = [top], {top.node, *OF_ITSELF}, most
     while level and left > 0:
         deeper: list[Found] = []
         for k in range(0, len(level), AT_ONCE):

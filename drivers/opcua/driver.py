@@ -154,7 +154,8 @@ class OpcUa:
         self._refused |= set(gone)
         if take:
             shown = [(h, v) for h, v in zip(handles, found, strict=True) if h not in gone]
-            self._newest.take([sample for handle, value in shown for sample in self._samples(handle, value)])
+            samples = [sample for handle, value in shown for sample in self._samples(handle, value)]
+            self._newest.take([sample for sample in samples if sample[1] >= self._newest.ts[sample[0]]])
 
     def _took(self, values: Values) -> None:
         arrived: list[Arrived] = []

@@ -38,16 +38,21 @@ async def connect(config: OpcUaConfig, name: str, state: Path) -> Client:
     if config.user:
         client.set_user(config.user)
         client.set_password(config.password)
+    connected = False
     try:
         if config.security != "None":
             async with asyncio.timeout(config.timeout + 1):
                 await _secure(client, config, name, state)
         async with asyncio.timeout(config.timeout + 1):
             await client.connect()
+        connected = True
     except LOST as error:
         raise _lost(config, state, said(error)) from None
     except ValueError as error:  # keys and certificates that are none
         raise DeviceRefused(f"the server's security cannot be used: {error}") from None
+    finally:
+        if not connected:
+            client.disconnect_socket()
     return client
 
 
