@@ -60,6 +60,7 @@ class Serial:
     async def run(self) -> None:
         line = await self._open()
         try:
+            self._unknown()
             await (self._ask_on(line) if self._asks else self._listen(line))
         finally:
             self._line = None
@@ -74,6 +75,14 @@ class Serial:
         self._framer.reset(inside=not self._asks)
         self._good = True
         return self._line
+
+    def _unknown(self) -> None:
+        """What can only be written: nobody knows what the device holds until the next order."""
+        placed = self.config.placed()
+        ids = [tag.id for name, tag in self.source.tags.items() if name not in placed]
+        if ids:
+            nothing = np.full(len(ids), np.nan)
+            self.source.emit(Batch.of(self.source.name, ids, nothing, self.source.clock.utc(), Quality.STALE))
 
     # Asking
 

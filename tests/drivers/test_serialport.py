@@ -473,10 +473,11 @@ def test_writes_are_done_when_confirmed() -> None:
             driver, source, task = driven(peer, **SCALE)
             await until(lambda: source.values("weight"))
             await driver.write(Write(source.tags["tare"].id, 12.5))
-            assert source.values("tare") == [12.5] and source.qualities("tare") == [Quality.SUBSTITUTED]
+            assert source.qualities("tare") == [Quality.STALE, Quality.SUBSTITUTED]
+            assert source.values("tare")[1:] == [12.5]
             with pytest.raises(DeviceRefused, match="the device answered 'ERR'"):
                 await driver.write(Write(source.tags["tare"].id, 13))
-            assert source.values("tare") == [12.5]
+            assert source.values("tare")[1:] == [12.5]
             await ended(task)
             with pytest.raises(DeviceLost, match="the line is not open"):
                 await driver.write(Write(source.tags["tare"].id, 12.5))
@@ -520,7 +521,7 @@ def test_a_confirmation_among_the_data_of_a_line_that_is_listened_to() -> None:
             await until(lambda: driver._line is not None)
             await driver.write(Write(source.tags["set"].id, 1))
             await until(lambda: 5.0 in source.values("a"))
-            assert set(source.qualities("a")) == {Quality.GOOD} and source.values("set") == [1]
+            assert set(source.qualities("a")) == {Quality.GOOD} and source.values("set")[1:] == [1]
             await ended(task)
 
     run(work)
@@ -685,7 +686,7 @@ def test_writing_and_asking_over_a_real_line(pair: tuple[Path, Path, subprocess.
         await until(lambda: 9.25 in source.values("weight"))
         await driver.write(Write(source.tags["tare"].id, 1))
         done.set()
-        assert source.values("tare") == [1]
+        assert source.values("tare")[1:] == [1]
         await ended(task)
         await ended(serving)
         other.close()
