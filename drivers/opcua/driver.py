@@ -43,6 +43,7 @@ class OpcUa:
         self._namespaces: Sequence[str] = ()
         self._text = [point.type == "text" for point in self._points]
         self._said_odd: set[int] = set()
+        self._said_slow = False
         self._client: Client | None = None
         self._found()
 
@@ -91,6 +92,10 @@ class OpcUa:
     async def _subscribe(self, client: Client, reading: Reading) -> None:
         subscription = Subscription(client, self._took, self._lost, self._end)
         await subscription.create(self.config.every, self.config.keep_alive)
+        if subscription.every > 1.5 * self.config.every and not self._said_slow:
+            self._said_slow = True
+            wanted, got = self.config.every, subscription.every
+            log.warning("%s: the server sends every %g s, not every %g s as asked", self.source.name, got, wanted)
         await self._add(subscription, range(len(self._nodes)), reading.most)
         clock = await subscription.add([(CLOCK_HANDLE, CLOCK, None)], self.config.keep_alive, 1)
         quiet = (max(5.0, 3 * max(self.config.period(), subscription.keep_alive)) + self.config.timeout) * SECOND

@@ -44,6 +44,7 @@ class Subscription:
         self.id = 0
         self.beats = 0
         self.heard: Any = None  # PublishTime
+        self.every = 0.0  # seconds between two sends, as the server revised it
         self.keep_alive = 0.0  # seconds between two signs of life, as the server revised it
 
     async def create(self, every: float, keep_alive: float) -> None:
@@ -57,6 +58,7 @@ class Subscription:
         )
         made = await self._session.create_subscription(params, self._publish)
         self.id = made.SubscriptionId
+        self.every = made.RevisedPublishingInterval / 1000
         self.keep_alive = made.RevisedPublishingInterval / 1000 * max(1, made.RevisedMaxKeepAliveCount)
 
     async def add(self, items: Sequence[Item], sampling: float, most: int) -> dict[int, ua.StatusCode]:

@@ -302,6 +302,17 @@ def test_a_node_that_is_deleted_while_subscribed_says_so_and_comes_back(rig: Any
     run(work)
 
 
+def test_a_server_that_sends_less_often_than_asked_is_named(rig: Any, caplog: Any) -> None:
+    async def work(port: int) -> None:
+        async with rig(port):
+            driver, source = made(port, {"temp": "ns=3;s=Temp"}, every="1ms")
+            await source.collect(driver, until=lambda: bool(source.values("temp")))
+
+    with caplog.at_level(logging.WARNING):
+        run(work)
+    assert "oven: the server sends every 0.05 s, not every 0.001 s as asked" in caplog.text
+
+
 def test_a_deadband_at_the_server_and_one_that_it_does_not_have(rig: Any) -> None:
     async def work(port: int) -> None:
         async with rig(port) as plant:
