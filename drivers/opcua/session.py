@@ -32,7 +32,7 @@ OURS = ("SecurityChecksFailed", "CertificateUntrusted", "CertificateInvalid", "C
 async def connect(config: OpcUaConfig, name: str, state: Path) -> Client:
     """A new client with its session; `state` is the device's state folder. Raises DeviceLost, or DeviceRefused where server and
     site do not agree about security."""
-    client = Client(config.url, timeout=config.timeout)
+    client = Client(config.url, timeout=config.timeout, watchdog_intervall=config.timeout)  # else a second decides
     client.name = client.description = "Lineside"
     client.secure_channel_timeout = LIFETIME
     if config.user:

@@ -45,9 +45,11 @@ def opcua(options: argparse.Namespace) -> dict[str, object]:
         site.write_text(SITE.format(port=port) + "".join(lines))
         with running("run", site, "--state", folder, log=folder / "log") as daemon:
             value, made = _measured(server, daemon.pid, lambda: _samples(folder), seconds)
-            counts = ask(folder, {"do": "status"})["parts"]["plc"]["counts"]
+            part = ask(folder, {"do": "status"})["parts"]["plc"]
         if lost := NODES + made - _kept(folder):
-            raise LinesideError(f"{lost} of {made} changes are not in the journal; the driver counted {counts}")
+            raise LinesideError(f"{lost} of {made} changes are not in the journal; the driver says {part}")
+        if part["restarts"]:
+            raise LinesideError(f"the session was lost on the way: {part}")
         with _spoken("bare", port, NODES) as client:
             baseline, _ = _measured(server, client.pid, lambda: _came(client), seconds)
     return {"bench": "opcua", "value": value, "unit": "% of a core", "baseline": baseline, "ratio": value / baseline}
@@ -71,7 +73,8 @@ def _measured(server: subprocess.Popen[str], pid: int, came: Callable[[], int], 
 def _kept(folder: Path) -> int:
     """Different values of a node in the journal: each change makes a new one, and what is said again makes none."""
     with reading(folder / "journal.db") as db:
-        found = [np.stack([batch.tag, batch.value.astype(np.int64)]) for batch in batches(db, 0, 2**63 - 1)]
+        good = (batch.where(~np.isnan(batch.value)) for batch in batches(db, 0, 2**63 - 1))
+        found = [np.stack([batch.tag, batch.value.astype(np.int64)]) for batch in good]
     return len(np.unique(np.concatenate(found, axis=1), axis=1)[0])
 
 
