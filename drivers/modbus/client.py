@@ -109,6 +109,8 @@ def fill(words: np.ndarray, request: Request, pdu: memoryview) -> None:
     """The words of an answer whose unit and function fit. Raises AnswerContradicts unless its length fits exactly."""
     bits = request.function <= 2
     size = (request.count + 7) // 8 if bits else 2 * request.count
+    if len(pdu) < 2:
+        raise AnswerContradicts(f"{request}: answered with a function and nothing else")
     if len(pdu) != size + 2 or pdu[1] != size:
         if len(pdu) == pdu[1] + 2 < size + 2:
             raise ShortAnswer(request, pdu[1] * 8 if bits else pdu[1] // 2)

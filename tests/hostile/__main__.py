@@ -82,12 +82,12 @@ def lies(where: str, answers: int, seed: int) -> bool:
     progress = Progress(f"answers ({where})", answers)
     peer = (Peer if where == "tcp" else LinePeer)(random.Random(seed))
     it = judge(answers, peer, lambda it: progress(it.peer.told.total()))
-    if it.first_wrong:
-        print(it.first_wrong, file=sys.stderr)
+    for fault in filter(None, (it.first_wrong, it.peer.broke)):
+        print(fault, file=sys.stderr)
     end, by_manner = progress.end(), dict(sorted(it.peer.told.items()))
     told = it.peer.told.total()
     say(hostile=where, seed=seed, contradicting=told, wrong_good=it.wrong, good=it.good, **end, by_manner=by_manner)
-    return not it.wrong and bool(it.good) and end["grown_mb"] <= MOST_GROWTH
+    return not (it.wrong or it.peer.broke) and bool(it.good) and end["grown_mb"] <= MOST_GROWTH
 
 
 def torn(values: int) -> bool:

@@ -116,7 +116,11 @@ class Wire(asyncio.Transport):
 
     def _deliver(self, piece: bytes) -> None:
         if self._open and piece:
-            self._protocol.data_received(piece)
+            try:
+                self._protocol.data_received(piece)
+            except Exception as error:  # asyncio would print it and close
+                self._peer.broke = self._peer.broke or f"{type(error).__name__}: {error} (manner: {self._peer.manner})"
+                self.abort()
 
     def abort(self) -> None:
         if self._open:

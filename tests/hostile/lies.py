@@ -148,6 +148,10 @@ def odd_exception(rng: random.Random, asked: Asked) -> bytes:
     return asked.frame(rng.choice((bytes([function, code]), bytes([function]), bytes([function, code]) + asked.lie)))
 
 
+def bare(rng: random.Random, asked: Asked) -> bytes:
+    return asked.frame(bytes([asked.function]))
+
+
 def echo(rng: random.Random, asked: Asked) -> bytes:
     return asked.frame(struct.pack(">BHH", asked.function, asked.start, asked.count))
 
@@ -174,6 +178,7 @@ LIES: dict[str, Lie] = {
     "wrong protocol": wrong_protocol,
     "wrong length": wrong_length,
     "odd exception": odd_exception,
+    "bare function": bare,
     "echo": echo,
     "garbage": garbage,
     "garbled": garbled,

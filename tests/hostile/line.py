@@ -71,7 +71,16 @@ class Late:
 
 LINE_LIES = {
     name: LIES[name]
-    for name in ("wrong unit", "wrong function", "short", "long", "byte count", "odd exception", "echo")
+    for name in (
+        "wrong unit",
+        "wrong function",
+        "short",
+        "long",
+        "byte count",
+        "odd exception",
+        "bare function",
+        "echo",
+    )
 }
 NOISES = ("flips", "burst", "cut", "noise before", "noise after", "garbage", "random frame")
 LINE_MANNERS = (*LINE_LIES, *NOISES, "late", "silence", "honest", "honest dribble")
@@ -84,7 +93,7 @@ class LinePeer:
     def __init__(self, rng: random.Random, blind: str = "", manners: Sequence[str] = LINE_MANNERS) -> None:
         self.rng, self.blind, self.manners = rng, blind, manners
         self.told: Counter[str] = Counter()
-        self.manner = ""
+        self.manner = self.broke = ""
         self.options = {"url": "rtu+tcp://127.0.0.1:502", "turnaround": f"{round(1000 * QUIET)}ms"}
         self._asked: Asked | None = None
 

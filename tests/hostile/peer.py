@@ -33,7 +33,7 @@ class Peer:
         """`blind`: a check that the reader is to lack. What it would have found is put right on the way."""
         self.rng, self.blind, self.manners = rng, blind, manners
         self.told: Counter[str] = Counter()
-        self.manner = ""
+        self.manner = self.broke = ""  # `broke`: what the reader failed with in a way of its own
         self.options: dict[str, str] = {}  # of the reader
         self._late: list[tuple[float, Asked]] = []
 

@@ -29,6 +29,7 @@ def quiet() -> Iterator[None]:
 def test_lies_become_no_data_and_the_truth_between_them_does() -> None:
     it = judge(20_000, Peer(random.Random(20261126)))
     assert it.wrong == 0, it.first_wrong
+    assert not it.peer.broke
     assert it.good > 20_000, "honest answers are read"
     silent = {"silence", "honest", "honest dribble"}
     assert set(it.peer.told) == set(MANNERS) - silent and min(it.peer.told.values()) > 100

@@ -25,6 +25,7 @@ def quiet() -> Iterator[None]:
 def test_a_disturbed_line_brings_no_data_and_the_truth_between_it_does() -> None:
     it = judge(15_000, LinePeer(random.Random(20261126)))
     assert it.wrong == 0, it.first_wrong
+    assert not it.peer.broke
     assert it.good > 5000, "honest answers are read"
     assert set(it.peer.told) == set(LINE_MANNERS) - {"silence", "honest", "honest dribble"}
     assert min(it.peer.told.values()) > 500
