@@ -134,7 +134,7 @@ class Client(asyncio.Protocol):
         self._transaction = 0
         self._out: dict[int, tuple[Scan, int, float]] = {}  # scan, index, the loop's time at which it left
         self._waiting: list[tuple[Scan, int]] = []
-        self._given_up: dict[int, tuple[int, float]] = {}  # unit, and when it was asked
+        self._given_up: dict[int, tuple[Request, float]] = {}  # and when it was asked
         self._watch: asyncio.TimerHandle | None = None
         self._writing: dict[int, tuple[bytes, int, asyncio.Future[None]]] = {}
         self._orders: list[int] = []  # those of them that have not left yet
@@ -205,7 +205,8 @@ class Client(asyncio.Protocol):
         finally:
             if scan.left:
                 self._waiting = [w for w in self._waiting if w[0] is not scan]
-                self._out = {t: o for t, o in self._out.items() if o[0] is not scan}
+                for transaction, index in [(t, i) for t, (s, i, _) in self._out.items() if s is scan]:
+                    self._forget(transaction, scan.requests[index])
                 self._send()
         return scan
 
@@ -245,7 +246,7 @@ class Client(asyncio.Protocol):
             scan.hurried = scan.misses > 1
             mine = [(t, i) for t, (s, i, _) in self._out.items() if s is scan and s.requests[i].unit == unit]
             for transaction, index in mine:
-                self._given_up[transaction] = unit, self._out.pop(transaction)[2]
+                self._forget(transaction, scan.requests[index])
                 scan.end(index, ASKED, 0)
             for _, index in [w for w in self._waiting if w[0] is scan and scan.requests[w[1]].unit == unit]:
                 self._waiting.remove((scan, index))
@@ -253,19 +254,23 @@ class Client(asyncio.Protocol):
             if dead:
                 self._leave(scan)
             self._out = {t: (s, i, now) for t, (s, i, _) in self._out.items()}
-        while len(self._given_up) > MOST_GIVEN_UP:
-            del self._given_up[next(iter(self._given_up))]
         self._watch = None
         ends = [at + scan.limit(self.units, scan.requests[index].unit) for scan, index, at in self._out.values()]
         if ends:
             self._look_again(max(now, min(ends)))
         self._send()
 
+    def _forget(self, transaction: int, request: Request) -> None:
+        """Nobody waits for it any more; what comes late is still held against it."""
+        self._given_up[transaction] = request, self._out.pop(transaction)[2]
+        while len(self._given_up) > MOST_GIVEN_UP:
+            del self._given_up[next(iter(self._given_up))]
+
     def _leave(self, scan: Scan) -> None:
         """Nothing more of this scan is asked or waited for."""
         left = [(t, i) for t, (s, i, _) in self._out.items() if s is scan]
         for transaction, index in left:
-            del self._out[transaction]
+            self._forget(transaction, scan.requests[index])
             scan.end(index, WAITED, 0)
         for _, index in [w for w in self._waiting if w[0] is scan]:
             scan.end(index, WAITED, 0)
@@ -339,14 +344,20 @@ class Client(asyncio.Protocol):
             done.set_exception(AnswerContradicts("the device confirmed something else than was written"))
 
     def _late_answer(self, transaction: int, unit: int, pdu: memoryview) -> None:
-        """No data any more, but a sign that its unit is there."""
+        """No data any more, but a sign that its unit is there. One that contradicts its request ends the connection as any other
+        does: its length may have swallowed the answers that came behind it."""
         self.late += 1
-        asked, at = self._given_up.pop(transaction, (None, 0.0))
-        if asked == unit:
-            self.units[unit].late += 1
-            if pdu[0] < 0x80:
-                now = self._loop.time()
-                self.units.answered(unit, now, now - at, 0)
+        request, at = self._given_up.pop(transaction, (None, 0.0))
+        if request is None:
+            return
+        refused = pdu[0] == request.function | 0x80 and len(pdu) == 2
+        if unit != request.unit or not (refused or pdu[0] == request.function):
+            raise AnswerContradicts(f"{request}: answered late by unit {unit}, function {pdu[0]}")
+        self.units[unit].late += 1
+        if not refused:
+            fill(np.empty(request.at + request.count, np.uint16), request, pdu)
+            now = self._loop.time()
+            self.units.answered(unit, now, now - at, 0)
 
     # The end
 
