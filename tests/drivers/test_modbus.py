@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.modbus.address import ORDERS, WORDS, Address, parse_address
-from drivers.modbus.client import Client
+from drivers.modbus.client import ASKED, Client
 from drivers.modbus.driver import Modbus
 from drivers.modbus.line_units import Units
 from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan, encode_value
 from drivers.modbus.sim import ModbusSim
 from edge import AnswerContradicts, DeviceLost, DeviceRefused, Quality, SystemClock, Write
-from edge.testing import FakeSource
+from edge.testing import FakeSource, VirtualClock, virtual_run
 
 
 @pytest.mark.parametrize(
@@ -241,6 +241,39 @@ def test_a_write_takes_its_turn_on_a_device_that_takes_one_request_at_a_time() -
         client.close()
 
     asyncio.run(main())
+
+
+def test_a_late_answer_whose_length_swallows_the_next_one_is_found_out() -> None:
+    """Else what comes a second time under the number of the swallowed one would be taken for its answer."""
+
+    class Out(asyncio.Transport):
+        def write(self, data: Any) -> None:
+            numbers.append(struct.unpack(">H", bytes(data)[:2])[0])
+
+        def abort(self) -> None: ...
+
+    numbers: list[int] = []
+
+    async def main() -> None:
+        client = Client(VirtualClock(), Units(0.2, 1.0), 4)
+        client.connection_made(Out())
+        plan = Plan([Item(1, Address("holding", 0), "uint16")])
+        words = np.zeros(1, np.uint16)
+        first = asyncio.ensure_future(client.scan(plan.requests, words))
+        await asyncio.sleep(0)
+        right = b"\x03\x02\x00\x05"
+        whole = len(frame(1, 1, right))
+        client.data_received(struct.pack(">HHHB", numbers[0], 0, len(right) + 1 + whole, 1) + right)
+        assert (await first).codes == [ASKED]
+        second = asyncio.ensure_future(client.scan(plan.requests, words))
+        await asyncio.sleep(0)
+        client.data_received(frame(numbers[1], 1, right))
+        client.data_received(frame(numbers[1], 1, b"\x03\x02\xff\xff"))
+        with pytest.raises(AnswerContradicts):
+            await second
+        assert words[0] == 0
+
+    virtual_run(main())
 
 
 async def hostile(answer: Any, tags: dict[str, Any], **more: Any) -> FakeSource:
