@@ -56,8 +56,8 @@ class Record:
     def run(options: argparse.Namespace) -> int:
         try:
             return asyncio.run(_record(options))
-        except asyncio.CancelledError:  # by SIGTERM, as of `timeout 600 lineside record ...`
-            return 128 + signal.SIGTERM
+        except asyncio.CancelledError as stopped:  # by Ctrl-C, or as by `timeout 600 lineside record ...`
+            return 128 + int(str(stopped) or signal.SIGINT)
 
 
 def _which(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +90,8 @@ async def _record(options: argparse.Namespace) -> int:
     me = asyncio.current_task()
     assert me is not None
     with contextlib.suppress(RuntimeError):  # only the main thread hears signals
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
+        for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
+            asyncio.get_running_loop().add_signal_handler(number, me.cancel, str(int(number)))
     with contextlib.ExitStack() as files:
         try:
             async with _asking(options) as question:
