@@ -22,13 +22,14 @@ from .errors import (
     WriteRefused,
     reason_of,
 )
-from .event import Event, Job, Picture, Tick, Write
+from .event import Event, Job, Picture, Tick, Write, plain_data
 from .frame import Frame, FramePool
 from .health import Health
 from .log import log
 from .plugins import find as find_part
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
+from .records import tag_name, tag_names
 from .stage import Setting, Stage, StageConfig, StatelessStage
 from .state import state_folder
 from .tags import Tag, TagTable
@@ -96,9 +97,12 @@ __all__ = [
     "find_part",
     "load_site",
     "log",
+    "plain_data",
     "read_recording",
     "read_tree",
     "read_yaml",
     "reason_of",
     "state_folder",
+    "tag_name",
+    "tag_names",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,3 +71,9 @@ class Job:
     expired: Any = tuple
     deadline: int = 0
     name: str = ""
+
+
+def plain_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` as any JSON reader takes it: null for NaN, and its words for what JSON cannot say."""
+    found: dict[str, Any] = json.loads(json.dumps(dict(data), default=str), parse_constant=lambda _: None)
+    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgpack
 
 from .codec import CodecFault, decode_text
 from .errors import LinesideError
@@ -56,6 +57,17 @@ def _rows(db: apsw.Connection, stream: str, after: int, limit: int) -> Iterable[
         "picture": "SELECT seq, 1, ts, ts, NULL, body FROM picture WHERE seq > ? ORDER BY seq LIMIT ?",
     }[stream]
     return db.execute(sql, (after, limit))
+
+
+def tag_name(body: bytes) -> tuple[str, str, str]:
+    """(name, type, unit) of a tag's record."""
+    name, kind, unit, *_ = msgpack.unpackb(body)
+    return name, kind, unit
+
+
+def tag_names(db: apsw.Connection) -> dict[int, tuple[str, str, str]]:
+    """{id: (name, type, unit)} of every tag the journal ever had."""
+    return {number: tag_name(body) for number, body in db.execute("SELECT id, body FROM tag")}
 
 
 def texts(db: apsw.Connection) -> Iterator[Text]:

@@ -14,15 +14,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 
 from ..batch import Batch, Quality
 from ..codec import CodecFault, decode, decode_event
 from ..config.load import folder_of
 from ..errors import LinesideError
+from ..event import plain_data
 from ..log import log
-from ..records import reading, texts
+from ..records import reading, tag_names, texts
 from ..texts import TYPE
 from .arguments import between, since_until, site_and_state
 
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     with reading(_journal(options)) as db:
         names = Names(db)
         for wanted in options.tag:
-            _known(wanted, {name for name, _ in tag_names(db).values()})
+            _known(wanted, {name for name, *_ in tag_names(db).values()})
         out.writerow(["time", "tag", "value", "unit", "quality"])
         for batch in batches(db, t0, t1):
             for tag, ts, value, quality in zip(batch.tag, batch.ts, batch.value, batch.quality, strict=True):
@@ -70,33 +70,27 @@ def iso(ts: int) -> str:
     )
 
 
-def tag_names(db: Any) -> dict[int, tuple[str, str]]:
-    return {number: tuple(msgpack.unpackb(body)[0:3:2]) for number, body in db.execute("SELECT id, body FROM tag")}
-
-
 class Names:
     """What the numbers of a journal stand for: tags, and the strings of text tags. Read again when one is not known yet."""
 
     def __init__(self, db: Any) -> None:
         self._db = db
-        self._tags: dict[int, tuple[str, str]] = {}
-        self._text: set[int] = set()
+        self._tags: dict[int, tuple[str, str, str]] = {}
         self._strings: dict[float, str] = {}
 
     def of(self, tag: int) -> tuple[str, str]:
         """(name, unit)"""
         if tag not in self._tags:
             self._tags = tag_names(self._db)
-            kinds = self._db.execute("SELECT id FROM tag WHERE type = ?", (TYPE,))
-            self._text = {number for (number,) in kinds}
-        return self._tags.get(tag, (str(tag), ""))
+        name, _, unit = self._tags.get(tag, (str(tag), "", ""))
+        return name, unit
 
     def value(self, tag: int, value: float) -> float | str | None:
         """As people read it: None where there is none, of a text its string."""
         if value != value:
             return None
         self.of(tag)
-        if tag not in self._text:
+        if tag not in self._tags or self._tags[tag][1] != TYPE:
             return value
         if value not in self._strings:
             self._strings = {seq: text for seq, _, text in texts(self._db)}
@@ -205,7 +199,7 @@ def shown_event(body: bytes) -> dict[str, Any]:
         "state": event.state,
         "severity": event.severity,
         "text": event.text,
-        "data": json.loads(json.dumps(dict(event.data), default=str), parse_constant=lambda _: None),  # NaN is no JSON
+        "data": plain_data(event.data),
     }
 
 

@@ -12,10 +12,10 @@ from .. import plugins
 from ..config.check import raise_if_faulty
 from ..config.load import load
 from ..errors import LinesideError
-from ..records import reading
+from ..records import reading, tag_names
 from ..state import state_folder
 from .arguments import between, since_until, site_and_state
-from .export import batches, iso, tag_names
+from .export import batches, iso
 
 HELP = "fit a stage that learns (anomaly) from the journal's history"
 
@@ -54,7 +54,7 @@ def history(path: Path, tags: list[str], t0: int, t1: int) -> dict[str, tuple[np
     """(ts, value, quality) of each tag between t0 and t1. Raises LinesideError for one that has none."""
     found: dict[str, list[tuple[np.ndarray, ...]]] = {tag: [] for tag in tags}
     with reading(path) as db:
-        names = {number: name for number, (name, _) in tag_names(db).items() if name in tags}
+        names = {number: name for number, (name, *_) in tag_names(db).items() if name in tags}
         for batch in batches(db, t0, t1):
             for number in np.intersect1d(batch.tag, list(names)):
                 mine = (batch.tag == number) & (batch.ts >= t0) & (batch.ts <= t1)

@@ -5,20 +5,32 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import msgpack
 import numpy as np
 from pydantic import BaseModel, Field, field_validator
 
-from edge import Cursor, Host, Quality, Record, decode, decode_event, log
+from edge import (
+    CodecFault,
+    Cursor,
+    Host,
+    Quality,
+    Record,
+    decode,
+    decode_event,
+    log,
+    plain_data,
+    tag_name,
+    tag_names,
+)
 
 from .. import wire
 from .mqtt_line import Line
 
 NAME = "forward"
-Names = dict[int, tuple[str, str, str]]  # tag: name, type, unit
+Names = dict[int, tuple[str, str, str]]  # of a tag: name, type, unit
 AT_ONCE = 32  # records under way
 MOST_SAMPLES = 20_000  # in one JSON message
 
@@ -58,6 +70,13 @@ class ForwardConfig(BaseModel):
             raise ValueError(f"{text!r} is no broker; write mqtt://192.168.1.5:1883")
         return text
 
+    @field_validator("ca")
+    @classmethod
+    def _authority(cls, text: str) -> str:
+        if text and not Path(text).is_file():
+            raise ValueError(f"there is no {text}; a path is taken from where the daemon was started")
+        return text
+
     @field_validator("topic")
     @classmethod
     def _place(cls, text: str) -> str:
@@ -77,9 +96,11 @@ class Forward:
     def __init__(self, config: ForwardConfig, host: Host) -> None:
         self.config, self.host = config, host
         self.cursors: dict[str, Cursor] = {}
+        self._names: Names = {}
 
     async def run(self) -> None:
         self.cursors = await self.host.journal.cursors(NAME)
+        self._names = await self.host.journal.ask(tag_names)
         c, device = self.config, self.host.config.device.id
         line = Line(c.url, f"lineside-{device}-{self.host.journal.epoch[:6]}", c.user, c.password, c.ca)
         try:
@@ -108,15 +129,16 @@ class Forward:
             if not records:
                 continue
             found = True
-            names = await journal.ask(tag_names)
-            await asyncio.gather(*(line.publish(*message) for message in self._messages(stream, records, names)))
+            if stream == "tag":
+                self._names |= {r.seq: tag_name(r.body) for r in records}
+            await asyncio.gather(*(line.publish(*message) for message in self._messages(stream, records)))
             self.cursors[stream] = Cursor(records[-1].seq)
             journal.moved(NAME, stream, self.cursors[stream])
         if found:
             await journal.commit()
         return found
 
-    def _messages(self, stream: str, records: list[Record], names: Names) -> Iterator[tuple[str, bytes]]:
+    def _messages(self, stream: str, records: list[Record]) -> Iterator[tuple[str, bytes]]:
         """(topic, body) of all that these records become."""
         device, epoch = self.host.config.device.id, self.host.journal.epoch
         topic = self.config.topic.format(device=device, source=stream.removeprefix("samples:"))
@@ -125,22 +147,24 @@ class Forward:
         elif stream not in ("tag", "text"):  # what they say comes with the samples
             for record in records:
                 head = {"device": device, "epoch": epoch, "stream": stream, "seq": record.seq}
-                if stream == "event":
-                    yield topic, _json(head | shown_event(record.body))
-                    continue
-                for part, tags in enumerate(columns(record, names, self.host.journal.texts.show)):
-                    yield topic, _json(head | {"part": part, "tags": tags})
+                try:
+                    for content in self._shown(record):
+                        yield topic, _json(head | content)
+                except CodecFault as fault:
+                    log.warning("%s: %s %d is left out: %s", NAME, stream, record.seq, fault)
 
-
-def tag_names(db: Any) -> Names:
-    """{id: (name, type, unit)} of every tag the journal ever had."""
-    return {number: tuple(msgpack.unpackb(body)[:3]) for number, body in db.execute("SELECT id, body FROM tag")}
+    def _shown(self, record: Record) -> Iterator[dict[str, Any]]:
+        if record.stream == "event":
+            yield shown_event(record.body)
+        else:
+            parts = columns(record, self._names, self.host.journal.texts.show)
+            yield from ({"part": part, "tags": tags} for part, tags in enumerate(parts))
 
 
 def shown_event(body: bytes) -> dict[str, Any]:
     event = decode_event(body)
     fields = ("ts", "kind", "key", "state", "severity", "text")
-    return {name: getattr(event, name) for name in fields} | {"data": dict(event.data), "refs": list(event.refs)}
+    return {name: getattr(event, name) for name in fields} | {"data": plain_data(event.data), "refs": list(event.refs)}
 
 
 def columns(record: Record, names: Names, text: Callable[[float], str | None]) -> Iterator[list[dict[str, Any]]]:

@@ -25,6 +25,7 @@ from drivers.modbus.sim import Device, ModbusSim
 from drivers.modbus.window import Window
 from edge import AnswerContradicts, DeviceLost, DeviceRefused, DeviceSilent, Quality, SystemClock, Write, load_site
 from edge.testing import FakeSource, VirtualClock, virtual_run
+from tests.drivers.test_modbus import TAGS
 
 SLOW = "rtu:///dev/ttyS9?baud=9600"
 
@@ -299,17 +300,6 @@ def test_frames_are_shown_to_a_tap() -> None:
         assert seen == [("out", RTU(7, TWO.pdu)), ("in", GOOD[:3]), ("in", GOOD[3:])]
 
     virtual_run(main())
-
-
-TAGS = {
-    "word": {"address": "holding:10"},
-    "pair": {"address": "holding:10", "type": "uint32"},
-    "bit": {"address": "holding:3.1"},
-    "coil": {"address": "coil:3"},
-    "entry": {"address": "input:4"},
-    "out": {"address": "holding:50", "writable": {"range": [0, 9]}},
-    "lamp": {"address": "coil:7", "writable": {"range": [0, 1]}},
-}
 
 
 def config(url: str, tags: dict[str, Any] = TAGS, **more: Any) -> ModbusConfig:

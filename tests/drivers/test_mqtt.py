@@ -10,7 +10,7 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from edge.bench.process import free_port
 from edge.config.load import load_text
 from edge.testing import FakeSource
 from tests.broker import Broker
+from tests.waiting import run, until
 
 NOW = 1_700_000_000 * SECOND
 DOUBLE = 10
@@ -400,19 +401,6 @@ def config(port: int, tags: dict[str, Any], **more: Any) -> MqttConfig:
     found = MqttConfig(**{"driver": "mqtt", "url": f"mqtt://127.0.0.1:{port}", "tags": tags, **more})
     assert list(found.faults()) == []
     return found
-
-
-def run(work: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60):
-            await work()
-
-    asyncio.run(main())
-
-
-async def until(true: Callable[[], object]) -> None:
-    while not true():
-        await asyncio.sleep(0.005)
 
 
 async def started(found: MqttConfig) -> tuple[Mqtt, FakeSource, asyncio.Task[None]]:

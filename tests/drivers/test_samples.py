@@ -14,41 +14,23 @@ import pytest
 pytest.importorskip("cv2", reason="needs the vision extra")
 
 from edge import LinesideError, plugins
-from edge.bench.process import free_port
 from edge.commands.check import connect
 from edge.commands.sim import serve
 from edge.config.load import load_text
-from edge.config.site import Config
 from edge.rehearse import rehearse
+from tests.waiting import first_reading, on_free_ports
 
 
 def sample(driver: str) -> str:
     return (resources.files(f"drivers.{driver}") / "sample.yaml").read_text("utf-8")
 
 
-def on_a_free_port(text: str) -> Config:
-    return load_text(re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda _: str(free_port()), text))
-
-
 @pytest.mark.parametrize("driver", sorted({*plugins.names("sims")} & {*plugins.names("drivers")}))
 def test_its_simulator_answers_for_every_tag_at_the_first_reading(driver: str) -> None:
-    config = on_a_free_port(sample(driver))
+    config = on_free_ports(sample(driver))
     assert not config.problems and all(not rehearse(config, test).faults for test in config.tests)
 
-    async def main() -> list[tuple[str, str, bool]]:
-        simulator = asyncio.create_task(serve(config))
-        try:
-            async with asyncio.timeout(30):
-                while True:
-                    said = await connect(config)
-                    if not any("refused" in line for _, line, _ in said) or simulator.done():
-                        return said
-        finally:
-            simulator.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await simulator
-
-    said = asyncio.run(main())
+    said = first_reading(config)
     assert len(said) >= 1 and not any(fault for _, _, fault in said), said
 
 
@@ -75,7 +57,7 @@ drivers:
   plc: {driver: modbus, url: "tcp://127.0.0.1:5020", tags: {a: {address: "holding:0"}, b: {address: "holding:1"}}}
 simulate: {plc.a: {mean: -1, noise: 0.1}, plc.b: {ramp: 1, period: 100ms}}
 """
-    config = on_a_free_port(site)
+    config = on_free_ports(site)
 
     async def main() -> None:
         simulator = asyncio.create_task(serve(config))
@@ -103,7 +85,7 @@ simulate: {plc.a: {mean: -1, noise: 0.1}, plc.b: {ramp: 1, period: 100ms}}
     ],
 )
 def test_a_site_that_only_a_real_device_can_serve_is_refused_in_words(driver: str, said: str) -> None:
-    config = on_a_free_port(f"device: {{id: d}}\ndrivers: {{top: {{driver: {driver}}}}}\n")
+    config = on_free_ports(f"device: {{id: d}}\ndrivers: {{top: {{driver: {driver}}}}}\n")
     assert not config.problems
     with pytest.raises(LinesideError) as fault:
         asyncio.run(serve(config))

@@ -6,7 +6,7 @@ import asyncio
 import random
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from edge import DeviceLost, DeviceRefused, DeviceSilent, LinesideError, Quality
 from edge.bench.process import free_port, wait_for
 from edge.config.load import load_text
 from edge.testing import FakeSource
+from tests.waiting import run, until
 
 SCALE: dict[str, Any] = {
     "ask": "SI\\r\\n",
@@ -41,19 +42,6 @@ def config(url: str, **options: Any) -> SerialConfig:
     found = SerialConfig(driver="serialport", url=url, **merged)
     assert list(found.faults()) == []
     return found
-
-
-def run(work: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(60):
-            await work()
-
-    asyncio.run(main())
-
-
-async def until(true: Callable[[], object]) -> None:
-    while not true():
-        await asyncio.sleep(0.005)
 
 
 # Frames

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import re
 from pathlib import Path
 
 import pytest
 
-from edge.bench.process import free_port
 from edge.cli import main
-from edge.commands.check import connect
-from edge.commands.sim import serve
 from edge.config import templates
 from edge.config.load import load, load_text
 from edge.rehearse import rehearse
 from edge.shipped import folders
 from edge.shipped import templates as names
+from tests.waiting import first_reading, on_free_ports
 
 ROOT = Path(__file__).parents[2]
 METER = """description: a meter
@@ -175,22 +170,9 @@ def test_a_shipped_template_is_fine_under_a_connection_and_a_unit_and_is_used_by
 @pytest.mark.parametrize("name", ["meters", "roof", "oven", "hall"])
 def test_the_simulator_of_a_shipped_site_answers_for_every_tag(name: str) -> None:
     text = (ROOT / "configs" / f"{name}.yaml").read_text("utf-8")
-    config = load_text(re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda _: str(free_port()), text))
+    config = on_free_ports(text)
 
-    async def main() -> list[tuple[str, str, bool]]:
-        simulator = asyncio.create_task(serve(config))
-        try:
-            async with asyncio.timeout(30):
-                while True:
-                    told = await connect(config)
-                    if not any("refused" in line for _, line, _ in told) or simulator.done():
-                        return told
-        finally:
-            simulator.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await simulator
-
-    told = asyncio.run(main())
+    told = first_reading(config)
     assert len(told) >= len(config.points()) - 1 and not any(fault for _, _, fault in told), told
 
 

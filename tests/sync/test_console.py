@@ -185,20 +185,23 @@ READS = {
 }
 
 
-def test_many_tags_and_long_names_leave_the_page_usable(tmp_path: Path) -> None:
-    tags = [
-        {
-            "device": "far",
-            "epoch": "e",
-            "id": k,
-            "name": f"plc.t{k}",
-            "type": "float64",
-            "unit": "",
-            "labels": "{}",
-            "source": "",
-        }
-        for k in range(2000)
-    ]
+TAGS = [
+    {
+        "device": "far",
+        "epoch": "e",
+        "id": k,
+        "name": f"plc.t{k}",
+        "type": "float64",
+        "unit": "",
+        "labels": "{}",
+        "source": "",
+    }
+    for k in range(2000)
+]
+
+
+def crowd(c: Any) -> None:
+    """Two devices, 2,000 tags, names without end, and an event of which nothing is as it should be."""
     alarm = {"device": "far", "key": LONG, "epoch": "e", "seq": 1, "active": True, "acked": False, "shelved_until": 0}
     odd = {
         "device": LONG,
@@ -211,18 +214,18 @@ def test_many_tags_and_long_names_leave_the_page_usable(tmp_path: Path) -> None:
         "refs": "[]",
     }
     odd |= {"severity": "odd", "text": "", "data": '{"boxes": 3, "label": 4, "score": "x", "took_ms": "y"}'}
+    c.execute(
+        tables.device.insert(),
+        [{"id": name, "secret": "", "enrolled": 0, "seen": 0} for name in ("far", LONG[:64])],
+    )
+    c.execute(tables.tag.insert(), TAGS)
+    c.execute(tables.alarm.insert(), [alarm | {"since": 1, "severity": "high", "text": "", "by": ""}])
+    c.execute(tables.event.insert(), [odd])
 
-    def fill(c: Any) -> None:
-        c.execute(
-            tables.device.insert(),
-            [{"id": name, "secret": "", "enrolled": 0, "seen": 0} for name in ("far", LONG[:64])],
-        )
-        c.execute(tables.tag.insert(), tags)
-        c.execute(tables.alarm.insert(), [alarm | {"since": 1, "severity": "high", "text": "", "by": ""}])
-        c.execute(tables.event.insert(), [odd])
 
+def test_many_tags_and_long_names_leave_the_page_usable(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
-        await it.plane.store.write(fill)
+        await it.plane.store.write(crowd)
         async with chromium(it) as page:
             start = page.url.split("#")[0]
             await page.set_viewport_size({"width": 640, "height": 400})  # 1280 x 800 at 200 %
@@ -242,7 +245,7 @@ def test_many_tags_and_long_names_leave_the_page_usable(tmp_path: Path) -> None:
             await shows(page.get_by_role("row")).to_have_count(2)
             now = {"value": 0, "quality": "GOOD", "ts": 10**18, "labels": {}}
             await page.route(
-                "**/far/tags", partial(fulfill, [{**t, **now, "value": v} for t, v in zip(tags, READS, strict=False)])
+                "**/far/tags", partial(fulfill, [{**t, **now, "value": v} for t, v in zip(TAGS, READS, strict=False)])
             )
             await page.goto(f"{start}#/")
             await shows(page).to_have_title("Overview · Lineside")

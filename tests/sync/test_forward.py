@@ -126,7 +126,7 @@ def test_samples_and_events_come_as_json(tmp_path: Path, broker: Broker) -> None
     async def work(it: Rig) -> None:
         it.sim.set("temp", 21)
         it.sim.units[1].words["holding"][9] = 0x7FC0  # no number
-        it.daemon.accept(Event("note", "hand", "said", text="schön"))
+        it.daemon.accept(Event("note", "hand", "said", text="schön", data={"score": float("nan")}))
         await it.until(lambda: any(m.get("key") == "hand" for m in it.listener.messages()))
         await it.until(lambda: any(21 in t["v"] for m in it.listener.messages() for t in m.get("tags", ())))
         times = await it.whole()
@@ -134,6 +134,7 @@ def test_samples_and_events_come_as_json(tmp_path: Path, broker: Broker) -> None
         topics = {topic for topic, _ in it.listener.came}
         assert topics == {"lineside/press-4/plc", "lineside/press-4/event"}
         note = next(m for m in it.listener.messages() if m.get("key") == "hand")
+        assert note["data"] == {"score": None}
         assert note["text"] == "schön" and note["stream"] == "event" and note["device"] == "press-4"
         last = [m for m in it.listener.messages() if "tags" in m][-1]
         temp, bad = sorted(last["tags"], key=lambda t: t["tag"], reverse=True)

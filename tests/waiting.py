@@ -1,0 +1,53 @@
+"""Running a coroutine on the real clock, and waiting for a state instead of a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Awaitable, Callable
+
+from edge.bench.process import free_port
+from edge.commands.check import connect
+from edge.commands.sim import serve
+from edge.config.load import load_text
+from edge.config.site import Config
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work()`; a minute is longer than anything here takes."""
+
+    async def main() -> None:
+        async with asyncio.timeout(60):
+            await work()
+
+    asyncio.run(main())
+
+
+async def until(true: Callable[[], object]) -> None:
+    while not true():
+        await asyncio.sleep(0.005)
+
+
+def on_free_ports(text: str) -> Config:
+    """A site with each port on this machine exchanged for a free one."""
+    return load_text(re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda _: str(free_port()), text))
+
+
+def first_reading(config: Config) -> list[tuple[str, str, bool]]:
+    """What `check --connect` says of the site's own simulators, once they listen."""
+
+    async def main() -> list[tuple[str, str, bool]]:
+        simulator = asyncio.create_task(serve(config))
+        try:
+            async with asyncio.timeout(30):
+                while True:
+                    said = await connect(config)
+                    if not any("refused" in line for _, line, _ in said) or simulator.done():
+                        return said
+        finally:
+            simulator.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await simulator
+
+    return asyncio.run(main())
