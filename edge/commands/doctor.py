@@ -157,7 +157,9 @@ def daemon(folder: Path, readers: list[str]) -> Iterator[Finding]:
         yield waiting(reader, waits)
     for name, part in status["parts"].items():
         if part["state"] != "running":
-            yield WARN, name, f"{part['state']}: {part['reason']}", "is it on, is the address right?"
+            reason = part["reason"]
+            todo = "" if reason.endswith(")") else "is it on, is the address right?"  # else it says itself what to do
+            yield WARN, name, f"{part['state']}: {reason}", todo
 
 
 def bus(folder: Path, name: str) -> Iterator[Finding]:

@@ -106,7 +106,6 @@ class Forward:
         try:
             await line.open()
             self.host.health.state(NAME, "running")
-            log.info("%s: connected with %s", NAME, c.url)
             while True:
                 news = asyncio.ensure_future(self.host.journal.wait_sealed())
                 await asyncio.sleep(0)  # so that it waits before we look
