@@ -216,7 +216,7 @@ class Daemon:
         self._wire(config)
         self.live.carry(old_live)
         self.flow.restore(kept_states)
-        said, ended = [], []
+        said, ended, fresh = [], [], []
         for name in list(self.drivers):
             new = config.drivers.get(name)
             same_tags = new is not None and self.table.of_source(name) == self.drivers[name].outlet.tags  # type: ignore[union-attr]
@@ -238,10 +238,11 @@ class Daemon:
         for name in config.drivers:
             if name not in self.drivers:
                 self._start_driver(name, lost=name in was_lost)
-                if f"{name}: changed" not in said:
-                    said.append(f"{name}: started")
-        for name in self.journal.readers - set(self.readers):
+                fresh.append(name)
+        for name in sorted(self.journal.readers - set(self.readers)):
             self._start_reader(name)
+            fresh.append(name)
+        said += [f"{name}: started" for name in fresh if f"{name}: changed" not in said]
         self._timer_due = 2**63
         self._schedule()
         return said

@@ -16,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from drivers.modbus.sim import ModbusSim
 from edge import Event, decode
 from edge.app import Daemon
+from edge.apply import apply_site
 from edge.config.load import load_text
 from sync import wire
 from tests.broker import Broker
@@ -172,6 +173,18 @@ def test_frames_are_the_bytes_that_the_plane_gets(tmp_path: Path, broker: Broker
         assert len(decode("plc", first.body)) == first.n
 
     rig(tmp_path, broker, work, ', format: frames, topic: "a/{source}"')
+
+
+def test_apply_names_a_reader_that_comes_and_goes(tmp_path: Path, broker: Broker) -> None:
+    async def work(it: Rig) -> None:
+        path = tmp_path / "site.yaml"
+        text = SITE.format(sim=it.sim.port, broker=broker.port, more="")
+        path.write_text(text.partition("forward:")[0])
+        assert await apply_site(it.daemon, path, trial=0) == ["forward: stopped"]
+        path.write_text(text)
+        assert await apply_site(it.daemon, path, trial=0) == ["forward: started"]
+
+    rig(tmp_path, broker, work)
 
 
 def test_a_broker_that_refuses_says_so(tmp_path: Path) -> None:
