@@ -20,35 +20,52 @@ WORDS = {
     "int64": 4,
     "uint64": 4,
     "float64": 4,
+    "signmag16": 1,
+    "signmag32": 2,
 }
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """A place in a device's memory, zero-based: `holding:100`, `holding:100.3` for a bit of a register."""
+    """A place in a device's memory, zero-based: `holding:100`, `holding:100.3` for a bit of a register, `holding:100.8..11` for
+    a number in some of its bits."""
 
     table: str
     number: int
     bit: int | None = None
+    last: int | None = None  # bit, of a number in several
 
     @property
     def bits(self) -> bool:
         """Whether the table itself holds single bits."""
         return self.table in BITS
 
+    @property
+    def single(self) -> bool:
+        """Whether one bit is all it is."""
+        return self.bits or (self.bit is not None and self.last is None)
+
+    @property
+    def top(self) -> int:
+        """The largest number that the bits of a register hold."""
+        return (2 << ((self.last or self.bit or 0) - (self.bit or 0))) - 1
+
     def __str__(self) -> str:
-        return f"{self.table}:{self.number}" + ("" if self.bit is None else f".{self.bit}")
+        bit = "" if self.bit is None else f".{self.bit}" if self.last is None else f".{self.bit}..{self.last}"
+        return f"{self.table}:{self.number}{bit}"
 
 
 def parse_address(text: Any) -> Address:
-    """`holding:100`, `holding:100.3`, or the classic 40101 / 400101 (one-based, quoted or not). Raises ValueError."""
+    """`holding:100`, `holding:100.3`, `holding:100.8..11`, or the classic 40101 / 400101 (one-based, quoted or not). Raises
+    ValueError."""
     if isinstance(text, Address):
         return text
     text = str(text).strip()
-    named = re.fullmatch(r"([a-z]+):(\d{1,5})(?:\.(\d{1,2}))?", text)
+    named = re.fullmatch(r"([a-z]+):(\d{1,5})(?:\.(\d{1,2})(?:\.\.(\d{1,2}))?)?", text)
     if named and named[1] in TABLES:
-        address = Address(named[1], int(named[2]), None if named[3] is None else int(named[3]))
+        bit, last = (None if part is None else int(part) for part in named.groups()[2:])
+        address = Address(named[1], int(named[2]), bit, None if last == bit else last)
     elif re.fullmatch(r"[0134]\d{4,5}", text):
         address = Address(_CLASSIC[text[0]], int(text[1:]) - 1)
         if address.number < 0:
@@ -59,8 +76,10 @@ def parse_address(text: Any) -> Address:
         )
     if address.number > 65535:
         raise ValueError(f"{text!r} is past the last address, 65535")
-    if address.bit is not None and (address.bits or address.bit > 15):
+    if address.bit is not None and (address.bits or max(address.bit, address.last or 0) > 15):
         raise ValueError(f"{text!r}: bits 0 to 15 exist in holding and input registers only")
+    if address.last is not None and address.last < (address.bit or 0):
+        raise ValueError(f"{text!r} runs backwards; write the lower bit first, as in holding:100.8..11")
     return address
 
 

@@ -21,7 +21,20 @@ from .rules import GAP, MOST_REGISTERS, Rules
 from .shown import shown_plan
 from .text import LONGEST
 
-Type = Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64", "text"]
+Type = Literal[
+    "bool",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "float32",
+    "float64",
+    "signmag16",
+    "signmag32",
+    "text",
+]
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 AddressText = Annotated[
     Address,
@@ -66,9 +79,13 @@ class ModbusPoint(Point):
 
     model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True}
     address: AddressText = Field(
-        description="holding:100, input:7, coil:0, discrete:3, holding:100.3 (a bit), or 40101"
+        description="holding:100, input:7, coil:0, discrete:3, holding:100.3 (a bit), holding:100.8..11 (a number in "
+        "some bits), or 40101"
     )
-    type: Type | None = Field(None, description="how the device stores it (uint16; bool for coils and bits)")
+    type: Type | None = Field(
+        None,
+        description="how the device stores it (uint16; bool for coils and bits); signmag: the highest bit is the sign",
+    )
     order: Order = Field("ABCD", description="order of bytes and words; CDAB: low word first")
     scale: float = Field(1.0, description="the raw number times this ...")
     offset: float = Field(0.0, description="... plus this is the value")
@@ -83,7 +100,9 @@ class ModbusPoint(Point):
 
     @model_validator(mode="after")
     def _fits(self) -> ModbusPoint:
-        single = self.address.bits or self.address.bit is not None
+        single = self.address.single
+        if self.address.last is not None and self.type not in (None, "uint16"):
+            raise ValueError(f"{self.address} is a part of a register; its type can only be uint16")
         if single and self.type not in (None, "bool"):
             raise ValueError(f"{self.address} is a single bit; its type can only be bool")
         if not single and self.type == "bool" and self.address.bit is None:
@@ -125,7 +144,7 @@ class ModbusPoint(Point):
 
     @property
     def stored(self) -> str:
-        return self.type or ("bool" if self.address.bits or self.address.bit is not None else "uint16")
+        return self.type or ("bool" if self.address.single else "uint16")
 
     def value_type(self) -> str:
         return self.stored
@@ -134,6 +153,8 @@ class ModbusPoint(Point):
         """`none` as the type reads it: 0xFFFF of an int16 is -1. Raises ValueError where it cannot be sent."""
         if self.none is None or self.stored.startswith("float"):
             return self.none
+        if self.stored.startswith("signmag"):
+            raise ValueError(f"`none` cannot be said of {self.stored}")
         size = 16 * WORDS[self.stored]
         if not -(1 << (size - 1)) <= self.none < 1 << size or self.address.bits:
             raise ValueError(f"{self.none:#x} does not fit into {self.stored} at {self.address}")

@@ -31,7 +31,7 @@ class Item:
     order: str = "ABCD"
     scale: float = 1.0
     offset: float = 0.0
-    none: int | None = None  # the raw number that says "not available"; of a bit, its whole register
+    none: int | None = None  # the raw number that says "not available"; of bits, their whole register
     length: int = 0  # registers of a text
     encoding: str = "ascii"
 
@@ -85,6 +85,7 @@ class Group:
     rows: np.ndarray
     words: np.ndarray
     bit: np.ndarray
+    top: np.ndarray  # of bits: the largest number that they hold
 
 
 class Plan:
@@ -140,13 +141,17 @@ class Plan:
         kinds: dict[tuple[str, str], list[int]] = {}
         for i, item in enumerate(self.items):
             if item.type != "text":
-                kinds.setdefault((item.type, item.order), []).append(i)
+                kind = (
+                    "bool" if item.address.bit is not None else item.type
+                )  # a number in some bits is read as one bit is
+                kinds.setdefault((kind, item.order), []).append(i)
         groups = []
         for (kind, order), rows in kinds.items():
             at = np.array(rows)
             words = first[at][:, None] + np.arange(WORDS[kind])
-            bit = np.array([self.items[i].address.bit or 0 for i in rows])
-            groups.append(Group(kind, order, at, words if WORDS[kind] > 1 else words[:, 0], bit))
+            bit = np.array([self.items[i].address.bit or 0 for i in rows], np.uint16)
+            top = np.array([self.items[i].address.top for i in rows], np.uint16)
+            groups.append(Group(kind, order, at, words if WORDS[kind] > 1 else words[:, 0], bit, top))
         return groups
 
     def decode(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,13 +207,14 @@ class Missing:
 
     def __init__(self, items: Sequence[Item], first: np.ndarray) -> None:
         rows = [i for i, item in enumerate(items) if item.none is not None]
-        whole = [i for i in rows if items[i].type != "bool"]
+        bits = {i for i in rows if items[i].type == "bool" or items[i].address.bit is not None}
+        whole = [i for i in rows if i not in bits]
         self._rows, self._codes = np.array(whole, np.int64), np.array([float(items[i].none or 0) for i in whole])
-        self._bits = np.array([i for i in rows if items[i].type == "bool"], np.int64)
+        self._bits = np.array(sorted(bits), np.int64)
         self._words, self._registers = first[self._bits], np.array([items[i].none or 0 for i in self._bits], np.uint16)
 
     def rows(self, words: np.ndarray, raw: np.ndarray) -> np.ndarray:
-        """`raw`: the numbers as they stand in the registers. A bit is not available when its whole register has the code."""
+        """`raw`: the numbers as they stand in the registers. Bits are not available when their whole register has the code."""
         found = self._rows[raw[self._rows] == self._codes] if self._rows.size else self._rows
         if not self._bits.size:
             return found
@@ -218,11 +224,11 @@ class Missing:
 def _numbers(words: np.ndarray, group: Group) -> np.ndarray:
     kind = group.type
     if kind == "bool":
-        return (words >> group.bit.astype(np.uint16)) & 1
+        return (words >> group.bit) & group.top
     if group.order in ("BADC", "DCBA"):
         words = words.byteswap()
     if words.ndim == 1:
-        return words.view(np.int16) if kind == "int16" else words
+        return words.view(np.int16) if kind == "int16" else _signed(words) if kind == "signmag16" else words
     if group.order in ("CDAB", "DCBA"):
         words = words[:, ::-1]
     raw = np.ascontiguousarray(words.astype(">u2")).view(f">u{2 * words.shape[1]}")[:, 0]
@@ -230,14 +236,23 @@ def _numbers(words: np.ndarray, group: Group) -> np.ndarray:
     if kind == "float32":
         with np.errstate(invalid="ignore"):  # a code that is no number may be a signalling one
             return native.view(kind).astype(np.float64)
+    if kind == "signmag32":
+        return _signed(native)
     return native if kind.startswith("uint") else native.view(kind)
+
+
+def _signed(raw: np.ndarray) -> np.ndarray:
+    """The highest bit is the sign, the others are the amount."""
+    sign = raw.dtype.type(1 << (8 * raw.itemsize - 1))
+    amount = (raw & ~sign).astype(np.float64)
+    return np.where(raw & sign, 0.0 - amount, amount)
 
 
 def encode_value(item: Item, value: float) -> list[int]:
     """The words that a value of this item is written as. Raises ValueError when it does not fit its type."""
     times, over = ratio(item.scale)
     raw = (value - item.offset) * over / times
-    if math.isnan(value) and item.none is not None and item.type != "bool":
+    if math.isnan(value) and item.none is not None and item.type != "bool" and item.address.bit is None:
         raw = item.none
     if not math.isfinite(raw) or (item.type == "float32" and abs(raw) > _LARGEST_FLOAT32):
         raise ValueError(f"{value:g} does not fit into {item.type}")
@@ -245,7 +260,12 @@ def encode_value(item: Item, value: float) -> list[int]:
         if raw not in (0, 1):
             raise ValueError(f"{value:g} does not fit into {item.type}, which is 0 or 1")
         return [int(raw)]
-    kind = np.dtype(item.type)
+    kind = np.dtype(item.type.replace("signmag", "uint"))
+    if item.type.startswith("signmag"):
+        sign = 1 << (8 * kind.itemsize - 1)
+        raw = abs(round(raw)) + (sign if raw < 0 else 0) if abs(round(raw)) < sign else 2 * sign
+    if item.address.last is not None and raw > item.address.top:
+        raise ValueError(f"{value:g} does not fit into {item.address}")
     if kind.kind in "iu":
         raw = round(raw)
         info = np.iinfo(kind)

@@ -35,7 +35,7 @@ class Memory:
         if at.bit is None:
             table[at.number : at.number + len(words)] = words
         else:
-            table[at.number] = (int(table[at.number]) & ~(1 << at.bit)) | (words[0] << at.bit)
+            table[at.number] = (int(table[at.number]) & ~(at.top << at.bit)) | (words[0] << at.bit)
 
     def answer(self, pdu: bytes) -> bytes:
         """The answer to a request, by Modbus Application Protocol 1.1b3, section 6."""

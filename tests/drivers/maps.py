@@ -25,6 +25,7 @@ from edge.config.load import load
 from edge.testing import FakeSource
 
 RAW = {"bool": 1, "int16": -12345, "uint16": 54321, "int32": -123456789, "uint32": 3_000_000_001}
+RAW |= {"signmag16": -12345, "signmag32": -123456789}
 RAW |= {"int64": -(2**45) - 3, "uint64": 2**45 + 7, "float32": 1.5, "float64": -2.25}
 
 
@@ -77,7 +78,8 @@ def turns(config: ModbusConfig) -> Iterator[dict[str, float]]:
 
 def cells(point: ModbusPoint) -> set[tuple[str, int, int]]:
     """The bits of the device's memory that a tag is."""
-    bits = range(16) if point.address.bit is None else [point.address.bit]
+    first, last = point.address.bit, point.address.last
+    bits = range(16) if first is None else range(first, (first if last is None else last) + 1)
     return {(point.address.table, number, bit) for number in range(*point.item(1).span) for bit in bits}
 
 

@@ -68,6 +68,16 @@ parameters:
       - {name: Far, rule: 1, registers: [110, 120]}
       - {name: Clock, rule: 8, registers: [130, 131]}
       - {name: Sum, rule: 1, sensors: [{registers: [1]}]}
+      - {name: Product, rule: 1, registers: [1, 2], sensors: [{registers: [1], multiply: {registers: [2]}}]}
+      - {name: Flow, rule: 4, magnitude: true, scale: 0.001, uom: A, registers: [8, 7]}
+      - {name: Export, rule: 2, inverted: true, scale: 0.1, offset: 5, unit_of_measurement: W, registers: [140]}
+      - {name: Trackers, rule: 1, mask: 0x0F00, divide: 256, registers: [150]}
+      - {name: Phases, rule: 1, mask: 0x0F, registers: [150]}
+      - {name: Mode, rule: 1, mask: 0x30, registers: [150], lookup: [{key: 0, value: a}, {key: 0x20, value: b}]}
+      - {name: Upper, rule: 1, divide: 256, registers: [151]}
+      - {name: Torn, rule: 1, mask: 0x0F0F, scale: 0.1, uom: W, registers: [152]}
+      - {name: Armed, rule: 1, bitmask: 8, registers: [152], scale: 0.1, lookup: [{key: 0, value: no}, {key: 1, value: yes}]}
+      - {name: Code, rule: 1, scale: 0.1, offset: 3, registers: [153], lookup: [{key: 7, value: seven}]}
 """
 TABLE = """template,brand,model,usage,quantity,address,register_type,decode,scale,note
 meter-a,Maker,A,grid,power,0x10,holding,int32s,-1,"Power, W"
@@ -75,6 +85,13 @@ meter-a,Maker,A,grid,currents,18,input,uint16nan,0.1,L1
 meter-a,Maker,A,grid,currents,19,input,uint16nan,0.1,L2
 meter-a,Maker,A,battery,batterymode,5,writesingle,uint16,,mode
 meter-b,Maker,B,,power,7,,uint16,,
+"""
+SWITCHES = """Template;Brand;Model;Usage;Quantity;Address;Register_Type;Decode;Scale;Note
+meter-c;M;C;grid;power;100;Holding;IEEE754s;;
+meter-c;M;C;;dimmed;5;coil;bool8;;
+meter-c;M;C;;curtailed;6;input;bool16;;
+meter-c;M;C;grid;energy;;holding;uint32;;
+meter_c;M;C;grid;power;7;discrete;;;
 """
 
 
@@ -135,8 +152,18 @@ def test_an_inverter_map_becomes_tags(tmp_path: Path) -> None:
         "far_high": {"address": "holding:120"},
         "clock_1": {"address": "holding:130"},
         "clock_2": {"address": "holding:131"},
+        "flow": {"address": "input:7", "type": "signmag32", "scale": 0.001, "unit": "A"},
+        "export": {"address": "holding:140", "type": "int16", "scale": -0.1, "offset": 0.5, "unit": "W"},
+        "trackers": {"address": "holding:150.8..11"},
+        "phases": {"address": "holding:150.0..3"},
+        "mode": {"address": "holding:150.4..5", "labels": {0: "a", 2: "b"}},
+        "upper": {"address": "holding:151.8..15"},
+        "torn": {"address": "holding:152"},
+        "armed": {"address": "holding:152.3", "labels": {0: "no", 1: "yes"}},
+        "code": {"address": "holding:153", "labels": {7: "seven"}},
     }
-    assert [row for row, _ in found.notes] == [18, 19, 20]
+    assert [row for row, _ in found.notes] == [18, 19, 20, 21, 28]
+    assert found.notes[-1][1] == "Torn: is in the bits 0xf0f of its registers; its registers are read as they stand"
     (quiet,) = read(tmp_path, "inverter.yaml", INVERTER)
     assert not any("writable" in options for options in tags(quiet).values())
 
@@ -146,7 +173,8 @@ def test_an_inverter_map_becomes_tags(tmp_path: Path) -> None:
     [
         ("rule: 4, scale: 0.1, registers: [604, 700]", {"x_low": 0xFFFE, "x_high": -1}, -0.2),
         ("rule: 1, registers: [604, 700]", {"x_low": 5, "x_high": 1}, 65541),
-        ("rule: 4, magnitude: True, scale: 0.001, registers: [8, 7]", {"x_raw": 0x80000000 + 1500}, -1.5),
+        ("rule: 4, magnitude: True, scale: 0.001, offset: 2, registers: [8, 7]", {"x_raw": 0x80000000 + 1500}, -1.502),
+        ("rule: 4, inverted: true, scale: 0.1, registers: [604, 700]", {"x_low": 0xFFFE, "x_high": -1}, 0.2),
         ("rule: 2, magnitude: True, offset: 10, registers: [8]", {"x_raw": 1500}, 1490),
     ],
 )
@@ -169,6 +197,46 @@ def test_a_table_of_registers_becomes_a_template_for_each_device(tmp_path: Path)
     }
     assert a.notes == [(5, "battery_batterymode: register 5 is for writing, and its range is not told; left out")]
     assert not b.ok and b.faults[0][0] == 6 and "the register type of register 7 is not told" in b.faults[0][1]
+
+
+def test_a_table_may_have_bits_other_spellings_and_missing_addresses(tmp_path: Path) -> None:
+    c, other = read(tmp_path, "registers.csv", SWITCHES)
+    assert c.ok and tags(c) == {
+        "grid_power": {"address": "holding:100", "type": "float32", "unit": "W", "order": "CDAB"},
+        "dimmed": {"address": "coil:5"},
+        "curtailed": {"address": "input:6"},
+    }
+    assert [row for row, _ in c.notes] == [4, 5] and "the address of register" in c.notes[1][1]
+    assert other.part == "meter_c" and tags(other) == {"grid_power": {"address": "discrete:7"}}
+
+
+def test_two_maps_of_one_name_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder / "deep").mkdir(parents=True)
+        for name in ("meter.yaml", f"{folder}.yaml", "deep/meter.yaml"):
+            (tmp_path / folder / name).write_text("tags: {p: {address: 'input:0'}}\n")
+    code, lines, _ = call(capsys, tmp_path / "a", tmp_path / "b", "--json", "--out", tmp_path / "out")
+    assert code == 0 and sorted(line["map"] for line in lines) == [
+        "a.yaml", "a/deep/meter.yaml", "a/meter.yaml", "b.yaml", "b/deep/meter.yaml", "b/meter.yaml",
+    ]  # fmt: skip
+    assert (tmp_path / "out" / "a" / "deep" / "meter.yaml").is_file()
+    code, lines, _ = call(capsys, tmp_path / "a" / "meter.yaml", tmp_path / "b" / "meter.yaml", "--json")
+    assert code == 0 and [line["map"] for line in lines] == ["a/meter.yaml", "b/meter.yaml"]
+
+
+def test_what_lies_beside_maps_is_skipped_also_when_a_star_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "simulator").mkdir()
+    beside = ("README.md", "LICENSE.upstream.txt", "schema.json", "simulator/setup.json")
+    for name in beside:
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "meter.yaml").write_text("tags: {p: {address: 'input:0'}}\n")
+    code, lines, err = call(capsys, *(tmp_path / name for name in (*beside, "meter.yaml")), "--json")
+    assert code == 0 and [line["map"] for line in lines] == ["meter.yaml"]
+    assert all(f"{tmp_path / name}: skipped" in err for name in beside)
+    (tmp_path / "other.json").write_text("{}")
+    assert call(capsys, tmp_path / "other.json", "--json")[0] == 1
 
 
 def test_what_is_written_is_read_back_exactly_by_a_site_that_uses_it(tmp_path: Path) -> None:
@@ -198,6 +266,12 @@ def test_what_is_written_is_read_back_exactly_by_a_site_that_uses_it(tmp_path: P
             '{"group": {"name": "g", "points": [{"name": "x", "type": "int16", "size": 1, "sf": "y"}]}}',
             "g.x",
             "its scale factor 'y' is no point",
+        ),
+        (
+            "a.json",
+            '{"group": {"name": "g", "points": [{"name": "x", "type": "uint16", "size": 1, "count": 3}]}}',
+            "g.x",
+            "an array of points is not known here",
         ),
         (
             "a.json",
@@ -239,6 +313,12 @@ def test_what_is_written_is_read_back_exactly_by_a_site_that_uses_it(tmp_path: P
         ("a.yaml", "tags: {a: {address: 'coil:1'}}\nholes: [x]\n", 2, "holes.0: "),
         ("a.csv", "a,b\n1,2\n", 1, "is no register map: CSV"),
         ("a.csv", TABLE + "meter-a,Maker\n", 7, "has 2 columns, not 10"),
+        (
+            "a.csv",
+            "\n".join(TABLE.splitlines()[:1]) + "\n,M,A,grid,power,1,holding,int16,,\n",
+            2,
+            "its template is not told",
+        ),
         ("a.csv", TABLE + "meter-a,M,A,grid,power,12,holding,int33,,\n", 7, "decode: 'int33' is not known here"),
         ("a.csv", TABLE + "meter-a,M,A,grid,power,12,holding,int16,x,\n", 7, "scale: 'x' is no number"),
         ("a.csv", TABLE + "meter-a,M,A,grid,power,65535,holding,int32,,\n", 7, "runs past the last register"),

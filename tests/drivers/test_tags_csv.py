@@ -28,6 +28,9 @@ drivers:
     url: tcp://127.0.0.1:5021
     tags:
       state: {address: 40101, labels: {0: "off; cold", -1: "fault = bad"}, type: int16, writable: {range: [-5, 20.5]}}
+      limit: {address: "holding:8", writable: {range: [0, 9], every: 5s, readback: true, expires: 1500ms}}
+      part: {address: "holding:9.8..11", none: 0xFFFF}
+      flow: {address: "holding:10", type: signmag32, scale: 0.1}
       odd: {address: "holding:7", type: int32, order: CDAB, scale: 0.1, offset: -100, unit: "=1+1", none: 0x80000000}
 """
 
@@ -105,6 +108,8 @@ def test_a_table_of_a_european_spreadsheet_is_read() -> None:
         ("name,address,type\na,holding:1,int17\n", "2:type: must be 'bool'"),
         ("name,address,labels\na,holding:1,off\n", "2:labels: 'off' is no list of labels; write 0=off; 1=on"),
         ("name,address,writable\na,holding:1,20\n", "2:writable: '20' is no range; write 20..250"),
+        ("name,address,writable\na,holding:1,0..9; often=5s\n", "2:writable.often: is no option of"),
+        ("name,address,writable\na,holding:1,0..9; every=5\n", "2:writable.every: 5 is no duration"),
         ("name,address,writable\na,holding:1,9..3\n", "2:writable: range runs backwards"),
         ("name,address,scale_from\na,holding:1,b\n", "2:scale_from: no row is called 'b'"),
         ("name,address,unit\na,holding:1," + "x" * 5000 + "\n", "2: a field is longer than 4000"),

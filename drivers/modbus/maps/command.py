@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,13 +79,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _files(named: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """Every file and where its template belongs below --out."""
+    """Every file, and its name, which is where its template belongs below --out. Two of one name have their folder before it."""
+    found: dict[Path, Path] = {}
     for path in named:
-        if path.is_dir():
-            for file in sorted(p for p in path.rglob("*") if p.is_file() or p.is_symlink()):
-                yield file, file.relative_to(path)
-        else:
-            yield path, Path(path.name)
+        inside = sorted(p for p in path.rglob("*") if p.is_file() or p.is_symlink()) if path.is_dir() else [path]
+        found |= {file: file.relative_to(path) if file != path else Path(path.name) for file in inside}
+    times = Counter(found.values())
+    for file, place in found.items():
+        above = file.absolute().parents[len(place.parts) - 1].name
+        yield file, place if times[place] == 1 else Path(above, place)
 
 
 def _told(found: Map, options: argparse.Namespace, place: Path) -> bool:

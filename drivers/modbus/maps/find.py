@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from . import registers_csv, site, solarman, sunspec, tags_csv, template
 from .contract import Fault, Map
 
 MOST_BYTES = 4_000_000
+BESIDE = re.compile(
+    r"(readme|licen[cs]e|copying|notice|changelog)(\..*)?|schema\.json", re.IGNORECASE
+)  # not maps: by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,8 @@ class How:
 
 
 def maps(path: Path, name: str, how: How) -> list[Map] | str:
-    """The maps of a file, or why it is skipped. A file that a person named is not skipped: what it is not is its fault."""
+    """The maps of a file, or why it is skipped. A file that a person named is not skipped, what it is not is its fault; but
+    `maps/*` names what lies beside maps too."""
     kind = path.suffix.lower()
     if not path.exists():
         found: list[Map] | str = [_refused(name, 1, "cannot be read: there is no such file")]
@@ -44,7 +49,9 @@ def maps(path: Path, name: str, how: How) -> list[Map] | str:
             found = [_refused(name, 1, f"cannot be read: {error.strerror}")]
         except UnicodeDecodeError as error:
             found = [_refused(name, 1, f"is not UTF-8 text (byte {error.start})")]
-    return [_refused(name, 1, f"is no register map: {found}")] if isinstance(found, str) and how.named else found
+    beside = BESIDE.fullmatch(path.name) or path.parent.name == "simulator"
+    refused = isinstance(found, str) and how.named and not beside
+    return [_refused(name, 1, f"is no register map: {found}")] if refused else found
 
 
 def _refused(name: str, row: int | str, message: str) -> Map:
@@ -86,12 +93,13 @@ def _yaml(path: Path, name: str, how: How) -> list[Map] | str:
 def _csv(path: Path, name: str, _: How) -> list[Map] | str:
     text = path.read_text("utf-8-sig")
     first = text[:10_000].partition("\n")[0]
+    mark = tags_csv.separator(first)
     try:
-        head = next(csv.reader([first], delimiter=tags_csv.separator(first)), [])
+        head = next(csv.reader([first], delimiter=mark), [])
     except csv.Error:
         head = []
     if registers_csv.is_one(head):
-        return registers_csv.read(text, name)
+        return registers_csv.read(text, name, mark)
     if tags_csv.is_one(head):
         return [tags_csv.read(text, name)]
     return f"CSV, but with neither the columns name, address, ... nor {', '.join(registers_csv.COLUMNS)}"

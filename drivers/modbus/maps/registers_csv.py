@@ -1,7 +1,8 @@
 """A table of registers (CSV), several devices in one file -> one template for each.
 
 Columns: template, brand, model, usage, quantity, address, register_type, decode, scale, note. `decode` is the type; ending in
-`s` for low word first, in `nan` for a "not available" code. Rows whose type or table is not told are left out, not guessed.
+`s` for low word first, in `nan` for a "not available" code. Rows whose type, table or address is not told are left out, not
+guessed.
 """
 
 from __future__ import annotations
@@ -29,18 +30,23 @@ PHASES = {"currents": "current_1", "powers": "power_1", "voltages": "voltage_1"}
 NAN = {"int16": 0x8000, "uint16": 0xFFFF, "int32": 0x80000000, "uint32": 0xFFFFFFFF}
 NAN |= {"int64": 0x8000000000000000, "uint64": 0xFFFFFFFFFFFFFFFF}
 DECODE = re.compile(r"(u?int(?:16|32|64)|float(?:32|64))(s?)(nan)?(s?)")
+TABLES = ("holding", "input", "coil", "discrete")
 
 
 def is_one(columns: list[str]) -> bool:
-    return set(COLUMNS) <= set(columns)
+    return set(COLUMNS) <= set(map(_plain, columns))
 
 
-def read(text: str, name: str) -> list[Map]:
+def _plain(text: str) -> str:
+    return text.strip().lower()
+
+
+def read(text: str, name: str, mark: str = ",") -> list[Map]:
     """Every device of the table, in its order. A row that is cut off or too long is a fault of its device."""
     maps: dict[str, Map] = {}
     seen: set[tuple[str, ...]] = set()
-    rows = csv.reader(io.StringIO(text, newline=""))
-    head = next(rows)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+    head = list(map(_plain, next(rows)))
     while True:
         try:
             values = next(rows, None)
@@ -52,12 +58,14 @@ def read(text: str, name: str) -> list[Map]:
         if not any(values):
             continue
         row = dict(zip(head, values, strict=False))
-        device = as_name(row.get("template", "")) if row.get("template") else ""
-        part = row.get("template", "")[:100]
-        out = maps.setdefault(device, Map(f"{name}:{part}", part, source=f"{name}, a table of registers"))
+        device = row.get("template", "").strip()
+        part = device[:100]
+        out = maps.setdefault(
+            device, Map(f"{name}:{part}" if part else name, part, source=f"{name}, a table of registers")
+        )
         out.description = out.description or " ".join(filter(None, (row.get("brand", ""), row.get("model", ""))))[:200]
-        if not device or len(values) != len(head) or max(map(len, values)) > MOST_FIELD:
-            out.fault(rows.line_num, f"has {len(values)} columns, not {len(head)}, or no template, or is too long")
+        if wrong := _unfit(values, len(head), device):
+            out.fault(rows.line_num, wrong)
             continue
         key = (row.get("usage", ""), *(row[column] for column in COLUMNS))
         if key not in seen:
@@ -66,30 +74,44 @@ def read(text: str, name: str) -> list[Map]:
     return [found.close() for found in maps.values()]
 
 
+def _unfit(values: list[str], columns: int, device: str) -> str:
+    """Why a row cannot be read at all; empty where it can."""
+    if len(values) != columns:
+        return f"has {len(values)} columns, not {columns}"
+    if max(map(len, values)) > MOST_FIELD:
+        return f"a field is longer than {MOST_FIELD}"
+    return "" if device else "its template is not told: the first column names the device"
+
+
 def _row(out: Map, row: dict[str, str], line: int) -> None:
     quantity = PHASES.get(row["quantity"], row["quantity"])
     name = as_name("_".join(filter(None, (row.get("usage", ""), quantity))))
-    table, scale = row["register_type"], row["scale"].strip()
-    kind, address = DECODE.fullmatch(row["decode"]), _number(row["address"])
+    table, decode, scale = _plain(row["register_type"]), _plain(row["decode"]), row["scale"].strip()
+    decode = decode.replace("ieee754", "float32")
+    kind, address = DECODE.fullmatch(decode), _number(row["address"].strip())
+    bits = table in ("coil", "discrete")
     if table.startswith("write"):
         out.note(line, f"{name}: register {row['address']} is for writing, and its range is not told; left out")
         return
-    if table == "" or row["decode"] in ("", "bytes"):
-        missing = "register type" if table == "" else "type"
+    if table == "" or (decode in ("", "bytes") and not bits) or not row["address"].strip():
+        missing = "register type" if table == "" else "address" if not row["address"].strip() else "type"
         out.note(line, f"{name}: the {missing} of register {row['address']} is not told; left out")
         return
-    if table not in ("holding", "input") or kind is None or address is None:
-        wrong = [("register_type", table, table in ("holding", "input")), ("decode", row["decode"], kind is not None)]
+    known = decode in ("", "bool", "bool8", "bool16") if bits else kind is not None or decode == "bool16"
+    if table not in TABLES or not known or address is None:
+        wrong = [("register_type", row["register_type"], table in TABLES), ("decode", row["decode"], known)]
         wrong += [("address", row["address"], address is not None)]
         out.fault(
             line, "; ".join(f"{column}: {value[:60]!r} is not known here" for column, value, good in wrong if not good)
         )
         return
-    options: dict[str, Any] = {
-        "address": f"{table}:{address}",
-        "type": kind[1] if kind[1] != "uint16" else None,
-        "unit": UNITS.get(row["quantity"]),
-    }
+    options: dict[str, Any] = {"address": f"{table}:{address}"}
+    if kind is None:
+        if not bits:
+            out.note(line, f"{name}: which bit of register {address} it is is not told; the register is read whole")
+        out.add(name, options, line, row.get("note", ""))
+        return
+    options |= {"type": kind[1] if kind[1] != "uint16" else None, "unit": UNITS.get(row["quantity"])}
     options["order"] = "CDAB" if kind[2] or kind[4] else None
     options["none"] = NAN.get(kind[1]) if kind[3] else None
     try:

@@ -45,5 +45,7 @@ def options_of(point: ModbusPoint) -> dict[str, Any]:
     if "stale_after" in options:
         options["stale_after"] = f"{point.stale_after:.9g}s"
     if point.writable is not None:
-        options["writable"] = {"range": list(point.writable.range)}
+        said = point.writable.model_dump(exclude_defaults=True)
+        times = {key: f"{said[key]:.9g}s" for key in ("every", "expires") if key in said}
+        options["writable"] = said | times | {"range": list(point.writable.range)}
     return options

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .contract import Map, as_name, side_by_side
 
 MOST_ITEMS, MOST_REGISTERS = 5000, 64
 RAW = {6: "bits", 7: "a version, one digit in four bits", 8: "date and time", 9: "a time of day", 10: "raw numbers"}
 TABLES = {3: "holding", 4: "input"}
+DIVIDERS = tuple(1 << n for n in range(1, 16))
 Where = Callable[[tuple[Any, ...]], int]
 
 
@@ -84,7 +85,7 @@ class _Reading:
             self.out.note(row, f"{title}: has other registers in another device; these are read: {numbers}")
         if not isinstance(rule, int) or isinstance(rule, bool) or not 0 <= rule <= 10:
             self.out.fault(row, f"{title}: `rule` must be a number from 0 to 10, not {rule!r}")
-        elif rule == 0 or (numbers is None and "sensors" in item):
+        elif rule == 0 or "sensors" in item:
             self.out.note(row, f"{title}: is computed from other rows; write it as a tag with an `expression`")
         elif not isinstance(numbers, list) or not 0 < len(numbers) <= MOST_REGISTERS or not all(map(_address, numbers)):
             self.out.fault(row, f"{title}: `registers` must list 1 to {MOST_REGISTERS} numbers from 0 to 65535")
@@ -117,35 +118,54 @@ class _Reading:
         if bits:
             self.bits(bits, title, table, numbers, row)
             return
-        bit = _single_bit(item)
+        labels, bit = _labels(lookup), _single_bit(item)
+        if labels and not signed:  # the names belong to what stands in the register
+            item = {key: value for key, value in item.items() if key not in ("scale", "offset", "divide")}
         if bit is not None and bit < 16 * len(numbers):
             address = f"{table}:{numbers[bit // 16]}.{bit % 16}"
-            self.out.add(as_name(title), {"address": address, "labels": _labels(lookup)}, row, title)
+            if max(labels, default=0) > 1:  # the names of what the mask leaves
+                labels = {int(key != 0): text for key, text in labels.items()}
+            self.out.add(as_name(title), {"address": address, "labels": labels}, row, title)
+            return
+        if not signed and (part := _part(item, numbers)) is not None:
+            self.part(item, title, f"{table}:{part.number}.{part.bit}..{part.last}", part, row, labels)
+            return
+        if isinstance(item.get("mask"), int) and not signed:
+            self.raw(title, table, numbers, row, f"in the bits {item['mask']:#x} of its registers")
             return
         place, kind = side_by_side(numbers), {1: "int16", 2: "int32", 4: "int64"}.get(len(numbers))
-        if kind is None or place is None or (item.get("magnitude") and signed):
+        magnitude = bool(item.get("magnitude")) and signed
+        if kind is None or place is None or (magnitude and (len(numbers) > 2 or item.get("offset"))):
             self.pieces(item, title, table, numbers, row, signed=signed)
             return
-        kind = kind if signed else f"u{kind}"
-        scale, offset = self.scaled(item, title, row)
+        kind = kind.replace("int", "signmag") if magnitude else kind if signed else f"u{kind}"
+        scale, offset = self.scaled(item, title, row, signed=signed)
         options = {
             "address": f"{table}:{place[0]}",
             "type": kind if kind != "uint16" else None,
             "order": place[1],
             "scale": scale if scale != 1 else None,
             "offset": offset or None,
-            "unit": _unit(item.get("uom")),
-            "labels": _labels(lookup),
+            "unit": _unit(item),
+            "labels": labels if scale == 1 and not offset else {},
         }
         limits = _range(item, scale, offset) if self.writable and table == "holding" else None
         self.out.add(as_name(title), options | ({"writable": {"range": limits}} if limits else {}), row, title)
+
+    def part(self, item: dict[str, Any], title: str, where: str, part: Part, row: int, labels: dict[int, str]) -> None:
+        """A number in some bits of a register. The map does not move it down to the lowest of them, we do."""
+        scale, offset = self.scaled(item, title, row, step=part.step)
+        if labels and all(key % part.step == 0 for key in labels):
+            labels, scale = {key // part.step: text for key, text in labels.items()}, 1
+        options = {"address": where, "scale": scale if scale != 1 else None, "offset": offset or None, "labels": labels}
+        self.out.add(as_name(title), options | {"unit": _unit(item)}, row, title)
 
     def pieces(
         self, item: dict[str, Any], title: str, table: str, numbers: list[int], row: int, *, signed: bool
     ) -> None:
         """A number that no tag can be: its pieces are, and the note has the expression that puts them together."""
         name, place = as_name(title), side_by_side(numbers)
-        scale, offset = self.scaled(item, title, row)
+        scale, offset = self.scaled(item, title, row, signed=signed)
         after = (f" * {scale:g}" if scale != 1 else "") + (f" + {offset:g}" if offset else "")
         if place is not None and len(numbers) <= 2:
             half, raw = 1 << (16 * len(numbers) - 1), f"{name}_raw"
@@ -178,16 +198,15 @@ class _Reading:
                     labels = {1: text} if text else {}
                     self.out.add(f"{as_name(title)}_{bit}", {"address": address, "labels": labels}, row, text)
 
-    def scaled(self, item: dict[str, Any], title: str, row: int) -> tuple[float, float]:
-        """Scale and offset as `raw * scale + offset`."""
+    def scaled(
+        self, item: dict[str, Any], title: str, row: int, *, signed: bool = False, step: int = 1
+    ) -> tuple[float, float]:
+        """Scale and offset as `raw * scale + offset`, where a raw 1 is `step` for the map."""
         scale = item.get("scale", 1)
         if isinstance(scale, list) and scale:
             self.out.note(row, f"{title}: its scale is {' or '.join(map(str, scale))} by device; {scale[0]} is taken")
             scale = scale[0]
         taken_off, divide = item.get("offset") or 0, item.get("divide") or 1
-        if "mask" in item:
-            self.out.note(row, f"{title}: is a part of its register (mask {item['mask']}); the register is read whole")
-            divide = 1
         for what, value in (("scale", scale), ("offset", taken_off), ("divide", divide)):
             if (
                 not isinstance(value, int | float)
@@ -200,7 +219,8 @@ class _Reading:
         if not scale:
             return 0.0, 0.0  # refused by the tag itself
         exact = Fraction(repr(scale)) / Fraction(repr(divide))
-        return _plain(exact), _plain(-Fraction(repr(taken_off)) * exact)
+        exact = -exact if signed and item.get("inverted") else exact
+        return _plain(exact * step), _plain(-Fraction(repr(taken_off)) * exact)
 
 
 def _plain(number: Fraction) -> float:
@@ -216,9 +236,40 @@ def _address(number: Any) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= 65535
 
 
+class Part(NamedTuple):
+    """Bits `bit` to `last` of a register; the lowest of them is worth `step` in the number of all registers."""
+
+    number: int
+    bit: int
+    last: int
+    step: int
+
+
+def _part(item: dict[str, Any], numbers: list[int]) -> Part | None:
+    """The bits that a mask leaves of an unsigned number, or that dividing by a power of two does, where they lie side by side in
+    one register."""
+    mask, divide = item.get("mask"), item.get("divide")
+    if (
+        mask is None
+        and len(numbers) == 1
+        and divide in DIVIDERS
+        and item.get("scale", 1) == 1
+        and not item.get("offset")
+    ):
+        mask = 0x10000 - divide  # it rounds down
+    if not isinstance(mask, int) or isinstance(mask, bool) or not 0 < mask < 1 << 16 * len(numbers):
+        return None
+    first, last = (mask & -mask).bit_length() - 1, mask.bit_length() - 1
+    if mask >> first != (2 << (last - first)) - 1 or first // 16 != last // 16:
+        return None
+    return Part(numbers[first // 16], first % 16, last % 16, 1 << first)
+
+
 def _single_bit(item: dict[str, Any]) -> int | None:
     """The one bit that an item is, by `bit`, `value: {bit: n}` or a mask of one bit that is divided down to it."""
     value, mask = item.get("value"), item.get("mask")
+    if item.get("bitmask") is not None:
+        mask, item = item["bitmask"], {"divide": item["bitmask"]}  # by its own definition
     for bit in (item.get("bit"), value.get("bit") if isinstance(value, dict) else None):
         if isinstance(bit, int) and not isinstance(bit, bool) and bit >= 0:
             return bit
@@ -242,8 +293,8 @@ def _labels(lookup: Any) -> dict[int, str]:
     return out
 
 
-def _unit(given: Any) -> str:
-    text = str(given or "").strip()
+def _unit(item: dict[str, Any]) -> str:
+    text = str(item.get("uom") or item.get("unit_of_measurement") or "").strip()
     return {"VAR": "var", "kVar": "kvar", "kΩ": "kΩ"}.get(text, text)
 
 

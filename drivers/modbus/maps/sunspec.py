@@ -25,6 +25,7 @@ NONE = {
     "enum32": 0xFFFFFFFF,
     "sunssf": 0x8000,
     "count": 0xFFFF,
+    "eui48": 0xFFFF_FFFF_FFFF,
 }
 STORED = {
     "acc16": "uint16",
@@ -112,6 +113,9 @@ class _Layout:
         kind, size = (point.get("type"), point.get("size")) if isinstance(point, dict) else (None, None)
         if not isinstance(kind, str) or not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 1000:
             self.out.fault(row, "a point needs name, type and size (in registers)")
+            return
+        if point.get("count", 1) != 1:
+            self.out.fault(row, "an array of points is not known here; write its points one by one")
             return
         at, self.at = self.at, self.at + size
         if at + size > 65536:

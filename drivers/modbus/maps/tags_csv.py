@@ -1,7 +1,8 @@
 """Tags as a table for a spreadsheet, out and in again without loss.
 
 One row is one tag, one column one option: name, address, type, order, scale, offset, unit and what else is used. `labels` are
-written `0=off; 1=on`, `writable` as `20..250`. Both separators are read, `,` and `;`; with `;` a number may have its comma.
+written `0=off; 1=on`, `writable` as `20..250` or `20..250; every=5s; readback=true; expires=2s`. Both separators are read, `,` and
+`;`; with `;` a number may have its comma.
 A text that a spreadsheet would take for a formula stands behind an apostrophe.
 """
 
@@ -92,10 +93,13 @@ def _value(column: str, cell: str, mark: str) -> Any:
             raise ValueError(f"{cell[:60]!r} is no list of labels; write 0=off; 1=on")
         return {_whole(number.strip()): text.strip() for number, _, text in parts}
     if column == "writable":
-        ends = [_number(end.strip(), mark) for end in cell.split("..")]
+        limits, *more = cell.rstrip("; ").split(";")
+        ends = [_number(end.strip(), mark) for end in limits.split("..")]
         if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
             raise ValueError(f"{cell[:60]!r} is no range; write 20..250")
-        return {"range": ends}
+        pairs = [tuple(word.strip() for word in part.partition("=")) for part in more]
+        words = {"true": True, "false": False}
+        return {"range": ends} | {key: words.get(text, _number(text, mark)) for key, _, text in pairs}
     if column in ("unit", "type", "order", "address", "stale_after", "scale_from", "encoding"):
         return cell
     return _number(cell, mark)
@@ -130,7 +134,10 @@ def _cell(option: str, value: Any) -> str:
     if option == "labels":
         value = "; ".join(f"{number}={label}" for number, label in value.items())
     elif option == "writable":
-        value = "..".join(repr(end) for end in value["range"])
+        more = {key: str(said).lower() for key, said in value.items() if key != "range"}
+        value = "; ".join(
+            ["..".join(repr(end) for end in value["range"]), *(f"{key}={said}" for key, said in more.items())]
+        )
     elif option == "none":
         value = hex(value)
     if not isinstance(value, str):
