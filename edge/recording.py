@@ -99,6 +99,8 @@ def _row(path: Path, number: int, line: bytes) -> Any:
             raise ValueError
         return json.loads(line)
     except (ValueError, RecursionError):
+        if number == 1:
+            raise ConfigFault(f"{path}: is no recording", hint="`lineside record` writes recordings") from None
         raise ConfigFault(f"{path}:{number}: is damaged", hint="copy it anew, or record again") from None
 
 

@@ -15,17 +15,23 @@ import numpy as np
 
 from edge import ConfigFault, LinesideError, log, read_recording, reason_of
 
+from . import capture
 from .exchanges import Exchange, exchanges
+from .line_frames import FRAMINGS
 from .line_url import Where
 from .reach import of_url
 from .sim import Served
 
-HELP = "serve a recorded Modbus connection again, on a port of this machine"
+HELP = "serve a recorded Modbus connection, or a network capture of one, again on a port of this machine"
 LONGEST_ANSWER = {1: 2000, 2: 2000, 3: 125, 4: 125}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="what `lineside record` wrote")
+    parser.add_argument("file", type=Path, help="what `lineside record` wrote, or a capture (pcap, pcapng)")
+    told = "of a capture with several devices: the address of the one to serve"
+    parser.add_argument("--device", default="", metavar="ADDRESS", help=told)
+    told = f"of a capture: the port of its devices (default: {capture.PORT})"
+    parser.add_argument("--port", type=int, default=capture.PORT, help=told)
     told = "where to serve, as a site writes it: tcp://, rtu+tcp:// or rtu:///dev/... (default: tcp://127.0.0.1:5020)"
     parser.add_argument("--listen", default="tcp://127.0.0.1:5020", metavar="URL", help=told)
     parser.add_argument(
@@ -36,8 +42,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if not 0.001 <= options.speed <= 1e6:
         raise ConfigFault(f"--speed {options.speed:g} is out of range", hint="0.001 to 1e6")
+    if not 0 < options.port < 65536:
+        raise ConfigFault(f"--port {options.port} is out of range", hint="1 to 65535")
     where = of_url(options.listen).where
-    player = Player(load(options.file), options.speed, lambda: asyncio.get_running_loop().time())
+    captured = capture.is_one(options.file)
+    found = load_capture(options.file, options.device, options.port) if captured else load(options.file)
+    player = Player(found, options.speed, lambda: asyncio.get_running_loop().time())
     log.info("%s: %s", options.file, player.about())
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(Replay(player, where)))
@@ -51,12 +61,33 @@ def load(path: Path) -> list[Exchange]:
         raise ConfigFault(
             f"{path}: was recorded from {recording.about.get('driver')!r}", hint="only Modbus is served again"
         )
-    left_out: Counter[str] = Counter()
-    found = exchanges(str(recording.about.get("scheme")), recording.frames, left_out)
-    for cause, n in (+left_out).items():
-        log.warning("%s: %s: %d, left out", path, cause, n)
+    scheme, left_out = recording.about.get("scheme"), Counter[str]()
+    if scheme != "tcp" and scheme not in FRAMINGS:
+        raise ConfigFault(f"{path}: was recorded over {scheme!r}, which this lineside does not know")
+    found = exchanges(scheme, recording.frames, left_out)
     if recording.missed:
         log.warning("%s: %d frames are missing in it: the recorder could not keep up", path, recording.missed)
+    return _answered(path, found, left_out)
+
+
+def load_capture(path: Path, device: str, port: int) -> list[Exchange]:
+    """The exchanges of all connections to one device of a network capture, Modbus TCP. Raises ConfigFault."""
+    left_out: Counter[str] = Counter()
+    found = capture.connections(path, port, left_out)
+    told = ", ".join(f"{name} ({sum(map(len, found[name])):,} frames)" for name in sorted(found)[:50])
+    if not found:
+        raise ConfigFault(f"{path}: holds nothing to or from port {port}", hint="--port names another")
+    if device not in found and (device or len(found) > 1):
+        what = f"holds no device {device!r}" if device else "holds several devices"
+        raise ConfigFault(f"{path}: {what}", hint=f"name one with --device: {told}")
+    streams = found[device or next(iter(found))]
+    pairs = [pair for frames in streams for pair in exchanges("tcp", frames, left_out)]
+    return _answered(path, sorted(pairs, key=lambda pair: (pair.ts, pair.unit)), left_out)
+
+
+def _answered(path: Path, found: list[Exchange], left_out: Counter[str]) -> list[Exchange]:
+    for cause, n in (+left_out).items():
+        log.warning("%s: %s: %d, left out", path, cause, n)
     if not any(exchange.answer for exchange in found):
         raise ConfigFault(f"{path}: holds no answer of a device", hint="was it connected while it was recorded?")
     return found

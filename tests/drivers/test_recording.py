@@ -160,7 +160,7 @@ def test_damaged_recordings_are_refused(tmp_path: Path) -> None:
     lines = whole.splitlines(keepends=True)
     for raw, said in {
         b"": "is empty",
-        b"PK\x03\x04zip": "1: is damaged",
+        b"PK\x03\x04zip": "is no recording",
         b'{"kind": "else"}\n': "is no recording",
         whole.replace(b'"version":1', b'"version":9'): "newer lineside",
         b"".join(lines[:-1]): "was cut off",
