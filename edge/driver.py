@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -112,6 +112,10 @@ class DriverConfig(BaseModel):
     def read_together(self, names: Sequence[str]) -> bool:
         """Whether these tags (names below the entry) come in one request, so that they belong to one moment."""
         return True
+
+    def only_written(self) -> Collection[str]:
+        """The tags (names below the entry) that nothing is read of: STALE without a value until somebody writes them."""
+        return ()
 
     def shown_plan(self, memory: Mapping[str, Any]) -> ReadPlan | None:
         """For `lineside check --plan`; None where there is nothing to plan. `memory` as `Source.memory`."""

@@ -67,6 +67,9 @@ class CameraConfig(DriverConfig):
     def points(self) -> dict[str, Point]:
         return {"trigger": Point(writable=Writable(range=(0, LARGEST_PART)))}
 
+    def only_written(self) -> Sequence[str]:
+        return ("trigger",)
+
     def period(self) -> float:
         return 0.0
 
@@ -100,6 +103,7 @@ class Camera:
         self._last_check = -1
         self._moved = 0
         self._failed: asyncio.Future[None] | None = None
+        self._told = False
 
     async def run(self) -> None:
         self._failed = asyncio.get_running_loop().create_future()
@@ -108,6 +112,11 @@ class Camera:
             self._slots = await shots.open()
             self._free = list(range(self.config.buffers))
             self._moved, self._last_check, self._shots = self.source.clock.mono(), -1, shots
+            if not self._told:  # nothing to wait for: it has a value when it is written
+                self._told, trigger = True, self.source.tags["trigger"].id
+                self.source.emit(
+                    Batch.of(self.source.name, [trigger], [np.nan], self.source.clock.utc(), Quality.STALE)
+                )
             self.source.running()
             if self.config.trigger:
                 await self._standing(shots)

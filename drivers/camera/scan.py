@@ -15,14 +15,17 @@ from typing import Any
 from urllib.parse import quote
 
 import cv2
+from pydantic import ValidationError
 
 from edge import ConfigFault, DeviceLost, reason_of
 
 from . import onvif, quality, rtsp, v4l2
+from .driver import CameraConfig
 from .sources import source_of
 
 HELP = "cameras: on this machine, on the network (ONVIF), and under the usual RTSP paths of a host"
 PICTURES = 12  # looked at for the frame rate
+_LOGIN = re.compile(r"\w+://([^:/@]*):[^/@]*@")
 SECRET = "LINESIDE_SECRET_CAMERA"  # in the environment: the password, where nobody can type it
 
 
@@ -63,7 +66,9 @@ class Found:
 def arguments(parser: argparse.ArgumentParser) -> None:
     told = "look for an RTSP stream there too (port 554 unless named); may be given several times"
     parser.add_argument("--host", action="append", default=[], metavar="HOST[:PORT]", help=told)
-    parser.add_argument("--only-hosts", action="store_true", help="look neither on this machine nor in the network")
+    told = "look at this camera too, as a site names it (http://..., rtsp://..., v4l2:...); may be given several times"
+    parser.add_argument("--url", action="append", default=[], metavar="URL", help=told)
+    parser.add_argument("--only-hosts", action="store_true", help="look at nothing that is not named")
     told = "user of the network cameras; the password is asked for, or taken from $" + SECRET
     parser.add_argument("--user", default="", metavar="NAME", help=told)
     told = "address of our own network adapter that asks the network, where there are several"
@@ -80,19 +85,21 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigFault("--seconds is out of range", hint="more than 0, at most 60")
     if not options.snapshots.is_dir():
         raise ConfigFault(f"there is no folder {options.snapshots}", hint="make it, or name another with --snapshots")
-    hosts = [_host(text) for text in options.host]
+    hosts, named = [_host(text) for text in options.host], [_named(url) for url in options.url]
     password = ""
     if options.user:
         password = os.environ.get(SECRET) or (
             getpass.getpass("Password of the cameras: ") if sys.stdin.isatty() else ""
         )
-    cameras = asyncio.run(_scan(options, hosts, password))
+    cameras = asyncio.run(_scan(options, named, hosts, password))
     _print(cameras, options)
     return 0 if any(camera.size[0] for camera in cameras) else 1
 
 
-async def _scan(options: argparse.Namespace, hosts: list[tuple[str, int, str]], password: str) -> list[Found]:
-    cameras: list[Found] = []
+async def _scan(
+    options: argparse.Namespace, named: list[Found], hosts: list[tuple[str, int, str]], password: str
+) -> list[Found]:
+    cameras = list(named)
     if not options.only_hosts:
         local, said = await asyncio.to_thread(v4l2.devices)
         for line in said:
@@ -185,9 +192,9 @@ def _print(cameras: list[Found], options: argparse.Namespace) -> None:
         if camera.snapshot:
             print(f"  # picture: {_plain(camera.snapshot)}")
         url = json.dumps(camera.shown, ensure_ascii=False)
-        if options.user and camera.kind == "rtsp":
-            path = camera.shown.removeprefix("rtsp://")
-            print(f"  # in secrets.yaml: {camera.entry}: rtsp://{_plain(options.user)}:PASSWORD@{_plain(path)}")
+        if login := _LOGIN.match(camera.url):
+            full = camera.shown.replace("://", f"://{login[1]}:PASSWORD@", 1)
+            print(f"  # in secrets.yaml: {camera.entry}: {_plain(full)}")
             url = f"!secret {camera.entry}"
         print(f"  {camera.entry}: {{driver: camera, url: {url}, every: 1s}}")
 
@@ -198,6 +205,16 @@ def _plain(text: str) -> str:
 
 def _say(text: str) -> None:
     print(_plain(text), file=sys.stderr, flush=True)
+
+
+def _named(url: str) -> Found:
+    """A camera whose address is known. Raises ConfigFault."""
+    try:
+        CameraConfig(driver="camera", url=url)
+    except ValidationError as error:
+        raise ConfigFault(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    shown = re.sub(r"//[^/@]*@", "//", url, count=1)
+    return Found(url.partition(":")[0], shown, url, shown)
 
 
 def _host(text: str) -> tuple[str, int, str]:

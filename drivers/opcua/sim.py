@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from edge import DeviceRefused, WriteRefused, log
 
 from .nodesets import load
 from .options import OpcUaConfig, OpcUaPoint
+from .trust import fingerprint, own
 from .values import native, node_of
 
 
@@ -38,7 +41,7 @@ class OpcUaSim:
         server = Server()
         await server.init()
         server.set_endpoint(f"opc.tcp://{self.host}:{self.port}{self._path}")
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        await self._secure(server)
         await load(server, self.config.nodesets)
         points = self.config.tags.items()
         methods = {name: point for name, point in points if point.method}
@@ -52,6 +55,20 @@ class OpcUaSim:
         await server.start()
         self._server = server
         log.info("%s: simulated OPC UA server on %s:%d", self.name, self.host, self.port)
+
+    async def _secure(self, server: Server) -> None:
+        """What the site's `security` asks for, with a certificate of its own, made anew at each start; any client is let in."""
+        kinds = [ua.SecurityPolicyType.NoSecurity]
+        if self.config.security != "None":
+            policy = (self.config.policy or "Basic256Sha256").replace("_", "")
+            kinds.append(ua.SecurityPolicyType[f"{policy}_{self.config.security}"])
+            with tempfile.TemporaryDirectory() as folder:
+                mine = await asyncio.to_thread(own, Path(folder))
+            await server.set_application_uri(mine.uri)
+            await server.load_certificate(mine.certificate)
+            await server.load_private_key(mine.key, format="pem")
+            log.info("%s: its certificate has SHA-256 %s", self.name, fingerprint(mine.certificate))
+        server.set_security_policy(kinds)
 
     async def _register(self, server: Server, texts: Sequence[str]) -> None:
         """Every namespace that a node of the site lives in."""

@@ -78,8 +78,8 @@ class Serial:
 
     def _unknown(self) -> None:
         """What can only be written: nobody knows what the device holds until the next order."""
-        placed = self.config.placed()
-        ids = [tag.id for name, tag in self.source.tags.items() if name not in placed]
+        only = self.config.only_written()
+        ids = [tag.id for name, tag in self.source.tags.items() if name in only]
         if ids:
             nothing = np.full(len(ids), np.nan)
             self.source.emit(Batch.of(self.source.name, ids, nothing, self.source.clock.utc(), Quality.STALE))

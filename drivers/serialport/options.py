@@ -141,6 +141,9 @@ class SerialConfig(DriverConfig):
         parts = urlsplit(self.url)
         return parts.path if parts.scheme == "serial" else self.url.rstrip("/")
 
+    def only_written(self) -> set[str]:
+        return set(self.tags) - set(self.placed())
+
     def placed(self) -> dict[str, SerialPoint]:
         """The tags that are read, each with its place in the frame."""
         groups = compiled(self.match).groupindex if self.match else {}

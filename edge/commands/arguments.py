@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 from pathlib import Path
 
 
@@ -15,6 +16,24 @@ def site_and_state(parser: argparse.ArgumentParser, *, site: str = "site file (Y
 def state_option(parser: argparse.ArgumentParser) -> None:
     where = "folder of the journal (default: $LINESIDE_STATE, else ~/.local/state/lineside/DEVICE)"
     parser.add_argument("--state", type=Path, metavar="FOLDER", help=where)
+
+
+def at_least_one(text: str) -> int:
+    """For `type=`: a whole number from 1 on."""
+    if not text.isdecimal() or int(text[:19]) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text[:19])
+
+
+def some_seconds(text: str) -> float:
+    """For `type=`: a time that passes and ends."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write seconds, as in 60")
+    return number
 
 
 def since_until(parser: argparse.ArgumentParser) -> None:

@@ -48,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
         log.info("no daemon runs: the device is asked directly")
         rows = asyncio.run(directly(load(options.site), options.state, **words))
     lines = [json.dumps(row, ensure_ascii=False) for row in rows] if options.json else list(map(line_of, rows))
+    if not rows:
+        log.warning("nothing is below %s", options.node or "what it shows")
+        return 1
     if options.out is None:
         print("\n".join(lines))
     else:
@@ -56,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         log.info("%s: %d tags; use them with `tags: !include %s`", options.out, _tags(rows), options.out.name)
     if len(rows) == options.most:
         log.warning("there may be more: name a node to begin at, or raise --most")
-    return 0 if rows else 1
+    return 0
 
 
 def line_of(row: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -18,12 +19,14 @@ import msgpack
 
 from .. import plugins
 from ..config.load import load
+from ..config.site import Config
 from ..control import ask
 from ..errors import LinesideError
 from ..records import backlog, journal_of
 from ..state import state_folder
 from ..texts import MOST
-from .arguments import state_option
+from .arguments import some_seconds, state_option
+from .bus import Bus
 
 HELP = "look for what may be wrong on this machine and say what to do"
 EXTRAS = {"plane": "fastapi", "vision": "cv2", "tflite engine": "ai_edge_litert", "onnx engine": "onnxruntime"}
@@ -36,13 +39,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "site", type=Path, nargs="?", help="site file (YAML); without one only the machine is looked at"
     )
     state_option(parser)
+    told = "where no daemon runs: read the devices from here for so long, and judge their answers"
+    parser.add_argument("--seconds", type=some_seconds, metavar="S", help=told)
     parser.add_argument("--json", action="store_true", help="one JSON object per finding on standard output")
 
 
 def run(options: argparse.Namespace) -> int:
     findings = list(machine())
     if options.site:
-        findings += site(options.site, options.state)
+        findings += site(options.site, options.state, options.seconds)
     for state, what, how, todo in findings:
         if options.json:
             print(json.dumps({"state": state, "what": what, "how": how, "todo": todo}, ensure_ascii=False))
@@ -79,7 +84,7 @@ def machine() -> Iterator[Finding]:
         )
 
 
-def site(path: Path, given: Path | None) -> Iterator[Finding]:
+def site(path: Path, given: Path | None, seconds: float | None = None) -> Iterator[Finding]:
     """What concerns one site: its faults, its journal, its daemon."""
     config = load(path)
     n = len(config.problems)
@@ -104,9 +109,13 @@ def site(path: Path, given: Path | None) -> Iterator[Finding]:
         port = getattr(part, "port", str)()
         if port.startswith("/dev/") and not os.access(port, os.R_OK | os.W_OK):
             yield BAD, name, f"{port} cannot be opened", "add this user to the group dialout"
-    yield from daemon(folder, [name for name in config.sections if name in plugins.names("readers")])
-    for name in config.drivers:
-        yield from bus(folder, name)
+    asked = list(daemon(folder, [name for name in config.sections if name in plugins.names("readers")]))
+    yield from asked
+    if asked[0][0] == OK:
+        for name in config.drivers:
+            yield from bus(folder, name)
+    elif seconds and not config.problems:
+        yield from asyncio.run(observed(config, given, seconds))
 
 
 def journal(folder: Path) -> Iterator[Finding]:
@@ -140,7 +149,7 @@ def daemon(folder: Path, readers: list[str]) -> Iterator[Finding]:
     try:
         status = ask(folder, {"do": "status"}, 5)
     except (LinesideError, OSError, ValueError) as error:
-        yield WARN, "daemon", str(error), ""
+        yield WARN, "daemon", str(error), "or let `--seconds 20` read the devices from here"
         with contextlib.suppress(LinesideError, apsw.Error):  # journal() said so already
             db = journal_of(folder / "journal.db")
             yield from [waiting(reader, backlog(db, reader)) for reader in readers]
@@ -167,3 +176,20 @@ def bus(folder: Path, name: str) -> Iterator[Finding]:
     with contextlib.suppress(LinesideError, OSError, ValueError, KeyError):
         for state, what, how, todo in ask(folder, {"do": "tool", "driver": name, "want": "doctor"}, 10)["findings"]:
             yield str(state), str(what), str(how), str(todo)
+
+
+async def observed(config: Config, state: Path | None, seconds: float) -> list[Finding]:
+    """What each driver says of its bus after it has run here, beside the others, for `seconds`."""
+    here = Bus(config, state)
+
+    async def one(name: str) -> list[Finding]:
+        async with here.serving(name) as driver:
+            await asyncio.sleep(seconds)
+            if not hasattr(driver, "tool"):
+                return []
+            with contextlib.suppress(LinesideError, ValueError, KeyError):
+                said = await driver.tool({"want": "doctor"})
+                return [(str(state), str(what), str(how), str(todo)) for state, what, how, todo in said["findings"]]
+        return []
+
+    return [finding for found in await asyncio.gather(*map(one, config.drivers)) for finding in found]

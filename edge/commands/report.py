@@ -136,6 +136,8 @@ def expected(value: str, tolerance: str, comma: bool = False) -> Expected:
     if not value:
         raise ValueError("no value")
     if number is None:
+        if re.fullmatch(r"[+-]?\d+,\d+", value):
+            raise ValueError(f"{value!r}: write a point, or separate the columns with ;")
         if tolerance:
             raise ValueError(f"{value!r} is no number, so it has no tolerance")
         return Expected(value, 0.0, (value, ""))
@@ -166,7 +168,8 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
         raise LinesideError(
             f"the daemon runs another site: it has no {', '.join(missing)}", hint="`lineside apply` this one"
         )
-    judged = [_judged(row, wanted.get(row["tag"])) for row in rows]
+    only_written = {f"{name}.{tag}" for name, part in config.drivers.items() for tag in part.only_written()}
+    judged = [_judged(row, wanted.get(row["tag"]), row["tag"] in only_written) for row in rows]
     return {
         "sheet": 1,
         "device": config.device.id,
@@ -183,11 +186,12 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _judged(row: Mapping[str, Any], want: Expected | None) -> dict[str, Any]:
+def _judged(row: Mapping[str, Any], want: Expected | None, only_written: bool) -> dict[str, Any]:
     value, quality = row["value"], row["quality"]
     said = value if isinstance(value, str) else row["label"] or ("-" if value is None else shown(value))
     good = value is not None and Quality[quality] <= TRUSTED
-    verdict = "bad" if not good else "" if want is None else "ok" if want.met(value, said) else "off"
+    waits = only_written and quality == "STALE" and row["ts"] and want is None  # for the first order, which is no fault
+    verdict = "" if waits else "bad" if not good else "" if want is None else "ok" if want.met(value, said) else "off"
     told = {"tag": row["tag"], "value": value, "shown": said, "unit": row["unit"], "quality": quality, "good": good}
     told |= {"time": iso(row["ts"])[:23].replace("T", " ") if row["ts"] else "", "verdict": verdict}
     return told | dict(zip(("expected", "tolerance"), want.written if want else ("", ""), strict=True))

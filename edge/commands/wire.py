@@ -18,7 +18,7 @@ from ..errors import LinesideError
 from ..log import log
 from ..recording import LARGEST, RecordingFile, WireFrame
 from ..state import state_folder
-from .arguments import state_option
+from .arguments import at_least_one, some_seconds, state_option
 from .bus import Bus
 from .export import iso
 
@@ -34,7 +34,7 @@ class Wire:
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
         _which(parser)
-        parser.add_argument("--most", type=int, metavar="N", help="end after so many frames")
+        parser.add_argument("--most", type=at_least_one, metavar="N", help="end after so many frames")
         parser.add_argument("--json", action="store_true", help="one JSON object per frame on standard output")
 
     @staticmethod
@@ -64,7 +64,7 @@ def _which(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path, help="site file (YAML)")
     parser.add_argument("driver", help="an entry below its `drivers:`")
     state_option(parser)
-    parser.add_argument("--seconds", type=float, metavar="S", help="how long (default: until Ctrl-C)")
+    parser.add_argument("--seconds", type=some_seconds, metavar="S", help="how long (default: until Ctrl-C)")
 
 
 async def _show(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from edge import plugins, sheet
 from edge.cli import main
-from edge.commands.report import expectations, expected
+from edge.commands.report import _judged, expectations, expected
 from edge.driver import Poller
 from edge.errors import ConfigFault
 from edge.log import log
@@ -92,7 +92,27 @@ def test_tolerances(value: str, tolerance: str, read: float, met: bool) -> None:
     assert expected(value, tolerance).met(read, "") is met
 
 
+@pytest.mark.parametrize(
+    ("row", "wanted", "only_written", "verdict"),
+    [
+        ({"quality": "STALE", "ts": 1}, "", True, ""),
+        ({"quality": "STALE", "ts": 1}, "5", True, "bad"),
+        ({"quality": "STALE", "ts": 0}, "", True, "bad"),
+        ({"quality": "STALE", "ts": 1}, "", False, "bad"),
+        ({"quality": "TIMEOUT", "ts": 1}, "", True, "bad"),
+        ({"quality": "GOOD", "ts": 1, "value": 7.0}, "5", True, "off"),
+    ],
+)
+def test_what_is_only_written_may_wait_for_its_first_order(
+    row: dict[str, Any], wanted: str, only_written: bool, verdict: str
+) -> None:
+    whole = {"tag": "top.trigger", "value": None, "unit": "", "label": "", **row}
+    assert _judged(whole, expected(wanted, "") if wanted else None, only_written)["verdict"] == verdict
+
+
 def test_a_text_is_compared_word_by_word() -> None:
+    with pytest.raises(ValueError, match="write a point, or separate the columns with ;"):
+        expected("231,4", "")
     assert expected("007", "").met("007", "007") and not expected("7", "").met("007", "007")
 
 
