@@ -52,6 +52,10 @@ class Writable(BaseModel):
         return self
 
 
+_SAID: dict[frozenset[str], set[str]] = {}
+_NO_LABELS: dict[int, str] = {}
+
+
 class Point(BaseModel):
     """What every tag may say, whatever its driver."""
 
@@ -61,6 +65,15 @@ class Point(BaseModel):
     deadband: float | None = Field(None, ge=0, description="keep a value only when it moved by more than this")
     writable: Writable | None = Field(None, description="may be written, within `range`")
     stale_after: Duration | None = Field(None, description="age at which rules stop trusting it (three periods)")
+
+    @model_validator(mode="after")
+    def _sharing(self) -> Point:
+        """Ten thousand tags say the same few things, in a fifth of a kilobyte each: points that never change may share them."""
+        said = frozenset(self.__pydantic_fields_set__)
+        object.__setattr__(self, "__pydantic_fields_set__", _SAID.setdefault(said, self.__pydantic_fields_set__))
+        if not self.labels:
+            self.__dict__["labels"] = _NO_LABELS
+        return self
 
     def value_type(self) -> str:
         """Name of the value's type, part of the tag's identity."""
@@ -136,6 +149,7 @@ class Source(Protocol):
     `memory` is what `remember` was last told, in this run or an earlier one; empty at first. The driver judges whether it still
     fits: it says itself of which device and in which form it is.
     `folder` is the device's state folder: what a driver must keep over a restart goes below a folder of its own there.
+    `phase` is the share of a period (0 to 1) by which its grids are moved, so that a hundred devices are not read in one instant.
     """
 
     name: str
@@ -144,6 +158,7 @@ class Source(Protocol):
     memory: Mapping[str, Any]
     texts: Texts
     folder: Path
+    phase: float
 
     def text(self, tag: int, text: str) -> float:
         """The value of a text tag (by id) that shows this string; nan where its table is full or the string too long, which is
@@ -194,11 +209,12 @@ class Driver(Protocol):
 
 
 class Grid:
-    """A drift-free grid of times: k * period from its first call. A slot that was missed is skipped, and counted."""
+    """A drift-free grid of times, `period` seconds apart. The first slot is at once, the second is earlier by the source's phase.
+    A slot that was missed is skipped, and counted."""
 
-    def __init__(self, period: float, clock: Clock) -> None:
-        self._step, self._clock = max(1, round(period * SECOND)), clock
-        self._origin = clock.mono()
+    def __init__(self, period: float, source: Source) -> None:
+        self._step, self._clock = max(1, round(period * SECOND)), source.clock
+        self._origin = source.clock.mono() - int(source.phase * self._step)
         self._slot = -1
 
     async def next(self) -> int:
@@ -263,7 +279,7 @@ class Poller:
         self, every: float, poll: Callable[[], Awaitable[Batch | Mapping[str, float | str]]], ids: np.ndarray
     ) -> None:
         """Poll on a grid of `every` seconds for ever; `ids` are the tags that get a cause when it fails."""
-        grid, silent = Grid(every, self.source.clock), 0
+        grid, silent = Grid(every, self.source), 0
         while True:
             self.source.count("overruns", await grid.next())
             if not self.source.ready():

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
-import msgpack
 from pydantic import BaseModel, Field
 
 from . import migrations, records, retention, rows
@@ -37,7 +36,13 @@ from .tags import Tag
 from .texts import Row as Text
 from .texts import Texts
 
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=1000", "journal_size_limit=8000000")
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "wal_autocheckpoint=1000",
+    "journal_size_limit=8000000",
+    "cache_size=-500",  # kB: what is appended is seldom read again
+)
 T = TypeVar("T")
 
 
@@ -148,23 +153,9 @@ class Journal:
         """Ids of tags, given on first sight and recorded before first use. Blocks; called at start and on apply. Runs on
         the writer's thread, so that it never falls into the middle of a commit."""
         try:
-            return self._writer.submit(self._tag_ids, tags).result()
+            return self._writer.submit(rows.tag_ids, self._db, tags).result()
         except apsw.Error as error:
             raise _unwritable(f"the journal {self.path} cannot take new tags", error) from None
-
-    def _tag_ids(self, tags: Sequence[Tag]) -> list[int]:
-        ids = []
-        with self._db:
-            for tag in tags:
-                name, kind, unit, labels = tag.identity
-                body = msgpack.packb([name, kind, unit, dict(tag.labels), tag.source])
-                found = "SELECT id FROM tag WHERE name = ? AND type = ? AND unit = ? AND labels = ?"
-                row = next(self._db.execute(found, tag.identity), None)
-                if row is None:
-                    insert = "INSERT INTO tag (name, type, unit, labels, body) VALUES (?, ?, ?, ?, ?) RETURNING id"
-                    row = next(self._db.execute(insert, (name, kind, unit, labels, body)))
-                ids.append(int(row[0]))
-        return ids
 
     def snapshots(self) -> dict[str, bytes]:
         return dict(self._db.execute("SELECT name, body FROM snapshot"))
@@ -269,7 +260,8 @@ class Journal:
                 block = self._open.get(stream, OpenBlock(since=now))
                 added = fresh.get(stream, [])
                 n = block.n + sum(map(len, added))
-                if n and (seal or n >= rows.SEAL_SAMPLES or now - block.since >= self.config.block * SECOND):
+                old = stream not in self._open or now - block.since >= self.config.block * SECOND
+                if n and (seal or old or n >= rows.SEAL_SAMPLES):  # what comes first after a start is not kept waiting
                     sealed += 1
                     sealed_bytes += rows.seal(self._db, stream, [*block.batches, *added], utc)
                     after[stream] = OpenBlock(since=now)
@@ -319,6 +311,7 @@ class Journal:
         if self._read_db is None:
             self._read_db = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
             self._read_db.set_busy_timeout(5_000)
+            self._read_db.execute("PRAGMA cache_size=-500")
         return work(self._read_db, *arguments)
 
     async def read(self, stream: str, after: int = 0, limit: int = 64, most_bytes: int = 1_000_000) -> list[Record]:

@@ -19,6 +19,8 @@ from .texts import LONGEST, clean
 if TYPE_CHECKING:
     from .app import Daemon
 
+GOLDEN = 0.6180339887  # of a circle: any number of points that lie this far apart, one after the other, are spread evenly over it
+
 
 class Outlet:
     """A `Source` whose flow may be exchanged under it while the driver runs on."""
@@ -27,6 +29,7 @@ class Outlet:
         self.name, self.tags, self.clock, self.folder = name, tags, daemon.clock, daemon.folder
         self._daemon = daemon
         self._kind = daemon.config.drivers[name].driver
+        self.phase = list(daemon.config.drivers).index(name) * GOLDEN % 1
         self.state = "starting"  # starting, running, lost
         self.closed = False
         self.texts = daemon.journal.texts

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import apsw
+import msgpack
 
 from .batch import Batch, concatenate
 from .codec import CodecFault, encode, encode_event, encode_text, pieces
 from .event import Event, Picture
 from .log import log
+from .tags import Tag
 from .texts import Row as Text
 
 SEAL_SAMPLES = 262_144  # a block closes here too, so that a fast source neither fills the memory nor the frame
@@ -111,3 +113,19 @@ def _encoded(event: Event, utc: int) -> tuple[Event, bytes]:
     except CodecFault:
         plain = replace(plain, data={"unwritable": why[:200]}, refs=())
         return plain, encode_event(plain)
+
+
+def tag_ids(db: apsw.Connection, tags: Sequence[Tag]) -> list[int]:
+    """The id of each tag, given now to those that are new."""
+    ids = []
+    with db:
+        for tag in tags:
+            name, kind, unit, labels = tag.identity
+            found = "SELECT id FROM tag WHERE name = ? AND type = ? AND unit = ? AND labels = ?"
+            row = next(db.execute(found, tag.identity), None)
+            if row is None:
+                body = msgpack.packb([name, kind, unit, dict(tag.labels), tag.source])
+                insert = "INSERT INTO tag (name, type, unit, labels, body) VALUES (?, ?, ?, ?, ?) RETURNING id"
+                row = next(db.execute(insert, (name, kind, unit, labels, body)))
+            ids.append(int(row[0]))
+    return ids

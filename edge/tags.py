@@ -28,7 +28,6 @@ class Tag:
     type: str = "float64"
     unit: str = ""
     labels: Mapping[int, str] = field(default_factory=dict)
-    limits: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
     writable: Writable | None = None
     deadband: float | None = None

@@ -117,6 +117,7 @@ class FakeSource:
         self.events: list[Event] = []
         self.counts: Counter[str] = Counter()
         self.full = False
+        self.phase = 0.0
         self.memory: dict[str, Any] = {}
         self._arrived = asyncio.Event()
 

@@ -120,7 +120,7 @@ class Camera:
             self.source.running()
             if self.config.trigger:
                 await self._standing(shots)
-            grid = Grid(self.config.every, self.source.clock)
+            grid = Grid(self.config.every, self.source)
             while True:
                 self.source.count("overruns", await grid.next())
                 if not self._free:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 TABLES = ("coil", "discrete", "holding", "input")
@@ -65,7 +67,7 @@ def parse_address(text: Any) -> Address:
     named = re.fullmatch(r"([a-z]+):(\d{1,5})(?:\.(\d{1,2})(?:\.\.(\d{1,2}))?)?", text)
     if named and named[1] in TABLES:
         bit, last = (None if part is None else int(part) for part in named.groups()[2:])
-        address = Address(named[1], int(named[2]), bit, None if last == bit else last)
+        address = Address(sys.intern(named[1]), int(named[2]), bit, None if last == bit else last)
     elif re.fullmatch(r"[0134]\d{4,5}", text):
         address = Address(_CLASSIC[text[0]], int(text[1:]) - 1)
         if address.number < 0:
@@ -111,6 +113,7 @@ def parse_span(text: Any) -> Span:
     return Span(begin.table, begin.number, until.number + 1)
 
 
+@cache
 def ratio(scale: float) -> tuple[float, float]:
     """A scale as numerator and denominator, so that 1234 at 0.1 becomes 123.4 and not 123.4000000001."""
     exact = Fraction(repr(scale))

@@ -214,7 +214,7 @@ class Modbus(Poller):
 
     async def _try_silent(self) -> None:
         """Ask the silent unit that is due longest for one request; one unit in each of the shortest periods."""
-        grid, loop = Grid(self.units.period, self.source.clock), asyncio.get_running_loop()
+        grid, loop = Grid(self.units.period, self.source), asyncio.get_running_loop()
         while True:
             await grid.next()
             due = [unit for unit in self._periods if self.units.out(unit) and self.units[unit].due <= loop.time()]

@@ -281,8 +281,9 @@ class ModbusConfig(Templated, DriverConfig):
                 yield ("units", name, "unit"), f"unit {unit.unit} is {seen[unit.unit]!r} already", "one entry per unit"
             seen[unit.unit] = name
         yield from self._scale_faults()
-        plan = self.plan()
-        for path, clock, tags in self.clocks():
+        if clocks := self.clocks():
+            plan = self.plan()
+        for path, clock, tags in clocks:
             if len({int(plan.request_of[i]) for i in (clock, *tags)}) > 1:
                 yield (
                     (*path, "time"),
@@ -329,11 +330,12 @@ class ModbusConfig(Templated, DriverConfig):
 
     def _in_holes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         for path, part in self._parts():
-            holes = [*self.holes, *(part.holes if part is not self else ())]
+            if not (holes := [*self.holes, *(part.holes if part is not self else ())]):
+                continue
             ranges = {table: joined((h.first, h.end) for h in holes if h.table == table) for table in TABLES}
             found = [((*path, "tags", name, "address"), point.item(0)) for name, point in part.tags.items()]
             found += [((*path, "time", "address"), part.time.item(0))] if part.time else []
-            for place, item in found if holes else ():
+            for place, item in found:
                 if hole := touched(ranges[item.address.table], *item.span):
                     said = f"lies in {Span(item.address.table, *hole)}, which the device does not have"
                     yield place, said, "mend the address or `holes`"

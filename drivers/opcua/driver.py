@@ -201,7 +201,7 @@ class OpcUa:
     # By polling
 
     async def _poll(self, reading: Reading) -> None:
-        grid = Grid(self.config.every, self.source.clock)
+        grid = Grid(self.config.every, self.source)
         while True:
             _heed_cancellation()
             self.source.count("overruns", await grid.next())

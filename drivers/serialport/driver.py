@@ -87,7 +87,7 @@ class Serial:
     # Asking
 
     async def _ask_on(self, line: Line) -> None:
-        grid, silent = Grid(self.config.every, self.source.clock), 0
+        grid, silent = Grid(self.config.every, self.source), 0
         while True:
             self.source.count("overruns", await grid.next())
             if not self.source.ready():

@@ -157,7 +157,7 @@ class _Line:
         self.memory: dict[str, Any] = {}
         self.texts = bus.table.texts
         self.text = self.texts.value
-        self.folder = bus.folder
+        self.folder, self.phase = bus.folder, 0.0
 
     def ready(self) -> bool:
         return True

@@ -91,7 +91,7 @@ class ProbeSource:
         self.name, self.tags, self.clock, self.folder = name, table.of_source(name), SystemClock(), folder
         self.texts = table.texts
         self.text = self.texts.value
-        self.bad = False
+        self.bad, self.phase = False, 0.0
         self.memory: dict[str, Any] = {}
 
     def ready(self) -> bool:

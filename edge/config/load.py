@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from .types import _identifier
 
 def load(path: Path) -> Config:
     """Read and check a site. Faults are in `problems`, ordered by place; nothing a person wrote raises."""
-    return _config(Path(path), read(Path(path)))
+    path = Path(path)
+    return _checked(path, lambda placed: read(path, placed=placed))
 
 
 def load_text(text: str, name: str = "site.yaml") -> Config:
     """The same for text in hand."""
-    return _config(Path(name), read_text(text, name))
+    return _checked(Path(name), lambda placed: read_text(text, name, placed=placed))
 
 
 def folder_of(path: Path, state: Path | None = None) -> Path:
@@ -39,6 +41,15 @@ def folder_of(path: Path, state: Path | None = None) -> Path:
         if problem.path[:1] in ((), ("device",)):
             raise ConfigFault(str(problem))
     return state_folder(config.device.id, state)
+
+
+def _checked(path: Path, read: Callable[[bool], Tree]) -> Config:
+    """Without places at first, and once more with them where there is a fault to place."""
+    config = _config(path, read(False))
+    if config.problems:
+        return _config(path, read(True))
+    config.tree.locate = lambda: _config(path, read(True)).tree
+    return config
 
 
 def _config(path: Path, tree: Tree) -> Config:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,8 @@ class Problem:
 class Tree:
     """Plain data, the place of each path, the place of each key, and the faults met while reading.
 
-    `secrets` are the paths whose text came from `!secret`; `files` all files that were read.
+    `secrets` are the paths whose text came from `!secret`; `files` all files that were read. Where nothing is wrong nobody asks for
+    places, which are most of a large site: a tree that is not `placed` knows the files alone, until `locate` finds the rest.
     """
 
     data: Any = None
@@ -73,9 +75,15 @@ class Tree:
     problems: list[Problem] = field(default_factory=list)
     secrets: set[Path_] = field(default_factory=set)
     files: list[Path] = field(default_factory=list)
+    placed: bool = True
+    locate: Callable[[], Tree] | None = None
 
     def place(self, path: Path_, *, key: bool = False) -> Place:
         """The place of a path, or of its nearest parent that stands in a file."""
+        if self.locate is not None:
+            locate, self.locate = self.locate, None
+            found = locate()
+            self.places, self.keys = found.places, found.keys
         path = tuple(path)
         if key and path in self.keys:
             return self.keys[path]
@@ -84,8 +92,8 @@ class Tree:
         return self.places.get(path, Place("site", 1, 1))
 
     def forget(self) -> None:
-        """Give up what was read and where it stands, some 1 kB a tag; the faults stay."""
-        self.data, self.places, self.keys = None, {}, {}
+        """Give up what was read and where it stands; the faults stay."""
+        self.data, self.places, self.keys, self.locate = None, {}, {}, None
 
     def fault(self, path: Path_, message: str, hint: str = "", *, key: bool = False) -> None:
         self.problems.append(Problem(self.place(path, key=key), tuple(path), message, hint))
@@ -122,7 +130,7 @@ def scalar(text: str) -> Any:
 
 def _utf8(text: str) -> str:
     """Without halves of characters, which an escape can write and no file, socket or terminal takes."""
-    return text.encode(errors="replace").decode()
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 class _Reading:
@@ -135,6 +143,8 @@ class _Reading:
 
     def file(self, path: Path, at: Path_, chain: tuple[Path, ...]) -> Any:
         self.tree.files.append(path)
+        if not self.tree.placed:
+            self.tree.places[at] = Place(str(path), 1, 1)
         try:
             if not path.is_file() and path.exists() and not path.is_dir():
                 self.tree.fault(at, f"{path} is no file")
@@ -183,8 +193,8 @@ class _Reading:
         return self.node(node, name, at, chain, ())
 
     def node(self, node: yaml.Node, name: str, at: Path_, chain: tuple[Path, ...], above: tuple[int, ...]) -> Any:
-        place = Place(name, node.start_mark.line + 1, node.start_mark.column + 1)
-        self.tree.places[at] = place
+        if self.tree.placed:
+            self.tree.places[at] = _place(node, name)
         self.nodes += 1
         if self.nodes > MOST_NODES or len(above) > MOST_DEPTH or id(node) in above:
             if self.nodes <= MOST_NODES + 1:
@@ -207,24 +217,23 @@ class _Reading:
             key = scalar(key_node.value) if isinstance(key_node, yaml.ScalarNode) and not key_node.style else None
             if isinstance(key_node, yaml.ScalarNode) and key_node.style:
                 key = key_node.value
-            key_place = Place(name, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             if isinstance(key, bool) or key is None or not isinstance(key, (str, int)):
                 text = getattr(key_node, "value", "?") if isinstance(key_node, yaml.ScalarNode) else "a structure"
                 key = text if isinstance(key_node, yaml.ScalarNode) else None
             if key is None:
-                self.tree.problems.append(Problem(key_place, at, "a key must be a word or a number"))
+                self.tree.problems.append(Problem(_place(key_node, name), at, "a key must be a word or a number"))
                 continue
             if key == "<<":
-                self.tree.problems.append(Problem(key_place, at, "merge keys (<<) are not supported", "use !include"))
+                said = "merge keys (<<) are not supported"
+                self.tree.problems.append(Problem(_place(key_node, name), at, said, "use !include"))
                 continue
             path = (*at, key)
             if key in out:
-                first = self.tree.keys[path].line
-                self.tree.problems.append(
-                    Problem(key_place, path, f"{key!r} stands twice", f"first in line {first}; remove one")
-                )
+                hint = f"first in line {self.tree.place(path, key=True).line}; remove one"
+                self.tree.problems.append(Problem(_place(key_node, name), path, f"{key!r} stands twice", hint))
                 continue
-            self.tree.keys[path] = key_place
+            if self.tree.placed:
+                self.tree.keys[path] = _place(key_node, name)
             out[key] = self.node(child, name, path, chain, above)
         return out
 
@@ -268,6 +277,10 @@ class _Reading:
         return str(found)
 
 
+def _place(node: yaml.Node, name: str) -> Place:
+    return Place(name, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
 def _node(text: str) -> Any:
     """The text as nodes. What the fast parser does not take, the other one says better, with its place."""
     if _Fast is not None:
@@ -286,17 +299,17 @@ def _too_deep(text: str, name: str) -> Place:
     return Place(name, 1, 1)
 
 
-def read(path: Path) -> Tree:
+def read(path: Path, *, placed: bool = True) -> Tree:
     """Read a site file with everything it includes. Never raises for what a person wrote: see `Tree.problems`."""
-    tree = Tree()
+    tree = Tree(placed=placed)
     tree.places[()] = Place(str(path), 1, 1)
     tree.data = _Reading(tree, path.parent / "secrets.yaml").file(path, (), (path.resolve(),))
     return tree
 
 
-def read_text(text: str, name: str = "site.yaml") -> Tree:
+def read_text(text: str, name: str = "site.yaml", *, placed: bool = True) -> Tree:
     """The same for text in hand; `!include` and secrets.yaml are looked for beside `name`."""
-    tree = Tree()
+    tree = Tree(placed=placed)
     tree.places[()] = Place(name, 1, 1)
     if len(text.encode()) > MOST_BYTES:
         tree.fault((), f"larger than {MOST_BYTES:,} bytes", "split it with !include")

@@ -98,7 +98,7 @@ class Templates:
             return None  # said, or said by the model
         other = self._read.get(path)
         if other is None:
-            other = self._read[path] = read(path)
+            other = self._read[path] = read(path, placed=self.tree.placed)
             self.tree.files += other.files
             if not path.is_file():
                 self.tree.fault(at, other.problems[0].message)
@@ -144,7 +144,7 @@ class Templates:
                 self.tree.fault(at, f"the templates bring more than {MOST_PIECES:,} pieces", "split the site")
             return
         for mine, others in ((self.tree.places, other.places), (self.tree.keys, other.keys)):
-            if below in others:
+            if below in others and self.tree.placed:
                 mine[at] = others[below]
         if below in other.secrets:
             self.tree.secrets.add(at)

@@ -100,7 +100,8 @@ class Forward:
 
     async def run(self) -> None:
         self.cursors = await self.host.journal.cursors(NAME)
-        self._names = await self.host.journal.ask(tag_names)
+        if self.config.format == "json":  # frames bring their names themselves
+            self._names = await self.host.journal.ask(tag_names)
         c, device = self.config, self.host.config.device.id
         line = Line(c.url, f"lineside-{device}-{self.host.journal.epoch[:6]}", c.user, c.password, c.ca)
         try:
@@ -128,7 +129,7 @@ class Forward:
             if not records:
                 continue
             found = True
-            if stream == "tag":
+            if stream == "tag" and self.config.format == "json":
                 self._names |= {r.seq: tag_name(r.body) for r in records}
             await asyncio.gather(*(line.publish(*message) for message in self._messages(stream, records)))
             self.cursors[stream] = Cursor(records[-1].seq)

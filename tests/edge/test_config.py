@@ -286,6 +286,18 @@ def test_no_structure_makes_the_loader_raise(tree: object) -> None:
     load_text(json.dumps(tree))
 
 
+def test_places_are_found_when_somebody_asks(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("\nplc:\n  driver: modbus\n  url: tcp://h\n  tags: {a: {address: 40001}}\n")
+    site = tmp_path / "site.yaml"
+    site.write_text("device: {id: d}\n\ndrivers: !include more.yaml\n")
+    config = load(site)
+    assert not config.problems and not config.tree.placed
+    place = config.tree.place(("drivers", "plc", "tags", "a"), key=True)
+    assert (Path(place.file).name, place.line, place.column) == ("more.yaml", 5, 10)
+    config.tree.fault(("drivers", "plc", "url"), "is odd")
+    assert config.tree.problems[0].place.line == 4
+
+
 def test_both_parsers_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     from edge.config import places
 

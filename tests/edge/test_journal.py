@@ -319,6 +319,17 @@ def test_a_damaged_event_leaves_a_gap_in_its_stream(tmp_path: Path) -> None:
     with_journal(tmp_path, work)
 
 
+def test_what_a_source_gives_first_is_sealed_with_its_commit(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        for i in range(3):
+            journal.append([batch(i), batch(10 + i, source="other")] if i else [batch(i)])
+            await journal.commit()
+            assert await values(journal) == [0]
+        assert await values(journal, "other") == [11]
+
+    with_journal(tmp_path, work)
+
+
 def test_a_damaged_tail_is_told_once_and_the_rest_is_replayed(tmp_path: Path) -> None:
     async def some(journal: Journal) -> None:
         for i in range(4):
@@ -335,7 +346,7 @@ def test_a_damaged_tail_is_told_once_and_the_rest_is_replayed(tmp_path: Path) ->
 
     async def check(journal: Journal) -> None:
         await journal.commit(seal=True)
-        assert await values(journal) == [0, 2, 3]
+        assert await values(journal) == [0, 1, 3]
         assert await gaps(journal) == [("damaged", "samples:plc", 0)]
 
     with_journal(tmp_path, check)

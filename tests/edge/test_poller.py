@@ -33,10 +33,11 @@ class Scripted(Poller):
 
 
 def poll(
-    *script: Any, seconds: float, error: type[Exception] | None = None, **options: Any
+    *script: Any, seconds: float, error: type[Exception] | None = None, phase: float = 0.0, **options: Any
 ) -> tuple[FakeSource, Scripted]:
     async def main() -> tuple[FakeSource, Scripted]:
         source = FakeSource("plc", ["t"])
+        source.phase = phase
         driver = Scripted(source, *script, **options)
         if error is None:
             await source.collect(driver, seconds=seconds)
@@ -52,6 +53,11 @@ def poll(
 def test_the_grid_does_not_drift_however_long_a_poll_takes() -> None:
     _, driver = poll(0.3, 0.1, 0.7, 0.2, seconds=5.5)
     assert driver.at == pytest.approx([0, 1, 2, 3, 4, 5])
+
+
+def test_a_phase_moves_the_grid_and_not_the_first_poll() -> None:
+    _, driver = poll(0.3, 0.1, 0.7, 0.2, seconds=4.5, phase=0.6)
+    assert driver.at == pytest.approx([0, 0.4, 1.4, 2.4, 3.4, 4.4])
 
 
 def test_slots_that_were_missed_are_counted_and_the_grid_stays() -> None:
