@@ -17,14 +17,18 @@ NOISE = "terminate both ends (120 ohm), shield to ground at one end, keep away f
 SLOW = "raise `timeout`, or `every` so that it is asked less often"
 
 
-def findings(name: str, units: Mapping[int, Mapping[str, Any]], serial: bool) -> Iterator[Finding]:
-    """A line per unit, then what concerns all. `units`: what `line_units.Unit.report` gives, by number."""
+def findings(name: str, units: Mapping[int, Mapping[str, Any]], serial: bool, echoes: str = "") -> Iterator[Finding]:
+    """A line per unit, then what concerns all. `units`: what `line_units.Unit.report` gives, by number; `echoes`: what to say
+    where what we send comes back, and does."""
     judged = {unit: _shares(report) for unit, report in units.items()}
     tried = {unit: share for unit, share in judged.items() if share["asked"] >= FEW}
     for unit, report in sorted(units.items()):
         state, said, todo = _suspicion(unit, judged, tried, serial)
         yield state, f"{name} unit {unit}", _how(report) + (f"; {said}" if said else ""), todo
-    if len(tried) > 1 and all(share["silent"] == 1 for share in tried.values()):
+    if echoes:
+        what, _, todo = echoes.partition(": ")
+        yield BAD, name, f"{what}, so no answer is taken", todo
+    elif len(tried) > 1 and all(share["silent"] == 1 for share in tried.values()):
         yield BAD, name, "no unit answers at all", NOBODY
     elif len(tried) > 1 and all(share["broken"] > 0.5 for share in tried.values()):
         yield BAD, name, "what every unit sends is unreadable", WRONG_SPEED

@@ -9,13 +9,14 @@ import asyncio
 import math
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from edge import AnswerContradicts, Clock, DeviceLost, DeviceRefused, reason_of
+from edge import AnswerContradicts, Clock, DeviceLost, DeviceRefused, DeviceSilent, reason_of
 
-from .line_units import Units
+from .line_units import NOBODY_THERE, Units
 from .plan import Request, ShortAnswer
 
 EXCEPTIONS = {
@@ -30,6 +31,8 @@ EXCEPTIONS = {
     11: "gateway's target does not answer",
 }
 LONGEST_PDU = 253
+NOT_DONE_YET = 5
+CONFIRMED_OTHER = "the device confirmed something else than was written"
 MOST_GIVEN_UP = 64  # requests whose late answers are known by their unit
 # In place of a code: asked and not answered in time; its turn did not come; what came is no answer to it.
 ASKED, WAITED, BROKEN = -1, -2, -3
@@ -90,6 +93,23 @@ class Scan:
             self.done.set_result(None)
 
 
+@dataclass(slots=True)
+class Order:
+    """A write on its way; `timer` runs from when it left."""
+
+    unit: int
+    pdu: bytes
+    done: asyncio.Future[None]
+    timer: asyncio.TimerHandle | None = None
+
+
+def write_refused(code: int) -> DeviceRefused:
+    """Why the device did not do it (yet)."""
+    if code == NOT_DONE_YET:
+        return DeviceRefused("the device took the write and is not done with it: read the tag to see whether it is")
+    return DeviceRefused(f"the device refused the write: {EXCEPTIONS.get(code, f'exception {code}')}")
+
+
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
@@ -136,7 +156,7 @@ class Client(asyncio.Protocol):
         self._waiting: list[tuple[Scan, int]] = []
         self._given_up: dict[int, tuple[Request, float]] = {}  # and when it was asked
         self._watch: asyncio.TimerHandle | None = None
-        self._writing: dict[int, tuple[bytes, int, asyncio.Future[None]]] = {}
+        self._writing: dict[int, Order] = {}
         self._orders: list[int] = []  # those of them that have not left yet
         self.late = 0
         self.quiet_end = False  # the device hung up while nothing was asked
@@ -188,17 +208,21 @@ class Client(asyncio.Protocol):
 
     # Reading
 
-    async def scan(self, requests: Sequence[Request], words: np.ndarray, within: float | None = None) -> Scan:
-        """Send all requests; returns when each has ended. `codes` holds 0, the exception the device answered with, or ASKED for
-        what had no answer `within` so many seconds (as long as its unit may take); of one unit nothing more is asked then, and
-        of none, WAITED, once two did not answer and nobody else did.
+    async def scan(
+        self, requests: Sequence[Request], words: np.ndarray, within: float | None = None, *, ahead: bool = False
+    ) -> Scan:
+        """Send all requests, `ahead` of those that wait; returns when each has ended. `codes` holds 0, the exception the device
+        answered with, or ASKED for what had no answer `within` so many seconds (as long as its unit may take); of one unit
+        nothing more is asked then, nor after a gateway's word that it is not there, and of none, WAITED, once two did not answer
+        and nobody else did.
         Raises DeviceLost or AnswerContradicts; on cancellation what is still out is forgotten."""
         if self.lost:
             raise self.lost
         scan = Scan(requests, words, self._loop.create_future(), within)
         if not requests:
             return scan
-        self._waiting.extend((scan, index) for index in range(len(requests)))
+        mine = [(scan, index) for index in range(len(requests))]
+        self._waiting = [*mine, *self._waiting] if ahead else [*self._waiting, *mine]
         self._send()
         try:
             await scan.done
@@ -214,8 +238,9 @@ class Client(asyncio.Protocol):
         room = self.in_flight - len(self._out) - len(self._writing) + len(self._orders)
         while room > 0 and self._orders:
             number, room = self._orders.pop(0), room - 1
-            pdu, unit, _ = self._writing[number]
-            self._write(_HEADER.pack(number, 0, len(pdu) + 1, unit) + pdu)
+            order = self._writing[number]
+            order.timer = self._loop.call_later(self.units.timeout, self._unconfirmed, order)
+            self._write(_HEADER.pack(number, 0, len(order.pdu) + 1, order.unit) + order.pdu)
         if room <= 0 or not self._waiting:
             return
         sent, self._waiting = self._waiting[:room], self._waiting[room:]
@@ -248,9 +273,7 @@ class Client(asyncio.Protocol):
             for transaction, index in mine:
                 self._forget(transaction, scan.requests[index])
                 scan.end(index, ASKED, 0)
-            for _, index in [w for w in self._waiting if w[0] is scan and scan.requests[w[1]].unit == unit]:
-                self._waiting.remove((scan, index))
-                scan.end(index, ASKED, 0)
+            self._skip(scan, unit, ASKED, 0)
             if dead:
                 self._leave(scan)
             self._out = {t: (s, i, now) for t, (s, i, _) in self._out.items()}
@@ -259,6 +282,12 @@ class Client(asyncio.Protocol):
         if ends:
             self._look_again(max(now, min(ends)))
         self._send()
+
+    def _skip(self, scan: Scan, unit: int, code: int, stamp: int) -> None:
+        """What this scan still wants of the unit is not asked."""
+        for _, index in [w for w in self._waiting if w[0] is scan and scan.requests[w[1]].unit == unit]:
+            self._waiting.remove((scan, index))
+            scan.end(index, code, stamp)
 
     def _forget(self, transaction: int, request: Request) -> None:
         """Nobody waits for it any more; what comes late is still held against it."""
@@ -307,41 +336,51 @@ class Client(asyncio.Protocol):
         heard = self._loop.time()
         self.units.answered(unit, heard, heard - at, scan.codes[index])
         scan.end(index, scan.codes[index], now)
+        if scan.codes[index] in NOBODY_THERE:
+            self._skip(scan, unit, scan.codes[index], now)
         if self._waiting or self._orders:
             self._send()
 
     # Writing
 
     async def write(self, unit: int, pdu: bytes) -> None:
-        """Send a write ahead of reads that wait and return when the device confirmed it. Raises DeviceRefused."""
+        """Send a write ahead of reads that wait and return when the device confirmed it. Raises DeviceRefused, DeviceSilent,
+        AnswerContradicts; after these two it may have been done."""
         if self.lost:
             raise self.lost
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         number = self._number()
-        self._writing[number] = (pdu, unit, done)
+        order = self._writing[number] = Order(unit, pdu, done)
         self._orders.append(number)
         self._send()
         try:
             await done
         finally:
+            if order.timer is not None:
+                order.timer.cancel()
             self._writing.pop(number, None)
             self._orders = [order for order in self._orders if order != number]
             self._send()
+
+    @staticmethod
+    def _unconfirmed(order: Order) -> None:
+        if not order.done.done():
+            order.done.set_exception(DeviceSilent(f"unit {order.unit} does not answer; the write may have been done"))
 
     def _other_answer(self, transaction: int, unit: int, pdu: memoryview) -> None:
         found = self._writing.pop(transaction, None)
         if found is None:
             self._late_answer(transaction, unit, pdu)
             return
-        sent, wanted, done = found
+        sent, wanted, done = found.pdu, found.unit, found.done
         if done.done():
             return
         if unit == wanted and pdu[0] == sent[0] | 0x80 and len(pdu) == 2:
-            done.set_exception(DeviceRefused(f"the device refused the write: {EXCEPTIONS.get(pdu[1], pdu[1])}"))
+            done.set_exception(write_refused(pdu[1]))
         elif unit == wanted and bytes(pdu) == sent[:5]:
             done.set_result(None)
         else:
-            done.set_exception(AnswerContradicts("the device confirmed something else than was written"))
+            done.set_exception(AnswerContradicts(f"{CONFIRMED_OTHER}; the write may have been done"))
 
     def _late_answer(self, transaction: int, unit: int, pdu: memoryview) -> None:
         """No data any more, but a sign that its unit is there. One that contradicts its request ends the connection as any other
@@ -375,9 +414,9 @@ class Client(asyncio.Protocol):
         for scan in scans:
             if not scan.done.done():
                 scan.done.set_exception(error)
-        for _, _, done in self._writing.values():
-            if not done.done():
-                done.set_exception(error)
+        for order in self._writing.values():
+            if not order.done.done():
+                order.done.set_exception(error)
         self._out, self._waiting, self._writing, self._orders = {}, [], {}, []
 
     def close(self) -> None:

@@ -26,6 +26,12 @@ from .tool import serve
 from .window import Window
 
 OVERLOADED = (ASKED, 5, 6)  # no answer, not done yet, busy
+WHAT_TO_TRY = {
+    **dict.fromkeys((1, 2, 3), "check address and table in the device's manual"),
+    **dict.fromkeys((5, 6), "it has too much to do: ask it less often, or for fewer requests at once (`in_flight`)"),
+    10: "the gateway knows no line to this unit: check its routing table and the unit's number",
+    11: "is the unit on, is its number right, is its cable plugged in?",
+}
 MOST_SAID = 1000  # different refusals that are logged
 EARLIEST, LATEST = 31_536_000 * 10**9, 2**63 - 2**60  # a device clock outside 1971 to 2225 is not set
 
@@ -276,11 +282,11 @@ class Modbus(Poller):
         """That a request is refused: once, with some of the tags that this concerns."""
         names = [self._names[i] for i in self.plan.members(index) if i < len(self._names)] or ["the device time"]
         some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        why = EXCEPTIONS.get(code, code)
+        why, todo = EXCEPTIONS.get(code, f"exception {code}"), WHAT_TO_TRY.get(code, "see the device's manual")
         said = f"{self.source.name}: the device refuses {self.plan.requests[index]} ({why}): {some}"
         if said not in self._said and len(self._said) < MOST_SAID:
             self._said.add(said)
-            log.warning("%s; check address and table in the device's manual", said)
+            log.warning("%s; %s", said, todo)
 
     def _measure(self, cost: Cost, began: int, stamps: list[int]) -> None:
         """Look at the times of some scans, once in a run: does it pay to read more along?"""
@@ -312,11 +318,10 @@ class Modbus(Poller):
             self.units.period = period
 
     async def read(self, tag: int) -> float:
-        """One tag, in a request of its own."""
+        """One tag, in a request of its own, ahead of those that wait."""
         plan = Plan([self.plan.items[self._items[tag]]])
         words = np.zeros(plan.words, np.uint16)
-        async with asyncio.timeout(self.config.timeout):
-            scan = await (await self._line()).scan(plan.requests, words)
+        scan = await (await self._line()).scan(plan.requests, words, ahead=True)
         if (code := scan.codes[0]) < 0:
             raise DeviceSilent("no answer")
         if code:
@@ -337,8 +342,7 @@ class Modbus(Poller):
             pdu = struct.pack(">BHH", 6, number, words[0])
         else:
             pdu = struct.pack(f">BHHB{len(words)}H", 16, number, len(words), 2 * len(words), *words)
-        async with asyncio.timeout(self.config.timeout):
-            await (await self._line()).write(item.unit, pdu)
+        await (await self._line()).write(item.unit, pdu)
         return float(Plan([item]).decode(np.array(words, np.uint16))[0][0])
 
     async def tool(self, request: Mapping[str, Any]) -> dict[str, Any]:

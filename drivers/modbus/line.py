@@ -1,8 +1,10 @@
 """Modbus on a line without request numbers: RTU or ASCII on a serial port, RTU frames through a TCP gateway.
 
 One request is out at a time, and an answer is one only if unit, function, byte count, length and checksum fit it and nothing
-follows it. After a time-out or a wrong answer the line is drained and held quiet for `turnaround` seconds, so that a late answer
-is not taken for the next one's. Frames and pauses follow Modbus over Serial Line 1.02.
+follows it. What comes and is no answer ends nothing: the answer may still be under way, so the request stays out until it comes
+or its time is over (Modbus over Serial Line 1.02, 2.4.1), also where nobody waits for it any more. Only a damaged frame of the
+answer's own length ends it at once. After a time-out or a wrong answer the line is drained and held quiet for `turnaround`
+seconds, so that a late answer is not taken for the next one's.
 """
 
 from __future__ import annotations
@@ -14,17 +16,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge import AnswerContradicts, Clock, DeviceLost, DeviceRefused, DeviceSilent
+from edge import AnswerContradicts, Clock, DeviceLost, DeviceSilent
 
-from .client import ASKED, BROKEN, EXCEPTIONS, WAITED, Client, Scan, dial, fill
+from .client import ASKED, BROKEN, CONFIRMED_OTHER, WAITED, Client, Scan, dial, fill, write_refused
 from .line_frames import FRAMINGS, MORE, WHOLE, BrokenFrame
 from .line_port import Port, open_serial
-from .line_units import Units
+from .line_units import NOBODY_THERE, Units
 from .line_url import Where
 from .options import ModbusConfig
 from .plan import Request, ShortAnswer
 
 SILENCE = 0.02  # seconds without a byte that end what is no answer; USB adapters hand on every 16 ms
+AS_ASKED = (5, 6)  # functions whose right answer is the request itself
+_busy: dict[str, float] = {}  # by `Where.identity`: the loop's time until which an answer may come to one who hung up
 
 
 @dataclass(slots=True, eq=False)
@@ -52,12 +56,18 @@ class Line(asyncio.Protocol):
         self._writes: deque[_Job] = deque()
         self._out: _Job | None = None
         self._got = bytearray()
-        self._sent_at = self._heard_at = self._quiet_until = self._noise_since = 0.0
+        self._sent_at = self._heard_at = self._quiet_until = 0.0
+        self._noise_since = self._loop.time()
         self._stamp = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._gave_up: int | None = None  # the unit whose answer may still come
+        self._amiss = ""  # why what came in this turn is no answer
+        self._spoiled = ""  # why nothing that comes in this turn can be one
+        self._echo = b""  # what the adapter still has to send back
+        self._plain = where.echo  # whether what comes is known to be the unit's, not what we sent
+        self._looked = False  # for an echo, before the first write
         self.late = 0
         self.quiet_end = False
         self.lost: Exception | None = None
@@ -66,10 +76,12 @@ class Line(asyncio.Protocol):
     @classmethod
     async def connect(cls, where: Where, clock: Clock, units: Units, turnaround: float) -> Line:
         """Raises DeviceLost."""
-        if not where.serial:
-            return await dial(lambda: cls(where, clock, units, turnaround), where.host, where.port)
-        line, port = cls(where, clock, units, turnaround), open_serial(where)
-        Port(port.fileno(), line, port.close)
+        if where.serial:
+            line, port = cls(where, clock, units, turnaround), open_serial(where)
+            Port(port.fileno(), line, port.close)
+        else:
+            line = await dial(lambda: cls(where, clock, units, turnaround), where.host, where.port)
+        line._quiet_until = min(_busy.pop(where.identity, 0.0), line._loop.time() + units.timeout + turnaround)
         return line
 
     # asyncio.Protocol
@@ -89,7 +101,9 @@ class Line(asyncio.Protocol):
         if self.tap:
             self.tap("in", bytes(data))
         if self._out is None:
-            self._stray()
+            self._stray(data)
+            return
+        if self._echo and not (data := self._without_echo(data)):
             return
         self._got += data[: self._framing.longest + 1 - len(self._got)]
         verdict = self._framing.verdict(bytes(self._got), self._out.unit, self._out.pdu)
@@ -98,16 +112,31 @@ class Line(asyncio.Protocol):
             return
         wait = self._where.gap if verdict == WHOLE else max(self._where.gap, SILENCE)
         if wait:
-            self._ending = self._loop.call_later(wait, self._settle)
+            self._ending = self._loop.call_later(wait, self._ended)
         else:
-            self._settle()
+            self._ended()
 
-    def _stray(self) -> None:
+    def _without_echo(self, data: bytes) -> bytes:
+        """What is left of it beside the echo that this adapter sends."""
+        size = min(len(self._echo), len(data))
+        if data[:size] == self._echo[:size]:
+            self._echo = self._echo[size:]
+            return data[size:]
+        self._echo, self._spoiled = (
+            b"",
+            "the adapter does not send back what it is sent; take `echo=strip` out of the url",
+        )
+        return data
+
+    def _stray(self, data: bytes) -> None:
         """Bytes that nobody asked for: a late answer, or noise. Nothing is sent before they end; who waits for longer than the
         time-out gets no answer."""
-        if self._gave_up is not None:
+        if self._gave_up is not None and data:
             self.late += 1
-            self.units[self._gave_up].late += 1
+            unit = self.units[self._gave_up]
+            unit.late += 1
+            if data.startswith(self._framing.head(self._gave_up)):
+                unit.slowest = max(unit.slowest, self._heard_at - self._sent_at)  # so much time it needs
             self._gave_up = None
         if self._heard_at >= self._quiet_until:
             self._noise_since = self._heard_at
@@ -121,21 +150,23 @@ class Line(asyncio.Protocol):
 
     # What the driver calls
 
-    async def scan(self, requests: Sequence[Request], words: np.ndarray, within: float | None = None) -> Scan:
+    async def scan(
+        self, requests: Sequence[Request], words: np.ndarray, within: float | None = None, *, ahead: bool = False
+    ) -> Scan:
         """As `Client.scan`; a request whose answer was broken or contradicts it ends as BROKEN, and the line goes on."""
         if self.lost:
             raise self.lost
         scan = Scan(requests, words, self._loop.create_future(), within)
         if not requests:
             return scan
-        self._reads.extend(_Job(r.unit, r.pdu, r, scan, index) for index, r in enumerate(requests))
+        jobs = [_Job(r.unit, r.pdu, r, scan, index) for index, r in enumerate(requests)]
+        self._reads = deque([*jobs, *self._reads] if ahead else [*self._reads, *jobs])
         self._send()
         try:
             await scan.done
         finally:
             if scan.left:
                 self._reads = deque(job for job in self._reads if job.scan is not scan)
-                self._give_up(lambda job: job.scan is scan)
         return scan
 
     async def write(self, unit: int, pdu: bytes) -> None:
@@ -143,6 +174,9 @@ class Line(asyncio.Protocol):
         AnswerContradicts; after these two it may have been done."""
         if self.lost:
             raise self.lost
+        if self._unsure(pdu) and self._out is None and not self._reads:
+            look = Request(unit, 1 if pdu[0] == 5 else 3, int.from_bytes(pdu[1:3]), 1, 0)
+            await self.scan([look], np.zeros(1, np.uint16))
         job = _Job(unit, pdu, done=self._loop.create_future())
         assert job.done is not None
         self._writes.append(job)
@@ -152,13 +186,10 @@ class Line(asyncio.Protocol):
         finally:
             if job in self._writes:
                 self._writes.remove(job)
-            self._give_up(lambda out: out is job)
 
-    def _give_up(self, mine: Callable[[_Job], bool]) -> None:
-        """Whoever waited for what is out is gone; its answer may still come."""
-        if self._out is not None and mine(self._out):
-            self._gave_up = self._out.unit
-            self._rest(self._turnaround)
+    def _unsure(self, pdu: bytes) -> bool:
+        """Whether the answer to this write could not be told from its echo. The first answer to a read decides it for good."""
+        return not self._plain and pdu[0] in AS_ASKED
 
     # One turn
 
@@ -169,16 +200,24 @@ class Line(asyncio.Protocol):
         if now < self._quiet_until:
             self._waking = self._waking or self._loop.call_at(self._quiet_until, self._wake)
             return
-        job = self._out = (self._writes or self._reads).popleft()
+        job = self._out = self._next()
         frame = self._framing.frame(job.unit, job.pdu)
-        self._gave_up = None
+        self._gave_up, self._amiss, self._spoiled = None, "", ""
+        self._echo = frame if self._where.echo else b""
         self._sent_at = now
         on_the_line = self._framing.size(job.pdu) * self._where.character
         limit = job.scan.limit(self.units, job.unit) if job.scan else self.units.limit(job.unit)
-        self._deadline = self._loop.call_at(now + on_the_line + limit, self._settle)
+        self._deadline = self._loop.call_at(now + on_the_line + limit, self._expired)
         if self.tap:
             self.tap("out", frame)
         self._transport.write(frame)
+
+    def _next(self) -> _Job:
+        """A write, but for one read ahead of the first that needs it."""
+        if self._writes and self._reads and not self._looked and self._unsure(self._writes[0].pdu):
+            self._looked = True
+            return self._reads.popleft()
+        return (self._writes or self._reads).popleft()
 
     def _wake(self) -> None:
         self._waking = None
@@ -192,53 +231,89 @@ class Line(asyncio.Protocol):
         self._quiet_until = self._noise_since + hold
         self._send()
 
-    def _settle(self) -> None:
-        """The answer ended, or the time for it."""
-        job, got, now = self._out, bytes(self._got), self._loop.time()
+    def _ended(self) -> None:
+        """Silence follows what came."""
+        assert self._out is not None
+        code, why, last = self._judge(self._out, bytes(self._got))
+        if last:
+            self._conclude(self._out, code, why)
+        else:
+            self._amiss, self._got = self._amiss or why, bytearray()
+
+    def _expired(self) -> None:
+        """The time for the answer is over."""
+        job, now = self._out, self._loop.time()
         assert job is not None
-        code, why, dead = 0, "", False
-        if got:
-            self.units.heard_at = now
+        code, why = BROKEN, self._amiss
+        if self._got:
+            code, why, _ = self._judge(job, bytes(self._got))
+        elif not why:
+            code, why = ASKED, f"unit {job.unit} does not answer"
+        dead = False
+        if code == ASKED and job.scan is not None:
+            dead = job.scan.missed(self.units, job.unit, now)
+        elif code == BROKEN and (job.scan is None or job.scan.within is None):
+            self.units.missed(job.unit, now, silent=False)
+        if code < 0:
+            self._gave_up = job.unit
+            if job.scan is not None:
+                job.scan.hurried = True
+        self._conclude(job, code, why, dead)
+
+    def _judge(self, job: _Job, got: bytes) -> tuple[int, str, bool]:
+        """0, the exception, or BROKEN; why; and whether it was the answer, so that no other will come."""
+        now, unit = self._loop.time(), self.units[job.unit]
+        self.units.heard_at = now
+        last = self._framing.came(got, job.unit, job.pdu)
         try:
-            if got:
-                code = self._read(job, *self._framing.open(got))
-                self.units.answered(job.unit, now, self._heard_at - self._sent_at, code)
-            else:
-                code, why = ASKED, f"unit {job.unit} does not answer"
-                if job.scan is not None:
-                    dead = job.scan.missed(self.units, job.unit, now)
-                self._gave_up = job.unit
+            self._raise_if_spoiled(job, got)
+            code = self._read(job, *self._framing.open(got))
         except BrokenFrame:
-            code, why = BROKEN, f"unit {job.unit}: {len(got)} bytes came that are no frame, or with a wrong checksum"
-            if got.startswith(self._framing.frame(job.unit, job.pdu)):
-                why = f"unit {job.unit}: the adapter echoes what it sends; switch that off"
-            self.units[job.unit].broken += 1
-        except AnswerContradicts as error:
-            code, why = BROKEN, str(error)
-            if isinstance(error, ShortAnswer) and job.scan is not None:
+            unit.broken += 1
+            return BROKEN, f"unit {job.unit}: {len(got)} bytes came that are no frame, or with a wrong checksum", last
+        except ShortAnswer as error:
+            unit.contradicted += 1
+            if job.scan is not None:
                 job.scan.short = error
-            self.units[job.unit].contradicted += 1
+            return BROKEN, str(error), True
+        except AnswerContradicts as error:
+            unit.contradicted += 1
+            return BROKEN, str(error), last
+        if got != self._framing.frame(job.unit, job.pdu):
+            self._plain, self.units.echoes = True, False
+        self.units.answered(job.unit, now, self._heard_at - self._sent_at, code)
+        return code, "", True
+
+    def _raise_if_spoiled(self, job: _Job, got: bytes) -> None:
+        """An echo is never taken for an answer, nor is what follows it."""
+        if not self._plain and got.startswith(self._framing.frame(job.unit, job.pdu)):
+            self._spoiled, self.units.echoes = self._where.echoes, True
+        if self._spoiled:
+            raise AnswerContradicts(f"unit {job.unit}: {self._spoiled}")
+
+    def _conclude(self, job: _Job, code: int, why: str, dead: bool = False) -> None:
         if code == BROKEN and job.scan is not None:
             job.scan.why = why
         self._end(job, code, why)
-        if code == ASKED and job.scan is not None:
-            job.scan.hurried = True
-            self._skip(job, dead)
+        if code == ASKED or code in NOBODY_THERE:
+            self._skip(job, code, dead)
         self._rest(self._turnaround if code < 0 else 0.0)
 
     def _end(self, job: _Job, code: int, why: str = "") -> None:
         if job.scan is not None:
             job.scan.end(job.index, code, self._stamp if code >= 0 else 0)
         elif job.done is not None and not job.done.done():
-            _conclude(job.done, code, why)
+            _tell(job.done, code, why)
 
-    def _skip(self, silent: _Job, dead: bool) -> None:
+    def _skip(self, silent: _Job, code: int, dead: bool) -> None:
         """Nothing more is asked of this unit in this scan; of no unit, where the whole line is dead."""
+        if silent.scan is None:
+            return
         mine = [job for job in self._reads if job.scan is silent.scan and (dead or job.unit == silent.unit)]
         if mine:
             self._reads = deque(job for job in self._reads if job not in mine)
         for job in mine:
-            self._end(job, ASKED if job.unit == silent.unit else WAITED)
+            self._end(job, code if job.unit == silent.unit else WAITED)
 
     def _read(self, job: _Job, unit: int, answer: bytes) -> int:
         """0, or the exception that the unit answers with. Raises AnswerContradicts."""
@@ -252,13 +327,16 @@ class Line(asyncio.Protocol):
         if job.request is not None and job.scan is not None:
             fill(job.scan.words, job.request, memoryview(answer))
         elif answer != job.pdu[:5]:
-            raise AnswerContradicts("the device confirmed something else than was written")
+            raise AnswerContradicts(CONFIRMED_OTHER)
         return 0
 
     # The end
 
     def _fail(self, error: Exception) -> None:
         self.lost = self.lost or error
+        due = self._deadline.when() + self._turnaround if self._out and self._deadline else self._quiet_until
+        if due > self._loop.time():
+            _busy[self._where.identity] = due
         jobs = [*([self._out] if self._out else []), *self._writes, *self._reads]
         self._out, self._reads, self._writes = None, deque(), deque()
         self._deadline, self._ending = _forget(self._deadline), _forget(self._ending)
@@ -290,9 +368,9 @@ def _forget(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     return None
 
 
-def _conclude(done: asyncio.Future[None], code: int, why: str) -> None:
+def _tell(done: asyncio.Future[None], code: int, why: str) -> None:
     if code > 0:
-        done.set_exception(DeviceRefused(f"the device refused the write: {EXCEPTIONS.get(code, code)}"))
+        done.set_exception(write_refused(code))
     elif code == ASKED:
         done.set_exception(DeviceSilent(f"{why}; the write may have been done"))
     elif code:

@@ -58,6 +58,14 @@ class Framing(Protocol):
         """Whether `got` can become the answer to `pdu` (MORE), may be it (WHOLE), or cannot be (WRONG)."""
         ...
 
+    def head(self, unit: int) -> bytes:
+        """What every frame of this unit begins with."""
+        ...
+
+    def came(self, got: bytes, unit: int, pdu: bytes) -> bool:
+        """Whether what came, though it is no answer, has the length and the beginning of one, so that no other is to come."""
+        ...
+
     def open(self, got: bytes) -> tuple[int, bytes]:
         """Unit and PDU of exactly one whole frame. Raises BrokenFrame."""
         ...
@@ -85,6 +93,13 @@ class Rtu:
             return WRONG
         return WHOLE if len(got) == size else MORE
 
+    def head(self, unit: int) -> bytes:
+        return bytes([unit])
+
+    def came(self, got: bytes, unit: int, pdu: bytes) -> bool:
+        heads = (bytes([unit, pdu[0]]), bytes([unit, pdu[0] | 0x80]))
+        return len(got) >= answer_size(pdu) + 3 and any(head in got for head in heads)
+
     def open(self, got: bytes) -> tuple[int, bytes]:
         if not 4 <= len(got) <= self.longest or crc16(got):
             raise BrokenFrame
@@ -106,6 +121,13 @@ class Ascii:
         if not got.startswith(b":") or -1 < end < len(got) - 1 or len(got) > 2 * answer_size(pdu) + 7:
             return WRONG
         return MORE if end < 0 else WHOLE
+
+    def head(self, unit: int) -> bytes:
+        return b":%02X" % unit
+
+    def came(self, got: bytes, unit: int, pdu: bytes) -> bool:
+        heads = (b"%02X%02X" % (unit, pdu[0]), b"%02X%02X" % (unit, pdu[0] | 0x80))
+        return len(got) >= 2 * answer_size(pdu) + 7 and any(head in got.upper() for head in heads)
 
     def open(self, got: bytes) -> tuple[int, bytes]:
         try:

@@ -59,15 +59,17 @@ class Units(dict[int, Unit]):
         super().__init__()
         self.timeout, self.period, self.hold = timeout, period, hold
         self.heard_at = -math.inf  # anybody
+        self.echoes = False  # the line's adapter sends back what it is sent, and nobody strips it
 
     def __missing__(self, number: int) -> Unit:
         made = self[number] = Unit()
         return made
 
     def limit(self, number: int, hurried: bool = False) -> float:
-        """Seconds that an answer may take; `hurried`: another unit kept the others waiting already."""
+        """Seconds that an answer may take; `hurried`: another unit kept the others waiting already. One that was never asked may be
+        slow: its first request always has the full time."""
         unit = self[number]
-        if (not unit.misses and not hurried) or (unit.misses and not unit.slowest and unit.misses % PATIENT == 0):
+        if unit.misses % PATIENT == 0 if not unit.slowest else not (unit.misses or hurried):
             return self.timeout
         return min(self.timeout, max(SHORTEST, SHARE * self.period - self.hold, 2 * unit.slowest))
 
@@ -84,10 +86,11 @@ class Units(dict[int, Unit]):
         unit.slowest = max(seconds, FADES * unit.slowest)
         unit.misses = 0
 
-    def missed(self, number: int, now: float) -> None:
+    def missed(self, number: int, now: float, silent: bool = True) -> None:
+        """It kept the bus waiting for as long as it may, for nothing; not `silent`: something came that was no answer."""
         unit = self[number]
         unit.due = now + min(LONGEST, self.period * 2.0 ** min(unit.misses, 10))
-        unit.timeouts += 1
+        unit.timeouts += silent
         unit.misses += 1
 
     def out(self, number: int) -> bool:

@@ -12,7 +12,7 @@ BAUDS = (
     *(300, 600, 1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 56000, 57600, 76800, 115200, 128000, 230400),
     *(250000, 256000, 460800, 500000, 576000, 921600, 1000000, 1152000, 1500000, 2000000, 2500000, 3000000, 4000000),
 )
-CHOICES = {"parity": ("none", "even", "odd"), "stop": ("1", "2"), "bits": ("7", "8")}
+CHOICES = {"parity": ("none", "even", "odd"), "stop": ("1", "2"), "bits": ("7", "8"), "echo": ("strip",)}
 _SAY = {
     "tcp": "tcp://192.168.1.10:502",
     "rtu+tcp": "rtu+tcp://192.168.1.10:4196",
@@ -32,6 +32,7 @@ class Where(NamedTuple):
     parity: str = "none"
     stop: int = 1
     bits: int = 8
+    echo: bool = False  # the adapter sends back what it is sent, and that is taken away
 
     @property
     def serial(self) -> bool:
@@ -60,11 +61,18 @@ class Where(NamedTuple):
             return os.path.realpath(self.device)
         return f"tcp://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
+    @property
+    def echoes(self) -> str:
+        """What to say where what we send comes back."""
+        or_strip = ", or write `echo=strip` into the url of the line" if self.serial else ""
+        return f"the adapter sends back what it is sent: switch that off{or_strip}"
+
     def __str__(self) -> str:
         if not self.serial:
             return self.identity.replace("tcp", self.scheme, 1)
         bits = "" if self.bits == (7 if self.scheme == "ascii" else 8) else f"&bits={self.bits}"
-        return f"{self.scheme}://{self.device}?baud={self.baud}&parity={self.parity}&stop={self.stop}{bits}"
+        more = bits + ("&echo=strip" if self.echo else "")
+        return f"{self.scheme}://{self.device}?baud={self.baud}&parity={self.parity}&stop={self.stop}{more}"
 
 
 def parse_url(text: str) -> Where:
@@ -106,7 +114,8 @@ def _line(text: str) -> Where:
     if parts.scheme == "rtu" and bits == 7:
         raise ValueError("bits=7 cannot carry RTU frames, only ascii:// ones")
     path = os.path.normpath("/" + parts.path.lstrip("/"))
-    return Where(parts.scheme, "", 0, path, baud, given.get("parity", "none"), int(given.get("stop", "1")), bits)
+    stop, echo = int(given.get("stop", "1")), "echo" in given
+    return Where(parts.scheme, "", 0, path, baud, given.get("parity", "none"), stop, bits, echo)
 
 
 def _options(text: str, query: str) -> dict[str, str]:

@@ -275,11 +275,11 @@ class ModbusConfig(Templated, DriverConfig):
         yield from self._in_holes()
         yield from self._too_long()
         yield from self._line_faults()
-        seen: dict[int, str] = {}
+        seen = {self.unit: "the connection's own `unit`"} if self.tags or self.time else {}
         for name, unit in self.units.items():
             if unit.unit in seen:
-                yield ("units", name, "unit"), f"unit {unit.unit} is {seen[unit.unit]!r} already", "one entry per unit"
-            seen[unit.unit] = name
+                yield ("units", name, "unit"), f"unit {unit.unit} is {seen[unit.unit]} already", "one entry per unit"
+            seen[unit.unit] = repr(name)
         yield from self._scale_faults()
         if clocks := self.clocks():
             plan = self.plan()

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from pydantic import ValidationError
 
-from edge import ConfigFault, LinesideError, NoDaemon, SystemClock, ask_daemon, load_site, log, state_folder
+from edge import ConfigFault, DeviceLost, LinesideError, NoDaemon, SystemClock, ask_daemon, load_site, log, state_folder
 
 from .address import Address
 from .client import BROKEN as UNFIT
@@ -22,6 +22,7 @@ from .options import ModbusConfig
 from .plan import FUNCTIONS, Request
 
 SILENT, BROKEN = -1, -2  # no answer; one that is none to the request
+LONGEST_DIAL = 5.0  # seconds
 
 
 class Answer(NamedTuple):
@@ -65,6 +66,8 @@ class Direct:
         words = np.zeros(count, np.uint16)
         request = Request(unit, FUNCTIONS[first.table], first.number, count, 0)
         scan = await self._client.scan([request], words, self.timeout)
+        if self._client.units.echoes:
+            raise LinesideError(f"{self.where}: {self._config.where.echoes}")
         if scan.codes[0] < 0:
             return Answer((), BROKEN if scan.codes[0] == UNFIT else SILENT)
         return Answer((), scan.codes[0]) if scan.codes[0] else Answer(tuple(words.tolist()))
@@ -93,7 +96,13 @@ class Through:
 
 async def opened(config: ModbusConfig) -> Client | Line:
     """A connection as the site describes it. Raises DeviceLost."""
-    client = await open_bus(config, SystemClock(), Units(config.timeout, config.every))
+    try:
+        async with asyncio.timeout(LONGEST_DIAL):
+            client = await open_bus(config, SystemClock(), Units(config.timeout, config.every))
+    except TimeoutError:
+        raise DeviceLost(
+            f"no connection to {config.url} within {LONGEST_DIAL:g} s", hint="check address, cable and firewall"
+        ) from None
     if config.pause:
         await asyncio.sleep(config.pause)
     return client

@@ -66,4 +66,6 @@ def _doctor(driver: Modbus) -> dict[str, Any]:
     """A line for each unit of the site, and what concerns the whole bus."""
     site = {item.unit for item in driver.plan.items}
     units = {number: unit.report() for number, unit in driver.units.items() if number in site}
-    return {"findings": list(findings(driver.source.name, units, driver.config.where.serial))}
+    where = driver.config.where
+    echoes = where.echoes if driver.units.echoes else ""
+    return {"findings": list(findings(driver.source.name, units, where.serial, echoes))}

@@ -241,7 +241,7 @@ def test_whoever_stops_waiting_leaves_no_answer_for_the_next() -> None:
             async with asyncio.timeout(0.05):
                 await line.scan([TWO], words)
         assert (await line.scan([TWO], words)).codes == [0]
-        assert far.sent[1][0] - far.sent[0][0] == pytest.approx(0.18) and line.late == 1
+        assert far.sent[1][0] - far.sent[0][0] == pytest.approx(0.08 + 35 / 9600) and line.late == 0
 
     virtual_run(main())
 
@@ -457,8 +457,9 @@ def test_what_a_line_garbles_is_bad_and_counted(tmp_path: Path) -> None:
 
 def test_a_silent_unit_is_tried_less_and_less_for_a_share_of_the_period() -> None:
     units, now = Units(timeout=2.0, period=1.0, hold=0.08), 100.0
-    assert units.limit(7) == 2.0 and units.limit(7, hurried=True) == pytest.approx(0.1)
+    assert units.limit(7) == 2.0 and units.limit(7, hurried=True) == 2.0, "whoever was never asked may be slow"
     units.answered(7, now, 0.09, 0)
+    assert units.limit(7) == 2.0 and units.limit(7, hurried=True) == 0.18
     waits, limits = [], []
     for _ in range(9):
         units.missed(7, now)
@@ -573,7 +574,7 @@ def test_a_dead_bus_is_known_after_two_time_outs(far: str) -> None:
         Far(bus, lambda frame: [])
         began = loop.time()
         scan = await bus.scan([Request(k, 3, 0, 1, 0) for k in range(1, 33)], np.zeros(1, np.uint16))
-        assert scan.codes == [ASKED] * 2 + [WAITED] * 30 and loop.time() - began <= 4.0
+        assert scan.codes == [ASKED] * 2 + [WAITED] * 30 and loop.time() - began <= 4.3
         assert [units[k].misses for k in (1, 2, 3)] == [1, 1, 0]
 
     virtual_run(main())
@@ -589,8 +590,9 @@ def test_an_echo_of_the_adapter_is_said_and_no_data(caplog: pytest.LogCaptureFix
         assert set(source.qualities("a")) == {Quality.BAD} and source.counts["broken"] >= 3
 
     virtual_run(main())
-    assert [r.message for r in caplog.records if "echoes" in r.message] == [
-        "line: unit 7: the adapter echoes what it sends; switch that off; such answers are no data"
+    assert [r.message for r in caplog.records if "sends back" in r.message] == [
+        "line: unit 7: the adapter sends back what it is sent: switch that off, or write `echo=strip` into the url of the line; "
+        "such answers are no data"
     ]
 
 
