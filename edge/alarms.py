@@ -32,8 +32,8 @@ class AlarmConfig(BaseModel):
     clear_for: Duration = Field(0.0, description="how long `clear` must hold")
     severity: Literal["low", "medium", "high", "critical"] = Field("medium", description="how much it matters")
     text: str = Field("", description="what an operator reads")
-    then: dict[str, float] = Field(default_factory=dict, description="tags to write when it is raised")
-    on_clear: dict[str, float] = Field(default_factory=dict, description="tags to write when it clears")
+    then: dict[str, float | str] = Field(default_factory=dict, description="tags to write when it is raised")
+    on_clear: dict[str, float | str] = Field(default_factory=dict, description="tags to write when it clears")
 
 
 class Alarms:

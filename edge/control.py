@@ -20,7 +20,7 @@ from .errors import LinesideError, WriteRefused
 from .event import Event, Write
 from .log import log
 from .tags import named
-from .writes import SETTLES, WITHIN, guard
+from .writes import SETTLES, WITHIN, guard, value_of
 
 if TYPE_CHECKING:
     from .app import Daemon
@@ -104,7 +104,8 @@ class Control:
                 return {"values": [daemon.live.show(named(daemon.table, str(name)).name) for name in names]}
             case "write":
                 values = request["values"] if "values" in request else {request["tag"]: request["value"]}
-                orders = {str(tag): float(value) for tag, value in values.items()}
+                tags = {str(tag): named(daemon.table, str(tag)) for tag in values}
+                orders = {name: value_of(values[name], tag) for name, tag in tags.items()}
                 return await self._write_all(orders, str(request.get("by", "local")))
             case "tool":
                 return await self._tool(str(request["driver"]), request)
@@ -116,7 +117,7 @@ class Control:
                 return {"done": await apply_site(daemon, Path(request["site"]), float(request.get("trial", 10)))}
         raise LinesideError(f"cannot do {request['do']!r}")
 
-    async def _write_all(self, orders: dict[str, float], by: str) -> dict[str, Any]:
+    async def _write_all(self, orders: dict[str, float | str], by: str) -> dict[str, Any]:
         """One after another, in the order given. None is written where the site does not allow one of them."""
         for tag, value in orders.items():
             if not self._allowed(tag, value):
@@ -126,9 +127,9 @@ class Control:
             with telling_what_was_done(done):
                 await self._write(tag, value, by)
             done.append(tag)
-        return {"written": done}
+        return {"written": done, "values": orders}
 
-    def _allowed(self, tag: str, value: float) -> bool:
+    def _allowed(self, tag: str, value: float | str) -> bool:
         table = self._daemon.table
         try:
             guard(Write(named(table, tag).id, value), table, 0)
@@ -136,7 +137,7 @@ class Control:
             return False
         return True
 
-    async def _write(self, tag: str, value: float, by: str) -> dict[str, Any]:
+    async def _write(self, tag: str, value: float | str, by: str) -> dict[str, Any]:
         daemon = self._daemon
         number_of_tag = named(daemon.table, tag).id
         done: asyncio.Future[Event] = asyncio.get_running_loop().create_future()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
@@ -17,9 +18,10 @@ from .errors import DeviceLost, DeviceRefused, DeviceSilent
 from .event import Event
 from .frame import Frame
 from .tags import Tag
-from .texts import TYPE, Texts
+from .texts import LONGEST, TYPE, Texts, clean
 
 MOST_FOUND = 10_000  # by one `browse`
+MOST_CHOICES = 256  # strings that a text tag may be written to
 
 
 def _tolerance(given: Any) -> Any:
@@ -35,10 +37,17 @@ Tolerance = Annotated[
 
 
 class Writable(BaseModel):
-    """Allows writing a tag, between two bounds (both included). Nothing that a site does not declare so can be written."""
+    """Allows writing a tag: a number between two bounds (both included), a text out of a list or up to a length. Nothing that a
+    site does not declare so can be written."""
 
     model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
-    range: tuple[float, float] = Field(description="lowest and highest value that may be written")
+    range: tuple[float, float] | None = Field(None, description="lowest and highest value that may be written")
+    one_of: tuple[Annotated[str, Field(max_length=LONGEST)], ...] = Field(
+        (), max_length=MOST_CHOICES, description="of a text: the strings that may be written"
+    )
+    longest: int | None = Field(
+        None, ge=1, le=LONGEST, description="of a text, in place of `one_of`: any string of up to so many characters"
+    )
     every: Duration = Field(0.0, description="at most one write in this time; one that comes sooner is refused")
     readback: Tolerance = Field(
         None, description="read the value back, and fail unless it holds: true, or how far off it may be"
@@ -47,9 +56,32 @@ class Writable(BaseModel):
 
     @model_validator(mode="after")
     def _ordered(self) -> Writable:
-        if self.range[0] > self.range[1]:
+        if (self.range is not None) + bool(self.one_of) + (self.longest is not None) != 1:
+            raise ValueError("say `range: [low, high]`; of a text `one_of: [A, B]` or `longest: 20`")
+        if self.range is not None and self.range[0] > self.range[1]:
             raise ValueError(f"range runs backwards: {self.range[0]:g} is above {self.range[1]:g}")
+        if odd := [text for text in self.one_of if clean(text) != text]:
+            raise ValueError(f"{odd[0]!r} holds a character that cannot be shown")
+        if self.range is None and self.readback:
+            raise ValueError("a text is read back as it is: `readback: true`")
         return self
+
+    def why_not(self, value: float | str, name: str) -> str:
+        """Why this value may not be written to the tag `name`; empty where it may."""
+        if isinstance(value, str) != (self.range is None):
+            wanted = "a number" if self.range is not None else "a string"
+            return f"{value!r} is not {wanted}, which {name} takes"
+        if not isinstance(value, str):
+            low, high = self.range or (math.nan, math.nan)
+            within = math.isfinite(value) and low <= value <= high
+            return "" if within else f"{value:g} is outside {low:g}..{high:g} of {name}"
+        if self.one_of:
+            more = f" and {len(self.one_of) - 8} more" if len(self.one_of) > 8 else ""
+            listed = ", ".join(map(repr, self.one_of[:8])) + more
+            return "" if value in self.one_of else f"{clean(value[:LONGEST])!r} is none of {listed} of {name}"
+        if len(value) > (self.longest or 0):
+            return f"{len(value)} characters are more than the {self.longest} that may be written to {name}"
+        return "" if clean(value) == value else f"{clean(value)!r}: a character in it cannot be shown"
 
 
 _SAID: dict[frozenset[str], set[str]] = {}
@@ -63,7 +95,7 @@ class Point(BaseModel):
     unit: str = Field("", description="engineering unit, as shown to people")
     labels: dict[int, str] = Field(default_factory=dict, description="names of the numbers of an enum")
     deadband: float | None = Field(None, ge=0, description="keep a value only when it moved by more than this")
-    writable: Writable | None = Field(None, description="may be written, within `range`")
+    writable: Writable | None = Field(None, description="may be written, as this allows")
     stale_after: Duration | None = Field(None, description="age at which rules stop trusting it (three periods)")
 
     @model_validator(mode="after")
@@ -73,6 +105,14 @@ class Point(BaseModel):
         object.__setattr__(self, "__pydantic_fields_set__", _SAID.setdefault(said, self.__pydantic_fields_set__))
         if not self.labels:
             self.__dict__["labels"] = _NO_LABELS
+        return self
+
+    @model_validator(mode="after")
+    def _writes_its_kind(self) -> Point:
+        if self.writable is not None and (self.writable.range is None) != (self.value_type() == TYPE):
+            kinds = ("a number", "range: [low, high]"), ("a text", "one_of: [A, B]` or `longest: 20")
+            kind, wanted = kinds[self.value_type() == TYPE]
+            raise ValueError(f"it is {kind}: say `{wanted}` in `writable`")
         return self
 
     def value_type(self) -> str:
@@ -195,9 +235,10 @@ class Driver(Protocol):
 
     Optional: `async write(write)` sets one tag and returns when the device confirmed it: the value as the device stores it,
     where that may differ (rounded to a register's step), or None. `async read(tag)` asks the device for the value of one tag
-    id now, for `readback`; it may be called while others are written. `async probe()` connects once, reads once and returns
-    lines for `lineside check --connect`; what it emits shows whether every tag is good. `async tool(request)` answers what a
-    commissioning tool asks while the driver runs (a raw read, wire frames): plain JSON both ways.
+    id now (of a text its string), for `readback`; it may be called while others are written. `async probe()` connects once,
+    reads once and returns lines for `lineside check --connect`; what it emits shows whether every tag is good.
+    `async tool(request)` answers what a commissioning tool asks while the driver runs (a raw read, wire frames): plain JSON
+    both ways.
     `async browse(start, most)` returns what the device offers below `start` (a text of its own; empty: everything), at most
     `most`, for `lineside browse`: {"name", "tag": options of a line under `tags:`, or None, "note": type and value in words, ...}
     each, plain JSON.

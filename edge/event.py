@@ -32,11 +32,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Set one tag. `expires` is monotonic nanoseconds (0: when the tag's `writable` says); a write found expired is refused,
-    not sent late. `cause` says who wants it: `alarm oil_hot`, `user anna`, `plane console`."""
+    """Set one tag; a text tag to a string. `expires` is monotonic nanoseconds (0: when the tag's `writable` says); a write found
+    expired is refused, not sent late. `cause` says who wants it: `alarm oil_hot`, `user anna`, `plane console`."""
 
     tag: int
-    value: float
+    value: float | str
     id: str = ""
     expires: int = 0
     cause: str = ""

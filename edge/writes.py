@@ -15,8 +15,8 @@ from .config.types import as_duration
 from .errors import LinesideError, WriteRefused
 from .event import Event, Write
 from .log import log
-from .tags import TagTable
-from .texts import TYPE
+from .tags import Tag, TagTable
+from .texts import LONGEST, TYPE, clean
 
 if TYPE_CHECKING:
     from .driver import Writable
@@ -33,13 +33,11 @@ def guard(write: Write, table: TagTable, mono: int) -> Writable:
         tag = table.by_id(write.tag)
     except KeyError:
         raise WriteRefused(f"tag {write.tag} is not part of this site") from None
-    if tag.writable is None and tag.type == TYPE:
-        raise WriteRefused(f"{tag.name} is text, which cannot be written")
     if tag.writable is None:
-        raise WriteRefused(f"{tag.name} is read-only", hint="allow it with `writable: {range: [low, high]}`")
-    low, high = tag.writable.range
-    if not math.isfinite(write.value) or not low <= write.value <= high:
-        raise WriteRefused(f"{write.value:g} is outside {low:g}..{high:g} of {tag.name}")
+        allows = "one_of: [A, B]" if tag.type == TYPE else "range: [low, high]"
+        raise WriteRefused(f"{tag.name} is read-only", hint=f"allow it with `writable: {{{allows}}}`")
+    if why := tag.writable.why_not(write.value, tag.name):
+        raise WriteRefused(why)
     if write.expires and mono > write.expires:
         lives = as_duration(tag.writable.expires)
         raise WriteRefused(f"came too late: an order for {tag.name} is good for {lives}")
@@ -102,7 +100,7 @@ class WriteQueue:
             wanted = write.value if stored is None else stored
             self._proofs[write.tag] = proofs.create_task(self._prove(driver, write, wanted, allowed.readback))
 
-    async def _prove(self, driver: Any, write: Write, wanted: float, tolerance: float) -> None:
+    async def _prove(self, driver: Any, write: Write, wanted: float | str, tolerance: float) -> None:
         def overtaken(task: Any) -> tuple[str, str]:
             newer = self._proofs.get(write.tag) is not task
             return (
@@ -133,7 +131,7 @@ class WriteQueue:
             self._report(outcome(write, self._table, "failed", f"{type(error).__name__}: {error}"))
 
 
-async def read_back(driver: Any, tag: int, wanted: float, tolerance: float) -> str:
+async def read_back(driver: Any, tag: int, wanted: float | str, tolerance: float) -> str:
     """Empty once the device shows the value, else what it shows. A device may confirm before it holds a value, so it is asked
     again, ever more seldom, for SETTLES seconds."""
     said, pause = "it cannot be read back: no answer", 0.02
@@ -142,14 +140,36 @@ async def read_back(driver: Any, tag: int, wanted: float, tolerance: float) -> s
             while True:
                 try:
                     found = await driver.read(tag)
-                    if math.isclose(found, wanted, rel_tol=1e-9, abs_tol=tolerance):
+                    if _same(found, wanted, tolerance):
                         return ""
-                    said = f"the device confirmed it, and shows {shown(found)}"
+                    said = f"the device confirmed it, and shows {said_of(found)}"
                 except (LinesideError, OSError) as error:
                     said = f"it cannot be read back: {str(error) or 'no answer'}"
                 await asyncio.sleep(pause)
                 pause *= 2
     return said
+
+
+def _same(found: float | str, wanted: float | str, tolerance: float) -> bool:
+    if isinstance(found, str) or isinstance(wanted, str):
+        return found == wanted
+    return math.isclose(found, wanted, rel_tol=1e-9, abs_tol=tolerance)
+
+
+def said_of(value: float | str) -> str:
+    """A value in a sentence: a string in quotes, whatever is in it."""
+    return repr(clean(value[:LONGEST])) if isinstance(value, str) else shown(value)
+
+
+def value_of(text: float | str, tag: Tag) -> float | str:
+    """What a person wrote for this tag: the string itself for a text, else a number. Raises LinesideError."""
+    if tag.type == TYPE:
+        return text if isinstance(text, str) else f"{text:g}"
+    try:
+        return float(text)
+    except ValueError:
+        hint = "0 or 1 for a bit, as in plc.stop=1"
+        raise LinesideError(f"{tag.name}: {clean(str(text)[:LONGEST])!r} is no number", hint=hint) from None
 
 
 def outcome(write: Write, table: TagTable, state: str, why: str = "") -> Event:
@@ -159,8 +179,9 @@ def outcome(write: Write, table: TagTable, state: str, why: str = "") -> Event:
     except KeyError:
         name = f"tag {write.tag}"
     severity = "info" if state == "done" else "medium"
-    text = f"{shown(write.value)} by {write.cause or 'nobody named'}" + (f": {why}" if why else "")
-    data = {"value": write.value, "cause": write.cause, "write": write.id}
+    text = f"{said_of(write.value)} by {write.cause or 'nobody named'}" + (f": {why}" if why else "")
+    value = clean(write.value[:LONGEST]) if isinstance(write.value, str) else write.value
+    data = {"value": value, "cause": write.cause, "write": write.id}
     return Event("write", name, state, severity=severity, text=text, data=data)
 
 
@@ -194,6 +215,7 @@ class Writes:
             return [outcome(write, self.table, "refused", str(error))]
         queue = self.queues.get(tag.source)
         if queue is None:
-            return [outcome(write, self.table, "refused", f"the driver of {tag.source} cannot write")]
+            why = f"{tag.source} does not run at this moment, or its driver cannot write"
+            return [outcome(write, self.table, "refused", why)]
         ends = now + round(allowed.expires * SECOND)
         return queue.put(replace(write, expires=min(write.expires or ends, ends)))

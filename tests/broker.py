@@ -44,3 +44,17 @@ class Broker:
             self.process.terminate()
             self.process.wait(20)
             self.process = None
+
+
+def certificates(folder: Path) -> None:
+    """An authority of its own (ca.pem), and a certificate of 127.0.0.1 (broker.pem, broker.key)."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed (make system-packages)")
+    for words in (
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
+        "req -newkey rsa:2048 -nodes -keyout broker.key -out broker.csr -subj /CN=127.0.0.1",
+    ):
+        subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    words = "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out broker.pem -days 2 -extfile names"
+    subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)

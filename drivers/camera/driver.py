@@ -190,7 +190,7 @@ class Camera:
                 self._failed.set_exception(error)
             raise
         trigger = self.source.tags["trigger"].id
-        self.source.emit(Batch.of(self.source.name, [trigger], [write.value], self.source.clock.utc()))
+        self.source.emit(Batch.of(self.source.name, [trigger], [float(write.value)], self.source.clock.utc()))
 
     async def probe(self) -> Sequence[str]:
         shots = source_of(self.config.url, 1, self.config.timeout)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge import Batch, ConfigFault, DeviceLost, DeviceRefused, DeviceSilent, Grid, Poller, Quality, Source, Write, log
+from edge import Batch, DeviceLost, DeviceRefused, DeviceSilent, Grid, Poller, Quality, Source, Write, WriteRefused, log
 
 from .client import ASKED, BROKEN, EXCEPTIONS, WAITED, Client
 from .cost import Cost
@@ -21,7 +21,7 @@ from .line_units import Units
 from .options import ModbusConfig
 from .plan import Plan, ShortAnswer, encode_value
 from .tape import Tape
-from .text import TextColumns
+from .text import TextColumns, decode_text, encode_text
 from .tool import serve
 from .window import Window
 
@@ -317,7 +317,7 @@ class Modbus(Poller):
         finally:
             self.units.period = period
 
-    async def read(self, tag: int) -> float:
+    async def read(self, tag: int) -> float | str:
         """One tag, in a request of its own, ahead of those that wait."""
         plan = Plan([self.plan.items[self._items[tag]]])
         words = np.zeros(plan.words, np.uint16)
@@ -326,15 +326,15 @@ class Modbus(Poller):
             raise DeviceSilent("no answer")
         if code:
             raise DeviceRefused(f"the device refuses to read it: {EXCEPTIONS.get(code, code)}")
-        return float(plan.decode(words)[0][0])
+        return _held(plan, words)
 
-    async def write(self, write: Write) -> float:
+    async def write(self, write: Write) -> float | str:
         """Write one coil or the registers of one tag: functions 5, 6 and 16. Returns what the registers then stand for."""
-        item = self.plan.items[self._items[write.tag]]
+        item, value = self.plan.items[self._items[write.tag]], write.value
         try:
-            words = encode_value(item, write.value)
+            words = encode_text(item, value) if isinstance(value, str) else encode_value(item, value)
         except ValueError as error:
-            raise ConfigFault(str(error)) from None
+            raise WriteRefused(str(error)) from None
         number = item.address.number
         if item.address.bits:
             pdu = struct.pack(">BHH", 5, number, 0xFF00 if words[0] else 0)
@@ -343,11 +343,21 @@ class Modbus(Poller):
         else:
             pdu = struct.pack(f">BHHB{len(words)}H", 16, number, len(words), 2 * len(words), *words)
         await (await self._line()).write(item.unit, pdu)
-        return float(Plan([item]).decode(np.array(words, np.uint16))[0][0])
+        return _held(Plan([item]), np.array(words, np.uint16))
 
     async def tool(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """What `lineside decode`, `probe` and `doctor` ask while the driver runs."""
         return await serve(self, request)
+
+
+def _held(plan: Plan, words: np.ndarray) -> float | str:
+    """What the words of a plan of one tag stand for."""
+    (item,), first = plan.items, int(plan.first[0])
+    return (
+        decode_text(item, words[first : first + item.length])
+        if item.type == "text"
+        else float(plan.decode(words)[0][0])
+    )
 
 
 def _part(config: ModbusConfig, path: tuple[str, ...]) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from edge import DriverConfig, Duration, Identifier, Period, Point, ReadPlan, SystemClock, Templated
+from edge import DriverConfig, Duration, Identifier, Period, Point, ReadPlan, SystemClock, Templated, Writable
 
 from .address import TABLES, WORDS, Address, Span, parse_address, parse_span
 from .cover import joined, touched
@@ -19,7 +19,7 @@ from .line_url import Where, parse_url
 from .plan import Item, Plan, encode_value
 from .rules import GAP, MOST_REGISTERS, Rules
 from .shown import shown_plan
-from .text import LONGEST
+from .text import LONGEST, encode_text
 
 Type = Literal[
     "bool",
@@ -124,9 +124,17 @@ class ModbusPoint(Point):
             )
         if self.none is not None:
             self.raw_none()
-        for bound in self.writable.range if self.writable else ():
-            encode_value(self.item(0), bound)
+        if self.writable:
+            self._fits_orders(self.writable)
         return self
+
+    def _fits_orders(self, allowed: Writable) -> None:
+        for bound in allowed.range or ():
+            encode_value(self.item(0), bound)
+        for text in allowed.one_of:
+            encode_text(self.item(0), text)
+        if allowed.longest and self.length and allowed.longest > 2 * self.length:
+            raise ValueError(f"`longest`: {self.length} registers hold {2 * self.length} characters")
 
     def _fits_text(self) -> None:
         given = self.model_fields_set
@@ -138,9 +146,8 @@ class ModbusPoint(Point):
             raise ValueError("say how many registers the text has, as in `length: 8`")
         if self.order not in ("ABCD", "BADC"):
             raise ValueError(f"{self.order} is no order of a text; ABCD, or BADC where each two characters are swapped")
-        if odd := given & {"scale", "offset", "none", "scale_from", "deadband", "labels", "writable"}:
-            why = "a text is read only" if "writable" in odd else "a text is no number"
-            raise ValueError(f"`{min(odd)}` cannot be said of a text: {why}")
+        if odd := given & {"scale", "offset", "none", "scale_from", "deadband", "labels"}:
+            raise ValueError(f"`{min(odd)}` cannot be said of a text: a text is no number")
 
     @property
     def stored(self) -> str:

@@ -21,7 +21,7 @@ from edge import SECOND, AnswerContradicts, Batch, ConfigFault, DeviceLost, Qual
 from .options import MqttConfig
 from .payload import decode_payload
 from .sparkplug import NAMESPACE, Nodes, rebirth
-from .values import MOST_BYTES, MOST_READINGS, Sample, number_of, parse, parse_path, picked, time_of
+from .values import MOST_BYTES, MOST_READINGS, MOST_SAMPLES, Sample, number_of, parse, parse_path, picked, time_of
 
 REBIRTH_EVERY = 10 * SECOND  # between two orders to the same node
 MOST_TOPICS = 4096  # whose tags are remembered
@@ -189,7 +189,7 @@ class Mqtt:
         try:
             topic = message.topic
             if topic.startswith(f"{NAMESPACE}/") and self._nodes.nodes:
-                self._sparkplug(client, topic, bytes(message.payload))
+                self._sparkplug(client, topic, bytes(message.payload), message.retain)
             else:
                 self._json(topic, bytes(message.payload), message.retain)
         except (AnswerContradicts, UnicodeDecodeError) as error:
@@ -208,8 +208,8 @@ class Mqtt:
             return
         data, now = parse(payload), self.source.clock.utc()
         readings = data if isinstance(data, list) and all(isinstance(entry, dict) for entry in data) else [data]
-        if len(readings) > MOST_READINGS:
-            raise AnswerContradicts(f"more than {MOST_READINGS:,} readings in one message")
+        if len(readings) > MOST_READINGS or len(readings) * len(tags) > MOST_SAMPLES:
+            raise AnswerContradicts(f"{len(readings):,} readings for {len(tags):,} tags are too many in one message")
         for reading in readings:
             for i in tags:
                 self._one(i, reading, now, retained)
@@ -244,7 +244,11 @@ class Mqtt:
 
     # Sparkplug
 
-    def _sparkplug(self, client: paho.Client, topic: str, payload: bytes) -> None:
+    def _sparkplug(self, client: paho.Client, topic: str, payload: bytes, retained: bool) -> None:
+        if retained:  # no node may ask for that (3.0, 6.4): a birth of nobody knows when gives its aliases to others
+            self.source.count("retained")
+            self._say("retained", f"{topic} is kept by the broker, which no message of a node may be; it is left out")
+            return
         if len(payload) > MOST_BYTES:
             raise AnswerContradicts(f"a message of {len(payload):,} bytes, more than {MOST_BYTES:,}")
         for sample in self._nodes.heard(topic, decode_payload(payload), self.source.clock.utc()):
@@ -297,7 +301,8 @@ class Mqtt:
         wanted = self._points[i].type == "text"
         self.source.count("no_text" if wanted else "no_number")
         told = "no text; take `type: text` away" if wanted else "no number; for a string say `type: text`"
-        self._say(f"odd {i}", f"{self._names[i]} is {str(found)[:60]!r}, {told}: its samples are BAD")
+        shown = repr(str(found)[:60]) if isinstance(found, str | int | float) else type(found).__name__
+        self._say(f"odd {i}", f"{self._names[i]} is {shown}, {told}: its samples are BAD")
 
     def _say(self, cause: str, text: str) -> None:
         """Once per cause; the counters tell the rest."""

@@ -30,6 +30,7 @@ class Node:
     born: bool = False
     whole: bool = False  # no message was missed since
     seq: int = -1
+    stamp: int | None = None  # time of the message with that number
     session: Any = None  # bdSeq
     aliases: dict[int, tuple[str, str]] = field(default_factory=dict)  # alias -> (device, metric)
     types: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -63,7 +64,8 @@ class Nodes:
             return self._born(name, node, payload, now)
         if kind not in ("NDATA", "DDATA", "DBIRTH", "DDEATH"):
             return []
-        self._follow(name, node, payload)
+        if not self._follow(name, node, payload):
+            return []
         if kind == "DDEATH":
             return self._silent(name, now, device)
         if kind == "DBIRTH":
@@ -82,7 +84,7 @@ class Nodes:
         if payload.seq not in (None, 0):
             self.counts["sequence_gap"] += 1
         session = next((m.value for m in payload.metrics if m.name == "bdSeq"), None)
-        self.nodes[name] = node = Node(True, True, payload.seq or 0, session)
+        self.nodes[name] = node = Node(True, True, payload.seq or 0, payload.timestamp, session)
         self.wanted.discard(name)
         self._learn(node, "", payload)
         return self._samples(name, node, "", payload, now)
@@ -100,13 +102,20 @@ class Nodes:
         gone = (self.tags[key] for key in self.tags if key[0] == name and device in (None, key[1]))
         return [(i, now, math.nan, Quality.TIMEOUT) for tags in gone for i in tags]
 
-    def _follow(self, name: str, node: Node, payload: Payload) -> None:
+    def _follow(self, name: str, node: Node, payload: Payload) -> bool:
+        """False for a message that came twice, as a line at quality of service 1 may bring it."""
+        same = (payload.seq, payload.timestamp) == (node.seq, node.stamp)
+        if node.born and same and payload.timestamp is not None:
+            self.counts["repeated"] += 1
+            return False
         if node.born and payload.seq != (node.seq + 1) % 256:
             self.counts["sequence_gap"] += 1
             node.whole = False
         if not (node.born and node.whole):
             self.wanted.add(name)
-        node.seq = payload.seq if payload.seq is not None else node.seq
+        if payload.seq is not None:
+            node.seq, node.stamp = payload.seq, payload.timestamp
+        return True
 
     def _learn(self, node: Node, device: str, payload: Payload) -> None:
         for alias in [alias for alias, (owner, _) in node.aliases.items() if owner == device]:

@@ -14,8 +14,9 @@ Sample = tuple[int, int, float | str, int]  # index of the tag, ns UTC, value or
 EARLIEST, LATEST = 631_152_000 * SECOND, 4_102_444_800 * SECOND  # 1990 to 2100: a clock outside is not set
 MOST_BYTES = 1_000_000  # of one message
 MOST_READINGS = 10_000  # in a list of one message
+MOST_SAMPLES = 100_000  # of one message: what it takes to look for them holds up all others
 _STEP = re.compile(r"""\.?([^\W\d][\w-]*)|\[(\d{1,6})\]|\["([^"]+)"\]|\['([^']+)'\]""")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 _TRUE, _FALSE = {"true", "on", "yes"}, {"false", "off", "no"}
 Path = tuple[str | int, ...]
 

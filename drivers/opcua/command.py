@@ -9,7 +9,7 @@ from pathlib import Path
 from edge import ConfigFault, LinesideError, load_site, state_folder
 
 from .options import OpcUaConfig
-from .trust import ENOUGH, fingerprint, refused, subject, trust
+from .trust import ENOUGH, fingerprint, refused, subject, trust, validity
 
 HELP = "trust the certificate of an OPC UA server that a driver refused"
 
@@ -37,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
     if options.fingerprint is None:
         thumb = hashlib.sha1(der, usedforsecurity=False).hexdigest()
         print(f"certificate  {subject(der)}\nSHA-256      {digits}\nthumbprint   {thumb}")
+        if found := validity(der):
+            print(f"valid        {found[0]:%Y-%m-%d} to {found[1]:%Y-%m-%d}")
         print(f"If the server shows the same: lineside trust {options.site} {options.driver} {digits[:ENOUGH]}")
         return 1
     given = options.fingerprint.replace(":", "").replace(" ", "").lower()

@@ -56,10 +56,10 @@ class OpcUa:
         self._ticks = 0  # changes of the server's clock that came by the subscription
 
     async def run(self) -> None:
-        client = self._client = await connect(self.config, self.source.name, self.source.folder)
+        client = await connect(self.config, self.source.name, self.source.folder)
         try:
-            await self._find(client)
-            reading = await Reading.of(client)
+            reading = await self._begin(client)
+            self._client = client  # not before: an order would go where the last session had its namespaces
             await (self._poll(reading) if self.config.mode == "poll" else self._subscribe(client, reading))
         except LOST as error:
             raise DeviceLost(f"the session broke: {said(error)}") from None
@@ -68,13 +68,20 @@ class OpcUa:
             await disconnect(client)
             _heed_cancellation()
 
+    async def _begin(self, client: Client) -> Reading:
+        reading = await Reading.of(client)
+        await self._look_at_clock(reading)
+        await self._find(client)
+        return reading
+
     async def _find(self, client: Client) -> None:
         """Where the nodes are in this session: a namespace may have moved since the last."""
         handles: dict[ua.NodeId, int] = {}
         tags: list[list[int]] = []
         lost: list[int] = []
         self._namespaces = await client.get_namespace_array() if self._by_name else []
-        now = self.source.clock.utc()
+        self._newest.forget()
+        now = self._newest.clock()
         for i, point in enumerate(self._points):
             if point.method:
                 self._newest.take([(i, now, 0.0, Quality.SUBSTITUTED)])  # not called yet
@@ -92,13 +99,11 @@ class OpcUa:
     async def _subscribe(self, client: Client, reading: Reading) -> None:
         subscription = Subscription(client, self._took, self._lost, self._end)
         await subscription.create(self.config.every, self.config.keep_alive)
-        if subscription.every > 1.5 * self.config.every and not self._said_slow:
-            self._said_slow = True
-            wanted, got = self.config.every, subscription.every
-            log.warning("%s: the server sends every %g s, not every %g s as asked", self.source.name, got, wanted)
         await self._add(subscription, range(len(self._nodes)), reading.most)
-        clock = await subscription.add([(CLOCK_HANDLE, CLOCK, None)], self.config.keep_alive, 1)
-        quiet = (max(5.0, 3 * max(self.config.period(), subscription.keep_alive)) + self.config.timeout) * SECOND
+        self._tell_slow(subscription)
+        no_clock = await subscription.add([(CLOCK_HANDLE, CLOCK, None)], self.config.keep_alive, 1)
+        sign = subscription.keep_alive if no_clock else subscription.every  # seconds between two signs of life
+        quiet = (max(5.0, 3 * max(self.config.period(), sign)) + self.config.timeout) * SECOND
         heard, since, place = 0, self.source.clock.mono(), 0
         while True:
             _heed_cancellation()
@@ -108,20 +113,29 @@ class OpcUa:
             if self._ended:
                 raise DeviceLost(self._ended)
             self._wake.clear()
-            async with asyncio.timeout(self.config.timeout):
-                now = await client.get_node(CLOCK).read_value()
+            await self._look_at_clock(reading)
             if self._unsure:
                 self._unsure = False
                 await self._look(subscription, reading, range(len(self._nodes)), take=True)
             place = await self._look_around(subscription, reading, place)
             self._tell_overflows()
-            beats = subscription.beats if clock else self._ticks
+            beats = subscription.beats if no_clock else self._ticks
             if heard != beats:
                 heard, since = beats, self.source.clock.mono()
-                self._newest.again(nanoseconds(now) or self.source.clock.utc())
+                self._newest.again(round(min(subscription.every, self.config.period()) * SECOND))
                 self.source.running()
             elif self.source.clock.mono() - since > quiet:
                 raise DeviceLost("the server answers, but nothing comes from the subscription any more")
+
+    def _tell_slow(self, subscription: Subscription) -> None:
+        """A server may grant other times than were asked for (part 4, 5.12.1 and 5.13.2). Said once."""
+        for does, got in (("sends", subscription.every), ("looks at some nodes only", subscription.sampling)):
+            if got > 1.5 * self.config.every and not self._said_slow:
+                self._said_slow = True
+                wanted = self.config.every
+                log.warning(
+                    "%s: the server %s every %g s, not every %g s as asked", self.source.name, does, got, wanted
+                )
 
     async def _add(self, subscription: Subscription, handles: Iterable[int], most: int) -> None:
         """Ask for these nodes. Tags of one that the server refuses say so, the others run on."""
@@ -160,7 +174,7 @@ class OpcUa:
         if take:
             shown = [(h, v) for h, v in zip(handles, found, strict=True) if h not in gone]
             samples = [sample for handle, value in shown for sample in self._samples(handle, value)]
-            self._newest.take([sample for sample in samples if sample[1] >= self._newest.ts[sample[0]]])
+            self._newest.take([sample for sample in samples if sample[1] >= self._newest.seen[sample[0]]])
 
     def _took(self, values: Values) -> None:
         arrived: list[Arrived] = []
@@ -209,23 +223,24 @@ class OpcUa:
                 self.source.count("skipped_journal_full")
                 continue
             *values, clock = await reading.values([*self._nodes, CLOCK])
-            now = nanoseconds(clock.Value.Value if clock.Value is not None else None) or self.source.clock.utc()
-            arrived: list[Arrived] = []
-            for handle, found in enumerate(values):
-                for i, ts, number, quality in self._samples(handle, found):
-                    before = int(self._newest.ts[i])  # a time that stands still: that it was read makes it fresh
-                    arrived.append((i, ts if ts > before else max(now, before), number, quality))
-            self._newest.take(arrived)
-            self._newest.again(now)  # tags whose namespace is missing
+            self._newest.see_clock(nanoseconds(clock.Value.Value if clock.Value is not None else None))
+            arrived = [sample for handle, found in enumerate(values) for sample in self._samples(handle, found)]
+            self._newest.take(arrived, polled=True)
+            self._newest.again()  # tags whose namespace is missing
             self.source.running()
 
     # What both take
+
+    async def _look_at_clock(self, reading: Reading) -> None:
+        async with asyncio.timeout(self.config.timeout):
+            (found,) = await reading.values([CLOCK])
+        self._newest.see_clock(nanoseconds(found.Value.Value if found.Value is not None else None))
 
     def _samples(self, handle: int, found: ua.DataValue) -> list[Arrived]:
         """The samples of every tag that shows this node."""
         status, value = found.StatusCode, found.Value.Value if found.Value is not None else None
         said = quality_of(status) if status is not None else Quality.GOOD
-        ts = moment_of(found, self._by_source) or self.source.clock.utc()
+        ts = moment_of(found, self._by_source) or self._newest.clock()
         out: list[Arrived] = []
         for i in self._tags[handle]:
             number, cause = self._number(i, value, found.Value)
@@ -245,7 +260,7 @@ class OpcUa:
         return number, Quality.RANGE if math.isnan(number) else None
 
     def _refuse(self, tags: Sequence[int], why: str) -> None:
-        self._newest.take([(i, self.source.clock.utc(), math.nan, Quality.EXCEPTION) for i in tags])
+        self._newest.take([(i, self._newest.clock(), math.nan, Quality.EXCEPTION) for i in tags])
         for i in tags:
             name, node = self._names[i], self._points[i].node
             log.warning("%s: the server refuses %s, node %s: %s", self.source.name, name, node, why)
@@ -260,7 +275,7 @@ class OpcUa:
 
     # Writing and probing
 
-    async def write(self, write: Write) -> float | None:
+    async def write(self, write: Write) -> float | str | None:
         """Returns the value as the node holds it; None of a method, which holds none."""
         if self._client is None:
             raise DeviceLost("no session")
@@ -278,12 +293,15 @@ class OpcUa:
             raise DeviceLost("no answer to the write") from None
         except UaError as error:
             raise DeviceRefused(f"the server refuses the write: {said(error)}") from None
-        self._newest.take([(i, self.source.clock.utc(), write.value, Quality.GOOD)])
+        value = write.value
+        shown = self.source.text(write.tag, value) if isinstance(value, str) else value
+        self._newest.take([(i, self._newest.clock(), shown, Quality.RANGE if math.isnan(shown) else Quality.GOOD)])
         return None
 
-    async def read(self, tag: int) -> float:
+    async def read(self, tag: int) -> float | str:
         """The value that the server has now. Raises DeviceLost, DeviceRefused."""
-        node = node_of(self._points[self._ids.index(tag)].node or "i=0", self._namespaces)
+        i = self._ids.index(tag)
+        node = node_of(self._points[i].node or "i=0", self._namespaces)
         if self._client is None:
             raise DeviceLost("no session")
         if node is None or node.is_null():
@@ -295,13 +313,17 @@ class OpcUa:
             raise DeviceLost(f"no answer to a read: {said(error)}") from None
         if found.StatusCode is not None and not found.StatusCode.is_good():
             raise DeviceRefused(f"the server says {found.StatusCode.name}")
-        return number_of(found.Value.Value if found.Value is not None else None)[0]
+        value = found.Value.Value if found.Value is not None else None
+        if not self._text[i]:
+            return number_of(value)[0]
+        if (text := text_of(value, found.Value)) is None:
+            raise DeviceRefused(f"it shows {kind_of(value, text=True)}")
+        return text
 
     async def probe(self) -> Sequence[str]:
         client = await connect(self.config, self.source.name, self.source.folder)
         try:
-            await self._find(client)
-            found = await (await Reading.of(client)).values(self._nodes)
+            found = await (await self._begin(client)).values(self._nodes)
             self._newest.take([sample for handle, value in enumerate(found) for sample in self._samples(handle, value)])
         except LOST as error:
             raise DeviceLost(f"the session broke: {said(error)}") from None
@@ -341,12 +363,13 @@ def _heed_cancellation() -> None:
 
 def _shown(found: ua.DataValue, text: bool) -> str:
     status = found.StatusCode
+    said = Quality.GOOD if status is None else quality_of(status)
     if status is not None and not status.is_good():
-        return f"has no good value: {status.name} ({quality_of(status).name})"
+        return f"has no good value: {status.name} ({said.name})"
     value = found.Value.Value if found.Value is not None else None
     if text and (string := text_of(value, found.Value)) is not None:
-        return f"= {string!r} ({Quality.GOOD.name})"
+        return f"= {string!r} ({said.name})"
     cause = Quality.BAD if text else number_of(value)[1]
     if cause == Quality.BAD:
         return f"= {value}: {kind_of(value, text)} (BAD)"
-    return f"= {value} ({Quality.GOOD.name if cause is None else cause.name})"
+    return f"= {value} ({said.name if said != Quality.GOOD or cause is None else cause.name})"

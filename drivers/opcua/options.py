@@ -42,10 +42,9 @@ class OpcUaPoint(Point):
             raise ValueError("say `node: ...`, or `method: ...` with its `object: ...`")
         if bool(self.method) != bool(self.object):
             raise ValueError("a method needs its `object:`, the node that it belongs to, and a variable has none")
-        if self.type == "text" and self.writable:
-            raise ValueError("a text is read only; take `writable` away")
         if self.method and (self.writable is None or self.server_deadband is not None):
-            raise ValueError("a method is called by writing: allow it with `writable: {range: [low, high]}`")
+            allows = "one_of: [A, B]" if self.type == "text" else "range: [low, high]"
+            raise ValueError(f"a method is called by writing: allow it with `writable: {{{allows}}}`")
         if self.method and self.writable and self.writable.readback is not None:
             raise ValueError("a method holds no value that could be read back; remove `readback`")
         return self

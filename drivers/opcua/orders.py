@@ -11,10 +11,10 @@ from edge import DeviceRefused
 from .values import native
 
 
-async def set_value(client: Client, node: ua.NodeId, value: float) -> float:
+async def set_value(client: Client, node: ua.NodeId, value: float | str) -> float | str:
     """Write `value` as the node's own type, without times (part 4, 5.10.4). Returns it as that type holds it. Raises
     DeviceRefused, WriteRefused."""
-    kind = await client.get_node(node).read_data_type_as_variant_type()
+    kind = await _kind(client, node)
     held = native(kind, value)
     wanted = ua.WriteValue(
         NodeId=node,
@@ -25,18 +25,33 @@ async def set_value(client: Client, node: ua.NodeId, value: float) -> float:
     if not status.is_good():
         raise DeviceRefused(f"the server refuses the write: {status.name}")
     if status.name == "GoodClamped":
-        raise DeviceRefused(f"the server wrote another value: {value:g} is beyond what it allows ({status.name})")
+        raise DeviceRefused(f"the server wrote another value: {value} is beyond what it allows ({status.name})")
+    if isinstance(value, str):
+        return value
     return float(np.float32(held)) if kind == ua.VariantType.Float else float(held)
 
 
-async def call(client: Client, owner: ua.NodeId, method: ua.NodeId, value: float) -> None:
+async def _kind(client: Client, node: ua.NodeId) -> ua.VariantType:
+    """The node's own type; where that is open (Number, BaseDataType) the type of what it holds."""
+    kind = await client.get_node(node).read_data_type_as_variant_type()
+    if kind != ua.VariantType.Variant:
+        return kind
+    held = (await client.get_node(node).read_data_value(raise_on_bad_status=False)).Value
+    if held is None or held.VariantType == ua.VariantType.Null:
+        raise DeviceRefused("the node takes any type and holds nothing yet, so that nobody knows which one it wants")
+    return held.VariantType
+
+
+async def call(client: Client, owner: ua.NodeId, method: ua.NodeId, value: float | str) -> None:
     """Call a method (part 4, 5.11.2) with `value` as its argument, or without where it takes none. Raises DeviceRefused."""
     arguments = await _arguments(client, method)
     if len(arguments) > 1:
-        raise DeviceRefused(f"the method takes {len(arguments)} arguments; one number can be given")
+        raise DeviceRefused(f"the method takes {len(arguments)} arguments; one can be given")
     given = []
     for argument in arguments:
         kind = await data_type_to_variant_type(client.get_node(argument.DataType))
+        if kind == ua.VariantType.Variant:  # it takes any number, or anything
+            kind = ua.VariantType.String if isinstance(value, str) else ua.VariantType.Double
         given.append(ua.Variant(native(kind, value), kind))
     request = ua.CallMethodRequest(ObjectId=owner, MethodId=method, InputArguments=given)
     (result,) = await client.uaclient.session.call([request])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from asyncua.crypto import security_policies as known
 from asyncua.crypto.uacrypto import CertProperties
 from asyncua.ua.uaerrors import UaError
 
-from edge import DeviceLost, DeviceRefused, reason_of
+from edge import DeviceLost, DeviceRefused, log, reason_of
 
 from .options import OpcUaConfig
-from .trust import own, raise_unless_trusted
+from .trust import out_of_date, own, raise_unless_trusted
 
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what matters is raised, and said once by the supervisor
 LOST = (UaError, OSError, asyncio.TimeoutError, ConnectionError)
@@ -80,6 +81,8 @@ async def _secure(client: Client, config: OpcUaConfig, name: str, state: Path) -
     certificate = known_first(bytes(end.ServerCertificate or b""))
     if config.trust == "listed":
         raise_unless_trusted(state, name, certificate)
+        if told := out_of_date(certificate, time.time_ns()):
+            log.warning("%s: %s", name, told)
     if config.user:
         _raise_if_readable(end, config)
     mine = await asyncio.to_thread(own, state)
@@ -114,6 +117,8 @@ def _lost(config: OpcUaConfig, state: Path, words: str) -> DeviceLost:
     hint = "check address and user"
     if config.security != "None" and any(word in words for word in OURS):
         hint = f"the server must trust this device: give it {state / 'opcua' / 'own.der'}"
+    if "CertificateTimeInvalid" in words:
+        hint = "the server finds this device's certificate out of date (2024 to 2048); check the server's clock"
     return DeviceLost(f"no session with {config.url}: {words}", hint=hint)
 
 

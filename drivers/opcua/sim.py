@@ -18,7 +18,7 @@ from edge import DeviceRefused, WriteRefused, log
 from .nodesets import load
 from .options import OpcUaConfig, OpcUaPoint
 from .trust import fingerprint, own
-from .values import native, node_of
+from .values import native, node_of, text_of
 
 
 class OpcUaSim:
@@ -32,7 +32,7 @@ class OpcUaSim:
         self._server: Server | None = None
         self._nodes: dict[str, Any] = {}
         self._kinds: dict[str, ua.VariantType] = {}
-        self._called: dict[str, float] = {}  # methods, by tag
+        self._called: dict[str, float | str] = {}  # methods, by tag
         self._moves: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -100,10 +100,10 @@ class OpcUaSim:
             await self._nodes[name].set_writable()
 
     async def _add_method(self, server: Server, name: str, point: OpcUaPoint, namespaces: Sequence[str]) -> None:
-        """A method with one number, which `get` shows."""
+        """A method with one number or text, which `get` shows."""
 
         async def called(_: Any, given: ua.Variant) -> list[ua.Variant]:
-            self._called[name] = float(given.Value)
+            self._called[name] = given.Value
             return []
 
         owner, method = node_of(point.object, namespaces), node_of(point.method, namespaces)
@@ -112,7 +112,8 @@ class OpcUaSim:
             parent = await server.nodes.objects.add_object(owner, f"{name}_object")
         except UaError:
             parent = server.get_node(owner)  # two methods of one object
-        await parent.add_method(method, name, called, [ua.VariantType.Double], [])
+        kind = ua.VariantType.String if point.type == "text" else ua.VariantType.Double
+        await parent.add_method(method, name, called, [kind], [])
 
     def set(self, tag: str, value: float | str) -> None:
         if tag not in self._nodes:
@@ -126,8 +127,12 @@ class OpcUaSim:
         self._moves.add(move)
         move.add_done_callback(self._moves.discard)
 
-    async def get(self, tag: str) -> float:
-        return self._called[tag] if tag in self._called else float(await self._nodes[tag].read_value())
+    async def get(self, tag: str) -> float | str:
+        if tag in self._called:
+            return self._called[tag]
+        value = await self._nodes[tag].read_value()
+        text = text_of(value)
+        return float(value) if text is None else text
 
     async def stop(self) -> None:
         await asyncio.gather(*self._moves, return_exceptions=True)

@@ -46,6 +46,9 @@ class Subscription:
         self.heard: Any = None  # PublishTime
         self.every = 0.0  # seconds between two sends, as the server revised it
         self.keep_alive = 0.0  # seconds between two signs of life, as the server revised it
+        self.sampling = (
+            0.0  # seconds between two looks at the node that the server looks at least often, as it revised it
+        )
 
     async def create(self, every: float, keep_alive: float) -> None:
         count = max(1, round(keep_alive / every))
@@ -75,6 +78,7 @@ class Subscription:
             for item, answer in zip(asked, await self._session.create_monitored_items(params), strict=True):
                 if answer.StatusCode.is_good():
                     self._server_ids[item[0]] = answer.MonitoredItemId
+                    self.sampling = max(self.sampling, answer.RevisedSamplingInterval / 1000)
                 elif item[2] is not None and any(word in answer.StatusCode.name for word in NO_FILTER):
                     again.append((item[0], item[1], None))
                 else:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from edge import DeviceRefused, log
+from edge import SECOND, DeviceRefused, log
 
 MOST_BYTES = 65_536  # of a certificate's file
 ENOUGH = 16  # digits of a fingerprint that name a certificate
@@ -121,6 +121,25 @@ def subject(der: bytes) -> str:
     except ValueError:
         return "not readable"
     return "".join(c if c.isprintable() else "?" for c in said[:100]) or "without a name"
+
+
+def validity(der: bytes) -> tuple[datetime.datetime, datetime.datetime] | None:
+    """From when to when a certificate is valid (UTC); None where that cannot be read."""
+    try:
+        found = x509.load_der_x509_certificate(der)
+        return found.not_valid_before_utc, found.not_valid_after_utc
+    except ValueError:
+        return None
+
+
+def out_of_date(der: bytes, now: int) -> str:
+    """What is to be said of a trusted certificate whose time is over, or has not come, at `now` (ns UTC); else empty. It stays
+    trusted: who put it on the list named this very one, and a date stops no acquisition."""
+    when = datetime.datetime.fromtimestamp(now / SECOND, datetime.UTC)
+    if (found := validity(der)) is None or found[0] <= when <= found[1]:
+        return ""
+    word, date = ("ended", found[1]) if when > found[1] else ("begins", found[0])
+    return f"the server's certificate {word} on {date:%Y-%m-%d}, and is used as it is on the list; give the server a new one"
 
 
 def _read(path: Path) -> bytes | None:

@@ -17,6 +17,7 @@ from edge import Quality, WriteRefused
 LARGEST = 2**53  # beyond it float64 no longer holds every integer
 LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 OVERFLOW = 0x480  # part 4, 7.39.1: the server's queue for this item ran over, values before this one were dropped
+OVERRIDDEN = ua.StatusCodes.GoodLocalOverride  # somebody entered the value in place of the input's
 BITS = {"SByte": 8, "Byte": 8, "Int16": 16, "UInt16": 16, "Int32": 32, "UInt32": 32, "Int64": 64, "UInt64": 64}
 
 
@@ -39,12 +40,14 @@ def node_of(text: str, namespaces: Sequence[str] = ()) -> ua.NodeId | None:
 
 
 def quality_of(status: Any) -> Quality:
-    """The cause behind a status code (OPC UA part 4, 7.39): good, uncertain, or why it is bad."""
+    """The cause behind a status code (OPC UA part 4, 7.39; part 8, 6.3): good, uncertain, or why it is bad. The low half says
+    more about a code, and is no part of its name."""
+    code = status.value & 0xFFFF0000
+    if code == OVERRIDDEN:
+        return Quality.SUBSTITUTED
     if status.is_good():
         return Quality.GOOD
-    name = ua.StatusCode(
-        status.value & 0xFFFF0000
-    ).name  # the low half says more about a code, and is no part of its name
+    name = ua.StatusCode(code).name
     if name.startswith("Uncertain"):
         return Quality.RANGE if "Range" in name or "EngineeringUnits" in name else Quality.SUBSTITUTED
     if any(word in name for word in ("NodeId", "NotReadable", "AttributeId", "Denied", "NotSupported")):
@@ -121,8 +124,14 @@ def kind_of(value: Any, text: bool = False) -> str:
     return "empty" if value is None else f"a {type(value).__name__}, not a number"
 
 
-def native(kind: ua.VariantType, value: float) -> bool | int | float:
+def native(kind: ua.VariantType, value: float | str) -> Any:
     """`value` as the node's own type. Raises WriteRefused for what it does not hold."""
+    if isinstance(value, str):
+        if kind == ua.VariantType.LocalizedText:
+            return ua.LocalizedText(value)
+        if kind != ua.VariantType.String:
+            raise WriteRefused(f"the node is a {kind.name}, not a text; take `type: text` away")
+        return value
     if kind == ua.VariantType.Boolean:
         if value not in (0, 1):
             raise WriteRefused(f"{value:g} is neither 0 nor 1, which a Boolean wants")

@@ -22,7 +22,7 @@ from edge import (
     log,
 )
 
-from .fields import order, ordered, shown
+from .fields import order, shown
 from .framing import Framer, compiled, fits, octets
 from .line import Line
 from .options import SerialConfig
@@ -252,7 +252,7 @@ class Serial:
 
     # Writing and probing
 
-    async def write(self, write: Write) -> float:
+    async def write(self, write: Write) -> float | str:
         """Send the order and wait for the frame that confirms it; the value as the order says it, rounded."""
         line = self._line
         if line is None:
@@ -270,13 +270,14 @@ class Serial:
                 raise DeviceRefused(f"the device answered {shown(answer)}")
         else:
             await self._confirmed(line, said, compiled(point.confirm))
-        stored = ordered(point.write, point.raw(write.value)) * point.scale + point.offset
+        stored = point.stored(write.value)
         if name not in self.config.placed():
+            held = self.source.text(write.tag, stored) if isinstance(stored, str) else stored
             ids = np.array([write.tag], np.int32)
-            self.source.emit(Batch.of(self.source.name, ids, [stored], self.source.clock.utc(), Quality.SUBSTITUTED))
+            self.source.emit(Batch.of(self.source.name, ids, [held], self.source.clock.utc(), Quality.SUBSTITUTED))
         return stored
 
-    async def read(self, tag: int) -> float:
+    async def read(self, tag: int) -> float | str:
         """Ask for one tag now."""
         line = self._line
         if line is None:
@@ -289,6 +290,8 @@ class Serial:
         value = batch.value[(batch.tag == tag) & (batch.quality == Quality.GOOD)]
         if not len(value):
             raise DeviceRefused("its answer holds no value of it")
+        if self.config.tags[name].type == "text":
+            return self.source.texts.show(float(value[0])) or ""
         return float(value[0])
 
     async def _confirmed(self, line: Line, said: bytes, pattern: regex.Pattern[bytes]) -> None:

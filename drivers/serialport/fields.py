@@ -28,7 +28,7 @@ TYPES = {
     "float32": "f",
     "float64": "d",
 }
-_NUMBER = re.compile(rb"([+-]?)[ \t]*((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+_NUMBER = re.compile(rb"([+-]?)[ \t]*((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)")
 _SPEC = re.compile(r"[+ ]?0?\d{0,2}(\.\d{1,2})?[dfeg]?")
 
 
@@ -133,9 +133,14 @@ def template(text: str) -> str:
     return text
 
 
-def order(text: str, value: float) -> bytes:
-    """The bytes that set `value`. Raises WriteRefused for a fraction where the order has room for whole numbers only."""
+def order(text: str, value: float | str) -> bytes:
+    """The bytes that set `value`. Raises WriteRefused for a fraction where the order has room for whole numbers only, and
+    for a string where it has room for numbers only."""
     (spec,) = (spec or "" for _, name, spec, _ in string.Formatter().parse(text) if name is not None)
+    if isinstance(value, str):
+        if spec:
+            raise WriteRefused("a text stands in its order as {value}, without digits")
+        return octets(text.format(value=value.encode().decode("latin-1")))
     if spec.endswith("d"):
         if abs(value - round(value)) > 1e-9 * max(1.0, abs(value)):
             raise WriteRefused(f"{value:g} is no whole number, and the device is given one")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import struct
+import time
 from collections import Counter
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from edge import DeviceLost
 
 LONGEST = 4096  # bytes a frame may be given at most
 WITHIN = 0.02  # seconds a pattern may take for one frame
+FRAMING_WITHIN = 0.2  # seconds that looking for frames may take in what came at once
 
 
 def _bytes(text: str) -> str:
@@ -225,10 +227,13 @@ class Framer:
     def _by_pattern(self, pattern: regex.Pattern[bytes]) -> list[bytes]:
         """Tried byte by byte, so that the same bytes give the same frames however they arrive."""
         out: list[bytes] = []
+        ends = time.monotonic() + FRAMING_WITHIN
         while self._tried < len(self._held):
             self._tried += 1
             try:
-                found = pattern.search(self._held, 0, self._tried, timeout=WITHIN)
+                found = pattern.search(
+                    self._held, 0, self._tried, timeout=min(WITHIN, max(1e-6, ends - time.monotonic()))
+                )
             except TimeoutError:
                 raise _slow(pattern, self._tried) from None
             if found:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from edge import DriverConfig, Duration, Identifier, LinesideError, Period, Point
 
-from .fields import TYPES, Fields, example, order, template
+from .fields import TYPES, Fields, example, order, ordered, template
 from .framing import Checksum, Framer, Framing, Octets, compiled, octets
 
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -71,7 +71,7 @@ class SerialPoint(Point):
     offset: float = Field(0.0, description="... plus this is the value")
     ask: Octets = Field("", description="what asks for this tag, where it is not the line's own `ask`")
     write: Annotated[Octets, AfterValidator(lambda text: template(text) if text else text)] = Field(
-        "", description='the order that sets it, as in "SET {value:.1f}\\r\\n"'
+        "", description='the order that sets it, as in "SET {value:.1f}\\r\\n", or "REC {value}\\r\\n" of a text'
     )
     confirm: Pattern | None = Field(
         None, description="regular expression that the confirming answer fits; '' for a device that never confirms"
@@ -81,8 +81,8 @@ class SerialPoint(Point):
     def _one_place(self) -> SerialPoint:
         if sum(way is not None for way in (self.group, self.column, self.at)) > 1:
             raise ValueError("say one of `group`, `column` or `at`")
-        if self.type == "text" and (self.at is not None or self.write or self.scale != 1 or self.offset):
-            raise ValueError("a text is a group or a column, has no scale, and cannot be written")
+        if self.type == "text" and (self.at is not None or self.scale != 1 or self.offset):
+            raise ValueError("a text is a group or a column, and has no scale")
         if self.type != "text" and (self.at is None) != (self.type is None):
             raise ValueError("`at` and `type` belong together: where it is in the frame, and how it is stored")
         if not 1e-100 < abs(self.scale) < 1e100:
@@ -93,18 +93,39 @@ class SerialPoint(Point):
             raise ValueError("say how the device confirms the order: `confirm: OK`, or `confirm: ''` if it never does")
         if self.confirm is not None and not self.write:
             raise ValueError("`confirm` belongs to `write`")
-        for bound in self.writable.range if self.writable else ():
-            try:
-                order(self.write, self.raw(bound))
-            except LinesideError as error:
-                raise ValueError(str(error)) from None
+        if self.writable is not None and self.writable.longest:
+            raise ValueError("an instrument takes any words for an order: list those that may be sent, as `one_of`")
+        try:
+            for value in self.writable.range or self.writable.one_of if self.writable else ():
+                self._sayable(value)
+        except LinesideError as error:
+            raise ValueError(str(error)) from None
         return self
+
+    def _sayable(self, value: float | str) -> None:
+        """Rounded as the order writes it, a bound must not lie outside of the range."""
+        order(self.write, self.raw(value))
+        said = self.stored(value)
+        if isinstance(said, str) or self.writable is None or self.writable.range is None:
+            return
+        low, high = self.writable.range
+        if not low - 1e-9 * abs(low) <= said <= high + 1e-9 * abs(high):
+            raise ValueError(
+                f"the order writes {value} as {said:g}, outside of the range; write a bound that it can say"
+            )
+
+    def stored(self, value: float | str) -> float | str:
+        """The value that the order for it says: a number rounded."""
+        if isinstance(value, str):
+            return value
+        return ordered(self.write, (value - self.offset) / self.scale) * self.scale + self.offset
 
     def value_type(self) -> str:
         return self.type or "float64"
 
-    def raw(self, value: float) -> float:
-        return (value - self.offset) / self.scale
+    def raw(self, value: float | str) -> float | str:
+        """What stands in the order: a text as it is, a number before scale and offset."""
+        return value if isinstance(value, str) else (value - self.offset) / self.scale
 
     def write_only(self, groups: Mapping[str, int], name: str) -> bool:
         """It has an order and no place in any frame."""

@@ -31,9 +31,7 @@ class SerialSim:
         self._values: dict[str, Any] = {tag: "" if p.type == "text" else 0.0 for tag, p in config.tags.items()}
         self._framer = Framer(config.frame, config.checksum)
         self._placed, self._asks = config.placed(), config.asks()
-        self._orders = [
-            (tag, _reading(point.write), _answer(point)) for tag, point in config.tags.items() if point.write
-        ]
+        self._orders = [(tag, _reading(point), _answer(point)) for tag, point in config.tags.items() if point.write]
         if config.match and not config.example:
             raise ValueError("nobody can tell from `match` what the device sends; write `example:`")
         parts = urlsplit(config.url)
@@ -57,7 +55,10 @@ class SerialSim:
         """The frame that answers a question now."""
         names = self._asks.get(ask) or list(self._placed)
         raw: dict[str, Any] = {
-            name: v if isinstance(v := self._values[name], str) else self._placed[name].raw(v) for name in names
+            name: v.encode().decode("latin-1")
+            if isinstance(v := self._values[name], str)
+            else self._placed[name].raw(v)
+            for name in names
         }
         points = {name: self._placed[name] for name in names}
         if any(point.at is not None for point in points.values()):
@@ -100,10 +101,10 @@ class SerialSim:
                     found = True
             for tag, reading, answer in self._orders:
                 if match := reading.search(held):
+                    point = self.config.tags[tag]
                     with contextlib.suppress(ValueError):
-                        self._values[tag] = self.config.tags[tag].offset + self.config.tags[tag].scale * number(
-                            match[1]
-                        )
+                        text = point.type == "text"
+                        self._values[tag] = match[1].decode() if text else point.offset + point.scale * number(match[1])
                     del held[: match.end()]
                     if answer:
                         said(self._framer.sealed(answer))
@@ -183,13 +184,15 @@ class SerialSim:
         self._fds, self._open = [], {}
 
 
-def _reading(order: str) -> re.Pattern[bytes]:
+def _reading(point: SerialPoint) -> re.Pattern[bytes]:
     """What finds an order and its value among what came."""
+    texts = sorted(point.writable.one_of if point.writable else (), key=len, reverse=True)
+    value = b"|".join(re.escape(text.encode()) for text in texts) or rb"[ +-]*[\d.]+(?:e[+-]?\d+)?"
     parts = []
-    for literal, name, _, _ in string.Formatter().parse(order):
+    for literal, name, _, _ in string.Formatter().parse(point.write):
         parts.append(re.escape(octets(literal)))
         if name is not None:
-            parts.append(rb"([ +-]*[\d.]+(?:e[+-]?\d+)?)")
+            parts.append(b"(" + value + b")")
     return re.compile(b"".join(parts))
 
 

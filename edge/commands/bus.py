@@ -26,7 +26,7 @@ from ..state import state_folder
 from ..supervise import supervise
 from ..tags import TagTable, named
 from ..virtual import layered
-from ..writes import Writes, guard, outcome
+from ..writes import Writes, guard, outcome, value_of
 from ..written import Record, last_written, record
 
 PATIENCE = 10.0  # seconds until the last tag must have come
@@ -58,10 +58,11 @@ class Bus:
                 await self._next(running)
         return [self.live.show(name) for name in wanted]
 
-    async def write(self, values: Mapping[str, float], by: str, folder: Path) -> None:
-        """One after another, under the same rules as the daemon's and on record in the journal of `folder`. Raises LinesideError
-        where the site or the device says no; the site is asked of all before the first is written."""
-        orders = [Write(named(self.table, name).id, value, id="1", cause=by) for name, value in values.items()]
+    async def write(self, values: Mapping[str, float | str], by: str, folder: Path) -> dict[str, float | str]:
+        """One after another, under the same rules as the daemon's and on record in the journal of `folder`; returns what was
+        written. Raises LinesideError where the site or the device says no; the site is asked of all before the first is written."""
+        tags = {name: named(self.table, name) for name in values}
+        orders = [Write(tag.id, value_of(values[name], tag), id="1", cause=by) for name, tag in tags.items()]
         async with record(self.config, folder, self.clock) as kept:
             for order in orders:
                 try:
@@ -75,6 +76,7 @@ class Bus:
                     with telling_what_was_done(done):
                         await _conclude(kept, await self._write(order, writes, running))
                     done.append(name)
+        return {name: order.value for name, order in zip(values, orders, strict=True)}
 
     async def _write(self, order: Write, writes: Writes, running: dict[str, asyncio.Task[None]]) -> Event:
         """How the order ended."""

@@ -57,37 +57,34 @@ class Write:
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
         site_and_state(parser)
-        told = "full name of a tag that is `writable` and a number in its unit (0 or 1 for a bit), as in plc.stop=1"
+        told = "full name of a tag that is `writable` and a number in its unit (0 or 1 for a bit) or its text, as in plc.stop=1"
         parser.add_argument("order", nargs="+", metavar="TAG=VALUE", help=told)
         parser.add_argument("--json", action="store_true", help="one JSON object per tag on standard output")
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
-        values = orders(options.order)
+        words = orders(options.order)
+        by = getpass.getuser()
         try:
-            _ask(options, 10 + PATIENCE * len(values), do="write", values=values, by=getpass.getuser())
+            values = _ask(options, 10 + PATIENCE * len(words), do="write", values=words, by=by)["values"]
         except NoDaemon:
-            folder = folder_of(options.site, options.state)
-            asyncio.run(_bus(options).write(values, f"user {getpass.getuser()}", folder))
+            values = asyncio.run(_bus(options).write(words, f"user {by}", folder_of(options.site, options.state)))
         for tag, value in values.items():
-            plain = f"{tag} = {shown(value)}"
+            plain = f"{tag} = {value if isinstance(value, str) else shown(value)}"
             print(json.dumps({"tag": tag, "value": value}, ensure_ascii=False) if options.json else plain)
         return 0
 
 
-def orders(words: Sequence[str]) -> dict[str, float]:
+def orders(words: Sequence[str]) -> dict[str, str]:
     """`TAG=VALUE ...`, or one `TAG VALUE`. Raises LinesideError."""
     pairs = [tuple(words)] if len(words) == 2 and not any("=" in word for word in words) else None
-    found: dict[str, float] = {}
+    found: dict[str, str] = {}
     for tag, value in pairs or [word.partition("=")[::2] for word in words]:
         if not tag or not value:
             raise LinesideError(f"{tag + value!r} is no order", hint="write TAG=VALUE, as in plc.stop=1")
         if tag in found:
             raise LinesideError(f"{tag} stands there twice", hint="one value per tag")
-        try:
-            found[tag] = float(value)
-        except ValueError:
-            raise LinesideError(f"{tag}: {value!r} is no number", hint="0 or 1 for a bit, as in plc.stop=1") from None
+        found[tag] = value
     return found
 
 

@@ -123,7 +123,7 @@ def _rules(config: Config) -> None:
     for name, virtual in config.virtual.items():
         if virtual.writable:
             config.tree.fault(("tags", name, "writable"), "a computed tag cannot be written", "remove it", key=True)
-    orders: list[tuple[str, str, Mapping[str, Mapping[str, float]]]] = [
+    orders: list[tuple[str, str, Mapping[str, Mapping[str, float | str]]]] = [
         ("alarms", name, {"then": alarm.then, "on_clear": alarm.on_clear}) for name, alarm in config.alarms.items()
     ]
     orders += [("stages", name, stage.orders()) for name, stage in config.stages.items()]
@@ -134,10 +134,10 @@ def _rules(config: Config) -> None:
                 if missing(config, known, [tag], path) or tag not in points:
                     continue
                 if (bounds := points[tag].writable) is None:
-                    config.tree.fault(path, f"{tag} is read-only", "allow it with `writable: {range: [low, high]}`")
-                elif not bounds.range[0] <= value <= bounds.range[1]:
-                    low, high = bounds.range
-                    config.tree.fault(path, f"{value:g} is outside {low:g}..{high:g} of {tag}")
+                    allows = "one_of: [A, B]" if points[tag].value_type() == "text" else "range: [low, high]"
+                    config.tree.fault(path, f"{tag} is read-only", f"allow it with `writable: {{{allows}}}`")
+                elif why := bounds.why_not(value, tag):
+                    config.tree.fault(path, why)
     for name in config.simulate:
         missing(config, known, [name], ("simulate", name))
     for name, driver in config.drivers.items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -31,8 +32,11 @@ from .mqtt_line import Line
 
 NAME = "forward"
 Names = dict[int, tuple[str, str, str]]  # of a tag: name, type, unit
-AT_ONCE = 32  # records under way
-MOST_SAMPLES = 20_000  # in one JSON message
+AT_ONCE = 32  # records read together
+MOST_SAMPLES = (
+    2_000  # in one JSON message: below the 128 kB that some brokers take, and no stop of the loop that others feel
+)
+UNANSWERED = 256 * 1024  # bytes under way: what a slow line carries before the broker is taken for silent
 
 
 class ForwardConfig(BaseModel):
@@ -131,25 +135,52 @@ class Forward:
             found = True
             if stream == "tag" and self.config.format == "json":
                 self._names |= {r.seq: tag_name(r.body) for r in records}
-            await asyncio.gather(*(line.publish(*message) for message in self._messages(stream, records)))
-            self.cursors[stream] = Cursor(records[-1].seq)
-            journal.moved(NAME, stream, self.cursors[stream])
+            await self._send(line, stream, records)
         if found:
             await journal.commit()
         return found
 
-    def _messages(self, stream: str, records: list[Record]) -> Iterator[tuple[str, bytes]]:
-        """(topic, body) of all that these records become."""
+    async def _send(self, line: Line, stream: str, records: list[Record]) -> None:
+        """Publish what these records become, about UNANSWERED bytes at a time; the cursor follows the answers."""
+        under_way: deque[tuple[int, int, asyncio.Task[None]]] = deque()  # number of a record, bytes, publication
+
+        async def answered() -> None:
+            number, _, publication = under_way.popleft()
+            await publication
+            self._move(stream, number - 1)  # of its own record more may follow
+
+        try:
+            for number, topic, body in self._messages(stream, records):
+                while under_way and sum(size for _, size, _ in under_way) + len(body) > UNANSWERED:
+                    await answered()
+                under_way.append((number, len(body), asyncio.create_task(line.publish(topic, body))))
+                await asyncio.sleep(0)  # others have their turn between two messages
+            while under_way:
+                await answered()
+        finally:
+            left = [publication for _, _, publication in under_way]
+            for publication in left:
+                publication.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+        self._move(stream, records[-1].seq)
+
+    def _move(self, stream: str, number: int) -> None:
+        if number > self.cursors[stream].watermark:
+            self.cursors[stream] = Cursor(number)
+            self.host.journal.moved(NAME, stream, self.cursors[stream])
+
+    def _messages(self, stream: str, records: list[Record]) -> Iterator[tuple[int, str, bytes]]:
+        """(number of the record, topic, body) of all that these records become."""
         device, epoch = self.host.config.device.id, self.host.journal.epoch
         topic = self.config.topic.format(device=device, source=stream.removeprefix("samples:"))
         if self.config.format == "frames":
-            yield topic, wire.pack(epoch, records)
+            yield from ((group[0].seq, topic, wire.pack(epoch, group)) for group in _groups(records))
         elif stream not in ("tag", "text"):  # what they say comes with the samples
             for record in records:
                 head = {"device": device, "epoch": epoch, "stream": stream, "seq": record.seq}
                 try:
                     for content in self._shown(record):
-                        yield topic, _json(head | content)
+                        yield record.seq, topic, _json(head | content)
                 except CodecFault as fault:
                     log.warning("%s: %s %d is left out: %s", NAME, stream, record.seq, fault)
 
@@ -159,6 +190,17 @@ class Forward:
         else:
             parts = columns(record, self._names, self.host.journal.texts.show)
             yield from ({"part": part, "tags": tags} for part, tags in enumerate(parts))
+
+
+def _groups(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Runs of records that fit into half of UNANSWERED, or of one that does not."""
+    group: list[Record] = []
+    for record in records:
+        if group and sum(len(r.body) for r in [*group, record]) > UNANSWERED // 2:
+            yield group
+            group = []
+        group.append(record)
+    yield group
 
 
 def shown_event(body: bytes) -> dict[str, Any]:

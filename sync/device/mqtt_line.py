@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge import DeviceLost, LinesideError, reason_of
 
-CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 20.0  # seconds
+CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 60.0  # seconds; the second since the last answer, whichever it was to
 
 
 class Refused(LinesideError):
@@ -31,7 +31,7 @@ class Line:
         parts = urlsplit(url)
         self._secure = parts.scheme == "mqtts"
         self._host, self._port = parts.hostname or "", parts.port or (8883 if self._secure else 1883)
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, reconnect_on_failure=False)
         self._client.connect_timeout = CONNECT_WITHIN
         if user:
             self._client.username_pw_set(user, password or None)
@@ -40,6 +40,7 @@ class Line:
         self._opened: asyncio.Future[None]
         self.broken: asyncio.Future[None]  # fails when the connection is lost
         self._out: dict[int, asyncio.Future[None]] = {}
+        self._heard = 0.0  # when the last answer came, by the loop's time
         self.lost: Exception | None = None
 
     async def open(self) -> None:
@@ -47,18 +48,20 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self._opened, self.broken = self._loop.create_future(), self._loop.create_future()
         self._client.on_connect = lambda c, u, flags, code, p: self._later(self._answered, code)
-        self._client.on_connect_fail = lambda c, u: self._later(self._fail, "it does not answer")
         self._client.on_disconnect = lambda c, u, flags, code, p: self._later(
             self._fail, f"the connection ended ({code})"
         )
         self._client.on_publish = lambda c, u, mid, code, p: self._later(self._taken, mid, code)
         try:
-            self._client.connect_async(self._host, self._port, keepalive=20)
-            self._client.loop_start()
-            async with asyncio.timeout(CONNECT_WITHIN):
+            async with asyncio.timeout(2 * CONNECT_WITHIN):
+                await asyncio.to_thread(self._client.connect, self._host, self._port, keepalive=20)
+                self._client.loop_start()
                 await self._opened
         except TimeoutError:
             raise DeviceLost(f"the broker at {self._at} does not answer") from None
+        except ssl.SSLCertVerificationError as error:
+            why = f"the certificate of the broker at {self._at} is not trusted: {error.verify_message}"
+            raise DeviceLost(why, hint="check `ca`, and that `url` names the broker as its certificate does") from None
         except (OSError, ValueError) as error:
             why = reason_of(error) if isinstance(error, OSError) else str(error)
             raise DeviceLost(f"cannot reach the broker at {self._at}: {why}") from None
@@ -70,11 +73,14 @@ class Line:
         done: asyncio.Future[None] = self._loop.create_future()
         number = self._client.publish(topic, body, qos=1).mid
         self._out[number] = done  # its answer comes through the loop, so never before this
+        since = self._loop.time()
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                await done
-        except TimeoutError:
-            raise DeviceLost(f"the broker at {self._at} is silent") from None
+            while not done.done():
+                ends = max(since, self._heard) + ANSWER_WITHIN
+                if self._loop.time() >= ends:
+                    raise DeviceLost(f"the broker at {self._at} is silent")
+                await asyncio.wait([done], timeout=ends - self._loop.time())
+            done.result()
         finally:
             self._out.pop(number, None)
 
@@ -105,6 +111,7 @@ class Line:
             self._opened.set_result(None)
 
     def _taken(self, number: int, code: Any) -> None:
+        self._heard = self._loop.time()
         done = self._out.get(number)
         if done is None or done.done():
             return

@@ -20,6 +20,7 @@ from .transport import Https, Rejected, Stranger, TooLarge, Transport
 NAME = "sync"
 MESSAGE = 1_000_000  # bytes of records in one message
 LONGEST_WAIT = 30.0
+LONGEST_KEY = 200  # characters of a name that is nobody's
 VERBS = ("ack", "shelve", "unshelve", "write")
 
 
@@ -256,12 +257,24 @@ class Uplink:
             log.info("sync: an order (%s) of the time of another journal, %s, is not carried out again", verb, epoch)
             return
         self.host.accept(Event("command", verb, data=data))
-        if verb == "write" and await self.host.journal.commit():
-            name, value, age = str(data.get("tag")), data.get("value"), data.get("age", 0.0)
-            if name in self.host.live.table and isinstance(value, (int, float)) and isinstance(age, (int, float)):
-                tag, now = self.host.live.table[name], self.host.clock.mono()
-                lives = tag.writable.expires - min(max(0.0, age), 1e9) if tag.writable else 0.0
-                cause = f"plane {str(data.get('by', ''))[:80]}".rstrip()
-                self.host.accept(Write(tag.id, float(value), expires=now + round(lives * SECOND), cause=cause))
-            else:
-                log.warning("sync: the plane orders %r for %s, which cannot be", value, name[:80])
+        if verb == "write":
+            await self._write(data)
+
+    async def _write(self, data: dict[str, Any]) -> None:
+        """Carry an order out once it is durable; whatever becomes of it is told by an event."""
+        name, value, age = str(data.get("tag")), data.get("value"), data.get("age", 0.0)
+        cause = f"plane {str(data.get('by', ''))[:80]}".rstrip()
+        why = "" if await self.host.journal.commit() else f"the journal cannot keep it: {self.host.journal.trouble}"
+        if name not in self.host.live.table:
+            why = "this site has no such tag"
+        if not (isinstance(value, (int, float, str)) and isinstance(age, (int, float))):
+            why, value = "that is no value", None
+        if value is None or why:
+            told = {"value": value, "cause": cause}
+            text = f"by {cause}: {why}"
+            self.host.accept(Event("write", name[:LONGEST_KEY], "refused", severity="medium", text=text, data=told))
+            return
+        tag, now = self.host.live.table[name], self.host.clock.mono()
+        lives = tag.writable.expires - min(max(0.0, age), 1e9) if tag.writable else 0.0
+        value = value if isinstance(value, str) else float(value)
+        self.host.accept(Write(tag.id, value, expires=now + round(lives * SECOND), cause=cause))

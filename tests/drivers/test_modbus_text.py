@@ -18,8 +18,9 @@ from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan
 from drivers.modbus.sim import ModbusSim
 from drivers.modbus.text import TextColumns, decode_text, encode_text
-from edge import Quality, SystemClock, Tag, Write
+from edge import Quality, SystemClock, Tag, Write, WriteRefused
 from edge.testing import FakeSource
+from tests.waiting import run, until
 
 
 def text(length: int = 4, order: str = "ABCD", encoding: str = "ascii", at: int = 0) -> Item:
@@ -142,6 +143,32 @@ def test_a_scan_shows_the_simulators_strings() -> None:
     asyncio.run(main())
 
 
+def test_a_text_is_written_read_back_and_refused_where_the_encoding_has_it_not() -> None:
+    async def main() -> None:
+        text = {"type": "text", "writable": {"longest": 8}}
+        tags = {
+            "a": {"address": "holding:1", "length": 4, **text},
+            "one": {"address": "holding:9", "length": 1, **text, "writable": {"longest": 2}},
+            "swapped": {"address": "holding:20", "length": 4, "order": "BADC", "encoding": "utf-8", **text},
+        }
+        sim = ModbusSim("plc", config(1, **tags))
+        sim.port = 0
+        await sim.start()
+        reader, source = driver(config(sim.port, **tags))
+        running = asyncio.ensure_future(reader.run())
+        await until(lambda: source.strings("a"))
+        for tag, shown in (("a", "Recipe 7"), ("a", ""), ("a", "B2"), ("one", "x"), ("swapped", "配方")):
+            assert await reader.write(Write(source.tags[tag].id, shown)) == shown == sim.get(tag)
+            assert await reader.read(source.tags[tag].id) == shown
+        with pytest.raises(WriteRefused, match="cannot be written in ascii"):
+            await reader.write(Write(source.tags["a"].id, "é"))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await sim.stop()
+
+    run(main)
+
+
 def test_against_libmodbus(libmodbus: Path, process: list[subprocess.Popen[str]]) -> None:
     process.append(subprocess.Popen([libmodbus], stdout=subprocess.PIPE, text=True))
     assert process[0].stdout is not None
@@ -181,7 +208,10 @@ def test_against_libmodbus(libmodbus: Path, process: list[subprocess.Popen[str]]
         ({"type": "text", "length": 2, "scale": 2}, "a text is no number"),
         ({"type": "text", "length": 2, "deadband": 2}, "a text is no number"),
         ({"type": "text", "length": 2, "labels": {1: "on"}}, "a text is no number"),
-        ({"type": "text", "length": 2, "writable": {"range": [0, 1]}}, "a text is read only"),
+        ({"type": "text", "length": 2, "writable": {"range": [0, 1]}}, "it is a text: say `one_of"),
+        ({"type": "text", "length": 2, "writable": {"longest": 5}}, "2 registers hold 4 characters"),
+        ({"type": "text", "length": 2, "writable": {"one_of": ["A", "abcde"]}}, "has 5 bytes, 2 registers hold 4"),
+        ({"type": "text", "length": 2, "writable": {"one_of": ["é"]}}, "cannot be written in ascii"),
         ({"type": "text", "length": 2, "address": "holding:65535"}, "past the last register"),
         ({"type": "text", "length": 2, "address": "coil:1"}, "single bit"),
         ({"type": "text", "length": 2, "encoding": "utf-16"}, "encoding"),

@@ -31,7 +31,7 @@ from edge import SECOND, AnswerContradicts, DeviceLost, Quality, SystemClock
 from edge.bench.process import free_port
 from edge.config.load import load_text
 from edge.testing import FakeSource
-from tests.broker import Broker
+from tests.broker import Broker, certificates
 from tests.waiting import run, until
 
 NOW = 1_700_000_000 * SECOND
@@ -121,6 +121,12 @@ def test_any_bytes_are_a_value_or_refused(payload: bytes) -> None:
     except AnswerContradicts:
         return
     assert math.isfinite(value) == (quality == Quality.GOOD)
+
+
+@pytest.mark.parametrize("text", ["1" * 900_000 + "x", "1." + "1" * 900_000 + "x", "1e" + "1" * 900_000 + "x"])
+def test_a_long_text_that_begins_like_a_number_holds_nobody_up(text: str) -> None:
+    """Steps that grow with the square of its length would take hours here."""
+    assert json_number(text) == (pytest.approx(math.nan, nan_ok=True), Quality.BAD) and time_of(text) is None
 
 
 # Sparkplug payloads
@@ -312,6 +318,14 @@ def test_the_sequence_goes_round_and_a_strange_node_is_nobodys() -> None:
         "a/b",
     ):
         assert nodes.heard(topic, Payload(), NOW) == []
+
+
+def test_a_message_that_comes_twice_is_taken_once_and_is_no_gap() -> None:
+    nodes, say = life()
+    say("NBIRTH", 0, metric("temp", 1, 20))
+    assert say("NDATA", 1, metric(alias=1, value=21)) == [(0, 21, Quality.GOOD)]
+    assert say("NDATA", 1, metric(alias=1, value=21)) == [] and nodes.counts == {"repeated": 1}
+    assert say("NDATA", 2, metric(alias=1, value=22)) == [(0, 22, Quality.GOOD)]
 
 
 def test_a_time_that_no_clock_shows_is_ours_and_unsure() -> None:
@@ -508,22 +522,8 @@ def test_password_and_what_is_said_without(mosquitto: Callable[..., Broker], tmp
     run(work)
 
 
-def _certificates(folder: Path) -> None:
-    """An authority of its own, and a certificate of 127.0.0.1."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed (make system-packages)")
-    for words in (
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
-        "req -newkey rsa:2048 -nodes -keyout broker.key -out broker.csr -subj /CN=127.0.0.1",
-    ):
-        subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    words = "x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out broker.pem -days 2 -extfile names"
-    subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)
-
-
 def test_tls_with_an_authority_of_ones_own(mosquitto: Callable[..., Broker], tmp_path: Path) -> None:
-    _certificates(tmp_path)
+    certificates(tmp_path)
 
     async def work() -> None:
         port = mosquitto("allow_anonymous true", *(f"{k} {tmp_path / v}" for k, v in (
@@ -568,6 +568,45 @@ def test_sparkplug_on_a_broker_with_a_gap_and_a_rebirth(mosquitto: Callable[...,
         await until(lambda: source.qualities("temp")[-1:] == [Quality.TIMEOUT])
         assert [v for v in source.values("temp") if v == v] == [20, 21, 23]
         node.close()
+        await ended(task)
+
+    run(work)
+
+
+def test_a_birth_that_the_broker_kept_names_no_alias(mosquitto: Callable[..., Broker]) -> None:
+    async def work() -> None:
+        port = mosquitto().port
+        node = Publisher(port)
+
+        def say(kind: str, seq: int, *metrics: Metric, retain: bool = False) -> None:
+            node(f"spBv1.0/G/{kind}/N", encode_payload(Payload(NOW // 10**6, seq, list(metrics))), retain)
+
+        say("NBIRTH", 0, metric("temp", 1, 20), retain=True)
+        _, source, task = await started(config(port, {"temp": {"edge": "G/N", "metric": "temp"}}))
+        await until(lambda: source.counts["retained"])
+        say("NDATA", 1, metric(alias=1, value=99))
+        await until(lambda: source.counts["unknown_alias"])
+        say("NBIRTH", 0, metric("temp", 2, 21))
+        await until(lambda: source.values("temp"))
+        assert source.values("temp") == [21]
+        node.close()
+        await ended(task)
+
+    run(work)
+
+
+def test_deep_and_odd_json_is_bad_or_left_out_and_the_next_message_counts(mosquitto: Callable[..., Broker]) -> None:
+    async def work() -> None:
+        port = mosquitto().port
+        _, source, task = await started(config(port, {"a": {"topic": "a", "path": "x"}}))
+        say = Publisher(port)
+        for depth in (10, *range(900, 1010), 50_000):
+            say("a", b'{"x":' + b"[" * depth + b"]" * depth + b"}")
+        say("a", b"[" + b'{"x":1},' * 20_000 + b'{"x":1}]')
+        say("a", {"x": 5})
+        await until(lambda: 5 in source.values("a"))
+        assert set(source.qualities("a")[:-1]) == {Quality.BAD} and source.counts["unreadable"] >= 2
+        say.close()
         await ended(task)
 
     run(work)

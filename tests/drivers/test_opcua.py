@@ -97,6 +97,72 @@ def test_text_comes_as_strings_and_what_is_none_is_bad() -> None:
     run(work)
 
 
+def test_a_text_is_written_and_read_back_and_a_method_takes_one() -> None:
+    async def work(port: int) -> None:
+        text: Any = {"type": "text", "writable": {"longest": 20}}
+        tags = {
+            "recipe": {"node": "ns=2;s=Recipe", **text},
+            "load": {"method": "ns=2;s=Load", "object": "ns=2;s=Machine", **text},
+            "temp": {"node": "ns=2;s=Temp", **text},
+        }
+        numbers: Any = {"temp": {"node": "ns=2;s=Temp", "writable": {"range": [0, 1]}}}
+        sim = OpcUaSim("oven", config(port, {**tags, **numbers}))
+        await sim.start()
+        source = FakeSource("oven", list(tags), SystemClock())
+        driver = OpcUa(config(port, tags), source)
+        running = asyncio.ensure_future(driver.run())
+        while not source.batches:
+            await asyncio.sleep(0.01)
+        recipe, load, temp = (source.tags[tag].id for tag in tags)
+        assert await driver.write(Write(recipe, "配方 7")) == "配方 7" == await sim.get("recipe")
+        assert await driver.read(recipe) == "配方 7"
+        assert await driver.write(Write(load, "A7")) is None
+        assert await sim.get("load") == "A7" and source.strings("load")[-1] == "A7"
+        with pytest.raises(WriteRefused, match="the node is a Double, not a text"):
+            await driver.write(Write(temp, "A7"))
+        with pytest.raises(DeviceRefused, match="it shows a float, not a text"):
+            await driver.read(temp)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await sim.stop()
+
+    run(work)
+
+
+def test_an_order_between_two_sessions_goes_nowhere() -> None:
+    """After a restart the namespaces may stand elsewhere: until they are looked up, an order would reach another node."""
+
+    async def work(port: int) -> None:
+        tags = {"set": {"node": "nsu=urn:b;s=Set", "writable": {"range": [0, 9]}}}
+        sim = OpcUaSim("oven", config(port, {"set": tags["set"]}))
+        await sim.start()
+        driver = OpcUa(config(port, tags), source := FakeSource("oven", list(tags), SystemClock()))
+        driver._namespaces = ["", "", "", "urn:b"]  # where the last session had them
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(client: Client) -> list[str]:
+            asked.set()
+            await go_on.wait()
+            return await plain(client)
+
+        plain = Client.get_namespace_array
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Client, "get_namespace_array", slow)
+            running = asyncio.ensure_future(driver.run())
+            await asked.wait()
+            with pytest.raises(DeviceLost, match="no session"):
+                await driver.write(Write(source.tags["set"].id, 5))
+            go_on.set()
+            while not source.batches:
+                await asyncio.sleep(0.01)
+            assert await driver.write(Write(source.tags["set"].id, 5)) == 5 == await sim.get("set")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await sim.stop()
+
+    run(work)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -228,6 +294,8 @@ def test_a_read_only_node_refuses_and_probe_shows_all() -> None:
         ("BadNoCommunication", Quality.TIMEOUT),
         ("UncertainEngineeringUnitsExceeded", Quality.RANGE),
         ("UncertainSubstituteValue", Quality.SUBSTITUTED),
+        ("GoodLocalOverride", Quality.SUBSTITUTED),
+        ("GoodClamped", Quality.GOOD),
         ("BadSensorFailure", Quality.BAD),
     ],
 )

@@ -260,7 +260,12 @@ def test_what_is_never_asked_for_cannot_be_read_back() -> None:
         ("write: 'X{value}'", "`writable` and `write` belong together"),
         ("write: 'X{value}', writable: {range: [0, 1]}", "say how the device confirms the order"),
         ("write: 'X{value:d}', confirm: OK, writable: {range: [0.5, 1]}", "is no whole number"),
+        ("write: 'X{value:.0f}', confirm: OK, writable: {range: [0, 9.6]}", "the order writes 9.6 as 10, outside"),
         ("type: text, at: 1", "a text is a group or a column"),
+        ("type: text, write: 'X{value}', confirm: OK, writable: {longest: 5}", "list those that may be sent"),
+        ("type: text, write: 'X{value:d}', confirm: OK, writable: {one_of: [A]}", "without digits"),
+        ("type: text, write: 'X{value}', confirm: OK, writable: {range: [0, 1]}", "it is a text: say `one_of"),
+        ("write: 'X{value}', confirm: OK, writable: {one_of: [A]}", "it is a number: say `range"),
         ("scale: 0", "a scale of 0 makes no usable value"),
     ],
 )
@@ -433,6 +438,13 @@ def test_a_pattern_that_explodes_ends_the_connection_in_words() -> None:
     run(work)
 
 
+def test_a_pattern_that_is_slow_again_and_again_does_not_hold_up_the_loop() -> None:
+    """Each try takes less than a frame may, all of them together seconds."""
+    framer = Framer(Framing(pattern="a.*b.*c.*d;", longest=4096))
+    with pytest.raises(DeviceLost, match="takes longer"):
+        framer.feed(b"abc,d1." * 100)
+
+
 def test_a_flood_stays_bounded_and_leaves_the_loop_its_turn() -> None:
     async def work() -> None:
         async with Peer() as peer:
@@ -497,6 +509,30 @@ def test_a_written_value_is_read_back_as_the_order_said_it() -> None:
             with pytest.raises(DeviceRefused, match="holds no value of it"):
                 await driver.read(tag)
             await ended(task)
+
+    run(work)
+
+
+def test_a_text_is_written_out_of_a_list_and_read_back() -> None:
+    async def work() -> None:
+        writable = {"one_of": ["AUTO", "HAND", "配方"], "readback": True}
+        mode = {"type": "text", "ask": "M?\\n", "write": "M {value}\\n", "confirm": "OK", "writable": writable}
+        only = {"type": "text", "write": "P {value}\\n", "confirm": "OK", "writable": {"one_of": ["A"]}}
+        found = config(f"tcp://127.0.0.1:{free_port()}", tags={"mode": mode, "only": only})
+        sim = SerialSim("s", found)
+        await sim.start()
+        source = FakeSource(
+            "s", [point.tag(f"s.{name}", "s", 1.0) for name, point in found.tags.items()], SystemClock()
+        )
+        task = asyncio.ensure_future((driver := Serial(found, source)).run())
+        await until(lambda: source.strings("mode"))
+        for text in ("AUTO", "配方"):
+            assert await driver.write(Write(source.tags["mode"].id, text)) == text == sim.get("mode")
+            assert await driver.read(source.tags["mode"].id) == text
+        await driver.write(Write(source.tags["only"].id, "A"))
+        assert source.strings("only")[-1] == "A" and source.qualities("only")[-1] == Quality.SUBSTITUTED
+        await ended(task)
+        await sim.stop()
 
     run(work)
 

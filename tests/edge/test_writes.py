@@ -21,6 +21,8 @@ ALLOWED = {
     "plc.exact": Writable(range=(0, 10), readback=True),
     "plc.near": Writable(range=(0, 10), readback=0.25),
     "plc.brief": Writable(range=(0, 10), expires=1.0),
+    "plc.mode": Writable(one_of=("AUTO", "HAND", ""), readback=True),
+    "plc.recipe": Writable(longest=5),
 }
 
 
@@ -29,18 +31,21 @@ class Rig:
 
     def __init__(self) -> None:
         names = ["plc.a", "plc.b", *ALLOWED, *(f"plc.t{i}" for i in range(MOST_WAITING))]
-        self.table = TagTable.numbered(Tag(n, source="plc", writable=ALLOWED.get(n, PLAIN)) for n in names)
+        kinds = {"plc.mode": "text", "plc.recipe": "text"}
+        self.table = TagTable.numbered(
+            Tag(n, type=kinds.get(n, "float64"), source="plc", writable=ALLOWED.get(n, PLAIN)) for n in names
+        )
         self.clock = VirtualClock()
         self.writes = Writes(self.table, self.clock)
         self.ended: list[Event] = []
         self.queue = self.writes.open("plc", self.ended.append)
-        self.sent: list[tuple[str, float]] = []
-        self.held: dict[int, float] = {}
+        self.sent: list[tuple[str, float | str]] = []
+        self.held: dict[int, Any] = {}
         self.error: BaseException | None = None
-        self.shows: Callable[[float], float] = lambda value: value
+        self.shows: Callable[[Any], Any] = lambda value: value
         self.hangs = False
 
-    async def write(self, order: Write) -> float | None:
+    async def write(self, order: Write) -> float | str | None:
         if self.hangs:
             await asyncio.Event().wait()
         if self.error is not None:
@@ -48,17 +53,22 @@ class Rig:
             raise error
         self.sent.append((self.table.by_id(order.tag).name, order.value))
         self.held[order.tag] = order.value
-        return round(order.value, 1)  # as a register with a step of 0.1 would
+        return _stored(order.value)
 
-    async def read(self, tag: int) -> float:
-        return round(self.shows(self.held[tag]), 1)
+    async def read(self, tag: int) -> float | str:
+        return _stored(self.shows(self.held[tag]))
 
-    def put(self, name: str, value: float, **more: Any) -> list[Event]:
+    def put(self, name: str, value: float | str, **more: Any) -> list[Event]:
         return self.writes(Write(self.table[name].id, value, **more))
 
     @property
     def states(self) -> list[tuple[str, str]]:
         return [(e.key, e.state) for e in self.ended]
+
+
+def _stored(value: Any) -> Any:
+    """As a register with a step of 0.1 holds it."""
+    return value if isinstance(value, str) else round(value, 1)
 
 
 def rig(work: Callable[[Rig], Awaitable[None]]) -> None:
@@ -306,3 +316,75 @@ def test_a_proof_that_the_end_of_its_driver_overtakes_is_told() -> None:
         assert "sent; its driver was stopped before it was read back" in it.ended[0].text
 
     virtual_run(main())
+
+
+# Texts
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("plc.mode", "auto", "'auto' is none of 'AUTO', 'HAND', '' of plc.mode"),
+        ("plc.mode", 1.0, "1.0 is not a string, which plc.mode takes"),
+        ("plc.a", "1", "'1' is not a number, which plc.a takes"),
+        ("plc.recipe", "123456", "6 characters are more than the 5 that may be written to plc.recipe"),
+        ("plc.recipe", "A\r\nB", "a character in it cannot be shown"),
+        ("plc.recipe", "x" * 100_000, "100000 characters are more than"),
+    ],
+)
+def test_a_text_that_the_site_does_not_allow_is_refused(name: str, value: Any, words: str) -> None:
+    async def work(it: Rig) -> None:
+        (event,) = it.put(name, value, cause="user anna")
+        assert event.state == "refused" and words in event.text and len(event.text) < 500
+        assert len(str(event.data["value"])) <= 256
+        await asyncio.sleep(1)
+        assert not it.sent
+
+    rig(work)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shows", "state"),
+    [
+        ("plc.mode", "AUTO", "AUTO", "done"),
+        ("plc.mode", "", "", "done"),
+        ("plc.mode", "AUTO", "HAND", "failed"),
+        ("plc.mode", "AUTO", 1.0, "failed"),
+        ("plc.recipe", "配方 7", "?", "done"),  # nobody asked
+    ],
+)
+def test_a_text_is_read_back_as_it_is(name: str, value: str, shows: Any, state: str) -> None:
+    async def work(it: Rig) -> None:
+        it.shows = lambda held: shows
+        it.put(name, value, cause="user anna")
+        await asyncio.sleep(SETTLES + 1)
+        assert it.sent == [(name, value)] and it.states == [(name, state)]
+        assert it.ended[0].data["value"] == value and it.ended[0].text.startswith(f"{value!r} by user anna")
+
+    rig(work)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "say `range: "),
+        ({"range": (0, 1), "one_of": ("A",)}, "say `range: "),
+        ({"one_of": ("A",), "longest": 5}, "say `range: "),
+        ({"one_of": ("A\n",)}, "cannot be shown"),
+        ({"one_of": ("x" * 257,)}, "256"),
+        ({"longest": 257}, "256"),
+        ({"longest": 5, "readback": 0.5}, "a text is read back as it is"),
+    ],
+)
+def test_what_cannot_be_allowed(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Writable(**options)
+
+
+def test_while_its_driver_is_exchanged_an_order_is_refused_in_words() -> None:
+    async def work(it: Rig) -> None:
+        del it.writes.queues["plc"]
+        (event,) = it.put("plc.a", 1)
+        assert event.state == "refused" and "plc does not run at this moment" in event.text
+
+    rig(work)

@@ -189,7 +189,8 @@ def test_a_picture_that_the_plane_will_not_have_holds_up_no_other(tmp_path: Path
 def test_commands_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
     async def work(device: Device, uplink: Uplink) -> None:
         await asyncio.sleep(300)
-        assert [(e.kind, e.key) for e in device.said] == [("command", "write"), ("command", "ack")]
+        assert [(e.kind, e.key) for e in device.said] == [("command", "write"), ("write", "5"), ("command", "ack")]
+        assert (device.said[1].state, device.said[1].text) == ("refused", "by plane: this site has no such tag")
 
     far = Far(lambda path, body: acked(body))
     orders = [[1, "rm", {}], [2, "write", {"tag": 5, "value": "much"}], [3, "ack", {"alarm": "hot"}]]

@@ -9,17 +9,20 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.modbus.sim import ModbusSim
-from edge import Event, decode
+from edge import SECOND, Batch, DeviceLost, Event, decode
 from edge.app import Daemon
 from edge.apply import apply_site
 from edge.config.load import load_text
 from sync import wire
-from tests.broker import Broker
+from sync.device.forward import MOST_SAMPLES
+from sync.device.mqtt_line import Line
+from tests.broker import Broker, certificates
 
 pytestmark = pytest.mark.system
 SITE = """
@@ -35,6 +38,9 @@ drivers:
 journal: {{block: 200ms, durable_within: 50ms}}
 forward: {{url: "mqtt://127.0.0.1:{broker}"{more}}}
 """
+
+
+START = 1_800_000_000 * SECOND
 
 
 @pytest.fixture
@@ -173,6 +179,61 @@ def test_frames_are_the_bytes_that_the_plane_gets(tmp_path: Path, broker: Broker
         assert len(decode("plc", first.body)) == first.n
 
     rig(tmp_path, broker, work, ', format: frames, topic: "a/{source}"')
+
+
+def test_large_blocks_go_in_small_messages_and_the_cursor_follows_each(tmp_path: Path, broker: Broker) -> None:
+    """No message is above the 128 kB that some brokers take, all parts come in order."""
+
+    async def work(it: Rig) -> None:
+        await it.until(lambda: it.listener.samples("plc.temp"))
+        await it.daemon._end([*it.daemon.drivers.values(), *it.daemon.readers.values()])
+        journal, moved, n = it.daemon.journal, [], 50_000
+        numbers = np.arange(n)
+        for k in range(3):
+            at = START + 1_000_000 * (numbers + k * n)
+            batch = Batch.of("plc", np.full(n, it.daemon.table["plc.temp"].id), numbers + 0.1, at, numbers % 3)
+            journal.append([batch])
+            await journal.commit(seal=True)
+        last, keep = (await journal.streams())["samples:plc"], journal.moved
+        journal.moved = lambda name, stream, cursor: (  # type: ignore[method-assign]
+            moved.append(cursor.watermark) if stream == "samples:plc" else None,
+            keep(name, stream, cursor),
+        )
+        it.daemon._start_reader("forward")
+        await it.until(lambda: last in moved)
+        assert {last - 2, last - 1} <= set(moved) and moved == sorted(moved)
+
+        def parts() -> list[tuple[int, int]]:
+            blocks = [m for m in it.listener.messages() if m.get("tags") and m["tags"][0]["t"][0] >= START]
+            return [(m["seq"], m["part"]) for m in blocks]
+
+        await it.until(lambda: len(parts()) >= 3 * n // MOST_SAMPLES)
+        assert parts() == [(last - 2 + k, part) for k in range(3) for part in range(n // MOST_SAMPLES)]
+        assert max(len(body) for _, body in it.listener.came) < 128_000
+
+    rig(tmp_path, broker, work)
+
+
+def test_a_broker_whose_certificate_is_not_trusted_is_named(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    keys = (("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key"))
+    broker = Broker(tmp_path / "broker", *(f"{k} {tmp_path / v}" for k, v in keys))
+    broker.start()
+
+    async def work() -> None:
+        with pytest.raises(DeviceLost, match=r"the broker at .* is not trusted: .*check `ca`"):
+            await Line(f"mqtts://127.0.0.1:{broker.port}", "a").open()
+        line = Line(f"mqtts://127.0.0.1:{broker.port}", "a", ca=str(tmp_path / "ca.pem"))
+        await line.open()
+        await line.publish("a", b"1")
+        line.close()
+        with pytest.raises(DeviceLost, match=r"at 127\.0\.0\.1:1: Connection refused"):
+            await Line("mqtt://127.0.0.1:1", "a").open()
+
+    try:
+        asyncio.run(work())
+    finally:
+        broker.stop()
 
 
 def test_apply_names_a_reader_that_comes_and_goes(tmp_path: Path, broker: Broker) -> None:

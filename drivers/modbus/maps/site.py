@@ -47,5 +47,6 @@ def options_of(point: ModbusPoint) -> dict[str, Any]:
     if point.writable is not None:
         said = point.writable.model_dump(exclude_defaults=True)
         times = {key: f"{said[key]:.9g}s" for key in ("every", "expires") if key in said}
-        options["writable"] = said | times | {"range": list(point.writable.range)}
+        lists = {key: list(said[key]) for key in ("range", "one_of") if key in said}
+        options["writable"] = said | times | lists
     return options

@@ -1,8 +1,8 @@
 """Tags as a table for a spreadsheet, out and in again without loss.
 
 One row is one tag, one column one option: name, address, type, order, scale, offset, unit and what else is used. `labels` are
-written `0=off; 1=on`, `writable` as `20..250` or `20..250; every=5s; readback=true; expires=2s`. Both separators are read, `,` and
-`;`; with `;` a number may have its comma.
+written `0=off; 1=on`, `writable` as `20..250; every=5s; readback=true`, of a text as `one_of=A|B` or `longest=8`. Both separators are read,
+`,` and `;`; with `;` a number may have its comma.
 A text that a spreadsheet would take for a formula stands behind an apostrophe.
 """
 
@@ -93,16 +93,26 @@ def _value(column: str, cell: str, mark: str) -> Any:
             raise ValueError(f"{cell[:60]!r} is no list of labels; write 0=off; 1=on")
         return {_whole(number.strip()): text.strip() for number, _, text in parts}
     if column == "writable":
-        limits, *more = cell.rstrip("; ").split(";")
-        ends = [_number(end.strip(), mark) for end in limits.split("..")]
-        if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
-            raise ValueError(f"{cell[:60]!r} is no range; write 20..250")
-        pairs = [tuple(word.strip() for word in part.partition("=")) for part in more]
-        words = {"true": True, "false": False}
-        return {"range": ends} | {key: words.get(text, _number(text, mark)) for key, _, text in pairs}
+        return _writable(cell, mark)
     if column in ("unit", "type", "order", "address", "stale_after", "scale_from", "encoding"):
         return cell
     return _number(cell, mark)
+
+
+def _writable(cell: str, mark: str) -> dict[str, Any]:
+    """`20..250; every=5s`, or of a text `one_of=A|B; readback=true`. Raises ValueError."""
+    out: dict[str, Any] = {}
+    first, *parts = cell.rstrip("; ").split(";")
+    if "=" in first:
+        parts.insert(0, first)
+    else:
+        ends = out["range"] = [_number(end.strip(), mark) for end in first.split("..")]
+        if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
+            raise ValueError(f"{cell[:60]!r} is no range; write 20..250, or of a text one_of=A|B")
+    words = {"true": True, "false": False}
+    for key, _, text in (tuple(word.strip() for word in part.partition("=")) for part in parts):
+        out[key] = text.split("|") if key == "one_of" else words.get(text, _number(text, mark))
+    return out
 
 
 def _number(cell: str, mark: str) -> Any:
@@ -134,10 +144,10 @@ def _cell(option: str, value: Any) -> str:
     if option == "labels":
         value = "; ".join(f"{number}={label}" for number, label in value.items())
     elif option == "writable":
-        more = {key: str(said).lower() for key, said in value.items() if key != "range"}
-        value = "; ".join(
-            ["..".join(repr(end) for end in value["range"]), *(f"{key}={said}" for key, said in more.items())]
-        )
+        told = ["..".join(repr(end) for end in value["range"])] if "range" in value else []
+        told += [f"one_of={'|'.join(value['one_of'])}"] if "one_of" in value else []
+        more = {key: str(said).lower() for key, said in value.items() if key not in ("range", "one_of")}
+        value = "; ".join([*told, *(f"{key}={said}" for key, said in more.items())])
     elif option == "none":
         value = hex(value)
     if not isinstance(value, str):
