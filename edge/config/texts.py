@@ -11,7 +11,7 @@ from .places import Path_
 from .site import Config
 
 Fault = tuple[Path_, str, str]
-NUMERIC = ("deadband", "labels", "writable")  # options of a tag that mean nothing for a text
+NUMERIC = ("deadband", "labels")  # options of a tag that mean nothing for a text
 
 
 def written(config: Config) -> Iterable[tuple[Path_, str]]:
@@ -38,8 +38,7 @@ def _options(config: Config, texts: set[str], known: set[str]) -> Iterator[Fault
         for tag, point in part.points().items():
             for option in NUMERIC if f"{source}.{tag}" in texts else ():
                 if option in point.model_fields_set:
-                    why = "a text cannot be written" if option == "writable" else "a text is no number"
-                    yield ("drivers", source, "tags", *tag.split("."), option), why, "remove it"
+                    yield ("drivers", source, "tags", *tag.split("."), option), "a text is no number", "remove it"
 
 
 def _compared(config: Config, texts: set[str], known: set[str]) -> Iterator[Fault]:

@@ -18,7 +18,10 @@ from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan
 from drivers.modbus.sim import ModbusSim
 from drivers.modbus.text import TextColumns, decode_text, encode_text
-from edge import Quality, SystemClock, Tag, Write, WriteRefused
+from edge import Event, LinesideError, Quality, SystemClock, Tag, Write, WriteRefused
+from edge.app import Daemon
+from edge.config.load import load_text
+from edge.control import Control
 from edge.testing import FakeSource
 from tests.waiting import run, until
 
@@ -164,6 +167,45 @@ def test_a_text_is_written_read_back_and_refused_where_the_encoding_has_it_not()
             await reader.write(Write(source.tags["a"].id, "é"))
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        await sim.stop()
+
+    run(main)
+
+
+def test_an_order_for_a_text_goes_through_the_daemon_and_is_on_record(tmp_path: Path) -> None:
+    async def main() -> None:
+        tags = {"mode": {"address": "holding:1", "type": "text", "length": 4, "writable": {"one_of": ["AUTO", "7"]}}}
+        sim = ModbusSim("plc", config(1, **tags))
+        sim.port = 0
+        await sim.start()
+        line = '{address: "holding:1", type: text, length: 4, writable: {one_of: [AUTO, "7"], readback: true}}'
+        site = load_text(
+            "device: {id: d}\ndrivers: {plc: {driver: modbus, every: 50ms, "
+            f"url: 'tcp://127.0.0.1:{sim.port}', tags: {{mode: {line}}}}}}}\n"
+        )
+        assert not site.problems, site.problems
+        daemon = Daemon(site, tmp_path)
+        told: list[Event] = []
+        daemon.listeners.add(
+            lambda item: told.append(item) if isinstance(item, Event) and item.kind == "write" else None
+        )
+        await daemon.start()
+        await until(lambda: daemon.health.part("plc").state == "running")
+        order = {"do": "write", "by": "anna"}
+        for wanted in ("AUTO", "7", 7):
+            answer = await Control(daemon)._answer(order | {"values": {"plc.mode": wanted}})
+            assert answer == {"written": ["plc.mode"], "values": {"plc.mode": str(wanted)}}
+            assert sim.get("mode") == str(wanted)
+        with pytest.raises(LinesideError, match=r"'auto' is none of 'AUTO', '7' of plc\.mode"):
+            await Control(daemon)._answer(order | {"values": {"plc.mode": "auto"}})
+        assert [(e.state, e.data["value"]) for e in told] == [
+            ("done", "AUTO"),
+            ("done", "7"),
+            ("done", "7"),
+            ("refused", "auto"),
+        ]
+        assert told[0].text == "'AUTO' by user anna"
+        await daemon.stop()
         await sim.stop()
 
     run(main)

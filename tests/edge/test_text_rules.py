@@ -98,6 +98,7 @@ drivers:
       other: {{address: "holding:8", type: text, length: 8}}
       speed: {{address: "holding:20"}}
       lamp: {{address: "coil:1", writable: {{range: [0, 1]}}}}
+      mode: {{address: "holding:30", type: text, length: 4, writable: {{one_of: [AUTO, HAND]}}}}
 {rules}
 """
 
@@ -115,6 +116,14 @@ drivers:
             'plc.speed is a number and never "A7"',
         ),
         ("alarms: {a: {when: 'plc.recipe < \"A7\"'}}", "alarms.a.when", "has no order"),
+        ("alarms: {a: {when: plc.speed, then: {plc.mode: auto}}}", "alarms.a.then", "'auto' is none of 'AUTO', 'HAND'"),
+        ("alarms: {a: {when: plc.speed, then: {plc.mode: 1}}}", "alarms.a.then", "1.0 is not a string"),
+        ("alarms: {a: {when: plc.speed, then: {plc.lamp: AUTO}}}", "alarms.a.then", "'AUTO' is not a number"),
+        (
+            "alarms: {a: {when: plc.speed, then: {plc.recipe: A7}}}",
+            "alarms.a.then",
+            "with `writable: {one_of: [A, B]}`",
+        ),
         ("simulate: {plc.recipe: {mean: 3}}", "simulate.plc.recipe", "say what it shows"),
         ("simulate: {plc.speed: {texts: [A7]}}", "simulate.plc.speed", "is a number"),
         ("tests: [{name: t, given: {plc.recipe: [A7, 3]}, expect: []}]", "tests.0.given", "write 3 in quotes"),
@@ -135,7 +144,7 @@ RULES = """
 tags:
   nominal: {expression: 'where(plc.recipe == "A7", 100, 80)'}
 alarms:
-  wrong: {when: 'plc.recipe != "A7" and plc.speed > 90', for: 2s, then: {plc.lamp: 1}, on_clear: {plc.lamp: 0}}
+  wrong: {when: 'plc.recipe != "A7" and plc.speed > 90', for: 2s, then: {plc.lamp: 1, plc.mode: HAND}, on_clear: {plc.lamp: 0}}
 tests:
   - name: another recipe at full speed
     every: 1s
@@ -143,6 +152,7 @@ tests:
     expect:
       - {event: wrong, state: raised}
       - {write: plc.lamp, value: 1}
+      - {write: plc.mode, value: HAND}
       - {event: wrong, state: cleared}
       - {tag: nominal, value: 100}
       - {tag: plc.recipe, value: A7}

@@ -1,8 +1,8 @@
 """Tags as a table for a spreadsheet, out and in again without loss.
 
 One row is one tag, one column one option: name, address, type, order, scale, offset, unit and what else is used. `labels` are
-written `0=off; 1=on`, `writable` as `20..250; every=5s; readback=true`, of a text as `one_of=A|B` or `longest=8`. Both separators are read,
-`,` and `;`; with `;` a number may have its comma.
+written `0=off; 1=on`, `writable` as `20..250; every=5s; readback=true`, of a text as `one_of=A|B` or `longest=8`. Both
+separators are read, `,` and `;`; with `;` a number may have its comma.
 A text that a spreadsheet would take for a formula stands behind an apostrophe.
 """
 
