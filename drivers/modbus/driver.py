@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -112,27 +112,26 @@ class Modbus(Poller):
             return self._client
 
     def cycles(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """One for each period of the units, and one for the units that are silent; all share the connection."""
-        out = []
-        for every in sorted(set(self._periods.values())):
-            units = frozenset(unit for unit, period in self._periods.items() if period == every)
-            mine = np.array([item.unit in units for item in self.plan.items[: len(self.ids)]])
+        """One for each period of the tags, and one for the units that are silent; all share the connection."""
+        out, periods = [], np.array([item.every for item in self.plan.items])
+        for every in np.unique(periods).tolist():
+            mine = periods[: len(self.ids)] == every
             ids = self.ids if mine.all() else self.ids[mine]
-            out.append(self.cycle(every, partial(self.poll, units), ids))
+            out.append(self.cycle(every, partial(self.poll, every), ids))
         return [*out, self._try_silent()] if len(self._periods) > 1 else out
 
     def patience(self) -> None:
         """Each request has its own limit."""
         return
 
-    async def poll(self, units: Collection[int] = ()) -> Batch:
-        """One scan of these units (all), without those that are silent; of all, where none is left that answers."""
+    async def poll(self, every: float = 0.0) -> Batch:
+        """One scan of what has this period (all), without the units that are silent; with them, where none is left that answers."""
         while True:
             if self._stale:
                 self._replan()
             out = {unit for unit in self._periods if self.units.out(unit)} if self._answering() else set()
             requests = self.plan.requests
-            asked = [k for k, r in enumerate(requests) if r.unit not in out and (not units or r.unit in units)]
+            asked = [k for k, r in enumerate(requests) if r.unit not in out and (not every or r.every == every)]
             began = asyncio.get_running_loop().time()
             answers = await self._scan(asked)
             if self._window and self._too_many(self._window, answers.codes[asked], began):

@@ -13,6 +13,7 @@ from typing import Any
 from edge import SECOND
 
 from .address import Span, parse_span
+from .client import WAITED
 from .cover import Range, outermost, touches
 from .lessons import MOST_HOLES, REFUSED, Answer, Limit, Unit, conclude, healed, raised
 from .plan import Plan, Request
@@ -109,12 +110,13 @@ class Learned:
         return any(unit.doubtful for number, unit in self.units.items() if number in units)
 
     def heard(self, plan: Plan, codes: Sequence[int], now: int) -> After:
-        """Learn from the codes (0, or the exception) that the requests of a scan ended with; `now` in ns UTC."""
+        """Learn from the codes (0, the exception, or WAITED of what was not asked) that the requests of a scan ended with; `now`
+        in ns UTC."""
         self._now = now
         repeat = False
-        answers: dict[int, list[Answer]] = {}
+        answers: dict[tuple[int, float], list[Answer]] = {}
         for index, (request, code) in enumerate(zip(plan.requests, codes, strict=True)):
-            answers.setdefault(request.unit, []).append((request, code))
+            answers.setdefault((request.unit, request.every), []).append((request, code))
             if code in REFUSED:
                 repeat |= self._cut(plan, index, request, code)
             elif not code and self._short:
@@ -122,10 +124,11 @@ class Learned:
         if repeat:
             return After.REPEAT
         changed = False
-        for number, unit in self.units.items():
-            heard = answers.get(number, ())
-            if unit.doubtful or any(code for _, code in heard):
-                changed |= conclude(unit, heard) | healed(unit, heard) | raised(unit, heard)
+        for (number, every), heard in answers.items():
+            unit = self.units.get(number)
+            asked = any(code != WAITED for _, code in heard)
+            if unit is not None and asked and (unit.doubtful or any(code for _, code in heard)):
+                changed |= conclude(unit, unit.trial(every), heard) | healed(unit, heard) | raised(unit, heard)
         changed = changed or self._doubts(plan, codes)
         return After.REPLAN if changed else After.NOTHING
 
@@ -191,7 +194,7 @@ class Learned:
 
     def _unit(self, number: int) -> Unit:
         unit = self.units.setdefault(number, Unit(self._now, self._now, self._now))
-        if not unit.known and not unit.tried:
+        if not unit.known and not unit.on_trial:
             unit.since = self._now
         return unit
 
@@ -201,7 +204,7 @@ class Learned:
         blocks = self._blocks(plan, index)
         if len(blocks) < 2 or all(touches(unit.holes.get(table, []), *block) for block in blocks):
             return False
-        unit.tried.append((table, request.span, code))
+        unit.trial(request.every).tried.append((table, request.span, code))
         unit.cuts.add((table, blocks[len(blocks) // 2][0]))
         return True
 

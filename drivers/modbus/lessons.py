@@ -65,9 +65,17 @@ class Limit:
 
 
 @dataclass(slots=True)
+class Trial:
+    """Of the requests of one period, which come in scans of their own. `tried`: what was refused and cut since the last
+    conclusion; `suspected`: what was so in that conclusion."""
+
+    tried: list[Tried] = field(default_factory=list)
+    suspected: set[tuple[str, Range]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Unit:
-    """What is known of one unit. `cuts`: (table, address) before which a request ends; `tried`: what was refused and cut since
-    the last conclusion; `suspected`: what was so in that conclusion. Times in ns UTC."""
+    """What is known of one unit. `cuts`: (table, address) before which a request ends; `trials`: by period. Times in ns UTC."""
 
     since: int = 0
     doubted_tag: int = 0
@@ -77,9 +85,15 @@ class Unit:
     registers: Limit = field(default_factory=lambda: Limit(MOST_REGISTERS, 0, MOST_REGISTERS + 1))
     bits: Limit = field(default_factory=lambda: Limit(MOST_BITS, 0, MOST_BITS + 1))
     cuts: set[tuple[str, int]] = field(default_factory=set)
-    tried: list[Tried] = field(default_factory=list)
-    suspected: set[tuple[str, Range]] = field(default_factory=set)
+    trials: dict[float, Trial] = field(default_factory=dict)
     bridge: int = 0  # unused registers that take no longer than a request; 0: not known
+
+    def trial(self, every: float) -> Trial:
+        return self.trials.setdefault(every, Trial())
+
+    @property
+    def on_trial(self) -> bool:
+        return any(trial.tried for trial in self.trials.values())
 
     def limit(self, table: str) -> Limit:
         return self.bits if table in BITS else self.registers
@@ -115,7 +129,7 @@ class Unit:
     @property
     def doubtful(self) -> bool:
         """Whether there is something that may turn out to be otherwise."""
-        return bool(self.tried or self.spans() or self.limits())
+        return bool(self.on_trial or self.spans() or self.limits())
 
     def limits(self) -> list[tuple[str, Limit]]:
         """Those that were learned, with what they count."""
@@ -127,25 +141,25 @@ class Unit:
         return bool(self.spans() or self.bridge or self.limits())
 
 
-def conclude(unit: Unit, answers: Collection[Answer]) -> bool:
-    """Say why requests were refused, from the pieces they were cut into; true when plans change by it. Where nothing explains it
-    the cuts stay."""
+def conclude(unit: Unit, trial: Trial, answers: Collection[Answer]) -> bool:
+    """Say why requests of one period were refused, from the pieces they were cut into; true when plans change by it. Where
+    nothing explains it the cuts stay."""
     refused = [request for request, code in answers if code in REFUSED]
     if any(code and code not in REFUSED for _, code in answers):
         return False  # not all that was cut has its answer yet
-    before, unit.suspected = unit.suspected, set()
-    if not (unit.tried or refused):
+    before, trial.suspected = trial.suspected, set()
+    if not (trial.tried or refused):
         return False
     answered = [request for request, code in answers if not code]
     news = False
     for request in refused:
         for part in _between([r.span for r in answered if r.table == request.table], request.span):
             news |= unit.add_hole(request.table, part)
-    tried = [(table, span, code) for table, span, code in unit.tried if not touches(unit.holes.get(table, []), *span)]
+    tried = [(table, span, code) for table, span, code in trial.tried if not touches(unit.holes.get(table, []), *span)]
     tried.sort(key=lambda t: t[1][1] - t[1][0])
-    unit.tried, unit.suspected = [], {(table, span) for table, span, _ in tried} - before
+    trial.tried, trial.suspected = [], {(table, span) for table, span, _ in tried} - before
     known = [(table, span, code) for table, span, code in tried if (table, span) in before]
-    news |= bool(unit.suspected) | _too_long(unit, known, answered) | _gaps(unit, known, answered)
+    news |= bool(trial.suspected) | _too_long(unit, known, answered) | _gaps(unit, known, answered)
     if news:
         unit.cuts.clear()
     return news

@@ -97,6 +97,7 @@ class ModbusPoint(Point):
     )
     length: int | None = Field(None, ge=1, le=LONGEST, description="of a text, in registers of two characters")
     encoding: Literal["ascii", "latin-1", "utf-8"] = Field("ascii", description="of a text")
+    every: Period | None = Field(None, description="how often to read this tag (as its unit)")
 
     @model_validator(mode="after")
     def _fits(self) -> ModbusPoint:
@@ -168,8 +169,9 @@ class ModbusPoint(Point):
         raw = self.none % (1 << size)
         return raw - (1 << size) if self.stored.startswith("int") and raw >> (size - 1) else raw
 
-    def item(self, unit: int) -> Item:
-        text = (self.length or 0, self.encoding)
+    def item(self, unit: int, every: float = 0.0) -> Item:
+        """`every`: seconds, of what it belongs to."""
+        text = (self.length or 0, self.encoding, self.every or every)
         return Item(unit, self.address, self.stored, self.order, self.scale, self.offset, self.raw_none(), *text)
 
 
@@ -191,8 +193,8 @@ class DeviceTime(BaseModel):
             raise ValueError(f"{self.type} at {self.address} runs past the last register")
         return self
 
-    def item(self, unit: int) -> Item:
-        return Item(unit, self.address, "uint32" if self.type == "unix_s" else "uint64", self.order)
+    def item(self, unit: int, every: float = 0.0) -> Item:
+        return Item(unit, self.address, "uint32" if self.type == "unix_s" else "uint64", self.order, every=every)
 
 
 class UnitConfig(Templated):
@@ -255,17 +257,22 @@ class ModbusConfig(Templated, DriverConfig):
         return 1 if self.in_flight == "auto" else self.in_flight
 
     def period(self) -> float:
-        """The longest of its units."""
+        """The longest of its units, each by the tag that is read most often."""
         return max(self.periods().values(), default=self.every)
 
     def period_of(self, tag: str) -> float:
         name, _, below = tag.partition(".")
-        return (below and self.units[name].every) or self.every
+        part = self.units[name] if below else self
+        return part.tags[below or name].every or part.every or self.every
 
     def periods(self) -> dict[int, float]:
-        """Seconds between two scans of each unit that has tags or a clock."""
-        out = {self.unit: self.every} if self.tags or self.time else {}
-        return out | {unit.unit: unit.every or self.every for unit in self.units.values() if unit.tags or unit.time}
+        """Seconds between two scans of each unit that has tags or a clock: the shortest of its tags."""
+        return {part.unit: min(each) for _, part in self._parts() if (each := self._each(part))}
+
+    def _each(self, part: ModbusConfig | UnitConfig) -> set[float]:
+        """The periods of its tags and its clock, in seconds."""
+        usual = part.every or self.every
+        return {point.every or usual for point in part.tags.values()} | ({usual} if part.time else set())
 
     @property
     def where(self) -> Where:
@@ -291,7 +298,10 @@ class ModbusConfig(Templated, DriverConfig):
         if clocks := self.clocks():
             plan = self.plan()
         for path, clock, tags in clocks:
-            if len({int(plan.request_of[i]) for i in (clock, *tags)}) > 1:
+            if len({plan.items[i].every for i in (clock, *tags)}) > 1:
+                said = "stamps tags of one request, and some of them have a period of their own"
+                yield (*path, "time"), said, "take `every` off those tags, or make them a unit of their own"
+            elif len({int(plan.request_of[i]) for i in (clock, *tags)}) > 1:
                 yield (
                     (*path, "time"),
                     "does not fit into one request with the tags",
@@ -312,6 +322,8 @@ class ModbusConfig(Templated, DriverConfig):
                     yield where, f"{other!r} is text", "name the one that holds the number"
                 elif tags[other].scale_from:
                     yield where, f"{other!r} is scaled by another tag itself", "name the one that holds the number"
+                elif len({self.period_of(".".join((*path[1:], tag))) for tag in (name, other)}) > 1:
+                    yield where, f"{other!r} is read in another period", "give both tags the same `every`, or none"
 
     def _tables(self) -> list[tuple[tuple[str, ...], dict[Identifier, ModbusPoint]]]:
         """Every `tags:` and where it stands, in the order of `points()`."""
@@ -353,8 +365,8 @@ class ModbusConfig(Templated, DriverConfig):
             return
         if where.serial and (fault := fault_of(where.device)):
             yield ("url",), fault, "name the port of the adapter, as in /dev/ttyUSB0"
-        periods, least = self.periods(), FRAMINGS[where.scheme]
-        takes = [(least.size(r.pdu) * where.character + 2 * where.gap, periods[r.unit]) for r in self.plan().requests]
+        least = FRAMINGS[where.scheme]
+        takes = [(least.size(r.pdu) * where.character + 2 * where.gap, r.every) for r in self.plan().requests]
         if (load := sum(seconds / period for seconds, period in takes)) > 1:
             said = f"{where.baud} baud carry this only every {load * self.every:.2g} s at best"
             yield ("every",), said, "read less often, fewer registers, or at a higher speed"
@@ -374,18 +386,20 @@ class ModbusConfig(Templated, DriverConfig):
         learned = Learned(self.url, memory, SystemClock().utc())
         return shown_plan(self.url, self.plan(learned), len(self.points()), learned.lines())
 
+    def items(self) -> list[Item]:
+        """In the order of `points()`, then the clocks in the order of `clocks()`."""
+        parts = [part for _, part in self._parts()]
+        items = [point.item(p.unit, p.every or self.every) for p in parts for point in p.tags.values()]
+        return items + [p.time.item(p.unit, p.every or self.every) for p in parts if p.time]
+
     def plan(self, learned: Learned | None = None) -> Plan:
-        """Items in the order of `points()`, then the clocks in the order of `clocks()`."""
-        items = [point.item(self.unit) for point in self.tags.values()]
-        items += [point.item(unit.unit) for unit in self.units.values() for point in unit.tags.values()]
-        items += [self.time.item(self.unit)] if self.time else []
-        items += [unit.time.item(unit.unit) for unit in self.units.values() if unit.time]
+        """Of `items()`."""
         gap, bridge = (GAP, GAP) if self.gap == "auto" else (self.gap, 0)
         rules = {self.unit: Rules(self.max_registers, gap=gap, bridge=bridge, holes=self.holes)}
         for part in self.units.values():
             most, holes = part.max_registers or self.max_registers, [*self.holes, *part.holes]
             rules[part.unit] = Rules(most, gap=gap, bridge=bridge, holes=holes)
-        return Plan(items, learned.applied(rules) if learned else rules, self.powers())
+        return Plan(self.items(), learned.applied(rules) if learned else rules, self.powers())
 
     def _parts(self) -> list[tuple[tuple[str, ...], ModbusConfig | UnitConfig]]:
         """The connection's own unit and those below it, with where each stands."""

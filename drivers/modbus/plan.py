@@ -6,7 +6,7 @@ import math
 import struct
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -34,6 +34,7 @@ class Item:
     none: int | None = None  # the raw number that says "not available"; of bits, their whole register
     length: int = 0  # registers of a text
     encoding: str = "ascii"
+    every: float = 0.0  # seconds between two reads; no request serves two periods
 
     @property
     def span(self) -> tuple[int, int]:
@@ -50,6 +51,7 @@ class Request:
     start: int
     count: int
     at: int
+    every: float = field(default=0.0, compare=False)  # seconds
 
     @property
     def pdu(self) -> bytes:
@@ -90,7 +92,7 @@ class Group:
 
 class Plan:
     """`requests`, how many `words` they fill, and `request_of` each tag (in the given order of the items). No plan under the
-    same rules has fewer requests, and of those none reads fewer registers."""
+    same rules has fewer requests, and of those none reads fewer registers. Items of different periods share no request."""
 
     def __init__(
         self,
@@ -104,11 +106,11 @@ class Plan:
         self.request_of = np.zeros(len(items), np.int64)
         first = np.zeros(len(items), np.int64)
         self.words = 0
-        tables: dict[tuple[int, str], list[int]] = {}
+        tables: dict[tuple[int, str, float], list[int]] = {}
         for i, item in enumerate(items):
-            tables.setdefault((item.unit, item.address.table), []).append(i)
-        for (unit, table), members in sorted(tables.items()):
-            self._table(unit, table, members, rules.get(unit, Rules()), first)
+            tables.setdefault((item.unit, item.address.table, item.every), []).append(i)
+        for (unit, table, every), members in sorted(tables.items()):
+            self._table(unit, table, every, members, rules.get(unit, Rules()), first)
         self.first = first  # word of each item; strings are decoded from there, elsewhere
         self._texts = np.array([i for i, item in enumerate(items) if item.type == "text"], np.int64)
         self._groups = self._decode_groups(first)
@@ -121,8 +123,8 @@ class Plan:
         self._none = Missing(self.items, first)
         self._raised = np.array(powers, np.int64).reshape(-1, 2).T
 
-    def _table(self, unit: int, table: str, members: list[int], rules: Rules, first: np.ndarray) -> None:
-        """The requests of one table of a unit, whose items are `members`."""
+    def _table(self, unit: int, table: str, every: float, members: list[int], rules: Rules, first: np.ndarray) -> None:
+        """The requests of one table of a unit in one period, whose items are `members`."""
         spans = [self.items[i].span for i in members]
         most = rules.bits if table in BITS else rules.registers
         blocks = outermost(spans)
@@ -131,7 +133,7 @@ class Plan:
             runs = fewest(runs, most, breaks(runs, table, rules, rules.bridge))
         starts, before = [start for start, _ in runs], len(self.requests)
         for start, end in runs:
-            self.requests.append(Request(unit, FUNCTIONS[table], start, end - start, self.words))
+            self.requests.append(Request(unit, FUNCTIONS[table], start, end - start, self.words, every))
             self.words += end - start
         for i, (start, _) in zip(members, spans, strict=True):
             request = self.request_of[i] = before + bisect_right(starts, start) - 1

@@ -56,6 +56,7 @@ def test_the_plan_is_shown_for_people_and_as_json(tmp_path: Path, capsys: pytest
         "registers": 4,
         "bridged": 1,
         "tags": 2,
+        "every": 1.0,
     }
 
 

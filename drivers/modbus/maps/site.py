@@ -42,8 +42,8 @@ def _map(out: Map, tags: dict[str, ModbusPoint]) -> Map:
 def options_of(point: ModbusPoint) -> dict[str, Any]:
     """The options of a tag as a site writes them; those that say nothing are left out."""
     options = point.model_dump(exclude_defaults=True) | {"address": str(point.address)}
-    if "stale_after" in options:
-        options["stale_after"] = f"{point.stale_after:.9g}s"
+    for key in options.keys() & {"stale_after", "every"}:
+        options[key] = f"{options[key]:.9g}s"
     if point.writable is not None:
         said = point.writable.model_dump(exclude_defaults=True)
         times = {key: f"{said[key]:.9g}s" for key in ("every", "expires") if key in said}

@@ -94,7 +94,7 @@ def _value(column: str, cell: str, mark: str) -> Any:
         return {_whole(number.strip()): text.strip() for number, _, text in parts}
     if column == "writable":
         return _writable(cell, mark)
-    if column in ("unit", "type", "order", "address", "stale_after", "scale_from", "encoding"):
+    if column in ("unit", "type", "order", "address", "stale_after", "every", "scale_from", "encoding"):
         return cell
     return _number(cell, mark)
 
