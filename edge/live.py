@@ -68,7 +68,7 @@ class Live:
         return {
             "tag": name,
             "value": self.table.texts.show(value) if tag.type == TYPE else known,
-            "label": "" if known is None else tag.labels.get(int(value), ""),
+            "label": "" if known is None or not known.is_integer() else tag.labels.get(int(known), ""),
             "unit": tag.unit,
             "quality": Quality(int(self.quality[slot])).name if self.ts[slot] else "STALE",
             "ts": int(self.ts[slot]),

@@ -25,6 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     config = load_site(options.site)
+    if options.driver not in config.drivers and config.problems:
+        raise ConfigFault("\n".join(map(str, config.problems)))
     if not isinstance(config.drivers.get(options.driver), OpcUaConfig):
         there = ", ".join(name for name, part in config.drivers.items() if isinstance(part, OpcUaConfig)) or "none"
         raise ConfigFault(f"{options.site}: no OPC UA driver is called {options.driver!r}", hint=f"there are {there}")

@@ -77,7 +77,14 @@ parameters:
       - {name: Upper, rule: 1, divide: 256, registers: [151]}
       - {name: Torn, rule: 1, mask: 0x0F0F, scale: 0.1, uom: W, registers: [152]}
       - {name: Armed, rule: 1, bitmask: 8, registers: [152], scale: 0.1, lookup: [{key: 0, value: no}, {key: 1, value: yes}]}
+      - {name: Days, rule: 1, registers: [154], lookup: [{key: 0, value: off}, {bit: 0, value: on}, {key: 3, value: Mo}]}
       - {name: Code, rule: 1, scale: 0.1, offset: 3, registers: [153], lookup: [{key: 7, value: seven}]}
+"""
+INVERTER += """  - group: more
+    code: 4
+    scale: 0.5
+    items:
+      - {name: inherited, rule: 2, registers: [160]}
 """
 TABLE = """template,brand,model,usage,quantity,address,register_type,decode,scale,note
 meter-a,Maker,A,grid,power,0x10,holding,int32s,-1,"Power, W"
@@ -160,7 +167,9 @@ def test_an_inverter_map_becomes_tags(tmp_path: Path) -> None:
         "upper": {"address": "holding:151.8..15"},
         "torn": {"address": "holding:152"},
         "armed": {"address": "holding:152.3", "labels": {0: "no", 1: "yes"}},
+        "days": {"address": "holding:154", "labels": {0: "off", 1: "on", 3: "Mo"}},
         "code": {"address": "holding:153", "labels": {7: "seven"}},
+        "inherited": {"address": "input:160", "type": "int16", "scale": 0.5},
     }
     assert [row for row, _ in found.notes] == [18, 19, 20, 21, 28]
     assert found.notes[-1][1] == "Torn: is in the bits 0xf0f of its registers; its registers are read as they stand"
@@ -336,11 +345,17 @@ def test_a_map_that_is_wrong_is_refused_by_row(tmp_path: Path, name: str, text: 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "big.csv").write_bytes(b"x" * 5_000_000)
     (tmp_path / "torn.csv").write_bytes(TABLE.encode() + b"\xff\xfe")
+    (tmp_path / "torn.json").write_bytes(b"\xff{}")
+    (tmp_path / "head.csv").write_text(TABLE.splitlines()[0])
+    for name in ("empty.yaml", "empty.csv"):
+        (tmp_path / name).touch()
     said = {
         name: find.maps(tmp_path / name, name, How())[0].faults  # type: ignore[union-attr]
-        for name in ("big.csv", "torn.csv", "absent.json")
+        for name in ("big.csv", "torn.csv", "torn.json", "absent.json", "empty.yaml", "empty.csv", "head.csv")
     }
     assert "larger than" in said["big.csv"][0][1] and "not UTF-8" in said["torn.csv"][0][1]
+    assert said["torn.csv"][0][0] == 7 and all("is empty" in said[f"empty{end}"][0][1] for end in (".yaml", ".csv"))
+    assert "not UTF-8" in said["torn.json"][0][1] and "has no rows" in said["head.csv"][0][1]
     assert "there is no such file" in said["absent.json"][0][1]
 
 
@@ -411,6 +426,17 @@ def test_names_are_names_of_expressions() -> None:
         "电压",
         "ab",
     ]
+
+
+def test_half_a_character_ends_neither_its_map_nor_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = json.dumps(SUNSPEC).replace('"units": "W"', '"units": "\\ud800"').replace("Power", "\\udfff")
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(model)
+    code, lines, _ = call(capsys, tmp_path, "--json", "--out", tmp_path / "out")
+    assert code == 0 and [line["ok"] for line in lines] == [True, True]
+    assert "unit: ?" in (tmp_path / "out" / "a.yaml").read_text() or '"?"' in (tmp_path / "out" / "a.yaml").read_text()
 
 
 def test_hostile_text_stays_text_in_the_template(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class Toy(Poller):
     """Two tags that answer, and one that gives no number."""
 
     async def poll(self) -> Any:
-        return {"u1": 231.4, "state": 2.0, "gone": float("nan")}
+        return {"u1": 231.4, "state": 2.0, "gone": float("nan"), "half": 2.5}
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,14 @@ def test_each_tag_is_compared_with_what_is_expected(
     code, out, _ = call(capsys, site, "--expected", wants(tmp_path, "m.u1,230,1"), *state)
     assert code == 1 and "expected 230 ±1: off" in out and out.splitlines()[-1].endswith("to be mended: 1")
     assert call(capsys, site, *state)[0] == 0
+
+
+def test_a_number_between_two_names_of_an_enum_has_none(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.write_text(site.read_text().replace("tags: {", 'tags: {half: {labels: {2: "two"}}, '))
+    code, out, _ = call(capsys, site, "--json", "--state", tmp_path / "state")
+    assert code == 0 and json.loads(out.splitlines()[0])["shown"] == "2.5"
 
 
 def test_a_tag_without_a_good_value_is_a_fault(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

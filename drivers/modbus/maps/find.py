@@ -45,10 +45,13 @@ def maps(path: Path, name: str, how: How) -> list[Map] | str:
             if not path.is_file() or path.stat().st_size > MOST_BYTES:
                 raise OSError(0, f"larger than {MOST_BYTES:,} bytes" if path.is_file() else "it is no file")
             found = {".json": _json, ".csv": _csv}.get(kind, _yaml)(path, name, how)
+            if isinstance(found, str) and not path.stat().st_size:
+                found = [_refused(name, 1, "is empty")]
         except OSError as error:
             found = [_refused(name, 1, f"cannot be read: {error.strerror}")]
         except UnicodeDecodeError as error:
-            found = [_refused(name, 1, f"is not UTF-8 text (byte {error.start})")]
+            row = error.object.count(b"\n", 0, error.start) + 1
+            found = [_refused(name, row, f"is not UTF-8 text (byte {error.start}); save it as UTF-8")]
     beside = BESIDE.fullmatch(path.name) or path.parent.name == "simulator"
     refused = isinstance(found, str) and how.named and not beside
     return [_refused(name, 1, f"is no register map: {found}")] if refused else found
@@ -59,8 +62,11 @@ def _refused(name: str, row: int | str, message: str) -> Map:
 
 
 def _json(path: Path, name: str, how: How) -> list[Map] | str:
+    text = path.read_text("utf-8-sig")
     try:
-        data = json.loads(path.read_text("utf-8-sig"))
+        data = json.loads(text)
+        if "\\u" in text:  # halves of characters, which an escape can write and no file or terminal takes
+            data = json.loads(json.dumps(data, ensure_ascii=False).encode(errors="replace"))
     except json.JSONDecodeError as error:
         return [_refused(name, error.lineno, f"is not JSON: {error.msg} (column {error.colno})")]
     except (RecursionError, ValueError):

@@ -71,7 +71,7 @@ def read(text: str, name: str, mark: str = ",") -> list[Map]:
         if key not in seen:
             _row(out, row, rows.line_num)
         seen.add(key)
-    return [found.close() for found in maps.values()]
+    return [found.close() for found in maps.values() or [Map(name)]]
 
 
 def _unfit(values: list[str], columns: int, device: str) -> str:

@@ -21,7 +21,9 @@ def read(path: Path, name: str) -> list[Map]:
     if site.problems:
         out = Map(name)
         for problem in site.problems[:20]:
-            out.fault(problem.place.line, str(problem))
+            where = ".".join(map(str, problem.path))
+            said = f"{where}: {problem.message}" if where else problem.message
+            out.fault(problem.place.line, f"{said}, {problem.hint}" if problem.hint else said)
         return [out]
     found: list[Map] = []
     for driver, config in site.drivers.items():

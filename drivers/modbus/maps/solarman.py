@@ -53,7 +53,7 @@ def _items(out: Map, data: dict[str, Any], line: Where) -> Iterator[tuple[tuple[
                 out.fault(line(path), f"more than {MOST_ITEMS:,} items")
                 return
             if isinstance(item, dict):
-                yield path, item
+                yield path, {key: value for key, value in group.items() if key != "items"} | item
             else:
                 out.fault(line(path), "an item needs options (name, rule, registers)")
 
@@ -74,7 +74,7 @@ class _Reading:
     def table(self, item: dict[str, Any], register: int) -> str | None:
         code = _code(item.get("code"))
         if code is None:
-            code = next((c for first, last, c in self.requests if first <= register <= last), self.code)
+            code = next((c for first, last, c in reversed(self.requests) if first <= register <= last), self.code)
         return TABLES.get(code)
 
     def item(self, item: dict[str, Any], row: int) -> None:
@@ -89,7 +89,7 @@ class _Reading:
             self.out.note(row, f"{title}: is computed from other rows; write it as a tag with an `expression`")
         elif not isinstance(numbers, list) or not 0 < len(numbers) <= MOST_REGISTERS or not all(map(_address, numbers)):
             self.out.fault(row, f"{title}: `registers` must list 1 to {MOST_REGISTERS} numbers from 0 to 65535")
-        elif (table := self.table(item, numbers[0])) is None:
+        elif (table := self.table(item, min(numbers))) is None:
             self.out.fault(row, f"{title}: its function code is none that reads registers; 3 and 4 do")
         elif rule == 5:
             self.text(item, title, table, numbers, row)
@@ -115,10 +115,11 @@ class _Reading:
     ) -> None:
         lookup = item.get("lookup")
         bits = [e for e in lookup if isinstance(e, dict) and "bit" in e] if isinstance(lookup, list) else []
-        if bits:
+        labels, bit = _labels(lookup), _single_bit(item)
+        if bits and not any(labels):
             self.bits(bits, title, table, numbers, row)
             return
-        labels, bit = _labels(lookup), _single_bit(item)
+        labels |= _labels([{"key": 1 << e["bit"], "value": e.get("value")} for e in bits if _address(e["bit"])])
         if labels and not signed:  # the names belong to what stands in the register
             item = {key: value for key, value in item.items() if key not in ("scale", "offset", "divide")}
         if bit is not None and bit < 16 * len(numbers):
