@@ -59,7 +59,8 @@ class Case:
 def run(options: argparse.Namespace) -> int:
     where, address = _meant(options)
     if address.bits or address.bit is not None:
-        raise ConfigFault(f"{address} names bits, which have one reading", hint="`lineside read` shows a tag's value")
+        what = "a single bit" if address.single else "a part of a register"
+        raise ConfigFault(f"{address} is {what}, which has one reading", hint="`lineside read` shows a tag's value")
     if not 1 <= options.count <= 120:
         raise ConfigFault(f"--count {options.count} is out of range", hint="1 to 120")
     if not re.fullmatch(r"[^\W\d]\w*", options.name):
