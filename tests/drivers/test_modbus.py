@@ -161,6 +161,25 @@ def test_against_libmodbus(libmodbus: Path, process: list[subprocess.Popen[str]]
     asyncio.run(reads_and_writes(int(process[0].stdout.readline())))
 
 
+def test_a_device_that_waits_for_our_acknowledgement_does_not_wait_long(
+    libmodbus: Path, process: list[subprocess.Popen[str]]
+) -> None:
+    """libmodbus leaves Nagle's algorithm on: each scan would take 40 ms, four slots of this grid."""
+    process.append(subprocess.Popen([libmodbus], stdout=subprocess.PIPE, text=True))
+    assert process[0].stdout is not None
+    tags = {f"r{i}": {"address": f"holding:{100 * i}"} for i in range(4)}
+
+    async def work() -> FakeSource:
+        assert process[0].stdout is not None
+        reader, source = driver(int(process[0].stdout.readline()), tags, in_flight=4, gap=0)
+        async with asyncio.timeout(20):
+            await source.collect(reader, until=lambda: len(source.batches) >= 40)
+        return source
+
+    source = asyncio.run(work())
+    assert source.counts["overruns"] < len(source.batches)
+
+
 def test_against_pymodbus() -> None:
     from pymodbus.datastore import ModbusDeviceContext, ModbusSequentialDataBlock, ModbusServerContext
     from pymodbus.server import ModbusTcpServer
