@@ -18,7 +18,7 @@ from .newest import Arrived, Newest
 from .options import OpcUaConfig
 from .orders import call, set_value
 from .reading import Reading
-from .session import LOST, connect, disconnect, said
+from .session import GONE, connect, disconnect, said, telling
 from .subscription import Item, Subscription, Values
 from .values import deadband_of, kind_of, moment_of, nanoseconds, node_of, number_of, overflowed, quality_of, text_of
 
@@ -58,11 +58,10 @@ class OpcUa:
     async def run(self) -> None:
         client = await connect(self.config, self.source.name, self.source.folder)
         try:
-            reading = await self._begin(client)
-            self._client = client  # not before: an order would go where the last session had its namespaces
-            await (self._poll(reading) if self.config.mode == "poll" else self._subscribe(client, reading))
-        except LOST as error:
-            raise DeviceLost(f"the session broke: {said(error)}") from None
+            with telling("the session broke"):
+                reading = await self._begin(client)
+                self._client = client  # not before: an order would go where the last session had its namespaces
+                await (self._poll(reading) if self.config.mode == "poll" else self._subscribe(client, reading))
         finally:
             self._client = None
             await disconnect(client)
@@ -284,15 +283,16 @@ class OpcUa:
         owner, node = (node_of(t, self._namespaces) for t in (point.object or point.node, point.method or point.node))
         if owner is None or node is None:
             raise DeviceRefused(f"the server has no namespace of {point.method or point.node}")
-        try:
-            async with asyncio.timeout(self.config.timeout):
-                if not point.method:
-                    return await set_value(self._client, node, write.value)
-                await call(self._client, owner, node, write.value)
-        except TimeoutError:
-            raise DeviceLost("no answer to the write") from None
-        except UaError as error:
-            raise DeviceRefused(f"the server refuses the write: {said(error)}") from None
+        with telling("no answer to the write, which may have been done"):
+            try:
+                async with asyncio.timeout(self.config.timeout):
+                    if not point.method:
+                        return await set_value(self._client, node, write.value)
+                    await call(self._client, owner, node, write.value)
+            except UaError as error:
+                if not any(word in said(error) for word in GONE):
+                    raise DeviceRefused(f"the server refuses the write: {said(error)}") from None
+                raise
         value = write.value
         shown = self.source.text(write.tag, value) if isinstance(value, str) else value
         self._newest.take([(i, self._newest.clock(), shown, Quality.RANGE if math.isnan(shown) else Quality.GOOD)])
@@ -306,11 +306,9 @@ class OpcUa:
             raise DeviceLost("no session")
         if node is None or node.is_null():
             raise DeviceRefused("this cannot be read")
-        try:
+        with telling("no answer to a read"):
             async with asyncio.timeout(self.config.timeout):
                 (found,) = await Reading(self._client).values([node])
-        except LOST as error:
-            raise DeviceLost(f"no answer to a read: {said(error)}") from None
         if found.StatusCode is not None and not found.StatusCode.is_good():
             raise DeviceRefused(f"the server says {found.StatusCode.name}")
         value = found.Value.Value if found.Value is not None else None
@@ -323,10 +321,9 @@ class OpcUa:
     async def probe(self) -> Sequence[str]:
         client = await connect(self.config, self.source.name, self.source.folder)
         try:
-            found = await (await self._begin(client)).values(self._nodes)
+            with telling("the session broke"):
+                found = await (await self._begin(client)).values(self._nodes)
             self._newest.take([sample for handle, value in enumerate(found) for sample in self._samples(handle, value)])
-        except LOST as error:
-            raise DeviceLost(f"the session broke: {said(error)}") from None
         finally:
             await disconnect(client)
         shown = {i: _shown(found[handle], self._text[i]) for handle, tags in enumerate(self._tags) for i in tags}
@@ -341,10 +338,9 @@ class OpcUa:
         """By the session that is open, else by one of its own. Raises LinesideError."""
         client = self._client or await connect(self.config, self.source.name, self.source.folder)
         try:
-            async with asyncio.timeout(BROWSE_WITHIN):
-                return await walk(client, start, most)
-        except LOST as error:
-            raise DeviceLost(f"the walk ended: {said(error)}") from None
+            with telling("the walk ended"):
+                async with asyncio.timeout(BROWSE_WITHIN):
+                    return await walk(client, start, most)
         finally:
             if client is not self._client:
                 await disconnect(client)

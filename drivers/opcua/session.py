@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,13 @@ from .trust import out_of_date, own, raise_unless_trusted
 
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what matters is raised, and said once by the supervisor
 LOST = (UaError, OSError, asyncio.TimeoutError, ConnectionError)
+GONE = (
+    "onnect",
+    "Session",
+    "SecureChannel",
+    "Timeout",
+    "Shutdown",
+)  # in what asyncua says when nobody answers any more
 POLICIES: dict[str, Any] = {  # strongest first
     "Aes256_Sha256_RsaPss": known.SecurityPolicyAes256Sha256RsaPss,
     "Basic256Sha256": known.SecurityPolicyBasic256Sha256,
@@ -49,8 +58,12 @@ async def connect(config: OpcUaConfig, name: str, state: Path) -> Client:
         connected = True
     except LOST as error:
         raise _lost(config, state, said(error)) from None
-    except ValueError as error:  # keys and certificates that are none
-        raise DeviceRefused(f"the server's security cannot be used: {error}") from None
+    except Exception as error:
+        if isinstance(error, ValueError) and config.security != "None":  # keys and certificates that are none
+            raise DeviceRefused(f"the server's security cannot be used: {error}") from None
+        if not _met_by_asyncua(error):
+            raise
+        raise _lost(config, state, f"its answer cannot be read ({type(error).__name__}: {error})") from None
     finally:
         if not connected:
             client.disconnect_socket()
@@ -120,6 +133,26 @@ def _lost(config: OpcUaConfig, state: Path, words: str) -> DeviceLost:
     if "CertificateTimeInvalid" in words:
         hint = "the server finds this device's certificate out of date (2024 to 2048); check the server's clock"
     return DeviceLost(f"no session with {config.url}: {words}", hint=hint)
+
+
+@contextlib.contextmanager
+def telling(what: str) -> Iterator[None]:
+    """What a session breaks on, as DeviceLost; also an answer in which asyncua finds no sense."""
+    try:
+        yield
+    except LOST as error:
+        raise DeviceLost(f"{what}: {said(error)}") from None
+    except Exception as error:
+        if not _met_by_asyncua(error):
+            raise
+        raise DeviceLost(f"{what}: the server's answer cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _met_by_asyncua(error: BaseException) -> bool:
+    """Whether the last of us two that was at work was asyncua: then it is no mistake of ours."""
+    modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    ours = [name for name in modules if name.startswith(("asyncua.", "drivers.", "edge."))]
+    return bool(ours) and ours[-1].startswith("asyncua.")
 
 
 def said(error: BaseException) -> str:

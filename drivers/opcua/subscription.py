@@ -12,8 +12,6 @@ from typing import Any
 
 from asyncua import Client, ua
 
-from .session import LOST
-
 QUEUE = 100  # values that the server keeps of a node between two sends
 MOST_AGAIN = 64  # lost notifications that are asked for again
 LIFETIME = 60.0  # seconds without a sign of us after which the server may forget the subscription
@@ -118,7 +116,7 @@ class Subscription:
         for k in range(min(count, MOST_AGAIN)):
             try:
                 message = await self._session.republish(self.id, (first + k - 1) % RING + 1)
-            except LOST:
+            except Exception:  # gone, or not to be read
                 continue
             if message.NotificationData:
                 lost -= 1

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from asyncua import Client, ua
+from asyncua.common.utils import Buffer
+from asyncua.ua.ua_binary import struct_from_binary
 
 from drivers.opcua.driver import OpcUa
 from drivers.opcua.options import OpcUaConfig
+from drivers.opcua.session import telling
 from drivers.opcua.sim import OpcUaSim
 from drivers.opcua.values import moment_of, nanoseconds, native, node_of, number_of, overflowed, quality_of, text_of
 from edge import SECOND, DeviceLost, DeviceRefused, ManualClock, Quality, SystemClock, Write, WriteRefused
@@ -127,6 +130,14 @@ def test_a_text_is_written_and_read_back_and_a_method_takes_one() -> None:
         await sim.stop()
 
     run(work)
+
+
+@pytest.mark.parametrize("answer", [b"\t", b"\xc3\0\0\0\x9e\0\x8a", b""])
+def test_an_answer_without_sense_ends_the_session_in_words(answer: bytes) -> None:
+    with pytest.raises(DeviceLost, match="the session broke: "), telling("the session broke"):
+        struct_from_binary(ua.ReadResponse, Buffer(answer))
+    with pytest.raises(KeyError), telling("the session broke"):
+        raise KeyError("a mistake of our own stays one")
 
 
 def test_an_order_between_two_sessions_goes_nowhere() -> None:
