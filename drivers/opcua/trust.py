@@ -132,7 +132,7 @@ def validity(der: bytes) -> tuple[datetime.datetime, datetime.datetime] | None:
         return None
 
 
-def out_of_date(der: bytes, now: int) -> str:
+def out_of_date(der: bytes, now: float) -> str:
     """What is to be said of a trusted certificate whose time is over, or has not come, at `now` (ns UTC); else empty. It stays
     trusted: who put it on the list named this very one, and a date stops no acquisition."""
     when = datetime.datetime.fromtimestamp(now / SECOND, datetime.UTC)

@@ -172,6 +172,25 @@ def test_what_is_no_number_or_not_there_is_said_and_the_others_run(rig: Any, cap
     assert "refuses lost, node nsu=urn:nowhere;s=Temp: it has no such namespace" in caplog.text
 
 
+def test_a_string_and_a_number_of_any_type_are_written_and_read_back(rig: Any) -> None:
+    async def work(port: int) -> None:
+        async with rig(port):
+            text: Any = {"type": "text", "writable": {"one_of": ["A7", "配方 2", ""]}}
+            open_: Any = {"node": "ns=3;s=Open", "writable": {"range": [0, 9]}}
+            driver, source = made(port, {"word": {"node": "nsu=urn:plant;s=Text", **text}, "open": open_})
+            running = asyncio.ensure_future(driver.run())
+            while not source.values("word"):
+                await asyncio.sleep(0.01)
+            for tag, values in (("word", ["A7", "配方 2", ""]), ("open", [5.5])):
+                for value in values:
+                    assert await driver.write(Write(source.tags[tag].id, value)) == value
+                    assert await driver.read(source.tags[tag].id) == value
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    run(work)
+
+
 def test_writes_come_back_as_values_and_are_refused_in_words(rig: Any) -> None:
     writable = {"range": [-1000, 1000]}
 

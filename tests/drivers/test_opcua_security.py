@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,11 +14,12 @@ import pytest
 from asyncua import Server, ua
 
 from drivers.opcua import session
+from drivers.opcua import trust as trust_module
 from drivers.opcua.driver import OpcUa
 from drivers.opcua.options import OpcUaConfig
 from drivers.opcua.session import _raise_if_readable
-from drivers.opcua.trust import Own, fingerprint, own, trust
-from edge import DeviceLost, DeviceRefused, SystemClock
+from drivers.opcua.trust import Own, fingerprint, out_of_date, own, trust
+from edge import SECOND, DeviceLost, DeviceRefused, SystemClock
 from edge.bench.process import free_port
 from edge.cli import main
 from edge.config.load import load_text
@@ -93,7 +95,8 @@ def test_a_server_is_refused_until_its_certificate_is_trusted(tmp_path: Path, ca
     run(refused)
     words = [str(site), "oven"]
     assert main(["trust", *words, "--state", str(state)]) == 1
-    assert fingerprint(server.certificate) in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert fingerprint(server.certificate) in shown and "valid        2024-01-01 to 2049-01-01" in shown
     assert main(["trust", *words, "0" * 64, "--state", str(state)]) == 2
     assert main(["trust", *words, fingerprint(server.certificate)[:8], "--state", str(state)]) == 2
     assert main(["trust", *words, fingerprint(server.certificate)[:16], "--state", str(state)]) == 0
@@ -115,6 +118,27 @@ def test_another_certificate_at_the_same_address_is_refused_again(tmp_path: Path
                 await made(port, tmp_path)[0].run()
 
     run(work)
+
+
+def test_a_trusted_certificate_that_is_out_of_date_is_used_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = own(tmp_path / "server")
+    trust(tmp_path, "oven", server.certificate)
+    told = "the server's certificate {} on {}-01-01, and is used as it is on the list"
+    for year, words in ((2050, told.format("ended", 2049)), (2023, told.format("begins", 2024)), (2030, "")):
+        said = out_of_date(server.certificate, datetime.datetime(year, 6, 1).timestamp() * SECOND)
+        assert said.startswith(words) and bool(said) == bool(words)
+    monkeypatch.setattr(trust_module, "END", datetime.datetime(2025, 1, 1))
+    old = own(tmp_path / "old")
+    trust(tmp_path, "oven", old.certificate)
+
+    async def work(port: int) -> None:
+        async with served(port, old):
+            await good(*made(port, tmp_path))
+
+    run(work)
+    assert "oven: the server's certificate ended on 2025-01-01" in caplog.text
 
 
 def test_a_trusted_certificate_without_its_key_is_no_session(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ async function main() {
   add("Count", DataType.UInt64, null, {
     value: { dataType: DataType.UInt64, arrayType: VariantArrayType.Scalar, value: [0x200000, 2] }, // 2^53 + 2
   });
-  add("Text", DataType.String, "hello");
+  add("Text", DataType.String, "hello", writable);
+  add("Open", DataType.Double, 4, { ...writable, dataType: "Number" });
   add("List", DataType.Double, null, {
     valueRank: 1,
     arrayDimensions: [3],
