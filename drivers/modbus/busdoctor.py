@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .line_units import OUT_AFTER
+
 OK, WARN, BAD = "ok", "warn", "bad"
 Finding = tuple[str, str, str, str]  # state, what, how it is, what to try
 FEW = 20  # requests below which nothing is judged
@@ -13,6 +15,7 @@ BARS = "▁▂▃▄▅▆▇█"
 WRONG_SPEED = "compare baud, parity and stop bits with the device; `lineside scan modbus` tries them"
 NOBODY = "is it on, are A and B swapped, is it the right port; then baud and parity (`lineside scan modbus` tries them)"
 DUPLICATE = "do two units have this number? take one off the line and look again; else its plug and its stub of cable"
+GONE = "is it on, is its number right (`lineside probe` shows who answers), is its cable plugged in?"
 NOISE = "terminate both ends (120 ohm), shield to ground at one end, keep away from drives; a lower baud"
 SLOW = "raise `timeout`, or `every` so that it is asked less often"
 
@@ -24,6 +27,8 @@ def findings(name: str, units: Mapping[int, Mapping[str, Any]], serial: bool, ec
     tried = {unit: share for unit, share in judged.items() if share["asked"] >= FEW}
     for unit, report in sorted(units.items()):
         state, said, todo = _suspicion(unit, judged, tried, serial)
+        if state != BAD and (misses := report.get("misses", 0)) >= OUT_AFTER:
+            state, said, todo = BAD, f"gone: no answer {misses} times in a row", GONE
         yield state, f"{name} unit {unit}", _how(report) + (f"; {said}" if said else ""), todo
     if echoes:
         what, _, todo = echoes.partition(": ")
@@ -51,8 +56,7 @@ def _suspicion(
     fine = bool(others) and all(other["broken"] + other["contradicted"] < 0.01 for other in others)
     if share["silent"] == 1:
         alone = any(other["silent"] < 1 for other in others)
-        todo = "is it on, is its number right (`lineside probe` shows who answers), is its cable plugged in?"
-        return BAD, "never answers", todo if alone or not serial else NOBODY
+        return BAD, "never answers", GONE if alone or not serial else NOBODY
     if share["broken"] > 0.5 and not fine:
         return BAD, "what comes is mostly no frame: wrong speed or parity", WRONG_SPEED
     if share["broken"] + share["contradicted"] > 0.02 and fine:

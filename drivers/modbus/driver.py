@@ -101,11 +101,11 @@ class Modbus(Poller):
         """The connection. One that the device closed while it was quiet, as many gateways do, is made anew: no failure."""
         async with self._opening:
             if self._client is None:
-                raise DeviceLost("not connected")
-            if self._client.quiet_end and not self.config.pause:
+                raise DeviceLost(f"{self.source.name} is not connected", hint="`lineside doctor SITE` says why")
+            if self._client.quiet_end:
                 self.source.count("reconnects")
                 try:
-                    async with asyncio.timeout(self.config.timeout):
+                    async with asyncio.timeout(self.config.timeout + self.config.pause):
                         await self.connect()
                 except TimeoutError:
                     raise DeviceSilent(f"no new connection within {self.config.timeout:g} s") from None

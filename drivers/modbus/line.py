@@ -68,6 +68,7 @@ class Line(asyncio.Protocol):
         self._echo = b""  # what the adapter still has to send back
         self._plain = where.echo  # whether what comes is known to be the unit's, not what we sent
         self._looked = False  # for an echo, before the first write
+        self._drained = True  # nothing is under way but the answer to what is out
         self.late = 0
         self.quiet_end = False
         self.lost: Exception | None = None
@@ -281,6 +282,7 @@ class Line(asyncio.Protocol):
             return BROKEN, str(error), last
         if got != self._framing.frame(job.unit, job.pdu):
             self._plain, self.units.echoes = True, False
+        self._drained = not unit.misses  # else what it was asked before may be answered too, right behind this
         self.units.answered(job.unit, now, self._heard_at - self._sent_at, code)
         return code, "", True
 
@@ -297,7 +299,7 @@ class Line(asyncio.Protocol):
         self._end(job, code, why)
         if code == ASKED or code in NOBODY_THERE:
             self._skip(job, code, dead)
-        self._rest(self._turnaround if code < 0 else 0.0)
+        self._rest(self._turnaround if code < 0 or not self._drained else 0.0)
 
     def _end(self, job: _Job, code: int, why: str = "") -> None:
         if job.scan is not None:

@@ -132,6 +132,6 @@ def _options(text: str, query: str) -> dict[str, str]:
         if key in given:
             raise ValueError(f"{text!r} says {key!r} twice")
         if key in CHOICES and value not in CHOICES[key]:
-            raise ValueError(f"{key}={value} is none of {', '.join(CHOICES[key])}")
+            raise ValueError(f"{key}={value} is none of {', '.join(CHOICES[key])}; write {key}={CHOICES[key][0]}")
         given[key] = value
     return given

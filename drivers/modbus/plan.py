@@ -18,6 +18,7 @@ from .cover import fewest, outermost
 from .rules import Rules, breaks
 
 FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+LARGEST_POWER = 30  # of ten, that a scale factor may say
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -186,8 +187,10 @@ class Plan:
         return value, quality
 
     def _raise(self, value: np.ndarray) -> None:
-        """Scale by powers of ten that stand in other items; divided where negative, so that 1234 at -1 is 123.4."""
+        """Scale by powers of ten that stand in other items; divided where negative, so that 1234 at -1 is 123.4. What is no
+        power that a device could mean (0x8000: SunSpec's "not implemented") makes no value."""
         rows, power = self._raised[0], value[self._raised[1]]
+        power[~(np.abs(power) <= LARGEST_POWER)] = np.nan
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # said as RANGE
             value[rows] *= 10.0 ** np.maximum(power, 0)
             value[rows] /= 10.0 ** np.maximum(-power, 0)

@@ -150,13 +150,15 @@ def of_url(url: str) -> ModbusConfig:
 
 def unit_of(config: ModbusConfig, given: str | None) -> int:
     """A unit by its number or its name in the site; without one the site's only unit. Raises ConfigFault."""
+    units, known = config.units, ", ".join(config.units)
+    if given is None and len(units) > 1 and not config.tags:
+        raise ConfigFault("several units are behind this connection", hint=f"name one with --unit: {known}")
     if given is None:
-        return next(iter(config.units.values())).unit if len(config.units) == 1 and not config.tags else config.unit
-    if given in config.units:
-        return config.units[given].unit
+        return next(iter(units.values())).unit if len(units) == 1 and not config.tags else config.unit
+    if given in units:
+        return units[given].unit
     if given.isascii() and given.isdigit() and int(given) <= 255:
         return int(given)
-    known = ", ".join(config.units)
     raise ConfigFault(f"{given!r} is no unit", hint=f"a number from 0 to 255{f', or one of {known}' if known else ''}")
 
 

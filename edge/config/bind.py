@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from typing import Any, TypeVar
@@ -76,7 +77,7 @@ def _message(detail: Any) -> str:
         ("must be a list", "must be a list ([a, b] or lines with -)"),
     ):
         said = said.replace(stiff, plain)
-    said = said.split(", unable to parse")[0]
+    said = re.sub(r" or instance of \w+", "", said.split(", unable to parse")[0])
     return f"{said}, not {_shown(given)}" if kind != "missing" else said
 
 

@@ -53,6 +53,8 @@ def test_a_good_bus() -> None:
             "baud, parity",
         ),
         ({1: unit(10, broken=90), 2: unit(5, broken=95)}, "line", "bad", "unreadable", "baud, parity"),
+        ({1: unit(1_000_000, timeouts=5, misses=5)}, "line unit 1", "bad", "no answer 5 times in a row", "is it on"),
+        ({1: unit(), 7: unit(0, timeouts=3, misses=3)}, "line unit 7", "bad", "no answer 3 times in a row", "is it on"),
         ({1: unit(0, timeouts=90), 2: unit(0, timeouts=95)}, "line", "bad", "no unit answers", "A and B swapped"),
         ({1: unit(broken=5), 2: unit(broken=9)}, "line unit 1", "warn", "damaged on the way", "120 ohm"),
         ({1: unit(timeouts=40, late=30)}, "line unit 1", "warn", "after the time-out", "raise `timeout`"),

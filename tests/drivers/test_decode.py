@@ -170,6 +170,16 @@ drivers:
 """
 
 
+def test_several_units_without_a_name_are_no_guess(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tag = 'tags: {a: {address: "holding:1"}}'
+    units = f"units: {{m: {{unit: 3, {tag}}}, n: {{unit: 4, {tag}}}}}"
+    (tmp_path / "site.yaml").write_text(
+        f"device: {{id: a}}\ndrivers: {{x: {{driver: modbus, url: 'tcp://127.0.0.1:1', {units}}}}}"
+    )
+    code, _, said = call(capsys, tmp_path / "site.yaml", "x", "holding:1", "--state", tmp_path)
+    assert code == 2 and "several units" in said and "--unit: m, n" in said
+
+
 def served(path: Path, work: Any) -> Any:
     """Run `work()` in a thread while a simulated meter that shows 231.4 answers."""
 

@@ -79,6 +79,7 @@ def test_plan_merges_bridges_and_splits() -> None:
 def test_what_is_written_is_read(kind: str, order: str, raw: int, scale: float) -> None:
     item = Item(1, Address("holding", 7), kind, order, scale)
     raw = abs(raw) if kind.startswith("uint") else raw
+    raw = max(raw, 1 - 2**15) if kind == "signmag16" else raw
     value = raw / round(1 / scale) if scale < 1 else raw * scale
     words = np.array(encode_value(item, value), np.uint16)
     back, quality = Plan([item]).decode(words)
@@ -471,7 +472,8 @@ def test_a_device_that_gives_fewer_registers_at_once_is_asked_for_fewer() -> Non
     assert all(source.qualities(f"r{i}")[-1] == 0 for i in range(32))
 
 
-def test_a_line_that_the_device_closes_while_it_is_quiet_is_no_failure() -> None:
+@pytest.mark.parametrize("pause", ["0s", "10ms"])
+def test_a_line_that_the_device_closes_while_it_is_quiet_is_no_failure(pause: str) -> None:
     async def main() -> None:
         async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             head = await reader.readexactly(12)
@@ -480,7 +482,7 @@ def test_a_line_that_the_device_closes_while_it_is_quiet_is_no_failure() -> None
 
         server = await asyncio.start_server(once, "127.0.0.1", 0)
         tags = {"a": {"address": "holding:1", "writable": {"range": [0, 9]}}}
-        reader, source = driver(server.sockets[0].getsockname()[1], tags)
+        reader, source = driver(server.sockets[0].getsockname()[1], tags, pause=pause)
         await source.collect(reader, until=lambda: len(source.batches) >= 5)
         assert source.values("a") == [5.0] * 5 and source.counts["reconnects"] >= 4
         await reader.connect()

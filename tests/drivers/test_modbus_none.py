@@ -6,6 +6,7 @@ import asyncio
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from drivers.modbus.driver import Modbus
@@ -139,3 +140,14 @@ def test_what_cannot_be_is_said(tag: str, said: str) -> None:
     text = f"device: {{id: d}}\ndrivers:\n  x:\n    driver: modbus\n    url: tcp://127.0.0.1\n    tags:\n      {tag}\n"
     problems = load_text(text).problems
     assert problems and said in str(problems[0]) and Path(problems[0].place.file).name == "site.yaml"
+
+
+@pytest.mark.parametrize(("kind", "power"), [("int16", -32768), ("uint16", 65534), ("int16", 31), ("int16", -31)])
+def test_a_power_that_no_device_means_makes_no_value(kind: str, power: int) -> None:
+    """SunSpec's 0x8000 where the site does not say `none`: 10 to the power of -32768 made a good 0 of every value."""
+    options = config(
+        f"      w: {{address: 'holding:0', scale_from: sf}}\n      sf: {{address: 'holding:1', type: {kind}}}\n"
+    )
+    plan = options.plan()
+    value, quality = plan.decode(np.array([1234, power % 65536], np.uint16))
+    assert np.isnan(value[0]) and quality.tolist() == [Quality.RANGE, Quality.GOOD] and value[1] == power

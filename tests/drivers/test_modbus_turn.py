@@ -385,3 +385,28 @@ def test_the_unit_of_the_connection_is_no_second_entry(tmp_path: Path) -> None:
     said = check(tmp_path, plc=f'url: "tcp://10.0.0.7", unit: 3, {tag}, units: {{m: {{unit: 3, {tag}}}}}')
     assert len(said) == 1 and "unit 3 is the connection's own `unit` already" in said[0]
     assert not check(tmp_path, plc=f'url: "tcp://10.0.0.7", units: {{m: {{unit: 1, {tag}}}}}')
+
+
+def test_what_a_gateway_held_back_does_not_shift_the_answers() -> None:
+    """A cut network: the gateway gets three requests at once when it is back, and the device answers each of them."""
+    held: list[bytes] = []
+
+    def answer(frame: bytes) -> list[tuple[float, bytes]]:
+        held.append(frame)
+        if len(held) < 3:
+            return []
+        out = (
+            [(0.05 * (k + 1), its_own(f)) for k, f in enumerate(held[:3])]
+            if len(held) == 3
+            else [(0.2, its_own(frame))]
+        )
+        return out
+
+    async def main() -> None:
+        line, _ = line_to(answer)
+        words = np.zeros(4, np.uint16)
+        pair = [Request(7, 3, 10, 2, 0), Request(7, 3, 50, 2, 2)]
+        codes = [(await line.scan(pair, words)).codes for _ in range(3)]
+        assert codes == [[ASKED, ASKED], [ASKED, ASKED], [0, 0]] and list(words) == [10, 11, 50, 51]
+
+    virtual_run(main())
