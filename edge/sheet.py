@@ -14,6 +14,7 @@ from .errors import LinesideError
 OPEN, CLOSE = '<script type="application/json" id="lineside-sheet">', "</script>"
 LARGEST = 64_000_000  # bytes of a sheet that is verified
 LANGUAGES = ("en", "zh")
+LONG = 16  # characters of a value; what is longer is a text, and breaks into lines
 _WORDS = {
     "title": ("Commissioning sheet", "调试验收单"),
     "device": ("Device", "设备"),
@@ -73,8 +74,9 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .said.bad{border-color:var(--bad)}
 table{border-collapse:collapse;width:100%;font-size:12px}
 th,td{text-align:left;padding:1.2mm 2mm;border-bottom:1px solid var(--line);vertical-align:top}
-th{color:var(--soft);font-weight:600;border-bottom-color:var(--ink)}
+th{color:var(--soft);font-weight:600;white-space:nowrap;border-bottom-color:var(--ink)}
 td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}th.n{text-align:right}
+td.words{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:30mm}
 td.tag{min-width:52mm;overflow-wrap:anywhere}td.time,td.verdict{white-space:nowrap;font-variant-numeric:tabular-nums}
 tr.bad td{background:#fbeceb}tr.bad td.verdict{color:var(--bad);font-weight:600}tr.ok td.verdict{color:var(--good)}
 .seal{color:var(--soft);font-size:11px;margin:6mm 0}.seal.none{color:var(--bad)}
@@ -137,10 +139,13 @@ def _row(row: Mapping[str, Any], word: Mapping[str, str], day: str) -> str:
     """One line of the table; the date of a value only where it is not that of the sheet."""
     e, verdict = html.escape, row["verdict"]
     kind = {"ok": "ok", "off": "bad", "bad": "bad"}.get(verdict, "")
+    shown, wanted = (
+        f'<td class="n{" words" * (len(row[key]) > LONG)}">{e(row[key])}</td>' for key in ("shown", "expected")
+    )
     name, time = e(row["tag"]).replace(".", ".<wbr>").replace("_", "_<wbr>"), row["time"].removeprefix(f"{day} ")
     return (
-        f'<tr class="{kind}"><td class="tag">{name}</td><td class="n">{e(row["shown"])}</td><td>{e(row["unit"])}</td>'
-        f'<td>{e(row["quality"])}</td><td class="time">{e(time)}</td><td class="n">{e(row["expected"])}</td>'
+        f'<tr class="{kind}"><td class="tag">{name}</td>{shown}<td>{e(row["unit"])}</td>'
+        f'<td>{e(row["quality"])}</td><td class="time">{e(time)}</td>{wanted}'
         f'<td class="n">{e(row["tolerance"])}</td><td class="verdict">{word.get(verdict, "")}</td></tr>'
     )
 

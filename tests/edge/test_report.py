@@ -173,6 +173,14 @@ def test_a_sealed_sheet_tells_of_every_change(site: Path, tmp_path: Path, capsys
     assert call(capsys, "--verify", out, "--state", state)[0] == 1
 
 
+def test_a_long_text_does_not_push_the_result_off_the_paper() -> None:
+    row = {"tag": "m.a", "unit": "", "quality": "GOOD", "time": "", "tolerance": "", "verdict": "ok"}
+    short, long = (
+        sheet._row({**row, "shown": text, "expected": text}, {"ok": "fine"}, "") for text in ("1.5", "x" * 240)
+    )
+    assert short.count('class="n"') == 3 and long.count('class="n words"') == 2
+
+
 def test_where_the_device_is_not_enrolled_the_sheet_says_so(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
