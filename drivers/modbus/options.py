@@ -71,6 +71,20 @@ InFlight = Annotated[
     PlainValidator(_in_flight),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 32}]}),
 ]
+
+
+def _codes(given: Any) -> tuple[int, ...]:
+    found = tuple(given) if isinstance(given, list | tuple) else () if given is None else (given,)
+    if len(found) > 8 or not all(isinstance(code, int) and not isinstance(code, bool) for code in found):
+        raise ValueError("must be a whole number, or a list of up to 8")
+    return found
+
+
+Codes = Annotated[
+    tuple[int, ...],
+    PlainValidator(_codes),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}}]}),
+]
 HOLES = "addresses the device does not have, never read along, as in holding:120..139"
 
 
@@ -89,8 +103,8 @@ class ModbusPoint(Point):
     order: Order = Field("ABCD", description="order of bytes and words; CDAB: low word first")
     scale: float = Field(1.0, description="the raw number times this ...")
     offset: float = Field(0.0, description="... plus this is the value")
-    none: int | None = Field(
-        None, description='raw number that says "not available", as in 0x8000; of a bit, its register'
+    none: Codes = Field(
+        (), description='raw number that says "not available", as in 0x8000, or a list of some; of bits, their register'
     )
     scale_from: Identifier | None = Field(
         None, description="tag of the same unit that holds the power of ten (SunSpec scale factors)"
@@ -123,8 +137,7 @@ class ModbusPoint(Point):
             raise ValueError(
                 f"its scale stands in {self.scale_from}: that it cannot be written with; remove `writable`"
             )
-        if self.none is not None:
-            self.raw_none()
+        self.raw_none()
         if self.writable:
             self._fits_orders(self.writable)
         return self
@@ -157,17 +170,19 @@ class ModbusPoint(Point):
     def value_type(self) -> str:
         return self.stored
 
-    def raw_none(self) -> int | None:
+    def raw_none(self) -> tuple[int, ...]:
         """`none` as the type reads it: 0xFFFF of an int16 is -1. Raises ValueError where it cannot be sent."""
-        if self.none is None or self.stored.startswith("float"):
+        if not self.none or self.stored.startswith("float"):
             return self.none
         if self.stored.startswith("signmag"):
             raise ValueError(f"`none` cannot be said of {self.stored}")
         size = 16 * WORDS[self.stored]
-        if not -(1 << (size - 1)) <= self.none < 1 << size or self.address.bits:
-            raise ValueError(f"{self.none:#x} does not fit into {self.stored} at {self.address}")
-        raw = self.none % (1 << size)
-        return raw - (1 << size) if self.stored.startswith("int") and raw >> (size - 1) else raw
+        for code in self.none:
+            if not -(1 << (size - 1)) <= code < 1 << size or self.address.bits:
+                raise ValueError(f"{code:#x} does not fit into {self.stored} at {self.address}")
+        raw = [code % (1 << size) for code in self.none]
+        signed = self.stored.startswith("int")
+        return tuple(code - (1 << size) if signed and code >> (size - 1) else code for code in raw)
 
     def item(self, unit: int, every: float = 0.0) -> Item:
         """`every`: seconds, of what it belongs to."""

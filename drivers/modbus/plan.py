@@ -32,7 +32,7 @@ class Item:
     order: str = "ABCD"
     scale: float = 1.0
     offset: float = 0.0
-    none: int | None = None  # the raw number that says "not available"; of bits, their whole register
+    none: tuple[int, ...] = ()  # the raw numbers that say "not available"; of bits, their whole register
     length: int = 0  # registers of a text
     encoding: str = "ascii"
     every: float = 0.0  # seconds between two reads; no request serves two periods
@@ -211,12 +211,15 @@ class Missing:
     """Which items hold the number that their device sends for "not available"."""
 
     def __init__(self, items: Sequence[Item], first: np.ndarray) -> None:
-        rows = [i for i, item in enumerate(items) if item.none is not None]
-        bits = {i for i in rows if items[i].type == "bool" or items[i].address.bit is not None}
-        whole = [i for i in rows if i not in bits]
-        self._rows, self._codes = np.array(whole, np.int64), np.array([float(items[i].none or 0) for i in whole])
-        self._bits = np.array(sorted(bits), np.int64)
-        self._words, self._registers = first[self._bits], np.array([items[i].none or 0 for i in self._bits], np.uint16)
+        pairs = [(i, code) for i, item in enumerate(items) for code in item.none]
+        bits = [(i, code) for i, code in pairs if items[i].type == "bool" or items[i].address.bit is not None]
+        whole = [(i, code) for i, code in pairs if items[i].type != "bool" and items[i].address.bit is None]
+        self._rows, self._codes = (
+            np.array([i for i, _ in whole], np.int64),
+            np.array([float(code) for _, code in whole]),
+        )
+        self._bits = np.array([i for i, _ in bits], np.int64)
+        self._words, self._registers = first[self._bits], np.array([code for _, code in bits], np.uint16)
 
     def rows(self, words: np.ndarray, raw: np.ndarray) -> np.ndarray:
         """`raw`: the numbers as they stand in the registers. Bits are not available when their whole register has the code."""
@@ -257,8 +260,8 @@ def encode_value(item: Item, value: float) -> list[int]:
     """The words that a value of this item is written as. Raises ValueError when it does not fit its type."""
     times, over = ratio(item.scale)
     raw = (value - item.offset) * over / times
-    if math.isnan(value) and item.none is not None and item.type != "bool" and item.address.bit is None:
-        raw = item.none
+    if math.isnan(value) and item.none and item.type != "bool" and item.address.bit is None:
+        raw = item.none[0]
     if not math.isfinite(raw) or (item.type == "float32" and abs(raw) > _LARGEST_FLOAT32):
         raise ValueError(f"{value:g} does not fit into {item.type}")
     if item.type == "bool":

@@ -98,6 +98,7 @@ meter-c;M;C;grid;power;100;Holding;IEEE754s;;
 meter-c;M;C;;dimmed;5;coil;bool8;;
 meter-c;M;C;;curtailed;6;input;bool16;;
 meter-c;M;C;grid;energy;;holding;uint32;;
+meter-c;M;C;pv;power;30;holding;int32nan;;
 meter_c;M;C;grid;power;7;discrete;;;
 """
 
@@ -214,6 +215,7 @@ def test_a_table_may_have_bits_other_spellings_and_missing_addresses(tmp_path: P
         "grid_power": {"address": "holding:100", "type": "float32", "unit": "W", "order": "CDAB"},
         "dimmed": {"address": "coil:5"},
         "curtailed": {"address": "input:6"},
+        "pv_power": {"address": "holding:30", "type": "int32", "unit": "W", "none": [0x80000000, 0x7FFFFFFF]},
     }
     assert [row for row, _ in c.notes] == [4, 5] and "the address of register" in c.notes[1][1]
     assert other.part == "meter_c" and tags(other) == {"grid_power": {"address": "discrete:7"}}

@@ -21,7 +21,7 @@ TAGS = """      w: {address: "holding:0", type: int16, scale_from: w_power, none
       total: {address: "holding:2", type: uint64, none: 0xFFFFFFFFFFFFFFFF, scale: 0.1}
       hot: {address: "holding:6.3", none: 0xFFFF}
       temperature: {address: "holding:7", type: float32, none: -9999}
-      plain: {address: "holding:9", type: int16, none: 0xFFFF}
+      plain: {address: "holding:9", type: int16, none: [0x7FFF, 0xFFFF]}
       off: {address: "holding:10", scale: 0.1, offset: -100}
 """
 
@@ -95,6 +95,8 @@ def test_what_is_not_available_is_bad_and_hides_no_neighbour() -> None:
         "temperature",
         "plain",
     }
+    device.units[1].words["holding"][9] = 0xFFFF
+    assert read(device, options)["plain"][1] == Quality.BAD
     assert found["off"] == (23.4, Quality.GOOD) and found["w_power"] == (0, Quality.GOOD)
 
 
@@ -121,6 +123,8 @@ def test_a_value_whose_power_is_unknown_is_unknown_for_the_same_cause() -> None:
         ("a: {address: 'holding:0', type: int32, none: -2147483649}", "does not fit into int32"),
         ("a: {address: 'coil:0', none: 1}", "does not fit into bool at coil:0"),
         ("a: {address: 'holding:0', none: x}", "none: must be a whole number"),
+        ("a: {address: 'holding:0', none: [1, true]}", "none: must be a whole number, or a list of up to 8"),
+        ("a: {address: 'holding:0', none: [1, 0x10000]}", "0x10000 does not fit into uint16"),
         (
             "a: {address: 'holding:0', scale_from: b}",
             "no tag of this unit is called 'b', with `only:`, name it there too",

@@ -29,7 +29,7 @@ drivers:
     tags:
       state: {address: 40101, labels: {0: "off; cold", -1: "fault = bad"}, type: int16, writable: {range: [-5, 20.5]}}
       limit: {address: "holding:8", writable: {range: [0, 9], every: 5s, readback: true, expires: 1500ms}}
-      part: {address: "holding:9.8..11", none: 0xFFFF}
+      part: {address: "holding:9.8..11", none: [0xFFFF, 0x8000]}
       mode: {address: "holding:30", type: text, length: 4, writable: {one_of: [AUTO, "off =1"], readback: true}}
       recipe: {address: "holding:40", type: text, length: 4, writable: {longest: 8}}
       flow: {address: "holding:10", type: signmag32, scale: 0.1}

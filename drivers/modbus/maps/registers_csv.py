@@ -27,8 +27,9 @@ UNITS = {
 }
 UNITS |= {"capacity": "kWh", "limitsoc": "%"}
 PHASES = {"currents": "current_1", "powers": "power_1", "voltages": "voltage_1"}  # then _2 and _3
-NAN = {"int16": 0x8000, "uint16": 0xFFFF, "int32": 0x80000000, "uint32": 0xFFFFFFFF}
-NAN |= {"int64": 0x8000000000000000, "uint64": 0xFFFFFFFFFFFFFFFF}
+NAN: dict[str, Any] = {"uint16": 0xFFFF, "uint32": 0xFFFFFFFF, "uint64": 0xFFFFFFFFFFFFFFFF}
+NAN |= {"int16": [0x8000, 0x7FFF], "int32": [0x80000000, 0x7FFFFFFF]}  # both are in use, and the table means both
+NAN |= {"int64": [0x8000000000000000, 0x7FFFFFFFFFFFFFFF]}
 DECODE = re.compile(r"(u?int(?:16|32|64)|float(?:32|64))(s?)(nan)?(s?)")
 TABLES = ("holding", "input", "coil", "discrete")
 

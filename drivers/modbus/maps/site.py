@@ -44,6 +44,8 @@ def _map(out: Map, tags: dict[str, ModbusPoint]) -> Map:
 def options_of(point: ModbusPoint) -> dict[str, Any]:
     """The options of a tag as a site writes them; those that say nothing are left out."""
     options = point.model_dump(exclude_defaults=True) | {"address": str(point.address)}
+    if len(point.none) == 1:
+        options["none"] = point.none[0]
     for key in options.keys() & {"stale_after", "every"}:
         options[key] = f"{options[key]:.9g}s"
     if point.writable is not None:

@@ -92,6 +92,8 @@ def _value(column: str, cell: str, mark: str) -> Any:
         if not all(equals and WHOLE.fullmatch(number.strip()) for number, equals, _ in parts):
             raise ValueError(f"{cell[:60]!r} is no list of labels; write 0=off; 1=on")
         return {_whole(number.strip()): text.strip() for number, _, text in parts}
+    if column == "none" and ";" in cell:
+        return [_number(code.strip(), mark) for code in cell.split(";")]
     if column == "writable":
         return _writable(cell, mark)
     if column in ("unit", "type", "order", "address", "stale_after", "every", "scale_from", "encoding"):
@@ -149,7 +151,7 @@ def _cell(option: str, value: Any) -> str:
         more = {key: str(said).lower() for key, said in value.items() if key not in ("range", "one_of")}
         value = "; ".join([*told, *(f"{key}={said}" for key, said in more.items())])
     elif option == "none":
-        value = hex(value)
+        value = "; ".join(map(hex, value if isinstance(value, list | tuple) else [value]))
     if not isinstance(value, str):
         return repr(value)
     return f"'{value}" if value.startswith(FORMULA) and not NUMBER.fullmatch(value) else value

@@ -76,7 +76,13 @@ def _options(options: dict[str, Any]) -> Iterator[str]:
     """In the order in which people write them; a code for "not available" in hexadecimal."""
     for key in sorted(options, key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER)):
         value = options[key]
-        yield f"{key}: {f'0x{value:X}' if key == 'none' and value > 9 else _flow(value)}"
+        yield f"{key}: {_code(value) if key == 'none' else _flow(value)}"
+
+
+def _code(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_code, value))}]"
+    return f"0x{value:X}" if value > 9 else _flow(value)
 
 
 def _flow(value: Any) -> str:
