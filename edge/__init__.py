@@ -26,6 +26,7 @@ from .event import Event, Job, Picture, Tick, Write, plain_data
 from .frame import Frame, FramePool
 from .health import Health
 from .log import log
+from .memo import joined
 from .plugins import find as find_part
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
@@ -95,6 +96,7 @@ __all__ = [
     "encode_event",
     "encode_text",
     "find_part",
+    "joined",
     "load_site",
     "log",
     "plain_data",

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
-from .batch import TRUSTED, Batch, Quality
+from .batch import LATE, TRUSTED, Batch, Quality
 from .clock import SECOND
 from .config.types import Duration
 from .evaluator import Evaluator
 from .event import Event, Tick, Write
 from .expressions import Expression, compile_expression
-from .memo import PerColumn, occurrences
+from .memo import PerColumn, Rows, joined, occurrences
 from .stage import Item, Result
 from .tags import TagTable
 
@@ -67,7 +67,7 @@ class Alarms:
         self._fresh = np.zeros(n, np.int64)
         self._value, self._quality = np.full(n, np.nan), np.zeros(n, np.uint8)
         self._stale = np.array([self._stale_after(when[i]) for i in range(n)], np.int64)
-        self._rows = PerColumn(self._match)
+        self._rows, self._all = PerColumn(self._match), np.arange(n)
         self._gone: dict[str, int] = {}
         self._unshelve = 0  # monotonic ns at which to look whether a shelving has ended
         for i in range(n):
@@ -77,7 +77,7 @@ class Alarms:
         ages = [self._table[name].stale_after for name in expression.names]
         return round(min((a for a in ages if a), default=0) * SECOND) or NEVER // 2
 
-    def _match(self, tag: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def _match(self, tag: np.ndarray) -> tuple[Rows, Rows, np.ndarray | None]:
         """(rows, columns) of the simple alarms this tag column feeds, and the rank of repeated tags."""
         pairs = [
             (r, int(c))
@@ -87,7 +87,7 @@ class Alarms:
         ]
         rows, columns = (np.array(x, np.int64) for x in (zip(*pairs, strict=True) if pairs else ((), ())))
         rank = occurrences(tag)
-        return rows, columns, None if rank is None else rank[columns]
+        return joined(rows), joined(columns), None if rank is None else rank[columns]
 
     def _arm(self, row: int) -> None:
         """Set the row to the condition that would change its state now."""
@@ -108,11 +108,14 @@ class Alarms:
 
     def _batch(self, batch: Batch) -> Iterator[Result]:
         rows, columns, rank = self._rows(batch.tag)
-        if len(rows) and (late := batch.quality[columns] == Quality.LATE).any():
-            rows, columns, rank = rows[~late], columns[~late], None if rank is None else rank[~late]
-        if len(rows):
+        if (late := batch.quality[columns] == LATE).any():
+            rows, columns = self._all[rows][~late], np.arange(len(batch))[columns][~late]
+            rank = None if rank is None else rank[~late]
+        if len(late) and not late.all():
             for turn in range(1 if rank is None else int(rank.max()) + 1):
-                r, c = (rows, columns) if rank is None else (rows[rank == turn], columns[rank == turn])
+                now = None if rank is None else rank == turn
+                r = rows if now is None else self._all[rows][now]
+                c = columns if now is None else np.arange(len(batch))[columns][now]
                 value = batch.value[c]
                 truth = value * self._sign[r] > self._bound[r]
                 yield from self._see(r, truth, value, batch.quality[c], batch.ts[c], batch.mono)
@@ -124,15 +127,15 @@ class Alarms:
             found.setdefault(self._complex[index // 2], []).extend(sides)
         for number, seen in found.items():
             row, judged = np.array([number]), None
-            for at, is_clear, truth, cause in sorted(seen, key=lambda one: one[:2]):  # both conditions, along time
+            for at, is_clear, said, cause in sorted(seen, key=lambda one: one[:2]):  # both conditions, along time
                 if at == judged or self.active[number] != is_clear:
                     continue
                 judged = at
-                one = (np.array([truth != 0]), np.array([truth]), np.array([cause], np.uint8), np.array([at]))
+                one = (np.array([said != 0]), np.array([said]), np.array([cause], np.uint8), np.array([at]))
                 yield from self._see(row, *one, batch.mono)
 
     def _see(
-        self, rows: np.ndarray, truth: np.ndarray, value: np.ndarray, quality: np.ndarray, ts: np.ndarray, mono: int
+        self, rows: Rows, truth: np.ndarray, value: np.ndarray, quality: np.ndarray, ts: np.ndarray, mono: int
     ) -> Iterable[Result]:
         """New values for rows (no row twice), all columns over `rows`."""
         trusted = (quality <= TRUSTED) & np.isfinite(value)
@@ -142,7 +145,7 @@ class Alarms:
             self._running[rows] = trusted
             self._fresh[rows] = mono + self._stale[rows]
             return ()
-        return self._move(rows, truth, trusted, ts, mono)
+        return self._move(self._all[rows], truth, trusted, ts, mono)
 
     def _move(
         self, rows: np.ndarray, truth: np.ndarray, trusted: np.ndarray, ts: np.ndarray, mono: int

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .batch import TRUSTED, Batch, Quality
+from .batch import LATE, TRUSTED, Batch
 from .clock import SECOND
-from .memo import PerColumn
+from .memo import PerColumn, joined
 from .tags import TagTable
 
 FORGET_AFTER = 60 * SECOND  # for tags that never grow stale
@@ -23,22 +23,22 @@ class Late:
         self._until = np.zeros(n + 1, np.int64)
         ages = [round(tag.stale_after * SECOND) or FORGET_AFTER for tag in table]
         self._age = np.array([*ages, 0], np.int64)
-        self._slots = PerColumn(table.slots)
+        self._rows = PerColumn(lambda tag: joined(table.slots(tag)))
 
     def __call__(self, batch: Batch) -> Batch:
-        slots = self._slots(batch.tag)
-        late = batch.ts < self._newest[slots]
+        rows = self._rows(batch.tag)
+        late = batch.ts < self._newest[rows]
         if late.any():
-            late &= batch.mono < self._until[slots]
+            late &= batch.mono < self._until[rows]
         fresh = ~late & (batch.quality <= TRUSTED)
         if fresh.all():
-            self._newest[slots] = batch.ts
-            self._until[slots] = batch.mono + self._age[slots]
+            self._newest[rows] = batch.ts
+            self._until[rows] = batch.mono + self._age[rows]
             return batch
-        moved = slots[fresh]
+        moved = self._table.slots(batch.tag)[fresh]
         self._newest[moved] = batch.ts[fresh]
         self._until[moved] = batch.mono + self._age[moved]
         if not late.any():
             return batch
-        quality = np.where(late, np.maximum(batch.quality, np.uint8(Quality.LATE)), batch.quality)
+        quality = np.where(late, np.maximum(batch.quality, np.uint8(LATE)), batch.quality)
         return Batch(batch.source, batch.tag, batch.ts, batch.value, quality, batch.mono)

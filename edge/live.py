@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .batch import TRUSTED, Batch, Quality
+from .batch import LATE, TRUSTED, Batch, Quality
+from .memo import PerColumn, Rows, joined
 from .tags import TagTable
 from .texts import TYPE
 
@@ -23,17 +24,23 @@ class Live:
         self.quality = np.zeros(n, np.uint8)
         self._changed = np.zeros(n, bool)
         self._text = np.array([tag.type == TYPE for tag in table], bool)
+        self._places = PerColumn(self._place)
         self.good: dict[str, int] = {}
         self.all: dict[str, int] = {}
 
+    def _place(self, tag: np.ndarray) -> Rows | None:
+        """Where a tag column goes; None where it has tags that are not active."""
+        slots = self.table.slots(tag)
+        return joined(slots) if slots.min(initial=0) >= 0 else None
+
     def __call__(self, batch: Batch) -> None:
         """Take a batch in; of several samples of one tag the last in the batch stays. Late ones are history only."""
-        if (batch.quality == Quality.LATE).any():
-            batch = batch.where(batch.quality != Quality.LATE)
-        slots = self.table.slots(batch.tag)
-        if slots.min(initial=0) < 0:
-            batch = batch.where(slots >= 0)
-            slots = slots[slots >= 0]
+        if (batch.quality == LATE).any():
+            batch = batch.where(batch.quality != LATE)
+        slots = self._places(batch.tag)
+        if slots is None:
+            batch = batch.where(self.table.slots(batch.tag) >= 0)
+            slots = self.table.slots(batch.tag)
         self.ts[slots] = batch.ts
         self.value[slots] = batch.value
         self.quality[slots] = batch.quality

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from edge import AnswerContradicts, Quality
+from edge import AnswerContradicts, Quality, joined
 
 from .address import BITS, WORDS, Address, ratio
 from .cover import fewest, outermost
@@ -85,8 +85,8 @@ class Group:
 
     type: str
     order: str
-    rows: np.ndarray
-    words: np.ndarray
+    rows: np.ndarray | slice
+    words: np.ndarray | slice
     bit: np.ndarray
     top: np.ndarray  # of bits: the largest number that they hold
 
@@ -120,7 +120,7 @@ class Plan:
         self._over = np.array([s[1] for s in scale])
         self._plus = np.array([item.offset * over for item, (_, over) in zip(items, scale, strict=True)])
         self._scaled = bool((self._times != 1).any() or (self._over != 1).any() or (self._plus != 0).any())
-        self._wide = bool({item.type for item in items} & {"int64", "uint64"})
+        self._wide = np.array([i for i, item in enumerate(items) if item.type in ("int64", "uint64")], np.int64)
         self._none = Missing(self.items, first)
         self._raised = np.array(powers, np.int64).reshape(-1, 2).T
 
@@ -154,7 +154,7 @@ class Plan:
             words = first[at][:, None] + np.arange(WORDS[kind])
             bit = np.array([self.items[i].address.bit or 0 for i in rows], np.uint16)
             top = np.array([self.items[i].address.top for i in rows], np.uint16)
-            groups.append(Group(kind, order, at, words if WORDS[kind] > 1 else words[:, 0], bit, top))
+            groups.append(Group(kind, order, joined(at), words if WORDS[kind] > 1 else joined(words[:, 0]), bit, top))
         return groups
 
     def decode(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -166,9 +166,8 @@ class Plan:
         for group in self._groups:
             value[group.rows] = _numbers(words[group.words], group)
         quality = np.zeros(n, np.uint8)
-        if self._wide:
-            wide = np.array([item.type in ("int64", "uint64") for item in self.items])
-            quality[wide & (np.abs(value) > 2**53)] = Quality.RANGE
+        if self._wide.size:
+            quality[self._wide[np.abs(value[self._wide]) > 2**53]] = Quality.RANGE
         missing = self._none.rows(words, value)
         if self._scaled:
             with np.errstate(over="ignore"):  # said as RANGE
