@@ -44,7 +44,7 @@ class Bus:
         self.flow = Flow(
             self.table, stages, Kept(), self.clock, Health(self.clock), write=lambda order: [], watch=self.live
         )
-        self.moved = asyncio.Event()
+        self.health, self.moved = Health(self.clock), asyncio.Event()
         self._answers: set[str] = set()
 
     async def read(self, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -124,9 +124,9 @@ class Bus:
     @contextlib.asynccontextmanager
     async def serving(self, name: str) -> AsyncIterator[Any]:
         """One driver, kept running as the daemon does, for a tool that watches it."""
-        part, health = self.config.drivers[name], Health(self.clock)
+        part = self.config.drivers[name]
         driver = plugins.find("drivers", part.driver)(part, _Line(name, self))
-        running = asyncio.create_task(supervise(name, driver.run, health), name=name)
+        running = asyncio.create_task(supervise(name, driver.run, self.health), name=name)
         try:
             yield driver
         finally:
@@ -177,6 +177,7 @@ class _Line:
     def remember(self, facts: object) -> None: ...
 
     def running(self) -> None:
+        self._bus.health.state(self.name, "running")
         self._bus.arrived(self.name, None)
 
 

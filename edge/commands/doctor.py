@@ -10,9 +10,10 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata, util
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgpack
@@ -164,7 +165,12 @@ def daemon(folder: Path, readers: list[str]) -> Iterator[Finding]:
         yield BAD, "disk", status["journal"], "free some space; the daemon goes on by itself"
     for reader, waits in status["backlog"].items():
         yield waiting(reader, waits)
-    for name, part in status["parts"].items():
+    yield from parts(status["parts"])
+
+
+def parts(report: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Those that do not run."""
+    for name, part in report.items():
         if part["state"] != "running":
             reason = part["reason"]
             todo = "" if reason.endswith(")") else "is it on, is the address right?"  # else it says itself what to do
@@ -185,11 +191,10 @@ async def observed(config: Config, state: Path | None, seconds: float) -> list[F
     async def one(name: str) -> list[Finding]:
         async with here.serving(name) as driver:
             await asyncio.sleep(seconds)
-            if not hasattr(driver, "tool"):
-                return []
-            with contextlib.suppress(LinesideError, ValueError, KeyError):
-                said = await driver.tool({"want": "doctor"})
-                return [(str(state), str(what), str(how), str(todo)) for state, what, how, todo in said["findings"]]
-        return []
+            findings = list(parts({name: here.health.report()[name]}))
+            if hasattr(driver, "tool"):
+                with contextlib.suppress(LinesideError, ValueError, KeyError):
+                    findings += map(tuple, (await driver.tool({"want": "doctor"}))["findings"])
+            return findings
 
     return [finding for found in await asyncio.gather(*map(one, config.drivers)) for finding in found]

@@ -80,7 +80,10 @@ parameters:
       - {name: Days, rule: 1, registers: [154], lookup: [{key: 0, value: off}, {bit: 0, value: on}, {key: 3, value: Mo}]}
       - {name: Code, rule: 1, scale: 0.1, offset: 3, registers: [153], lookup: [{key: 7, value: seven}]}
 """
-INVERTER += """  - group: more
+INVERTER += """  - {group: none, items: }
+  - group: absent
+    items: [{name: a, rule: 1}, {name: b, rule: 1, registers: []}]
+  - group: more
     code: 4
     scale: 0.5
     items:
@@ -172,8 +175,8 @@ def test_an_inverter_map_becomes_tags(tmp_path: Path) -> None:
         "code": {"address": "holding:153", "labels": {7: "seven"}},
         "inherited": {"address": "input:160", "type": "int16", "scale": 0.5},
     }
-    assert [row for row, _ in found.notes] == [18, 19, 20, 21, 28]
-    assert found.notes[-1][1] == "Torn: is in the bits 0xf0f of its registers; its registers are read as they stand"
+    assert [row for row, _ in found.notes] == [18, 19, 20, 21, 28, 34, 34]
+    assert found.notes[4][1] == "Torn: is in the bits 0xf0f of its registers; its registers are read as they stand"
     (quiet,) = read(tmp_path, "inverter.yaml", INVERTER)
     assert not any("writable" in options for options in tags(quiet).values())
 

@@ -94,7 +94,7 @@ def _row(out: Map, row: dict[str, str], line: int) -> None:
     if table.startswith("write"):
         out.note(line, f"{name}: register {row['address']} is for writing, and its range is not told; left out")
         return
-    if table == "" or (decode in ("", "bytes") and not bits) or not row["address"].strip():
+    if table == "" or (decode in ("", "bytes", "string") and not bits) or not row["address"].strip():
         missing = "register type" if table == "" else "address" if not row["address"].strip() else "type"
         out.note(line, f"{name}: the {missing} of register {row['address']} is not told; left out")
         return

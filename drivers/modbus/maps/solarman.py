@@ -42,7 +42,9 @@ def _items(out: Map, data: dict[str, Any], line: Where) -> Iterator[tuple[tuple[
         return
     left = MOST_ITEMS
     for g, group in enumerate(groups):
-        items = group.get("items") if isinstance(group, dict) else None
+        items = group.get("items", 0) if isinstance(group, dict) else 0
+        if items is None:  # all of it is commented out
+            continue
         if not isinstance(items, list):
             out.fault(line(("parameters", g)), "a group needs a list of `items`")
             continue
@@ -87,6 +89,8 @@ class _Reading:
             self.out.fault(row, f"{title}: `rule` must be a number from 0 to 10, not {rule!r}")
         elif rule == 0 or "sensors" in item:
             self.out.note(row, f"{title}: is computed from other rows; write it as a tag with an `expression`")
+        elif numbers is None or numbers == []:
+            self.out.note(row, f"{title}: names no registers; left out")
         elif not isinstance(numbers, list) or not 0 < len(numbers) <= MOST_REGISTERS or not all(map(_address, numbers)):
             self.out.fault(row, f"{title}: `registers` must list 1 to {MOST_REGISTERS} numbers from 0 to 65535")
         elif (table := self.table(item, min(numbers))) is None:
