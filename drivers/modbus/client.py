@@ -50,6 +50,7 @@ class Scan:
     __slots__ = (
         "began",
         "codes",
+        "dead",
         "done",
         "hurried",
         "left",
@@ -76,6 +77,7 @@ class Scan:
         self.began = done.get_loop().time()
         self.misses = 0  # units that did not answer
         self.hurried = False  # they kept the others waiting for long enough
+        self.dead = False  # nobody answers at all
         self.codes = [0] * self.left
         self.stamps = [0] * self.left
 
@@ -89,7 +91,8 @@ class Scan:
         if self.within is None:  # else a tool asked, maybe for a unit that is not there
             units.missed(number, now)
         self.misses += 1
-        return self.misses > 1 and units.heard_at < self.began
+        self.dead = units.dead(self.misses, self.began)
+        return self.dead
 
     def end(self, index: int, code: int, stamp: int) -> None:
         self.codes[index], self.stamps[index] = code, stamp
@@ -284,6 +287,10 @@ class Client(asyncio.Protocol):
             self._skip(scan, unit, ASKED, 0)
             if dead:
                 self._leave(scan)
+            elif self.units.hurry(scan.misses):  # whoever has the full time-out has its turn in the next scan
+                for stranger in {scan.requests[i].unit for s, i in self._waiting if s is scan}:
+                    if self.units[stranger].stranger:
+                        self._skip(scan, stranger, WAITED, 0)
             self._out = {t: (s, i, now) for t, (s, i, _) in self._out.items()}
         self._watch = None
         ends = [at + scan.limit(self.units, scan.requests[index].unit) for scan, index, at in self._out.values()]

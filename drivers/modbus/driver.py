@@ -45,6 +45,7 @@ class Answers(NamedTuple):
     codes: np.ndarray
     stamps: np.ndarray
     short: ShortAnswer | None
+    dead: bool  # the bus: two units did not answer, and nobody else did
 
 
 class Modbus(Poller):
@@ -139,7 +140,7 @@ class Modbus(Poller):
             if not self._learn(answers):  # else with shorter requests: what the device has costs no sample
                 break
         codes = answers.codes[asked]
-        if (codes == ASKED).any() and ((codes == WAITED).any() or not self._answering()):
+        if (codes == ASKED).any() and (answers.dead or not self._answering()):
             raise DeviceSilent(f"no answer within {self.config.timeout:g} s")
         return self._batch(answers)
 
@@ -177,7 +178,7 @@ class Modbus(Poller):
                 log.warning("%s: %s; such answers are no data", self.source.name, scan.why)
         elif plan is self.plan and self._cost and self._cost.wanted and not codes.any():
             self._measure(self._cost, began, scan.stamps)
-        return Answers(plan, words, texts, codes, stamps, scan.short)
+        return Answers(plan, words, texts, codes, stamps, scan.short, scan.dead)
 
     def _tell(self, asked: set[int]) -> None:
         self.source.count("timeout", len(asked))

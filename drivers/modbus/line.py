@@ -308,10 +308,17 @@ class Line(asyncio.Protocol):
             _tell(job.done, code, why)
 
     def _skip(self, silent: _Job, code: int, dead: bool) -> None:
-        """Nothing more is asked of this unit in this scan; of no unit, where the whole line is dead."""
-        if silent.scan is None:
+        """Nothing more is asked of this unit in this scan; of no unit, where the whole line is dead. After enough silent ones no
+        unit is asked for the first time, which may cost its full time-out: it has its turn in the next scan."""
+        scan = silent.scan
+        if scan is None:
             return
-        mine = [job for job in self._reads if job.scan is silent.scan and (dead or job.unit == silent.unit)]
+        enough = self.units.hurry(scan.misses)
+        mine = [
+            job
+            for job in self._reads
+            if job.scan is scan and (dead or job.unit == silent.unit or (enough and self.units[job.unit].stranger))
+        ]
         if mine:
             self._reads = deque(job for job in self._reads if job not in mine)
         for job in mine:

@@ -13,6 +13,8 @@ from typing import Any
 BUCKETS = 16  # of the latency: below 1, 2, 4 ... 16,384 ms, and the rest
 SHARE = 0.18  # of the period, for one try of a silent unit and the rest after it
 OUT_AFTER = 2  # misses in a row
+STRANGERS = 2  # units that did not answer in one scan, after which none is asked for the first time
+DEAD, DEAD_AT_LEISURE = 2, 4  # likewise, after which the bus is taken for dead where nobody else answered
 SHORTEST = 0.02  # seconds that any unit has
 LONGEST = 60.0  # seconds between two tries
 PATIENT = 8  # every so many tries a unit that never answered gets the full time-out
@@ -47,13 +49,19 @@ class Unit:
         self.misses = 0  # in a row
         self.due = 0.0  # of the loop's time: not tried before
 
+    @property
+    def stranger(self) -> bool:
+        """Whether it was neither heard nor missed yet."""
+        return not (self.slowest or self.misses)
+
     def report(self) -> dict[str, Any]:
         """As JSON."""
         return {name: getattr(self, name) for name in self.SHOWN}
 
 
 class Units(dict[int, Unit]):
-    """By unit number, made at first use. `hold`: how long the bus rests after a try. Seconds; times are the loop's."""
+    """By unit number, made at first use. `period`: the shortest (inf: nobody waits, each has its full time-out); `hold`: how long
+    the bus rests after a try. Seconds; times are the loop's."""
 
     def __init__(self, timeout: float, period: float, hold: float = 0.0) -> None:
         super().__init__()
@@ -92,6 +100,15 @@ class Units(dict[int, Unit]):
         unit.due = now + min(LONGEST, self.period * 2.0 ** min(unit.misses, 10))
         unit.timeouts += silent
         unit.misses += 1
+
+    def dead(self, misses: int, since: float) -> bool:
+        """Whether the bus is taken for dead after so many units of a scan that began at `since`."""
+        enough = DEAD if self.period < math.inf else DEAD_AT_LEISURE
+        return misses >= enough and self.heard_at < since
+
+    def hurry(self, misses: int) -> bool:
+        """Whether so many silent units in a scan are enough, so that none is asked for the first time in it."""
+        return misses >= STRANGERS and self.period < math.inf
 
     def out(self, number: int) -> bool:
         """Whether it is left out of the scans."""

@@ -485,7 +485,10 @@ def on_a_bus(answer: Callable[[bytes], list[tuple[float, bytes]]], conf: ModbusC
     reader = Modbus(conf, source)
 
     async def connect() -> None:
-        reader._client = Line(conf.where, source.clock, reader.units, conf.turnaround)
+        if conf.where.numbered:
+            reader._client = Client(source.clock, reader.units)
+        else:
+            reader._client = Line(conf.where, source.clock, reader.units, conf.turnaround)
         Far(reader._client, answer)
 
     reader.connect = connect  # type: ignore[method-assign]

@@ -289,6 +289,44 @@ def test_slow_units_are_found_behind_a_dead_one() -> None:
     virtual_run(main())
 
 
+@pytest.mark.parametrize("far", ["line", "tcp"])
+def test_many_dead_units_do_not_hold_up_the_first_values(far: str) -> None:
+    """Every second of 24 is dead: after two time-outs the living so far have their values, and the others theirs soon."""
+
+    def answer(frame: bytes) -> list[tuple[float, bytes]]:
+        if far == "line":
+            return [] if frame[0] % 2 else [(0.02, its_own(frame))]
+        return [] if frame[6] % 2 else [(0.02, frame[:4] + bytes([0, 5, frame[6], 3, 2, 0, 0]))]
+
+    async def main() -> None:
+        units = {name: BUS[name] for name in list(BUS)[:24]}
+        url = "rtu:///dev/ttyS9?baud=19200" if far == "line" else "tcp://10.0.0.7"
+        reader, source = on_a_bus(answer, config(url, {}, units=units, every="1s"))
+        began = asyncio.get_running_loop().time()
+        await source.collect(reader, until=lambda: source.values("m2.a"))
+        assert asyncio.get_running_loop().time() - began < 5
+        await source.collect(reader, until=lambda: source.values("m24.a"))
+        assert asyncio.get_running_loop().time() - began < 40
+        for k in range(2, 25, 2):
+            assert set(source.qualities(f"m{k}.a")) == {Quality.GOOD}
+        assert not source.counts["exception"] and set(source.qualities("m1.a")) == {Quality.TIMEOUT}
+
+    virtual_run(main())
+
+
+def test_a_look_at_a_bus_passes_dead_units_at_its_front() -> None:
+    def answer(frame: bytes) -> list[tuple[float, bytes]]:
+        return [] if frame[0] < 4 else [(0.02, its_own(frame))]
+
+    async def main() -> None:
+        units = {name: BUS[name] for name in list(BUS)[:6]}
+        reader, _ = on_a_bus(answer, config(SLOW, {}, units=units, every="1s"))
+        said = await reader.probe()
+        assert [line.split("(")[1] for line in said] == ["TIMEOUT)"] * 3 + ["GOOD)"] * 3
+
+    virtual_run(main())
+
+
 def test_a_late_answer_tells_how_long_its_unit_takes() -> None:
     async def main() -> None:
         line, _ = line_to(lambda frame: [(0.25, its_own(frame))])
