@@ -1,35 +1,41 @@
-"""The MQTT driver: what others publish becomes batches."""
+"""The MQTT driver: what others publish becomes batches, and what is ordered is published."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import math
-import ssl
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
-from edge import SECOND, AnswerContradicts, Batch, ConfigFault, DeviceLost, Quality, Source, log, reason_of
+from edge import SECOND, AnswerContradicts, Batch, DeviceLost, DeviceRefused, Quality, Source, Write, log
 
+from .connection import Connection
 from .options import MqttConfig
 from .payload import decode_payload
 from .sparkplug import NAMESPACE, Nodes, rebirth
-from .values import MOST_BYTES, MOST_READINGS, MOST_SAMPLES, Sample, number_of, parse, parse_path, picked, time_of
+from .values import (
+    MOST_BYTES,
+    MOST_READINGS,
+    MOST_SAMPLES,
+    Sample,
+    number_of,
+    ordered,
+    parse,
+    parse_path,
+    picked,
+    time_of,
+)
 
 REBIRTH_EVERY = 10 * SECOND  # between two orders to the same node
 MOST_TOPICS = 4096  # whose tags are remembered
-HOUSEKEEPING = 1.0  # seconds between two looks at the connection's age
 
 
 class Mqtt:
-    """One connection, read by the event loop itself: what is not read yet waits at the broker, not in our memory."""
+    """One connection at a time; a message's samples of one turn of the loop are one batch."""
 
     Config = MqttConfig
 
@@ -47,149 +53,38 @@ class Mqtt:
         self._asked: dict[str, int] = {}
         self._said: set[str] = set()
         self._heard: set[int] = set()
-        self._client: paho.Client | None = None
-        self._end: asyncio.Future[str] | None = None
-        self._ready: asyncio.Future[None] | None = None
-
-    # The connection
+        self._answers: dict[
+            int, float | str | None
+        ] = {}  # of each tag that was ordered: what came since, None for nothing
+        self._line: Connection | None = None
 
     async def run(self) -> None:
-        client = await self._connect()
+        line = await self._connect()
+        self._line = line
         try:
             self.source.running()
-            await self._stay(client)
+            self._ask_for_births()
+            await line.stay(self._ask_for_births)
         finally:
-            await self._close(client)
+            self._line = None
+            line.close()
 
-    async def _stay(self, client: paho.Client) -> None:
-        """Until the connection ends."""
-        assert self._end is not None
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HOUSEKEEPING):
-                    raise DeviceLost(await asyncio.shield(self._end))
-            client.loop_misc()
-            self._ask_for_births(client)
-
-    async def _connect(self) -> paho.Client:
-        """Raises DeviceLost, or ConfigFault where the broker does not let us in."""
-        loop = asyncio.get_running_loop()
-        self._end, self._ready = loop.create_future(), loop.create_future()
+    async def _connect(self) -> Connection:
+        """Raises DeviceLost, ConfigFault."""
         self._nodes.forget()
-        client = self._client = self._made(loop)
-        parts = urlsplit(self.config.url)
-        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-        clean: dict[str, Any] = {"clean_start": True, "properties": _limits()} if self.config.version == 5 else {}
-        try:
-            async with asyncio.timeout(self.config.timeout):
-                await asyncio.to_thread(client.connect, parts.hostname or "", port, 30, **clean)
-                self._watch(loop, client)
-                waiting: list[asyncio.Future[Any]] = [self._ready, self._end]
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if self._end.done():
-                raise DeviceLost(self._end.result())
-            self._ready.result()
-        except (OSError, UnicodeError, ValueError) as error:
-            await self._close(client)
-            reason = reason_of(error) if isinstance(error, OSError) and not isinstance(error, TimeoutError) else ""
-            if isinstance(error, ssl.SSLCertVerificationError):
-                reason = f"its certificate is not trusted: {error.verify_message}"
-            raise DeviceLost(
-                f"no connection to {self.config.url}: {reason or 'no answer'}", hint="check address, port and `ca`"
-            ) from None
-        except BaseException:
-            await self._close(client)
-            raise
-        return client
+        filters = [*self._filters, *(self._nodes.filters() if self._nodes.nodes else ())]
+        line = Connection(self.config, filters, self._took)
+        await line.open()
+        return line
 
-    def _made(self, loop: asyncio.AbstractEventLoop) -> paho.Client:
-        config = self.config
-        protocol = paho.MQTTv5 if config.version == 5 else paho.MQTTv311
-        client = paho.Client(CallbackAPIVersion.VERSION2, config.client, protocol=protocol, reconnect_on_failure=False)
-        client.connect_timeout = config.timeout
-        if config.user:
-            client.username_pw_set(config.user, config.password or None)
-        if urlsplit(config.url).scheme == "mqtts":
-            try:
-                client.tls_set(config.ca or None, config.certificate or None, config.key or None)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigFault(
-                    f"the certificates cannot be read: {error}", hint="check `ca`, `certificate`, `key`"
-                ) from None
-        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
-        client.on_subscribe, client.on_message = self._on_subscribe, self._on_message
-        return client
-
-    def _watch(self, loop: asyncio.AbstractEventLoop, client: paho.Client) -> None:
-        wire = client.socket()
-        if wire is None:
-            raise DeviceLost("the broker hung up")
-
-        def read() -> None:
-            client.loop_read()
-            if isinstance(wire, ssl.SSLSocket) and wire.fileno() >= 0 and wire.pending():
-                loop.call_soon(read)
-
-        def writable(*_: Any) -> None:
-            loop.add_writer(wire, client.loop_write)
-
-        def written(*_: Any) -> None:
-            loop.remove_writer(wire)
-
-        def closed(*_: Any) -> None:
-            loop.remove_reader(wire)
-            loop.remove_writer(wire)
-
-        client.on_socket_register_write, client.on_socket_unregister_write = writable, written
-        client.on_socket_close = closed
-        loop.add_reader(wire, read)
-        if client.want_write():
-            writable()
-
-    async def _close(self, client: paho.Client) -> None:
-        self._client = None
-        with contextlib.suppress(OSError, ValueError):
-            client.disconnect()
-            client.loop_write()
-        wire = client.socket()
-        if wire is not None:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(wire)
-            loop.remove_writer(wire)
-            wire.close()
-
-    # What the client calls, on the event loop
-
-    def _on_connect(self, client: paho.Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
-            self._over(f"the broker does not let us in: {reason}")
-            return
-        filters = [*self._filters, *self._nodes.filters()] if self._nodes.nodes else list(self._filters)
-        client.subscribe([(topic, int(self.config.qos)) for topic in filters])
-
-    def _on_subscribe(self, client: paho.Client, _: Any, mid: int, reasons: Sequence[Any], properties: Any) -> None:
-        refused = [str(reason) for reason in reasons if reason.is_failure]
-        if refused:
-            self._over(f"the broker refuses a topic: {refused[0]}")
-        elif self._ready is not None and not self._ready.done():
-            self._ready.set_result(None)
-            self._ask_for_births(client)
-
-    def _on_disconnect(self, client: paho.Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self._over(f"the broker hung up: {reason}")
-
-    def _over(self, reason: str) -> None:
-        if self._end is not None and not self._end.done():
-            self._end.set_result(reason)
-
-    def _on_message(self, client: paho.Client, _: Any, message: paho.MQTTMessage) -> None:
+    def _took(self, message: paho.MQTTMessage) -> None:
         if not self.source.ready():
             self.source.count("dropped_journal_full")
             return
         try:
             topic = message.topic
             if topic.startswith(f"{NAMESPACE}/") and self._nodes.nodes:
-                self._sparkplug(client, topic, bytes(message.payload), message.retain)
+                self._sparkplug(topic, bytes(message.payload), message.retain)
             else:
                 self._json(topic, bytes(message.payload), message.retain)
         except (AnswerContradicts, UnicodeDecodeError) as error:
@@ -244,7 +139,7 @@ class Mqtt:
 
     # Sparkplug
 
-    def _sparkplug(self, client: paho.Client, topic: str, payload: bytes, retained: bool) -> None:
+    def _sparkplug(self, topic: str, payload: bytes, retained: bool) -> None:
         if retained:  # no node may ask for that (3.0, 6.4): a birth of nobody knows when gives its aliases to others
             self.source.count("retained")
             self._say("retained", f"{topic} is kept by the broker, which no message of a node may be; it is left out")
@@ -261,10 +156,10 @@ class Mqtt:
                 "values by alias are no data until the next birth of their node; `rebirth: true` asks for it",
             )
         self._nodes.counts.clear()
-        self._ask_for_births(client)
+        self._ask_for_births()
 
-    def _ask_for_births(self, client: paho.Client) -> None:
-        if not self.config.rebirth or self._ready is None or not self._ready.done():
+    def _ask_for_births(self) -> None:
+        if not self.config.rebirth or self._line is None:
             return
         now = self.source.clock.mono()
         for node in self._nodes.wanted:
@@ -272,7 +167,7 @@ class Mqtt:
                 self._asked[node] = now
                 self.source.count("rebirths_asked")
                 group, name = node.split("/")
-                client.publish(f"{NAMESPACE}/{group}/NCMD/{name}", rebirth(self.source.clock.utc()), 0)
+                self._line.say(f"{NAMESPACE}/{group}/NCMD/{name}", rebirth(self.source.clock.utc()))
 
     # Both
 
@@ -281,7 +176,9 @@ class Mqtt:
         if isinstance(value, str) != (self._points[i].type == "text") and quality <= Quality.LATE:
             self._odd(i, value)
             value, quality = math.nan, Quality.BAD
-        elif isinstance(value, str):
+        if i in self._answers and quality <= Quality.CLOCK_UNSURE:
+            self._answers[i] = value
+        if isinstance(value, str):
             value = self.source.text(int(self._ids[i]), value)
             quality = Quality.RANGE if math.isnan(value) else quality
         if not self._arrived:
@@ -310,25 +207,40 @@ class Mqtt:
             self._said.add(cause)
             log.warning("%s: %s", self.source.name, text)
 
+    # Writing and probing
+
+    async def write(self, write: Write) -> None:
+        """Publish an order: done when the broker has taken it. Raises DeviceLost, DeviceRefused, WriteRefused."""
+        if self._line is None:
+            raise DeviceLost("no connection to the broker")
+        i = int(np.flatnonzero(self._ids == write.tag)[0])
+        point = self._points[i]
+        if point.metric:
+            key = next(key for key, tags in self._nodes.tags.items() if i in tags)
+            topic, body = self._nodes.order(key, write.value, self.source.clock.utc())
+        else:
+            topic, body = point.command, ordered(point.payload, write.value)
+        self._answers[i] = None
+        await self._line.publish(topic, body)
+
+    async def read(self, tag: int) -> float | str:
+        """What was published for a tag since the last order for it. Raises DeviceRefused."""
+        i = int(np.flatnonzero(self._ids == tag)[0])
+        if (value := self._answers.get(i)) is None:
+            raise DeviceRefused("nothing was published for it since the order")
+        return value
+
     async def probe(self) -> Sequence[str]:
         """Listen for as long as `timeout`, or until each tag came once."""
-        client = await self._connect()
         self._heard.clear()
-        assert self._end is not None
+        line = await self._connect()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.timeout):
-                    while len(self._heard) < len(self._names) and not self._end.done():
+                    while len(self._heard) < len(self._names) and not line.ended:
                         await asyncio.sleep(0.02)
         finally:
-            await self._close(client)
+            line.close()
         silent = [name for i, name in enumerate(self._names) if i not in self._heard]
         lines = [f"{len(self._heard)} of {len(self._names)} tags were published within {self.config.timeout:g} s"]
         return lines + [f"{name}: nothing came" for name in silent]
-
-
-def _limits() -> Properties:
-    """The broker keeps larger messages from us."""
-    found = Properties(PacketTypes.CONNECT)
-    found.MaximumPacketSize = MOST_BYTES + 4096
-    return found

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from edge import DriverConfig, Duration, Identifier, Period, Point
 
-from .values import parse_path
+from .values import parse_path, raise_unless_order
 
 
 def _url(text: str) -> str:
@@ -65,6 +65,12 @@ class MqttPoint(Point):
     edge: Edge = Field("", description="GROUP/NODE or GROUP/NODE/DEVICE, if not the entry's `edge`")
     type: Literal["float64", "text"] = Field("float64", description="`text` where it is a string")
     metric: str = Field("", max_length=500, description="name of the Sparkplug metric")
+    command: Topic = Field("", description="where an order for it is published; that of a metric goes to its node")
+    payload: str = Field(
+        "{value}",
+        max_length=1000,
+        description='what an order says, as in {value} or {"on": {value}} (a text in quotes)',
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> MqttPoint:
@@ -72,7 +78,22 @@ class MqttPoint(Point):
             raise ValueError("a metric has neither `topic` nor `path` nor `time`")
         if self.edge and not self.metric:
             raise ValueError("say which metric of the node: `metric: NAME`")
+        self._ordered()
         return self
+
+    def _ordered(self) -> None:
+        """Off by default: an order needs a place to go to and what it may say."""
+        given = self.model_fields_set & {"command", "payload"}
+        if self.metric and given:
+            raise ValueError(f"a metric has no `{min(given)}`: an order goes to its node")
+        if set(self.command) & set("+#"):
+            raise ValueError(f"{self.command!r}: an order goes to one topic, without + and #")
+        if self.writable and not (self.command or self.metric):
+            raise ValueError("say where an order for it is published: `command: TOPIC`")
+        if given and not self.writable:
+            raise ValueError(f"`{min(given)}` says nothing without `writable`: what may be ordered")
+        if self.writable and not self.metric:
+            raise_unless_order(self.payload, self.type == "text")
 
 
 class MqttConfig(DriverConfig):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from edge import AnswerContradicts, LinesideError, SystemClock, log
 from .options import MqttConfig
 from .payload import BOOLEAN, Metric, Payload, decode_payload, encode_payload
 from .sparkplug import NAMESPACE, REBIRTH
-from .values import parse_path
+from .values import VALUE, number_of, parse_path
 
 PERIOD = 0.5  # seconds between two publications of everything
 MOST = 65536  # bytes of a packet that a client may send
@@ -141,7 +142,8 @@ class MqttSim:
                     self._born()
                     self.publish_all()
                 elif kind >> 4 == 3:
-                    self._ordered(body, version)
+                    if number := self._ordered(body, version, kind >> 1 & 3):
+                        writer.write(b"\x40\x02" + number)
                 elif kind >> 4 == 12:
                     writer.write(b"\xd0\0")
                 elif kind >> 4 == 14:
@@ -153,16 +155,36 @@ class MqttSim:
             self._clients.pop(writer, None)
             writer.close()
 
-    def _ordered(self, body: bytes, version: int) -> None:
+    def _ordered(self, body: bytes, version: int, quality: int) -> bytes:
+        """What somebody publishes: an order. Returns the number that an answer to it carries, empty where none is wanted."""
         size = int.from_bytes(body[:2], "big")
         topic, rest = body[2 : 2 + size].decode(), body[2 + size :]
-        if "/NCMD/" in topic:
-            try:
-                order = decode_payload(rest[1 + rest[0] :] if version == 5 else rest)
-            except AnswerContradicts:
-                return
-            if any(m.name == REBIRTH and m.datatype == BOOLEAN and m.value for m in order.metrics):
-                self._born()
+        number, rest = (rest[:2], rest[2:]) if quality else (b"", rest)
+        payload = rest[1 + rest[0] :] if version == 5 else rest
+        if "/NCMD/" in topic or "/DCMD/" in topic:
+            self._commanded(topic, payload)
+        for tag, point in self.config.tags.items():
+            said = re.escape(point.payload).replace(re.escape(VALUE), "(.*)")
+            if topic == point.command and (found := re.fullmatch(said, payload.decode(errors="replace"))):
+                value = found[1] if point.type == "text" else number_of(found[1])[0]
+                self.set(tag, value)
+                self.publish_all()
+        return number
+
+    def _commanded(self, topic: str, payload: bytes) -> None:
+        """An order to a Sparkplug node or device."""
+        try:
+            metrics = decode_payload(payload).metrics
+        except AnswerContradicts:
+            return
+        if any(m.name == REBIRTH and m.datatype == BOOLEAN and m.value for m in metrics):
+            self._born()
+        _, group, _, node, *device = topic.split("/")
+        named = {metric.name: metric.value for metric in metrics}
+        for (owner, below, name), tags in self._metrics:
+            if (owner, below) == (f"{group}/{node}", "/".join(device)) and name in named:
+                self._values[tags[0]] = named[name]
+                self.publish_all()
 
 
 def _put(document: Any, path: tuple[str | int, ...], value: Any) -> Any:

@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge import Quality
+from edge import DeviceRefused, Quality, WriteRefused
 
 from .payload import BOOLEAN, DATETIME, SIGNED, Metric, Payload, encode_payload
 from .values import EARLIEST, LATEST, Sample
 
 NAMESPACE = "spBv1.0"
 MOST_ALIASES = 50_000
+UNSIGNED = {5: 8, 6: 16, 7: 32, 8: 64}  # bits, by datatype
+DOUBLE, FLOATS, STRINGS = 10, {9: "float", 10: "double"}, (12, 14)
+LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 REBIRTH = "Node Control/Rebirth"
 _SAID = {192: Quality.GOOD, 500: Quality.STALE, 0: Quality.BAD}
 
@@ -71,6 +74,20 @@ class Nodes:
         if kind == "DBIRTH":
             self._learn(node, device, payload)
         return self._samples(name, node, device, payload, now)
+
+    def order(self, key: tuple[str, str, str], value: float | str, now: int) -> tuple[str, bytes]:
+        """(topic, body) of an order to the node or device of a metric, as the type that its birth named (6.4.22). Raises
+        DeviceRefused, WriteRefused."""
+        name, device, metric = key
+        kind = self.nodes[name].types.get((device, metric))
+        if kind is None:
+            hint = "`rebirth: true` asks for one"
+            raise DeviceRefused(f"no birth of {name} told what {metric} is, since we came", hint=hint)
+        stored = stored_as(kind, value)
+        group, node = name.split("/")
+        topic = f"{NAMESPACE}/{group}/{'D' if device else 'N'}CMD/{node}" + (f"/{device}" if device else "")
+        told = Metric(metric, timestamp=now // 10**6, datatype=kind, kind=stored[0], value=stored[1])
+        return topic, encode_payload(Payload(now // 10**6, metrics=[told]))
 
     def forget(self) -> None:
         """The connection is new: what was known may have been replaced meanwhile."""
@@ -193,6 +210,23 @@ def number_of(metric: Metric, kind: int) -> int | float | None:
     if kind == DATETIME or 5 <= kind <= 8:
         return int(value)
     return None
+
+
+def stored_as(kind: int, value: float | str) -> tuple[str, Any]:
+    """How a payload stores a value of a datatype: (name of its field, what stands there). Raises WriteRefused."""
+    if isinstance(value, str) or kind in STRINGS:
+        if not isinstance(value, str) or kind not in STRINGS:
+            raise WriteRefused(f"{value!r} is not what a metric of datatype {kind} holds")
+        return "string", value
+    if kind == BOOLEAN and value in (0, 1):
+        return "bool", bool(value)
+    if kind in FLOATS and (kind == DOUBLE or abs(value) <= LARGEST_FLOAT):
+        return FLOATS[kind], value
+    bits = SIGNED.get(kind) or UNSIGNED.get(kind, 0)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if kind in SIGNED else (0, 2**bits - 1)
+    if not bits or value != int(value) or not low <= value <= high:
+        raise WriteRefused(f"{value:g} does not fit the metric, which is of datatype {kind}")
+    return ("long", int(value)) if bits == 64 else ("int", int(value) & 0xFFFFFFFF)
 
 
 def rebirth(now: int) -> bytes:

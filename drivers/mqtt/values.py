@@ -18,6 +18,7 @@ MOST_SAMPLES = 100_000  # of one message: what it takes to look for them holds u
 _STEP = re.compile(r"""\.?([^\W\d][\w-]*)|\[(\d{1,6})\]|\["([^"]+)"\]|\['([^']+)'\]""")
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 _TRUE, _FALSE = {"true", "on", "yes"}, {"false", "off", "no"}
+VALUE, JSON = "{value}", ("{", "[", '"')
 Path = tuple[str | int, ...]
 
 
@@ -57,9 +58,30 @@ def parse(payload: bytes) -> Any:
     except RecursionError:
         raise AnswerContradicts("nested too deeply") from None
     except ValueError:
-        if text[:1] in '{["':
+        if text[:1] in JSON:
             raise AnswerContradicts("it begins like JSON and is none") from None
         return text
+
+
+def ordered(payload: str, value: float | str) -> bytes:
+    """What is published for an order: `{value}` in the payload stands for it; inside of JSON a text is written as JSON has it."""
+    if isinstance(value, str):
+        said = json.dumps(value, ensure_ascii=False)[1:-1] if payload.lstrip()[:1] in JSON else value
+    else:
+        said = f"{value:.15g}"
+    return payload.replace(VALUE, said).encode()
+
+
+def raise_unless_order(payload: str, text: bool) -> None:
+    """Raises ValueError for a payload in which no value has a place."""
+    if payload.count(VALUE) != 1:
+        raise ValueError(f"{payload!r}: write {VALUE} once, where the value belongs")
+    if payload.lstrip()[:1] in JSON:
+        try:
+            json.loads(ordered(payload, 'a"b' if text else 1.5))
+        except ValueError:
+            hint = f'"{VALUE}", in quotes' if text else f"{VALUE}, without quotes"
+            raise ValueError(f"{payload!r} begins like JSON and is none with a value in it; write {hint}") from None
 
 
 def _whole(text: str) -> float | int:

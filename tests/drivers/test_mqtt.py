@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,23 @@ from drivers.mqtt.sim import MqttSim
 from drivers.mqtt.sparkplug import Nodes, number_of
 from drivers.mqtt.values import number_of as json_number
 from drivers.mqtt.values import parse, parse_path, picked, time_of
-from edge import SECOND, AnswerContradicts, DeviceLost, Quality, SystemClock
+from edge import (
+    SECOND,
+    AnswerContradicts,
+    DeviceLost,
+    DeviceRefused,
+    Quality,
+    SystemClock,
+    Write,
+    WriteRefused,
+)
 from edge.bench.process import free_port
 from edge.config.load import load_text
 from edge.testing import FakeSource
 from tests.broker import Broker, certificates
 from tests.waiting import run, until
 
+RANGE: dict[str, Any] = {"writable": {"range": [0, 100]}}
 NOW = 1_700_000_000 * SECOND
 DOUBLE = 10
 
@@ -366,7 +377,13 @@ def test_faults_of_a_site(options: str, said: str) -> None:
         ("metric: x, topic: y", "a metric has neither"),
         ("metric: x", "has no node"),
         ("edge: G/N", "say which metric"),
-        ("writable: {range: [0, 1]}", "cannot write"),
+        ("writable: {range: [0, 1]}", "say where an order for it is published"),
+        ("command: a/set", "says nothing without `writable`"),
+        ("command: a/+, writable: {range: [0, 1]}", "an order goes to one topic"),
+        ("command: a, payload: on, writable: {range: [0, 1]}", "write {value} once"),
+        ('command: a, payload: \'{"v": "{value}}\', writable: {range: [0, 1]}', "and is none with a value in it"),
+        ("type: text, command: a, payload: '{\"v\": {value}}', writable: {one_of: [A]}", '"{value}", in quotes'),
+        ("edge: G/N, metric: m, command: a, writable: {range: [0, 1]}", "a metric has no `command`"),
     ],
 )
 def test_faults_of_a_tag(tag: str, said: str) -> None:
@@ -406,6 +423,13 @@ class Publisher:
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         self.client.publish(topic, body, qos=1, retain=retain).wait_for_publish(20)
 
+    def listen(self, *topics: str) -> None:
+        """Returns when the broker knows."""
+        known = threading.Event()
+        self.client.on_subscribe = lambda *_: known.set()
+        self.client.subscribe([(topic, 1) for topic in topics])
+        assert known.wait(20)
+
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
@@ -422,7 +446,7 @@ async def started(found: MqttConfig) -> tuple[Mqtt, FakeSource, asyncio.Task[Non
     source = FakeSource("m", tags, SystemClock())
     driver = Mqtt(found, source)
     task = asyncio.ensure_future(driver.run())
-    await until(lambda: task.done() or (driver._ready is not None and driver._ready.done()))
+    await until(lambda: task.done() or driver._line is not None)
     return driver, source, task
 
 
@@ -573,6 +597,93 @@ def test_sparkplug_on_a_broker_with_a_gap_and_a_rebirth(mosquitto: Callable[...,
     run(work)
 
 
+@pytest.mark.parametrize("version", [3, 5])
+def test_orders_are_done_when_the_broker_took_them_and_read_back_from_what_is_published(
+    mosquitto: Callable[..., Broker], version: int
+) -> None:
+    async def work() -> None:
+        port = mosquitto().port
+        tags = {
+            "level": {"topic": "t/state", "path": "v", "command": "t/set", "payload": '{"v": {value}}', **RANGE},
+            "mode": {
+                "topic": "t/mode", "type": "text", "command": "t/mode/set", "payload": '{"m": "{value}"}',
+                "writable": {"longest": 20},
+            },
+        }  # fmt: skip
+        driver, source, task = await started(config(port, tags, version=version))
+        device = Publisher(port)
+        device.listen("t/+/set", "t/set")
+        level, mode = source.tags["level"].id, source.tags["mode"].id
+        with pytest.raises(DeviceRefused, match="nothing was published for it since the order"):
+            await driver.read(level)
+        await driver.write(Write(level, 21.5))
+        await driver.write(Write(level, 3.0))
+        await driver.write(Write(mode, 'say "配方"'))
+        await until(lambda: len(device.heard) == 3)
+        assert [json.loads(body) for body in device.heard] == [{"v": 21.5}, {"v": 3}, {"m": 'say "配方"'}]
+        with pytest.raises(DeviceRefused, match="nothing was published for it since the order"):
+            await driver.read(level)
+        device("t/state", {"v": 3})
+        device("t/mode", "A7")
+        await until(lambda: source.strings("mode") == ["A7"])
+        assert await driver.read(level) == 3 and await driver.read(mode) == "A7"
+        device.close()
+        await ended(task)
+        with pytest.raises(DeviceLost, match="no connection"):
+            await driver.write(Write(level, 1.0))
+
+    run(work)
+
+
+def test_an_order_that_the_broker_refuses_is_told(mosquitto: Callable[..., Broker], tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text("topic read #\n")
+
+    async def work() -> None:
+        port = mosquitto(f"acl_file {tmp_path / 'acl'}").port
+        driver, source, task = await started(config(port, {"a": {"topic": "a", "command": "a/set", **RANGE}}))
+        with pytest.raises(DeviceRefused, match="the broker refuses the order: Not authorized"):
+            await driver.write(Write(source.tags["a"].id, 1.0))
+        await ended(task)
+
+    run(work)
+
+
+def test_an_order_to_a_metric_goes_as_the_type_of_its_birth() -> None:
+    nodes, say = life()
+    key = ("G/N", "", "temp")
+    with pytest.raises(DeviceRefused, match="no birth of G/N told what temp is"):
+        nodes.order(key, 1.0, NOW)
+    for datatype, value, field, stored in (
+        (DOUBLE, 1.5, "double", 1.5), (9, 1.5, "float", 1.5), (11, 1.0, "bool", True), (12, "A", "string", "A"),
+        (3, -2.0, "int", 2**32 - 2), (4, -2.0, "long", -2), (8, 2.0**40, "long", 2**40), (5, 255.0, "int", 255),
+    ):  # fmt: skip
+        say("NBIRTH", 0, Metric("temp", 1, datatype=datatype))
+        topic, body = nodes.order(key, value, NOW)
+        (told,) = decode_payload(body).metrics
+        assert (topic, told.name, told.datatype, told.kind) == ("spBv1.0/G/NCMD/N", "temp", datatype, field)
+        assert told.value in (stored, stored + 2**64 if field == "long" else stored)
+        assert field == "string" or number_of(told, datatype) == value
+    wrongs: list[tuple[int, Any]] = [
+        (12, 1.0),
+        (DOUBLE, "A"),
+        (9, 1e40),
+        (11, 2.0),
+        (5, 256.0),
+        (5, -1.0),
+        (3, 1.5),
+        (13, 1.0),
+    ]
+    for datatype, wrong in wrongs:
+        say("NBIRTH", 0, Metric("temp", 1, datatype=datatype))
+        with pytest.raises(WriteRefused):
+            nodes.order(key, wrong, NOW)
+    say("DBIRTH", 1, Metric("bar", 2, datatype=DOUBLE))
+    assert nodes.order(("G/N", "D", "bar"), 1.0, NOW)[0] == "spBv1.0/G/DCMD/N/D"
+    nodes.forget()
+    with pytest.raises(DeviceRefused, match="no birth"):
+        nodes.order(key, 1.0, NOW)
+
+
 def test_a_birth_that_the_broker_kept_names_no_alias(mosquitto: Callable[..., Broker]) -> None:
     async def work() -> None:
         port = mosquitto().port
@@ -631,13 +742,13 @@ def test_a_flood_larger_than_a_message_may_be_does_not_reach_us(mosquitto: Calla
 
 
 TAGS = {
-    "temp": {"topic": "press", "path": "temp"},
+    "temp": {"topic": "press", "path": "temp", "command": "press/set", "payload": '{"t": {value}}', **RANGE},
     "bar": {"topic": "press", "path": "a.b[1]"},
     "recipe": {"topic": "press", "path": "recipe", "type": "text"},
     "level": {"topic": "tank/+"},
-    "state": {"edge": "G/N", "metric": "State", "type": "text"},
+    "state": {"edge": "G/N", "metric": "State", "type": "text", "writable": {"one_of": ["ON", "OFF"]}},
     "oven": {"edge": "G/N", "metric": "Temp"},
-    "zone": {"edge": "G/N/D", "metric": "Temp"},
+    "zone": {"edge": "G/N/D", "metric": "Temp", **RANGE},
 }
 
 
@@ -656,6 +767,12 @@ def test_the_simulator_publishes_what_the_driver_hears_and_is_born_again_when_as
         await until(lambda: all(source.values(tag).count(value) >= 2 for tag, value in numbers.items()))
         assert {tag: set(source.strings(tag)) for tag in texts} == {tag: {f"{tag} of Größe"} for tag in texts}
         assert {q for tag in TAGS for q in source.qualities(tag)} == {Quality.GOOD}
+        orders: dict[str, float | str] = {"temp": 7.25, "zone": 12.5, "state": "OFF"}
+        for tag, value in orders.items():
+            await driver.write(Write(source.tags[tag].id, value))
+        await until(lambda: source.values("temp")[-1] == 7.25 and source.values("zone")[-1] == 12.5)
+        await until(lambda: source.strings("state")[-1] == "OFF")
+        assert [await driver.read(source.tags[tag].id) for tag in orders] == list(orders.values())
         births = sim.births
         sim._seq["G/N"] += 5
         sim.publish_all()
