@@ -305,16 +305,19 @@ class Poller:
         return [self.cycle(self.config.every, self.poll, self.ids)]
 
     async def run(self) -> None:
+        await self._connect_in_time()
+        try:
+            await _together(self.cycles())
+        finally:
+            await self.close()
+
+    async def _connect_in_time(self) -> None:
         try:
             async with asyncio.timeout(max(5.0, 2 * self.config.timeout)):
                 await self.connect()
         except TimeoutError:
             await self.close()
             raise DeviceLost("no connection in time", hint="check address, cable and firewall") from None
-        try:
-            await _together(self.cycles())
-        finally:
-            await self.close()
 
     async def cycle(
         self, every: float, poll: Callable[[], Awaitable[Batch | Mapping[str, float | str]]], ids: np.ndarray
@@ -374,7 +377,7 @@ class Poller:
 
     async def probe(self) -> Sequence[str]:
         """Connect once and read once: a line per tag."""
-        await self.connect()
+        await self._connect_in_time()
         try:
             batch = await self._once(self.poll)
         finally:

@@ -25,7 +25,7 @@ from ..wiring import build
 from .arguments import state_option
 
 HELP = "check a site: every fault with its place; --plan shows the requests, --connect reads each device once"
-LONGEST_PROBE = 10.0  # seconds
+LONGEST_PROBE = 60.0  # seconds: a long line, or one of which many do not answer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -327,6 +327,16 @@ def test_a_look_at_a_bus_passes_dead_units_at_its_front() -> None:
     virtual_run(main())
 
 
+def test_a_look_at_a_device_waits_for_a_connection_as_long_as_the_driver_does() -> None:
+    async def main() -> None:
+        reader, _ = on_a_bus(lambda frame: [], config(SLOW, {"a": {"address": "holding:0"}}))
+        reader.connect = asyncio.get_running_loop().create_future  # type: ignore[assignment,method-assign]
+        with pytest.raises(DeviceLost, match="no connection in time"):
+            await reader.probe()
+
+    virtual_run(main())
+
+
 def test_a_late_answer_tells_how_long_its_unit_takes() -> None:
     async def main() -> None:
         line, _ = line_to(lambda frame: [(0.25, its_own(frame))])
