@@ -17,7 +17,7 @@ from typing import NamedTuple
 from edge import ConfigFault, WireFrame
 
 PORT = 502
-MOST_BYTES = 256_000_000
+MOST_BYTES = 128_000_000
 _PCAP = {b"\xd4\xc3\xb2\xa1": ("<", 1000), b"\xa1\xb2\xc3\xd4": (">", 1000), b"\x4d\x3c\xb2\xa1": ("<", 1)}
 _PCAP[b"\xa1\xb2\x3c\x4d"] = (">", 1)  # nanoseconds
 _PCAPNG = b"\x0a\x0d\x0d\x0a"

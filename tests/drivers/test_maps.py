@@ -50,6 +50,7 @@ SUNSPEC: dict[str, Any] = {
 }
 INVERTER = """requests:
   - {start: 0, end: 50, mb_functioncode: 4}
+  - {start: 0310, end: 0320, mb_functioncode: 04}
 default: {code: 3}
 parameters:
   - group: solar
@@ -88,6 +89,9 @@ INVERTER += """  - {group: none, items: }
     scale: 0.5
     items:
       - {name: inherited, rule: 2, registers: [160]}
+  - group: of YAML 1.1
+    items:
+      - {name: octal, rule: 02, magnitude: no, inverted: off, registers: [0311]}
 """
 TABLE = """template,brand,model,usage,quantity,address,register_type,decode,scale,note
 meter-a,Maker,A,grid,power,0x10,holding,int32s,-1,"Power, W"
@@ -174,8 +178,9 @@ def test_an_inverter_map_becomes_tags(tmp_path: Path) -> None:
         "days": {"address": "holding:154", "labels": {0: "off", 1: "on", 3: "Mo"}},
         "code": {"address": "holding:153", "labels": {7: "seven"}},
         "inherited": {"address": "input:160", "type": "int16", "scale": 0.5},
+        "octal": {"address": "input:201", "type": "int16"},
     }
-    assert [row for row, _ in found.notes] == [18, 19, 20, 21, 28, 34, 34]
+    assert [row for row, _ in found.notes] == [19, 20, 21, 22, 29, 35, 35]
     assert found.notes[4][1] == "Torn: is in the bits 0xf0f of its registers; its registers are read as they stand"
     (quiet,) = read(tmp_path, "inverter.yaml", INVERTER)
     assert not any("writable" in options for options in tags(quiet).values())

@@ -105,7 +105,7 @@ def test_a_table_of_a_european_spreadsheet_is_read() -> None:
         ("name,address\nin,coil:1\n", "2:name: 'in' is a word of the expressions"),
         ("name,address\na,coil:1\na,coil:2\n", "3:name: 'a' stands twice, first in line 2"),
         ("name,address\na,coil:1,x\n", "2: has 1 columns more than the first line"),
-        ("name,address,scale\na,holding:1,ten\n", "2:scale: must be a valid number"),
+        ("name,address,scale\na,holding:1,ten\n", "2:scale: must be a number, not 'ten'"),
         ("name,address,scale\na,holding:1,0\n", "2: a scale of 0 makes every value 0"),
         ("name,address,type\na,holding:1,int17\n", "2:type: must be 'bool'"),
         ("name,address,labels\na,holding:1,off\n", "2:labels: 'off' is no list of labels; write 0=off; 1=on"),

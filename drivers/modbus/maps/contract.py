@@ -122,8 +122,10 @@ def faults_of(options: dict[str, Any], model: type[BaseModel] = ModbusPoint) -> 
     try:
         model.model_validate(options, context={"site": True})
     except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
+        for detail in error.errors(include_url=False):
             said = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            if detail["type"] in ("float_parsing", "int_parsing", "float_type", "int_type", "int_from_float"):
+                said = f"must be a number, not {str(detail['input'])[:60]!r}"
             if detail["type"] == "extra_forbidden":
                 said = f"is no option of a tag{near(str(detail['loc'][-1]), ModbusPoint.model_fields)}"
             yield ".".join(str(step) for step in detail["loc"]), said

@@ -6,6 +6,7 @@ Both formats list `parameters`: groups of `items` with `registers` (low word fir
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ from .contract import Map, as_name, side_by_side
 MOST_ITEMS, MOST_REGISTERS = 5000, 64
 RAW = {6: "bits", 7: "a version, one digit in four bits", 8: "date and time", 9: "a time of day", 10: "raw numbers"}
 TABLES = {3: "holding", 4: "input"}
+OCTAL = re.compile(r"0[0-7]{1,8}")
 DIVIDERS = tuple(1 << n for n in range(1, 16))
 Where = Callable[[tuple[Any, ...]], int]
 
@@ -68,10 +70,10 @@ class _Reading:
         self.code = _code(default.get("code") if isinstance(default, dict) else None) or 3
         asked = data.get("requests")
         for request in asked if isinstance(asked, list) else ():
-            if isinstance(request, dict) and isinstance(first := request.get("start"), int):
+            if isinstance(request, dict) and (first := _whole(request.get("start"))) is not None:
                 code = _code(request.get("mb_functioncode", request.get("code"))) or self.code
-                last = request.get("end")
-                self.requests.append((first, last if isinstance(last, int) else first, code))
+                last = _whole(request.get("end"))
+                self.requests.append((first, first if last is None else last, code))
 
     def table(self, item: dict[str, Any], register: int) -> str | None:
         code = _code(item.get("code"))
@@ -80,13 +82,15 @@ class _Reading:
         return TABLES.get(code)
 
     def item(self, item: dict[str, Any], row: int) -> None:
-        rule, numbers = item.get("rule"), item.get("registers")
+        rule, numbers = _whole(item.get("rule")), item.get("registers")
         title = str(item.get("name") or item.get("platform") or "unnamed")[:100]
         if isinstance(numbers, list) and any(isinstance(n, list) for n in numbers):
             numbers = next((n for n in numbers if isinstance(n, list) and n), [])
             self.out.note(row, f"{title}: has other registers in another device; these are read: {numbers}")
-        if not isinstance(rule, int) or isinstance(rule, bool) or not 0 <= rule <= 10:
-            self.out.fault(row, f"{title}: `rule` must be a number from 0 to 10, not {rule!r}")
+        if isinstance(numbers, list):
+            numbers = [n if (whole := _whole(n)) is None else whole for n in numbers]
+        if rule is None or not 0 <= rule <= 10:
+            self.out.fault(row, f"{title}: `rule` must be a number from 0 to 10, not {item.get('rule')!r}")
         elif rule == 0 or "sensors" in item:
             self.out.note(row, f"{title}: is computed from other rows; write it as a tag with an `expression`")
         elif numbers is None or numbers == []:
@@ -139,7 +143,7 @@ class _Reading:
             self.raw(title, table, numbers, row, f"in the bits {item['mask']:#x} of its registers")
             return
         place, kind = side_by_side(numbers), {1: "int16", 2: "int32", 4: "int64"}.get(len(numbers))
-        magnitude = bool(item.get("magnitude")) and signed
+        magnitude = _yes(item.get("magnitude")) and signed
         if kind is None or place is None or (magnitude and (len(numbers) > 2 or item.get("offset"))):
             self.pieces(item, title, table, numbers, row, signed=signed)
             return
@@ -224,7 +228,7 @@ class _Reading:
         if not scale:
             return 0.0, 0.0  # refused by the tag itself
         exact = Fraction(repr(scale)) / Fraction(repr(divide))
-        exact = -exact if signed and item.get("inverted") else exact
+        exact = -exact if signed and _yes(item.get("inverted")) else exact
         return _plain(exact * step), _plain(-Fraction(repr(taken_off)) * exact)
 
 
@@ -234,7 +238,19 @@ def _plain(number: Fraction) -> float:
 
 def _code(given: Any) -> int | None:
     given = given.get("read") if isinstance(given, dict) else given
+    return _whole(given)
+
+
+def _whole(given: Any) -> int | None:
+    """A number. The readers of these maps know YAML 1.1: what begins with a zero is octal there, and text for us."""
+    if isinstance(given, str) and OCTAL.fullmatch(given):
+        return int(given, 8)
     return given if isinstance(given, int) and not isinstance(given, bool) else None
+
+
+def _yes(given: Any) -> bool:
+    """Likewise of yes and no."""
+    return given.lower() in ("yes", "on", "true") if isinstance(given, str) else bool(given)
 
 
 def _address(number: Any) -> bool:
