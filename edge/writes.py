@@ -161,15 +161,16 @@ def said_of(value: float | str) -> str:
     return repr(clean(value[:LONGEST])) if isinstance(value, str) else shown(value)
 
 
-def value_of(text: float | str, tag: Tag) -> float | str:
+def value_of(given: Any, tag: Tag) -> float | str:
     """What a person wrote for this tag: the string itself for a text, else a number. Raises LinesideError."""
-    if tag.type == TYPE:
-        return text if isinstance(text, str) else f"{text:g}"
+    if tag.type == TYPE and isinstance(given, str):
+        return given
     try:
-        return float(text)
-    except ValueError:
-        hint = "0 or 1 for a bit, as in plc.stop=1"
-        raise LinesideError(f"{tag.name}: {clean(str(text)[:LONGEST])!r} is no number", hint=hint) from None
+        number = float(given)
+    except (ValueError, TypeError):
+        told = repr(clean(str(given)[:LONGEST]))
+        raise LinesideError(f"{tag.name}: {told} is no number", hint="0 or 1 for a bit, as in plc.stop=1") from None
+    return f"{number:g}" if tag.type == TYPE else number
 
 
 def outcome(write: Write, table: TagTable, state: str, why: str = "") -> Event:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from edge import (
     CodecFault,
@@ -28,7 +28,7 @@ from edge import (
 )
 
 from .. import wire
-from .mqtt_line import Line
+from .mqtt_line import Line, trusting
 
 NAME = "forward"
 Names = dict[int, tuple[str, str, str]]  # of a tag: name, type, unit
@@ -36,6 +36,7 @@ AT_ONCE = 32  # records read together
 MOST_SAMPLES = (
     2_000  # in one JSON message: below the 128 kB that some brokers take, and no stop of the loop that others feel
 )
+HEAD = 32  # bytes of a message beside topic and body, at most
 UNANSWERED = 256 * 1024  # bytes under way: what a slow line carries before the broker is taken for silent
 
 
@@ -53,6 +54,8 @@ class ForwardConfig(BaseModel):
     user: str = Field("", description="name at the broker")
     password: str = Field("", description="written as `!secret NAME`", repr=False)
     ca: str = Field("", description="file with the authority that signed the broker's certificate (the system's)")
+    certificate: str = Field("", description="file with our own certificate, if the broker wants one")
+    key: str = Field("", description="file with the key of that certificate")
 
     @field_validator("url")
     @classmethod
@@ -74,9 +77,9 @@ class ForwardConfig(BaseModel):
             raise ValueError(f"{text!r} is no broker; write mqtt://192.168.1.5:1883")
         return text
 
-    @field_validator("ca")
+    @field_validator("ca", "certificate", "key")
     @classmethod
-    def _authority(cls, text: str) -> str:
+    def _there(cls, text: str) -> str:
         if text and not Path(text).is_file():
             raise ValueError(f"there is no {text}; a path is taken from where the daemon was started")
         return text
@@ -86,11 +89,21 @@ class ForwardConfig(BaseModel):
     def _place(cls, text: str) -> str:
         try:
             shown = text.format(device="d", source="s")
-        except (KeyError, IndexError, ValueError):
+        except (KeyError, IndexError, ValueError, AttributeError):
             raise ValueError("only {device} and {source} are filled in") from None
         if not 0 < len(shown.encode()) < 1000 or set(shown) & set("#+\0"):
             raise ValueError("a topic to publish to is 1 to 1,000 bytes long and has no # and no +")
         return text
+
+    @model_validator(mode="after")
+    def _together(self) -> ForwardConfig:
+        if self.password and not self.user:
+            raise ValueError("a password without a user; add `user:`")
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key belong together; name both")
+        if (self.ca or self.certificate) and not self.url.startswith("mqtts:"):
+            raise ValueError("certificates say nothing without TLS; write mqtts:// in `url`")
+        return self
 
 
 class Forward:
@@ -107,7 +120,8 @@ class Forward:
         if self.config.format == "json":  # frames bring their names themselves
             self._names = await self.host.journal.ask(tag_names)
         c, device = self.config, self.host.config.device.id
-        line = Line(c.url, f"lineside-{device}-{self.host.journal.epoch[:6]}", c.user, c.password, c.ca)
+        context = trusting(c.ca, c.certificate, c.key) if c.url.startswith("mqtts:") else None
+        line = Line(c.url, f"lineside-{device}-{self.host.journal.epoch[:6]}", c.user, c.password, context)
         try:
             await line.open()
             self.host.health.state(NAME, "running")
@@ -151,6 +165,9 @@ class Forward:
 
         try:
             for number, topic, body in self._messages(stream, records):
+                if line.most and len(body) + len(topic.encode()) + HEAD > line.most:
+                    self._leave_out(f"{stream} {number}: {len(body):,} bytes, and the broker takes {line.most:,}")
+                    continue
                 while under_way and sum(size for _, size, _ in under_way) + len(body) > UNANSWERED:
                     await answered()
                 under_way.append((number, len(body), asyncio.create_task(line.publish(topic, body))))
@@ -163,6 +180,11 @@ class Forward:
                 publication.cancel()
             await asyncio.gather(*left, return_exceptions=True)
         self._move(stream, records[-1].seq)
+
+    def _leave_out(self, words: str) -> None:
+        """It would come again for ever, and nothing after it."""
+        self.host.health.count(NAME, "too_large")
+        log.warning("%s: a message is left out, it is too large: %s", NAME, words)
 
     def _move(self, stream: str, number: int) -> None:
         if number > self.cursors[stream].watermark:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge import DeviceLost, LinesideError, reason_of
+from edge import ConfigFault, DeviceLost, LinesideError, reason_of
 
 CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 60.0  # seconds; the second since the last answer, whichever it was to
 
@@ -23,11 +23,25 @@ class Refused(LinesideError):
     heals = True
 
 
+def trusting(ca: str = "", certificate: str = "", key: str = "") -> ssl.SSLContext:
+    """How TLS is spoken: with this authority, else the system's, and a certificate of our own. Raises ConfigFault."""
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+        if certificate:
+            context.load_cert_chain(certificate, key)
+        return context
+    except (OSError, ValueError) as error:
+        hint = "check `ca`, `certificate` and `key`"
+        raise ConfigFault(f"the certificates cannot be read: {error}", hint=hint) from None
+
+
 class Line:
     """`open()`, then `publish()` from the event loop; paho's own thread does the input and output. Nothing is kept here: what
     the broker did not answer is the caller's to send again."""
 
-    def __init__(self, url: str, name: str, user: str = "", password: str = "", ca: str = "") -> None:
+    def __init__(
+        self, url: str, name: str, user: str = "", password: str = "", context: ssl.SSLContext | None = None
+    ) -> None:
         parts = urlsplit(url)
         self._secure = parts.scheme == "mqtts"
         self._host, self._port = parts.hostname or "", parts.port or (8883 if self._secure else 1883)
@@ -36,18 +50,19 @@ class Line:
         if user:
             self._client.username_pw_set(user, password or None)
         if self._secure:
-            self._client.tls_set_context(ssl.create_default_context(cafile=ca or None))
+            self._client.tls_set_context(context or trusting())
         self._opened: asyncio.Future[None]
         self.broken: asyncio.Future[None]  # fails when the connection is lost
         self._out: dict[int, asyncio.Future[None]] = {}
         self._heard = 0.0  # when the last answer came, by the loop's time
         self.lost: Exception | None = None
+        self.most = 0  # bytes of a message that the broker takes, as it said when it let us in; 0: any
 
     async def open(self) -> None:
         """Raises DeviceLost, or Refused where the broker does not want this user."""
         self._loop = asyncio.get_running_loop()
         self._opened, self.broken = self._loop.create_future(), self._loop.create_future()
-        self._client.on_connect = lambda c, u, flags, code, p: self._later(self._answered, code)
+        self._client.on_connect = lambda c, u, flags, code, p: self._later(self._answered, code, p)
         self._client.on_disconnect = lambda c, u, flags, code, p: self._later(
             self._fail, f"the connection ended ({code})"
         )
@@ -100,9 +115,10 @@ class Line:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(work, *arguments)
 
-    def _answered(self, code: Any) -> None:
+    def _answered(self, code: Any, properties: Any) -> None:
         if self._opened.done():
             return
+        self.most = int(getattr(properties, "MaximumPacketSize", 0))
         if code.is_failure:
             self._opened.set_exception(
                 Refused(f"the broker at {self._at} refuses: {code}", hint="check user and password")

@@ -15,13 +15,13 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.modbus.sim import ModbusSim
-from edge import SECOND, Batch, DeviceLost, Event, decode
+from edge import SECOND, Batch, ConfigFault, DeviceLost, Event, decode
 from edge.app import Daemon
 from edge.apply import apply_site
 from edge.config.load import load_text
 from sync import wire
 from sync.device.forward import MOST_SAMPLES
-from sync.device.mqtt_line import Line
+from sync.device.mqtt_line import Line, trusting
 from tests.broker import Broker, certificates
 
 pytestmark = pytest.mark.system
@@ -217,16 +217,24 @@ def test_large_blocks_go_in_small_messages_and_the_cursor_follows_each(tmp_path:
 def test_a_broker_whose_certificate_is_not_trusted_is_named(tmp_path: Path) -> None:
     certificates(tmp_path)
     keys = (("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key"))
-    broker = Broker(tmp_path / "broker", *(f"{k} {tmp_path / v}" for k, v in keys))
+    broker = Broker(tmp_path / "broker", *(f"{k} {tmp_path / v}" for k, v in keys), "require_certificate true")
     broker.start()
 
     async def work() -> None:
         with pytest.raises(DeviceLost, match=r"the broker at .* is not trusted: .*check `ca`"):
             await Line(f"mqtts://127.0.0.1:{broker.port}", "a").open()
-        line = Line(f"mqtts://127.0.0.1:{broker.port}", "a", ca=str(tmp_path / "ca.pem"))
+        with pytest.raises(DeviceLost, match="the broker at"):  # wants a certificate of ours
+            line = Line(f"mqtts://127.0.0.1:{broker.port}", "a", context=trusting(str(tmp_path / "ca.pem")))
+            await line.open()
+            await line.publish("a", b"1")
+        ours = (str(tmp_path / name) for name in ("ca.pem", "broker.pem", "broker.key"))
+        line = Line(f"mqtts://127.0.0.1:{broker.port}", "a", context=trusting(*ours))
         await line.open()
         await line.publish("a", b"1")
         line.close()
+        (tmp_path / "odd.pem").write_text("nothing")
+        with pytest.raises(ConfigFault, match=r"the certificates cannot be read: .*check `ca`"):
+            trusting(str(tmp_path / "odd.pem"))
         with pytest.raises(DeviceLost, match=r"at 127\.0\.0\.1:1: Connection refused"):
             await Line("mqtt://127.0.0.1:1", "a").open()
 
@@ -234,6 +242,39 @@ def test_a_broker_whose_certificate_is_not_trusted_is_named(tmp_path: Path) -> N
         asyncio.run(work())
     finally:
         broker.stop()
+
+
+def test_what_is_larger_than_the_broker_takes_is_left_out_and_said(tmp_path: Path, caplog: Any) -> None:
+    broker = Broker(tmp_path / "broker", "max_packet_size 20000")
+    broker.start()
+
+    async def work(it: Rig) -> None:
+        it.daemon.accept(Event("note", "large", "said", data={"much": "x" * 30_000}))
+        it.daemon.accept(Event("note", "small", "said"))
+        await it.until(lambda: any(m.get("key") == "small" for m in it.listener.messages()))
+        assert it.daemon.health.part("forward").counts["too_large"] == 1
+        assert not any(m.get("key") == "large" for m in it.listener.messages())
+        assert "too large: event" in caplog.text and "the broker takes 20,000" in caplog.text
+
+    try:
+        rig(tmp_path, broker, work)
+    finally:
+        broker.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("password: x", "a password without a user"),
+        ("ca: setup.cfg", "certificates say nothing without TLS"),
+        ("certificate: setup.cfg", "certificate and key belong together"),
+        ("key: none.pem", "there is no none.pem"),
+        ('topic: "{device.x}"', "only {device} and {source} are filled in"),
+    ],
+)
+def test_options_that_cannot_be(options: str, words: str) -> None:
+    (problem,) = load_text(f'device: {{id: a}}\nforward: {{url: "mqtt://x", {options}}}\n').problems
+    assert words in str(problem)
 
 
 def test_apply_names_a_reader_that_comes_and_goes(tmp_path: Path, broker: Broker) -> None:
