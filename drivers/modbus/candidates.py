@@ -16,6 +16,7 @@ from .plan import Item, Plan
 OFFSETS = (0, -1, 1)  # as named, counted from zero; the named one counts from one; the neighbour after it
 SCALES = (1.0, 0.1, 0.01, 0.001, 10.0, 100.0, 1000.0)
 TYPES = ("uint16", "int16", "uint32", "int32", "float32", "uint64", "int64", "float64")
+SIGN_BIT = ("signmag16", "signmag32")  # only a value below 0 tells them from the unsigned ones
 NEAR = 0.005  # of the display's value: what it may have moved between the read and the look at it
 _SIGNED = {"int16": "uint16", "int32": "uint32", "int64": "uint64"}
 _ODD_ORDER = {"ABCD": 0, "CDAB": 1, "BADC": 3, "DCBA": 3}
@@ -98,7 +99,8 @@ def readings(address: Address, look: Look) -> list[Reading]:
 def fits(address: Address, looks: Sequence[tuple[Look, Display]]) -> list[Fit]:
     """The readings that give every display's value, the likeliest first."""
     found: dict[tuple[int, str, str, float], Fit] = {}
-    for item, offset in _items(address):
+    below = any(display.value < 0 for _, display in looks)
+    for item, offset in _items(address, TYPES + SIGN_BIT if below else TYPES):
         raw = [_raw(item, look) for look, _ in looks]
         for scale in SCALES if None not in raw else ():
             times, over = ratio(scale)
@@ -110,9 +112,9 @@ def fits(address: Address, looks: Sequence[tuple[Look, Display]]) -> list[Fit]:
     return sorted(_merged(found), key=lambda fit: _oddness(fit, looks[0][1]))
 
 
-def _items(address: Address) -> Iterator[tuple[Item, int]]:
+def _items(address: Address, kinds: Sequence[str] = TYPES) -> Iterator[tuple[Item, int]]:
     for offset in OFFSETS:
-        for kind in TYPES:
+        for kind in kinds:
             for order in ORDERS if WORDS[kind] > 1 else ("ABCD", "BADC"):
                 if 0 <= address.number + offset <= 65536 - WORDS[kind]:
                     yield Item(0, Address(address.table, address.number + offset), kind, order), offset

@@ -399,6 +399,14 @@ def test_a_folder_is_walked_and_each_map_is_one_line(tmp_path: Path, capsys: pyt
     assert code == 1 and all("is there already" in line["faults"][0]["message"] for line in lines)
 
 
+def test_a_group_that_no_map_has_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.json").write_text(json.dumps(SUNSPEC))
+    words = ("--json", "--repeat", "module=2", "--repeat", "modul=4")
+    code, (line,), err = call(capsys, tmp_path / "model.json", *words)
+    assert code == 0 and line["tags"] == 11
+    assert "--repeat modul: no group of these maps is called so" in err and "--repeat module:" not in err
+
+
 def test_without_a_folder_the_templates_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.json").write_text(json.dumps(SUNSPEC))
     assert main(["import", str(tmp_path / "model.json"), "--start", "40100"]) == 0

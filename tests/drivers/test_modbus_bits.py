@@ -13,6 +13,7 @@ from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Plan
 from drivers.modbus.sim import ModbusSim
 from edge import Quality
+from edge.cli import main
 
 
 def config(**tags: dict[str, Any]) -> ModbusConfig:
@@ -106,3 +107,10 @@ def test_an_address_is_shown_as_it_was_written() -> None:
         "holding:1.4",
         "holding:1.4",
     ]
+
+
+def test_decode_finds_a_sign_bit_behind_a_display_below_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["decode", "holding:8", "--words", "0x05DC,0x8000", "--display=-1.500", "--name", "flow"]) == 0
+    assert 'flow: {address: "holding:8", type: signmag32, order: CDAB, scale: 0.001}' in capsys.readouterr().out
+    main(["decode", "holding:8", "--words", "0x0000,0x05DC", "--display", "1500"])
+    assert "signmag" not in capsys.readouterr().out

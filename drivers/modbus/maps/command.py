@@ -61,8 +61,9 @@ def _times(text: str) -> tuple[str, int]:
 
 def run(options: argparse.Namespace) -> int:
     good = seen = 0
+    times, used = dict(options.repeat), set[str]()
     for path, place in _files(options.maps):
-        how = find.How(options.start, dict(options.repeat), options.writable, path in options.maps)
+        how = find.How(options.start, times, options.writable, path in options.maps, used)
         maps = find.maps(path, str(place), how)
         if isinstance(maps, str):
             print(f"{path}: skipped, {maps}", file=sys.stderr)
@@ -74,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
             good += _told(found, options, place)
     if not seen:
         raise LinesideError("no register map was found", hint="maps are .json, .yaml and .csv files")
+    for name in times.keys() - used:
+        print(f"--repeat {name}: no group of these maps is called so", file=sys.stderr)
     print(f"maps: {seen}, loaded: {good}", file=sys.stderr)
     return 0 if good == seen else 1
 

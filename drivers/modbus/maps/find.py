@@ -24,12 +24,13 @@ BESIDE = re.compile(
 @dataclass(frozen=True, slots=True)
 class How:
     """What a person said: where a SunSpec model starts, how often its groups are there, whether writing may be allowed; and
-    whether the file was `named`, not met in a folder."""
+    whether the file was `named`, not met in a folder. `used`: the groups that `times` was asked for and has."""
 
     start: int | None = None
     times: Mapping[str, int] = field(default_factory=dict)
     writable: bool = False
     named: bool = True
+    used: set[str] = field(default_factory=set)
 
 
 def maps(path: Path, name: str, how: How) -> list[Map] | str:
@@ -72,7 +73,7 @@ def _json(path: Path, name: str, how: How) -> list[Map] | str:
     except (RecursionError, ValueError):
         return [_refused(name, 1, "is not JSON that can be read: nested too deeply, or a number without end")]
     if sunspec.is_one(data):
-        return [sunspec.read(data, name, how.start, how.times)]
+        return [sunspec.read(data, name, how.start, how.times, how.used)]
     return "JSON, but no SunSpec model (`id` and `group`)"
 
 

@@ -50,8 +50,15 @@ def is_one(data: Any) -> bool:
     return isinstance(data, dict) and "group" in data
 
 
-def read(data: dict[str, Any], name: str, start: int | None = None, times: Mapping[str, int] | None = None) -> Map:
-    """One model. `start`: address of its first register (its ID). `times`: how often a group is there, by its name."""
+def read(
+    data: dict[str, Any],
+    name: str,
+    start: int | None = None,
+    times: Mapping[str, int] | None = None,
+    used: set[str] | None = None,
+) -> Map:
+    """One model. `start`: address of its first register (its ID). `times`: how often a group is there, by its name; those that
+    the model has go into `used`."""
     number, group = data.get("id"), data["group"]
     out = Map(name, source="SunSpec information model", licence="Apache-2.0 (SunSpec Alliance)")
     if not isinstance(group, dict):
@@ -60,15 +67,15 @@ def read(data: dict[str, Any], name: str, start: int | None = None, times: Mappi
     at = start if start is not None else FIRST if number == 1 else START
     label = group.get("label") or group.get("name") or name
     out.description = f"SunSpec model {number}: {label}, first register (its ID) at holding:{at}"
-    _Layout(out, at, times or {}).group(group, "", "", {}, 1)
+    _Layout(out, at, times or {}, set() if used is None else used).group(group, "", "", {}, 1)
     return out.close()
 
 
 class _Layout:
     """A walk over a model in the order of its registers."""
 
-    def __init__(self, out: Map, at: int, times: Mapping[str, int]) -> None:
-        self.out, self.at, self.times = out, at, times
+    def __init__(self, out: Map, at: int, times: Mapping[str, int], used: set[str]) -> None:
+        self.out, self.at, self.times, self.used = out, at, times, used
 
     def group(self, group: Any, path: str, prefix: str, scales: dict[str, str], depth: int) -> None:
         where = f"{path}.{group.get('name', '?')}".lstrip(".") if isinstance(group, dict) else path
@@ -96,6 +103,7 @@ class _Layout:
         """A group inside: as often as its `count` says. How often a count of 0 or a name means is known only on site: once."""
         count = self.times.get(str(group.get("name")), group.get("count", 1)) if isinstance(group, dict) else 1
         name = as_name(group.get("name", "group"), lower=False) if isinstance(group, dict) else "group"
+        self.used |= {str(group.get("name"))} & self.times.keys() if isinstance(group, dict) else set()
         fixed = isinstance(count, int) and not isinstance(count, bool) and count > 0
         if not fixed:
             times = "as often as the model is long" if count == 0 else f"{count} times"
