@@ -19,7 +19,7 @@ import numpy as np
 from edge import AnswerContradicts, Clock, DeviceLost, DeviceSilent
 
 from .client import ASKED, BROKEN, CONFIRMED_OTHER, WAITED, Client, Scan, dial, fill, write_refused
-from .line_frames import FRAMINGS, MORE, WHOLE, BrokenFrame
+from .line_frames import FRAMINGS, MORE, WHOLE, BrokenFrame, answer_size
 from .line_port import Port, open_serial
 from .line_units import NOBODY_THERE, Units
 from .line_url import Where
@@ -27,6 +27,7 @@ from .options import ModbusConfig
 from .plan import Request, ShortAnswer
 
 SILENCE = 0.02  # seconds without a byte that end what is no answer; USB adapters hand on every 16 ms
+Form = tuple[int, int]  # function and size, by which alone an answer is known
 AS_ASKED = (5, 6)  # functions whose right answer is the request itself
 _busy: dict[str, float] = {}  # by `Where.identity`: the loop's time until which an answer may come to one who hung up
 
@@ -68,6 +69,7 @@ class Line(asyncio.Protocol):
         self._echo = b""  # what the adapter still has to send back
         self._plain = where.echo  # whether what comes is known to be the unit's, not what we sent
         self._looked = False  # for an echo, before the first write
+        self._owed: dict[int, tuple[Form, float]] = {}  # by unit: the answer that may come yet, and until when
         self._drained = True  # nothing is under way but the answer to what is out
         self.late = 0
         self.quiet_end = False
@@ -137,6 +139,7 @@ class Line(asyncio.Protocol):
             unit = self.units[self._gave_up]
             unit.late += 1
             if data.startswith(self._framing.head(self._gave_up)):
+                self._owed.pop(self._gave_up, None)
                 unit.slowest = max(unit.slowest, self._heard_at - self._sent_at)  # so much time it needs
             self._gave_up = None
         if self._heard_at >= self._quiet_until:
@@ -201,7 +204,9 @@ class Line(asyncio.Protocol):
         if now < self._quiet_until:
             self._waking = self._waking or self._loop.call_at(self._quiet_until, self._wake)
             return
-        job = self._out = self._next()
+        if (job := self._next()) is None:
+            return
+        self._out = job
         frame = self._framing.frame(job.unit, job.pdu)
         self._gave_up, self._amiss, self._spoiled = None, "", ""
         self._echo = frame if self._where.echo else b""
@@ -213,12 +218,19 @@ class Line(asyncio.Protocol):
             self.tap("out", frame)
         self._transport.write(frame)
 
-    def _next(self) -> _Job:
-        """A write, but for one read ahead of the first that needs it."""
-        if self._writes and self._reads and not self._looked and self._unsure(self._writes[0].pdu):
-            self._looked = True
-            return self._reads.popleft()
-        return (self._writes or self._reads).popleft()
+    def _next(self) -> _Job | None:
+        """A write, but for one read ahead of the first that needs it; no read whose answer could not be told from one that its unit
+        still owes: that read does not have its turn."""
+        while self._writes or self._reads:
+            first = self._writes and not (self._reads and not self._looked and self._unsure(self._writes[0].pdu))
+            if first:
+                return self._writes.popleft()
+            job, self._looked = self._reads.popleft(), self._looked or bool(self._writes)
+            form, until = self._owed.get(job.unit, ((0, 0), 0.0))
+            if form != form_of(job.pdu) or until <= self._loop.time():
+                return job
+            self._end(job, WAITED)
+        return None
 
     def _wake(self) -> None:
         self._waking = None
@@ -257,6 +269,10 @@ class Line(asyncio.Protocol):
             self.units.missed(job.unit, now, silent=False)
         if code < 0:
             self._gave_up = job.unit
+            on_the_line = self._framing.size(job.pdu) * self._where.character
+            until = self._sent_at + on_the_line + self.units.timeout + self._turnaround
+            if until > now + self._turnaround + 1e-6:  # it had less than the whole time-out
+                self._owed[job.unit] = form_of(job.pdu), until
             if job.scan is not None:
                 job.scan.hurried = True
         self._conclude(job, code, why, dead)
@@ -267,8 +283,18 @@ class Line(asyncio.Protocol):
         self.units.heard_at = now
         last = self._framing.came(got, job.unit, job.pdu)
         try:
-            self._raise_if_spoiled(job, got)
-            code = self._read(job, *self._framing.open(got))
+            if self._spoil(job, got):
+                echo = self._framing.frame(job.unit, job.pdu)
+                rest = got.replace(echo, b"", 1) if echo in got else got[len(echo) :]
+                last = self._framing.came(rest, job.unit, job.pdu)
+                raise AnswerContradicts(f"unit {job.unit}: {self._spoiled}")
+            number, answer = self._framing.open(got)
+            if number != job.unit and number in self._owed:
+                del self._owed[number]
+                self.late += 1
+                self.units[number].late += 1
+                return BROKEN, f"unit {number} answers late", last
+            code = self._read(job, number, answer)
         except BrokenFrame:
             unit.broken += 1
             return BROKEN, f"unit {job.unit}: {len(got)} bytes came that are no frame, or with a wrong checksum", last
@@ -286,12 +312,11 @@ class Line(asyncio.Protocol):
         self.units.answered(job.unit, now, self._heard_at - self._sent_at, code)
         return code, "", True
 
-    def _raise_if_spoiled(self, job: _Job, got: bytes) -> None:
-        """An echo is never taken for an answer, nor is what follows it."""
+    def _spoil(self, job: _Job, got: bytes) -> bool:
+        """Whether this turn brings no answer: an echo is none, nor is what follows it."""
         if not self._plain and got.startswith(self._framing.frame(job.unit, job.pdu)):
             self._spoiled, self.units.echoes = self._where.echoes, True
-        if self._spoiled:
-            raise AnswerContradicts(f"unit {job.unit}: {self._spoiled}")
+        return bool(self._spoiled)
 
     def _conclude(self, job: _Job, code: int, why: str, dead: bool = False) -> None:
         if code == BROKEN and job.scan is not None:
@@ -360,6 +385,10 @@ class Line(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._fail(self.lost)
+
+
+def form_of(pdu: bytes) -> Form:
+    return pdu[0], answer_size(pdu)
 
 
 async def open_bus(config: ModbusConfig, clock: Clock, units: Units) -> Client | Line:
