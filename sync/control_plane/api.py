@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, StreamingResponse
 from sqlalchemy import Connection, desc, func, select
 
 from edge import TRUSTED, Quality
 
+from .. import wire
 from . import tables
 from .ca import keep
 from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .live import SILENT, Hub
+from .orders import orders
 from .store import Store, StoreFault
 
 WEB = Path(__file__).parent / "web"
@@ -35,13 +37,6 @@ POLICY = (
 )
 NS = 2**62  # no time in ns UTC is beyond it
 KEY_BYTES = 32
-
-
-class Command(BaseModel):
-    """An order about one alarm."""
-
-    verb: str = Field(pattern="ack|shelve|unshelve")
-    seconds: float = Field(3600, gt=0, le=7 * 86400, description="how long to shelve")
 
 
 class People:
@@ -73,6 +68,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     """The application. `hosts` are the names it may be asked under (a page elsewhere cannot rebind its name to us)."""
     app = FastAPI(title="Lineside plane", openapi_url=None, docs_url=None, redoc_url=None)
 
+    app.add_exception_handler(RequestValidationError, unfit)
     app.add_exception_handler(StoreFault, fault)
     app.add_exception_handler(OverflowError, fault)  # a number that no database holds
 
@@ -106,7 +102,8 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         answer.set_cookie("session", session, max_age=SESSION_SECONDS, httponly=True, samesite="strict", path="/")
         return answer
 
-    for router in (_devices(store, hub), _history(store, hub), _alarms(store, ingest), _happened(store), _live(hub)):
+    asked = (_devices(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
+    for router in (*asked, _happened(store), _live(hub)):
         app.include_router(router, dependencies=signed_in)
 
     @app.get("/{path:path}", include_in_schema=False)
@@ -237,8 +234,8 @@ def _history(store: Store, hub: Hub) -> APIRouter:
     return router
 
 
-def _alarms(store: Store, ingest: Ingest) -> APIRouter:
-    """What stands, and what is ordered about it."""
+def _alarms(store: Store) -> APIRouter:
+    """What stands."""
     router = APIRouter()
 
     @router.get("/api/alarms")
@@ -250,18 +247,6 @@ def _alarms(store: Store, ingest: Ingest) -> APIRouter:
             wanted = wanted.where(t.c.active | ~t.c.acked | (t.c.shelved_until > time.time_ns()))
         rows = await store.read(lambda c: c.execute(wanted.limit(1000)).mappings().all())
         return [{**row, "shelved": row["shelved_until"] > time.time_ns()} for row in rows]
-
-    @router.post("/api/devices/{device}/alarms/{key}", status_code=202)
-    async def order(device: str, key: str, command: Command) -> dict[str, str]:
-        """Acknowledge, shelve or unshelve: the order goes to the device, whose own event changes the state here."""
-        t = tables.alarm
-        known = select(t.c.epoch).where(t.c.device == device, t.c.key == key)
-        epoch = await store.read(lambda c: c.execute(known).scalar())
-        if epoch is None:
-            raise HTTPException(404, "this device has told of no such alarm")
-        data = {"alarm": key, "by": "console", "seconds": command.seconds, "epoch": epoch}
-        await ingest.command(device, command.verb, data)
-        return {"queued": command.verb}
 
     return router
 
@@ -329,6 +314,12 @@ def _live(hub: Hub) -> APIRouter:
         return StreamingResponse(messages(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
     return router
+
+
+async def unfit(request: Request, error: Exception) -> Response:
+    """What is wrong with a request, without what it said: that may be NaN, which no JSON has."""
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    return JSONResponse({"detail": [{"loc": one["loc"], "msg": one["msg"]} for one in found]}, wire.REJECTED)
 
 
 def _from_here(request: Request) -> bool:

@@ -20,7 +20,7 @@ from .transport import Https, Rejected, Stranger, TooLarge, Transport
 NAME = "sync"
 MESSAGE = 1_000_000  # bytes of records in one message
 LONGEST_WAIT = 30.0
-LONGEST_KEY = 200  # characters of a name that is nobody's
+LONGEST_KEY = 200  # characters of what an order says that is not carried out
 VERBS = ("ack", "shelve", "unshelve", "write")
 
 
@@ -30,6 +30,7 @@ class SyncConfig(BaseModel):
     model_config = {"extra": "forbid", "frozen": True}
     url: str = Field(pattern=r"^https://[^\s/]+$", description="the plane's address for devices, https://host:8443")
     live: Period = Field(1.0, description="how often the newest values go to the page")
+    writes: bool = Field(False, description="whether the plane may order what is `writable`, too")
 
 
 class Uplink:
@@ -265,12 +266,14 @@ class Uplink:
         name, value, age = str(data.get("tag")), data.get("value"), data.get("age", 0.0)
         cause = f"plane {str(data.get('by', ''))[:80]}".rstrip()
         why = "" if await self.host.journal.commit() else f"the journal cannot keep it: {self.host.journal.trouble}"
+        if not self.config.writes:
+            why = "this site takes no orders of the plane; `sync: {writes: true}` allows them"
         if name not in self.host.live.table:
             why = "this site has no such tag"
         if not (isinstance(value, (int, float, str)) and isinstance(age, (int, float))):
             why, value = "that is no value", None
         if value is None or why:
-            told = {"value": value, "cause": cause}
+            told = {"value": value[:LONGEST_KEY] if isinstance(value, str) else value, "cause": cause}
             text = f"by {cause}: {why}"
             self.host.accept(Event("write", name[:LONGEST_KEY], "refused", severity="medium", text=text, data=told))
             return

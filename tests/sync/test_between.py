@@ -119,10 +119,10 @@ class Device:
         self.said.append(item)
 
 
-def rig(folder: Path, far: Far, work: Callable[[Device, Uplink], Any]) -> None:
+def rig(folder: Path, far: Far, work: Callable[[Device, Uplink], Any], writes: bool = True) -> None:
     async def main() -> None:
         device = Device(folder)
-        uplink = Uplink(SyncConfig(url="https://x"), device, far, random.Random(1))  # type: ignore[arg-type]
+        uplink = Uplink(SyncConfig(url="https://x", writes=writes), device, far, random.Random(1))  # type: ignore[arg-type]
         tasks = [asyncio.ensure_future(device.journal.run()), asyncio.ensure_future(uplink.run())]
         try:
             await work(device, uplink)
@@ -226,6 +226,25 @@ def test_an_order_that_lay_at_the_plane_for_too_long_is_not_carried_out(tmp_path
     orders += [[6, "write", {"tag": "plc.a", "value": 1, "age": 10}], order(7, age="old")]
     far.commands = [msgpack.packb(orders), msgpack.packb([])]
     rig(tmp_path, far, work)
+
+
+def test_orders_of_the_plane_are_off_until_the_site_says_otherwise(tmp_path: Path) -> None:
+    async def work(device: Device, uplink: Uplink) -> None:
+        device.live = Live(TagTable([Tag("plc.a", 1, source="plc", writable=Writable(range=(0, 9)))]))
+        await asyncio.sleep(300)
+        assert [(e.kind, e.key, e.state) for e in device.said] == [
+            ("command", "write", ""),
+            ("write", "plc.a", "refused"),
+        ]
+        assert (
+            device.said[1].text
+            == "by plane eva: this site takes no orders of the plane; `sync: {writes: true}` allows them"
+        )
+
+    far = Far(lambda path, body: acked(body))
+    order = [1, "write", {"tag": "plc.a", "value": 1, "by": "eva"}]
+    far.commands = [msgpack.packb([order]), msgpack.packb([])]
+    rig(tmp_path, far, work, writes=False)
 
 
 def test_answers_are_read_or_refused() -> None:

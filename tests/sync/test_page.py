@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 import urllib3
 
@@ -18,6 +19,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import select
 from sqlalchemy.event import listen
 
 from edge import Batch, Event, LinesideError
@@ -58,6 +60,35 @@ def page(folder: Path, work: Callable[[Plane, Ask], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
+def test_an_order_for_a_tag_goes_to_a_device_that_is_heard(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        cookie, own = f"session={plane.people.login(plane.people.key)}", plane.link.split("/login")[0]
+        tag = wire.Frame("0" * 16, "tag", 1, 0, 0, 1, msgpack.packb(["plc.set", "float64", "", {}, "plc"]))
+        await plane.store.write(lambda c: apply_frames(c, "d", [tag]))
+
+        async def order(body: str, path: str = "d/tags/plc.set", **headers: str) -> int:
+            given = {"Cookie": cookie, "Content_Type": "application/json", "Origin": own} | headers
+            return (await ask("POST", f"/api/devices/{path}", body.encode(), **given))[0]
+
+        assert await order('{"value": 21.5}') == 409, "nobody heard of it"
+        nothing = [np.zeros(0, kind).tobytes() for kind in (np.int32, np.int64, np.float64, np.uint8)]
+        plane.hub.take("d", msgpack.packb([wire.VERSION, "0" * 16, *nothing, {}]))
+        assert await order('{"value": 21.5}') == await order('{"value": "A7"}') == 202
+        assert (
+            await order('{"value": 1}', "d/tags/plc.other") == 404
+            and await order('{"value": 1}', "e/tags/plc.set") == 409
+        )
+        for body in ("{}", '{"value": null}', '{"value": NaN}', '{"value": []}', '{"value": "%s"}' % ("x" * 300), "no"):
+            assert await order(body) == 422, body
+        assert await order('{"value": 1}', Cookie="") == 401 and await order('{"value": 1}', Origin="null") == 403
+        kept = select(tables.command.c.verb, tables.command.c.data)
+        rows = await plane.store.read(lambda c: [(verb, json.loads(data)) for verb, data in c.execute(kept)])
+        by = {"tag": "plc.set", "by": "console", "epoch": "0" * 16}
+        assert rows == [("write", by | {"value": 21.5}), ("write", by | {"value": "A7"})]
+
+    page(tmp_path, work)
+
+
 def test_every_route_wants_a_session(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         cookie = f"session={plane.people.login(plane.people.key)}"
@@ -67,7 +98,7 @@ def test_every_route_wants_a_session(tmp_path: Path) -> None:
         assert "/api/live" in paths and len(paths) >= 8
         routes = [(method.upper(), path) for path, methods in paths.items() for method in methods]
         for method, path in [*routes, ("GET", "/api/openapi.json")]:
-            assert (await ask(method, path.format(device="d", key="k", digest="0")))[0] == 401, path
+            assert (await ask(method, path.format(device="d", key="k", digest="0", tag="t")))[0] == 401, path
 
     page(tmp_path, work)
 

@@ -1,0 +1,62 @@
+"""Orders of people to devices: they are queued here and carried out there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+
+from . import tables
+from .ingest import Ingest
+from .live import SILENT, Hub
+from .store import Store
+
+
+class Command(BaseModel):
+    """An order about one alarm."""
+
+    verb: str = Field(pattern="ack|shelve|unshelve")
+    seconds: float = Field(3600, gt=0, le=7 * 86400, description="how long to shelve")
+
+
+class Order(BaseModel):
+    """An order to set one tag: a number in its unit (0 or 1 for a bit), or its text."""
+
+    value: Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=256)]
+
+
+def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
+    """About alarms, and about tags."""
+    router = APIRouter()
+
+    @router.post("/api/devices/{device}/alarms/{key}", status_code=202)
+    async def about_alarm(device: str, key: str, command: Command) -> dict[str, str]:
+        """Acknowledge, shelve or unshelve: the order goes to the device, whose own event changes the state here."""
+        t = tables.alarm
+        known = select(t.c.epoch).where(t.c.device == device, t.c.key == key)
+        epoch = await store.read(lambda c: c.execute(known).scalar())
+        if epoch is None:
+            raise HTTPException(404, "this device has told of no such alarm")
+        data = {"alarm": key, "by": "console", "seconds": command.seconds, "epoch": epoch}
+        await ingest.command(device, command.verb, data)
+        return {"queued": command.verb}
+
+    @router.post("/api/devices/{device}/tags/{tag}", status_code=202)
+    async def about_tag(device: str, tag: str, wanted: Order) -> dict[str, str]:
+        """Set a tag of a device that is online. It carries the order out only where its own site allows that
+        (`sync: {writes: true}`, and the tag is `writable`); how it ended is an event of kind `write`."""
+        newest = hub.devices.get(device)
+        if newest is None or newest.age() > SILENT:
+            raise HTTPException(409, "this device is not heard; an order would be too old when it is")
+        t = tables.tag
+        named = select(t.c.id).where(t.c.device == device, t.c.epoch == newest.epoch, t.c.name == tag)
+        if await store.read(lambda c: c.execute(named).first()) is None:
+            raise HTTPException(404, "this device has told of no such tag")
+        await ingest.command(
+            device, "write", {"tag": tag, "value": wanted.value, "by": "console", "epoch": newest.epoch}
+        )
+        return {"queued": "write"}
+
+    return router
