@@ -216,6 +216,7 @@ async def status(daemon: Daemon) -> dict[str, Any]:
     return {
         "device": daemon.config.device.id,
         "site": str(daemon.config.path),
+        "site_sha256": daemon.config.digest,
         "uptime": (daemon.clock.mono() - daemon.started) / 1e9,
         "samples": totals.appended,
         "durable": totals.durable,

@@ -7,7 +7,6 @@ import asyncio
 import csv
 import datetime
 import difflib
-import hashlib
 import io
 import json
 import platform
@@ -159,21 +158,21 @@ def report(options: argparse.Namespace) -> dict[str, Any]:
     wanted = expectations(options.expected, (t.name for t in config.tags())) if options.expected else {}
     started = _now()
     try:
+        running = ask(folder, {"do": "status"}, 60).get("site_sha256")
+        if running != config.digest:
+            raise LinesideError(
+                f"the daemon does not run {options.site} as it stands", hint="`lineside apply` it, then report"
+            )
         rows, through = ask(folder, {"do": "read", "tags": []}, 60)["values"], "daemon"
     except NoDaemon:
         log.info("no daemon runs: the devices are asked directly")
-        rows, through = asyncio.run(Bus(config).read([])), "devices"
-    there = {row["tag"] for row in rows}
-    if missing := sorted(set(wanted) - there):
-        raise LinesideError(
-            f"the daemon runs another site: it has no {', '.join(missing)}", hint="`lineside apply` this one"
-        )
+        rows, through = asyncio.run(Bus(config, options.state).read([])), "devices"
     only_written = {f"{name}.{tag}" for name, part in config.drivers.items() for tag in part.only_written()}
     judged = [_judged(row, wanted.get(row["tag"]), row["tag"] in only_written) for row in rows]
     return {
         "sheet": 1,
         "device": config.device.id,
-        "site": {"file": options.site.name, "sha256": hashlib.sha256(options.site.read_bytes()).hexdigest()},
+        "site": {"file": options.site.name, "sha256": config.digest},
         "through": through,
         "by": options.by,
         "lineside": metadata.version("lineside"),

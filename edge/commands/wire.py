@@ -146,7 +146,7 @@ async def _asking(options: argparse.Namespace) -> AsyncIterator[Ask]:
     else:
         yield of_daemon
         return
-    async with Bus(config).serving(name) as driver:
+    async with Bus(config, options.state).serving(name) as driver:
         if not hasattr(driver, "tool"):
             raise LinesideError(f"{name} has nothing for tools", hint="wire frames are of Modbus connections")
         yield driver.tool

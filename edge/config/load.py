@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,11 @@ from .types import _identifier
 def load(path: Path) -> Config:
     """Read and check a site. Faults are in `problems`, ordered by place; nothing a person wrote raises."""
     path = Path(path)
-    return _checked(path, lambda placed: read(path, placed=placed))
+    config = _checked(path, lambda placed: read(path, placed=placed))
+    with contextlib.suppress(OSError):  # a fault of the site already
+        if not config.problems:
+            config.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return config
 
 
 def load_text(text: str, name: str = "site.yaml") -> Config:

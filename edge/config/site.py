@@ -91,6 +91,7 @@ class Config:
     sections: dict[str, BaseModel] = field(default_factory=dict)
     tests: list[TestCase] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    digest: str = ""  # SHA-256 of the file; of what it includes nothing
 
     @property
     def folder(self) -> Path:

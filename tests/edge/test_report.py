@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 
 from edge import plugins, sheet
+from edge.app import Daemon
 from edge.cli import main
 from edge.commands.report import _judged, expectations, expected
+from edge.config.load import load
+from edge.control import Control
 from edge.driver import Poller
 from edge.errors import ConfigFault
 from edge.log import log
@@ -142,6 +146,32 @@ def test_the_faults_of_an_expectation_are_named_by_row(tmp_path: Path) -> None:
         path.write_bytes(text)
         with pytest.raises(ConfigFault, match=wrong):
             expectations(path, [])
+
+
+def test_a_sheet_is_of_the_site_that_the_daemon_runs(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, text = ("--state", tmp_path / "state"), site.read_text()
+
+    async def beside() -> None:
+        daemon = Daemon(load(site), tmp_path / "state")
+        control, up = Control(daemon), asyncio.Event()
+        daemon.listeners.add(lambda item: up.set() if daemon.live.ts.all() else None)
+        await daemon.start()
+        await control.start()
+        try:
+            async with asyncio.timeout(30):
+                await up.wait()
+            code, out, _ = await asyncio.to_thread(call, capsys, site, "--json", *state)
+            assert code == 0 and json.loads(out.splitlines()[-1])["summary"]["good"] == 2
+            await asyncio.to_thread(site.write_text, text + "# changed\n")
+            code, out, errors = await asyncio.to_thread(call, capsys, site, "--json", *state)
+            assert code == 2 and not out and "as it stands (`lineside apply` it, then report)" in errors
+        finally:
+            await control.stop()
+            await daemon.stop()
+
+    asyncio.run(beside())
 
 
 def test_a_sealed_sheet_tells_of_every_change(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
