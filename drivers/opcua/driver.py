@@ -9,16 +9,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from asyncua import Client, ua
-from asyncua.ua.uaerrors import UaError
 
 from edge import SECOND, DeviceLost, DeviceRefused, Event, Grid, Quality, Source, Write, log
 
 from .browse import walk
 from .newest import Arrived, Newest
 from .options import OpcUaConfig
-from .orders import call, set_value
+from .orders import call, set_value, shown_by
 from .reading import Reading
-from .session import GONE, connect, disconnect, said, telling
+from .session import connect, disconnect, telling
 from .subscription import Item, Subscription, Values
 from .values import deadband_of, kind_of, moment_of, nanoseconds, node_of, number_of, overflowed, quality_of, text_of
 
@@ -278,22 +277,11 @@ class OpcUa:
         """Returns the value as the node holds it; None of a method, which holds none."""
         if self._client is None:
             raise DeviceLost("no session")
-        i = self._ids.index(write.tag)
+        i, value = self._ids.index(write.tag), write.value
         point = self._points[i]
-        owner, node = (node_of(t, self._namespaces) for t in (point.object or point.node, point.method or point.node))
-        if owner is None or node is None:
-            raise DeviceRefused(f"the server has no namespace of {point.method or point.node}")
-        with telling("no answer to the write, which may have been done"):
-            try:
-                async with asyncio.timeout(self.config.timeout):
-                    if not point.method:
-                        return await set_value(self._client, node, write.value)
-                    await call(self._client, owner, node, write.value)
-            except UaError as error:
-                if not any(word in said(error) for word in GONE):
-                    raise DeviceRefused(f"the server refuses the write: {said(error)}") from None
-                raise
-        value = write.value
+        if not point.method:
+            return await set_value(self._client, self._node(point.node), value, self.config.timeout)
+        await call(self._client, self._node(point.object), self._node(point.method), value, self.config.timeout)
         shown = self.source.text(write.tag, value) if isinstance(value, str) else value
         self._newest.take([(i, self._newest.clock(), shown, Quality.RANGE if math.isnan(shown) else Quality.GOOD)])
         return None
@@ -301,22 +289,15 @@ class OpcUa:
     async def read(self, tag: int) -> float | str:
         """The value that the server has now. Raises DeviceLost, DeviceRefused."""
         i = self._ids.index(tag)
-        node = node_of(self._points[i].node or "i=0", self._namespaces)
         if self._client is None:
             raise DeviceLost("no session")
-        if node is None or node.is_null():
-            raise DeviceRefused("this cannot be read")
-        with telling("no answer to a read"):
-            async with asyncio.timeout(self.config.timeout):
-                (found,) = await Reading(self._client).values([node])
-        if found.StatusCode is not None and not found.StatusCode.is_good():
-            raise DeviceRefused(f"the server says {found.StatusCode.name}")
-        value = found.Value.Value if found.Value is not None else None
-        if not self._text[i]:
-            return number_of(value)[0]
-        if (text := text_of(value, found.Value)) is None:
-            raise DeviceRefused(f"it shows {kind_of(value, text=True)}")
-        return text
+        return await shown_by(self._client, self._node(self._points[i].node), self._text[i], self.config.timeout)
+
+    def _node(self, text: str) -> ua.NodeId:
+        """Where a node of the site is in this session."""
+        if (node := node_of(text or "i=0", self._namespaces)) is None:
+            raise DeviceRefused(f"the server has no namespace of {text}")
+        return node
 
     async def probe(self) -> Sequence[str]:
         client = await connect(self.config, self.source.name, self.source.folder)
@@ -367,5 +348,6 @@ def _shown(found: ua.DataValue, text: bool) -> str:
         return f"= {string!r} ({said.name})"
     cause = Quality.BAD if text else number_of(value)[1]
     if cause == Quality.BAD:
-        return f"= {value}: {kind_of(value, text)} (BAD)"
+        told = "" if isinstance(value, list) else f"= {value!r:.60}: "  # a text may hold what moves a terminal's cursor
+        return f"{told}{kind_of(value, text)} (BAD)"
     return f"= {value} ({said.name if said != Quality.GOOD or cause is None else cause.name})"

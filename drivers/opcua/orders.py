@@ -1,19 +1,43 @@
-"""Setting a variable and calling a method, with every status looked at."""
+"""Setting a variable, reading it back, and calling a method, with every status looked at."""
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import numpy as np
 from asyncua import Client, ua
 from asyncua.common.ua_utils import data_type_to_variant_type
+from asyncua.ua.uaerrors import UaError
 
 from edge import DeviceRefused
 
-from .values import native
+from .reading import Reading
+from .session import GONE, said, telling
+from .values import kind_of, native, number_of, text_of
 
 
-async def set_value(client: Client, node: ua.NodeId, value: float | str) -> float | str:
-    """Write `value` as the node's own type, without times (part 4, 5.10.4). Returns it as that type holds it. Raises
-    DeviceRefused, WriteRefused."""
+@contextlib.asynccontextmanager
+async def _answered(within: float) -> AsyncIterator[None]:
+    with telling("no answer to the write, which may have been done"):
+        try:
+            async with asyncio.timeout(within):
+                yield
+        except UaError as error:
+            if any(word in said(error) for word in GONE):
+                raise
+            raise DeviceRefused(f"the server refuses the write: {said(error)}") from None
+
+
+async def set_value(client: Client, node: ua.NodeId, value: float | str, within: float) -> float | str:
+    """Write `value` as the node's own type, without times (part 4, 5.10.4), in `within` seconds. Returns it as that type holds
+    it. Raises DeviceLost, DeviceRefused, WriteRefused."""
+    async with _answered(within):
+        return await _set(client, node, value)
+
+
+async def _set(client: Client, node: ua.NodeId, value: float | str) -> float | str:
     kind = await _kind(client, node)
     held = native(kind, value)
     wanted = ua.WriteValue(
@@ -42,8 +66,31 @@ async def _kind(client: Client, node: ua.NodeId) -> ua.VariantType:
     return held.VariantType
 
 
-async def call(client: Client, owner: ua.NodeId, method: ua.NodeId, value: float | str) -> None:
-    """Call a method (part 4, 5.11.2) with `value` as its argument, or without where it takes none. Raises DeviceRefused."""
+async def shown_by(client: Client, node: ua.NodeId, text: bool, within: float) -> float | str:
+    """The number or text that a node shows now. Raises DeviceLost, DeviceRefused."""
+    if node.is_null():
+        raise DeviceRefused("this cannot be read")
+    with telling("no answer to a read"):
+        async with asyncio.timeout(within):
+            (found,) = await Reading(client).values([node])
+    if found.StatusCode is not None and not found.StatusCode.is_good():
+        raise DeviceRefused(f"the server says {found.StatusCode.name}")
+    value = found.Value.Value if found.Value is not None else None
+    if not text:
+        return number_of(value)[0]
+    if (shown := text_of(value, found.Value)) is None:
+        raise DeviceRefused(f"it shows {kind_of(value, text=True)}")
+    return shown
+
+
+async def call(client: Client, owner: ua.NodeId, method: ua.NodeId, value: float | str, within: float) -> None:
+    """Call a method (part 4, 5.11.2) with `value` as its argument, or without where it takes none. Raises DeviceLost,
+    DeviceRefused, WriteRefused."""
+    async with _answered(within):
+        await _call(client, owner, method, value)
+
+
+async def _call(client: Client, owner: ua.NodeId, method: ua.NodeId, value: float | str) -> None:
     arguments = await _arguments(client, method)
     if len(arguments) > 1:
         raise DeviceRefused(f"the method takes {len(arguments)} arguments; one can be given")

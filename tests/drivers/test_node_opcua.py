@@ -161,7 +161,7 @@ def test_what_is_no_number_or_not_there_is_said_and_the_others_run(rig: Any, cap
                 and "lost has no good value: the server has no namespace of nsu=urn:nowhere;s=Temp" in lines
             )
             assert "ghost has no good value: BadNodeIdUnknown (EXCEPTION)" in lines
-            assert any("text = hello: a str, not a number; say `type: text` (BAD)" in line for line in lines)
+            assert any("text = 'hello': a str, not a number; say `type: text` (BAD)" in line for line in lines)
             assert "word = 'hello' (GOOD)" in lines and source.strings("word")[0] == "hello"
             assert any("odd = 20.5: a float, not a text; take `type: text` away (BAD)" in line for line in lines)
 
