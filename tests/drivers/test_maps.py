@@ -79,6 +79,7 @@ parameters:
       - {name: Torn, rule: 1, mask: 0x0F0F, scale: 0.1, uom: W, registers: [152]}
       - {name: Armed, rule: 1, bitmask: 8, registers: [152], scale: 0.1, lookup: [{key: 0, value: no}, {key: 1, value: yes}]}
       - {name: Days, rule: 1, registers: [154], lookup: [{key: 0, value: off}, {bit: 0, value: on}, {key: 3, value: Mo}]}
+      - {name: Ill, rule: 1, registers: [155], lookup: [{key: 9, value: x}, {bit: 0, value: a}, {bit: 1, value: b}]}
       - {name: Code, rule: 1, scale: 0.1, offset: 3, registers: [153], lookup: [{key: 7, value: seven}]}
 """
 INVERTER += """  - {group: none, items: }
@@ -176,11 +177,13 @@ def test_an_inverter_map_becomes_tags(tmp_path: Path) -> None:
         "torn": {"address": "holding:152"},
         "armed": {"address": "holding:152.3", "labels": {0: "no", 1: "yes"}},
         "days": {"address": "holding:154", "labels": {0: "off", 1: "on", 3: "Mo"}},
+        "ill_0": {"address": "holding:155.0", "labels": {1: "a"}},
+        "ill_1": {"address": "holding:155.1", "labels": {1: "b"}},
         "code": {"address": "holding:153", "labels": {7: "seven"}},
         "inherited": {"address": "input:160", "type": "int16", "scale": 0.5},
         "octal": {"address": "input:201", "type": "int16"},
     }
-    assert [row for row, _ in found.notes] == [19, 20, 21, 22, 29, 35, 35]
+    assert [row for row, _ in found.notes] == [19, 20, 21, 22, 29, 36, 36]
     assert found.notes[4][1] == "Torn: is in the bits 0xf0f of its registers; its registers are read as they stand"
     (quiet,) = read(tmp_path, "inverter.yaml", INVERTER)
     assert not any("writable" in options for options in tags(quiet).values())

@@ -286,6 +286,22 @@ def test_with_a_user_the_password_stays_out_of_what_is_printed(capsys: pytest.Ca
     assert len(out.splitlines()) == 4 and "pw" not in json.dumps(found.as_json())
 
 
+def test_a_camera_whose_address_is_known_is_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pictures").mkdir()
+    cv2.imwrite(str(tmp_path / "pictures" / "1.png"), render(7, ""))
+    named = f"folder:{tmp_path / 'pictures'}"
+    code, out, err = run(capsys, "--only-hosts", "--url", named, "--snapshots", str(tmp_path))
+    assert code == 0 and f'driver: camera, url: "{named}"' in out, err
+    assert len(list(tmp_path.glob("*.jpg"))) == 1
+    found = scan._named("rtsp://me:p%40w@h:554/live")
+    assert found.url == "rtsp://me:p%40w@h:554/live" and "p%40w" not in json.dumps(found.as_json())
+    found.size, found.seen = (4, 4), quality.look(render(7, ""))
+    scan._print([found], type("O", (), {"json": False, "user": ""})())
+    out = capsys.readouterr().out
+    assert "rtsp://me:PASSWORD@h:554/live" in out and "url: !secret h_554_live" in out and "p%40w" not in out
+    assert run(capsys, "--only-hosts", "--url", "ftp://h/x")[0] == 2
+
+
 def test_what_is_in_the_way_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     port = free_port()
     code, out, err = run(capsys, "--only-hosts", "--host", f"127.0.0.1:{port}")

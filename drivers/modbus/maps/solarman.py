@@ -124,7 +124,7 @@ class _Reading:
         lookup = item.get("lookup")
         bits = [e for e in lookup if isinstance(e, dict) and "bit" in e] if isinstance(lookup, list) else []
         labels, bit = _labels(lookup), _single_bit(item)
-        if bits and not any(labels):
+        if len(bits) > sum(map(bool, labels)):  # else most names are of the number, some given as a bit
             self.bits(bits, title, table, numbers, row)
             return
         labels |= _labels([{"key": 1 << e["bit"], "value": e.get("value")} for e in bits if _address(e["bit"])])
