@@ -66,17 +66,22 @@ def parse(payload: bytes) -> Any:
 def ordered(payload: str, value: float | str) -> bytes:
     """What is published for an order: `{value}` in the payload stands for it; inside of JSON a text is written as JSON has it."""
     if isinstance(value, str):
-        said = json.dumps(value, ensure_ascii=False)[1:-1] if payload.lstrip()[:1] in JSON else value
+        said = json.dumps(value, ensure_ascii=False)[1:-1] if _is_json(payload) else value
     else:
         said = f"{value:.15g}"
     return payload.replace(VALUE, said).encode()
+
+
+def _is_json(payload: str) -> bool:
+    begins = payload.lstrip()
+    return begins[:1] in JSON and not begins.startswith(VALUE)
 
 
 def raise_unless_order(payload: str, text: bool) -> None:
     """Raises ValueError for a payload in which no value has a place."""
     if payload.count(VALUE) != 1:
         raise ValueError(f"{payload!r}: write {VALUE} once, where the value belongs")
-    if payload.lstrip()[:1] in JSON:
+    if _is_json(payload):
         try:
             json.loads(ordered(payload, 'a"b' if text else 1.5))
         except ValueError:

@@ -609,6 +609,7 @@ def test_orders_are_done_when_the_broker_took_them_and_read_back_from_what_is_pu
                 "topic": "t/mode", "type": "text", "command": "t/mode/set", "payload": '{"m": "{value}"}',
                 "writable": {"longest": 20},
             },
+            "plain": {"topic": "t/plain", "type": "text", "command": "t/plain/set", "writable": {"longest": 20}},
         }  # fmt: skip
         driver, source, task = await started(config(port, tags, version=version))
         device = Publisher(port)
@@ -619,8 +620,10 @@ def test_orders_are_done_when_the_broker_took_them_and_read_back_from_what_is_pu
         await driver.write(Write(level, 21.5))
         await driver.write(Write(level, 3.0))
         await driver.write(Write(mode, 'say "配方"'))
-        await until(lambda: len(device.heard) == 3)
-        assert [json.loads(body) for body in device.heard] == [{"v": 21.5}, {"v": 3}, {"m": 'say "配方"'}]
+        await driver.write(Write(source.tags["plain"].id, 'say "配方"'))
+        await until(lambda: len(device.heard) == 4)
+        assert [json.loads(body) for body in device.heard[:3]] == [{"v": 21.5}, {"v": 3}, {"m": 'say "配方"'}]
+        assert device.heard[3].decode() == 'say "配方"'
         with pytest.raises(DeviceRefused, match="nothing was published for it since the order"):
             await driver.read(level)
         device("t/state", {"v": 3})
