@@ -91,9 +91,14 @@ class WriteQueue:
             allowed = guard(write, self._table, self._clock.mono())
             if older := self._proofs.pop(write.tag, None):
                 older.cancel()
-            self._written[write.tag] = self._clock.mono()
-            async with asyncio.timeout(WITHIN):
-                stored = await driver.write(write)
+            before, self._written[write.tag] = self._written.get(write.tag), self._clock.mono()
+            try:
+                async with asyncio.timeout(WITHIN):
+                    stored = await driver.write(write)
+            except WriteRefused:  # nothing was sent, so that the next order need not wait
+                self._written.pop(write.tag)
+                self._written |= {} if before is None else {write.tag: before}
+                raise
             if allowed.readback is None:
                 self._report(outcome(write, self._table, "done"))
                 return

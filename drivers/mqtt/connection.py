@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -77,9 +78,15 @@ class Connection:
         """Publish at quality of service 0: nobody answers."""
         self._client.publish(topic, body, 0)
 
-    async def publish(self, topic: str, body: bytes) -> None:
-        """Returns when the broker has taken it. Raises DeviceLost, DeviceRefused."""
-        taken = self._out[self._client.publish(topic, body, 1).mid] = asyncio.get_running_loop().create_future()
+    async def publish(self, topic: str, body: bytes, lives: float) -> None:
+        """Returns when the broker has taken it. `lives`: seconds after which it passes it on to nobody who comes late (version 5).
+        Raises DeviceLost, DeviceRefused."""
+        ends = None
+        if self._config.version == 5:
+            ends = Properties(PacketTypes.PUBLISH)
+            ends.MessageExpiryInterval = max(1, math.ceil(lives))
+        number = self._client.publish(topic, body, 1, properties=ends).mid
+        taken = self._out[number] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._config.timeout):
                 waiting: list[asyncio.Future[Any]] = [taken, self._end]

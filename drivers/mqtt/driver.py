@@ -32,6 +32,7 @@ from .values import (
 
 REBIRTH_EVERY = 10 * SECOND  # between two orders to the same node
 MOST_TOPICS = 4096  # whose tags are remembered
+LIVES = 5.0  # seconds, of an order that does not say when it is too old
 
 
 class Mqtt:
@@ -221,7 +222,8 @@ class Mqtt:
         else:
             topic, body = point.command, ordered(point.payload, write.value)
         self._answers[i] = None
-        await self._line.publish(topic, body)
+        lives = (write.expires - self.source.clock.mono()) / SECOND if write.expires else LIVES
+        await self._line.publish(topic, body, lives)
 
     async def read(self, tag: int) -> float | str:
         """What was published for a tag since the last order for it. Raises DeviceRefused."""

@@ -638,6 +638,38 @@ def test_orders_are_done_when_the_broker_took_them_and_read_back_from_what_is_pu
     run(work)
 
 
+def test_an_order_does_not_reach_a_device_that_comes_too_late(mosquitto: Callable[..., Broker]) -> None:
+    """The broker keeps orders for a device that is away, and knows how long each is good."""
+
+    async def work() -> None:
+        port = mosquitto().port
+        tags = {"a": {"topic": "a", "command": "a/set", **RANGE}, "b": {"topic": "b", "command": "b/set", **RANGE}}
+        driver, source, task = await started(config(port, tags))
+        away = paho.Client(CallbackAPIVersion.VERSION2, "device", clean_session=False)
+        known, heard = threading.Event(), []
+        away.on_subscribe = lambda *_: known.set()
+        away.on_message = lambda *given: heard.append(given[2].payload)
+        away.connect("127.0.0.1", port)
+        away.loop_start()
+        away.subscribe([("a/set", 1), ("b/set", 1)])
+        assert await asyncio.to_thread(known.wait, 20)
+        away.disconnect()
+        away.loop_stop()
+        now = source.clock.mono()
+        await driver.write(Write(source.tags["a"].id, 1.0, expires=now + SECOND))
+        await driver.write(Write(source.tags["b"].id, 2.0, expires=now + 600 * SECOND))
+        await until(lambda: source.clock.mono() > now + 2.5 * SECOND)
+        away.connect("127.0.0.1", port)
+        away.loop_start()
+        await until(lambda: heard)
+        assert heard == [b"2"]
+        away.disconnect()
+        away.loop_stop()
+        await ended(task)
+
+    run(work)
+
+
 def test_an_order_that_the_broker_refuses_is_told(mosquitto: Callable[..., Broker], tmp_path: Path) -> None:
     (tmp_path / "acl").write_text("topic read #\n")
 

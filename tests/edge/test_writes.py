@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge import Event, LinesideError, Writable, Write
+from edge import Event, LinesideError, Writable, Write, WriteRefused
 from edge.clock import SECOND
 from edge.tags import Tag, TagTable
 from edge.testing import VirtualClock, virtual_run
@@ -213,6 +213,20 @@ def test_a_refused_order_does_not_count_against_the_rate() -> None:
         assert it.put("plc.slow", 99)[0].state == "refused"
         assert not it.put("plc.slow", 1) and it.put("plc.slow", 2)[0].state == "superseded", "nothing was sent yet"
         await asyncio.sleep(1)
+        assert it.sent == [("plc.slow", 2)]
+
+    rig(work)
+
+
+def test_an_order_that_the_driver_refuses_does_not_count_against_the_rate() -> None:
+    async def work(it: Rig) -> None:
+        it.error = WriteRefused("the node is a Byte")
+        it.put("plc.slow", 1)
+        await asyncio.sleep(1)
+        assert it.states == [("plc.slow", "refused")] and not it.put("plc.slow", 2)
+        await asyncio.sleep(1)
+        it.error = LinesideError("no answer")
+        assert it.put("plc.slow", 3)[0].state == "refused", "one that was sent counts"
         assert it.sent == [("plc.slow", 2)]
 
     rig(work)
