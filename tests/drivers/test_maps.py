@@ -246,6 +246,14 @@ def test_two_maps_of_one_name_are_told_apart(tmp_path: Path, capsys: pytest.Capt
     assert code == 0 and [line["map"] for line in lines] == ["a/meter.yaml", "b/meter.yaml"]
 
 
+def test_a_table_beside_its_template_is_written_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "meter.yaml").write_text("tags: {p: {address: 'input:0'}}\n")
+    (tmp_path / "meter.csv").write_text("name,address\np,input:0\n")
+    code, lines, _ = call(capsys, tmp_path, "--json", "--out", tmp_path / "out")
+    assert code == 0 and [line["map"] for line in lines] == ["meter.csv", "meter.yaml"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["meter_csv.yaml", "meter_yaml.yaml"]
+
+
 def test_what_lies_beside_maps_is_skipped_also_when_a_star_names_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

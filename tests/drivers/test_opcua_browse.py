@@ -90,6 +90,10 @@ def test_a_walk_gives_tag_lines_that_work(tmp_path: Path, capsys: pytest.Capture
         ):
             assert await asyncio.to_thread(main, ["browse", *words, node]) == 2
             assert told in capsys.readouterr().err
+        start = "nsu=urn:plant;s=Start"
+        assert await asyncio.to_thread(main, ["browse", *words, start]) == 1
+        said = capsys.readouterr()
+        assert not said.out and f"nothing is below {start}" in said.err
         await control.stop()
         await daemon.stop()
         await sim.stop()

@@ -288,6 +288,9 @@ def test_wire_record_and_replay_where_no_daemon_runs(
         assert code == 2 and "exists" in errors, "a recording is never written over"
         code, _, errors = call(capsys, "wire", path, "lone", *state)
         assert code == 2 and "there are plc" in errors
+        for odd in (("--most", "0"), ("--most", "x"), ("--seconds", "-1"), ("--seconds", "nan"), ("--seconds", "inf")):
+            code, _, errors = call(capsys, "wire", path, "plc", *odd, *state)
+            assert code == 2 and repr(odd[1]) in errors, odd
 
     beside_a_device(path, work, url)
     found = load(out)

@@ -62,7 +62,7 @@ def _times(text: str) -> tuple[str, int]:
 def run(options: argparse.Namespace) -> int:
     good = seen = 0
     times, used = dict(options.repeat), set[str]()
-    for path, place in _files(options.maps):
+    for path, place, target in _files(options.maps):
         how = find.How(options.start, times, options.writable, path in options.maps, used)
         maps = find.maps(path, str(place), how)
         if isinstance(maps, str):
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
             raise LinesideError("there is more than one table", hint="write them into files with --out FOLDER")
         for found in maps:
             seen += 1
-            good += _told(found, options, place)
+            good += _told(found, options, target)
     if not seen:
         raise LinesideError("no register map was found", hint="maps are .json, .yaml and .csv files")
     for name in times.keys() - used:
@@ -81,16 +81,22 @@ def run(options: argparse.Namespace) -> int:
     return 0 if good == seen else 1
 
 
-def _files(named: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """Every file, and its name, which is where its template belongs below --out. Two of one name have their folder before it."""
+def _files(named: list[Path]) -> Iterator[tuple[Path, Path, Path]]:
+    """Every file, its name, and where its template belongs below --out. Two of one name have their folder before it; of
+    meter.csv beside meter.yaml the templates are meter_csv and meter_yaml."""
     found: dict[Path, Path] = {}
     for path in named:
         inside = sorted(p for p in path.rglob("*") if p.is_file() or p.is_symlink()) if path.is_dir() else [path]
         found |= {file: file.relative_to(path) if file != path else Path(path.name) for file in inside}
     times = Counter(found.values())
     for file, place in found.items():
-        above = file.absolute().parents[len(place.parts) - 1].name
-        yield file, place if times[place] == 1 else Path(above, place)
+        if times[place] > 1:
+            found[file] = Path(file.absolute().parents[len(place.parts) - 1].name, place)
+    kinds = (".json", ".yaml", ".yml", ".csv")
+    stems = Counter(place.with_suffix("") for place in found.values() if place.suffix.lower() in kinds)
+    for file, place in found.items():
+        alone = stems[place.with_suffix("")] < 2
+        yield file, place, place if alone else place.with_stem(f"{place.stem}_{place.suffix[1:].lower()}")
 
 
 def _told(found: Map, options: argparse.Namespace, place: Path) -> bool:
