@@ -78,13 +78,31 @@ class Pending:
         if len(self.events) > MOST_EVENTS:
             old, self.events = self.events[: -MOST_EVENTS // 2], self.events[-MOST_EVENTS // 2 :]
             gaps = [event for event in old if event.kind == "gap"]
-            told += [*gaps, retention.unkept(utc, "event", len(old) - len(gaps))]
+            lost = [retention.unkept(utc, "event", len(old) - len(gaps))] if len(gaps) < len(old) else []
+            told = _folded([*gaps, *told, *lost], utc)
         self.events.extend(told)
         return dropped
 
     def __bool__(self) -> bool:
         kept = (self.batches, self.events, self.pictures, self.snapshots, self.cursors, self.texts, self.damaged)
         return any(kept)
+
+
+def _folded(gaps: Sequence[Event], utc: int) -> list[Event]:
+    """One event for all that gave way of a stream: what was lost stays told, and bounded, however long the disk is full."""
+    out: list[Event] = []
+    sums: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for event in gaps:
+        stream, data = str(event.data.get("stream")), event.data
+        if event.state != "journal_full" or not {"from", "to", "samples"} <= data.keys():
+            out.append(event)
+            continue
+        t0, t1, n = sums.get((stream, event.key), (data["from"], data["to"], 0))
+        sums[stream, event.key] = min(t0, data["from"]), max(t1, data["to"]), n + data["samples"]
+    for (stream, key), (t0, t1, n) in sums.items():
+        samples = stream.startswith("samples:")
+        out.append(retention.gap(utc, key, t0, t1, n, "journal_full") if samples else retention.unkept(utc, stream, n))
+    return out
 
 
 def _oldest(sizes: Sequence[int], total: int) -> int:

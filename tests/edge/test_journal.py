@@ -22,6 +22,7 @@ from edge.codec import decode, decode_event
 from edge.errors import JournalBusy
 from edge.journal import Journal, JournalConfig
 from edge.migrations import STEPS
+from edge.pending import Pending
 from edge.tags import Tag
 
 
@@ -244,6 +245,25 @@ def test_pictures_and_events_give_way_too_when_the_disk_stays_full(
         assert told["event"] > 0 and len(kept) + told["event"] == 51 and kept[-1] == "49"
 
     with_journal(tmp_path, work)
+
+
+def test_what_was_given_up_stays_told_and_bounded_however_long_the_disk_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edge.pending.MOST_BYTES", 10_000)
+    monkeypatch.setattr("edge.pending.MOST_EVENTS", 20)
+    pending, n, dropped = Pending(), 300, 0
+    for i in range(1000):
+        pending.add([Batch.of(f"s{i % 5}", range(n), np.zeros(n), i)], [Event("k", str(i))], [], {})
+        dropped += pending.give_way(i)
+        assert len(pending.events) <= 20 + 8, "what is told of 5 sources and of the events"
+    told = [event for event in pending.events if event.kind == "gap"]
+    assert sum(e.data["samples"] for e in told if e.data["stream"].startswith("samples:")) == dropped
+    assert dropped + sum(map(len, pending.batches)) == 1000 * n
+    kept = sum(event.kind == "k" for event in pending.events)
+    assert kept + sum(e.data["samples"] for e in told if e.key == "event") == 1000
+    first = [e.data["from"] for e in told if e.key == "s0"]
+    assert min(first) == 0 and max(e.data["to"] for e in told) >= 990
 
 
 def test_a_disk_that_takes_no_new_tags_is_said_plainly(tmp_path: Path) -> None:
