@@ -13,13 +13,14 @@ import numpy as np
 
 from edge import Batch, DeviceLost, DeviceRefused, DeviceSilent, Grid, Poller, Quality, Source, Write, WriteRefused, log
 
-from .client import ASKED, BROKEN, EXCEPTIONS, WAITED, Client
+from .client import Client
 from .cost import Cost
 from .learned import After, Learned
 from .line import Line, open_bus
 from .line_units import Units
 from .options import ModbusConfig
 from .plan import Plan, ShortAnswer, encode_value
+from .scans import ASKED, BROKEN, EXCEPTIONS, WAITED
 from .tape import Tape
 from .text import TextColumns, decode_text, encode_text
 from .tool import serve

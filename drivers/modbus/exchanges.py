@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from edge import WireFrame
 
-from .client import EXCEPTIONS, LONGEST_PDU
+from .client import LONGEST_PDU
 from .line_frames import FRAMINGS, BrokenFrame
 from .plan import FUNCTIONS
+from .scans import EXCEPTIONS
 
 _TABLES = {code: name for name, code in FUNCTIONS.items()}
 _WRITES = {5: "coil", 6: "holding", 15: "coil", 16: "holding"}

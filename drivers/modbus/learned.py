@@ -13,11 +13,11 @@ from typing import Any
 from edge import SECOND
 
 from .address import Span, parse_span
-from .client import WAITED
 from .cover import Range, outermost, touches
 from .lessons import MOST_HOLES, REFUSED, Answer, Limit, Unit, conclude, healed, raised
 from .plan import Plan, Request
 from .rules import MOST_BITS, MOST_REGISTERS, Rules
+from .scans import WAITED
 from .window import MOST
 
 VERSION = 1

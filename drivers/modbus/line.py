@@ -18,13 +18,14 @@ import numpy as np
 
 from edge import AnswerContradicts, Clock, DeviceLost, DeviceSilent
 
-from .client import ASKED, BROKEN, CONFIRMED_OTHER, WAITED, Client, Scan, dial, fill, write_refused
+from .client import Client
 from .line_frames import FRAMINGS, MORE, WHOLE, BrokenFrame, answer_size
 from .line_port import Port, open_serial
 from .line_units import NOBODY_THERE, Units
 from .line_url import Where
 from .options import ModbusConfig
 from .plan import Request, ShortAnswer
+from .scans import ASKED, BROKEN, CONFIRMED_OTHER, WAITED, Scan, dial, fill, write_refused
 
 SILENCE = 0.02  # seconds without a byte that end what is no answer; USB adapters hand on every 16 ms
 Form = tuple[int, int]  # function and size, by which alone an answer is known

@@ -14,12 +14,13 @@ from pydantic import ValidationError
 from edge import ConfigFault, DeviceLost, LinesideError, NoDaemon, SystemClock, ask_daemon, load_site, log, state_folder
 
 from .address import Address
-from .client import BROKEN as UNFIT
-from .client import EXCEPTIONS, Client
+from .client import Client
 from .line import Line, open_bus
 from .line_units import Units
 from .options import ModbusConfig
 from .plan import FUNCTIONS, Request
+from .scans import BROKEN as UNFIT
+from .scans import EXCEPTIONS
 
 SILENT, BROKEN = -1, -2  # no answer; one that is none to the request
 LONGEST_DIAL = 5.0  # seconds

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.modbus.address import ORDERS, WORDS, Address, parse_address
-from drivers.modbus.client import ASKED, Client
+from drivers.modbus.client import Client
 from drivers.modbus.driver import Modbus
 from drivers.modbus.line_units import Units
 from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan, encode_value
+from drivers.modbus.scans import ASKED
 from drivers.modbus.sim import ModbusSim
 from edge import AnswerContradicts, DeviceLost, DeviceRefused, Quality, SystemClock, Write
 from edge.testing import FakeSource, VirtualClock, virtual_run

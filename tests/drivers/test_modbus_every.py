@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from drivers.modbus.address import Address
-from drivers.modbus.client import WAITED
 from drivers.modbus.learned import After, Learned
 from drivers.modbus.maps import tags_csv
 from drivers.modbus.maps.site import options_of
 from drivers.modbus.options import ModbusConfig, ModbusPoint
 from drivers.modbus.plan import Item, Plan, Request
 from drivers.modbus.rules import Rules
+from drivers.modbus.scans import WAITED
 from edge import Quality, load_site
 from edge.cli import main
 from edge.testing import virtual_run

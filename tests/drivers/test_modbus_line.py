@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drivers.modbus.client import ASKED, BROKEN, WAITED, Client
+from drivers.modbus.client import Client
 from drivers.modbus.driver import Modbus
 from drivers.modbus.line import Line
 from drivers.modbus.line_frames import MORE, WHOLE, WRONG, Ascii, BrokenFrame, Rtu, crc16
@@ -21,6 +21,7 @@ from drivers.modbus.line_units import LONGEST, Units
 from drivers.modbus.line_url import parse_url
 from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Request
+from drivers.modbus.scans import ASKED, BROKEN, WAITED
 from drivers.modbus.sim import Device, ModbusSim
 from drivers.modbus.window import Window
 from edge import AnswerContradicts, DeviceLost, DeviceRefused, DeviceSilent, Quality, SystemClock, Write, load_site

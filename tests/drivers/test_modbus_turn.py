@@ -12,13 +12,14 @@ import pytest
 
 from drivers.modbus import reach
 from drivers.modbus.busdoctor import findings
-from drivers.modbus.client import ASKED, BROKEN, Client
+from drivers.modbus.client import Client
 from drivers.modbus.exchanges import exchanges
 from drivers.modbus.line import Line
 from drivers.modbus.line_frames import Ascii, Rtu
 from drivers.modbus.line_units import Units
 from drivers.modbus.line_url import parse_url
 from drivers.modbus.plan import Request
+from drivers.modbus.scans import ASKED, BROKEN
 from edge import (
     AnswerContradicts,
     DeviceLost,
