@@ -3,13 +3,14 @@
     python -m tests.bench.ingest [SECONDS]
 
 Values per CPU-second of the daemon with its children, where every value is judged by an alarm, journaled durable and acknowledged
-by a plane. Beside it, from the same device in the same run: loops around pymodbus that only read, in blocks of 125 registers and
-with one request for each tag, as gateways without a planner do it; and a bare socket, likewise in blocks and tag by tag.
+by a plane. Beside it, from the same device in the same run: loops that only read, in blocks of 125 registers and with one request
+for each tag, as gateways without a planner do it: around pymodbus' client, around its client for asyncio, and on a bare socket.
 One JSON object a line.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import struct
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from pymodbus.client import ModbusTcpClient
+from pymodbus.client import AsyncModbusTcpClient, ModbusTcpClient
 
 from edge.bench.ingest import TAGS, bare, signals, site, words_of
 from edge.bench.process import cpu, wait_for
@@ -79,6 +80,18 @@ def pymodbus(port: int, block: int, seconds: float) -> float:
     return tags / (time.process_time() - began)
 
 
+async def pymodbus_async(port: int, block: int, seconds: float) -> float:
+    """The same on its client for asyncio, as gateways use it."""
+    tags, began, end = 0, time.process_time(), time.monotonic() + seconds
+    async with AsyncModbusTcpClient("127.0.0.1", port=port) as client:
+        while time.monotonic() < end:
+            for start in range(0, TAGS, block):
+                answer = await client.read_holding_registers(start, count=block)
+                assert not answer.isError(), answer
+                tags += len(np.array(answer.registers, float))
+    return tags / (time.process_time() - began)
+
+
 def one_by_one(port: int, seconds: float) -> float:
     """Values per CPU-second of a bare socket that asks for each tag and waits for its answer: no request of its own is cheaper."""
     requests = [struct.pack(">HHHBBHH", tag, 0, 6, 1, 3, tag, 1) for tag in range(TAGS)]
@@ -99,9 +112,11 @@ def main(seconds: float) -> None:
             ours = daemon(folder / "blocks", port, seconds)
             beside = {
                 "ingest_libmodbus_pymodbus_blocks": pymodbus(port, BLOCK, seconds / 3),
-                "ingest_libmodbus_pymodbus_one_per_tag": pymodbus(port, 1, seconds / 3),
-                "ingest_libmodbus_socket_one_per_tag": one_by_one(port, seconds / 3),
+                "ingest_libmodbus_pymodbus_asyncio_blocks": asyncio.run(pymodbus_async(port, BLOCK, seconds / 3)),
                 "ingest_libmodbus_bare_socket": bare(port, "int16", seconds / 3),
+                "ingest_libmodbus_pymodbus_one_per_tag": pymodbus(port, 1, seconds / 3),
+                "ingest_libmodbus_pymodbus_asyncio_one_per_tag": asyncio.run(pymodbus_async(port, 1, seconds / 3)),
+                "ingest_libmodbus_socket_one_per_tag": one_by_one(port, seconds / 3),
             }
     for what, baseline in beside.items():
         line = {"bench": what, "value": ours, "unit": "values/cpu_s", "baseline": baseline, "ratio": ours / baseline}
