@@ -25,6 +25,7 @@ import zstandard
 from .batch import Batch
 from .errors import LinesideError
 from .event import Event
+from .memo import distinct
 from .texts import LONGEST, clean
 
 VERSION = 1
@@ -51,7 +52,7 @@ def pieces(batch: Batch) -> Iterator[Batch]:
             tags, at, counts = np.unique(part.tag, return_inverse=True, return_counts=True)
             if len(tags) * int(counts.max()) > 4 * len(part):
                 octave = np.frexp(counts)[1]
-                yield from (part.where((octave == one)[at]) for one in np.unique(octave))
+                yield from (part.where((octave == one)[at]) for one in distinct(octave))
                 continue
         yield part
 
@@ -124,7 +125,7 @@ def _scan_width(tag: np.ndarray) -> int:
     width = int(again[0]) + 1 if len(again) else n
     if n % width or (n > width and not np.array_equal(tag[width:], tag[:-width])):
         return 0
-    return width if len(np.unique(tag[:width])) == width else 0
+    return width if len(distinct(tag[:width])) == width else 0
 
 
 def _padded(value: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -218,7 +219,7 @@ def _unpack_values(packed: list[Any], k: int, m: int) -> np.ndarray:
     if as_steps.any():
         integers[as_steps] = np.cumsum(_unzigzag(columns[as_steps]), axis=1) + first[as_steps, None]
     value = integers.astype(np.float64)
-    for e in np.unique(power[power > 0]):
+    for e in distinct(power[power > 0]):
         value[power == e] /= 10.0 ** int(e)
     value[power < 0] = integers[power < 0].view(np.float64)
     return value

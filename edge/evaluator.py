@@ -9,7 +9,7 @@ import numpy as np
 from .batch import TRUSTED, Batch, Quality
 from .clock import SECOND
 from .expressions import Column, Expression, column_of
-from .memo import PerColumn
+from .memo import PerColumn, distinct
 from .tags import TagTable
 
 
@@ -64,7 +64,7 @@ class Evaluator:
 
     def _one(self, index: int, series: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         names = self._inputs[index]
-        times = np.unique(np.concatenate([series[name][0] for name in names if name in series]))
+        times = distinct(np.concatenate([series[name][0] for name in names if name in series]))
         if not len(times):
             return None
         columns: dict[str, Column] = {}

@@ -20,7 +20,7 @@ from .frame import Frame
 from .health import Health
 from .late import Late
 from .log import log
-from .memo import PerColumn
+from .memo import PerColumn, distinct
 from .reduce import Deadband
 from .stage import Item, Stage
 from .tags import TagTable
@@ -240,7 +240,6 @@ class Flow:
             return None
 
     def _readers_of(self, tag: np.ndarray) -> tuple[int, ...]:
-        slots = np.unique(self.table.slots(tag))
-        tags = [self.table.by_id(int(i)) for i in np.unique(tag[self.table.slots(tag) >= 0])] if len(slots) else []
+        tags = [self.table.by_id(int(i)) for i in distinct(tag[self.table.slots(tag) >= 0])]
         names = {t.name for t in tags} | {t.source for t in tags} | {"*"}
         return tuple(i for i, (_, stage) in enumerate(self.stages) if names & stage.inputs)

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import apsw
 from pydantic import BaseModel, Field
 
-from . import migrations, records, retention, rows
+from . import heap, migrations, records, retention, rows
 from .batch import Batch, concatenate
 from .clock import SECOND, Clock
 from .codec import CodecFault, decode
@@ -295,6 +295,8 @@ class Journal:
         before.tail_bytes += tail_bytes
         before.tail_samples += tail_samples
         before.commits += 1
+        if sealed or pending.nbytes > 1_000_000:
+            heap.trim()  # columns were joined and encoded, many times the size of what is kept
         return sealed
 
     async def on_writer(self, work: Any, *arguments: Any) -> Any:

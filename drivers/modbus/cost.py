@@ -50,7 +50,7 @@ class Cost:
 
     def _units(self) -> list[int]:
         return [
-            int(unit)
-            for unit in np.unique(self._unit)
+            unit
+            for unit in sorted(set(self._unit.tolist()))
             if (self._unit == unit).sum() >= LEAST_REQUESTS and np.ptp(self._size[self._unit == unit]) >= 1
         ]

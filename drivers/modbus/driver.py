@@ -116,7 +116,7 @@ class Modbus(Poller):
     def cycles(self) -> Sequence[Coroutine[Any, Any, None]]:
         """One for each period of the tags, and one for the units that are silent; all share the connection."""
         out, periods = [], np.array([item.every for item in self.plan.items])
-        for every in np.unique(periods).tolist():
+        for every in sorted(set(periods.tolist())):
             mine = periods[: len(self.ids)] == every
             ids = self.ids if mine.all() else self.ids[mine]
             out.append(self.cycle(every, partial(self.poll, every), ids))

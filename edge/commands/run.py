@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import service
+from .. import heap, service
 from ..app import Daemon
 from ..batch import TRUSTED, Batch
 from ..config.check import raise_if_faulty
@@ -34,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    heap.one()
     config = raise_if_faulty(load(options.site))
     to_stderr(timestamps=not options.service, aside=True)
     folder = state_folder(config.device.id, options.state)
