@@ -68,7 +68,13 @@ def long_enough(trial: float, drivers: Iterable[DriverConfig]) -> float:
 
 def shares(daemon: Daemon) -> dict[str, float]:
     """Share of good samples of each source since the daemon started."""
-    return {name: daemon.live.good.get(name, 0) / n for name, n in daemon.live.all.items() if n}
+    counts = {name: n - unknown(daemon.config.drivers.get(name)) for name, n in daemon.live.all.items()}
+    return {name: daemon.live.good.get(name, 0) / n for name, n in counts.items() if n > 0}
+
+
+def unknown(part: DriverConfig | None) -> int:
+    """How many samples a driver begins with that only say that nothing is known yet of what can only be written."""
+    return len(part.only_written()) if part else 0
 
 
 def worse(
@@ -83,11 +89,12 @@ def worse(
         if old.drivers.get(name) == part or not part.points():
             continue
         good = daemon.live.good.get(name, 0) - mark[0].get(name, 0)
-        n = daemon.live.all.get(name, 0) - mark[1].get(name, 0)
+        n = daemon.live.all.get(name, 0) - mark[1].get(name, 0) - unknown(part)
         was = before.get(name)
         if was == 0.0:
             continue  # it gave nothing before either
-        if not n and not part.period():  # a camera: it promises pictures, not samples
+        silent = not part.period() or set(part.points()) <= set(part.only_written())
+        if n <= 0 and silent:  # as a camera: it promises pictures, not samples
             outlet = daemon.drivers[name].outlet
             if outlet is None or outlet.state != "running":
                 return f"{name} does not run"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import socket
 import subprocess
@@ -72,12 +73,17 @@ class Eye:
         def points(self) -> dict[str, Point]:
             return {"trigger": Point()}
 
+        def only_written(self) -> list[str]:
+            return ["trigger"]
+
     def __init__(self, config: Any, source: Any) -> None:
         self.config, self.source = config, source
 
     async def run(self) -> None:
         if not self.config.sees:
             raise DeviceLost("dark")
+        ids = [tag.id for tag in self.source.tags.values()]
+        self.source.emit(Batch.of(self.source.name, ids, [math.nan], self.source.clock.utc(), Quality.STALE))
         self.source.running()
         await asyncio.Event().wait()
 
@@ -179,6 +185,13 @@ def test_a_slow_source_and_one_without_samples_get_a_fair_trial(tmp_path: Path) 
         assert await apply_site(daemon, slow, trial=1) == ["eye: started"]
         slow.write_text(slow.read_text() + "  blind: {driver: eye, sees: false}\n")
         with pytest.raises(ConfigFault, match="rolled back: blind"):
+            await apply_site(daemon, slow, trial=1)
+        slow.write_text(
+            slow.read_text()
+            .replace("  blind: {driver: eye, sees: false}\n", "")
+            .replace("r: eye}", "r: eye, sees: false}")
+        )
+        with pytest.raises(ConfigFault, match="rolled back: eye"):
             await apply_site(daemon, slow, trial=1)
 
     run(tmp_path, site(A), work)
