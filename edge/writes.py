@@ -175,7 +175,7 @@ def value_of(given: Any, tag: Tag) -> float | str:
     except (ValueError, TypeError):
         told = repr(clean(str(given)[:LONGEST]))
         raise LinesideError(f"{tag.name}: {told} is no number", hint="0 or 1 for a bit, as in plc.stop=1") from None
-    return f"{number:g}" if tag.type == TYPE else number
+    return f"{number:.15g}" if tag.type == TYPE else number
 
 
 def outcome(write: Write, table: TagTable, state: str, why: str = "") -> Event:
