@@ -69,6 +69,7 @@ class Alarms:
         self._stale = np.array([self._stale_after(when[i]) for i in range(n)], np.int64)
         self._rows, self._all = PerColumn(self._match), np.arange(n)
         self._gone: dict[str, int] = {}
+        self._astir = False  # some condition is true, or some alarm shelved: else nothing is due
         self._unshelve = 0  # monotonic ns at which to look whether a shelving has ended
         for i in range(n):
             self._arm(i)
@@ -108,10 +109,11 @@ class Alarms:
 
     def _batch(self, batch: Batch) -> Iterator[Result]:
         rows, columns, rank = self._rows(batch.tag)
-        if (late := batch.quality[columns] == LATE).any():
+        quality = batch.quality[columns]
+        if batch.worst >= LATE and (late := quality == LATE).any():
             rows, columns = self._all[rows][~late], np.arange(len(batch))[columns][~late]
-            rank = None if rank is None else rank[~late]
-        if len(late) and not late.all():
+            rank, quality = None if rank is None else rank[~late], quality[~late]
+        if len(quality):
             for turn in range(1 if rank is None else int(rank.max()) + 1):
                 now = None if rank is None else rank == turn
                 r = rows if now is None else self._all[rows][now]
@@ -141,7 +143,7 @@ class Alarms:
         trusted = (quality <= TRUSTED) & np.isfinite(value)
         self._value[rows], self._quality[rows] = value, quality
         truth = truth & trusted
-        if not (truth.any() or self._true[rows].any()):
+        if not (truth.any() or (self._astir and self._true[rows].any())):
             self._running[rows] = trusted
             self._fresh[rows] = mono + self._stale[rows]
             return ()
@@ -150,6 +152,7 @@ class Alarms:
     def _move(
         self, rows: np.ndarray, truth: np.ndarray, trusted: np.ndarray, ts: np.ndarray, mono: int
     ) -> list[Result]:
+        self._astir = True
         self._accumulate(rows, mono)
         self._held[rows[trusted & ~truth]] = 0
         self._true[rows] = np.where(trusted, truth, self._true[rows])
@@ -194,6 +197,8 @@ class Alarms:
     def due(self) -> int | None:
         if self._gone:
             return 0
+        if not self._astir:
+            return None
         times = []
         waiting = np.flatnonzero(self._true & self._running)
         if len(waiting):
@@ -203,6 +208,7 @@ class Alarms:
             times.extend(ripe.tolist())
         if self.shelved_until.any():
             times.append(self._unshelve)
+        self._astir = bool(times or self._true.any())
         return min(times, default=None)
 
     def _tick(self, tick: Tick) -> Iterator[Result]:
@@ -232,7 +238,7 @@ class Alarms:
             yield self._event(row, "acked", event.ts, by=by)
         elif event.key == "shelve":
             until = event.ts + round(float(event.data.get("seconds", 3600)) * SECOND)
-            self.shelved_until[row], self._unshelve = until, 0
+            self.shelved_until[row], self._unshelve, self._astir = until, 0, True
             yield self._event(row, "shelved", event.ts, by=by, until=until)
         elif event.key == "unshelve" and self.shelved_until[row]:
             self.shelved_until[row] = 0
@@ -282,7 +288,7 @@ class Alarms:
                     self._gone[name] = since
                 continue
             self.active[row], self.acked[row] = active, acked
-            self.shelved_until[row], self.since[row] = shelved, since
+            self.shelved_until[row], self.since[row], self._astir = shelved, since, True
             self._arm(row)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -68,6 +68,14 @@ class Batch:
     value: np.ndarray
     quality: np.ndarray
     mono: int = 0
+    _worst: int = field(default=-1, init=False, repr=False)
+
+    @property
+    def worst(self) -> int:
+        """The least trusted quality in it; looked for once."""
+        if self._worst < 0:
+            object.__setattr__(self, "_worst", int(self.quality.max(initial=0)))
+        return self._worst
 
     @classmethod
     def of(

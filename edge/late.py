@@ -30,11 +30,11 @@ class Late:
         late = batch.ts < self._newest[rows]
         if late.any():
             late &= batch.mono < self._until[rows]
-        fresh = ~late & (batch.quality <= TRUSTED)
-        if fresh.all():
+        elif batch.worst <= TRUSTED:
             self._newest[rows] = batch.ts
             self._until[rows] = batch.mono + self._age[rows]
             return batch
+        fresh = ~late & (batch.quality <= TRUSTED)
         moved = self._table.slots(batch.tag)[fresh]
         self._newest[moved] = batch.ts[fresh]
         self._until[moved] = batch.mono + self._age[moved]

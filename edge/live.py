@@ -35,7 +35,7 @@ class Live:
 
     def __call__(self, batch: Batch) -> None:
         """Take a batch in; of several samples of one tag the last in the batch stays. Late ones are history only."""
-        if (batch.quality == LATE).any():
+        if batch.worst >= LATE and (batch.quality == LATE).any():
             batch = batch.where(batch.quality != LATE)
         slots = self._places(batch.tag)
         if slots is None:
@@ -46,7 +46,7 @@ class Live:
         self.quality[slots] = batch.quality
         self._changed[slots] = True
         self.all[batch.source] = self.all.get(batch.source, 0) + len(batch)
-        good = int(np.count_nonzero(batch.quality <= TRUSTED))
+        good = len(batch) if batch.worst <= TRUSTED else int(np.count_nonzero(batch.quality <= TRUSTED))
         self.good[batch.source] = self.good.get(batch.source, 0) + good
 
     def take(self, everything: bool = False) -> Batch:
