@@ -140,8 +140,7 @@ class Modbus(Poller):
                 continue
             if not self._learn(answers):  # else with shorter requests: what the device has costs no sample
                 break
-        codes = answers.codes[asked]
-        if (codes == ASKED).any() and (answers.dead or not self._answering()):
+        if ASKED in answers.codes.tolist() and (answers.dead or not self._answering()):
             raise DeviceSilent(f"no answer within {self.config.timeout:g} s")
         return self._batch(answers)
 
@@ -167,11 +166,15 @@ class Modbus(Poller):
         except ShortAnswer as error:
             self._short(error)
             raise
-        self.source.count("late_answers", client.late)
-        client.late = 0
-        codes, stamps = np.full(n, WAITED), np.zeros(n, np.int64)
-        codes[asked], stamps[asked] = scan.codes, scan.stamps
-        if (codes < 0).any() or self._told:
+        if client.late:
+            self.source.count("late_answers", client.late)
+            client.late = 0
+        if len(asked) == n:
+            codes, stamps = np.array(scan.codes, np.int64), np.array(scan.stamps, np.int64)
+        else:
+            codes, stamps = np.full(n, WAITED), np.zeros(n, np.int64)
+            codes[asked], stamps[asked] = scan.codes, scan.stamps
+        if len(asked) < n or min(scan.codes, default=0) < 0 or self._told:
             self._tell({r.unit for k, r in enumerate(plan.requests) if codes[k] == ASKED})
             self.source.count("broken", scan.codes.count(BROKEN))
             if scan.why and (whose := scan.why.partition(":")[0]) not in self._said:
@@ -200,7 +203,7 @@ class Modbus(Poller):
         n, codes, stamps = len(self.ids), answers.codes, answers.stamps
         tag_request = answers.plan.request_of[:n]
         ts = stamps[tag_request] if len(stamps) > 1 else np.full(n, stamps[0] if len(stamps) else 0)
-        tag_codes = codes[tag_request] if codes.any() else None
+        tag_codes = codes[tag_request] if any(codes.tolist()) else None
         answers.texts(answers.words, value, quality, tag_codes)
         keep: np.ndarray | None = None
         if self._clocks:

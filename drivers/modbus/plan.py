@@ -120,6 +120,8 @@ class Plan:
         self._over = np.array([s[1] for s in scale])
         self._plus = np.array([item.offset * over for item, (_, over) in zip(items, scale, strict=True)])
         self._scaled = bool((self._times != 1).any() or (self._over != 1).any() or (self._plus != 0).any())
+        whole = {"bool", "int16", "uint16", "int32", "uint32", "int64", "uint64"}
+        self._fractions = self._scaled or bool(powers) or not {item.type for item in items} <= whole
         self._wide = np.array([i for i, item in enumerate(items) if item.type in ("int64", "uint64")], np.int64)
         self._none = Missing(self.items, first)
         self._raised = np.array(powers, np.int64).reshape(-1, 2).T
@@ -178,8 +180,7 @@ class Plan:
             value[missing] = np.nan
         if self._raised.size:
             self._raise(value)
-        odd = ~np.isfinite(value)
-        if odd.any():
+        if (self._fractions or missing.size) and (odd := ~np.isfinite(value)).any():
             quality[odd] = Quality.RANGE
             quality[missing] = Quality.BAD
             self.spread(value, quality)
