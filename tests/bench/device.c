@@ -1,4 +1,4 @@
-/* A Modbus TCP device on libmodbus whose holding registers step to the next row of a table every 2 ms.
+/* A Modbus TCP device on libmodbus whose holding registers step to the next row of a table every millisecond.
 
    device TABLE REGISTERS: TABLE holds rows of REGISTERS 16-bit numbers in the machine's own order. Prints its port; serves one
    connection at a time, for ever. */
@@ -13,7 +13,7 @@
 static long step(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 500 + now.tv_nsec / 2000000;
+  return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 int main(int argc, char **argv) {

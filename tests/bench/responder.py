@@ -2,10 +2,10 @@
 
     python -m tests.bench.responder [SECONDS]
 
-Both hold the 1,000 holding registers of `ingest` and move them every 2 ms. One JSON object a line: how many of the eight requests
-of a scan are answered when they are sent together; registers read per CPU-second of the server, one request at a time, as fast as
-it answers; and the same under the daemon of `ingest`, with the values a second that reached its journal. A server that drops
-requests that come together gets them one by one there too.
+Both hold the 1,000 holding registers of `ingest` and move them every millisecond. One JSON object a line: how many of the
+eight requests of a scan are answered when they are sent together; registers read per CPU-second of the server, one request at
+a time, as fast as it answers; and the same under the daemon of `ingest`, with the values a second that reached its journal. A
+server that drops requests that come together gets them one by one there too.
 """
 
 from __future__ import annotations
