@@ -1,16 +1,14 @@
 """Batch and Event <-> bytes, lossless and versioned: encoded once here, decoded where a person looks.
 
-A sample block, version 1, is one version byte, then a zstd frame around a msgpack header and raw columns. The header is
+A sample block is one version byte, then a zstd frame around a msgpack header and raw columns. The header is
 [n, k, form, tags, time columns, value columns, quality]. Two forms:
 
 * matrix: every scan holds the same k tags in the same order (what a poller sends). Columns run along time, one per tag;
   tags read in one request share one time column.
 * ragged: anything else. Samples are sorted by tag (stable), with a count per tag.
 
-Times are integers in the coarsest of 1 s, 1 ms, 1 µs, 1 ns that is exact, stored as differences of differences. Values of a tag
-are scaled to integers by the smallest power of ten that gives every one of them back bit for bit, stored plain or as
-differences, whichever needs fewer bits; where none does they stay float64 bits. Integer columns take the narrowest of 1,
-2, 4, 8 bytes; columns of one width are stored together, byte planes apart, for zstd to find the order in them.
+How times and values become bytes is told in `columns`. In version 2 a column of values may be places in a list, or decimals of 32
+bits; a block without such a column is still written as version 1, which an older plane reads.
 """
 
 from __future__ import annotations
@@ -23,20 +21,19 @@ import numpy as np
 import zstandard
 
 from .batch import Batch
+from .columns import pack_times, pack_values, unpack_times, unpack_values
 from .errors import LinesideError
 from .event import Event
 from .memo import distinct
 from .texts import LONGEST, clean
 
-VERSION = 1
+VERSIONS = (1, 2)
 EVENT_VERSION = 1
 MOST_BYTES = 64 * 2**20  # a block that claims more than this is refused before it is unpacked
 MOST_EVENT = 2**20  # bytes of an event, likewise
 MOST_SAMPLES, MOST_CELLS = 2**20, 2**23  # of a block; cells are those of its value matrix, filled up
 SMALL = 4096  # samples that stay one block whatever they are: at most 2048 * 2049 cells
-MOST_DECIMALS = 9
 _LEVEL = 3
-_MISSING = np.nan
 
 
 class CodecFault(LinesideError):
@@ -66,22 +63,23 @@ def encode(batch: Batch, level: int = _LEVEL) -> bytes:
         header: list[Any] = [n, width, "m", batch.tag[:width].astype("<i4").tobytes()]
         ts, value, quality = (getattr(batch, c).reshape(shape).T for c in ("ts", "value", "quality"))
         shared = np.concatenate(([True], (ts[1:] != ts[:-1]).any(axis=1)))
-        header.append([np.packbits(shared).tobytes(), *_pack_times(ts[shared])])
+        header.append([np.packbits(shared).tobytes(), *pack_times(ts[shared])])
     else:
         order = np.argsort(batch.tag, kind="stable")
         tags, counts = np.unique(batch.tag, return_counts=True)
         header = [n, len(tags), "r", tags.astype("<i4").tobytes() + counts.astype("<u4").tobytes()]
         ts, value, quality = batch.ts[order], batch.value[order], batch.quality[order]
-        header.append(list(_pack_times(ts.reshape(1, -1))))
+        header.append(list(pack_times(ts.reshape(1, -1))))
         value = _padded(value, counts)
-    header.append(_pack_values(np.ascontiguousarray(value)))
+    header.append(packed := pack_values(np.ascontiguousarray(value)))
     header.append(b"" if not quality.any() else np.ascontiguousarray(quality).tobytes())
-    return bytes([VERSION]) + zstandard.ZstdCompressor(level=level).compress(msgpack.packb(header))
+    version = VERSIONS[len(packed) > 4]
+    return bytes([version]) + zstandard.ZstdCompressor(level=level).compress(msgpack.packb(header))
 
 
 def decode(source: str, body: bytes) -> Batch:
     """The batch of a block. Raises CodecFault on anything that is not one."""
-    header = _open(body, VERSION)
+    header = _open(body, VERSIONS)
     try:
         n, k, form, tags, times, values, flags = header
         if not 0 <= n <= MOST_SAMPLES or not 0 <= k <= n:
@@ -89,24 +87,24 @@ def decode(source: str, body: bytes) -> Batch:
         if form == "m":
             tag = np.tile(np.frombuffer(tags, "<i4"), n // k)
             shared = np.unpackbits(np.frombuffer(times[0], np.uint8), count=k).astype(bool)
-            ts = _unpack_times(times[1:], n)[np.cumsum(shared) - 1]
-            value = _unpack_values(values, k, n // k)
+            ts = unpack_times(times[1:], n)[np.cumsum(shared) - 1]
+            value = unpack_values(values, k, n // k)
             quality = np.frombuffer(flags, np.uint8).reshape(k, -1) if flags else np.zeros((k, n // k), np.uint8)
             return Batch.of(source, tag, value.T.ravel(), ts.T.ravel(), quality.T.ravel())
         ids, counts = np.frombuffer(tags[: 4 * k], "<i4"), np.frombuffer(tags[4 * k :], "<u4")
         if int(counts.sum()) != n or k * int(counts.max(initial=0)) > MOST_CELLS:
             raise ValueError(f"its counts do not fit {n} samples")
-        value = _unpack_values(values, k, int(counts.max(initial=0)))
+        value = unpack_values(values, k, int(counts.max(initial=0)))
         value = value[np.arange(value.shape[1]) < counts[:, None]]
         quality = np.frombuffer(flags, np.uint8) if flags else np.zeros(n, np.uint8)
-        return Batch.of(source, np.repeat(ids, counts), value, _unpack_times(times, n)[0], quality)
+        return Batch.of(source, np.repeat(ids, counts), value, unpack_times(times, n)[0], quality)
     except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError) as error:
         raise CodecFault(f"damaged block: {error}") from None
 
 
-def _open(body: bytes, version: int, most: int = MOST_BYTES) -> Any:
-    if not body or body[0] != version:
-        raise CodecFault(f"block version {body[0] if body else 'none'} is not known here (this is version {version})")
+def _open(body: bytes, versions: tuple[int, ...], most: int = MOST_BYTES) -> Any:
+    if not body or body[0] not in versions:
+        raise CodecFault(f"block version {body[0] if body else 'none'} is not known here (up to {versions[-1]} are)")
     try:
         size = zstandard.frame_content_size(body[1:])
         if not 0 <= size <= most:
@@ -135,126 +133,6 @@ def _padded(value: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return value[at] if len(value) else np.zeros((0, 0))
 
 
-def _pack_times(ts: np.ndarray) -> tuple[int, int, int, bytes]:
-    """Time columns [c, m] as (unit, m, width, bytes)."""
-    m = ts.shape[1]
-    unit = next((u for u in (10**9, 10**6, 10**3) if not (ts % u).any()), 1)
-    steps = np.diff(np.diff(ts // unit, axis=1, prepend=0), axis=1, prepend=0)
-    head = steps[:, :2].astype("<i8").tobytes()
-    width, body = _narrow(_zigzag(steps[:, 2:]))
-    return unit, m, width, head + body
-
-
-def _unpack_times(packed: list[Any], most: int) -> np.ndarray:
-    unit, m, width, body = packed
-    if m == 0:
-        return np.zeros((1, 0), np.int64)
-    heads = min(m, 2)
-    rest_bytes = max(0, m - 2) * width
-    columns = len(body) // (8 * heads + rest_bytes)
-    if columns * m > most:
-        raise ValueError(f"more times than {most} samples have")
-    steps = np.empty((columns, m), np.int64)
-    cut = columns * heads * 8
-    steps[:, :heads] = np.frombuffer(body[:cut], "<i8").reshape(columns, heads)
-    if m > 2:
-        steps[:, 2:] = _unzigzag(_widen(body[cut:], width, columns * (m - 2))).reshape(columns, m - 2)
-    return np.cumsum(np.cumsum(steps, axis=1), axis=1) * unit
-
-
-def _decimals(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each row [k, m]: the power of ten that makes it integers exactly (-1: none), and those integers."""
-    k, m = value.shape
-    power = np.full(k, -1, np.int64)
-    integers = np.zeros((k, m), np.int64)
-    todo = np.flatnonzero(np.isfinite(value).all(axis=1) & (np.abs(value).max(axis=1, initial=0) < 2**52))
-    for e in range(MOST_DECIMALS + 1):
-        if not len(todo):
-            break
-        rows = value[todo] if len(todo) < k else value
-        scaled = np.rint(rows * 10.0**e)
-        exact = ((scaled / 10.0**e == rows) & ~(np.signbit(rows) & (rows == 0))).all(axis=1)
-        exact &= np.abs(scaled).max(axis=1, initial=0) < 2**53
-        power[todo[exact]] = e
-        integers[todo[exact]] = scaled[exact]
-        todo = todo[~exact]
-    return power, integers
-
-
-def _pack_values(value: np.ndarray) -> list[Any]:
-    """Value columns [k, m] as [powers, modes, first values, groups]: see the module's text."""
-    m = value.shape[1]
-    if m == 0:
-        return [b"", b"", b"", []]
-    power, integers = _decimals(value)
-    raw = power < 0
-    if raw.any():
-        integers[raw] = value[raw].view(np.int64)
-    low = integers.min(axis=1)
-    plain = (integers - low[:, None]).view(np.uint64)
-    first = np.where(raw, 0, low)
-    plain[raw] = integers[raw].view(np.uint64)
-    steps = _zigzag(np.diff(integers, axis=1, prepend=integers[:, :1]))
-    as_steps = ~raw & (_bits(steps) < _bits(plain))
-    columns = np.where(as_steps[:, None], steps, plain)
-    first = np.where(as_steps, integers[:, 0], first)
-    top = columns.max(axis=1, initial=0)
-    width = np.select([top == 0, top < 2**8, top < 2**16, top < 2**32], [0, 1, 2, 4], 8)
-    groups = [_planes(columns[width == w], w) for w in (1, 2, 4, 8)]
-    mode = (width | (as_steps << 4)).astype(np.uint8)
-    return [power.astype(np.int8).tobytes(), mode.tobytes(), first.astype("<i8").tobytes(), groups]
-
-
-def _unpack_values(packed: list[Any], k: int, m: int) -> np.ndarray:
-    powers, modes, firsts, groups = packed
-    if m == 0:
-        return np.zeros((k, 0))
-    power, mode = np.frombuffer(powers, np.int8), np.frombuffer(modes, np.uint8)
-    first = np.frombuffer(firsts, "<i8")
-    width, as_steps = mode & 15, (mode >> 4).astype(bool)
-    columns = np.zeros((k, m), np.uint64)
-    for w, body in zip((1, 2, 4, 8), groups, strict=True):
-        columns[width == w] = _widen(body, w, int((width == w).sum()) * m).reshape(-1, m)
-    integers = columns.view(np.int64) + first[:, None]
-    if as_steps.any():
-        integers[as_steps] = np.cumsum(_unzigzag(columns[as_steps]), axis=1) + first[as_steps, None]
-    value = integers.astype(np.float64)
-    for e in distinct(power[power > 0]):
-        value[power == e] /= 10.0 ** int(e)
-    value[power < 0] = integers[power < 0].view(np.float64)
-    return value
-
-
-def _bits(columns: np.ndarray) -> np.ndarray:
-    """About how many bits each row needs: the sum of log2(1 + x)."""
-    return np.log2(columns.astype(np.float32) + 1).sum(axis=1)
-
-
-def _zigzag(x: np.ndarray) -> np.ndarray:
-    return ((x << 1) ^ (x >> 63)).view(np.uint64)
-
-
-def _unzigzag(x: np.ndarray) -> np.ndarray:
-    return (x >> np.uint64(1)).view(np.int64) ^ -((x & np.uint64(1)).view(np.int64))
-
-
-def _narrow(x: np.ndarray) -> tuple[int, bytes]:
-    top = int(x.max(initial=0))
-    width = 1 if top < 2**8 else 2 if top < 2**16 else 4 if top < 2**32 else 8
-    return width, _planes(x, width)
-
-
-def _planes(x: np.ndarray, width: int) -> bytes:
-    """Integers in `width` bytes each, all lowest bytes first, then the next plane."""
-    flat = x.astype(f"<u{width}").ravel()
-    return flat.view(np.uint8).reshape(-1, width).T.tobytes() if width > 1 else flat.tobytes()
-
-
-def _widen(body: bytes, width: int, n: int) -> np.ndarray:
-    planes = np.frombuffer(body, np.uint8).reshape(width, n)
-    return np.ascontiguousarray(planes.T).view(f"<u{width}").ravel().astype(np.uint64)
-
-
 def encode_event(event: Event) -> bytes:
     """The bytes of an event: version byte, then zstd around msgpack. Raises CodecFault if `data` holds what JSON could not, or
     a field is not what `Event` says."""
@@ -274,7 +152,7 @@ def encode_event(event: Event) -> bytes:
 
 def decode_event(body: bytes) -> Event:
     """The event of its bytes. Raises CodecFault."""
-    fields = _open(body, EVENT_VERSION, MOST_EVENT)
+    fields = _open(body, (EVENT_VERSION,), MOST_EVENT)
     try:
         number, ts, kind, key, state, severity, text, data, refs = fields
         if not isinstance(ts, int) or not isinstance(data, dict):

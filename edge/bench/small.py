@@ -1,4 +1,4 @@
-"""`codec`, `start` and `memory`."""
+"""`start` and `memory`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import zstandard
-
-from ..batch import Batch
-from ..codec import encode
-from .ingest import TAGS, signals
 from .process import free_port, pss, running, wait_for
 from .stack import stack
 
@@ -28,19 +22,6 @@ drivers:
 alarms: {{hot: {{when: "plc.t0 > 80"}}}}
 simulate: {{plc.t0: {{mean: 70, swing: 20, period: 10s}}}}
 """
-
-
-def codec(options: argparse.Namespace) -> dict[str, object]:
-    """Bytes a sample of a sealed block: 60 s at one scan a second. Baseline: the same columns as float64 and int64 under zstd."""
-    values = signals(60).astype(float)
-    ts = np.repeat(np.arange(60) * 10**9 + 1_700_000_000 * 10**9, TAGS)
-    batch = Batch.of("plc", np.tile(np.arange(1, TAGS + 1), 60), values.ravel(), ts)
-    n = len(batch)
-    plain = zstandard.compress(
-        batch.tag.tobytes() + batch.ts.tobytes() + batch.value.tobytes() + batch.quality.tobytes()
-    )
-    value, baseline = len(encode(batch)) / n, len(plain) / n
-    return {"bench": "codec", "value": value, "unit": "bytes/sample", "baseline": baseline, "ratio": value / baseline}
 
 
 def _site(port: int, more: str = "") -> str:

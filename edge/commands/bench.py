@@ -8,13 +8,14 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
-from ..bench import cameras, ingest, many, opcua, small
+from ..bench import blocks, cameras, ingest, many, opcua, small
 from ..errors import LinesideError
 
 HELP = "measure this board; each value beside a baseline of the same run"
 BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, object]]] = {
-    "codec": small.codec,
+    "codec": blocks.codec,
     "start": small.start,
     "ingest": ingest.measure,
     "ingest_float32": partial(ingest.measure, kind="float32"),
@@ -33,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="one JSON object per line, and nothing else, on standard output"
     )
     parser.add_argument("--seconds", type=float, help="how long each measures that has a duration")
+    parser.add_argument("--data", type=Path, help="codec: on what was recorded in the CSV files below this folder")
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--type", default="int16", help=argparse.SUPPRESS)
 

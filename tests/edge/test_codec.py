@@ -1,5 +1,6 @@
 """Blocks come back bit for bit, whatever was in them; damaged ones are refused."""
 
+import base64
 import tracemalloc
 from typing import Any
 
@@ -28,6 +29,16 @@ def same(a: Batch, b: Batch) -> bool:
 def scans(m: int, k: int, values: np.ndarray) -> Batch:
     ts = START + np.arange(m).repeat(k) * 10**9
     return Batch.of("plc", np.tile(np.arange(1, k + 1), m), values.ravel(), ts)
+
+
+def golden(version: int) -> Batch:
+    """What the golden block of a version holds."""
+    tenths, seven = np.round(np.arange(8) * 0.1, 6), np.full(8, 7.0)
+    raw = np.array([1e300, -0.0, 1, 2, 3, 4, np.inf, 6])
+    if version == 1:
+        return scans(8, 3, np.stack([tenths, seven, raw], axis=1))
+    listed = np.array([0.25, 1000.125, -77.5, 0.25, 1000.125, 0.25, -77.5, 0.25])
+    return scans(8, 3, np.stack([tenths.astype(np.float32), listed, raw], axis=1))
 
 
 def test_quantised_scans_are_small() -> None:
@@ -66,6 +77,66 @@ def test_any_values_come_back(values: np.ndarray, tags: int, regular: bool, seed
 def test_decimals_come_back(numbers: list[object]) -> None:
     batch = scans(len(numbers), 1, np.array([float(str(x)) for x in numbers]))
     assert same(batch, decode("plc", encode(batch)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=300, unique=True),
+    st.integers(1, 400),
+    st.integers(1, 3),
+    st.integers(0, 2**32),
+)
+def test_few_values_that_lie_far_apart_come_back(steps: list[int], m: int, k: int, seed: int) -> None:
+    picked = np.random.default_rng(seed).integers(0, len(steps), (m, k))
+    batch = scans(m, k, np.array(steps)[picked] / 1e6)
+    assert same(batch, decode("plc", encode(batch)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.floats(width=32, allow_nan=False, allow_infinity=False)
+        | st.integers(-9999, 9999).map(lambda n: float(np.float32(n / 100))),
+        min_size=1,
+        max_size=90,
+    )
+)
+def test_what_a_device_holds_in_32_bits_comes_back(numbers: list[float]) -> None:
+    batch = scans(len(numbers), 1, np.array(numbers))
+    assert same(batch, decode("plc", encode(batch)))
+
+
+def test_decimals_of_32_bits_cost_what_decimals_cost() -> None:
+    rng = np.random.default_rng(3)
+    values = np.round(np.cumsum(rng.integers(-2, 3, (60, 200)), axis=0) * 0.1 + 50, 1)
+    batch = scans(60, 200, values.astype(np.float32).astype(float))
+    body = encode(batch)
+    assert body[0] == 2 and same(batch, decode("plc", body))
+    assert len(body) / len(batch) <= 0.7
+
+
+def test_a_converter_of_few_steps_costs_its_places() -> None:
+    rng = np.random.default_rng(5)
+    levels = np.round(np.arange(12) * 0.327927 - 1.9, 6)
+    batch = scans(60, 40, levels[rng.integers(0, 12, (60, 40))])
+    body = encode(batch)
+    assert body[0] == 2 and same(batch, decode("plc", body))
+    assert len(body) / len(batch) < 1.2, "log2(12) bits are 0.45 bytes, the lists of 60 samples each the rest"
+
+
+GOLDEN = {
+    1: "ASi1L/0grn0DAIIGFyOQKemPBbwfzVd3bAYUcKK3oKKt/vU+iC6l3ZH4Xyuv5m47BRcfiJhwHCka3NGGMSOG3HiCvbf5+gw49SZY87I+Z2ZCFUH9LxSZC63b"
+    "Ah0uTjXy29/8FSiDYkkSCRAAAw88YIkxH7TEnAoBCg==",
+    2: "Aii1L/0gxTUEACKIHCeAS9IB5oEoWUFjwimZTD7YdTrqFchSEI72hF5ApGpgl/t2mbaE7BT3IZwKGYwrgGElD/LeS1AP6Yrc14Y7I47suPJ6L4"
+    "4MZ8iOOjk/HMVSHUHQmm1qrc7MtC4Q/jMWngdFt8Y6bChs9bef/Rhow9IkSgoQAAMPPGCJ4TU0mc1SRQsF",
+}
+
+
+@pytest.mark.parametrize("version", GOLDEN)
+def test_every_version_that_was_ever_written_is_read(version: int) -> None:
+    body = base64.b64decode(GOLDEN[version])
+    assert body[0] == version
+    assert same(golden(version), decode("plc", body))
 
 
 @pytest.mark.parametrize("bad", [b"", b"\x01", b"\x07abc", b"\x01" + b"\x00" * 40])
