@@ -1,13 +1,10 @@
 """Lineside as one peer of a comparison with other gateways: the same job, the same device, the same broker.
 
-`python -m tests.bench.peer MODBUS_PORT MQTT_PORT UNITS REGISTERS INTERVAL_S FOLDER` writes the site once and becomes the
-daemon; `decode(topic, payload)` reads what it publishes. The device counts in the first two registers of each hundred, so
-no request covers more than one hundred.
+`peer.sh MODBUS_PORT MQTT_PORT UNITS REGISTERS INTERVAL_S FOLDER` starts it; `decode(topic, payload)` reads what it publishes.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,26 +20,6 @@ from edge import decode as decode_block
 from sync import wire
 
 _places: dict[tuple[str, int], tuple[int, int]] = {}  # (epoch, tag id): unit, register
-
-
-def site(modbus_port: str, mqtt_port: str, units: int, registers: int, interval: float) -> str:
-    lines = [
-        "device: {id: bench}",
-        f"journal: {{durable_within: {min(100, max(10, round(interval * 500)))}ms, block: 500ms}}",
-        f'forward: {{url: "mqtt://127.0.0.1:{mqtt_port}", format: frames}}',
-        "drivers:",
-        "  plc:",
-        "    driver: modbus",
-        f"    url: tcp://127.0.0.1:{modbus_port}",
-        f"    every: {round(interval * 1000)}ms",
-        "    max_registers: 100",
-        "    in_flight: 8",
-        "    units:",
-    ]
-    for unit in range(1, units + 1):
-        lines += [f"      u{unit}:", f"        unit: {unit}", "        tags:"]
-        lines += [f'          r{register}: {{address: "holding:{register}"}}' for register in range(registers)]
-    return "\n".join([*lines, ""])
 
 
 def decode(topic: bytes, payload: bytes) -> Iterator[tuple[int, int, list[int]]]:
@@ -64,16 +41,3 @@ def decode(topic: bytes, payload: bytes) -> Iterator[tuple[int, int, list[int]]]
             cuts = np.flatnonzero((np.diff(unit) != 0) | (np.diff(register) != 1) | (np.diff(ts) != 0)) + 1
             for rows in np.split(order, cuts):
                 yield int(place[rows[0], 0]), int(place[rows[0], 1]), batch.value[rows].astype(int).tolist()
-
-
-def main(modbus_port: str, mqtt_port: str, units: str, registers: str, interval: str, folder: str) -> None:
-    path = Path(folder) / "site.yaml"
-    if not path.exists():
-        path.write_text(site(modbus_port, mqtt_port, int(units), int(registers), float(interval)))
-    os.execv(
-        sys.executable, [sys.executable, "-m", "edge.cli", "run", str(path), "--state", str(Path(folder) / "state")]
-    )
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
