@@ -34,8 +34,11 @@ def pack_times(ts: np.ndarray) -> tuple[int, int, int, bytes]:
     return unit, m, width, head + body
 
 
-def unpack_times(packed: list[Any], most: int) -> np.ndarray:
-    unit, m, width, body = packed
+def unpack_times(packed: list[Any], m: int, most: int) -> np.ndarray:
+    """Time columns [c, m] with at most `most` times in all. Raises ValueError, before it takes memory, where they are others."""
+    unit, there, width, body = packed
+    if there != m or unit not in (1, 10**3, 10**6, 10**9) or (m > 2 and width not in (1, 2, 4, 8)):
+        raise ValueError(f"{there} times in units of {unit} ns, where {m} belong")
     if m == 0:
         return np.zeros((1, 0), np.int64)
     heads = min(m, 2)
@@ -124,6 +127,8 @@ def unpack_values(packed: list[Any], k: int, m: int) -> np.ndarray:
     powers, modes, firsts, groups, *lists = packed
     if m == 0:
         return np.zeros((k, 0))
+    if not len(powers) == len(modes) == len(firsts) // 8 == k:
+        raise ValueError(f"{len(powers)} columns of values for {k} tags")
     power, mode = np.frombuffer(powers, np.int8), np.frombuffer(modes, np.uint8)
     first = np.frombuffer(firsts, "<i8")
     width, as_steps = mode & 15, (mode & _STEPS).astype(bool)
@@ -148,7 +153,7 @@ def _unlist(lists: list[Any], rows: np.ndarray, columns: np.ndarray, first: np.n
     """Put the values of these rows in place of their places. Raises ValueError or IndexError where they are not in the lists."""
     counts, width, body = lists
     count = np.frombuffer(counts, np.uint8).astype(np.int64)
-    if len(count) != len(rows):
+    if len(count) != len(rows) or width not in (1, 2, 4, 8) or len(body) != width * int(count.sum()):
         raise ValueError(f"{len(count)} lists for {len(rows)} columns")
     start = np.concatenate(([0], np.cumsum(count + 1)))
     steps = np.zeros(int(start[-1]), np.int64)
@@ -188,5 +193,6 @@ def _planes(x: np.ndarray, width: int) -> bytes:
 
 
 def _widen(body: bytes, width: int, n: int) -> np.ndarray:
+    """Back from `_planes`: uint64[n]. Raises ValueError where the bytes are not as many."""
     planes = np.frombuffer(body, np.uint8).reshape(width, n)
     return np.ascontiguousarray(planes.T).view(f"<u{width}").ravel().astype(np.uint64)

@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 from . import heap, migrations, records, retention, rows
 from .batch import Batch, concatenate
 from .clock import SECOND, Clock
-from .codec import CodecFault, decode
+from .codec import CodecFault, NewerVersion, decode
 from .config.types import Period, Size
 from .errors import LinesideError
 from .event import Event, Picture
@@ -43,6 +43,7 @@ PRAGMAS = (
     "journal_size_limit=8000000",
     "cache_size=-500",  # kB: what is appended is seldom read again
 )
+TRIM_EVERY = 10 * SECOND
 T = TypeVar("T")
 
 
@@ -111,7 +112,7 @@ class Journal:
         self._urgent = asyncio.Event()
         self._sealed = asyncio.Event()
         self._committing = asyncio.Lock()
-        self._next_retention = 0
+        self._next_retention = self._next_trim = 0
         self.totals = Totals()
         self.trouble = ""
         self.readers: set[str] = set()
@@ -122,18 +123,25 @@ class Journal:
         return str(next(self._db.execute("SELECT value FROM meta WHERE key = 'epoch'"))[0])
 
     def _replay(self) -> dict[str, OpenBlock]:
-        """The tail that a stop or a power cut left behind, as open blocks again. What is damaged becomes a gap event."""
+        """The tail that a stop or a power cut left behind, as open blocks again, to be sealed with the next commit. What is damaged
+        becomes a gap event."""
         found: dict[str, OpenBlock] = {}
+        long_ago = self.clock.mono() - round(self.config.block * SECOND)
         for row, stream, n, crc, body in self._db.execute("SELECT id, stream, n, crc, body FROM tail ORDER BY id"):
             try:
                 if zlib.crc32(body) != crc:
                     raise CodecFault("wrong checksum")
                 batch = decode(stream.removeprefix("samples:"), body)
+            except NewerVersion as error:
+                hint = "install the release that wrote it again; the data is untouched"
+                raise LinesideError(
+                    f"the journal {self.path} was written by a newer release: {error}", hint=hint
+                ) from None
             except CodecFault as error:
                 log.error("journal: a tail record of %s is damaged, %d samples are gone: %s", stream, n, error)
                 self._pending.damaged.add(("tail", row))
                 continue
-            block = found.setdefault(stream, OpenBlock(since=self.clock.mono()))
+            block = found.setdefault(stream, OpenBlock(since=long_ago))
             block.batches.append(batch)
             block.n += n
         return found
@@ -255,6 +263,7 @@ class Journal:
         sealed = tail_bytes = tail_samples = sealed_bytes = 0
         self._db.execute("BEGIN IMMEDIATE")
         try:
+            damaged = retention.quarantine(self._db, pending.damaged, utc)  # first: to seal a stream empties its tail
             rows.add_texts(self._db, pending.texts)
             for stream in {*fresh, *self._open}:
                 block = self._open.get(stream, OpenBlock(since=now))
@@ -270,7 +279,6 @@ class Journal:
                     tail_bytes += rows.tail(self._db, stream, joined)
                     tail_samples += len(joined)
                     after[stream] = OpenBlock([*block.batches, joined], n, block.since if block.n else now)
-            damaged = retention.quarantine(self._db, pending.damaged, utc)
             rows.add_events(self._db, [*pending.events, *damaged], utc)
             rows.add_pictures(self._db, pending.pictures, utc)
             self._db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?)", pending.snapshots.items())
@@ -295,7 +303,8 @@ class Journal:
         before.tail_bytes += tail_bytes
         before.tail_samples += tail_samples
         before.commits += 1
-        if sealed or pending.nbytes > 1_000_000:
+        if now >= self._next_trim and (sealed or pending.nbytes > 1_000_000):
+            self._next_trim = now + TRIM_EVERY
             heap.trim()  # columns were joined and encoded, many times the size of what is kept
         return sealed
 

@@ -37,6 +37,9 @@ STEPS: tuple[str, ...] = (
     -- the strings of text tags; the row of `stream` keeps a number from being given again
     CREATE TABLE text (seq INTEGER PRIMARY KEY, tag INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL);
     """,
+    """
+    -- blocks may be of version 2, which an older release would take for damaged
+    """,
 )
 
 

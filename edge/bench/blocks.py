@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..codec import decode, encode
 from ..errors import LinesideError
 from .ingest import TAGS, signals
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SCANS = 60  # of a block: a minute at one a second
 
 
@@ -48,23 +49,31 @@ def recorded(folder: Path) -> Iterator[Batch]:
     """Blocks of every CSV file below a folder: a time (ISO, UTC) in the first column, in the others what is a number in each row.
     What was labelled by hand (`anomaly`, `changepoint`) is no measurement and left out."""
     for path in sorted(folder.rglob("*.csv")):
-        with path.open(newline="") as file:
-            head = file.readline().strip()
-            mark = ";" if ";" in head else ","
-            names = head.split(mark)
-            use = [i for i, name in enumerate(names) if i and name not in ("anomaly", "changepoint")]
-            rows = [row for row in csv.reader(file, delimiter=mark) if len(row) == len(names)]
         try:
-            ts = np.array(
-                [round(datetime.fromisoformat(row[0]).replace(tzinfo=UTC).timestamp()) * SECOND for row in rows]
-            )
-            values = np.array([[float(row[i]) for i in use] for row in rows])
-        except ValueError:
+            ts, values = _table(path)
+        except (ValueError, OSError, csv.Error):
             continue  # a table of something else
-        for start in range(0, len(rows), SCANS):
+        for start in range(0, len(ts), SCANS):
             part = values[start : start + SCANS]
-            tags = np.tile(np.arange(1, len(use) + 1), len(part))
-            yield Batch.of("plc", tags, part.ravel(), np.repeat(ts[start : start + SCANS], len(use)))
+            tags = np.tile(np.arange(1, values.shape[1] + 1), len(part))
+            yield Batch.of("plc", tags, part.ravel(), np.repeat(ts[start : start + SCANS], values.shape[1]))
+
+
+def _table(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[rows] ns UTC, float64[rows, columns]). Raises ValueError, OSError or csv.Error where it is none."""
+    with path.open(newline="", encoding="utf-8") as file:
+        mark = ";" if ";" in (head := file.readline().strip()) else ","
+        names = head.split(mark)
+        use = [i for i, name in enumerate(names) if i and name not in ("anomaly", "changepoint")]
+        rows = [row for row in csv.reader(file, delimiter=mark) if len(row) == len(names)]
+    ts = np.array([_microseconds(row[0]) for row in rows], np.int64) * 1000
+    return ts, np.array([[float(row[i]) for i in use] for row in rows]).reshape(len(rows), len(use))
+
+
+def _microseconds(text: str) -> int:
+    """Since 1970; a time without a zone is UTC."""
+    time = datetime.fromisoformat(text)
+    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
 
 
 def _same(a: Batch, b: Batch) -> bool:

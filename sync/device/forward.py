@@ -139,17 +139,21 @@ class Forward:
             line.close()
 
     async def _round(self, line: Line) -> bool:
-        """Send what is next of every stream; false when there was nothing."""
+        """Send what is next of every stream, names and strings before the samples that use them; false when there was nothing."""
         journal, found = self.host.journal, False
-        for stream in ["tag", "text", "event", *sorted(await journal.streams())]:
+        sealed = await journal.streams()  # first: what is sealed while we read may use newer names
+        for stream in ("tag", "text", "event", *sorted(sealed)):
             after = self.cursors.setdefault(stream, Cursor()).watermark
-            records = await journal.read(stream, after, wire.MOST_FRAMES if stream in ("tag", "text") else AT_ONCE)
+            most = wire.MOST_FRAMES if stream in ("tag", "text") else AT_ONCE
+            records = [r for r in await journal.read(stream, after, most) if r.seq <= sealed.get(stream, r.seq)]
             if not records:
                 continue
             found = True
             if stream == "tag" and self.config.format == "json":
                 self._names |= {r.seq: tag_name(r.body) for r in records}
             await self._send(line, stream, records)
+            if stream in ("tag", "text") and len(records) == most:
+                break  # there may be more of them
         if found:
             await journal.commit()
         return found

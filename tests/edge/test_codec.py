@@ -204,6 +204,8 @@ def test_what_is_taken_in_comes_back_in_pieces_of_bounded_size(tag: np.ndarray) 
 
 
 FEW, NO_VALUES = b"\1\0\0\0", [b"\0", b"\0", b"\0" * 8, [b""] * 4]
+TIMES = [b"\x80", 1, 2**14, 1, bytes(14 + 2**14)]
+LISTED = [b"\0" * 2**16, b"\x21" * 2**16, bytes(8 * 2**16), [b"\0" * 2**16, b"", b"", b""], [b"\xff" * 2**16, 8, b""]]
 
 
 @pytest.mark.parametrize(
@@ -217,6 +219,13 @@ FEW, NO_VALUES = b"\1\0\0\0", [b"\0", b"\0", b"\0" * 8, [b""] * 4]
         block(0, 10**9, "m", FEW, [b"\x80", 1, 0, 0, b""], NO_VALUES, b""),
         block("9" * 100, 1, "m", FEW, [b"\x80", 1, 2, 0, bytes(16)], NO_VALUES, b""),
         b"\1" + zstandard.compress(b"\x91" * 100_000),
+        block(2**14, 1, "m", FEW, TIMES, [b"\0", b"\0", bytes(8 * 4000), [b""] * 4], b""),
+        block(2**20, 1, "m", FEW * 2**16, TIMES, NO_VALUES, b""),
+        block(2**14, 1, "r", FEW + b"\0\x40\0\0" * 2**15, TIMES[1:], NO_VALUES, b""),
+        block(2**14, 1, "m", FEW, [b"\x80", [1] * 2**14, 2**14, 1, bytes(14 + 2**14)], NO_VALUES, b""),
+        block(2**14, 1, "m", FEW, [b"\x80", 1, 2, 0, bytes(2**22)], NO_VALUES, b""),
+        b"\2" + block(2**16, 2**16, "m", FEW * 2**16, [bytes(2**13), 1, 1, 0, bytes(8)], LISTED, b"")[1:],
+        b"\1" + zstandard.compress(b"\xdd\x00\x80\x00\x00" + b"\1" * 2**23),
     ],
 )
 def test_a_bomb_is_refused_before_it_takes_memory(bomb: bytes) -> None:

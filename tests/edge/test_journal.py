@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -347,7 +348,29 @@ def test_what_a_source_gives_first_is_sealed_with_its_commit(tmp_path: Path) -> 
             assert await values(journal) == [0]
         assert await values(journal, "other") == [11]
 
+    async def again(journal: Journal) -> None:
+        await journal.commit()
+        assert await values(journal) == [0, 1, 2], "what a stop left open is not kept waiting either"
+
     with_journal(tmp_path, work)
+    with_journal(tmp_path, again)
+
+
+def test_a_tail_of_a_newer_release_is_left_for_it(tmp_path: Path) -> None:
+    async def some(journal: Journal) -> None:
+        for i in range(2):
+            journal.append([batch(i)])
+            await journal.commit()
+
+    with_journal(tmp_path, some)
+    db = apsw.Connection(str(tmp_path / "journal.db"))
+    ((row, body),) = list(db.execute("SELECT id, body FROM tail"))
+    newer = bytes([99]) + body[1:]
+    db.execute("UPDATE tail SET body = ?, crc = ? WHERE id = ?", (newer, zlib.crc32(newer), row))
+    with pytest.raises(LinesideError, match=r"newer release.*\n?.*install the release"):
+        with_journal(tmp_path, some)
+    assert list(db.execute("SELECT id, body FROM tail")) == [(row, newer)]
+    db.close()
 
 
 def test_a_damaged_tail_is_told_once_and_the_rest_is_replayed(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from edge import SECOND, Batch, ConfigFault, DeviceLost, Event, decode
 from edge.app import Daemon
 from edge.apply import apply_site
 from edge.config.load import load_text
+from edge.tags import Tag
 from sync import wire
 from sync.device.forward import MOST_SAMPLES
 from sync.device.mqtt_line import Line, trusting
@@ -210,6 +211,24 @@ def test_large_blocks_go_in_small_messages_and_the_cursor_follows_each(tmp_path:
         await it.until(lambda: len(parts()) >= 3 * n // MOST_SAMPLES)
         assert parts() == [(last - 2 + k, part) for k in range(3) for part in range(n // MOST_SAMPLES)]
         assert max(len(body) for _, body in it.listener.came) < 128_000
+
+    rig(tmp_path, broker, work)
+
+
+def test_samples_wait_for_the_names_of_their_tags(tmp_path: Path, broker: Broker) -> None:
+    async def work(it: Rig) -> None:
+        await it.until(lambda: it.listener.samples("plc.temp"))
+        await it.daemon._end(it.daemon.drivers.values())
+        journal, n = it.daemon.journal, wire.MOST_FRAMES + 50
+        ids = await asyncio.to_thread(journal.tag_ids, [Tag(f"many.t{i}", source="many") for i in range(n)])
+        journal.append([Batch.of("many", ids, np.arange(n), START)])
+        await journal.commit(seal=True)
+
+        def names() -> list[str]:
+            return [tags["tag"] for m in it.listener.messages() if m["stream"] == "samples:many" for tags in m["tags"]]
+
+        await it.until(lambda: len(names()) >= n)
+        assert sorted(names()) == sorted(f"many.t{i}" for i in range(n))
 
     rig(tmp_path, broker, work)
 
