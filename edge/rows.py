@@ -117,15 +117,25 @@ def _encoded(event: Event, utc: int) -> tuple[Event, bytes]:
 
 def tag_ids(db: apsw.Connection, tags: Sequence[Tag]) -> list[int]:
     """The id of each tag, given now to those that are new."""
-    ids = []
-    with db:
-        for tag in tags:
-            name, kind, unit, labels = tag.identity
-            found = "SELECT id FROM tag WHERE name = ? AND type = ? AND unit = ? AND labels = ?"
-            row = next(db.execute(found, tag.identity), None)
-            if row is None:
-                body = msgpack.packb([name, kind, unit, dict(tag.labels), tag.source])
-                insert = "INSERT INTO tag (name, type, unit, labels, body) VALUES (?, ?, ?, ?, ?) RETURNING id"
-                row = next(db.execute(insert, (name, kind, unit, labels, body)))
-            ids.append(int(row[0]))
-    return ids
+    known = _known(db)
+    if new := [tag for tag in tags if tag.identity not in known]:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.executemany("INSERT INTO tag (name, type, unit, labels, body) VALUES (?, ?, ?, ?, ?)", map(_row, new))
+            db.execute("COMMIT")
+        except BaseException:
+            if not db.get_autocommit():  # a full disk has ended it already
+                db.execute("ROLLBACK")
+            raise
+        known |= _known(db, max(known.values(), default=0))
+    return [known[tag.identity] for tag in tags]
+
+
+def _known(db: apsw.Connection, after: int = 0) -> dict[tuple[str, str, str, str], int]:
+    found = db.execute("SELECT name, type, unit, labels, id FROM tag WHERE id > ?", (after,))
+    return {(name, kind, unit, labels): number for name, kind, unit, labels, number in found}
+
+
+def _row(tag: Tag) -> tuple[str, str, str, str, bytes]:
+    name, kind, unit, labels = tag.identity
+    return name, kind, unit, labels, msgpack.packb([name, kind, unit, dict(tag.labels), tag.source])

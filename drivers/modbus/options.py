@@ -127,7 +127,7 @@ class ModbusPoint(Point):
         if not 1e-100 < abs(self.scale) < 1e100:
             raise ValueError(f"a scale of {self.scale:g} makes no usable value")
         self._fits_text()
-        if self.item(0).span[1] > 65536:
+        if self.address.number + (self.length or WORDS[self.stored]) > 65536:
             raise ValueError(f"{self.stored} at {self.address} runs past the last register")
         if self.writable and self.address.table in ("input", "discrete"):
             raise ValueError(f"{self.address} cannot be written; {self.address.table} is a read-only table")

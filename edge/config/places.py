@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-_Fast: Any = getattr(yaml, "CSafeLoader", None)  # in C, eight times as fast; absent without libyaml
+_Parser: Any = getattr(yaml, "CSafeLoader", None)  # in C, eight times as fast; absent without libyaml
 
 MOST_BYTES, MOST_DEPTH, MOST_NODES = 1_000_000, 24, 200_000
 MOST_DIGITS = 60  # what is longer is no number
@@ -103,6 +103,20 @@ _PLAIN = {
     f"tag:yaml.org,2002:{kind}"
     for kind in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq")
 }
+
+
+class _InC(_Parser or object):  # type: ignore[misc]
+    """What a plain scalar is, `scalar` says, by YAML 1.2: the loader need not find out by 1.1."""
+
+    def resolve(self, kind: type, value: str, implicit: tuple[bool, bool]) -> str:
+        return "tag:yaml.org,2002:str"
+
+    def descend_resolver(self, parent: Any, index: Any) -> None: ...
+
+    def ascend_resolver(self) -> None: ...
+
+
+_Fast = _InC if _Parser else None
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS = {
