@@ -142,10 +142,11 @@ class LinePeer:
         return [piece for piece in (frame[:cut], frame[cut:]) if piece]
 
     def _late(self, asked: Asked) -> bytes:
-        """Values that no register holds, in form the answer to a request that was given up; none where the next request, of the
-        same form, is out already."""
+        """Values that no register holds, in form the answer to a request that was given up; none where the connection is another
+        one by now, or the next request, of the same form, is out already."""
         out = self._asked
-        assert out is not None
+        if out is None:
+            return b""
         if out is not asked and (out.unit, out.function, out.size) == (asked.unit, asked.function, asked.size):
             return b""
         self.told["late"] += 1
