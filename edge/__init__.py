@@ -10,7 +10,7 @@ from .config.templates import Templated
 from .config.types import Duration, Identifier, Period, Size
 from .control import NoDaemon
 from .control import ask as ask_daemon
-from .driver import Driver, DriverConfig, Grid, Point, Poller, ReadPlan, Source, Writable
+from .driver import Driver, DriverConfig, Point, ReadPlan, Source, Writable
 from .errors import (
     AnswerContradicts,
     ConfigFault,
@@ -28,6 +28,7 @@ from .health import Health
 from .log import log
 from .memo import joined
 from .plugins import find as find_part
+from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
 from .records import tag_name, tag_names

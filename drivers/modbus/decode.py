@@ -18,7 +18,7 @@ from edge import ConfigFault
 
 from .address import ORDERS, Address, parse_address
 from .candidates import Display, Fit, Look, Reading, fits, readings
-from .options import ModbusPoint
+from .points import ModbusPoint
 from .reach import Answer, Reach, of_url, reach, refused, target_arguments, unit_of
 
 HELP = "read raw registers once and show them under every type and order; find the tag line for what a display says"

@@ -18,7 +18,8 @@ from drivers.modbus.driver import Modbus
 from drivers.modbus.maps import find, template
 from drivers.modbus.maps.contract import Map
 from drivers.modbus.maps.find import How
-from drivers.modbus.options import ModbusConfig, ModbusPoint
+from drivers.modbus.options import ModbusConfig
+from drivers.modbus.points import ModbusPoint
 from drivers.modbus.sim import ModbusSim
 from edge import Quality, SystemClock
 from edge.config.load import load

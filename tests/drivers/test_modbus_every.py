@@ -11,8 +11,9 @@ from drivers.modbus.address import Address
 from drivers.modbus.learned import After, Learned
 from drivers.modbus.maps import tags_csv
 from drivers.modbus.maps.site import options_of
-from drivers.modbus.options import ModbusConfig, ModbusPoint
+from drivers.modbus.options import ModbusConfig
 from drivers.modbus.plan import Item, Plan, Request
+from drivers.modbus.points import ModbusPoint
 from drivers.modbus.rules import Rules
 from drivers.modbus.scans import WAITED
 from edge import Quality, load_site

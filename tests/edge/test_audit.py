@@ -16,8 +16,8 @@ from edge.cli import main
 from edge.commands.export import Follow
 from edge.config.load import load_text
 from edge.control import Control
-from edge.driver import Poller
 from edge.errors import LinesideError
+from edge.poller import Poller
 from edge.records import reading
 from edge.rehearse import rehearse
 from edge.tags import Tag, TagTable

@@ -18,9 +18,9 @@ from edge import SECOND, Batch, DeviceLost, Event, ManualClock, Quality, Tag, pl
 from edge.cli import main
 from edge.commands.export import Follow, batches
 from edge.commands.run import below
-from edge.driver import Poller
 from edge.journal import Journal, JournalConfig
 from edge.log import log, to_memory
+from edge.poller import Poller
 from edge.records import journal_of
 from edge.service import notify
 from edge.testing import virtual_run

@@ -23,8 +23,9 @@ from edge.apply import apply_site
 from edge.codec import decode_event
 from edge.config.load import load_text
 from edge.control import MOST_LINE, NAME, Control, NoDaemon, ask, short_path
-from edge.driver import DriverConfig, Point, Poller
+from edge.driver import DriverConfig, Point
 from edge.errors import ConfigFault, DeviceLost
+from edge.poller import Poller
 from edge.testing import VirtualClock, virtual_run
 
 

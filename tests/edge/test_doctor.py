@@ -11,9 +11,9 @@ import pytest
 
 from edge import plugins
 from edge.cli import main
-from edge.driver import Poller
 from edge.errors import DeviceLost
 from edge.log import log
+from edge.poller import Poller
 
 
 class Bus(Poller):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from edge import DeviceLost, Quality
-from edge.driver import Poller
 from edge.errors import DeviceRefused, DeviceSilent
+from edge.poller import Poller
 from edge.testing import FakeSource, virtual_run
 
 

@@ -17,9 +17,9 @@ from edge.cli import main
 from edge.commands.report import _judged, expectations, expected
 from edge.config.load import load
 from edge.control import Control
-from edge.driver import Poller
 from edge.errors import ConfigFault
 from edge.log import log
+from edge.poller import Poller
 from sync.device.identity import Identity, keep
 
 
