@@ -10,6 +10,7 @@ PACKAGES = ("edge", "drivers", "models", "sync")
 PUBLIC = {"edge", "edge.testing"}
 ONE_HOME = {
     "pymodbus": ("drivers/modbus/",),
+    "psycopg": ("sync/control_plane/database.py",),
     "cv2": ("drivers/camera/", "drivers/replay/", "models/vision/", "models/train/"),
     "paho": ("sync/device/mqtt", "drivers/mqtt/"),
     "regex": ("drivers/serialport/",),

@@ -15,8 +15,8 @@ from ..device.identity import token
 from . import tables
 from .ca import Authority
 from .ingest import INVITE_SECONDS, hashed
-from .plane import Plane, Where
-from .store import Store, insert_new
+from .plane import Plane, Where, opened
+from .store import insert_new
 
 HELP = "run the control plane; `plane invite` prints a token for one device"
 
@@ -28,6 +28,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     folder = Path(base) / "lineside" / "plane"
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
+    told = "postgresql://USER@HOST/NAME instead of a file in the folder, which remembers it"
+    parser.add_argument("--database", default="", metavar="ADDRESS", help=told)
     parser.add_argument(
         "--listen", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine only"
     )
@@ -44,7 +46,7 @@ def _port(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    where = Where(options.folder, options.listen, options.port, options.page_port, tuple(options.name))
+    where = Where(options.folder, options.listen, options.port, options.page_port, tuple(options.name), options.database)
     asyncio.run(invite(where) if options.do == "invite" else serve(where))
     return 0
 
@@ -72,7 +74,7 @@ async def invite(where: Where) -> None:
         url = (where.folder / "url").read_text()
     except FileNotFoundError:
         raise LinesideError(f"no plane has run in {where.folder}", hint="start `lineside plane` first") from None
-    store = Store(f"sqlite:///{where.folder / 'plane.db'}")
+    store = opened(where)
     invitation = secrets.token_urlsafe(24)
     row = {"hash": hashed(invitation), "expires": time.time() + INVITE_SECONDS}
     await store.write(lambda c: insert_new(c, tables.invite, [row]))

@@ -16,7 +16,7 @@ import uvicorn
 from edge import log
 
 from .api import People, build
-from .ca import Authority
+from .ca import Authority, keep
 from .ingest import Ingest
 from .live import Hub
 from .store import Store
@@ -26,7 +26,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Where:
-    """Where the plane keeps its things and listens; port 0 picks a free one."""
+    """Where the plane keeps its things and listens; port 0 picks a free one. `database` is an address of SQLAlchemy; without one
+    it is that of the last start, and at first a file in the folder."""
 
     folder: Path
     listen: str = "127.0.0.1"
@@ -34,6 +35,16 @@ class Where:
     page_port: int = 8080
     names: tuple[str, ...] = ()
     database: str = ""
+
+
+def opened(where: Where) -> Store:
+    """The plane's database; its folder remembers an address that was given. Raises LinesideError."""
+    told = where.folder / "database"
+    address = where.database or (told.read_text("utf-8").strip() if told.exists() else "")
+    store = Store(address or f"sqlite:///{where.folder / 'plane.db'}")
+    if where.database:
+        keep(told, where.database.encode())
+    return store
 
 
 class Quiet(uvicorn.Server):
@@ -51,7 +62,7 @@ class Plane:
         self.where = where
         where.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.authority = Authority(where.folder)
-        self.store = Store(where.database or f"sqlite:///{where.folder / 'plane.db'}")
+        self.store = opened(where)
         self.hub = Hub()
         self.ingest = Ingest(self.store, self.hub, self.authority)
         self.people = People(where.folder / "sessions.key")
