@@ -61,6 +61,7 @@ maps: $(STAMP) ## import every register map of DATA and read known values back f
 bench: $(STAMP) ## measure this machine, one line per figure
 	$(BIN)/lineside bench
 	$(BIN)/python -m tests.bench.ingest
+	$(BIN)/python -m tests.bench.blocks
 
 bench-long: $(STAMP) ## the measurements that take ten minutes and more
 	$(BIN)/lineside bench opcua --seconds 600

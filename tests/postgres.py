@@ -1,4 +1,4 @@
-"""A real PostgreSQL of our own: no port, a socket in a temporary folder. It never runs as root, so root lends it the user `postgres`."""
+"""A real PostgreSQL of our own: no port, a socket in a temporary folder. It does not run as root: then as the user `postgres`."""
 
 from __future__ import annotations
 

@@ -46,7 +46,9 @@ def _port(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    where = Where(options.folder, options.listen, options.port, options.page_port, tuple(options.name), options.database)
+    where = Where(
+        options.folder, options.listen, options.port, options.page_port, tuple(options.name), options.database
+    )
     asyncio.run(invite(where) if options.do == "invite" else serve(where))
     return 0
 

@@ -6,12 +6,13 @@ import asyncio
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgpack
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
@@ -64,19 +65,13 @@ class Store:
         answers: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
         try:
             with self.engine.begin() as connection:
+                messages = [(work, done) for work, done in group if isinstance(work, Message)]
+                found, fault = self._together(connection, [message for message, _ in messages])
                 for work, done in group:
-                    try:
-                        with connection.begin_nested():
-                            answers.append((done, work(connection), None))
-                    except LinesideError as error:
-                        answers.append((done, None, error))
-                    except DataError as error:  # of what one device sent
-                        answers.append((done, None, CodecFault(f"no database holds this: {why(error)}")))
-                    except (SQLAlchemyError, OSError):
-                        raise
-                    except Exception:  # what one device sent must not hold up the others
-                        log.exception("plane: a write failed")
-                        answers.append((done, None, StoreFault("the plane failed to write this")))
+                    if fault or not isinstance(work, Message):  # one message that spoils the others is found by itself
+                        answers.append((done, *self._attempt(connection, work)))
+                if not fault:
+                    answers += [(done, answer, None) for (_, done), answer in zip(messages, found, strict=True)]
             self.commits += 1
             if self._trouble:
                 log.warning("plane: writing again")
@@ -92,6 +87,24 @@ class Store:
             answers = [(done, None, StoreFault("the plane failed to write this")) for _, done in group]
         for done, answer, fault in answers:
             done.get_loop().call_soon_threadsafe(_settle, done, answer, fault)
+
+    def _together(self, connection: Connection, messages: list[Message]) -> tuple[Any, Exception | None]:
+        return self._attempt(connection, lambda c: apply_messages(c, messages)) if messages else ([], None)
+
+    def _attempt(self, connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
+        """(answer, fault) of a piece of work, which leaves nothing behind where it fails. Raises what is the database's fault."""
+        try:
+            with connection.begin_nested():
+                return work(connection), None
+        except LinesideError as error:
+            return None, error
+        except DataError as error:  # of what one device sent
+            return None, CodecFault(f"no database holds this: {why(error)}")
+        except (SQLAlchemyError, OSError):
+            raise
+        except Exception:  # what one device sent must not hold up the others
+            log.exception("plane: a write failed")
+            return None, StoreFault("the plane failed to write this")
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run a reading `work` on another thread. Raises StoreFault when the database does not answer, LinesideError for what
@@ -126,8 +139,77 @@ def _settle(done: asyncio.Future[Any], answer: Any, fault: Exception | None) -> 
 # What a message means
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one device sent. Given to `Store.write` it is taken in together with the messages of others."""
+
+    device: str
+    frames: list[Frame]
+
+    def __call__(self, connection: Connection) -> dict[str, Cursor]:
+        return apply_messages(connection, [self])[0]
+
+
 def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -> dict[str, Cursor]:
     """Take the frames of one device in, each once; returns where its streams now stand. In the writer's transaction."""
+    return Message(device, list(frames))(connection)
+
+
+def apply_messages(connection: Connection, messages: list[Message]) -> list[dict[str, Cursor]]:
+    """Take messages in, each frame once; returns where the streams of each now stand. The blocks of all devices go in together:
+    four statements, however many there are."""
+    answers = [_apply_records(connection, m.device, [f for f in m.frames if f.stream in _TAKE]) for m in messages]
+    told = tables.device
+    heard = {message.device for message in messages}
+    if heard:
+        connection.execute(update(told).where(told.c.id.in_(sorted(heard))).values(seen=time.time()))
+    for answer, stood in zip(answers, _apply_blocks(connection, messages), strict=True):
+        answer.update(stood)
+    return answers
+
+
+def _apply_blocks(connection: Connection, messages: list[Message]) -> list[dict[str, Cursor]]:
+    blocks = [(m.device, [f for f in m.frames if f.stream not in _TAKE]) for m in messages]
+    journals = {(device, f.epoch) for device, frames in blocks for f in frames}
+    cursors, fresh = _cursors(connection, journals), []
+    moved: set[tuple[str, str, str]] = set()
+    for device, frames in blocks:
+        for f in frames:
+            place = (device, f.epoch, f.stream)
+            if place not in cursors:
+                fold.journal(connection, device, f.epoch)
+                cursors[place] = Cursor()
+            if f.seq not in cursors[place]:
+                cursors[place].add(f.seq, f.seq)
+                fresh.append((device, f))
+                moved.add(place)
+    _take_blocks(connection, fresh)
+    _stand(connection, {place: cursors[place] for place in moved})
+    return [{f.stream: cursors[device, f.epoch, f.stream] for f in frames} for device, frames in blocks]
+
+
+def _cursors(connection: Connection, journals: set[tuple[str, str]]) -> dict[tuple[str, str, str], Cursor]:
+    """Where the streams of these (device, epoch) stand."""
+    t = tables.applied
+    found: dict[tuple[str, str, str], Cursor] = {}
+    listed = sorted(journals)
+    for k in range(0, len(listed), 500):
+        devices, epochs = map(set, zip(*listed[k : k + 500], strict=True))
+        rows = connection.execute(select(t).where(t.c.device.in_(sorted(devices)), t.c.epoch.in_(sorted(epochs))))
+        found |= {(d, e, s): Cursor(w, [(a, b) for a, b in json.loads(r)]) for d, e, s, w, r in rows}
+    return found
+
+
+def _stand(connection: Connection, cursors: dict[tuple[str, str, str], Cursor]) -> None:
+    rows = [
+        {"device": d, "epoch": e, "stream": s, "watermark": cursor.watermark, "ranges": json.dumps(cursor.ranges)}
+        for (d, e, s), cursor in sorted(cursors.items())
+    ]
+    upsert(connection, tables.applied, *rows)
+
+
+def _apply_records(connection: Connection, device: str, frames: list[Frame]) -> dict[str, Cursor]:
+    """Events, tags and texts."""
     streams: dict[tuple[str, str], list[Frame]] = {}
     for frame in frames:
         streams.setdefault((frame.epoch, frame.stream), []).append(frame)
@@ -138,7 +220,7 @@ def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -
             fold.journal(connection, device, epoch)
         fresh = list({f.seq: f for f in group if f.seq not in cursor}.values())
         try:
-            _TAKE.get(stream, _take_blocks)(connection, device, fresh)
+            _TAKE[stream](connection, device, fresh)
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
             raise CodecFault(f"what {stream} holds cannot be taken: {error}") from None
         answer[stream] = covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
@@ -158,12 +240,11 @@ def covers(connection: Connection, device: str, epoch: str, stream: str, spans: 
     cursor = stands(connection, device, epoch, stream).get(stream, Cursor())
     for first, last in spans:
         cursor.add(first, last)
-    place = {"device": device, "epoch": epoch, "stream": stream}
-    upsert(connection, tables.applied, {**place, "watermark": cursor.watermark, "ranges": json.dumps(cursor.ranges)})
+    _stand(connection, {(device, epoch, stream): cursor})
     return cursor
 
 
-def _take_blocks(connection: Connection, device: str, frames: list[Frame]) -> None:
+def _take_blocks(connection: Connection, frames: list[tuple[str, Frame]]) -> None:
     rows = [
         {
             "device": device,
@@ -175,7 +256,7 @@ def _take_blocks(connection: Connection, device: str, frames: list[Frame]) -> No
             "n": f.n,
             "body": f.body,
         }
-        for f in frames
+        for device, f in frames
     ]
     insert_new(connection, tables.block, rows)
 
