@@ -9,15 +9,19 @@ import signal
 import time
 from pathlib import Path
 
-from edge import LinesideError, log
+from pydantic import TypeAdapter, ValidationError
+
+from edge import Duration, LinesideError, log
 
 from ..device.identity import token
 from . import tables
 from .ca import Authority
 from .ingest import INVITE_SECONDS, hashed
 from .plane import Plane, Where, opened
+from .retention import CLASSES
 from .store import insert_new
 
+SHORTEST = 3600.0  # seconds that anything is kept
 HELP = "run the control plane; `plane invite` prints a token for one device"
 
 
@@ -30,6 +34,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
     told = "postgresql://USER@HOST/NAME instead of a file in the folder, which remembers it"
     parser.add_argument("--database", default="", metavar="ADDRESS", help=told)
+    told = (
+        f"forget what is older, as in samples=90d (CLASS: {', '.join(CLASSES)}; may be given again; default: nothing)"
+    )
+    parser.add_argument("--keep", type=_keep, action="append", default=[], metavar="CLASS=TIME", help=told)
     parser.add_argument(
         "--listen", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine only"
     )
@@ -45,10 +53,22 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _keep(text: str) -> tuple[str, float]:
+    name, _, time_ = text.partition("=")
+    if name not in CLASSES:
+        raise argparse.ArgumentTypeError(f"{text!r} names no class of {', '.join(CLASSES)}, as in samples=90d")
+    try:
+        seconds = TypeAdapter(Duration).validate_python(time_)
+    except ValidationError:
+        raise argparse.ArgumentTypeError(f"{time_!r} is no duration, as in 90d") from None
+    if seconds < SHORTEST:
+        raise argparse.ArgumentTypeError(f"{time_!r} is less than an hour")
+    return name, seconds
+
+
 def run(options: argparse.Namespace) -> int:
-    where = Where(
-        options.folder, options.listen, options.port, options.page_port, tuple(options.name), options.database
-    )
+    ports, names = (options.port, options.page_port), tuple(options.name)
+    where = Where(options.folder, options.listen, *ports, names, options.database, tuple(options.keep))
     asyncio.run(invite(where) if options.do == "invite" else serve(where))
     return 0
 

@@ -19,6 +19,7 @@ from .api import People, build
 from .ca import Authority, keep
 from .ingest import Ingest
 from .live import Hub
+from .retention import forget
 from .store import Store
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -27,7 +28,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @dataclass(frozen=True)
 class Where:
     """Where the plane keeps its things and listens; port 0 picks a free one. `database` is an address of SQLAlchemy; without one
-    it is that of the last start, and at first a file in the folder."""
+    it is that of the last start, and at first a file in the folder. `keep` is how many seconds each class is kept."""
 
     folder: Path
     listen: str = "127.0.0.1"
@@ -35,6 +36,7 @@ class Where:
     page_port: int = 8080
     names: tuple[str, ...] = ()
     database: str = ""
+    keep: tuple[tuple[str, float], ...] = ()
 
 
 def opened(where: Where) -> Store:
@@ -68,6 +70,7 @@ class Plane:
         self.people = People(where.folder / "sessions.key")
         self._servers: list[Quiet] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._forgets: asyncio.Task[None] | None = None
         self.url = self.link = ""
 
     def _names(self) -> list[str]:
@@ -93,6 +96,7 @@ class Plane:
             server = Quiet(uvicorn.Config(app, **options, **more))
             self._servers.append(server)
             self._tasks.append(asyncio.create_task(server.serve(sockets=[line])))
+        self._forgets = asyncio.create_task(forget(self.store, dict(self.where.keep)))
         while not all(server.started for server in self._servers):
             await asyncio.sleep(0.01)
             for task in self._tasks:
@@ -102,6 +106,8 @@ class Plane:
 
     async def stop(self) -> None:
         """Within 5 s; what was acknowledged is on disk already."""
+        if self._forgets:
+            self._forgets.cancel()
         self.hub.close()
         self.ingest.close()
         for server in self._servers:

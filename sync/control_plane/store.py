@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlche
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
 
 from ..wire import Frame, shallow
-from . import fold, tables
+from . import days, fold, tables
 from .database import insert_new, opened, upsert, why
 
 T = TypeVar("T")
@@ -258,6 +258,7 @@ def _take_blocks(connection: Connection, frames: list[tuple[str, Frame]]) -> Non
         }
         for device, f in frames
     ]
+    days.prepare(connection, (f.t1 for _, f in frames), time.time_ns())
     insert_new(connection, tables.block, rows)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -53,6 +55,7 @@ block = Table(
     Column("n", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("block_time", "device", "stream", "t1"),
+    Index("block_age", "t1"),
 )
 tag = Table(
     "tag",
@@ -116,6 +119,8 @@ picture = Table(
     Column("digest", String(64), primary_key=True),
     Column("media", String(40), nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("stored", Float, nullable=False, default=time.time),
+    Index("picture_age", "stored"),
 )
 command = Table(
     "command",
