@@ -1,4 +1,4 @@
-"""`lineside plane`, and `lineside plane invite`."""
+"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from edge import Duration, LinesideError, log
 
 from ..device.identity import token
 from . import tables
+from .backup import backup, restore
 from .ca import Authority
 from .ingest import INVITE_SECONDS, hashed
 from .plane import Plane, Where, opened
 from .retention import CLASSES
 from .store import insert_new
 
+DO = "run the plane (default), print a token, write everything to a file, or make a plane of such a file"
 SHORTEST = 3600.0  # seconds that anything is kept
-HELP = "run the control plane; `plane invite` prints a token for one device"
+HELP = "run the control plane; `plane invite` prints a token for one device, `plane backup FILE` keeps everything"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    parser.add_argument(
-        "do", nargs="?", choices=("run", "invite"), default="run", help="run the plane (default), or print a token"
-    )
+    parser.add_argument("do", nargs="?", choices=("run", "invite", "backup", "restore"), default="run", help=DO)
+    parser.add_argument("file", nargs="?", type=Path, help="of backup and restore")
     folder = Path(base) / "lineside" / "plane"
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
     told = "postgresql://USER@HOST/NAME instead of a file in the folder, which remembers it"
@@ -69,7 +70,14 @@ def _keep(text: str) -> tuple[str, float]:
 def run(options: argparse.Namespace) -> int:
     ports, names = (options.port, options.page_port), tuple(options.name)
     where = Where(options.folder, options.listen, *ports, names, options.database, tuple(options.keep))
-    asyncio.run(invite(where) if options.do == "invite" else serve(where))
+    if (options.do in ("backup", "restore")) != (options.file is not None):
+        raise LinesideError("a file belongs to `plane backup` and `plane restore`, and to nothing else")
+    if options.do == "backup":
+        log.info("plane: %d rows are in %s, with the plane's keys", backup(where, options.file), options.file)
+    elif options.do == "restore":
+        log.info("plane: %d rows are restored to %s", restore(where, options.file), where.folder)
+    else:
+        asyncio.run(invite(where) if options.do == "invite" else serve(where))
     return 0
 
 

@@ -39,13 +39,18 @@ class Where:
     keep: tuple[tuple[str, float], ...] = ()
 
 
-def opened(where: Where) -> Store:
-    """The plane's database; its folder remembers an address that was given. Raises LinesideError."""
+def address_of(where: Where) -> str:
+    """The address of the plane's database; its folder remembers one that was given."""
     told = where.folder / "database"
     address = where.database or (told.read_text("utf-8").strip() if told.exists() else "")
-    store = Store(address or f"sqlite:///{where.folder / 'plane.db'}")
+    return address or f"sqlite:///{where.folder / 'plane.db'}"
+
+
+def opened(where: Where) -> Store:
+    """The plane's database. Raises LinesideError."""
+    store = Store(address_of(where))
     if where.database:
-        keep(told, where.database.encode())
+        keep(where.folder / "database", where.database.encode())
     return store
 
 
