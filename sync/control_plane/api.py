@@ -207,8 +207,8 @@ def _history(store: Store, hub: Hub) -> APIRouter:
         points: Annotated[int, Query(ge=2, le=20_000)] = 1200,
     ) -> dict[str, Any]:
         """History of one tag as columns, null where it is not to be trusted, and the time `to` which it reaches; what is not
-        sealed yet comes from the live lane. A tag that has not changed since `from` has its value at `from`. Of a text: the
-        changes, as strings."""
+        sealed yet comes from the live lane. Over long times: the lowest and highest of each minute. A tag that has not changed
+        since `from` has its value at `from`. Of a text: the changes, as strings."""
         until = time.time_ns() if end is None else end
         start = until + start if start < 0 else start
         newest = hub.devices.get(device)

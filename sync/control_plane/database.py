@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from edge import LinesideError
 
+VERSION = "head"  # of the tables
 MIGRATING = 0x6C696E65  # PostgreSQL's advisory lock of planes that start at one time
 
 
@@ -110,4 +111,4 @@ def _migrate(engine: Engine) -> None:
             if (encoding := connection.exec_driver_sql("SHOW server_encoding").scalar()) != "UTF8":
                 raise LinesideError(f"the database is in {encoding}", hint="make it with ENCODING 'UTF8'")
         settings.attributes["connection"] = connection
-        alembic.command.upgrade(settings, "head")
+        alembic.command.upgrade(settings, VERSION)

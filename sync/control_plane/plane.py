@@ -20,6 +20,7 @@ from .ca import Authority, keep
 from .ingest import Ingest
 from .live import Hub
 from .retention import forget
+from .rollup import roll
 from .store import Store
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -75,7 +76,7 @@ class Plane:
         self.people = People(where.folder / "sessions.key")
         self._servers: list[Quiet] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._forgets: asyncio.Task[None] | None = None
+        self._works: list[asyncio.Task[None]] = []
         self.url = self.link = ""
 
     def _names(self) -> list[str]:
@@ -101,7 +102,9 @@ class Plane:
             server = Quiet(uvicorn.Config(app, **options, **more))
             self._servers.append(server)
             self._tasks.append(asyncio.create_task(server.serve(sockets=[line])))
-        self._forgets = asyncio.create_task(forget(self.store, dict(self.where.keep)))
+        self._works = [
+            asyncio.create_task(work) for work in (forget(self.store, dict(self.where.keep)), roll(self.store))
+        ]
         while not all(server.started for server in self._servers):
             await asyncio.sleep(0.01)
             for task in self._tasks:
@@ -111,8 +114,8 @@ class Plane:
 
     async def stop(self) -> None:
         """Within 5 s; what was acknowledged is on disk already."""
-        if self._forgets:
-            self._forgets.cancel()
+        for work in self._works:
+            work.cancel()
         self.hub.close()
         self.ingest.close()
         for server in self._servers:

@@ -1,4 +1,4 @@
-"""What the plane forgets with age: samples, events, pictures, each after its own time, and nothing that nobody has told it to."""
+"""What the plane forgets with age: samples, roll-ups, events, pictures, each after its own time; nothing unless it is told."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from edge import SECOND, log
 
 from . import days, tables
 from .database import on_postgresql
+from .rollup import HOUR
 from .store import Store, StoreFault
 
 EVERY = 3600.0  # seconds
@@ -59,9 +60,19 @@ def _pictures(connection: Connection, before: int) -> int:
     return _some(connection, t, t.c.stored < before / SECOND)
 
 
+def _rollups(connection: Connection, before: int) -> int:
+    t = tables.rollup
+    return _some(connection, t, (t.c.hour >= UNSET // HOUR) & (t.c.hour < before // HOUR))
+
+
 def _some(connection: Connection, table: Table, old: ColumnElement[bool]) -> int:
     some = select(*table.primary_key).where(old).limit(AT_ONCE)
     return connection.execute(delete(table).where(old, tuple_(*table.primary_key).in_(some))).rowcount
 
 
-CLASSES: dict[str, Callable[[Connection, int], int]] = {"samples": _samples, "events": _events, "pictures": _pictures}
+CLASSES: dict[str, Callable[[Connection, int], int]] = {
+    "samples": _samples,
+    "rollups": _rollups,
+    "events": _events,
+    "pictures": _pictures,
+}

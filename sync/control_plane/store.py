@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlche
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
 
 from ..wire import Frame, shallow
-from . import days, fold, tables
+from . import days, fold, rollup, tables
 from .database import insert_new, opened, upsert, why
 
 T = TypeVar("T")
@@ -260,6 +260,7 @@ def _take_blocks(connection: Connection, frames: list[tuple[str, Frame]]) -> Non
     ]
     days.prepare(connection, (f.t1 for _, f in frames), time.time_ns())
     insert_new(connection, tables.block, rows)
+    rollup.mark(connection, frames)
 
 
 def _take_tags(connection: Connection, device: str, frames: list[Frame]) -> None:

@@ -57,6 +57,26 @@ block = Table(
     Index("block_time", "device", "stream", "t1"),
     Index("block_age", "t1"),
 )
+stale = Table(  # hours whose roll-up lacks samples that are here
+    "stale",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("stream", String(220), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Index("stale_hour", "hour"),
+)
+rollup = Table(
+    "rollup",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("stream", String(220), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("n", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("rollup_age", "hour"),
+)
 tag = Table(
     "tag",
     metadata,

@@ -54,6 +54,8 @@ def where(tmp_path: Path, database: str) -> Iterator[Where]:
         row: dict[str, Any] = {"id": "a", "secret": "x", "enrolled": 1.5, "seen": 2.5}
         insert_new(c, tables.device, [row, {**row, "id": "b"}])
         insert_new(c, tables.invite, [{"hash": "h", "expires": 3.5}])
+        hour = {"device": "a", "epoch": EPOCH, "stream": "samples:plc", "hour": 1, "n": 1, "body": b"x"}
+        insert_new(c, tables.rollup, [hour])
         insert_new(c, tables.picture, [{"digest": "d", "media": "image/png", "body": b"\0\xff"}])
         order = {"number": 7, "device": "a", "verb": "ack", "data": "{}", "created": 4.5}
         c.execute(tables.command.insert().values(order))
@@ -127,8 +129,9 @@ def test_it_is_of_one_moment_though_devices_go_on(tmp_path: Path, where: Where) 
     again = opened(Where(tmp_path / "other"))
     b, t = tables.block, tables.applied
     with again.engine.connect() as connection:
-        stood = dict(connection.execute(select(t.c.device, t.c.watermark).where(t.c.stream == "samples:plc")).tuples())
-        held = dict(connection.execute(select(b.c.device, func.count()).group_by(b.c.device)).tuples())
+        stands = select(t.c.device, t.c.watermark).where(t.c.stream == "samples:plc")
+        stood = dict(connection.execute(stands).tuples().all())
+        held = dict(connection.execute(select(b.c.device, func.count()).group_by(b.c.device)).tuples().all())
     again.close()
     assert held == stood and stood.keys() >= {f"many-{k}" for k in range(20)}
 

@@ -101,7 +101,7 @@ def test_an_event_with_what_postgresql_cannot_hold_is_kept_without_it(database: 
     asyncio.run(work())
 
 
-def test_the_database_away_and_back_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_the_database_away_and_back_loses_and_doubles_nothing(tmp_path: Path, postgres: Postgres) -> None:
     async def work(server: Postgres) -> None:
         async with Rig(tmp_path) as it:
 

@@ -40,7 +40,8 @@ class Restorable(Rig):
         engine = database.opened(address := address_of(where))
         if engine.dialect.name == "postgresql":
             with engine.begin() as connection:
-                connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+                connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+                connection.exec_driver_sql("CREATE SCHEMA public")
             where = replace(where, database=address)
         engine.dispose()
         shutil.rmtree(where.folder)
