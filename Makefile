@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 WEB := sync/control_plane/web/index.html
-EXTRAS := plane,postgres,vision,onnx,dev
+EXTRAS := plane,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train torture hostile maps bench bench-long test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train torture torture-mutants hostile maps bench bench-long test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -46,8 +46,11 @@ train: $(STAMP) ## train the shipped model anew (brings PyTorch, several minutes
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train]'
 	$(BIN)/python -m models.train.washer
 
-torture: $(STAMP) ## plant faults to prove the checker, then kill -9 daemon and plane a hundred times under load
-	@$(BIN)/python -m tests.system.faults 100 --prove
+torture: $(STAMP) ## faults by the dice, then kill -9 of real processes: make torture SEEDS=200 MINUTES=15 [KILLS=100] [FIRST=1]
+	@$(BIN)/python -m tests.torture $(or $(SEEDS),200) --first $(or $(FIRST),1) --minutes $(or $(MINUTES),60) --kills $(or $(KILLS),100)
+
+torture-mutants: $(STAMP) ## plant bugs in journal, uplink and plane, and see the torture notice each of them
+	@$(BIN)/python -m tests.torture --mutants
 
 hostile: $(STAMP) ## a million answers that contradict their requests, and none of them becomes data (ten minutes)
 	@$(BIN)/python -m tests.hostile
@@ -61,7 +64,6 @@ maps: $(STAMP) ## import every register map of DATA and read known values back f
 bench: $(STAMP) ## measure this machine, one line per figure
 	$(BIN)/lineside bench
 	$(BIN)/python -m tests.bench.ingest
-	$(BIN)/python -m tests.bench.blocks
 
 bench-long: $(STAMP) ## the measurements that take ten minutes and more
 	$(BIN)/lineside bench opcua --seconds 600

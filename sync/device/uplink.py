@@ -178,6 +178,8 @@ class Uplink:
             missing = [r.seq for r in sent if r.seq not in ack.get(stream, Cursor())]
             if missing:
                 raise DeviceLost(f"the plane did not take {stream} {missing[0]}")
+            if ack[stream].watermark < self.cursors.setdefault(stream, Cursor()).watermark:
+                self._broken.set()  # put back to a backup while nobody asked: it lacks what it had acknowledged
             # holes below the last one were given up by the journal, whose gap events say so
             self.cursors[stream] = Cursor(sent[-1].seq)
             self.host.journal.moved(NAME, stream, self.cursors[stream])
@@ -231,7 +233,7 @@ class Uplink:
             "durable": totals.durable,
             "dropped": totals.dropped,
             "backlog": await self.host.journal.backlog(NAME),
-            "journal": self.host.journal.complaint,
+            "journal": self.host.journal.trouble,
             "parts": self.host.health.report(),
         }
         body = msgpack.packb([wire.VERSION, self.host.journal.epoch, *columns, status])

@@ -142,6 +142,23 @@ def test_an_hour_without_the_plane_arrives_whole_and_once(tmp_path: Path) -> Non
     rig(tmp_path, work)
 
 
+def test_a_plane_put_back_while_nobody_asked_is_noticed_with_the_next_message(tmp_path: Path) -> None:
+    """`make torture FIRST=10 SEEDS=1` found it."""
+
+    async def work(device: Device, far: Far) -> None:
+        await device.work(300)
+        with far.store.engine.begin() as connection:
+            for table in (tables.applied, tables.block, tables.event, tables.tag):
+                connection.execute(table.delete())
+        assert held(far) == []
+        await device.work(300)
+        await device.journal.commit(seal=True)
+        await asyncio.sleep(60)
+        assert held(far) == [float(i) for i in range(1, 601)]
+
+    rig(tmp_path, work)
+
+
 def test_after_a_break_the_live_lane_brings_every_value(tmp_path: Path) -> None:
     async def work(device: Device, far: Far) -> None:
         async def next_message() -> int:

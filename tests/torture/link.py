@@ -1,0 +1,106 @@
+"""What lies between a device and the plane, with all that a network does to a message."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from edge import Cursor, DeviceLost
+from sync import wire
+from sync.device.transport import Refused, Rejected, Stranger, TooLarge
+
+if TYPE_CHECKING:
+    from .plane import Answer, Plane
+    from .world import World
+
+
+class Link:
+    """A `Transport`. The chances (0 to 1) are per message; `known` is what the plane's answers have said to this device."""
+
+    def __init__(self, world: World, device: str, plane: Plane) -> None:
+        self._world, self._device, self._plane = world, device, plane
+        self._rng = random.Random(world.rng.random())
+        self.headers: dict[str, str] = {}
+        self.known: dict[tuple[str, str], Cursor] = {}
+        self._late: set[asyncio.Task[None]] = set()
+        self.heal()
+
+    def heal(self) -> None:
+        self.cut = self.half_open = self.proxy = False
+        self.delay = 0.05  # seconds each way, at most
+        self.repeat = self.stray = self.deaf = 0.0
+
+    async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
+        try:
+            async with asyncio.timeout(timeout):
+                status, said = await self._round(method, path, body)
+        except TimeoutError:
+            raise DeviceLost("no whole answer in time") from None
+        epochs = {frame.epoch for frame in wire.unpack(body)} if path == "/d/v1/up" else {path[-16:]}
+        if status == 401:
+            raise Stranger("the plane does not know this device")
+        if status >= 500:
+            raise DeviceLost(f"the plane answers {status}: {said[:200]!r}")
+        if status >= 300:
+            if status == wire.REJECTED:
+                self._world.note(self._device, "rejected", said[:200])
+            raise {wire.REJECTED: Rejected, 413: TooLarge}.get(status, Refused)(f"{status} {said[:200]!r}")
+        if path == "/d/v1/up" or path.startswith("/d/v1/stands"):
+            for stream, cursor in wire.unpack_ack(said).items():
+                known = self.known.setdefault((next(iter(epochs)), stream), Cursor())
+                for first, last in [(1, cursor.watermark), *cursor.ranges]:
+                    known.add(first, last)
+        return said
+
+    async def _round(self, method: str, path: str, body: bytes) -> Answer:
+        forever = asyncio.get_running_loop().create_future()
+        if self.cut or not self._plane.up:
+            await asyncio.sleep(self._rng.uniform(0.01, 0.2))
+            raise DeviceLost("nobody is there")
+        if self.half_open:
+            await forever
+        await asyncio.sleep(self._rng.uniform(0, self.delay))
+        if self._rng.random() < self.repeat:
+            self._later(self._rng.uniform(0.01, 60), method, path, body)
+        if self._rng.random() < self.stray:
+            self._later(self._rng.uniform(20, 150), method, path, body)
+            await forever
+        if self.half_open or self.cut:
+            await forever
+        if self.proxy and len(body) > 20_000:
+            return 413, b"too large"
+        answer = await self._deliver(method, path, body)
+        if self.half_open or self._rng.random() < self.deaf:
+            await forever
+        await asyncio.sleep(self._rng.uniform(0, self.delay))
+        if self.cut or answer is None:
+            raise DeviceLost("the connection was reset")
+        return answer
+
+    async def _deliver(self, method: str, path: str, body: bytes) -> Answer | None:
+        if not self._plane.up:
+            return None
+        answer = await self._plane.serve(method, path, self.headers, body)
+        if answer is not None and answer[0] == 200 and path == "/d/v1/up":
+            self._plane.acknowledged(self._device, body)
+        return answer
+
+    def _later(self, wait: float, method: str, path: str, body: bytes) -> None:
+        """The same message once more, when nobody waits for its answer any longer."""
+
+        async def arrive() -> None:
+            await asyncio.sleep(wait)
+            await self._deliver(method, path, body)
+
+        if method != "GET":
+            task = asyncio.ensure_future(arrive())
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+
+    async def quiet(self) -> None:
+        """Until no old message is under way any more."""
+        while self._late:
+            await asyncio.wait(list(self._late))
+
+    def close(self) -> None: ...

@@ -1,0 +1,404 @@
+"""Planted bugs: each takes one safeguard out of the real code of this process. A run of seeds has to notice every one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+from edge import Cursor, Event, codec, pending, records, retention, rows
+from edge import journal as journal_module
+from edge.journal import Journal
+from edge.pending import Pending
+from sync.control_plane import store
+from sync.control_plane.store import Store, StoreFault
+from sync.device import compare, uplink
+from sync.device.uplink import Uplink
+
+Plant = Callable[[], None]
+anything: Any = type("Anything", (), {"__eq__": lambda *_: True, "__ne__": lambda *_: False, "__hash__": None})()
+
+
+def put(place: Any, name: str, value: Any) -> None:
+    setattr(place, name, value)
+
+
+# The journal
+
+
+def journal_not_synced_at_each_commit() -> None:
+    put(journal_module, "PRAGMAS", tuple(p.replace("=FULL", "=NORMAL") for p in journal_module.PRAGMAS))
+
+
+def journal_never_synced() -> None:
+    put(journal_module, "PRAGMAS", tuple(p.replace("=FULL", "=OFF") for p in journal_module.PRAGMAS))
+
+
+def tail_forgotten_at_start() -> None:
+    put(Journal, "_replay", lambda self: {})
+
+
+def tail_not_written() -> None:
+    put(rows, "tail", lambda *_: 0)
+
+
+def tail_kept_after_seal() -> None:
+    seal = rows.seal
+
+    def twice(db: Any, stream: str, batches: Any, utc: int) -> int:
+        kept = list(db.execute("SELECT stream, n, crc, body FROM tail WHERE stream = ?", (stream,)))
+        total = seal(db, stream, batches, utc)
+        db.executemany("INSERT INTO tail (stream, n, crc, body) VALUES (?, ?, ?, ?)", kept[-1:])
+        return total
+
+    put(rows, "seal", twice)
+
+
+def last_batch_not_sealed() -> None:
+    seal = rows.seal
+    put(rows, "seal", lambda db, stream, batches, utc: seal(db, stream, batches[:-1] or batches, utc))
+
+
+def durable_before_commit() -> None:
+    commit: Any = Journal._commit
+
+    def lazy(self: Any, taken: Any, *rest: Any) -> int:
+        waiting = vars(self).setdefault("waiting", [])
+        waiting.append(taken)
+        if len(waiting) < 5:
+            return 0
+        ready = waiting[:]
+        waiting.clear()
+        return sum(int(commit(self, one, *rest)) for one in ready)
+
+    put(Journal, "_commit", lazy)
+
+
+def refused_commit_thrown_away() -> None:
+    put(Journal, "_take_back", lambda self, taken: None)
+
+
+def refused_commit_put_behind_the_newer() -> None:
+    def behind(self: Any, taken: Any) -> None:
+        self._pending.follow(taken)
+
+    put(Journal, "_take_back", behind)
+
+
+def error_of_the_disk_ignored() -> None:
+    commit: Any = Journal._commit
+
+    def brave(self: Any, taken: Any, *rest: Any) -> int:
+        try:
+            return int(commit(self, taken, *rest))
+        except Exception:
+            return 0
+
+    put(Journal, "_commit", brave)
+
+
+def journal_checksum_skipped() -> None:
+    put(records, "zlib", SimpleNamespace(crc32=lambda body: anything))
+
+
+def tail_checksum_skipped() -> None:
+    put(journal_module, "zlib", SimpleNamespace(crc32=lambda body: anything))
+
+
+def damaged_without_a_word() -> None:
+    quarantine = retention.quarantine
+
+    def silent(*given: Any) -> list[Event]:
+        quarantine(*given)
+        return []
+
+    put(retention, "quarantine", silent)
+
+
+def evicted_without_a_word() -> None:
+    evict = retention.evict
+
+    def silent(*given: Any, **named: Any) -> list[Event]:
+        evict(*given, **named)
+        return []
+
+    put(retention, "evict", silent)
+
+
+def evicts_what_is_not_delivered() -> None:
+    put(retention, "delivered", lambda *_: 2**62)
+
+
+def overflow_without_a_word() -> None:
+    give_way = Pending.give_way
+
+    def silent(self: Any, utc: int) -> int:
+        before = list(self.events)
+        n = give_way(self, utc)
+        self.events[:] = before
+        return n
+
+    put(pending.Pending, "give_way", silent)
+
+
+def numbers_given_again() -> None:
+    def next_number(db: Any, stream: str, n: int) -> int:
+        table = "block" if stream.startswith("samples:") else stream
+        where = f" WHERE stream = '{stream}'" if table == "block" else ""
+        first = int(next(db.execute(f"SELECT coalesce(max(seq), 0) + 1 FROM {table}{where}"))[0])
+        db.execute("INSERT OR REPLACE INTO stream VALUES (?, ?)", (stream, first + n - 1))
+        return first
+
+    put(rows, "_next", next_number)
+
+
+def intervals_by_the_wall_clock() -> None:
+    opened: Any = Journal.__init__
+
+    def misled(self: Any, path: Any, clock: Any, config: Any = None) -> None:
+        opened(self, path, SimpleNamespace(utc=clock.utc, mono=clock.utc), config)
+
+    put(Journal, "__init__", misled)
+
+
+def quality_dropped() -> None:
+    encode = codec.encode
+    dressed: Any = lambda batch, **named: encode(replace(batch, quality=batch.quality * 0), **named)  # noqa: E731
+    put(rows, "encode", dressed)
+
+
+# The uplink
+
+
+def cursor_before_the_answer() -> None:
+    send: Any = Uplink._send
+
+    async def early(self: Any, transport: Any, sent: Any) -> None:
+        for record in sent:
+            self.cursors[record.stream] = Cursor(record.seq)
+            self.host.journal.moved(uplink.NAME, record.stream, self.cursors[record.stream])
+        await send(self, transport, sent)
+
+    put(Uplink, "_send", early)
+
+
+def cursor_one_too_far() -> None:
+    read: Any = Journal.read
+
+    async def beyond(self: Any, stream: str, after: int = 0, *rest: Any) -> Any:
+        return await read(self, stream, after + (after > 0 and stream.startswith("samples:")), *rest)
+
+    put(Journal, "read", beyond)
+
+
+def plane_never_compared() -> None:
+    async def blind(self: Any, transport: Any) -> None: ...
+
+    put(Uplink, "_compare", blind)
+
+
+def lack_seen_and_not_sent_again() -> None:
+    put(compare, "lacking", lambda *_: compare.Lack(0, [], 0))
+
+
+def commands_forgotten_at_restart() -> None:
+    moved: Any = Journal.moved
+
+    def forgetful(self: Any, reader: str, stream: str, cursor: Any) -> None:
+        if stream != "commands":
+            moved(self, reader, stream, cursor)
+
+    put(Journal, "moved", forgetful)
+
+
+def tags_not_sent() -> None:
+    following: Any = Uplink._next_records
+
+    async def nameless(self: Any) -> Any:
+        return [record for record in await following(self) if record.stream != "tag"]
+
+    put(Uplink, "_next_records", nameless)
+
+
+def no_second_try() -> None:
+    again: Any = Uplink._again
+
+    async def once(self: Any, lane: Any, leads: bool = False) -> None:
+        async def patient() -> None:
+            try:
+                await lane()
+            except Exception:
+                await asyncio.get_running_loop().create_future()
+
+        await again(self, patient, leads)
+
+    put(Uplink, "_again", once)
+
+
+def epoch_ignored() -> None:
+    """Whatever a device sends belongs to the first journal it ever had."""
+    apply, first = store.apply_frames, {}
+
+    def one_series(connection: Any, device: str, frames: Any) -> Any:
+        frames = list(frames)
+        epoch = first.setdefault(device, frames[0].epoch)
+        return apply(connection, device, [replace(frame, epoch=epoch) for frame in frames])
+
+    _apply(one_series)
+
+
+def message_checked_by_nobody() -> None:
+    """Of each message only the first half is taken; the answer is that all is well."""
+    apply = store.apply_frames
+
+    def half(connection: Any, device: str, frames: Any) -> Any:
+        frames = list(frames)
+        answer = apply(connection, device, frames[: (len(frames) + 1) // 2])
+        for frame in frames:
+            answer[frame.stream] = Cursor(max(frame.seq, answer.get(frame.stream, Cursor()).watermark))
+        return answer
+
+    _apply(half)
+
+
+# The plane
+
+
+def _apply(other: Any) -> None:
+    from sync.control_plane import ingest
+
+    for module in (store, ingest):
+        if hasattr(module, "apply_frames"):
+            put(module, "apply_frames", other)
+
+
+def plane_not_synced_at_each_commit() -> None:
+    engine = store._engine
+
+    def lax(*given: Any) -> Any:
+        from sqlalchemy import event
+
+        made = engine(*given)
+        event.listen(made, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=NORMAL"))
+        return made
+
+    put(store, "_engine", lax)
+
+
+def answer_before_commit() -> None:
+    commit: Any = Store._commit
+
+    def early(self: Any, group: Any) -> None:
+        loop = asyncio.get_running_loop()
+        later = []
+        for work, done in group:
+            try:
+                with self.engine.connect() as connection:
+                    done.set_result(work(connection))  # in a transaction that is rolled back
+            except Exception as error:
+                if not done.done():
+                    done.set_exception(StoreFault(str(error)))
+            late: asyncio.Future[Any] = loop.create_future()
+            late.add_done_callback(lambda f: f.cancelled() or f.exception())
+            later.append((work, late))
+        loop.call_later(0.6, commit, self, later)
+
+    put(Store, "_commit", early)
+
+
+def refusal_of_the_database_acknowledged() -> None:
+    settle, apply = store._settle, store.apply_frames
+    last: dict[str, Any] = {}
+
+    def noted(connection: Any, device: str, frames: Any) -> Any:
+        last["answer"] = apply(connection, device, frames)
+        return last["answer"]
+
+    def brave(done: Any, answer: Any, fault: Any) -> None:
+        if isinstance(fault, StoreFault) and "answer" in last:
+            answer, fault = last["answer"], None
+        settle(done, answer, fault)
+
+    put(store, "_settle", brave)
+    _apply(noted)
+
+
+def repeats_taken_again() -> None:
+    """Rows are numbered as they come."""
+    from sqlalchemy import func, select
+
+    from sync.control_plane import tables
+
+    apply = store.apply_frames
+
+    def append(connection: Any, device: str, frames: Any) -> Any:
+        t, frames = tables.block, list(frames)
+        for frame in frames:
+            if frame.stream.startswith("samples:"):
+                mine = (t.c.device == device, t.c.epoch == frame.epoch, t.c.stream == frame.stream)
+                last = connection.execute(select(func.max(t.c.seq)).where(*mine)).scalar() or 0
+                row = {"device": device, "epoch": frame.epoch, "stream": frame.stream, "seq": last + 1}
+                row |= {"t0": frame.t0, "t1": frame.t1, "n": frame.n, "body": frame.body}
+                connection.execute(t.insert().values(**row))
+        return apply(connection, device, frames)
+
+    put(store, "_take_blocks", lambda *_: None)
+    put(store, "_TAKE", {**store._TAKE})
+    _apply(append)
+
+
+def gap_records_not_counted() -> None:
+    put(store, "_take_gap", lambda *_: None)
+
+
+def watermark_over_holes() -> None:
+    covers = store.covers
+
+    def generous(connection: Any, device: str, epoch: str, stream: str, spans: Any) -> Cursor:
+        spans = list(spans)
+        return covers(connection, device, epoch, stream, [(1, last) for _, last in spans])
+
+    put(store, "covers", generous)
+
+
+MUTANTS: dict[str, Plant] = {
+    plant.__name__: plant
+    for plant in (
+        journal_not_synced_at_each_commit,
+        journal_never_synced,
+        tail_forgotten_at_start,
+        tail_not_written,
+        tail_kept_after_seal,
+        last_batch_not_sealed,
+        durable_before_commit,
+        refused_commit_thrown_away,
+        refused_commit_put_behind_the_newer,
+        error_of_the_disk_ignored,
+        journal_checksum_skipped,
+        tail_checksum_skipped,
+        damaged_without_a_word,
+        evicted_without_a_word,
+        evicts_what_is_not_delivered,
+        overflow_without_a_word,
+        numbers_given_again,
+        intervals_by_the_wall_clock,
+        quality_dropped,
+        cursor_before_the_answer,
+        cursor_one_too_far,
+        plane_never_compared,
+        lack_seen_and_not_sent_again,
+        commands_forgotten_at_restart,
+        tags_not_sent,
+        no_second_try,
+        epoch_ignored,
+        message_checked_by_nobody,
+        plane_not_synced_at_each_commit,
+        answer_before_commit,
+        refusal_of_the_database_acknowledged,
+        repeats_taken_again,
+        gap_records_not_counted,
+        watermark_over_holes,
+    )
+}

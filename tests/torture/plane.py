@@ -1,0 +1,199 @@
+"""The plane of a run: the real ingest routes, store and migrations on a simulated disk; no sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import apsw
+from sqlalchemy.exc import SQLAlchemyError
+
+from edge import CodecFault, LinesideError, decode, decode_event
+from sync import wire
+from sync.control_plane.ingest import Ingest
+from sync.control_plane.live import Hub
+from sync.control_plane.store import Store
+
+from .disk import Disk
+from .ledger import KIND
+
+if TYPE_CHECKING:
+    from .world import World
+
+Place = tuple[str, str, str, int]  # device, epoch, stream, seq
+Answer = tuple[int, bytes]
+TABLES = {"event": ("event", "seq"), "tag": ("tag", "id"), "text": ("text", "id")}
+
+
+class InlineStore(Store):
+    """The writer's commits, of all that was asked for in one turn of the loop, without its thread."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._group: list[Any] = []
+
+    async def write(self, work: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        self._group.append((work, done))
+        if len(self._group) == 1:
+            loop.call_soon(self._flush)
+        return await done
+
+    def _flush(self) -> None:
+        group, self._group = self._group, []
+        self._commit(group)
+
+
+class Plane:
+    """Up or not; what it acknowledged is remembered, and looked for on the disk at once and after each start."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.ended = asyncio.Event()
+        self.disk = Disk(world.folder / "plane", world.rng, self.ended.set)
+        self.path = self.disk.folder / "plane.db"
+        self.up = False
+        self.acked: set[Place] = set()
+        self.contents: dict[Place, set[int]] = {}  # the numbers of scans and events in what was acknowledged
+        self.backup: tuple[dict[str, bytes], set[Place]] | None = None
+        self.restores = 0
+        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._store: InlineStore | None = None
+        self._eye: apsw.Connection | None = None
+
+    def start(self) -> bool:
+        """False if the disk does not let it."""
+        self.disk.boot()
+        self.ended.clear()
+        try:
+            self._store = InlineStore(f"sqlite+apsw:///{self.path}")
+            self._eye = apsw.Connection(str(self.path))
+        except (LinesideError, SQLAlchemyError, apsw.Error) as error:
+            self._world.note("plane", "cannot start", str(error))
+            self.disk.stop()
+            return False
+        self.hub = Hub()
+        self.ingest = Ingest(self._store, self.hub, None)  # type: ignore[arg-type]
+        self.up = True
+        if missing := self._missing(self.acked):
+            self._world.violation(f"the plane has forgotten {len(missing)} it had acknowledged: {min(missing)}")
+            self.acked -= missing
+        return True
+
+    def bury(self) -> None:
+        """What is left of a machine that ended."""
+        self.up = False
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.clear()
+        with contextlib.suppress(apsw.Error, AttributeError):
+            self._eye.close(True)  # type: ignore[union-attr]
+        if self._store is not None:
+            self._store.close()
+        self._store = self._eye = None
+
+    async def serve(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer | None:
+        """(status, body), or None if it ended in between."""
+        task = asyncio.ensure_future(ask(self.ingest.app, method, path, headers, body))
+        self._tasks.add(task)
+        turn = self.disk.turn
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._tasks.discard(task)
+            if not task.done():
+                task.cancel()
+        if task.cancelled() or self.disk.off or turn != self.disk.turn:
+            return None
+        return task.result()
+
+    def acknowledged(self, device: str, message: bytes) -> None:
+        """The answer leaves now: what it says has to be on the disk."""
+        frames = wire.unpack(message)
+        places = {(device, f.epoch, f.stream, f.seq) for f in frames}
+        self.acked |= places
+        self.contents |= {(device, f.epoch, f.stream, f.seq): numbers(f.stream, f.body) for f in frames}
+        self._world.note("plane", "acknowledged", sorted({(d, s, n) for d, _, s, n in places}))
+        if missing := self._missing(places):
+            self._world.violation(f"acknowledged and not committed: {min(missing)}")
+            self.acked -= missing
+
+    def _missing(self, places: set[Place]) -> set[Place]:
+        """Those of which the database has neither the record nor a gap event."""
+        assert self._eye is not None
+        try:
+            held, told = records(self._eye), gaps(self._eye)
+        except apsw.Error:  # a refusal of the simulated disk proves nothing
+            return set()
+        return {
+            (device, epoch, stream, seq)
+            for device, epoch, stream, seq in places - held
+            if not any(g["stream"] == stream and g["first"] <= seq <= g["last"] for g in told.get((device, epoch), ()))
+        }
+
+    def keep(self) -> None:
+        """A backup, taken between two transactions."""
+        self.backup = (self.disk.files(), set(self.acked))
+
+    def put_back(self) -> None:
+        """For a plane that is off."""
+        if self.backup is not None:
+            self.disk.replace(self.backup[0])
+            self.acked = set(self.backup[1])
+            self.restores += 1
+
+
+def numbers(stream: str, body: bytes) -> set[int]:
+    """Of the scans or the counted event in a record."""
+    try:
+        if stream.startswith("samples:"):
+            return set(map(int, decode(stream, body).value))
+        event = decode_event(body) if stream == "event" else None
+    except CodecFault:
+        return set()
+    return {event.data["n"]} if event is not None and event.kind == KIND else set()
+
+
+def records(db: apsw.Connection) -> set[Place]:
+    """The place of every record a plane's database holds."""
+    found = set(db.execute("SELECT device, epoch, stream, seq FROM block"))
+    for stream, (table, number) in TABLES.items():
+        found |= {(d, e, stream, n) for d, e, n in db.execute(f"SELECT device, epoch, {number} FROM {table}")}
+    return found
+
+
+def gaps(db: apsw.Connection) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The data of each gap event, by device and epoch."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for device, epoch, data in db.execute("SELECT device, epoch, data FROM event WHERE kind = 'gap' AND seq > 0"):
+        found.setdefault((device, epoch), []).append(json.loads(data))
+    return found
+
+
+async def ask(app: Any, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+    """One request to an ASGI application."""
+    where, _, query = path.partition("?")
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "https"}
+    scope |= {"path": where, "raw_path": where.encode(), "query_string": query.encode(), "root_path": ""}
+    scope |= {"headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()], "client": ("device", 1)}
+    scope["server"] = ("plane", 443)
+    asked, answer, status = [body], bytearray(), 500
+
+    async def receive() -> dict[str, Any]:
+        if asked:
+            return {"type": "http.request", "body": asked.pop(), "more_body": False}
+        return await asyncio.get_running_loop().create_future()
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal status
+        status = message.get("status", status)
+        answer.extend(message.get("body", b""))
+
+    try:
+        await app(scope, receive, send)
+    except Exception as error:
+        return 500, repr(error).encode()
+    return status, bytes(answer)

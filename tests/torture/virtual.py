@@ -1,0 +1,63 @@
+"""One thread and a virtual clock: a run of a seed is the same each time, and an hour of it passes in a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from edge import SECOND
+from edge.testing import START_UTC, VirtualLoop
+
+T = TypeVar("T")
+
+
+class Loop(VirtualLoop):
+    """Work for other threads is done at once, here."""
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        done: asyncio.Future[T] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+class Clock:
+    """A machine's clock: `mono` begins anew at each start, `offset` (ns) is how wrong its wall clock is."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._began, self.offset = loop.time(), 0
+        self._born = loop.time()
+
+    def boot(self) -> None:
+        self._began = self._loop.time()
+
+    def mono(self) -> int:
+        return round((self._loop.time() - self._began + 1.0) * SECOND)
+
+    def utc(self) -> int:
+        return START_UTC + self.offset + round((self._loop.time() - self._born) * 1e6) * 1000
+
+
+class Time:
+    """What the plane's modules know as `time`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def time_ns(self) -> int:
+        return START_UTC + round(self._loop.time() * SECOND)
+
+    def time(self) -> float:
+        return self.time_ns() / SECOND
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        return runner.run(work)
