@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 WEB := sync/control_plane/web/index.html
-EXTRAS := plane,vision,onnx,dev
+EXTRAS := plane,postgres,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
@@ -64,6 +64,7 @@ maps: $(STAMP) ## import every register map of DATA and read known values back f
 bench: $(STAMP) ## measure this machine, one line per figure
 	$(BIN)/lineside bench
 	$(BIN)/python -m tests.bench.ingest
+	$(BIN)/python -m tests.bench.blocks
 
 bench-long: $(STAMP) ## the measurements that take ten minutes and more
 	$(BIN)/lineside bench opcua --seconds 600

@@ -24,6 +24,7 @@ from .outlet import Outlet
 from .stage import Item
 from .supervise import supervise
 from .tags import TagTable
+from .timekeeping import Settable, Timekeeper
 from .wiring import stages_of
 from .work import Pool
 from .writes import WriteQueue, Writes
@@ -57,6 +58,7 @@ class Daemon:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 2**63
         self._journaling: asyncio.Task[None] | None = None
+        self._timekeeping: asyncio.Task[None] | None = None
         self.changing = asyncio.Lock()  # one exchange of the site at a time
         self.started = self.clock.mono()
         self.listeners: set[Callable[[Item], None]] = set()
@@ -131,6 +133,9 @@ class Daemon:
         """Start everything. Parts that cannot start are shown as such and tried again; they stop nothing else."""
         self.pool.start(asyncio.get_running_loop())
         self._journaling = asyncio.create_task(self.journal.run(), name="journal")
+        if isinstance(self.clock, Settable):
+            keeper = Timekeeper(self.clock, self.journal, self._stepped)
+            self._timekeeping = asyncio.create_task(keeper.run(), name="clock")
         await self._forget_readers()
         self.written |= await last_written(self.journal, self.table, self.clock)
         for name, (_, reason) in self.refused.items():
@@ -140,6 +145,11 @@ class Daemon:
         for name in self.journal.readers:
             self._start_reader(name)
         self._schedule()
+
+    def _stepped(self, event: Event) -> None:
+        """The clock was set: what came before makes nothing late that comes now."""
+        self.flow.forget_times()
+        self.accept(event)
 
     def _start_driver(self, name: str, *, lost: bool = False) -> None:
         """`lost`: that was said of its device already, so the first answer brings it back."""
@@ -198,6 +208,8 @@ class Daemon:
         self.drivers, self.readers = {}, {}
         if self._timer is not None:
             self._timer.cancel()
+        if self._timekeeping is not None:
+            self._timekeeping.cancel()
         self.flow.snapshot()
         if self._journaling is not None:
             self._journaling.cancel()

@@ -118,6 +118,10 @@ class Flow:
         if tick.mono - self._last_snapshot >= SNAPSHOT_EVERY:
             self.snapshot()
 
+    def forget_times(self) -> None:
+        """The clock was set: what is newest by it counts no more."""
+        self._late = Late(self.table)
+
     def due(self) -> int:
         """Monotonic time of the next wanted tick."""
         return min((d for d in self._due if d is not None), default=self._last_snapshot + SNAPSHOT_EVERY)

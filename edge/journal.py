@@ -11,26 +11,25 @@ import asyncio
 import json
 import os
 import uuid
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
-from pydantic import BaseModel, Field
 
-from . import heap, migrations, records, retention, rows
-from .batch import Batch, concatenate
-from .clock import SECOND, Clock
-from .codec import CodecFault, NewerVersion, decode
-from .config.types import Period, Size
+from . import disk, heap, migrations, outlook, records, retention, rows, salvage, tail
+from .batch import Batch
+from .clock import SECOND, Clock, is_sure
+from .codec import NewerVersion
+from .config.journal import JournalConfig
 from .errors import LinesideError
 from .event import Event, Picture
 from .log import log
 from .pending import Pending
 from .reader import Cursor, Record
+from .room import Room
 from .state import owned
 from .tags import Tag
 from .texts import Row as Text
@@ -39,31 +38,12 @@ from .texts import Texts
 PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
-    "wal_autocheckpoint=1000",
-    "journal_size_limit=8000000",
     "cache_size=-500",  # kB: what is appended is seldom read again
 )
 TRIM_EVERY = 10 * SECOND
+HELD = 900 * SECOND  # blocks are kept open so long for a clock that is not set yet
+MEND_AFTER = 60 * SECOND
 T = TypeVar("T")
-
-
-class JournalConfig(BaseModel):
-    """How much is kept, and how soon it is safe."""
-
-    model_config = {"extra": "forbid", "frozen": True}
-    keep: Period = Field(72 * 3600.0, description="history kept on the device after it was delivered")
-    at_most: Size = Field(4 * 10**9, description="size of the file; beyond it the oldest goes, delivered first")
-    durable_within: Period = Field(2.0, description="longest time a sample waits for the disk")
-    block: Period = Field(60.0, description="time a sealed block of samples spans")
-
-
-@dataclass(slots=True)
-class OpenBlock:
-    """A source's samples since its last sealed block; they stand in the tail already."""
-
-    batches: list[Batch] = field(default_factory=list)
-    n: int = 0
-    since: int = 0  # monotonic ns
 
 
 @dataclass(slots=True)
@@ -86,23 +66,18 @@ class Journal:
     def __init__(self, path: Path, clock: Clock, config: JournalConfig | None = None) -> None:
         self.path, self.clock, self.config = Path(path), clock, config or JournalConfig()
         self._lock = owned(self.path)
-        self._pending = Pending()
         try:
-            self._db = apsw.Connection(str(self.path))
-            self._db.set_busy_timeout(5_000)
-            for pragma in PRAGMAS:
-                self._db.execute(f"PRAGMA {pragma}")
-            migrations.migrate(self._db)
-            self.epoch = self._epoch()
-            self._open = self._replay()
-            self.texts = self._texts()
-        except (apsw.NotADBError, apsw.CorruptError) as error:
-            os.close(self._lock)
-            hint = "keep a copy, then restore a backup or move it away: the daemon begins a new one"
-            raise LinesideError(f"the journal {self.path} is damaged: {error}", hint=hint) from None
+            self.room = Room(self.path, clock, self.config.at_most)
+            try:
+                self._begin()
+            except disk.Damaged as error:
+                log.error("journal: %s is damaged: %s", self.path, error)
+                self._db.close()
+                salvage.salvage(self.path, clock.utc())
+                self._begin()
         except apsw.Error as error:
             os.close(self._lock)
-            raise _unwritable(f"the journal {self.path} cannot be opened", error) from None
+            raise disk.unwritable(f"the journal {self.path} cannot be opened", error) from None
         except BaseException:
             os.close(self._lock)
             raise
@@ -112,38 +87,45 @@ class Journal:
         self._urgent = asyncio.Event()
         self._sealed = asyncio.Event()
         self._committing = asyncio.Lock()
-        self._next_retention = self._next_trim = 0
+        self._next_retention = self._next_trim = self._next_mend = 0
+        self._mend_wait = MEND_AFTER
+        self._held_until = clock.mono() + HELD
+        self._suspect = False  # a page could not be read
         self.totals = Totals()
-        self.trouble = ""
+        self.trouble = ""  # why samples wait in memory
         self.readers: set[str] = set()
+
+    def _begin(self) -> None:
+        """Open the file and read what a start needs of it."""
+        self._pending = Pending()
+        self._connect()
+        self.epoch = self._epoch()
+        self.newest = int(next(self._db.execute("SELECT coalesce(max(written), 0) FROM block"))[0])
+        self._open = self._replay()
+        self.texts = self._texts()
+
+    def _connect(self) -> None:
+        self._db = apsw.Connection(str(self.path))
+        self._db.set_busy_timeout(5_000)
+        for pragma in PRAGMAS:
+            self._db.execute(f"PRAGMA {pragma}")
+        migrations.migrate(self._db)
+        self.room.budget.hold(self._db)
 
     def _epoch(self) -> str:
         """The random name of this database: a wiped disk starts a new series instead of colliding with the old one."""
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", (uuid.uuid4().hex[:16],))
         return str(next(self._db.execute("SELECT value FROM meta WHERE key = 'epoch'"))[0])
 
-    def _replay(self) -> dict[str, OpenBlock]:
+    def _replay(self) -> tail.Open:
         """The tail that a stop or a power cut left behind, as open blocks again, to be sealed with the next commit. What is damaged
         becomes a gap event."""
-        found: dict[str, OpenBlock] = {}
-        long_ago = self.clock.mono() - round(self.config.block * SECOND)
-        for row, stream, n, crc, body in self._db.execute("SELECT id, stream, n, crc, body FROM tail ORDER BY id"):
-            try:
-                if zlib.crc32(body) != crc:
-                    raise CodecFault("wrong checksum")
-                batch = decode(stream.removeprefix("samples:"), body)
-            except NewerVersion as error:
-                hint = "install the release that wrote it again; the data is untouched"
-                raise LinesideError(
-                    f"the journal {self.path} was written by a newer release: {error}", hint=hint
-                ) from None
-            except CodecFault as error:
-                log.error("journal: a tail record of %s is damaged, %d samples are gone: %s", stream, n, error)
-                self._pending.damaged.add(("tail", row))
-                continue
-            block = found.setdefault(stream, OpenBlock(since=long_ago))
-            block.batches.append(batch)
-            block.n += n
+        try:
+            found, damaged = tail.replay(self._db, self.clock.mono() - round(self.config.block * SECOND))
+        except NewerVersion as error:
+            hint = "install the release that wrote it again; the data is untouched"
+            raise LinesideError(f"the journal {self.path} was written by a newer release: {error}", hint=hint) from None
+        self._pending.damaged |= damaged
         return found
 
     def _texts(self) -> Texts:
@@ -161,12 +143,12 @@ class Journal:
         """Ids of tags, given on first sight and recorded before first use. Blocks; called at start and on apply. Runs on
         the writer's thread, so that it never falls into the middle of a commit."""
         try:
-            return self._writer.submit(rows.tag_ids, self._db, tags).result()
+            return self._writer.submit(self._sound, rows.tag_ids, tags).result()
         except apsw.Error as error:
-            raise _unwritable(f"the journal {self.path} cannot take new tags", error) from None
+            raise disk.unwritable(f"the journal {self.path} cannot take new tags", error) from None
 
     def snapshots(self) -> dict[str, bytes]:
-        return dict(self._db.execute("SELECT name, body FROM snapshot"))
+        return self._writer.submit(self._sound, records.snapshots).result()
 
     # Appending
 
@@ -184,6 +166,11 @@ class Journal:
         if events or pictures or pending.half_full():
             self._urgent.set()
         self.totals.dropped += pending.give_way(self.clock.utc())
+
+    def rebase(self, first: int, last: int, step: int) -> None:
+        """The clock that stamped samples between two times was off by `step` (ns): move those that are in no sealed block yet."""
+        self._pending.rebase(first, last, step)
+        self._urgent.set()
 
     def ready(self) -> bool:
         """False while half of the waiting room is taken: pollers then skip grid slots, so that a slow disk catches up. With
@@ -222,13 +209,20 @@ class Journal:
             pending, self._pending = self._pending, Pending()
             loop = asyncio.get_running_loop()
             try:
-                sealed = await loop.run_in_executor(self._writer, self._commit, pending, seal)
+                sealed = await loop.run_in_executor(self._writer, self._write, pending, seal)
             except apsw.Error as error:
                 self._take_back(pending)
-                if not self.trouble:
-                    fault = _unwritable(f"journal: cannot write {self.path}", error)
+                if not self.trouble and not self.room.tight:
+                    fault = disk.unwritable(f"journal: cannot write {self.path}", error)
                     log.error("%s; samples are kept in memory for a while and rules go on", fault)
-                self.trouble = _why(error)
+                self.trouble = disk.why(error)
+                self._tell()  # events may have found room
+                return False
+            except LinesideError as error:
+                self._take_back(pending)
+                if not self.trouble:
+                    log.error("journal: %s", error)
+                self.trouble = str(error)
                 return False
             except BaseException as error:
                 self._take_back(pending)
@@ -238,47 +232,85 @@ class Journal:
                     log.exception("journal: what came cannot be written; nothing is durable until it can")
                 self.trouble = f"{type(error).__name__}: {error}"
                 return False
-            if self.trouble:
+            if self.trouble and not self.room.tight:
                 log.warning("journal: writing again")
-                self.trouble = ""
+            self.trouble = ""
             if pending.texts:
                 self.texts.durable = pending.texts[-1][0]
             if sealed or pending.texts or pending.events or pending.pictures or pending.damaged:
-                self._sealed.set()
-                self._sealed = asyncio.Event()
+                self._tell()
             return True
+
+    def _tell(self) -> None:
+        self._sealed.set()
+        self._sealed = asyncio.Event()
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong with the disk; empty where nothing is."""
+        return self.trouble or ("the disk is full" if self.room.tight else "")
 
     def _take_back(self, pending: Pending) -> None:
         pending.follow(self._pending)
         self._pending = pending
         self.totals.dropped += pending.give_way(self.clock.utc())
 
+    def _write(self, pending: Pending, seal: bool) -> int:
+        """On the writer thread: commit; a file that turns out to be damaged is mended first."""
+        if mended := self._suspect and self._mend(pending):
+            self._suspect = False
+        try:
+            return self._find_room(pending, seal) + mended
+        except disk.Damaged:
+            if not self._mend(pending):
+                raise
+            return self._find_room(pending, seal) + 1
+
+    def _find_room(self, pending: Pending, seal: bool) -> int:
+        sealing = sum(block.n for block in self._open.values())
+        return self.room.commit(
+            self._db, pending, sealing, self.readers, self.config.at_most, lambda p: self._commit(p, seal)
+        )
+
+    def _sound(self, work: Callable[..., T], *arguments: Any) -> T:
+        """On the writer thread: `work(connection, ...)`, a second time on a file that was mended."""
+        try:
+            return work(self._db, *arguments)
+        except disk.Damaged:
+            if not self._mend(self._pending):
+                raise
+            return work(self._db, *arguments)
+
+    def _mend(self, pending: Pending) -> bool:
+        """Move what is good to a new file, under the same epoch; the open blocks are whole in memory. False soon after the last
+        time, and later each time: a disk that damages what is written is not mended by writing."""
+        if (now := self.clock.mono()) < self._next_mend:
+            return False
+        self._next_mend, self._mend_wait = now + self._mend_wait, 2 * self._mend_wait
+        self._reading.submit(self._forget_reader).result()
+        self._db.close()
+        try:
+            salvage.salvage(self.path, self.clock.utc(), epoch=self.epoch, open_=self._open)
+        finally:
+            self._connect()
+        pending.damaged.clear()
+        return True
+
+    def _forget_reader(self) -> None:
+        if self._read_db is not None:
+            self._read_db.close()
+            self._read_db = None
+
     def _commit(self, pending: Pending, seal: bool) -> int:
         """On the writer thread: one transaction. What is kept in memory changes only after it succeeded."""
-        now, utc, before = self.clock.mono(), self.clock.utc(), self.totals
-        fresh: dict[str, list[Batch]] = {}
-        for batch in pending.batches:
-            fresh.setdefault(f"samples:{batch.source}", []).append(batch)
-        after: dict[str, OpenBlock] = {}
-        sealed = tail_bytes = tail_samples = sealed_bytes = 0
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        now, utc, totals = self.clock.mono(), self.clock.utc(), self.totals
+        with disk.transaction(self._db):
             damaged = retention.quarantine(self._db, pending.damaged, utc)  # first: to seal a stream empties its tail
             rows.add_texts(self._db, pending.texts)
-            for stream in {*fresh, *self._open}:
-                block = self._open.get(stream, OpenBlock(since=now))
-                added = fresh.get(stream, [])
-                n = block.n + sum(map(len, added))
-                old = stream not in self._open or now - block.since >= self.config.block * SECOND
-                if n and (seal or old or n >= rows.SEAL_SAMPLES):  # what comes first after a start is not kept waiting
-                    sealed += 1
-                    sealed_bytes += rows.seal(self._db, stream, [*block.batches, *added], utc)
-                    after[stream] = OpenBlock(since=now)
-                elif added:
-                    joined = concatenate(added)
-                    tail_bytes += rows.tail(self._db, stream, joined)
-                    tail_samples += len(joined)
-                    after[stream] = OpenBlock([*block.batches, joined], n, block.since if block.n else now)
+            longest, seal = round(self.config.block * SECOND), seal and not pending.urgent
+            hold = pending.urgent or (not is_sure(self.clock) and now < self._held_until)
+            open_ = tail.moved(self._db, self._open, pending.steps) if pending.steps else self._open
+            done = tail.write(self._db, open_, pending.batches, now, utc, longest, seal, hold)
             rows.add_events(self._db, [*pending.events, *damaged], utc)
             rows.add_pictures(self._db, pending.pictures, utc)
             self._db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?)", pending.snapshots.items())
@@ -289,34 +321,41 @@ class Journal:
             if now >= self._next_retention:
                 self._next_retention = now + 10 * SECOND
                 keep = round(self.config.keep * SECOND)
-                evicted = retention.evict(self._db, self.readers, utc, keep, self.config.at_most)
+                evicted = retention.evict(self._db, self.readers, utc, keep, self.room.budget.pages)
                 rows.add_events(self._db, evicted, utc)
-            self._db.execute("COMMIT")
-        except BaseException:
-            if not self._db.get_autocommit():
-                self._db.execute("ROLLBACK")
-            raise
-        self._open.update(after)
-        before.durable += sum(map(len, pending.batches))
-        before.sealed += sealed
-        before.sealed_bytes += sealed_bytes
-        before.tail_bytes += tail_bytes
-        before.tail_samples += tail_samples
-        before.commits += 1
-        if now >= self._next_trim and (sealed or pending.nbytes > 1_000_000):
+        self._open = {**open_, **done.after}
+        totals.durable += sum(map(len, pending.batches))
+        totals.sealed += done.sealed
+        totals.sealed_bytes += done.sealed_bytes
+        totals.tail_bytes += done.tail_bytes
+        totals.tail_samples += done.tail_samples
+        totals.commits += 1
+        if now >= self._next_trim and (done.sealed or pending.nbytes > 1_000_000):
             self._next_trim = now + TRIM_EVERY
             heap.trim()  # columns were joined and encoded, many times the size of what is kept
-        return sealed
+        return done.sealed
 
     async def on_writer(self, work: Any, *arguments: Any) -> Any:
         """Run `work(connection, ...)` on the writer thread, outside any transaction of ours."""
         async with self._committing:
-            return await asyncio.get_running_loop().run_in_executor(self._writer, work, self._db, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(self._writer, self._sound, work, *arguments)
 
     # Reading
 
     async def _ask(self, work: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._reading, self._with_reader, work, *arguments)
+        """Where a page cannot be read, the file is mended and asked again. Raises JournalDamaged if that does not help."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._reading, self._with_reader, work, *arguments)
+        except disk.Damaged:
+            self._suspect = True
+            await self.commit()
+        try:
+            return await loop.run_in_executor(self._reading, self._with_reader, work, *arguments)
+        except disk.Damaged as error:
+            raise disk.JournalDamaged(
+                f"the journal {self.path} cannot be read: {error}", hint="replace the disk"
+            ) from None
 
     def _with_reader(self, work: Any, *arguments: Any) -> Any:
         if self._read_db is None:
@@ -336,24 +375,25 @@ class Journal:
 
     async def streams(self) -> dict[str, int]:
         """Sample streams with their last sequence number."""
-        return await self._ask(lambda db: dict(db.execute("SELECT name, seq FROM stream WHERE name LIKE 'samples:%'")))
+        return await self._ask(records.sample_streams)
 
     async def cursors(self, reader: str) -> dict[str, Cursor]:
         """How far a reader got, by stream."""
-        rows = await self._ask(
-            lambda db: list(db.execute("SELECT stream, watermark, ranges FROM cursor WHERE reader = ?", (reader,)))
-        )
-        return {s: Cursor(w, [(a, b) for a, b in json.loads(r)]) for s, w, r in rows}
+        return await self._ask(records.cursors, reader)
 
     async def backlog(self, reader: str) -> dict[str, int]:
         """{"records", "samples"} that are durable here and this reader has not delivered."""
         ahead = {stream: cursor.watermark for (r, stream), cursor in self._pending.cursors.items() if r == reader}
         return await self._ask(records.backlog, reader, ahead)
 
+    async def outlook(self) -> outlook.Outlook:
+        """What the file takes, and how long it lasts without a link."""
+        budget, folder = self.room.budget, self.path.parent
+        return await self._ask(outlook.foretell, budget, tuple(self.readers), self.clock.utc(), folder)
+
     async def picture(self, digest: str) -> tuple[str, bytes] | None:
         """(media type, body) of a kept picture."""
-        find = "SELECT media, body FROM picture WHERE digest = ?"
-        return await self._ask(lambda db: next(db.execute(find, (digest,)), None))
+        return await self._ask(records.picture, digest)
 
     async def ask(self, work: Any, *arguments: Any) -> Any:
         """Run a read-only `work(connection, ...)` on the reading thread; keep it short, it holds back the checkpoint."""
@@ -367,22 +407,6 @@ class Journal:
         """Close the file and give up the lock. Commit first."""
         self._writer.shutdown()
         self._reading.shutdown()
-        if self._read_db is not None:
-            self._read_db.close()
+        self._forget_reader()
         self._db.close()
         os.close(self._lock)
-
-
-def _unwritable(what: str, error: apsw.Error) -> LinesideError:
-    hint = "free some space" if isinstance(error, apsw.FullError) else "look at the disk and the folder's owner"
-    return LinesideError(f"{what}: {_why(error)}", hint=hint)
-
-
-def _why(error: apsw.Error) -> str:
-    if isinstance(error, apsw.FullError):
-        return "the disk is full"
-    if isinstance(error, apsw.IOError):
-        return "the disk reports an error"
-    if isinstance(error, apsw.ReadOnlyError):
-        return "the disk is read-only"
-    return str(error)

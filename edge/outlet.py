@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .batch import Batch, Quality
-from .clock import SECOND
+from .clock import SECOND, is_sure
 from .event import Event
 from .frame import Frame
 from .log import log
 from .memory import PREFIX, packed, unpacked
 from .tags import Tag
 from .texts import LONGEST, clean
+from .timekeeping import unsure
 
 if TYPE_CHECKING:
     from .app import Daemon
@@ -40,7 +41,7 @@ class Outlet:
 
     def emit(self, batch: Batch) -> None:
         if not self.closed:
-            self._daemon.accept(batch)
+            self._daemon.accept(batch if is_sure(self.clock) else unsure(batch, self.clock.utc()))
 
     def frame(self, frame: Frame) -> None:
         if self.closed:

@@ -11,6 +11,7 @@ from .event import Event, Picture
 from .reader import Cursor
 from .records import Place
 from .texts import Row as Text
+from .timekeeping import moved
 
 MOST_BYTES = 48_000_000  # of samples, and of pictures
 MOST_EVENTS = 50_000
@@ -27,6 +28,8 @@ class Pending:
     cursors: dict[tuple[str, str], Cursor] = field(default_factory=dict)
     texts: list[Text] = field(default_factory=list)  # bounded by their table
     damaged: set[Place] = field(default_factory=set)  # sealed records, or ("tail", row), that no longer are data
+    steps: list[tuple[int, int, int]] = field(default_factory=list)  # of the clock, for what is in the tail
+    urgent: bool = False  # nothing but what has to be durable at once, where there is hardly any room
     nbytes: int = 0  # of samples
     picture_bytes: int = 0
 
@@ -46,10 +49,29 @@ class Pending:
 
     def follow(self, newer: Pending) -> None:
         """Take in what came after this."""
+        for step in newer.steps:
+            self.rebase(*step)
         self.add(newer.batches, newer.events, newer.pictures, newer.snapshots)
         self.cursors.update(newer.cursors)
         self.texts += newer.texts
         self.damaged |= newer.damaged
+
+    def rebase(self, first: int, last: int, step: int) -> None:
+        """Move what is stamped between two times by `step` (ns), here and in the tail."""
+        self.batches = [moved(batch, first, last, step) for batch in self.batches]
+        self.steps.append((first, last, step))
+
+    def split(self) -> Pending:
+        """Take out what has to be durable at once, so that only batches, pictures and texts are left."""
+        urgent = Pending(urgent=True, events=self.events, snapshots=self.snapshots, cursors=self.cursors)
+        urgent.damaged = self.damaged
+        self.events, self.snapshots, self.cursors, self.damaged = [], {}, {}, set()
+        return urgent
+
+    def weight(self) -> int:
+        """About the bytes of the file that it needs."""
+        states = sum(map(len, self.snapshots.values()))
+        return 65_536 + self.nbytes // 4 + self.picture_bytes + 1024 * len(self.events) + states
 
     def half_full(self) -> bool:
         return self.nbytes > MOST_BYTES // 2
@@ -84,7 +106,16 @@ class Pending:
         return dropped
 
     def __bool__(self) -> bool:
-        kept = (self.batches, self.events, self.pictures, self.snapshots, self.cursors, self.texts, self.damaged)
+        kept = (
+            self.batches,
+            self.events,
+            self.pictures,
+            self.snapshots,
+            self.cursors,
+            self.texts,
+            self.damaged,
+            self.steps,
+        )
         return any(kept)
 
 

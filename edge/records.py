@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,9 +15,10 @@ import msgpack
 from .codec import CodecFault, decode_text
 from .errors import LinesideError
 from .log import log
-from .reader import Record
+from .reader import Cursor, Record
 from .texts import Row as Text
 
+EXACT = 2_000  # records of a stream that are counted one by one
 Place = tuple[str, int]  # stream, seq
 Row = tuple[Any, ...]
 
@@ -81,20 +83,49 @@ def texts(db: apsw.Connection) -> Iterator[Text]:
             log.error("journal: the text with number %d is damaged: %s", seq, fault)
 
 
+def sample_streams(db: apsw.Connection) -> dict[str, int]:
+    """The last number of each."""
+    return dict(db.execute("SELECT name, seq FROM stream WHERE name LIKE 'samples:%'"))
+
+
+def snapshots(db: apsw.Connection) -> dict[str, bytes]:
+    return dict(db.execute("SELECT name, body FROM snapshot"))
+
+
+def cursors(db: apsw.Connection, reader: str) -> dict[str, Cursor]:
+    found = db.execute("SELECT stream, watermark, ranges FROM cursor WHERE reader = ?", (reader,))
+    return {s: Cursor(w, [(a, b) for a, b in json.loads(r)]) for s, w, r in found}
+
+
+def picture(db: apsw.Connection, digest: str) -> tuple[str, bytes] | None:
+    return next(db.execute("SELECT media, body FROM picture WHERE digest = ?", (digest,)), None)
+
+
 def backlog(db: apsw.Connection, reader: str, ahead: Mapping[str, int] | None = None) -> dict[str, int]:
     """What is durable and above this reader's watermarks: sealed `records` of all streams, and `samples`, those of the
-    open blocks among them. `ahead` are watermarks newer than the file's."""
+    open blocks among them. `ahead` are watermarks newer than the file's. Of a stream with more than EXACT such records, as after
+    weeks without a link, numbers are taken for records and an average for samples, so that asking stays cheap."""
     marks = dict(db.execute("SELECT stream, watermark FROM cursor WHERE reader = ?", (reader,)))
     marks |= ahead or {}
     (samples,) = next(db.execute("SELECT coalesce(sum(n), 0) FROM tail"))
     records = 0
-    for (stream,) in list(db.execute("SELECT name FROM stream WHERE name LIKE 'samples:%'")):
-        count = "SELECT count(*), coalesce(sum(n), 0) FROM block WHERE stream = ? AND seq > ?"
-        blocks, inside = next(db.execute(count, (stream, marks.get(stream, 0))))
+    for stream, last in sample_streams(db).items():
+        place = (stream, marks.get(stream, 0))
+        (first,) = next(db.execute("SELECT min(seq) FROM block WHERE stream = ? AND seq > ?", place))
+        if first is None:
+            continue
+        newest = "SELECT n FROM block WHERE stream = ? AND seq > ? ORDER BY seq DESC LIMIT ?"
+        blocks, inside = next(db.execute(f"SELECT count(*), sum(n) FROM ({newest})", (*place, EXACT)))
+        if (all_ := last - first + 1) > EXACT:
+            blocks, inside = all_, inside * all_ // blocks
         records, samples = records + blocks, samples + inside
     for stream, number in (("tag", "id"), ("text", "seq"), ("event", "seq"), ("picture", "seq")):
-        count = f"SELECT count(*) FROM {stream} WHERE {number} > ?"
-        records += next(db.execute(count, (marks.get(stream, 0),)))[0]
+        where = f"FROM {stream} WHERE {number} > ?"
+        mark = (marks.get(stream, 0),)
+        first, last = (next(db.execute(f"SELECT {end}({number}) {where}", mark))[0] for end in ("min", "max"))
+        if first is not None:
+            exact = last - first < EXACT
+            records += next(db.execute(f"SELECT count(*) {where}", mark))[0] if exact else last - first + 1
     return {"records": records, "samples": samples}
 
 

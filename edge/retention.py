@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 
 import apsw
 
 from .event import Event
+from .records import sample_streams
 
-FILL = 0.9  # of `at_most`: eviction starts here and ends 5 % lower
-STEP = 64  # rows a turn
+FILL = 0.97  # of the pages a journal may have: eviction starts here and ends 4 % lower
+STEP = 64  # rows of a class before it is looked whether there is room
+MOST = 64  # steps of a class a turn: one transaction must not hold up all others
+OLD = 256  # rows of a stream a turn that are over their time
+Run = tuple[int, int, int, int, int]  # first and last number, from, to (ns), samples
 
 
 def gap(utc: int, source: str, t0: int, t1: int, n: int, cause: str, first: int = 0, last: int = 0) -> Event:
     """The delivered record of samples that are not there: `first`..`last` are block numbers, 0 where none was sealed."""
-    return _gap(utc, f"samples:{source}", source, t0, t1, n, cause, first, last)
+    return lack(utc, f"samples:{source}", (first, last, t0, t1, n), cause)
 
 
-def _gap(utc: int, stream: str, key: str, t0: int, t1: int, n: int, cause: str, first: int, last: int) -> Event:
-    data = {
-        "stream": stream,
-        "from": t0,
-        "to": t1,
-        "samples": n,
-        "cause": cause,
-        "first": first,
-        "last": last,
-    }
-    what = f"{n} samples of {key}" if stream.startswith("samples:") else f"record {first} of {stream}"
+def lack(utc: int, stream: str, run: Run, cause: str) -> Event:
+    """The delivered record of a run of records that are not there."""
+    first, last, t0, t1, n = run
+    key = stream.removeprefix("samples:")
+    data = {"stream": stream, "from": t0, "to": t1, "samples": n, "cause": cause, "first": first, "last": last}
+    records = f"record {first} of {stream}" if first == last else f"records {first} to {last} of {stream}"
+    what = f"{n} samples of {key}" if stream.startswith("samples:") else records
     return Event("gap", key, cause, utc, "medium", f"{what} were given up: {cause}", data)
 
 
@@ -45,25 +46,32 @@ def quarantine(db: apsw.Connection, damaged: Iterable[tuple[str, int]], utc: int
     for stream, seq in sorted(damaged):
         if stream == "tail":
             for source, n in db.execute("DELETE FROM tail WHERE id = ? RETURNING stream, n", (seq,)):
-                gaps.append(_gap(utc, source, source.removeprefix("samples:"), 0, utc, n, "damaged", 0, 0))
-        elif stream.startswith("samples:"):
-            remove = "DELETE FROM block WHERE stream = ? AND seq = ? RETURNING t0, t1, n"
-            for t0, t1, n in db.execute(remove, (stream, seq)):
-                gaps.append(_gap(utc, stream, stream.removeprefix("samples:"), t0, t1, n, "damaged", seq, seq))
-        elif stream == "text":
-            for _ in db.execute("DELETE FROM text WHERE seq = ? RETURNING seq", (seq,)):
-                gaps.append(_gap(utc, stream, stream, 0, utc, 0, "damaged", seq, seq))
-        elif stream == "event":
-            for (ts,) in db.execute("DELETE FROM event WHERE seq = ? RETURNING ts", (seq,)):
-                gaps.append(_gap(utc, stream, stream, ts, ts, 0, "damaged", seq, seq))
+                gaps.append(lack(utc, source, (0, 0, 0, utc, n), "damaged"))
+            continue
+        run = {
+            "text": f"DELETE FROM text WHERE seq = ? RETURNING 0, {utc}, 0",
+            "event": "DELETE FROM event WHERE seq = ? RETURNING ts, ts, 0",
+            "picture": "DELETE FROM picture WHERE seq = ? RETURNING ts, ts, 0",
+        }.get(stream, "DELETE FROM block WHERE seq = ? AND stream = ? RETURNING t0, t1, n")
+        values = (seq, stream) if stream.startswith("samples:") else (seq,)
+        for t0, t1, n in db.execute(run, values):
+            gaps.append(lack(utc, stream, (seq, seq, t0, t1, n), "damaged"))
     return gaps
 
 
-def _size(db: apsw.Connection) -> int:
-    pages, free, size = (
-        next(db.execute(f"PRAGMA {name}"))[0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
+def used_bytes(db: apsw.Connection) -> int:
+    """Of the file, without the pages that wait to be used again."""
+    pages, free, size = (_number(db, name) for name in ("page_count", "freelist_count", "page_size"))
+    return (pages - free) * size
+
+
+def free_bytes(db: apsw.Connection) -> int:
+    """Of the pages in the file that wait to be used again."""
+    return _number(db, "freelist_count") * _number(db, "page_size")
+
+
+def _number(db: apsw.Connection, pragma: str) -> int:
+    return int(next(db.execute(f"PRAGMA {pragma}"))[0])
 
 
 def delivered(db: apsw.Connection, readers: Collection[str], stream: str) -> int:
@@ -78,49 +86,94 @@ def delivered(db: apsw.Connection, readers: Collection[str], stream: str) -> int
     return min(marks)
 
 
-def evict(db: apsw.Connection, readers: Collection[str], utc: int, keep: int, at_most: int) -> list[Event]:
-    """Inside the caller's transaction: drop what is delivered and older than `keep` (ns since it was written, whatever
-    the time of its samples), then, above the byte budget, the
-    oldest delivered, and only then undelivered samples, each with a gap event. Undelivered events are never touched."""
-    streams = [row[0] for row in db.execute("SELECT DISTINCT stream FROM block")]
-    marks = {stream: delivered(db, readers, stream) for stream in streams}
-    events_done, pictures_done = delivered(db, readers, "event"), delivered(db, readers, "picture")
-    for stream, mark in marks.items():
-        db.execute("DELETE FROM block WHERE stream = ? AND seq <= ? AND written < ?", (stream, mark, utc - keep))
-    db.execute("DELETE FROM event WHERE seq <= ? AND written < ?", (events_done, utc - keep))
-    db.execute("DELETE FROM picture WHERE seq <= ? AND ts < ?", (pictures_done, utc - keep))
-    if _size(db) <= at_most * FILL:
+def evict(db: apsw.Connection, readers: Collection[str], utc: int, keep: int, most: int) -> list[Event]:
+    """Inside the caller's transaction: drop what is delivered and older than `keep` (ns since it was written, whatever the time
+    of its samples), some of it a turn; then, where the file has more than `most` bytes in use, `give_up` down to 4 % less."""
+    cut = utc - keep
+    for stream in sample_streams(db):
+        oldest = "SELECT rowid AS r, written FROM block WHERE stream = ? AND seq <= ? ORDER BY seq LIMIT ?"
+        remove = f"DELETE FROM block WHERE rowid IN (SELECT r FROM ({oldest}) WHERE written < ?)"
+        db.execute(remove, (stream, delivered(db, readers, stream), OLD, cut))
+    for table, time in (("event", "written"), ("picture", "ts")):
+        oldest = f"SELECT seq, {time} AS t FROM {table} WHERE seq <= ? ORDER BY seq LIMIT ?"
+        remove = f"DELETE FROM {table} WHERE seq IN (SELECT seq FROM ({oldest}) WHERE t < ?)"
+        db.execute(remove, (delivered(db, readers, table), OLD, cut))
+    if used_bytes(db) <= most * FILL:
         return []
-    gaps: list[Event] = []
-    for unsent in (False, True):
-        while _size(db) > at_most * (FILL - 0.05):
-            gone = 0 if unsent else _drop_pictures(db, pictures_done)
-            rows = (
-                list(db.execute("SELECT rowid, stream, seq, t0, t1, n FROM block ORDER BY written LIMIT ?", (STEP,)))
-                if unsent
-                else [
-                    row
-                    for stream, mark in marks.items()
-                    for row in db.execute(
-                        "SELECT rowid, stream, seq, t0, t1, n FROM block WHERE stream = ? AND seq <= ? ORDER BY seq LIMIT ?",
-                        (stream, mark, STEP),
-                    )
-                ]
-            )
-            for rowid, stream, seq, t0, t1, n in rows:
-                db.execute("DELETE FROM block WHERE rowid = ?", (rowid,))
-                if seq > marks.get(stream, 0):
-                    gaps.append(gap(utc, stream.removeprefix("samples:"), t0, t1, n, "evicted", seq, seq))
-            if not rows and not gone:
-                break
-    return gaps
+    return give_up(db, readers, utc, lambda: used_bytes(db) <= most * (FILL - 0.04))
 
 
-def _drop_pictures(db: apsw.Connection, done: int) -> int:
-    db.execute(
-        "DELETE FROM picture WHERE seq IN (SELECT seq FROM picture WHERE seq <= ? ORDER BY seq LIMIT 8)", (done,)
+def clear(db: apsw.Connection, readers: Collection[str], utc: int, need: int, *, unsent: bool) -> list[Event]:
+    """Inside the caller's transaction: `give_up` until `need` bytes inside the file are free to be used again."""
+    return give_up(db, readers, utc, lambda: free_bytes(db) >= need, unsent=unsent)
+
+
+def give_up(
+    db: apsw.Connection, readers: Collection[str], utc: int, enough: Callable[[], bool], *, unsent: bool = True
+) -> list[Event]:
+    """Class by class until there is enough: delivered pictures, samples, events, each from the oldest; then, if `unsent`, what
+    nobody has yet in the same order, so that events go when nothing else is left, and gap records never. Returns the gap
+    events of what nobody had, one for each run of numbers."""
+    runs: dict[str, list[Run]] = {}
+    for waiting in (False, True)[: 1 + unsent]:
+        for step in (_pictures, _samples, _events):
+            one = partial(step, db, readers, runs, waiting)
+            steps = 0
+            while steps < MOST and not enough() and one():
+                steps += 1
+    return [lack(utc, stream, run, "evicted") for stream, found in runs.items() for run in joined(found)]
+
+
+def _pictures(db: apsw.Connection, readers: Collection[str], runs: dict[str, list[Run]], waiting: bool) -> int:
+    done = delivered(db, readers, "picture")
+    find = "DELETE FROM picture WHERE seq IN (SELECT seq FROM picture WHERE seq <= ? ORDER BY seq LIMIT 8) RETURNING seq, ts"
+    gone = list(db.execute(find, (2**62 if waiting else done,)))
+    _note(runs, "picture", [(seq, seq, ts, ts, 0) for seq, ts in gone if seq > done])
+    return len(gone)
+
+
+def _samples(db: apsw.Connection, readers: Collection[str], runs: dict[str, list[Run]], waiting: bool) -> int:
+    if waiting:  # all that is delivered is gone
+        rows = list(db.execute("SELECT rowid, stream, seq, t0, t1, n FROM block ORDER BY written LIMIT ?", (STEP,)))
+    else:
+        streams = sample_streams(db)
+        oldest = "SELECT rowid, stream, seq, t0, t1, n FROM block WHERE stream = ? AND seq <= ? ORDER BY seq LIMIT ?"
+        share = max(1, STEP // max(1, len(streams)))
+        rows = [row for s in streams for row in db.execute(oldest, (s, delivered(db, readers, s), share))]
+    db.executemany("DELETE FROM block WHERE rowid = ?", [(row[0],) for row in rows])
+    for _, stream, seq, t0, t1, n in rows if waiting else ():
+        if seq > delivered(db, readers, stream):
+            _note(runs, stream, [(seq, seq, t0, t1, n)])
+    return len(rows)
+
+
+def _events(db: apsw.Connection, readers: Collection[str], runs: dict[str, list[Run]], waiting: bool) -> int:
+    done = delivered(db, readers, "event")
+    first = "SELECT seq FROM event WHERE seq <= ? AND (seq <= ? OR kind <> 'gap') ORDER BY seq LIMIT ?"
+    gone = list(
+        db.execute(
+            f"DELETE FROM event WHERE seq IN ({first}) RETURNING seq, ts", (2**62 if waiting else done, done, STEP)
+        )
     )
-    return db.changes()
+    _note(runs, "event", [(seq, seq, ts, ts, 0) for seq, ts in gone if seq > done])
+    return len(gone)
+
+
+def _note(runs: dict[str, list[Run]], stream: str, found: Iterable[Run]) -> None:
+    runs.setdefault(stream, []).extend(found)
+
+
+def joined(runs: Iterable[Run]) -> list[Run]:
+    """Runs of numbers that touch, as one."""
+    out: list[Run] = []
+    for run in sorted(runs):
+        first, last, t0, t1, n = run
+        if out and first == out[-1][1] + 1:
+            before = out[-1]
+            out[-1] = before[0], last, min(before[2], t0), max(before[3], t1), before[4] + n
+        else:
+            out.append(run)
+    return out
 
 
 def end_reader(db: apsw.Connection, reader: str) -> dict[str, int]:

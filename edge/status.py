@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+from .outlook import Outlook
+
 
 class Screen:
     """Turns two statuses a second apart into lines that fit the terminal."""
@@ -17,12 +19,15 @@ class Screen:
         took = max(1e-9, now["uptime"] - last["uptime"])
         rate = (now["samples"] - last["samples"]) / took
         standing = now["alarms"]
+        disk, journal = now["disk"], Outlook.of(now["disk"])
         todo = "" if now["journal"] == "fine" else " (free some space; it goes on by itself)"
+        wear = f", {disk['written_a_day'] / 1e6:,.0f} MB written a day" if disk["written_a_day"] else ""
         out = [
             f"{now['device']}  {now['tags']} tags  {rate:,.0f} samples/s  up {_span(now['uptime'])}",
             f"journal: {now['journal']}{todo}, {now['durable']:,} samples durable, "
             f"{now['samples'] - now['durable'] - now['dropped']:,} under way, {now['dropped']:,} given up",
         ]
+        out.append(f"disk: {journal.size()}, {journal.words()}{wear}")
         for reader, waits in now["backlog"].items():
             out.append(f"{reader}: {waits['records']:,} records, {waits['samples']:,} samples to be delivered")
         out.append("")

@@ -10,6 +10,7 @@ PACKAGES = ("edge", "drivers", "models", "sync")
 PUBLIC = {"edge", "edge.testing"}
 ONE_HOME = {
     "pymodbus": ("drivers/modbus/",),
+    "psycopg": ("sync/control_plane/database.py",),
     "cv2": ("drivers/camera/", "drivers/replay/", "models/vision/", "models/train/"),
     "paho": ("sync/device/mqtt", "drivers/mqtt/"),
     "regex": ("drivers/serialport/",),
@@ -21,6 +22,12 @@ ONE_HOME = {
         "edge/rows.py",
         "edge/migrations.py",
         "edge/retention.py",
+        "edge/disk.py",
+        "edge/room.py",
+        "edge/tail.py",
+        "edge/outlook.py",
+        "edge/salvage.py",
+        "edge/damaged.py",
         "edge/commands/doctor.py",
     ),
     "asyncua": ("drivers/opcua/",),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ..bench import blocks, cameras, ingest, many, opcua, small
+from ..bench import blocks, cameras, ingest, many, month, opcua, small
 from ..errors import LinesideError
 
 HELP = "measure this board; each value beside a baseline of the same run"
@@ -20,6 +20,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, object]]] = {
     "ingest": ingest.measure,
     "ingest_float32": partial(ingest.measure, kind="float32"),
     "memory": small.memory,
+    "month": month.month,
     "opcua": opcua.opcua,
     "load_10k": many.load_10k,
     "memory_10k": many.memory_10k,

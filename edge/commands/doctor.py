@@ -19,11 +19,15 @@ import apsw
 import msgpack
 
 from .. import plugins
+from ..clock import RELEASED
 from ..config.load import load
 from ..config.site import Config
+from ..config.types import as_duration
 from ..control import ask
 from ..errors import LinesideError
+from ..outlook import foretell
 from ..records import backlog, journal_of
+from ..room import Budget
 from ..state import state_folder
 from ..texts import MOST
 from .arguments import some_seconds, state_option
@@ -31,7 +35,9 @@ from .bus import Bus
 
 HELP = "look for what may be wrong on this machine and say what to do"
 EXTRAS = {"plane": "fastapi", "vision": "cv2", "tflite engine": "ai_edge_litert", "onnx engine": "onnxruntime"}
+MOST_WRITTEN = 20 * 10**9  # bytes a day: 10 years of that wear out a good card of 64 GB
 OK, WARN, BAD = "ok", "warn", "bad"
+MEND = "restart the daemon: it moves what can be read to a new file, and keeps this one as journal.db.damaged"
 Finding = tuple[str, str, str, str]  # state, what, how it is, what to do
 
 
@@ -68,7 +74,7 @@ def machine() -> Iterator[Finding]:
     sqlite = tuple(map(int, apsw.sqlite_lib_version().split(".")))
     known = sqlite >= (3, 51, 3)
     yield (OK if known else BAD), "sqlite", apsw.sqlite_lib_version(), "" if known else "install apsw 3.51.3 or newer"
-    clock = time.time() > 1_735_689_600
+    clock = time.time_ns() > RELEASED
     yield (
         (OK if clock else BAD),
         "clock",
@@ -105,7 +111,7 @@ def site(path: Path, given: Path | None, seconds: float | None = None) -> Iterat
         f"{free / 1e9:.1f} GB free",
         "" if free > 2 * 10**9 else "free some space",
     )
-    yield from journal(folder)
+    yield from journal(folder, config)
     for name, part in config.drivers.items():
         port = getattr(part, "port", str)()
         if port.startswith("/dev/") and not os.access(port, os.R_OK | os.W_OK):
@@ -119,7 +125,7 @@ def site(path: Path, given: Path | None, seconds: float | None = None) -> Iterat
         yield from asyncio.run(observed(config, given, seconds))
 
 
-def journal(folder: Path) -> Iterator[Finding]:
+def journal(folder: Path, config: Config) -> Iterator[Finding]:
     try:
         db = journal_of(folder / "journal.db")
         (said,) = next(db.execute("PRAGMA quick_check(1)"))
@@ -129,16 +135,31 @@ def journal(folder: Path) -> Iterator[Finding]:
         yield WARN, "journal", str(error), ""
         return
     except apsw.Error as error:
-        yield BAD, "journal", f"cannot be read: {error}", "stop the daemon, keep a copy, restore a backup"
+        yield BAD, "journal", f"cannot be read: {error}", MEND
         return
+    with contextlib.suppress(apsw.Error):
+        yield lasting(db, folder, config)
     sound = said == "ok"
     how = f"{size / 1e6:.1f} MB; sealed blocks: {blocks}, with {samples:,} samples" if sound else str(said)
-    yield (OK if sound else BAD), "journal", how, "" if sound else "stop the daemon, keep a copy, restore a backup"
+    yield (OK if sound else BAD), "journal", how, "" if sound else MEND
     with contextlib.suppress(apsw.Error):  # a damaged journal, or one of before: said already, or nothing to say
         for tag, n in db.execute("SELECT tag, count(*) FROM text GROUP BY tag HAVING count(*) > ?", (0.9 * MOST,)):
             (body,) = next(db.execute("SELECT body FROM tag WHERE id = ?", (tag,)))
             todo = "does it hold a time or a serial number? It may need another register"
             yield WARN, "text", f"{msgpack.unpackb(body)[0]} had {n:,} strings, there is room for {MOST:,}", todo
+
+
+def lasting(db: apsw.Connection, folder: Path, config: Config) -> Finding:
+    """How long the journal lasts without a link, against what the site asks for."""
+    readers = [name for name in config.sections if name in plugins.names("readers")]
+    budget = Budget.on(folder, config.journal.at_most)
+    told = foretell(db, budget, readers, time.time_ns(), folder)
+    fits = told.holds is None or told.holds * 3600 >= config.journal.offline
+    todo = (
+        "" if fits else f"`journal: offline` asks for {as_duration(config.journal.offline)}: allow more by `at_most`, "
+    )
+    todo += "" if fits else "use a larger disk, or keep less by `deadband`"
+    return (OK if fits else WARN), "buffer", f"{told.size()}; {told.words()}", todo
 
 
 def waiting(reader: str, waits: dict[str, int]) -> Finding:
@@ -161,6 +182,13 @@ def daemon(folder: Path, readers: list[str]) -> Iterator[Finding]:
         f"up {status['uptime']:.0f} s, {status['samples']:,} samples, {status['dropped']:,} given up",
         "",
     )
+    if written := status.get("disk", {}).get("written_a_day"):
+        todo = (
+            ""
+            if written < MOST_WRITTEN
+            else "it wears flash: lengthen `journal: durable_within`, keep less by `deadband`"
+        )
+        yield (WARN if todo else OK), "flash", f"{written / 1e6:,.0f} MB are written a day", todo
     if status["journal"] != "fine":
         yield BAD, "disk", status["journal"], "free some space; the daemon goes on by itself"
     for reader, waits in status["backlog"].items():

@@ -14,11 +14,11 @@ from pydantic import BaseModel
 from .. import plugins
 from ..alarms import AlarmConfig
 from ..errors import ConfigFault
-from ..journal import JournalConfig
 from ..state import state_folder
 from ..virtual import VirtualPoint
 from .bind import bind
 from .check import cross_check
+from .journal import JournalConfig
 from .places import Path_, Problem, Tree, read, read_text
 from .site import FRAME, Config, DeviceConfig, Simulation, TestCase
 from .templates import Templates

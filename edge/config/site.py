@@ -12,11 +12,11 @@ from pydantic import BaseModel, Field, field_validator
 from ..alarms import AlarmConfig
 from ..driver import DriverConfig, Point
 from ..expressions import expression_names
-from ..journal import JournalConfig
 from ..stage import StageConfig
 from ..tags import Tag
 from ..texts import TYPE
 from ..virtual import SOURCE, VirtualPoint
+from .journal import JournalConfig
 from .places import Problem, Tree
 from .types import Period
 

@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, StreamingResponse
 from sqlalchemy import Connection, desc, func, select
 
-from edge import TRUSTED, Quality
+from edge import TRUSTED, LinesideError, Quality
 
 from .. import wire
 from . import tables
@@ -26,7 +26,7 @@ from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .live import SILENT, Hub
 from .orders import orders
-from .store import Store, StoreFault
+from .store import Store
 
 WEB = Path(__file__).parent / "web"
 SESSION_SECONDS = 7 * 24 * 3600
@@ -69,7 +69,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     app = FastAPI(title="Lineside plane", openapi_url=None, docs_url=None, redoc_url=None)
 
     app.add_exception_handler(RequestValidationError, unfit)
-    app.add_exception_handler(StoreFault, fault)
+    app.add_exception_handler(LinesideError, fault)  # StoreFault, and what no database holds
     app.add_exception_handler(OverflowError, fault)  # a number that no database holds
 
     @app.middleware("http")
@@ -207,8 +207,8 @@ def _history(store: Store, hub: Hub) -> APIRouter:
         points: Annotated[int, Query(ge=2, le=20_000)] = 1200,
     ) -> dict[str, Any]:
         """History of one tag as columns, null where it is not to be trusted, and the time `to` which it reaches; what is not
-        sealed yet comes from the live lane. A tag that has not changed since `from` has its value at `from`. Of a text: the
-        changes, as strings."""
+        sealed yet comes from the live lane. Over long times: the lowest and highest of each minute. A tag that has not changed
+        since `from` has its value at `from`. Of a text: the changes, as strings."""
         until = time.time_ns() if end is None else end
         start = until + start if start < 0 else start
         newest = hub.devices.get(device)

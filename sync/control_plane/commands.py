@@ -1,4 +1,4 @@
-"""`lineside plane`, and `lineside plane invite`."""
+"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`."""
 
 from __future__ import annotations
 
@@ -9,25 +9,36 @@ import signal
 import time
 from pathlib import Path
 
-from edge import LinesideError, log
+from pydantic import TypeAdapter, ValidationError
+
+from edge import Duration, LinesideError, log
 
 from ..device.identity import token
 from . import tables
+from .backup import backup, restore
 from .ca import Authority
 from .ingest import INVITE_SECONDS, hashed
-from .plane import Plane, Where
-from .store import Store, insert_new
+from .plane import Plane, Where, opened
+from .retention import CLASSES
+from .store import insert_new
 
-HELP = "run the control plane; `plane invite` prints a token for one device"
+DO = "run the plane (default), print a token, write everything to a file, or make a plane of such a file"
+SHORTEST = 3600.0  # seconds that anything is kept
+HELP = "run the control plane; `plane invite` prints a token for one device, `plane backup FILE` keeps everything"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    parser.add_argument(
-        "do", nargs="?", choices=("run", "invite"), default="run", help="run the plane (default), or print a token"
-    )
+    parser.add_argument("do", nargs="?", choices=("run", "invite", "backup", "restore"), default="run", help=DO)
+    parser.add_argument("file", nargs="?", type=Path, help="of backup and restore")
     folder = Path(base) / "lineside" / "plane"
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
+    told = "postgresql://USER@HOST/NAME instead of a file in the folder, which remembers it"
+    parser.add_argument("--database", default="", metavar="ADDRESS", help=told)
+    told = (
+        f"forget what is older, as in samples=90d (CLASS: {', '.join(CLASSES)}; may be given again; default: nothing)"
+    )
+    parser.add_argument("--keep", type=_keep, action="append", default=[], metavar="CLASS=TIME", help=told)
     parser.add_argument(
         "--listen", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine only"
     )
@@ -43,9 +54,30 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _keep(text: str) -> tuple[str, float]:
+    name, _, time_ = text.partition("=")
+    if name not in CLASSES:
+        raise argparse.ArgumentTypeError(f"{text!r} names no class of {', '.join(CLASSES)}, as in samples=90d")
+    try:
+        seconds = TypeAdapter(Duration).validate_python(time_)
+    except ValidationError:
+        raise argparse.ArgumentTypeError(f"{time_!r} is no duration, as in 90d") from None
+    if seconds < SHORTEST:
+        raise argparse.ArgumentTypeError(f"{time_!r} is less than an hour")
+    return name, seconds
+
+
 def run(options: argparse.Namespace) -> int:
-    where = Where(options.folder, options.listen, options.port, options.page_port, tuple(options.name))
-    asyncio.run(invite(where) if options.do == "invite" else serve(where))
+    ports, names = (options.port, options.page_port), tuple(options.name)
+    where = Where(options.folder, options.listen, *ports, names, options.database, tuple(options.keep))
+    if (options.do in ("backup", "restore")) != (options.file is not None):
+        raise LinesideError("a file belongs to `plane backup` and `plane restore`, and to nothing else")
+    if options.do == "backup":
+        log.info("plane: %d rows are in %s, with the plane's keys", backup(where, options.file), options.file)
+    elif options.do == "restore":
+        log.info("plane: %d rows are restored to %s", restore(where, options.file), where.folder)
+    else:
+        asyncio.run(invite(where) if options.do == "invite" else serve(where))
     return 0
 
 
@@ -72,7 +104,7 @@ async def invite(where: Where) -> None:
         url = (where.folder / "url").read_text()
     except FileNotFoundError:
         raise LinesideError(f"no plane has run in {where.folder}", hint="start `lineside plane` first") from None
-    store = Store(f"sqlite:///{where.folder / 'plane.db'}")
+    store = opened(where)
     invitation = secrets.token_urlsafe(24)
     row = {"hash": hashed(invitation), "expires": time.time() + INVITE_SECONDS}
     await store.write(lambda c: insert_new(c, tables.invite, [row]))

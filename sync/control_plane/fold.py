@@ -52,7 +52,7 @@ def alarm(connection: Connection, device: str, epoch: str, seq: int, happened: E
     if happened.state == "shelved":
         state["shelved_until"] = int(happened.data.get("until", 0))
     if happened.state in ("acked", "shelved", "unshelved"):
-        state["by"] = str(happened.data.get("by", ""))[:80]
+        state["by"] = str(happened.data.get("by", ""))[:80].replace("\0", "\ufffd")
     upsert(connection, t, state)
 
 

@@ -11,14 +11,15 @@ from sqlalchemy import Connection, select
 
 from edge import TRUSTED, CodecFault, decode, log
 
-from . import tables
+from . import rollup, tables
 
 
 def series(
     connection: Connection, device: str, tag: str, t0: int, t1: int, points: int, epoch: str = ""
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """(times ns, values, tag as in the journal `epoch`) of one tag between t0 and t1, at most about `points`; a value that is not
-    to be trusted is nan. Of a text: its changes, as strings, None where it is not to be trusted."""
+    to be trusted is nan. Over long times: the lowest and highest of each minute. Of a text: its changes, as strings, None where it
+    is not to be trusted."""
     t = tables.tag
     found = connection.execute(select(t).where(t.c.device == device, t.c.name == tag)).mappings().all()
     if not found:
@@ -29,7 +30,8 @@ def series(
     for row in found:
         if (row["type"] == "text") != text:
             continue
-        parts = list(_samples(connection, device, row, t0, t1))
+        rolled = not text and 2 * (t1 - t0) >= points * rollup.MINUTE  # a cell of the chart is a minute or more
+        parts = list((_minutes if rolled else _samples)(connection, device, row, t0, t1))
         ts, value = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else _NOTHING
         if text:  # numbers of strings mean something within their journal only
             ts, value = _changes(ts, value)
@@ -60,6 +62,16 @@ def _samples(
             continue
         keep = (batch.tag == row["id"]) & (batch.ts >= t0) & (batch.ts <= t1)
         yield batch.ts[keep], np.where(batch.quality[keep] <= TRUSTED, batch.value[keep], np.nan)
+
+
+def _minutes(
+    connection: Connection, device: str, row: Any, t0: int, t1: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """By minutes as far as there are roll-ups, and the samples of the hours that wait for theirs."""
+    stream = {"device": device, "epoch": row["epoch"], "stream": f"samples:{row['source']}"}
+    yield from rollup.minutes(connection, stream, row["id"], t0, t1)
+    for first, last in rollup.missing(connection, stream, t0, t1):
+        yield from _samples(connection, device, row, max(t0, first), min(t1, last))
 
 
 def _changes(ts: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

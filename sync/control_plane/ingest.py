@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import msgpack
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -23,7 +23,7 @@ from .. import wire
 from . import tables
 from .ca import Authority
 from .live import Hub
-from .store import Store, StoreFault, apply_frames, covers, insert_new, stands, upsert
+from .store import Message, Store, StoreFault, covers, insert_new, stands, upsert
 
 INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0
@@ -107,13 +107,7 @@ class Ingest:
         if (device := await self.device(request)) is None:
             return _stranger()
         frames = wire.unpack(await body_of(request, wire.MOST_MESSAGE))
-
-        def take(connection: Connection) -> dict[str, Any]:
-            t = tables.device
-            connection.execute(update(t).where(t.c.id == device).values(seen=time.time()))
-            return apply_frames(connection, device, frames)
-
-        answer = await self._store.write(take)  # returns after COMMIT
+        answer = await self._store.write(Message(device, frames))  # returns after COMMIT
         if any(frame.stream in ("event", "tag", "text") for frame in frames):
             self._hub.tell({"kind": "events", "device": device})
         return Response(wire.pack_ack(answer), media_type="application/msgpack")

@@ -16,9 +16,11 @@ import uvicorn
 from edge import log
 
 from .api import People, build
-from .ca import Authority
+from .ca import Authority, keep
 from .ingest import Ingest
 from .live import Hub
+from .retention import forget
+from .rollup import roll
 from .store import Store
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -26,7 +28,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Where:
-    """Where the plane keeps its things and listens; port 0 picks a free one."""
+    """Where the plane keeps its things and listens; port 0 picks a free one. `database` is an address of SQLAlchemy; without one
+    it is that of the last start, and at first a file in the folder. `keep` is how many seconds each class is kept."""
 
     folder: Path
     listen: str = "127.0.0.1"
@@ -34,6 +37,22 @@ class Where:
     page_port: int = 8080
     names: tuple[str, ...] = ()
     database: str = ""
+    keep: tuple[tuple[str, float], ...] = ()
+
+
+def address_of(where: Where) -> str:
+    """The address of the plane's database; its folder remembers one that was given."""
+    told = where.folder / "database"
+    address = where.database or (told.read_text("utf-8").strip() if told.exists() else "")
+    return address or f"sqlite:///{where.folder / 'plane.db'}"
+
+
+def opened(where: Where) -> Store:
+    """The plane's database. Raises LinesideError."""
+    store = Store(address_of(where))
+    if where.database:
+        keep(where.folder / "database", where.database.encode())
+    return store
 
 
 class Quiet(uvicorn.Server):
@@ -51,12 +70,13 @@ class Plane:
         self.where = where
         where.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.authority = Authority(where.folder)
-        self.store = Store(where.database or f"sqlite:///{where.folder / 'plane.db'}")
+        self.store = opened(where)
         self.hub = Hub()
         self.ingest = Ingest(self.store, self.hub, self.authority)
         self.people = People(where.folder / "sessions.key")
         self._servers: list[Quiet] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._works: list[asyncio.Task[None]] = []
         self.url = self.link = ""
 
     def _names(self) -> list[str]:
@@ -82,6 +102,9 @@ class Plane:
             server = Quiet(uvicorn.Config(app, **options, **more))
             self._servers.append(server)
             self._tasks.append(asyncio.create_task(server.serve(sockets=[line])))
+        self._works = [
+            asyncio.create_task(work) for work in (forget(self.store, dict(self.where.keep)), roll(self.store))
+        ]
         while not all(server.started for server in self._servers):
             await asyncio.sleep(0.01)
             for task in self._tasks:
@@ -91,6 +114,8 @@ class Plane:
 
     async def stop(self) -> None:
         """Within 5 s; what was acknowledged is on disk already."""
+        for work in self._works:
+            work.cancel()
         self.hub.close()
         self.ingest.close()
         for server in self._servers:

@@ -6,22 +6,20 @@ import asyncio
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import alembic.command
-import alembic.config
-import alembic.util
 import msgpack
-from sqlalchemy import Connection, Engine, create_engine, event, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
 
 from ..wire import Frame, shallow
-from . import fold, tables
+from . import days, fold, rollup, tables
+from .database import insert_new, opened, upsert, why
 
 T = TypeVar("T")
 MOST_TOGETHER = 256  # requests committed in one transaction
@@ -38,14 +36,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         """Raises LinesideError where there is no such database."""
-        self.engine = _engine(url)
-        try:
-            _migrate(self.engine, url)
-        except (SQLAlchemyError, alembic.util.CommandError) as error:
-            raise LinesideError(
-                f"the database {self.engine.url.database} cannot be used: {_why(error)}",
-                hint="copy it back from a backup, or move it away: then every device enrols anew",
-            ) from None
+        self.engine = opened(url)
         self._waiting: queue.SimpleQueue[tuple[Callable[[Connection], Any], asyncio.Future[Any]] | None]
         self._waiting = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="plane-writer", daemon=True)
@@ -74,39 +65,59 @@ class Store:
         answers: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
         try:
             with self.engine.begin() as connection:
+                messages = [(work, done) for work, done in group if isinstance(work, Message)]
+                found, fault = self._together(connection, [message for message, _ in messages])
                 for work, done in group:
-                    try:
-                        with connection.begin_nested():
-                            answers.append((done, work(connection), None))
-                    except LinesideError as error:
-                        answers.append((done, None, error))
-                    except (SQLAlchemyError, OSError):
-                        raise
-                    except Exception:  # what one device sent must not hold up the others
-                        log.exception("plane: a write failed")
-                        answers.append((done, None, StoreFault("the plane failed to write this")))
+                    if fault or not isinstance(work, Message):  # one message that spoils the others is found by itself
+                        answers.append((done, *self._attempt(connection, work)))
+                if not fault:
+                    answers += [(done, answer, None) for (_, done), answer in zip(messages, found, strict=True)]
             self.commits += 1
             if self._trouble:
                 log.warning("plane: writing again")
                 self._trouble = ""
         except (SQLAlchemyError, OSError) as error:
-            why = _why(error)
-            if why != self._trouble:
-                log.error("plane: cannot write: %s; nothing is acknowledged, the devices keep it and try again", why)
-                self._trouble = why
-            answers = [(done, None, StoreFault(f"the plane cannot write: {why}")) for _, done in group]
+            words = why(error)
+            if words != self._trouble:
+                log.error("plane: cannot write: %s; nothing is acknowledged, the devices keep it and try again", words)
+                self._trouble = words
+            answers = [(done, None, StoreFault(f"the plane cannot write: {words}")) for _, done in group]
         except Exception:
             log.exception("plane: a commit failed")
             answers = [(done, None, StoreFault("the plane failed to write this")) for _, done in group]
         for done, answer, fault in answers:
             done.get_loop().call_soon_threadsafe(_settle, done, answer, fault)
 
+    def _together(self, connection: Connection, messages: list[Message]) -> tuple[Any, Exception | None]:
+        return self._attempt(connection, lambda c: apply_messages(c, messages)) if messages else ([], None)
+
+    def _attempt(self, connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
+        """(answer, fault) of a piece of work, which leaves nothing behind where it fails. Raises what is the database's fault."""
+        try:
+            with connection.begin_nested():
+                return work(connection), None
+        except LinesideError as error:
+            return None, error
+        except DataError as error:  # of what one device sent
+            return None, CodecFault(f"no database holds this: {why(error)}")
+        except (SQLAlchemyError, OSError):
+            raise
+        except Exception:  # what one device sent must not hold up the others
+            log.exception("plane: a write failed")
+            return None, StoreFault("the plane failed to write this")
+
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run a reading `work` on another thread."""
+        """Run a reading `work` on another thread. Raises StoreFault when the database does not answer, LinesideError for what
+        none can hold."""
 
         def ask() -> T:
-            with self.engine.connect() as connection:
-                return work(connection)
+            try:
+                with self.engine.connect() as connection:
+                    return work(connection)
+            except DataError as error:
+                raise LinesideError(f"no database holds this: {why(error)}") from None
+            except (OperationalError, InterfaceError, TimeoutError) as error:
+                raise StoreFault(f"the plane cannot read: {why(error)}") from None
 
         return await asyncio.to_thread(ask)
 
@@ -125,56 +136,80 @@ def _settle(done: asyncio.Future[Any], answer: Any, fault: Exception | None) -> 
         done.set_result(answer)
 
 
-def _why(error: Exception) -> str:
-    """The database's own words, without the statement."""
-    words = str(getattr(error, "orig", None) or error)
-    return "the disk is full, free some space" if "disk is full" in words or "No space left" in words else words
-
-
-def _engine(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
-    if url.startswith("sqlite"):
-
-        @event.listens_for(engine, "connect")
-        def _(connection: Any, _record: Any) -> None:
-            connection.isolation_level = None  # transactions are ours, see "begin"
-            for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-                connection.execute(f"PRAGMA {pragma}")
-
-        @event.listens_for(engine, "begin")
-        def _(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN")
-
-    return engine
-
-
-def _migrate(engine: Engine, url: str) -> None:
-    settings = alembic.config.Config()
-    settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        settings.attributes["connection"] = connection
-        alembic.command.upgrade(settings, "head")
-
-
-def insert_new(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
-    """Insert rows; one whose key is there already is a repeat and changes nothing."""
-    if rows:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
-
-
-def upsert(connection: Connection, table: Any, row: dict[str, Any]) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    keys = [column.name for column in table.primary_key]
-    rest = {name: value for name, value in row.items() if name not in keys}
-    connection.execute(dialect.insert(table).values(row).on_conflict_do_update(index_elements=keys, set_=rest))
-
-
 # What a message means
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one device sent. Given to `Store.write` it is taken in together with the messages of others."""
+
+    device: str
+    frames: list[Frame]
+
+    def __call__(self, connection: Connection) -> dict[str, Cursor]:
+        return apply_messages(connection, [self])[0]
 
 
 def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -> dict[str, Cursor]:
     """Take the frames of one device in, each once; returns where its streams now stand. In the writer's transaction."""
+    return Message(device, list(frames))(connection)
+
+
+def apply_messages(connection: Connection, messages: list[Message]) -> list[dict[str, Cursor]]:
+    """Take messages in, each frame once; returns where the streams of each now stand. The blocks of all devices go in together:
+    four statements, however many there are."""
+    answers = [_apply_records(connection, m.device, [f for f in m.frames if f.stream in _TAKE]) for m in messages]
+    told = tables.device
+    heard = {message.device for message in messages}
+    if heard:
+        connection.execute(update(told).where(told.c.id.in_(sorted(heard))).values(seen=time.time()))
+    for answer, stood in zip(answers, _apply_blocks(connection, messages), strict=True):
+        answer.update(stood)
+    return answers
+
+
+def _apply_blocks(connection: Connection, messages: list[Message]) -> list[dict[str, Cursor]]:
+    blocks = [(m.device, [f for f in m.frames if f.stream not in _TAKE]) for m in messages]
+    journals = {(device, f.epoch) for device, frames in blocks for f in frames}
+    cursors, fresh = _cursors(connection, journals), []
+    moved: set[tuple[str, str, str]] = set()
+    for device, frames in blocks:
+        for f in frames:
+            place = (device, f.epoch, f.stream)
+            if place not in cursors:
+                fold.journal(connection, device, f.epoch)
+                cursors[place] = Cursor()
+            if f.seq not in cursors[place]:
+                cursors[place].add(f.seq, f.seq)
+                fresh.append((device, f))
+                moved.add(place)
+    _take_blocks(connection, fresh)
+    _stand(connection, {place: cursors[place] for place in moved})
+    return [{f.stream: cursors[device, f.epoch, f.stream] for f in frames} for device, frames in blocks]
+
+
+def _cursors(connection: Connection, journals: set[tuple[str, str]]) -> dict[tuple[str, str, str], Cursor]:
+    """Where the streams of these (device, epoch) stand."""
+    t = tables.applied
+    found: dict[tuple[str, str, str], Cursor] = {}
+    listed = sorted(journals)
+    for k in range(0, len(listed), 500):
+        devices, epochs = map(set, zip(*listed[k : k + 500], strict=True))
+        rows = connection.execute(select(t).where(t.c.device.in_(sorted(devices)), t.c.epoch.in_(sorted(epochs))))
+        found |= {(d, e, s): Cursor(w, [(a, b) for a, b in json.loads(r)]) for d, e, s, w, r in rows}
+    return found
+
+
+def _stand(connection: Connection, cursors: dict[tuple[str, str, str], Cursor]) -> None:
+    rows = [
+        {"device": d, "epoch": e, "stream": s, "watermark": cursor.watermark, "ranges": json.dumps(cursor.ranges)}
+        for (d, e, s), cursor in sorted(cursors.items())
+    ]
+    upsert(connection, tables.applied, *rows)
+
+
+def _apply_records(connection: Connection, device: str, frames: list[Frame]) -> dict[str, Cursor]:
+    """Events, tags and texts."""
     streams: dict[tuple[str, str], list[Frame]] = {}
     for frame in frames:
         streams.setdefault((frame.epoch, frame.stream), []).append(frame)
@@ -185,7 +220,7 @@ def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -
             fold.journal(connection, device, epoch)
         fresh = list({f.seq: f for f in group if f.seq not in cursor}.values())
         try:
-            _TAKE.get(stream, _take_blocks)(connection, device, fresh)
+            _TAKE[stream](connection, device, fresh)
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
             raise CodecFault(f"what {stream} holds cannot be taken: {error}") from None
         answer[stream] = covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
@@ -205,12 +240,11 @@ def covers(connection: Connection, device: str, epoch: str, stream: str, spans: 
     cursor = stands(connection, device, epoch, stream).get(stream, Cursor())
     for first, last in spans:
         cursor.add(first, last)
-    place = {"device": device, "epoch": epoch, "stream": stream}
-    upsert(connection, tables.applied, {**place, "watermark": cursor.watermark, "ranges": json.dumps(cursor.ranges)})
+    _stand(connection, {(device, epoch, stream): cursor})
     return cursor
 
 
-def _take_blocks(connection: Connection, device: str, frames: list[Frame]) -> None:
+def _take_blocks(connection: Connection, frames: list[tuple[str, Frame]]) -> None:
     rows = [
         {
             "device": device,
@@ -222,9 +256,11 @@ def _take_blocks(connection: Connection, device: str, frames: list[Frame]) -> No
             "n": f.n,
             "body": f.body,
         }
-        for f in frames
+        for device, f in frames
     ]
+    days.prepare(connection, (f.t1 for _, f in frames), time.time_ns())
     insert_new(connection, tables.block, rows)
+    rollup.mark(connection, frames)
 
 
 def _take_tags(connection: Connection, device: str, frames: list[Frame]) -> None:
@@ -237,11 +273,11 @@ def _take_tags(connection: Connection, device: str, frames: list[Frame]) -> None
                     "device": device,
                     "epoch": frame.epoch,
                     "id": frame.seq,
-                    "name": str(name)[:200],
-                    "type": str(kind)[:20],
-                    "unit": str(unit)[:40],
+                    "name": _word(name, 200),
+                    "type": _word(kind, 20),
+                    "unit": _word(unit, 40),
                     "labels": json.dumps({str(k): str(v) for k, v in labels.items()}, ensure_ascii=False),
-                    "source": str(source)[:200],
+                    "source": _word(source, 200),
                 }
             )
         except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
@@ -263,6 +299,7 @@ def _take_events(connection: Connection, device: str, frames: list[Frame]) -> No
         happened = decode_event(frame.body)
         if not shallow(happened.data):
             raise CodecFault(f"event {frame.seq} is nested too deep")
+        happened = _fitted(happened)
         rows.append(_event_row(device, frame, happened))
         if happened.kind == "alarm":
             fold.alarm(connection, device, frame.epoch, frame.seq, happened)
@@ -277,14 +314,32 @@ def _event_row(device: str, frame: Frame, happened: Event) -> dict[str, Any]:
         "epoch": frame.epoch,
         "seq": frame.seq,
         "ts": _whole(happened.ts),
-        "kind": str(happened.kind)[:40],
-        "key": str(happened.key)[:200],
-        "state": str(happened.state)[:40],
-        "severity": str(happened.severity)[:10],
-        "text": str(happened.text)[:2000],
+        "kind": happened.kind,
+        "key": happened.key,
+        "state": happened.state,
+        "severity": happened.severity,
+        "text": happened.text,
         "data": json.dumps(happened.data, ensure_ascii=False, default=str),
         "refs": json.dumps([str(ref) for ref in happened.refs]),
     }
+
+
+def _fitted(happened: Event) -> Event:
+    """With words as long as their columns."""
+    kind, key, state, severity, text = happened.kind, happened.key, happened.state, happened.severity, happened.text
+    return replace(
+        happened,
+        kind=_word(kind, 40),
+        key=_word(key, 200),
+        state=_word(state, 40),
+        severity=_word(severity, 10),
+        text=_word(text, 2000),
+    )
+
+
+def _word(text: Any, most: int) -> str:
+    """Up to `most` characters of a text, as every database holds it: PostgreSQL knows no NUL."""
+    return str(text)[:most].replace("\0", "\ufffd")
 
 
 def _whole(number: Any) -> int:
@@ -296,7 +351,7 @@ def _whole(number: Any) -> int:
 
 def _take_gap(connection: Connection, device: str, epoch: str, gap: Event) -> None:
     """Sealed blocks the device gave up count as told: the stream's cursor covers them."""
-    stream = str(gap.data.get("stream", ""))
+    stream = _word(gap.data.get("stream", ""), 220)
     first, last = _whole(gap.data.get("first", 0)), _whole(gap.data.get("last", 0))
     if not 0 < first <= last:
         return

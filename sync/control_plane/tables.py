@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -53,6 +55,27 @@ block = Table(
     Column("n", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("block_time", "device", "stream", "t1"),
+    Index("block_age", "t1"),
+)
+stale = Table(  # hours whose roll-up lacks samples that are here
+    "stale",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("stream", String(220), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Index("stale_hour", "hour"),
+)
+rollup = Table(
+    "rollup",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("stream", String(220), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("n", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("rollup_age", "hour"),
 )
 tag = Table(
     "tag",
@@ -116,6 +139,8 @@ picture = Table(
     Column("digest", String(64), primary_key=True),
     Column("media", String(40), nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("stored", Float, nullable=False, default=time.time),
+    Index("picture_age", "stored"),
 )
 command = Table(
     "command",

@@ -233,7 +233,7 @@ class Uplink:
             "durable": totals.durable,
             "dropped": totals.dropped,
             "backlog": await self.host.journal.backlog(NAME),
-            "journal": self.host.journal.trouble,
+            "journal": self.host.journal.complaint,
             "parts": self.host.health.report(),
         }
         body = msgpack.packb([wire.VERSION, self.host.journal.epoch, *columns, status])

@@ -56,8 +56,10 @@ async def values(journal: Journal, source: str = "plc") -> list[float]:
 
 
 async def gaps(journal: Journal) -> list[tuple[str, str, int]]:
-    found = [decode_event(r.body) for r in await journal.read("event")]
-    return [(e.state, e.data["stream"], e.data["first"]) for e in found if e.kind == "gap"]
+    """Cause, stream and number of each record that gap events tell of."""
+    told = [decode_event(r.body) for r in await journal.read("event", 0, 10_000)]
+    data = [(e.state, e.data) for e in told if e.kind == "gap"]
+    return [(cause, d["stream"], n) for cause, d in data for n in range(d["first"], d["last"] + 1)]
 
 
 def spoil(folder: Path, sql: str) -> None:
@@ -160,19 +162,27 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bytes_", [b"no database" * 400, b"SQLite format 3\0" + b"\xff" * 8000])
-def test_a_file_that_is_no_journal_is_said_plainly_and_left_alone(tmp_path: Path, bytes_: bytes) -> None:
+def test_a_file_that_is_no_journal_is_set_aside_and_a_new_one_begins(
+    tmp_path: Path, bytes_: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "journal.db").write_bytes(bytes_)
 
-    async def nothing(journal: Journal) -> None: ...
+    async def work(journal: Journal) -> None:
+        journal.append([batch(1)])
+        assert await journal.commit(seal=True)
+        found = [decode_event(r.body) for r in await journal.read("event")]
+        assert [(e.kind, e.state) for e in found] == [("journal", "salvaged")]
 
-    for _ in range(2):
-        with pytest.raises(LinesideError, match=r"is damaged.*keep a copy"):
-            with_journal(tmp_path, nothing)
-    assert (tmp_path / "journal.db").read_bytes() == bytes_
+    with caplog.at_level("ERROR", "lineside"):
+        with_journal(tmp_path, work)
+        with_journal(tmp_path, work)
+    assert (tmp_path / "journal.db.damaged").read_bytes() == bytes_
+    assert sum("is damaged" in line for line in caplog.messages) == 1
 
 
 def test_a_full_disk_is_said_and_heals_and_loses_nothing(tmp_path: Path) -> None:
     async def work(journal: Journal) -> None:
+        journal.readers = {"sync"}
         journal.append([batch(1)])
         assert await journal.commit()
         durable = journal.totals.durable
@@ -182,6 +192,7 @@ def test_a_full_disk_is_said_and_heals_and_loses_nothing(tmp_path: Path) -> None
         journal.append(events=[Event("alarm", "hot", "raised")])
         assert not await journal.commit() and journal.trouble == "the disk is full"
         assert journal.totals.durable == durable, "never said durable before it is"
+        assert [decode_event(r.body).key for r in await journal.read("event")] == ["hot"], "events do not wait"
         journal.append([batch(3)])
         assert not await journal.commit()
         journal._db.execute("PRAGMA max_page_count = 1000000")
@@ -218,7 +229,7 @@ def test_a_long_full_disk_gives_up_the_oldest_with_a_gap_and_keeps_events(
     with_journal(tmp_path, work)
 
 
-def test_pictures_and_events_give_way_too_when_the_disk_stays_full(
+def test_pictures_and_events_give_way_too_when_the_disk_goes_on_refusing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge.pending.MOST_BYTES", 10_000)
@@ -226,15 +237,14 @@ def test_pictures_and_events_give_way_too_when_the_disk_stays_full(
 
     async def work(journal: Journal) -> None:
         await journal.commit()
-        (pages,) = next(journal._db.execute("PRAGMA page_count"))
-        journal._db.execute(f"PRAGMA max_page_count = {pages}")
+        journal._db.execute("PRAGMA query_only = 1")
         for i in range(50):
             journal.append((), [Event("k", str(i))], [Picture(str(i), "image/png", bytes([i] * 1000))])
             if i == 30:
                 journal.append(events=[Event("k", "large", text=os.urandom(50_000).hex())])
             await journal.commit()
-        assert journal.trouble and journal.ready(), "rules go on"
-        journal._db.execute("PRAGMA max_page_count = 1000000")
+        assert journal.trouble == "the disk is read-only" and journal.ready(), "rules go on"
+        journal._db.execute("PRAGMA query_only = 0")
         assert await journal.commit()
         events = [decode_event(r.body) for r in await journal.read("event", 0, 1000)]
         told = {

@@ -54,9 +54,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_an_event_that_makes_no_sense_is_refused_and_the_next_device_is_served(tmp_path: Path, what: str) -> None:
+def test_an_event_that_makes_no_sense_is_refused_and_the_next_device_is_served(database: str, what: str) -> None:
     async def main() -> None:
-        store = Store(f"sqlite:///{tmp_path / 'plane.db'}")
+        store = Store(database)
         frames = {
             "bad": wire.Frame(EPOCH, "event", 1, 1, 1, 1, HOSTILE[what]),
             "good": wire.Frame(EPOCH, "event", 1, 1, 1, 1, encode_event(Event("x", "y"))),
@@ -72,9 +72,9 @@ def test_an_event_that_makes_no_sense_is_refused_and_the_next_device_is_served(t
     asyncio.run(main())
 
 
-def test_a_fault_of_ours_fails_one_request_and_not_those_beside_it(tmp_path: Path) -> None:
+def test_a_fault_of_ours_fails_one_request_and_not_those_beside_it(database: str) -> None:
     async def main() -> None:
-        store = Store(f"sqlite:///{tmp_path / 'plane.db'}")
+        store = Store(database)
 
         def breaks(_: Any) -> None:
             raise ZeroDivisionError

@@ -60,6 +60,7 @@ def page(folder: Path, work: Callable[[Plane, Ask], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("database")
 def test_an_order_for_a_tag_goes_to_a_device_that_is_heard(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         cookie, own = f"session={plane.people.login(plane.people.key)}", plane.link.split("/login")[0]
@@ -103,10 +104,11 @@ def test_every_route_wants_a_session(tmp_path: Path) -> None:
     page(tmp_path, work)
 
 
+@pytest.mark.usefixtures("database")
 def test_nonsense_is_no_error_of_ours(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         cookie = f"session={plane.people.login(plane.people.key)}"
-        far = "9" * 30
+        far, unknown = "9" * 30, 422 if plane.store.engine.dialect.name == "postgresql" else 200
         for path, status in (
             ("/login?key=%C3%A9", 403),
             ("/login", 422),
@@ -115,6 +117,9 @@ def test_nonsense_is_no_error_of_ours(tmp_path: Path) -> None:
             (f"/api/events?before={far}", 422),
             (f"/api/devices/d/series?tag=a&from={far}", 422),
             (f"/api/devices/d/series?tag=a&to={far}", 422),
+            ("/api/devices/d/series?tag=a%00", unknown),
+            ("/api/devices/%00/tags", unknown),
+            ("/api/events?kind=%00", unknown),
             ("/api/pictures/..%2f..%2fplane.db", 404),
         ):
             assert (await ask("GET", path, Cookie=cookie))[0] == status, path
@@ -124,6 +129,7 @@ def test_nonsense_is_no_error_of_ours(tmp_path: Path) -> None:
     page(tmp_path, work)
 
 
+@pytest.mark.usefixtures("database")
 def test_orders_come_from_our_own_page_about_alarms_that_exist(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         raised = encode_event(Event("alarm", "hot", "raised", time.time_ns(), "high"))
@@ -190,13 +196,15 @@ def test_the_newest_events_come_from_an_index_already_sorted(tmp_path: Path, que
     page(tmp_path, work)
 
 
-def test_the_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'plane.db'}")
+def test_the_tables_are_what_the_migrations_make(database: str) -> None:
+    store = Store(database)
+    known: dict[str, Any] = {"include_name": lambda name, kind, of: not (kind == "table" and name.startswith("block_"))}
     with store.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection, opts=known), tables.metadata) == []
     store.close()
 
 
+@pytest.mark.usefixtures("database")
 def test_numbers_that_json_has_no_word_for_leave_the_page_whole(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         cookie = f"session={plane.people.login(plane.people.key)}"

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from sqlalchemy import func, select
 
 from edge import Cursor, Picture, decode_event
-from sync.control_plane import tables
+from sync.control_plane import backup, database, tables
+from sync.control_plane.plane import Where, address_of
 from sync.device import identity
 from sync.device.compare import holes
 from tests.sync.test_spine import Rig
 
+pytestmark = pytest.mark.usefixtures("database")
 DELIVERED = "SELECT watermark FROM cursor WHERE reader = 'sync' AND stream = 'samples:plc'"
 
 
@@ -29,14 +32,20 @@ class Restorable(Rig):
     """A rig whose plane can be copied and put back."""
 
     async def backup(self) -> None:
-        await self.plane.stop()
-        shutil.copytree(self.folder / "plane", self.folder / "backup")
-        await self.plane_starts()
+        await asyncio.to_thread(backup.backup, Where(self.folder / "plane"), self.folder / "backup")
 
     async def restore(self) -> None:
-        """For a plane that is stopped."""
-        shutil.rmtree(self.folder / "plane")
-        shutil.copytree(self.folder / "backup", self.folder / "plane")
+        """For a plane that is stopped: it is gone, and made anew."""
+        where = Where(self.folder / "plane")
+        engine = database.opened(address := address_of(where))
+        if engine.dialect.name == "postgresql":
+            with engine.begin() as connection:
+                connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+                connection.exec_driver_sql("CREATE SCHEMA public")
+            where = replace(where, database=address)
+        engine.dispose()
+        shutil.rmtree(where.folder)
+        await asyncio.to_thread(backup.restore, where, self.folder / "backup")
         await self.plane_starts()
 
     async def stands(self, stream: str) -> int:

@@ -32,6 +32,7 @@ from sync.control_plane.history import thin
 from sync.control_plane.plane import Plane, Where
 from sync.device import identity
 
+pytestmark = pytest.mark.usefixtures("database")
 SITE = """
 device: {{id: dev-1}}
 drivers:

@@ -190,8 +190,8 @@ def test_every_string_comes_before_or_with_the_first_block_that_uses_it(tmp_path
 @pytest.mark.parametrize(
     "body", [b"", b"\xc1", msgpack.packb([1, "x" * 300]), msgpack.packb(["1", "A7"]), b"\x92\x01\xa1\xff"]
 )
-def test_a_string_that_is_none_is_refused_and_spoils_nothing(tmp_path: Path, body: bytes) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'plane.db'}")
+def test_a_string_that_is_none_is_refused_and_spoils_nothing(database: str, body: bytes) -> None:
+    store = Store(database)
 
     async def main() -> None:
         with pytest.raises(CodecFault):

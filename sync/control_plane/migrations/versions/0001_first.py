@@ -32,11 +32,18 @@ def upgrade() -> None:
         _column("watermark", BIG),
         _column("ranges", sa.Text),
     )
+    by_day = op.get_bind().dialect.name == "postgresql"  # there the key holds what the partitions are made by
     op.create_table(
         "block",
         *(_column(*part, True) for part in [*key, ("stream", sa.String(220)), ("seq", BIG)]),
-        *(_column(*part) for part in (("t0", BIG), ("t1", BIG), ("n", sa.Integer), ("body", sa.LargeBinary))),
+        _column("t0", BIG),
+        _column("t1", BIG, by_day),
+        *(_column(*part) for part in (("n", sa.Integer), ("body", sa.LargeBinary))),
+        postgresql_partition_by="RANGE (t1)",
     )
+    if by_day:
+        op.execute("ALTER TABLE block ALTER body SET STORAGE EXTERNAL")  # it is compressed already
+        op.execute("CREATE TABLE block_other PARTITION OF block DEFAULT")
     op.create_index("block_time", "block", ["device", "stream", "t1"])
     op.create_table(
         "tag",

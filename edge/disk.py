@@ -1,0 +1,46 @@
+"""One transaction; what a disk that refuses is called, and what a person can do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import apsw
+
+from .errors import LinesideError
+
+Damaged = (apsw.CorruptError, apsw.NotADBError)  # what SQLite raises for pages that are not what was written
+
+
+class JournalDamaged(LinesideError):
+    """Pages of the journal cannot be read. What can be is moved to a new file with the next commit."""
+
+    heals = True
+
+
+@contextlib.contextmanager
+def transaction(db: apsw.Connection) -> Iterator[None]:
+    """All of it, or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if not db.get_autocommit():
+            db.execute("ROLLBACK")
+        raise
+
+
+def unwritable(what: str, error: apsw.Error) -> LinesideError:
+    hint = "free some space" if isinstance(error, apsw.FullError) else "look at the disk and the folder's owner"
+    return LinesideError(f"{what}: {why(error)}", hint=hint)
+
+
+def why(error: apsw.Error) -> str:
+    if isinstance(error, apsw.FullError):
+        return "the disk is full"
+    if isinstance(error, apsw.IOError):
+        return "the disk reports an error"
+    if isinstance(error, apsw.ReadOnlyError):
+        return "the disk is read-only"
+    return str(error)

@@ -1,0 +1,141 @@
+"""A whole plane in one file, taken while it runs: what every database can hold, and the plane's keys. The file is SQLite.
+
+Also the way from SQLite to PostgreSQL and back: a backup can be restored into either. What devices delivered after the backup they
+send again by themselves, as long as they keep it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from edge import LinesideError
+
+from . import days, tables
+from .ca import keep
+from .database import on_postgresql, opened, why
+from .plane import Where, address_of
+
+KEYS = ("ca.key", "ca.pem", "sessions.key")
+AT_ONCE = 500  # rows in memory
+
+
+def backup(where: Where, file: Path) -> int:
+    """Write everything, as it is at one moment, to `file`, whole or not at all; returns the rows. Raises LinesideError."""
+    if not (where.folder / "ca.pem").exists():
+        raise LinesideError(f"no plane has run in {where.folder}", hint="say --folder")
+    if file.exists():
+        raise LinesideError(f"{file} is there already", hint="name another file")
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.unlink(missing_ok=True)
+    try:
+        fresh.touch(0o600)
+        total = _fill(where, fresh)
+        fresh.replace(file)
+    except (OSError, SQLAlchemyError) as error:
+        raise LinesideError(f"{file} cannot be written: {why(error)}") from None
+    finally:
+        for name in (fresh.name, f"{fresh.name}-wal", f"{fresh.name}-shm"):
+            fresh.with_name(name).unlink(missing_ok=True)
+    return total
+
+
+def _fill(where: Where, fresh: Path) -> int:
+    source, target = opened(address_of(where)), opened(f"sqlite:///{fresh}")
+    try:
+        with source.connect() as asked:
+            if on_postgresql(asked):
+                asked = asked.execution_options(isolation_level="REPEATABLE READ")
+            with target.begin() as written:
+                total = copy(asked, written)
+                written.exec_driver_sql("CREATE TABLE plane_file (name TEXT PRIMARY KEY, body BLOB NOT NULL)")
+                kept = [(name, (where.folder / name).read_bytes()) for name in KEYS if (where.folder / name).exists()]
+                written.exec_driver_sql("INSERT INTO plane_file VALUES (?, ?)", kept)
+    finally:
+        source.dispose()
+        target.dispose()
+    with closing(sqlite3.connect(fresh)) as alone:
+        alone.execute("PRAGMA journal_mode=DELETE")  # one file, without those of a WAL beside it
+    return total
+
+
+def restore(where: Where, file: Path) -> int:
+    """Make a plane of a backup, in a folder and a database that hold none; returns the rows. Raises LinesideError."""
+    if (where.folder / "ca.pem").exists():
+        raise LinesideError(f"there is a plane in {where.folder} already", hint="move it away, or say --folder")
+    keys = _keys(file)
+    try:
+        total = _restore(where, file)
+    except (OSError, SQLAlchemyError) as error:
+        raise LinesideError(f"{file} cannot be restored: {why(error)}") from None
+    if where.database:
+        keep(where.folder / "database", where.database.encode())
+    for name in reversed(KEYS):
+        if name in keys:
+            keep(where.folder / name, keys[name])
+    return total
+
+
+def _restore(where: Where, file: Path) -> int:
+    where.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mine = (
+        where.folder / "restoring.db"
+    )  # the backup itself stays as it is, also where its tables are of an older version
+    try:
+        mine.touch(0o600)
+        shutil.copyfile(file, mine)
+        source, target = opened(f"sqlite:///{mine}"), opened(address_of(where))
+        with source.connect() as asked, target.begin() as written:
+            if written.execute(select(func.count()).select_from(tables.device)).scalar():
+                raise LinesideError("the database holds a plane already", hint="restore into an empty one")
+            total = copy(asked, written)
+        source.dispose()
+        target.dispose()
+    finally:
+        for path in where.folder.glob("restoring.db*"):
+            path.unlink()
+    return total
+
+
+def _keys(file: Path) -> dict[str, bytes]:
+    """The plane's own files in a backup. Raises LinesideError where it is none."""
+    if not file.is_file():
+        raise LinesideError(f"there is no file {file}")
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            found = {str(name): bytes(body) for name, body in db.execute("SELECT name, body FROM plane_file")}
+    except (sqlite3.Error, TypeError):
+        found = {}
+    if not {"ca.key", "ca.pem"} <= found.keys():
+        raise LinesideError(f"{file} is no whole backup of a plane", hint="one is made by `lineside plane backup FILE`")
+    return found
+
+
+def copy(source: Connection, target: Connection) -> int:
+    """Every row of every table from one database into another, empty one."""
+    return sum(_copy(source, target, table) for table in tables.metadata.sorted_tables)
+
+
+def _copy(source: Connection, target: Connection, table: Table) -> int:
+    most = {column.name: getattr(column.type, "length", None) for column in table.columns}
+    total = 0
+    found = source.execution_options(stream_results=True, yield_per=AT_ONCE).execute(select(table))
+    for part in found.mappings().partitions():
+        rows = [{name: _fits(value, most.get(name)) for name, value in row.items()} for row in part]
+        if table is tables.block:
+            days.prepare(target, (row["t1"] for row in rows), time.time_ns())
+        target.execute(table.insert(), rows)
+        total += len(rows)
+    return total
+
+
+def _fits(value: Any, most: int | None) -> Any:
+    """SQLite held texts that no other database takes: with NUL, or longer than their column."""
+    return value[:most].replace("\0", "\ufffd") if isinstance(value, str) else value

@@ -1,0 +1,114 @@
+"""The database under the plane: SQLite, or PostgreSQL where one machine is outgrown. Nothing else here knows which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+import alembic.util
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from edge import LinesideError
+
+VERSION = "head"  # of the tables
+MIGRATING = 0x6C696E65  # PostgreSQL's advisory lock of planes that start at one time
+
+
+def opened(address: str) -> Engine:
+    """An engine on the database at `address`, whose tables are those of this version. Raises LinesideError."""
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):
+        raise LinesideError(
+            "what was given as the database is no address", hint="postgresql://USER@HOST/NAME or sqlite:////FOLDER/FILE"
+        ) from None
+    kind = {"postgres": "postgresql"}.get(url.get_backend_name(), url.get_backend_name())
+    if kind not in _ENGINES:
+        raise LinesideError(f"a plane keeps its things in PostgreSQL or SQLite, not in {kind}")
+    engine = _ENGINES[kind](url)
+    try:
+        _migrate(engine)
+    except (SQLAlchemyError, alembic.util.CommandError) as error:
+        engine.dispose()
+        if kind == "sqlite":
+            shown, hint = url.database, "copy it back from a backup, or move it away: then every device enrols anew"
+        else:
+            shown, hint = url.render_as_string(), "`psql` with the same address has to connect, as its owner"
+        raise LinesideError(f"the database {shown} cannot be used: {why(error)}", hint=hint) from None
+    return engine
+
+
+def why(error: Exception) -> str:
+    """The database's own words, without the statement, in one line."""
+    words = " ".join(str(getattr(error, "orig", None) or error).split())
+    return "the disk is full, free some space" if "disk is full" in words or "No space left" in words else words
+
+
+def on_postgresql(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
+
+
+def insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows; one whose key is there already is a repeat and changes nothing."""
+    if rows:
+        connection.execute(_dialect(connection).insert(table).on_conflict_do_nothing(), rows)
+
+
+def upsert(connection: Connection, table: Table, *rows: dict[str, Any]) -> None:
+    """Insert rows of the same columns, or put them in place of those with their keys."""
+    keys = [column.name for column in table.primary_key]
+    fresh = _dialect(connection).insert(table)
+    rest = {name: fresh.excluded[name] for name in (rows[0] if rows else ()) if name not in keys}
+    if rows:
+        connection.execute(fresh.on_conflict_do_update(index_elements=keys, set_=rest), list(rows))
+
+
+def _dialect(connection: Connection) -> Any:
+    return postgresql if on_postgresql(connection) else sqlite
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are ours, see "begin"
+        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,  # a server that was started anew
+            pool_size=8,
+            connect_args={"connect_timeout": 10},
+        )
+    except ImportError as error:
+        raise LinesideError(f"PostgreSQL needs psycopg: {error}", hint="pip install 'lineside[postgres]'") from None
+
+
+_ENGINES = {"sqlite": _sqlite, "postgresql": _postgresql}
+
+
+def _migrate(engine: Engine) -> None:
+    settings = alembic.config.Config()
+    settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        if on_postgresql(connection):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATING})")
+            if (encoding := connection.exec_driver_sql("SHOW server_encoding").scalar()) != "UTF8":
+                raise LinesideError(f"the database is in {encoding}", hint="make it with ENCODING 'UTF8'")
+        settings.attributes["connection"] = connection
+        alembic.command.upgrade(settings, VERSION)

@@ -1,0 +1,78 @@
+"""What the plane forgets with age: samples, roll-ups, events, pictures, each after its own time; nothing unless it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_
+
+from edge import SECOND, log
+
+from . import days, tables
+from .database import on_postgresql
+from .rollup import HOUR
+from .store import Store, StoreFault
+
+EVERY = 3600.0  # seconds
+AT_ONCE = 2000  # rows a transaction, between which devices are served
+UNSET = 1_577_836_800 * SECOND  # before 2020 no clock was right: what says so is not old
+
+
+async def forget(store: Store, keep: Mapping[str, float]) -> None:
+    """Look every hour for what is older than `keep` says: seconds by class. Runs until cancelled."""
+    while keep:
+        try:
+            for name, seconds in keep.items():
+                if gone := await forget_once(store, name, time.time_ns() - int(seconds * SECOND)):
+                    log.info("plane: %s: %d rows or days older than %g days are forgotten", name, gone, seconds / 86400)
+        except StoreFault as fault:
+            log.warning("plane: nothing is forgotten for now: %s", fault)
+        await asyncio.sleep(EVERY)
+
+
+async def forget_once(store: Store, name: str, before: int) -> int:
+    """Delete what of a class is older than `before` (ns UTC); how many rows (or whole days of blocks)."""
+    total = await store.write(lambda c: CLASSES[name](c, before))
+    last = total
+    while last >= AT_ONCE:
+        last = await store.write(lambda c: CLASSES[name](c, before))
+        total += last
+    return total
+
+
+def _samples(connection: Connection, before: int) -> int:
+    b, gone = tables.block, 0
+    if on_postgresql(connection):
+        before -= before % days.DAY
+        gone = days.drop(connection, before)
+    return gone + _some(connection, b, (b.c.t1 >= UNSET) & (b.c.t1 < before))
+
+
+def _events(connection: Connection, before: int) -> int:
+    t = tables.event
+    return _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before))
+
+
+def _pictures(connection: Connection, before: int) -> int:
+    t = tables.picture
+    return _some(connection, t, t.c.stored < before / SECOND)
+
+
+def _rollups(connection: Connection, before: int) -> int:
+    t = tables.rollup
+    return _some(connection, t, (t.c.hour >= UNSET // HOUR) & (t.c.hour < before // HOUR))
+
+
+def _some(connection: Connection, table: Table, old: ColumnElement[bool]) -> int:
+    some = select(*table.primary_key).where(old).limit(AT_ONCE)
+    return connection.execute(delete(table).where(old, tuple_(*table.primary_key).in_(some))).rowcount
+
+
+CLASSES: dict[str, Callable[[Connection, int], int]] = {
+    "samples": _samples,
+    "rollups": _rollups,
+    "events": _events,
+    "pictures": _pictures,
+}

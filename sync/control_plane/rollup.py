@@ -1,0 +1,170 @@
+"""Roll-ups: the lowest, highest and mean value of each tag in each minute, one row for each stream and hour.
+
+Every block marks the hours it touches as stale, in its own transaction; a worker makes the roll-up of a stale hour once that is
+over and takes the mark away. So each hour that has samples is rolled up, or stale, or both, and a chart knows which samples to add.
+A body is msgpack of [version, lowest, highest, mean, number of trusted samples], each a block of the codec with one sample for each
+tag and minute. Means are float32. Where nothing was to be trusted, values are nan; the quality is the worst of the minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, delete, func, select
+
+from edge import TRUSTED, Batch, CodecFault, LinesideError, decode, encode, log
+
+from ..wire import Frame
+from . import tables
+from .database import insert_new, upsert
+
+if TYPE_CHECKING:
+    from .store import Store
+
+VERSION = 1
+MINUTE, HOUR = 60 * 10**9, 3600 * 10**9  # ns
+LONGEST = 48  # hours of a block; what spans more had a clock that jumped, and is rolled up at its end only
+SETTLED = 2 * MINUTE  # after the end of an hour, before its roll-up is made
+EVERY, AT_ONCE = 30.0, 200  # seconds between looks, hours a look
+MOST_CELLS = 2**20  # tags times minutes of one row
+
+Place = Mapping[str, Any]  # device, epoch, stream, hour
+
+
+def mark(connection: Connection, blocks: Iterable[tuple[str, Frame]]) -> None:
+    """Note that the hours of these blocks have new samples. In the transaction that stores them."""
+    hours = {
+        (device, f.epoch, f.stream, hour)
+        for device, f in blocks
+        for hour in range(max(min(f.t0, f.t1) // HOUR, f.t1 // HOUR - LONGEST), f.t1 // HOUR + 1)
+    }
+    names = ("device", "epoch", "stream", "hour")
+    insert_new(connection, tables.stale, [dict(zip(names, hour, strict=True)) for hour in sorted(hours)])
+
+
+async def roll(store: Store) -> None:
+    """Keep making what is stale. Runs until cancelled."""
+    while True:
+        try:
+            while await roll_once(store, time.time_ns()) == AT_ONCE:
+                pass
+        except LinesideError as fault:  # the database is away
+            log.warning("plane: no roll-ups for now: %s", fault)
+        await asyncio.sleep(EVERY)
+
+
+async def roll_once(store: Store, now: int) -> int:
+    """Make the roll-ups of up to `AT_ONCE` hours that are stale and over; returns how many were due."""
+    t = tables.stale
+    due = select(t).where(t.c.hour < (now - SETTLED) // HOUR).order_by(t.c.hour).limit(AT_ONCE)
+    places = await store.read(lambda c: c.execute(due).mappings().all())
+    for place in places:
+        body, n, blocks = await store.read(lambda c, p=place: made(c, p))  # type: ignore[misc]
+        await store.write(lambda c, p=place, b=body, n=n, k=blocks: _settle(c, p, b, n, k))  # type: ignore[misc]
+    return len(places)
+
+
+@np.errstate(all="ignore")
+def made(connection: Connection, place: Place) -> tuple[bytes, int, int]:
+    """(the body of an hour's roll-up, its samples, the blocks it was made of). No body where there is nothing."""
+    start, parts, blocks = place["hour"] * HOUR, [], 0
+    for (body,) in connection.execute(select(tables.block.c.body).where(_within(place))):
+        blocks += 1
+        try:
+            parts.append(_by_minute(decode("", body), start))
+        except CodecFault as error:
+            log.warning("plane: a block of %s cannot be read: %s", place["device"], error)
+    cells = _reduced([np.concatenate(column) for column in zip(*parts, strict=True)]) if parts else []
+    if not parts or not len(cells[0]) or len(cells[0]) > MOST_CELLS:
+        return b"", 0, blocks
+    tag, minute, low, high, total, n, worst = cells
+    low[n == 0] = high[n == 0] = np.nan
+    mean = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0).astype(np.float32).astype(float)
+    ts = start + minute * MINUTE
+    columns = [encode(Batch.of("", tag, column, ts, worst)) for column in (low, high, mean, n.astype(float))]
+    return msgpack.packb([VERSION, *columns]), int(n.sum()), blocks
+
+
+def _by_minute(batch: Batch, start: int) -> list[np.ndarray]:
+    keep = (batch.ts >= start) & (batch.ts < start + HOUR)
+    value, quality = batch.value[keep], batch.quality[keep]
+    good = (quality <= TRUSTED) & ~np.isnan(value)
+    columns = [np.where(good, value, other) for other in (np.inf, -np.inf, 0.0)]
+    return _reduced([batch.tag[keep], (batch.ts[keep] - start) // MINUTE, *columns, good.astype(np.int64), quality])
+
+
+def _reduced(cells: list[np.ndarray]) -> list[np.ndarray]:
+    """One row for each (tag, minute): of columns tag, minute, low, high, total, number, worst quality."""
+    if not len(cells[0]):
+        return cells
+    order = np.lexsort((cells[1], cells[0]))
+    tag, minute, low, high, total, n, worst = (column[order] for column in cells)
+    first = np.flatnonzero(np.concatenate(([True], (tag[1:] != tag[:-1]) | (minute[1:] != minute[:-1]))))
+    sums = [np.add.reduceat(column, first) for column in (total, n)]
+    least, most = np.minimum.reduceat(low, first), np.maximum.reduceat(high, first)
+    return [tag[first], minute[first], least, most, *sums, np.maximum.reduceat(worst, first)]
+
+
+def _within(place: Place) -> ColumnElement[bool]:
+    """The blocks that touch an hour of a stream."""
+    b, start = tables.block, place["hour"] * HOUR
+    stream = (b.c.device == place["device"]) & (b.c.epoch == place["epoch"]) & (b.c.stream == place["stream"])
+    return stream & (b.c.t1 >= start) & (b.c.t1 < start + (LONGEST + 1) * HOUR) & (b.c.t0 < start + HOUR)
+
+
+def _settle(connection: Connection, place: Place, body: bytes, n: int, blocks: int) -> None:
+    """Keep a roll-up, unless more blocks came since. One of fewer samples than it had replaces nothing: they were forgotten."""
+    if connection.execute(select(func.count()).select_from(tables.block).where(_within(place))).scalar() != blocks:
+        return
+    t, s, key = tables.rollup, tables.stale, dict(place)
+    had = connection.execute(select(t.c.n).where(*(t.c[name] == value for name, value in key.items()))).scalar()
+    if body and n >= (had or 0):
+        upsert(connection, t, {**key, "n": n, "body": body})
+    connection.execute(delete(s).where(*(s.c[name] == value for name, value in key.items())))
+
+
+# What a chart reads
+
+
+def minutes(
+    connection: Connection, stream: Place, tag: int, t0: int, t1: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(times ns, values) of a tag from its roll-ups that are not stale: the lowest and the highest of each minute, and nan after
+    them where some samples of it are not to be trusted."""
+    t = tables.rollup
+    stale = {
+        hour for first, last in missing(connection, stream, t0, t1) for hour in range(first // HOUR, last // HOUR + 1)
+    }
+    for hour, body in connection.execute(
+        select(t.c.hour, t.c.body).where(*_hours(t, stream, t0, t1)).order_by(t.c.hour)
+    ):
+        if hour in stale:
+            continue
+        _, low, high, *_ = msgpack.unpackb(body)
+        least, most = decode("", low), decode("", high)
+        keep = (least.tag == tag) & (least.ts > t0 - MINUTE) & (least.ts <= t1)
+        ts, doubted = least.ts[keep], least.quality[keep] > TRUSTED
+        times = np.concatenate((ts, ts + MINUTE // 2, ts[doubted] + MINUTE - 1))
+        values = np.concatenate((least.value[keep], most.value[keep], np.full(doubted.sum(), np.nan)))
+        order = np.argsort(times, kind="stable")
+        yield times[order], values[order]
+
+
+def missing(connection: Connection, stream: Place, t0: int, t1: int) -> list[tuple[int, int]]:
+    """The stretches (first and last ns) between two times whose samples are not rolled up yet."""
+    t, runs = tables.stale, list[tuple[int, int]]()
+    for hour in connection.execute(select(t.c.hour).where(*_hours(t, stream, t0, t1)).order_by(t.c.hour)).scalars():
+        if runs and runs[-1][1] + 1 == hour * HOUR:
+            runs[-1] = (runs[-1][0], (hour + 1) * HOUR - 1)
+        else:
+            runs.append((hour * HOUR, (hour + 1) * HOUR - 1))
+    return runs
+
+
+def _hours(t: Any, stream: Place, t0: int, t1: int) -> list[ColumnElement[bool]]:
+    return [*(t.c[name] == value for name, value in stream.items()), t.c.hour >= t0 // HOUR, t.c.hour <= t1 // HOUR]

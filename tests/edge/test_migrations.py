@@ -1,0 +1,92 @@
+"""A journal of an older release is brought to this one whole, or stays what it was, wherever the power is cut."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from edge import migrations, rows
+from edge.codec import encode_event
+from edge.event import Event
+from edge.journal import PRAGMAS, Journal
+from edge.migrations import STEPS
+from tests.edge.cuts import images, recorded
+from tests.edge.test_journal import batch, values, with_journal
+
+EVENT = encode_event(Event("k", "kept"))
+
+
+def older(path: Path, version: int) -> None:
+    """A journal as a release wrote it that knew the first `version` steps."""
+    db = apsw.Connection(str(path))
+    db.execute("PRAGMA journal_mode=WAL")
+    for number, step in enumerate(STEPS[:version], 1):
+        db.execute(step)
+        db.execute(f"PRAGMA user_version = {number}")
+    if version:
+        db.execute("INSERT INTO meta VALUES ('epoch', '0123456789abcdef')")
+        rows.seal(db, "samples:plc", [batch(1, 2, 3)], 5)
+        db.execute("INSERT INTO stream VALUES ('event', 1)")
+        db.execute("INSERT INTO event VALUES (1, 2, 'k', 'kept', ?, 5, ?)", (zlib.crc32(EVENT), EVENT))
+    db.close()
+
+
+def migrated(db: apsw.Connection) -> None:
+    """As a journal opens."""
+    for pragma in PRAGMAS:
+        db.execute(f"PRAGMA {pragma}")
+    migrations.migrate(db)
+
+
+@pytest.mark.parametrize("version", range(len(STEPS)))
+def test_a_cut_at_any_write_leaves_the_old_schema_or_the_new(tmp_path: Path, version: int) -> None:
+    (tmp_path / "old").mkdir()
+    path = tmp_path / "old" / "journal.db"
+    older(path, version)
+    before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
+    steps = recorded(path, migrated)
+    assert sum(step[0] == "write" for step in steps) >= 3 and any(step[0] == "sync" for step in steps)
+    seen = set()
+
+    async def work(journal: Journal) -> None:
+        assert next(journal._db.execute("PRAGMA integrity_check"))[0] == "ok"
+        assert next(journal._db.execute("PRAGMA user_version"))[0] == len(STEPS)
+        if version:
+            assert journal.epoch == "0123456789abcdef" and await values(journal) == [1, 2, 3]
+            assert [r.body for r in await journal.read("event")] == [EVENT]
+        journal.append([batch(4)])
+        assert await journal.commit(seal=True)
+
+    for number, files in enumerate(images(before, steps)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        seen.add(version_of(folder / "journal.db"))
+        with_journal(folder, work)
+        assert not (folder / "journal.db.damaged").exists()
+    assert {version, len(STEPS)} <= seen <= set(range(version, len(STEPS) + 1)), seen
+
+
+def version_of(path: Path) -> int:
+    db = apsw.Connection(str(path))
+    try:
+        return int(next(db.execute("PRAGMA user_version"))[0])
+    finally:
+        db.close()
+
+
+def test_a_step_that_fails_leaves_nothing_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal.db"
+    older(path, 1)
+    monkeypatch.setattr(migrations, "STEPS", (*STEPS, "CREATE TABLE half (a); CREATE TABLE half (a);"))
+    db: Any = apsw.Connection(str(path))
+    with pytest.raises(apsw.SQLError):
+        migrations.migrate(db)
+    assert next(db.execute("PRAGMA user_version"))[0] == len(STEPS)
+    assert not list(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'"))
+    db.close()

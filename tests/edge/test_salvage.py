@@ -1,0 +1,220 @@
+"""A damaged journal goes on: what can be read is kept, the rest is told of, and no number is given twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge import Batch, Cursor, Event, salvage
+from edge.clock import ManualClock
+from edge.codec import decode, decode_event
+from edge.journal import Journal
+from edge.tags import Tag
+from tests.edge.test_journal import batch, gaps, with_journal
+
+PAGE = 4096
+BLOCKS = 120
+DELIVERED = 20
+NOISE = np.random.default_rng(3)
+
+
+async def filled(journal: Journal) -> None:
+    """Blocks of two sources, events, a cursor, a snapshot, and a tail that is not sealed."""
+    journal.readers = {"sync"}
+    journal.tag_ids([Tag("plc.a"), Tag("plc.b")])
+    for i in range(BLOCKS):
+        some = Batch.of("plc", [1] * 100, NOISE.random(100), range(i * 100, i * 100 + 100))
+        journal.append([some, batch(i, source="other")], [Event("k", str(i))])
+        await journal.commit(seal=True)
+    journal.moved("sync", "samples:plc", Cursor(DELIVERED))
+    journal.moved("sync", "event", Cursor(DELIVERED))
+    journal.append([batch(7, 8)], snapshots={"alarms": b"state"})
+    await journal.commit()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("whole")
+    with_journal(folder, filled)
+    return (folder / "journal.db").read_bytes()
+
+
+def put(folder: Path, content: bytes) -> None:
+    for path in folder.glob("journal.*"):
+        path.unlink()
+    (folder / "journal.db").write_bytes(content)
+
+
+def spoilt(content: bytes, page: int) -> bytes:
+    return content[: page * PAGE] + NOISE.bytes(PAGE) + content[(page + 1) * PAGE :]
+
+
+async def accounted(journal: Journal, epoch: str) -> float:
+    """The share of the records that is here. All others are told of, and what comes next has a number of its own."""
+    journal.readers = {"sync"}
+    journal.snapshots(), journal.tag_ids([Tag("plc.b")])
+    held = {s: [r.seq for r in await journal.read(s, 0, 10_000)] for s in ("samples:plc", "samples:other", "event")}
+    await journal.commit()
+    told = await gaps(journal)
+    if journal.epoch == epoch:
+        for stream, here in held.items():
+            gone = {n for _, s, n in told if s == stream}
+            lost = set(range(1, BLOCKS + 1)) - gone - set(here)
+            assert not lost or max(lost) <= DELIVERED, f"{stream}: {sorted(lost)} are neither here nor told of"
+            assert not gone & set(here), "what is here is not said to be gone"
+    journal.append([batch(1), batch(1, source="other")], [Event("k", "next")])
+    assert await journal.commit(seal=True)
+    last = {s: (await journal.read(s, 0, 10_000))[-1].seq for s in held}
+    if journal.epoch == epoch:
+        assert min(last.values()) > BLOCKS, "a number was given twice"
+    return sum(n <= BLOCKS for here in held.values() for n in here) / (3 * BLOCKS)
+
+
+async def since(journal: Journal) -> list[float]:
+    """What came after the blocks."""
+    records = await journal.read("samples:plc", BLOCKS, 10)
+    return [value for r in records for value in decode("plc", r.body).value.tolist()]
+
+
+def epoch_of(folder: Path) -> str:
+    async def ask(journal: Journal) -> str:
+        return journal.epoch
+
+    return str(with_journal(folder, ask))
+
+
+def test_any_page_may_be_spoilt(tmp_path: Path, whole: bytes) -> None:
+    put(tmp_path, whole)
+    epoch = epoch_of(tmp_path)
+    shares = []
+    for page in range(len(whole) // PAGE):
+        put(tmp_path, spoilt(whole, page))
+
+        async def work(journal: Journal) -> float:
+            return await accounted(journal, epoch)
+
+        shares.append(with_journal(tmp_path, work))
+    assert shares[0] < 0.01 and sorted(shares)[6] > 0.6, "only few pages hold much together"
+    assert float(np.median(shares)) >= 0.95
+
+
+def test_a_file_that_is_cut_off_keeps_what_is_before_the_cut(tmp_path: Path, whole: bytes) -> None:
+    put(tmp_path, whole)
+    epoch = epoch_of(tmp_path)
+    put(tmp_path, whole[: len(whole) * 3 // 4])
+
+    async def work(journal: Journal) -> None:
+        assert await accounted(journal, epoch) > 0.1
+
+    with_journal(tmp_path, work)
+
+
+def test_what_a_start_needs_comes_over(tmp_path: Path, whole: bytes) -> None:
+    put(tmp_path, whole)
+    epoch = epoch_of(tmp_path)
+    before = (tmp_path / "journal.db").read_bytes()
+    salvage.salvage(tmp_path / "journal.db", 5)
+    assert (tmp_path / "journal.db.damaged").read_bytes() == before
+
+    async def work(journal: Journal) -> None:
+        assert journal.epoch == epoch and journal.snapshots() == {"alarms": b"state"}
+        assert (await journal.cursors("sync"))["samples:plc"].watermark == DELIVERED
+        assert journal.tag_ids([Tag("plc.b"), Tag("plc.new")]) == [2, 3]
+        assert await accounted(journal, epoch) == 1 and await gaps(journal) == []
+        assert await since(journal) == [7, 8, 1], "the tail is there, once"
+
+    with_journal(tmp_path, work)
+
+
+STEPS = ("link", "replace", "unlink", "fsync")
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_power_cut_while_it_is_saved_leaves_the_old_or_the_new(
+    tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    put(tmp_path, whole)
+    epoch = epoch_of(tmp_path)
+
+    class Off(Exception):
+        pass
+
+    def until(n: int) -> Iterator[Any]:
+        left = n
+        plain = getattr(os, name)
+
+        def once(*given: Any, **named: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Off
+            return plain(*given, **named)
+
+        yield once
+
+    for n in range(20):
+        put(tmp_path, whole)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, next(until(n)))
+            try:
+                salvage.salvage(tmp_path / "journal.db", 5)
+                done = True
+            except Off:
+                done = False
+
+        async def work(journal: Journal) -> None:
+            assert journal.epoch == epoch and await accounted(journal, epoch) == 1
+
+        with_journal(tmp_path, work)
+        if done:
+            break
+    assert done and n > 0
+
+
+def test_a_journal_that_is_damaged_while_it_is_in_use_is_mended_without_a_restart(tmp_path: Path, whole: bytes) -> None:
+    put(tmp_path, whole)
+
+    async def work(journal: Journal) -> None:
+        epoch, path = journal.epoch, tmp_path / "journal.db"
+        journal.append([batch(3)])
+        assert await journal.commit()
+        journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (root,) = next(journal._db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'event'"))
+        content = path.read_bytes()
+        with path.open("r+b") as file:
+            file.write(spoilt(content, root - 1))
+        journal.append([batch(4)])
+        assert await accounted(journal, epoch) >= 0.6
+        assert journal.epoch == epoch and (tmp_path / "journal.db.damaged").exists() and not journal.complaint
+        assert await since(journal) == [7, 8, 3, 4, 1], "nothing that waited is lost"
+        told = [decode_event(r.body) for r in await journal.read("event", 0, 10_000)]
+        assert [e.key for e in told if e.state == "salvaged"] == ["journal"]
+
+    with_journal(tmp_path, work)
+
+
+def test_a_disk_without_room_to_save_it_is_said(tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    import apsw
+
+    put(tmp_path, spoilt(whole, 0))
+
+    def no_room(*_: Any) -> Any:
+        raise apsw.FullError("full")
+
+    monkeypatch.setattr(salvage, "_move", no_room)
+    for _ in range(2):
+        with pytest.raises(Exception, match=r"is damaged, and the disk is too full to save it \(free .* MB"):
+            asyncio.run(_open(tmp_path))
+    assert not (tmp_path / "journal.new").exists() and (tmp_path / "journal.db").exists()
+    shutil.rmtree(tmp_path)
+
+
+async def _open(folder: Path) -> None:
+    Journal(folder / "journal.db", ManualClock()).close()

@@ -1,0 +1,126 @@
+"""Messages of many devices in one COMMIT: each counts as if it had come alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the plane extra")
+
+from sqlalchemy import func, select
+
+from edge import Batch, CodecFault, Event, encode, encode_event
+from sync import wire
+from sync.control_plane import tables
+from sync.control_plane.store import Message, Store
+
+BODY = encode(Batch.of("plc", [1], [1.0], 1))
+OLD, NEW = "0" * 16, "1" * 16
+
+
+def block(seq: int, epoch: str = OLD, stream: str = "samples:plc", n: int = 1) -> wire.Frame:
+    return wire.Frame(epoch, stream, seq, 1, 2, n, BODY)
+
+
+def event(seq: int, epoch: str = OLD, **data: Any) -> wire.Frame:
+    return wire.Frame(epoch, "event", seq, 1, 1, 1, encode_event(Event("gap", "plc", "lost", 1, data=data)))
+
+
+async def at_once(store: Store, messages: Iterable[Message]) -> list[Any]:
+    """The answers to messages that are committed together."""
+    busy, gate, commits = threading.Event(), threading.Event(), store.commits
+
+    def hold(_: Any) -> None:
+        busy.set()
+        gate.wait(20)
+
+    before = asyncio.ensure_future(store.write(hold))
+    await asyncio.to_thread(busy.wait, 20)
+    answers = [asyncio.ensure_future(store.write(message)) for message in messages]
+    await asyncio.sleep(0)  # they are all in the queue
+    gate.set()
+    await before
+    found = await asyncio.gather(*answers, return_exceptions=True)
+    assert store.commits == commits + 2
+    return found
+
+
+async def held(store: Store) -> list[tuple[str, int]]:
+    t = tables.block
+    wanted = select(t.c.device, t.c.seq).order_by(t.c.device, t.c.epoch, t.c.seq)
+    return [tuple(row) for row in await store.read(lambda c: c.execute(wanted).all())]
+
+
+def test_each_is_taken_once(database: str) -> None:
+    async def work() -> None:
+        store = Store(database)
+        sent = [
+            Message("a", [block(1), block(2), block(2)]),
+            Message("b", [block(1), block(4)]),
+            Message("a", [block(2), block(3)]),
+            Message("c", []),
+        ]
+        for _ in range(2):  # a repeat changes nothing
+            answers = await at_once(store, sent)
+            a, b, again, c = ({s: (cursor.watermark, cursor.ranges) for s, cursor in one.items()} for one in answers)
+            assert a == again == {"samples:plc": (3, [])} and b == {"samples:plc": (1, [(4, 4)])} and c == {}
+            assert await held(store) == [("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 4)]
+        store.close()
+
+    asyncio.run(work())
+
+
+def test_one_that_cannot_be_taken_spoils_none_beside_it(database: str) -> None:
+    async def work() -> None:
+        store = Store(database)
+        junk = wire.Frame(OLD, "event", 1, 1, 1, 1, b"junk")
+        answers = await at_once(
+            store, [Message("a", [block(1)]), Message("bad", [block(1), junk]), Message("b", [block(1), event(1)])]
+        )
+        assert isinstance(answers[1], CodecFault)
+        assert [answers[k]["samples:plc"].watermark for k in (0, 2)] == [1, 1] and answers[2]["event"].watermark == 1
+        assert await held(store) == [("a", 1), ("b", 1)], "nothing of the bad one, its good block neither"
+        store.close()
+
+    asyncio.run(work())
+
+
+def test_a_gap_told_in_the_same_message_moves_the_cursor_of_its_blocks(database: str) -> None:
+    async def work() -> None:
+        store = Store(database)
+        told = event(1, stream="samples:plc", first=1, last=4)
+        (answer,) = await at_once(store, [Message("a", [block(5), told])])
+        assert answer["samples:plc"].watermark == 5 and answer["event"].watermark == 1
+        store.close()
+
+    asyncio.run(work())
+
+
+def test_a_new_journal_is_told_once(database: str) -> None:
+    async def work() -> None:
+        store = Store(database)
+        await at_once(store, [Message("a", [block(1)])])
+        both = [block(1, NEW), block(1, NEW, "samples:other")]
+        await at_once(store, [Message("a", both), Message("a", both), Message("b", [block(1)])])
+        t = tables.event
+        told = select(t.c.device, func.count()).group_by(t.c.device)
+        assert await store.read(lambda c: [tuple(row) for row in c.execute(told)]) == [("a", 1)]
+        store.close()
+
+    asyncio.run(work())
+
+
+def test_a_number_beyond_its_column_is_its_senders_fault(database: str) -> None:
+    async def work() -> None:
+        store = Store(database)
+        answers = await at_once(store, [Message("bad", [block(1, n=2**40)]), Message("a", [block(1)])])
+        assert answers[1]["samples:plc"].watermark == 1
+        if store.engine.dialect.name == "postgresql":
+            assert isinstance(answers[0], CodecFault) and await held(store) == [("a", 1)]
+        store.close()
+
+    asyncio.run(work())
