@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import alembic.command
 import alembic.config
 import alembic.util
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    String,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from edge import LinesideError
@@ -55,16 +72,40 @@ def on_postgresql(connection: Connection) -> bool:
 def insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows; one whose key is there already is a repeat and changes nothing."""
     if rows:
-        connection.execute(_dialect(connection).insert(table).on_conflict_do_nothing(), rows)
+        fresh = _dialect(connection).insert(table).on_conflict_do_nothing()
+        _insert(connection, fresh, table, rows)
 
 
 def upsert(connection: Connection, table: Table, *rows: dict[str, Any]) -> None:
     """Insert rows of the same columns, or put them in place of those with their keys."""
-    keys = [column.name for column in table.primary_key]
-    fresh = _dialect(connection).insert(table)
-    rest = {name: fresh.excluded[name] for name in (rows[0] if rows else ()) if name not in keys}
     if rows:
-        connection.execute(fresh.on_conflict_do_update(index_elements=keys, set_=rest), list(rows))
+        keys = [column.name for column in table.primary_key]
+        fresh = _dialect(connection).insert(table)
+        rest = {name: fresh.excluded[name] for name in rows[0] if name not in keys}
+        _insert(connection, fresh.on_conflict_do_update(index_elements=keys, set_=rest), table, list(rows))
+
+
+def among(connection: Connection, column: Any, values: Iterable[str]) -> ColumnElement[bool]:
+    """That a column of texts is one of many values."""
+    if on_postgresql(connection):
+        return column == any_(bindparam(None, sorted(values), ARRAY(Text())))
+    return column.in_(sorted(values))
+
+
+def _insert(connection: Connection, fresh: Any, table: Table, rows: list[dict[str, Any]]) -> None:
+    """PostgreSQL takes many rows as one SELECT of arrays, a column each, several times faster than one by one."""
+    if len(rows) == 1 or not on_postgresql(connection):
+        connection.execute(fresh, rows)
+        return
+    names = list(rows[0])
+    columns = [bindparam(None, [row[name] for row in rows], ARRAY(_whole(table.c[name].type))) for name in names]
+    source = func.unnest(*columns).table_valued(*names).render_derived()
+    connection.execute(fresh.from_select(names, select(*(source.c[name] for name in names))))
+
+
+def _whole(kind: Any) -> Any:
+    """A type without its length: a cast to that would cut what is too long, where it has to be refused."""
+    return Text() if isinstance(kind, String) else kind
 
 
 def _dialect(connection: Connection) -> Any:

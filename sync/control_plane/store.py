@@ -19,7 +19,7 @@ from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_
 
 from ..wire import Frame, shallow
 from . import days, fold, rollup, tables
-from .database import insert_new, opened, upsert, why
+from .database import among, insert_new, opened, upsert, why
 
 T = TypeVar("T")
 MOST_TOGETHER = 256  # requests committed in one transaction
@@ -162,7 +162,7 @@ def apply_messages(connection: Connection, messages: list[Message]) -> list[dict
     told = tables.device
     heard = {message.device for message in messages}
     if heard:
-        connection.execute(update(told).where(told.c.id.in_(sorted(heard))).values(seen=time.time()))
+        connection.execute(update(told).where(among(connection, told.c.id, heard)).values(seen=time.time()))
     for answer, stood in zip(answers, _apply_blocks(connection, messages), strict=True):
         answer.update(stood)
     return answers
@@ -195,7 +195,8 @@ def _cursors(connection: Connection, journals: set[tuple[str, str]]) -> dict[tup
     listed = sorted(journals)
     for k in range(0, len(listed), 500):
         devices, epochs = map(set, zip(*listed[k : k + 500], strict=True))
-        rows = connection.execute(select(t).where(t.c.device.in_(sorted(devices)), t.c.epoch.in_(sorted(epochs))))
+        where = among(connection, t.c.device, devices), among(connection, t.c.epoch, epochs)
+        rows = connection.execute(select(t).where(*where))
         found |= {(d, e, s): Cursor(w, [(a, b) for a, b in json.loads(r)]) for d, e, s, w, r in rows}
     return found
 

@@ -101,7 +101,8 @@ def measured(name: str, address: str, seconds: float, server: int = 0) -> dict[s
         store.close()
     line = {"bench": name, "value": value, "unit": "blocks/s", "baseline": baseline, "ratio": value / baseline}
     shown = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in line.items()}
-    return shown | {"commits_per_s": round(commits), "cores": {k: round(v, 2) for k, v in used.items()}}
+    each = {"per_cpu_s": {k: round(value / v) for k, v in used.items() if v}}  # what a core of each would do
+    return shown | {"commits_per_s": round(commits), "cores": {k: round(v, 2) for k, v in used.items()}} | each
 
 
 def lines(seconds: float) -> Iterator[dict[str, object]]:
