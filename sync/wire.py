@@ -4,11 +4,16 @@ of each other.
 A message is a run of frames, each one msgpack array [version, epoch, stream, seq, t0, t1, n, body]. `body` is the
 journal's own bytes, untouched. (device, epoch, stream, seq) is the identity of a frame: a repeat is dropped by it. The
 answer is, per stream, a watermark and ranges above it, given only after the plane's COMMIT.
+
+Over HTTPS a message is the body of a request. Over a broker (MQTT 5) it is the payload of a publication, with the request's
+line as the user property `ask`; the answer comes on the device's other topic, with the same correlation data and the
+status as `status`. Both carry a `proof` of who wrote them, so that the broker has to be trusted with nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -140,3 +145,44 @@ def media(body: bytes) -> str:
     if body[:3] == b"\xff\xd8\xff":
         return "image/jpeg"
     return "image/png" if body[:8] == b"\x89PNG\r\n\x1a\n" else "application/octet-stream"
+
+
+# Over a broker
+
+EVERY_DEVICE = "lineside/1/+/up"
+
+
+def up(device: str) -> str:
+    """The topic of what a device asks."""
+    return f"lineside/1/{device}/up"
+
+
+def down(device: str) -> str:
+    """The topic of what the plane answers."""
+    return f"lineside/1/{device}/dn"
+
+
+def device_of(topic: str) -> str:
+    """Whose topic that is. Raises WireFault."""
+    device = topic.removeprefix("lineside/1/").removesuffix("/up")
+    if topic != up(device) or not DEVICE.fullmatch(device):
+        raise WireFault(f"no device asks on {topic[:100]!r}")
+    return device
+
+
+def key_of(secret: str) -> str:
+    """What both sides keep of a device's secret; the secret itself never goes through a broker."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def proof(key: str, kind: str, number: bytes, words: str, body: bytes) -> str:
+    """HMAC-SHA256 over what is asked (`kind` ask, `words` the request's line) or answered (answer, the status)."""
+    seal = hmac.new(key.encode(), digestmod="sha256")
+    for part in (kind.encode(), number, words.encode(), body):
+        seal.update(len(part).to_bytes(8, "big"))
+        seal.update(part)
+    return seal.hexdigest()
+
+
+def proven(key: str, kind: str, number: bytes, words: str, body: bytes, said: str) -> bool:
+    return hmac.compare_digest(proof(key, kind, number, words, body).encode(), said.encode())

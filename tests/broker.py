@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -42,8 +43,24 @@ class Broker:
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
+            self.process.send_signal(signal.SIGCONT)
             self.process.wait(20)
             self.process = None
+
+    def kill(self) -> None:
+        """At once: it saves nothing."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(20)
+
+    def freeze(self) -> None:
+        """Its connections stay and nothing comes any more, until `thaw()`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
 
 def certificates(folder: Path) -> None:

@@ -6,16 +6,20 @@ import datetime
 import hashlib
 import ipaddress
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edge import LinesideError
 
-CA_DAYS, SERVER_DAYS = 3650, 365
+from ..wire import WireFault
+
+CA_DAYS, SERVER_DAYS, CLIENT_DAYS = 3650, 365, 90
 
 
 class Authority:
@@ -58,30 +62,64 @@ class Authority:
         keep(key_file, _private(key))
         keep(cert_file, cert.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, names: list[str]) -> tuple[Path, Path]:
-        """(certificate, key) for the plane's own listener under these host names and addresses; made anew at each start."""
+    def server(self, names: list[str], stem: str = "server") -> tuple[Path, Path]:
+        """(certificate, key) for a listener of ours under these host names and addresses; made anew at each start."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+        cert = self._issue(key.public_key(), names[0][:64], SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH, names)
+        return self._keep(stem, cert, key)
+
+    def own(self, name: str) -> tuple[Path, Path]:
+        """(certificate, key) with which we ourselves knock at a broker; made anew at each connection."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        cert = self._issue(key.public_key(), name, CLIENT_DAYS, ExtendedKeyUsageOID.CLIENT_AUTH)
+        return self._keep("client", cert, key)
+
+    def client(self, request: bytes, device: str) -> bytes:
+        """A certificate (PEM) for the key of a request, in the name of a device, whatever the request says. Raises WireFault."""
+        try:
+            asked = x509.load_pem_x509_csr(request)
+            key = asked.public_key()
+            fits = asked.is_signature_valid and isinstance(key, ec.EllipticCurvePublicKey)
+            fits = fits and isinstance(key.curve, ec.SECP256R1)  # type: ignore[union-attr]
+        except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+            fits = False
+        if not fits:
+            raise WireFault("that is no request for a certificate with a P-256 key")
+        return self._issue(key, device, CLIENT_DAYS, ExtendedKeyUsageOID.CLIENT_AUTH)  # type: ignore[arg-type]
+
+    def _issue(
+        self,
+        key: ec.EllipticCurvePublicKey,
+        name: str,
+        days: float,
+        use: x509.ObjectIdentifier,
+        names: Sequence[str] = (),
+    ) -> bytes:
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = _builder(subject, self._cert.subject, key, days)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
         cert = (
-            _builder(subject, self._cert.subject, key.public_key(), SERVER_DAYS)
-            .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(ca=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._cert.public_key()),  # type: ignore[arg-type]
                 critical=False,
             )
             .sign(self._key, hashes.SHA256())  # type: ignore[arg-type]
         )
-        cert_file, key_file = self._folder / "server.pem", self._folder / "server.key"
+        return cert.public_bytes(serialization.Encoding.PEM) + self.pem.encode()
+
+    def _keep(self, stem: str, cert: bytes, key: ec.EllipticCurvePrivateKey) -> tuple[Path, Path]:
+        cert_file, key_file = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
         keep(key_file, _private(key))
-        keep(cert_file, cert.public_bytes(serialization.Encoding.PEM) + self.pem.encode())
+        keep(cert_file, cert)
         return cert_file, key_file
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (

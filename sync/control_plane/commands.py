@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from edge import Duration, LinesideError, log
 
 from ..device.identity import token
-from . import tables
+from . import mosquitto, tables
 from .backup import backup, restore
 from .ca import Authority
 from .ingest import INVITE_SECONDS, hashed
@@ -22,14 +23,16 @@ from .plane import Plane, Where, opened
 from .retention import CLASSES
 from .store import insert_new
 
-DO = "run the plane (default), print a token, write everything to a file, or make a plane of such a file"
+DO = "run the plane (default), print a token, write everything to a file, make a plane of such a file, or set up a broker"
 SHORTEST = 3600.0  # seconds that anything is kept
 HELP = "run the control plane; `plane invite` prints a token for one device, `plane backup FILE` keeps everything"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    parser.add_argument("do", nargs="?", choices=("run", "invite", "backup", "restore"), default="run", help=DO)
+    parser.add_argument(
+        "do", nargs="?", choices=("run", "invite", "backup", "restore", "broker"), default="run", help=DO
+    )
     parser.add_argument("file", nargs="?", type=Path, help="of backup and restore")
     folder = Path(base) / "lineside" / "plane"
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
@@ -46,6 +49,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--page-port", type=_port, default=8080, help="for people (default: 8080)")
     told = "host name or address it is reached under (may be given again)"
     parser.add_argument("--name", action="append", default=[], help=told)
+    told = "of the mosquitto whose files `plane broker` writes (default: 8883)"
+    parser.add_argument("--broker-port", type=_port, default=8883, metavar="PORT", help=told)
+    mosquitto.arguments(parser)
 
 
 def _port(text: str) -> int:
@@ -70,15 +76,26 @@ def _keep(text: str) -> tuple[str, float]:
 def run(options: argparse.Namespace) -> int:
     ports, names = (options.port, options.page_port), tuple(options.name)
     where = Where(options.folder, options.listen, *ports, names, options.database, tuple(options.keep))
+    where = replace(where, broker=mosquitto.access(options))
     if (options.do in ("backup", "restore")) != (options.file is not None):
         raise LinesideError("a file belongs to `plane backup` and `plane restore`, and to nothing else")
-    if options.do == "backup":
+    if options.do == "broker":
+        broker_files(where, options.broker_port)
+    elif options.do == "backup":
         log.info("plane: %d rows are in %s, with the plane's keys", backup(where, options.file), options.file)
     elif options.do == "restore":
         log.info("plane: %d rows are restored to %s", restore(where, options.file), where.folder)
     else:
         asyncio.run(invite(where) if options.do == "invite" else serve(where))
     return 0
+
+
+def broker_files(where: Where, port: int) -> None:
+    config = mosquitto.write(where.folder / "broker", Authority(where.folder), where.all_names(), where.listen, port)
+    print(f"start it with: mosquitto -c {config}")
+    print(f"and the plane with: --broker mqtts://localhost:{port}")
+    name = where.names[0] if where.names else "localhost"
+    print(f'devices have: sync: {{url: "mqtts://{name}:{port}"}}')
 
 
 async def serve(where: Where) -> None:

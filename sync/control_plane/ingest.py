@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import json
 import secrets
@@ -27,11 +26,8 @@ from .store import Message, Store, StoreFault, covers, insert_new, stands, upser
 
 INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0
-
-
-def hashed(secret: str) -> str:
-    """Secrets are 256 random bits, so a plain SHA-256 keeps them."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+PROVEN = "lineside.device"  # in the scope of a request whose device is proven already
+hashed = wire.key_of  # secrets are 256 random bits, so a plain SHA-256 keeps them
 
 
 class Ingest:
@@ -46,6 +42,7 @@ class Ingest:
             routes=[
                 Route("/d/v1/ca", self.ca),
                 Route("/d/v1/enroll", self.enroll, methods=["POST"]),
+                Route("/d/v1/certificate", self.certificate, methods=["POST"]),
                 Route("/d/v1/up", self.up, methods=["POST"]),
                 Route("/d/v1/stands", self.stands),
                 Route("/d/v1/live", self.live, methods=["POST"]),
@@ -91,17 +88,32 @@ class Ingest:
 
     async def device(self, request: Request) -> str | None:
         """The device that this request proves to come from."""
+        if PROVEN in request.scope:
+            return str(request.scope[PROVEN])
         scheme, _, proof = request.headers.get("authorization", "").partition(" ")
         device, _, secret = proof.partition(":")
-        if scheme != "Lineside" or not wire.DEVICE.fullmatch(device):
+        if scheme != "Lineside" or (key := await self.key(device)) is None:
             return None
+        return device if hmac.compare_digest(key, hashed(secret)) else None
+
+    async def key(self, device: str) -> str | None:
+        """What is kept of a device's secret; None of a stranger."""
         if device not in self._known:
             t = tables.device
-            found = await self._store.read(lambda c: c.execute(select(t.c.secret).where(t.c.id == device)).scalar())
+            wanted = select(t.c.secret).where(t.c.id == device)
+            fits = wire.DEVICE.fullmatch(device)
+            found = await self._store.read(lambda c: c.execute(wanted).scalar()) if fits else None
             if found is None:
                 return None
             self._known[device] = found
-        return device if hmac.compare_digest(self._known[device], hashed(secret)) else None
+        return self._known[device]
+
+    async def certificate(self, request: Request) -> Response:
+        """A certificate in the device's name for the key of its request: to be let in at a broker of ours, for nothing else."""
+        if (device := await self.device(request)) is None:
+            return _stranger()
+        signed = self._authority.client(await body_of(request, 4096), device)
+        return Response(signed, media_type="application/x-pem-file")
 
     async def up(self, request: Request) -> Response:
         if (device := await self.device(request)) is None:

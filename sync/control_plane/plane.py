@@ -15,7 +15,9 @@ import uvicorn
 
 from edge import log
 
+from ..device.broker import BrokerConfig
 from .api import People, build
+from .broker import AtBroker
 from .ca import Authority, keep
 from .ingest import Ingest
 from .live import Hub
@@ -38,6 +40,12 @@ class Where:
     names: tuple[str, ...] = ()
     database: str = ""
     keep: tuple[tuple[str, float], ...] = ()
+    broker: BrokerConfig | None = None
+
+    def all_names(self) -> list[str]:
+        """Every name that a certificate of ours is for."""
+        own = [] if self.listen in ("0.0.0.0", "::") else [self.listen]
+        return list(dict.fromkeys([*self.names, *own, *LOOPBACK, socket.gethostname()]))
 
 
 def address_of(where: Where) -> str:
@@ -76,22 +84,19 @@ class Plane:
         self.people = People(where.folder / "sessions.key")
         self._servers: list[Quiet] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._broker: asyncio.Task[None] | None = None
         self._works: list[asyncio.Task[None]] = []
         self.url = self.link = ""
 
-    def _names(self) -> list[str]:
-        own = [] if self.where.listen in ("0.0.0.0", "::") else [self.where.listen]
-        return list(dict.fromkeys([*self.where.names, *own, *LOOPBACK, socket.gethostname()]))
-
     async def start(self) -> None:
         """Raises OSError when a port is taken."""
-        cert, key = self.authority.server(self._names())
+        cert, key = self.authority.server(self.where.all_names())
         devices = _listen(self.where.listen, self.where.device_port)
         page = _listen(self.where.listen, self.where.page_port)
         shown = self.where.names[0] if self.where.names else _shown(self.where.listen)
         self.url = f"https://{shown}:{devices.getsockname()[1]}"
         self.link = f"http://{shown}:{page.getsockname()[1]}/login?key={self.people.key}"
-        people = build(self.store, self.hub, self.ingest, self.people, {*self._names(), "[::1]"})
+        people = build(self.store, self.hub, self.ingest, self.people, {*self.where.all_names(), "[::1]"})
         options: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off"}
         options |= {"timeout_graceful_shutdown": 2, "server_header": False}
         both: tuple[tuple[Any, socket.socket, dict[str, Any]], ...] = (
@@ -111,6 +116,8 @@ class Plane:
                 if task.done():
                     task.result()
         log.info("plane: devices at %s", self.url)
+        if self.where.broker is not None:
+            self._broker = asyncio.create_task(AtBroker(self.where.broker, self.ingest, self.authority).run())
 
     async def stop(self) -> None:
         """Within 5 s; what was acknowledged is on disk already."""
@@ -118,6 +125,9 @@ class Plane:
             work.cancel()
         self.hub.close()
         self.ingest.close()
+        if self._broker is not None:
+            self._broker.cancel()
+            await asyncio.wait([self._broker])
         for server in self._servers:
             server.should_exit = True
         if self._tasks:

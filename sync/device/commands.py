@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from pathlib import Path
 
+from .certificate import Certificate
 from .identity import enroll
+from .transport import Https
 
 HELP = "make this device known to a control plane"
 
@@ -20,6 +23,8 @@ def run(options: argparse.Namespace) -> int:
     from edge import load_site, state_folder
 
     device = load_site(options.site).device.id
-    identity = enroll(options.token, device, state_folder(device, options.state))
+    folder = state_folder(device, options.state)
+    identity = enroll(options.token, device, folder)
+    asyncio.run(Certificate(folder, identity).renew(Https(identity).exchange))
     print(f"{device} is enrolled with {identity.url}")
     return 0

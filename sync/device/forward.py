@@ -160,7 +160,7 @@ class Forward:
 
     async def _send(self, line: Line, stream: str, records: list[Record]) -> None:
         """Publish what these records become, about UNANSWERED bytes at a time; the cursor follows the answers."""
-        under_way: deque[tuple[int, int, asyncio.Task[None]]] = deque()  # number of a record, bytes, publication
+        under_way: deque[tuple[int, int, asyncio.Task[bool]]] = deque()  # number of a record, bytes, publication
 
         async def answered() -> None:
             number, _, publication = under_way.popleft()

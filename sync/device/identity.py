@@ -127,12 +127,16 @@ def enroll(text: str, device: str, folder: Path) -> Identity:
 def keep(identity: Identity, folder: Path) -> None:
     """Durable, and for the owner of the folder alone: with sudo, that is the service's own user."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, owner = folder / FILE, folder.stat()
-    fresh = path.with_suffix(".new")
+    keep_file(folder / FILE, json.dumps(asdict(identity)))
+
+
+def keep_file(path: Path, text: str) -> None:
+    """A secret in the state folder, as `keep` says; whole or not at all."""
+    owner, fresh = path.parent.stat(), path.with_suffix(".new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         if os.geteuid() == 0:
             os.fchown(out.fileno(), owner.st_uid, owner.st_gid)
-        json.dump(asdict(identity), out)
+        out.write(text)
         out.flush()
         os.fsync(out.fileno())  # the token is used up: a power cut must not take what it was traded for
     fresh.replace(path)

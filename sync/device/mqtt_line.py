@@ -1,4 +1,4 @@
-"""One connection to a broker: MQTT 5, quality of service 1, every publish answered."""
+"""One connection to a broker: MQTT 5, quality of service 1 unless asked otherwise, every publish answered."""
 
 from __future__ import annotations
 
@@ -6,15 +6,32 @@ import asyncio
 import contextlib
 import ssl
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edge import ConfigFault, DeviceLost, LinesideError, reason_of
 
 CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 60.0  # seconds; the second since the last answer, whichever it was to
+KEEPALIVE = 20  # seconds without a word after which one asks the broker for one
+NOBODY = 0x10  # the broker took it, and nobody had asked for it
+HEAD = 1024  # bytes of a message beside its body, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What came. `number` binds an answer to its question, `said` are the words beside the body."""
+
+    topic: str
+    body: bytes
+    number: bytes
+    said: dict[str, str]
 
 
 class Refused(LinesideError):
@@ -23,10 +40,11 @@ class Refused(LinesideError):
     heals = True
 
 
-def trusting(ca: str = "", certificate: str = "", key: str = "") -> ssl.SSLContext:
-    """How TLS is spoken: with this authority, else the system's, and a certificate of our own. Raises ConfigFault."""
+def trusting(ca: str = "", certificate: str = "", key: str = "", known: str = "") -> ssl.SSLContext:
+    """How TLS is spoken: with this authority, else the `known` one (PEM), else the system's, and a certificate of our own.
+    Raises ConfigFault."""
     try:
-        context = ssl.create_default_context(cafile=ca or None)
+        context = ssl.create_default_context(cafile=ca or None, cadata=None if ca else known or None)
         if certificate:
             context.load_cert_chain(certificate, key)
         return context
@@ -36,11 +54,17 @@ def trusting(ca: str = "", certificate: str = "", key: str = "") -> ssl.SSLConte
 
 
 class Line:
-    """`open()`, then `publish()` from the event loop; paho's own thread does the input and output. Nothing is kept here: what
-    the broker did not answer is the caller's to send again."""
+    """`open()`, then `publish()` from the event loop; paho's own thread does the input and output. Nothing is kept here, nor
+    of us at the broker: what it did not answer is the caller's to send again. `takes`: bytes of a message that we take, 0: any."""
 
     def __init__(
-        self, url: str, name: str, user: str = "", password: str = "", context: ssl.SSLContext | None = None
+        self,
+        url: str,
+        name: str,
+        user: str = "",
+        password: str = "",
+        context: ssl.SSLContext | None = None,
+        takes: int = 0,
     ) -> None:
         parts = urlsplit(url)
         self._secure = parts.scheme == "mqtts"
@@ -51,11 +75,15 @@ class Line:
             self._client.username_pw_set(user, password or None)
         if self._secure:
             self._client.tls_set_context(context or trusting())
+        self._hello = Properties(PacketTypes.CONNECT)
+        if takes:
+            self._hello.MaximumPacketSize = takes
         self._opened: asyncio.Future[None]
         self.broken: asyncio.Future[None]  # fails when the connection is lost
-        self._out: dict[int, asyncio.Future[None]] = {}
+        self._out: dict[int, asyncio.Future[Any]] = {}
         self._heard = 0.0  # when the last answer came, by the loop's time
         self.lost: Exception | None = None
+        self._closed = False
         self.most = 0  # bytes of a message that the broker takes, as it said when it let us in; 0: any
 
     async def open(self) -> None:
@@ -69,7 +97,9 @@ class Line:
         self._client.on_publish = lambda c, u, mid, code, p: self._later(self._taken, mid, code)
         try:
             async with asyncio.timeout(2 * CONNECT_WITHIN):
-                await asyncio.to_thread(self._client.connect, self._host, self._port, keepalive=20)
+                await asyncio.to_thread(
+                    self._client.connect, self._host, self._port, keepalive=KEEPALIVE, properties=self._hello
+                )
                 self._client.loop_start()
                 await self._opened
         except TimeoutError:
@@ -81,12 +111,41 @@ class Line:
             why = reason_of(error) if isinstance(error, OSError) else str(error)
             raise DeviceLost(f"cannot reach the broker at {self._at}: {why}") from None
 
-    async def publish(self, topic: str, body: bytes) -> None:
-        """Returns when the broker has taken it. Raises DeviceLost or Refused."""
+    async def publish(
+        self,
+        topic: str,
+        body: bytes,
+        qos: int = 1,
+        number: bytes = b"",
+        said: dict[str, str] | None = None,
+        expires: int = 0,
+    ) -> bool:
+        """Returns when the broker has taken it (`qos` 0: when it is on its way); false where it knows nobody who listens. After
+        `expires` seconds it hands it to nobody. Raises DeviceLost or Refused."""
         if self.lost:
             raise self.lost
-        done: asyncio.Future[None] = self._loop.create_future()
-        number = self._client.publish(topic, body, qos=1).mid
+        beside = Properties(PacketTypes.PUBLISH)
+        if number:
+            beside.CorrelationData = number
+        if said:
+            beside.UserProperty = list(said.items())
+        if expires:
+            beside.MessageExpiryInterval = expires
+        return await self._answer_to(self._client.publish(topic, body, qos=qos, properties=beside).mid)
+
+    async def listen(self, topic: str, heard: Callable[[Message], None]) -> None:
+        """`heard` gets each message, on the loop. One topic a line. Raises DeviceLost or Refused."""
+        if self.lost:
+            raise self.lost
+        self._client.on_message = lambda c, u, message: self._later(self._message, heard, message)
+        self._client.on_subscribe = lambda c, u, mid, codes, p: self._later(self._taken, mid, codes[0])
+        _, number = self._client.subscribe(topic, qos=1)
+        if number is None:
+            raise DeviceLost(f"the broker at {self._at} is gone")
+        await self._answer_to(number)
+
+    async def _answer_to(self, number: int) -> bool:
+        done: asyncio.Future[bool] = self._loop.create_future()
         self._out[number] = done  # its answer comes through the loop, so never before this
         since = self._loop.time()
         try:
@@ -95,15 +154,28 @@ class Line:
                 if self._loop.time() >= ends:
                     raise DeviceLost(f"the broker at {self._at} is silent")
                 await asyncio.wait([done], timeout=ends - self._loop.time())
-            done.result()
+            return done.result()
         finally:
             self._out.pop(number, None)
 
+    @property
+    def alive(self) -> bool:
+        """Whether paho's thread still works: it ends by faults of its own without a word."""
+        thread = getattr(self._client, "_thread", None)
+        return thread is not None and bool(thread.is_alive())
+
     def close(self) -> None:
         """Hang up without waiting for the broker."""
+        if self._closed:
+            return
+        self._closed = True
         self._fail("closed")
         self._client.disconnect()
-        threading.Thread(target=self._client.loop_stop, name="mqtt end", daemon=True).start()
+        threading.Thread(target=self._end, name="mqtt end", daemon=True).start()
+
+    def _end(self) -> None:
+        with contextlib.suppress(AttributeError):  # paho's thread may end by itself at this very moment
+            self._client.loop_stop()
 
     @property
     def _at(self) -> str:
@@ -136,7 +208,12 @@ class Line:
                 Refused(f"the broker at {self._at} does not take it: {code}", hint="check its access rules")
             )
         else:
-            done.set_result(None)
+            done.set_result(code.value != NOBODY)
+
+    def _message(self, heard: Callable[[Message], None], message: Any) -> None:
+        beside = message.properties
+        said = dict(getattr(beside, "UserProperty", ()))
+        heard(Message(message.topic, message.payload, getattr(beside, "CorrelationData", b""), said))
 
     def _fail(self, why: str) -> None:
         self.lost = self.lost or DeviceLost(f"the broker at {self._at}: {why}")

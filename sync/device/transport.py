@@ -1,4 +1,4 @@
-"""How bytes get to the plane: one interface, HTTPS behind it."""
+"""How bytes get to the plane: one interface, HTTPS behind it here, a broker in `mqtt`."""
 
 from __future__ import annotations
 
@@ -91,19 +91,24 @@ class Https:
             raise DeviceLost(f"nobody at {self._identity.url} speaks TLS: {_short(error)}") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise DeviceLost(f"no plane at {self._identity.url}: {_short(error)}") from None
-        if answer.status == 401:
-            raise Stranger("the plane does not know this device", hint="run `lineside enroll SITE TOKEN` again")
-        if answer.status >= 500:
-            raise DeviceLost(f"the plane at {self._identity.url} answers {answer.status}: {_said(said)}")
-        if answer.status >= 300:
-            fault = {wire.REJECTED: Rejected, 413: TooLarge}.get(answer.status, Refused)
-            raise fault(f"the plane said no to {path}: {answer.status} {_said(said)}")
+        understood(answer.status, said, path, self._identity.url)
         if len(said) > MOST_ANSWER:
             raise DeviceLost(f"{self._identity.url} answers {path} with more than {MOST_ANSWER} bytes")
         return said
 
     def close(self) -> None:
         self._pool.clear()
+
+
+def understood(status: int, said: bytes, path: str, url: str) -> None:
+    """What an answer's status means. Raises Stranger, DeviceLost, Rejected, TooLarge or Refused."""
+    if status == 401:
+        raise Stranger("the plane does not know this device", hint="run `lineside enroll SITE TOKEN` again")
+    if status >= 500:
+        raise DeviceLost(f"the plane at {url} answers {status}: {_said(said)}")
+    if status >= 300:
+        fault = {wire.REJECTED: Rejected, 413: TooLarge}.get(status, Refused)
+        raise fault(f"the plane said no to {path}: {status} {_said(said)}")
 
 
 def _said(body: bytes) -> str:

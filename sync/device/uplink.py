@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import msgpack
-from pydantic import BaseModel, Field
+from pydantic import Field, field_validator, model_validator
 
 from edge import SECOND, Cursor, DeviceLost, Event, Host, LinesideError, Period, Record, Write, log
 
 from .. import wire
 from . import compare, identity
+from .broker import BrokerConfig
+from .mqtt import Mqtt
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 
 NAME = "sync"
@@ -24,13 +27,33 @@ LONGEST_KEY = 200  # characters of what an order says that is not carried out
 VERBS = ("ack", "shelve", "unshelve", "write")
 
 
-class SyncConfig(BaseModel):
-    """Which plane everything goes to."""
+class SyncConfig(BrokerConfig):
+    """Which plane everything goes to, and how: straight to it, or through a broker that both reach."""
 
-    model_config = {"extra": "forbid", "frozen": True}
-    url: str = Field(pattern=r"^https://[^\s/]+$", description="the plane's address for devices, https://host:8443")
+    url: str = Field(
+        description="the plane's address for devices, https://host:8443; or a broker's, mqtts://host:8883",
+        json_schema_extra={"pattern": r"^(https|mqtts)://[^\s/]+$"},
+    )
+    ca: str = Field("", description="file with the authority that signed the broker's certificate (the plane's own)")
     live: Period = Field(1.0, description="how often the newest values go to the page")
     writes: bool = Field(False, description="whether the plane may order what is `writable`, too")
+
+    @field_validator("url")
+    @classmethod
+    def _broker(cls, text: str) -> str:
+        if text.startswith("mqtts:"):
+            return super()._broker(text)
+        if not re.fullmatch(r"https://[^\s/]+", text):
+            raise ValueError(f"{text!r} is no plane; write https://host:8443, or mqtts://host:8883 for a broker")
+        return text
+
+    @model_validator(mode="after")
+    def _of_a_broker(self) -> SyncConfig:
+        if self.url.startswith("https:") and (self.user or self.ca or self.certificate):
+            raise ValueError(
+                "`user`, `ca` and `certificate` are for a broker; `lineside enroll` brings what https:// needs"
+            )
+        return self
 
 
 class Uplink:
@@ -52,9 +75,7 @@ class Uplink:
         self._broken = asyncio.Event()  # the plane may be another one now: compare before anything else is sent
 
     async def run(self) -> None:
-        transport = self._transport or Https(
-            replace(identity.load(self.host.folder, self.host.config.device.id), url=self.config.url)
-        )
+        transport = self._transport or self._reach(identity.load(self.host.folder, self.host.config.device.id))
         self.cursors = await self.host.journal.cursors(NAME)
         self._broken.set()
         try:
@@ -69,6 +90,10 @@ class Uplink:
             raise known.exceptions[0] from None
         finally:
             transport.close()
+
+    def _reach(self, me: identity.Identity) -> Transport:
+        broker = self.config.url.startswith("mqtts:")
+        return Mqtt(self.config, me, self.host.folder) if broker else Https(replace(me, url=self.config.url))
 
     async def _again(self, lane: Callable[[], Any], leads: bool = False) -> None:
         """Run one lane for ever. Each call of `lane` does one round; a failed round waits, longer each time."""

@@ -22,7 +22,7 @@ from sync.control_plane import backup, database, tables
 from sync.control_plane.plane import Where, address_of
 from sync.device import identity
 from sync.device.compare import holes
-from tests.sync.test_spine import Rig
+from tests.sync.test_spine import Rig, both_ways
 
 pytestmark = pytest.mark.usefixtures("database")
 DELIVERED = "SELECT watermark FROM cursor WHERE reader = 'sync' AND stream = 'samples:plc'"
@@ -102,15 +102,16 @@ class Restorable(Rig):
         return str(texts[0])
 
 
-def restorable(folder: Path, work: Callable[[Restorable], Awaitable[None]]) -> None:
+def restorable(folder: Path, work: Callable[[Restorable], Awaitable[None]], way: str = "https") -> None:
     async def main() -> None:
-        async with Restorable(folder) as it:
+        async with Restorable(folder, way) as it:
             await work(it)  # type: ignore[arg-type]
 
     asyncio.run(main())
 
 
-def test_a_plane_put_back_to_a_backup_gets_again_what_it_had_acknowledged(tmp_path: Path) -> None:
+@both_ways
+def test_a_plane_put_back_to_a_backup_gets_again_what_it_had_acknowledged(tmp_path: Path, way: str) -> None:
     async def work(it: Restorable) -> None:
         await it.further()
         await it.order("shelve", "shelved")
@@ -136,10 +137,11 @@ def test_a_plane_put_back_to_a_backup_gets_again_what_it_had_acknowledged(tmp_pa
         (row,) = await it.plane.store.read(lambda c: c.execute(select(t)).mappings().all())
         assert (row["active"], row["acked"]) == (True, True)
 
-    restorable(tmp_path, work)
+    restorable(tmp_path, work, way)
 
 
-def test_what_is_no_longer_here_either_is_told(tmp_path: Path) -> None:
+@both_ways
+def test_what_is_no_longer_here_either_is_told(tmp_path: Path, way: str) -> None:
     async def work(it: Restorable) -> None:
         await it.further()
         await it.backup()
@@ -162,7 +164,7 @@ def test_what_is_no_longer_here_either_is_told(tmp_path: Path) -> None:
 
         await it.until(rest)
 
-    restorable(tmp_path, work)
+    restorable(tmp_path, work, way)
 
 
 def test_a_new_journal_is_said_and_the_alarms_of_the_old_one_end(tmp_path: Path) -> None:
@@ -250,7 +252,8 @@ def test_a_journal_put_back_to_a_copy_is_said_and_never_mixed_with_its_own_past(
     restorable(tmp_path, work)
 
 
-def test_a_device_that_was_forgotten_goes_on_when_it_is_enrolled_again(tmp_path: Path) -> None:
+@both_ways
+def test_a_device_that_was_forgotten_goes_on_when_it_is_enrolled_again(tmp_path: Path, way: str) -> None:
     async def work(it: Restorable) -> None:
         await it.further()
         await it.plane.store.write(lambda c: c.execute(tables.device.delete()))
@@ -266,7 +269,7 @@ def test_a_device_that_was_forgotten_goes_on_when_it_is_enrolled_again(tmp_path:
         await it.further()
         assert await it.all_arrived() == it.daemon.journal.totals.appended
 
-    restorable(tmp_path, work)
+    restorable(tmp_path, work, way)
 
 
 def test_holes_of_a_cursor() -> None:

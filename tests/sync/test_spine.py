@@ -27,10 +27,13 @@ from edge.control import Control, status
 from edge.records import journal_of
 from edge.status import Screen
 from sync import wire
-from sync.control_plane import api, tables
+from sync.control_plane import api, mosquitto, tables
+from sync.control_plane.ca import Authority
 from sync.control_plane.history import thin
 from sync.control_plane.plane import Plane, Where
 from sync.device import identity
+from sync.device.broker import BrokerConfig
+from tests.broker import Broker
 
 pytestmark = pytest.mark.usefixtures("database")
 SITE = """
@@ -48,16 +51,24 @@ alarms:
 journal: {{block: 300ms, durable_within: 100ms}}
 sync: {{url: "{url}", live: 100ms}}
 """
+both_ways = pytest.mark.parametrize("way", ["https", "mqtts"])
 
 
 class Rig:
-    """One simulated PLC, one plane, one device."""
+    """One simulated PLC, one plane, one device; `way` mqtts: and a broker between them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, way: str = "https") -> None:
         self.folder = folder
         self.port = self.page = 0
+        self.broker: Broker | None = None
+        if way == "mqtts":
+            self.broker = Broker(folder / "broker")
+            files, authority = folder / "plane" / "broker", Authority(folder / "plane")
+            self.broker.config = mosquitto.write(files, authority, ["127.0.0.1"], "127.0.0.1", self.broker.port)
 
     async def __aenter__(self) -> Rig:
+        if self.broker:
+            self.broker.start()
         await self.plane_starts()
         probe = load_text(SITE.format(port=1, url="https://x"))
         self.sim = ModbusSim("plc", probe.drivers["plc"])  # type: ignore[arg-type]
@@ -71,13 +82,15 @@ class Rig:
         return self
 
     async def plane_starts(self) -> None:
-        self.plane = Plane(Where(self.folder / "plane", device_port=self.port, page_port=self.page))
+        access = BrokerConfig(url=f"mqtts://127.0.0.1:{self.broker.port}") if self.broker else None
+        self.plane = Plane(Where(self.folder / "plane", device_port=self.port, page_port=self.page, broker=access))
         await self.plane.start()
         self.port = int(self.plane.url.rsplit(":", 1)[1])
         self.page = int(self.plane.link.rpartition("/login")[0].rsplit(":", 1)[1])
 
     async def device_starts(self) -> None:
-        config = load_text(SITE.format(port=self.sim.port, url=self.plane.url))
+        access = self.plane.where.broker
+        config = load_text(SITE.format(port=self.sim.port, url=access.url if access else self.plane.url))
         assert not config.problems
         self.daemon = Daemon(config, self.folder / "dev")
         await self.daemon.start()
@@ -86,6 +99,8 @@ class Rig:
         await self.daemon.stop()
         await self.sim.stop()
         await self.plane.stop()
+        if self.broker:
+            self.broker.stop()
 
     async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
         async with asyncio.timeout(seconds):
@@ -116,15 +131,16 @@ class Rig:
         return await self.count()
 
 
-def rig(folder: Path, work: Callable[[Rig], Awaitable[None]]) -> None:
+def rig(folder: Path, work: Callable[[Rig], Awaitable[None]], way: str = "https") -> None:
     async def main() -> None:
-        async with Rig(folder) as it:
+        async with Rig(folder, way) as it:
             await work(it)
 
     asyncio.run(main())
 
 
-def test_a_register_goes_all_the_way_and_back(tmp_path: Path) -> None:
+@both_ways
+def test_a_register_goes_all_the_way_and_back(tmp_path: Path, way: str) -> None:
     async def work(it: Rig) -> None:
         it.sim.set("temp", 85)
 
@@ -146,10 +162,11 @@ def test_a_register_goes_all_the_way_and_back(tmp_path: Path) -> None:
         assert await it.all_arrived() == it.daemon.journal.totals.appended
         assert (await it.daemon.journal.cursors("sync"))["commands"].watermark > 0
 
-    rig(tmp_path, work)
+    rig(tmp_path, work, way)
 
 
-def test_the_plane_away_and_back_loses_and_doubles_nothing(tmp_path: Path) -> None:
+@both_ways
+def test_the_plane_away_and_back_loses_and_doubles_nothing(tmp_path: Path, way: str) -> None:
     async def work(it: Rig) -> None:
         async def some() -> bool:
             return await it.count() > 10
@@ -166,10 +183,11 @@ def test_the_plane_away_and_back_loses_and_doubles_nothing(tmp_path: Path) -> No
             await it.plane_starts()
         assert await it.all_arrived() == it.daemon.journal.totals.appended
 
-    rig(tmp_path, work)
+    rig(tmp_path, work, way)
 
 
-def test_a_new_daemon_goes_on_where_the_old_one_stopped(tmp_path: Path) -> None:
+@both_ways
+def test_a_new_daemon_goes_on_where_the_old_one_stopped(tmp_path: Path, way: str) -> None:
     async def work(it: Rig) -> None:
         async def some() -> bool:
             return it.daemon.journal.totals.durable > 10
@@ -181,7 +199,7 @@ def test_a_new_daemon_goes_on_where_the_old_one_stopped(tmp_path: Path) -> None:
         await it.until(some)
         assert await it.all_arrived() == first + it.daemon.journal.totals.appended
 
-    rig(tmp_path, work)
+    rig(tmp_path, work, way)
 
 
 def test_what_is_not_delivered_is_counted_also_after_a_restart(tmp_path: Path) -> None:
@@ -227,7 +245,8 @@ def test_what_is_not_delivered_is_counted_also_after_a_restart(tmp_path: Path) -
     rig(tmp_path, work)
 
 
-def test_values_are_the_same_bit_for_bit(tmp_path: Path) -> None:
+@both_ways
+def test_values_are_the_same_bit_for_bit(tmp_path: Path, way: str) -> None:
     async def work(it: Rig) -> None:
         tag = it.daemon.table["plc.temp"].id
         stop = it.daemon.table["plc.stop"].id
@@ -245,7 +264,7 @@ def test_values_are_the_same_bit_for_bit(tmp_path: Path) -> None:
         back = np.concatenate(got)
         assert back[-5:].tobytes() == value.tobytes()
 
-    rig(tmp_path, work)
+    rig(tmp_path, work, way)
 
 
 def test_strangers_and_garbage_are_refused(tmp_path: Path) -> None:
@@ -379,7 +398,8 @@ def test_the_live_lane_says_that_it_lives(tmp_path: Path, monkeypatch: pytest.Mo
     rig(tmp_path, work)
 
 
-def test_a_record_that_the_plane_cannot_read_holds_up_nothing(tmp_path: Path) -> None:
+@both_ways
+def test_a_record_that_the_plane_cannot_read_holds_up_nothing(tmp_path: Path, way: str) -> None:
     async def work(it: Rig) -> None:
         import zlib
 
@@ -397,4 +417,4 @@ def test_a_record_that_the_plane_cannot_read_holds_up_nothing(tmp_path: Path) ->
         await it.until(told)
         assert await it.all_arrived() == it.daemon.journal.totals.appended
 
-    rig(tmp_path, work)
+    rig(tmp_path, work, way)

@@ -1,0 +1,113 @@
+"""The plane as a client of a broker: what devices ask there is answered by the same handlers as over HTTPS."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from functools import partial
+
+from starlette.types import ASGIApp
+from starlette.types import Message as Part
+
+from edge import DeviceLost, LinesideError, log
+
+from .. import wire
+from ..device.broker import BrokerConfig
+from ..device.mqtt_line import HEAD, Line, Message, trusting
+from .ca import Authority
+from .ingest import PROVEN, Ingest
+
+LONGEST_WAIT, LOOK = 5.0, 5.0  # seconds: between two attempts; between two looks at a connection
+MOST_WAITING = 256 * 2**20  # bytes of messages that are not answered yet; beyond them a device is told to come again
+NAME = "lineside:plane"  # to the broker, by certificate; no device can be called so
+
+
+class AtBroker:
+    """`run()` serves until cancelled. The answer to a message is published after COMMIT, never because the broker took it; what
+    the broker loses, holds back or hands out twice is the device's to send again and the store's to recognise."""
+
+    def __init__(self, access: BrokerConfig, ingest: Ingest, authority: Authority) -> None:
+        """Raises ConfigFault where certificates cannot be read."""
+        self._access, self._ingest, self._authority = access, ingest, authority
+        trusting(access.ca, access.certificate, access.key)  # what is wrong with them is said at once
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting = 0
+
+    async def run(self) -> None:
+        wait, said = 0.5, ""
+        while True:
+            try:
+                line = self._dial()
+                try:
+                    await line.open()
+                    await line.listen(wire.EVERY_DEVICE, partial(self._heard, line))
+                    log.info("plane: devices through the broker %s", self._access.url)
+                    wait, said = 0.5, ""
+                    while not line.broken.done() and line.alive:
+                        await asyncio.wait([line.broken], timeout=LOOK)
+                    raise line.lost or DeviceLost(f"the connection to {self._access.url} ended")
+                finally:
+                    if self._tasks and not line.lost:  # we end: polls are let go, see Ingest.close
+                        await asyncio.wait(self._tasks, timeout=1)
+                    line.close()
+                    for task in self._tasks:
+                        task.cancel()
+            except (LinesideError, OSError) as error:
+                if str(error) != said:
+                    log.warning("plane: %s; no device is reached there, tried again", error)
+                said = str(error)
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(LONGEST_WAIT, wait * 2)
+
+    def _dial(self) -> Line:
+        a, name = self._access, f"lineside-plane-{secrets.token_hex(4)}"
+        certificate, key = (a.certificate, a.key) if a.certificate else map(str, self._authority.own(NAME))
+        context = trusting(a.ca, certificate, key, self._authority.pem)
+        return Line(a.url, name, a.user, a.password, context, takes=wire.MOST_PICTURE + HEAD)
+
+    def _heard(self, line: Line, message: Message) -> None:
+        self._waiting += len(message.body)
+        task = asyncio.create_task(self._answer(line, message))
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._waiting -= len(message.body)
+            self._tasks.discard(task)
+            _ = task.cancelled() or task.exception()  # nobody to tell: the device asks again
+
+        task.add_done_callback(ended)
+
+    async def _answer(self, line: Line, message: Message) -> None:
+        device, asked = wire.device_of(message.topic), message.said.get("ask", "")
+        key = await self._ingest.key(device)
+        said = message.said.get("proof", "")
+        if key is None or not wire.proven(key, "ask", message.number, asked, message.body, said):
+            await line.publish(wire.down(device), b"", 0, message.number, {"status": "401"})
+            return
+        status, body = 503, b""
+        if self._waiting <= MOST_WAITING:
+            status, body = await ask(self._ingest.app, device, asked, message.body)
+        words = {"status": str(status), "proof": wire.proof(key, "answer", message.number, str(status), body)}
+        await line.publish(wire.down(device), body, 0, message.number, words)
+
+
+async def ask(app: ASGIApp, device: str, line: str, body: bytes) -> tuple[int, bytes]:
+    """Status and body of what `app` answers to a request (its line: "GET /d/v1/dn?after=7") of a device that is proven."""
+    method, _, target = line.partition(" ")
+    path, _, query = target.partition("?")
+    said: list[Part] = []
+
+    async def receive() -> Part:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(part: Part) -> None:
+        said.append(part)
+
+    scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": []}
+    try:
+        await app({**scope, PROVEN: device}, receive, send)
+    except Exception:
+        log.exception("plane: a message of %s through the broker failed", device)
+        return 500, b""
+    return int(said[0]["status"]), b"".join(part.get("body", b"") for part in said[1:])
