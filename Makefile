@@ -65,6 +65,7 @@ bench: $(STAMP) ## measure this machine, one line per figure
 	$(BIN)/lineside bench
 	$(BIN)/python -m tests.bench.ingest
 	$(BIN)/python -m tests.bench.blocks
+	$(BIN)/python -m tests.bench.chart
 
 bench-long: $(STAMP) ## the measurements that take ten minutes and more
 	$(BIN)/lineside bench opcua --seconds 600
