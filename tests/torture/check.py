@@ -83,7 +83,7 @@ def _samples(world: World, verdict: Verdict, db: Any, device: Device, source: st
     unique = np.unique(flat)
     verdict.doubled += len(flat) - len(unique)
     verdict.applied += len(unique)
-    verdict.committed += WIDTH * len(device.ledger.said.get(stream, ()))
+    verdict.committed += WIDTH * device.ledger.committed(stream)
     scans, parts = np.unique(unique // WIDTH, return_counts=True)
     present = set(scans[parts == WIDTH].tolist())
     missing = sorted(device.ledger.expected(stream) - present)
@@ -118,7 +118,7 @@ def _events(world: World, verdict: Verdict, db: Any, device: Device, told: Gaps)
         if n not in made or made[n].ts != ts:
             world.violation(f"{device.name}: event {n} is not what happened")
     verdict.applied += len(seen)
-    verdict.committed += len(device.ledger.said.get("event", ()))
+    verdict.committed += device.ledger.committed("event")
     missing = sorted(device.ledger.expected("event") - seen)
     _lost(world, verdict, device, "event", {n: made[n] for n in missing}, told, 1)
 

@@ -72,3 +72,7 @@ class Ledger:
         """What has to be in the plane, or told."""
         unsure = self.unsure.get(stream, set()) - self.said.get(stream, set())
         return set(self.made.get(stream, {})) - unsure - self.gone.get(stream, set())
+
+    def committed(self, stream: str) -> int:
+        """How many were said to be durable, without those that went away with a disk."""
+        return len(self.said.get(stream, set()) - self.gone.get(stream, set()))

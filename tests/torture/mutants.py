@@ -8,12 +8,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from edge import Cursor, Event, codec, pending, records, retention, rows
+from sqlalchemy import func, select
+from sqlalchemy.event import listen
+
+from edge import Cursor, Event, codec, pending, records, retention, rows, tail
 from edge import journal as journal_module
 from edge.journal import Journal
 from edge.pending import Pending
-from sync.control_plane import store
-from sync.control_plane.store import Store, StoreFault
+from sync.control_plane import database, store, tables
+from sync.control_plane.store import Message, Store, StoreFault
 from sync.device import compare, uplink
 from sync.device.uplink import Uplink
 
@@ -37,7 +40,7 @@ def journal_never_synced() -> None:
 
 
 def tail_forgotten_at_start() -> None:
-    put(Journal, "_replay", lambda self: {})
+    put(tail, "replay", lambda *_: ({}, set()))
 
 
 def tail_not_written() -> None:
@@ -104,7 +107,7 @@ def journal_checksum_skipped() -> None:
 
 
 def tail_checksum_skipped() -> None:
-    put(journal_module, "zlib", SimpleNamespace(crc32=lambda body: anything))
+    put(tail, "zlib", SimpleNamespace(crc32=lambda body: anything))
 
 
 def damaged_without_a_word() -> None:
@@ -118,13 +121,13 @@ def damaged_without_a_word() -> None:
 
 
 def evicted_without_a_word() -> None:
-    evict = retention.evict
+    give_up = retention.give_up
 
     def silent(*given: Any, **named: Any) -> list[Event]:
-        evict(*given, **named)
+        give_up(*given, **named)
         return []
 
-    put(retention, "evict", silent)
+    put(retention, "give_up", silent)
 
 
 def evicts_what_is_not_delivered() -> None:
@@ -239,52 +242,44 @@ def no_second_try() -> None:
 
 def epoch_ignored() -> None:
     """Whatever a device sends belongs to the first journal it ever had."""
-    apply, first = store.apply_frames, {}
+    apply, first = store.apply_messages, {}
 
-    def one_series(connection: Any, device: str, frames: Any) -> Any:
-        frames = list(frames)
-        epoch = first.setdefault(device, frames[0].epoch)
-        return apply(connection, device, [replace(frame, epoch=epoch) for frame in frames])
+    def one_series(connection: Any, messages: Any) -> Any:
+        alike = []
+        for m in messages:
+            epoch = first.setdefault(m.device, m.frames[0].epoch)
+            alike.append(Message(m.device, [replace(frame, epoch=epoch) for frame in m.frames]))
+        return apply(connection, alike)
 
-    _apply(one_series)
+    put(store, "apply_messages", one_series)
 
 
-def message_checked_by_nobody() -> None:
-    """Of each message only the first half is taken; the answer is that all is well."""
-    apply = store.apply_frames
+def half_of_a_message_taken() -> None:
+    """The answer is that all is well."""
+    apply = store.apply_messages
 
-    def half(connection: Any, device: str, frames: Any) -> Any:
-        frames = list(frames)
-        answer = apply(connection, device, frames[: (len(frames) + 1) // 2])
-        for frame in frames:
-            answer[frame.stream] = Cursor(max(frame.seq, answer.get(frame.stream, Cursor()).watermark))
-        return answer
+    def half(connection: Any, messages: Any) -> Any:
+        answers = apply(connection, [Message(m.device, m.frames[: (len(m.frames) + 1) // 2]) for m in messages])
+        for message, answer in zip(messages, answers, strict=True):
+            for frame in message.frames:
+                answer[frame.stream] = Cursor(max(frame.seq, answer.get(frame.stream, Cursor()).watermark))
+        return answers
 
-    _apply(half)
+    put(store, "apply_messages", half)
 
 
 # The plane
 
 
-def _apply(other: Any) -> None:
-    from sync.control_plane import ingest
-
-    for module in (store, ingest):
-        if hasattr(module, "apply_frames"):
-            put(module, "apply_frames", other)
-
-
 def plane_not_synced_at_each_commit() -> None:
-    engine = store._engine
+    engine = database._sqlite
 
     def lax(*given: Any) -> Any:
-        from sqlalchemy import event
-
         made = engine(*given)
-        event.listen(made, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=NORMAL"))
+        listen(made, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=NORMAL"))
         return made
 
-    put(store, "_engine", lax)
+    put(database, "_sqlite", lax)
 
 
 def answer_before_commit() -> None:
@@ -309,44 +304,37 @@ def answer_before_commit() -> None:
 
 
 def refusal_of_the_database_acknowledged() -> None:
-    settle, apply = store._settle, store.apply_frames
-    last: dict[str, Any] = {}
+    settle, apply = store._settle, store.apply_messages
+    last: list[Any] = []
 
-    def noted(connection: Any, device: str, frames: Any) -> Any:
-        last["answer"] = apply(connection, device, frames)
-        return last["answer"]
+    def noted(connection: Any, messages: Any) -> Any:
+        last[:] = apply(connection, messages)
+        return last
 
     def brave(done: Any, answer: Any, fault: Any) -> None:
-        if isinstance(fault, StoreFault) and "answer" in last:
-            answer, fault = last["answer"], None
+        if isinstance(fault, StoreFault) and last:
+            answer, fault = last[0], None
         settle(done, answer, fault)
 
     put(store, "_settle", brave)
-    _apply(noted)
+    put(store, "apply_messages", noted)
 
 
 def repeats_taken_again() -> None:
     """Rows are numbered as they come."""
-    from sqlalchemy import func, select
+    apply = store.apply_messages
 
-    from sync.control_plane import tables
-
-    apply = store.apply_frames
-
-    def append(connection: Any, device: str, frames: Any) -> Any:
-        t, frames = tables.block, list(frames)
-        for frame in frames:
-            if frame.stream.startswith("samples:"):
-                mine = (t.c.device == device, t.c.epoch == frame.epoch, t.c.stream == frame.stream)
-                last = connection.execute(select(func.max(t.c.seq)).where(*mine)).scalar() or 0
-                row = {"device": device, "epoch": frame.epoch, "stream": frame.stream, "seq": last + 1}
-                row |= {"t0": frame.t0, "t1": frame.t1, "n": frame.n, "body": frame.body}
-                connection.execute(t.insert().values(**row))
-        return apply(connection, device, frames)
+    def append(connection: Any, messages: Any) -> Any:
+        t = tables.block
+        for device, f in [(m.device, f) for m in messages for f in m.frames if f.stream.startswith("samples:")]:
+            mine = (t.c.device == device, t.c.epoch == f.epoch, t.c.stream == f.stream)
+            last = connection.execute(select(func.max(t.c.seq)).where(*mine)).scalar() or 0
+            row = {"device": device, "epoch": f.epoch, "stream": f.stream, "seq": last + 1}
+            connection.execute(t.insert().values(**row, t0=f.t0, t1=f.t1, n=f.n, body=f.body))
+        return apply(connection, messages)
 
     put(store, "_take_blocks", lambda *_: None)
-    put(store, "_TAKE", {**store._TAKE})
-    _apply(append)
+    put(store, "apply_messages", append)
 
 
 def gap_records_not_counted() -> None:
@@ -354,13 +342,11 @@ def gap_records_not_counted() -> None:
 
 
 def watermark_over_holes() -> None:
-    covers = store.covers
+    class Generous(Cursor):
+        def add(self, first: int, last: int) -> None:
+            super().add(1, last)
 
-    def generous(connection: Any, device: str, epoch: str, stream: str, spans: Any) -> Cursor:
-        spans = list(spans)
-        return covers(connection, device, epoch, stream, [(1, last) for _, last in spans])
-
-    put(store, "covers", generous)
+    put(store, "Cursor", Generous)
 
 
 MUTANTS: dict[str, Plant] = {
@@ -393,7 +379,7 @@ MUTANTS: dict[str, Plant] = {
         tags_not_sent,
         no_second_try,
         epoch_ignored,
-        message_checked_by_nobody,
+        half_of_a_message_taken,
         plane_not_synced_at_each_commit,
         answer_before_commit,
         refusal_of_the_database_acknowledged,

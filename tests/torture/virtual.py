@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -13,14 +14,26 @@ T = TypeVar("T")
 
 
 class Loop(VirtualLoop):
-    """Work for other threads is done at once, here."""
+    """Work for other threads is done here, some of it a while later; meanwhile the world goes on."""
+
+    dice = random.Random(0)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         done: asyncio.Future[T] = self.create_future()
-        try:
-            done.set_result(func(*args))
-        except Exception as error:
-            done.set_exception(error)
+
+        def work() -> None:
+            if done.done():
+                return
+            try:
+                done.set_result(func(*args))
+            except Exception as error:
+                done.set_exception(error)
+
+        wait = self.dice.choice((0.0, 0.0, 0.0, 0.01, 0.3, 2.0)) if executor is not None else 0.0
+        if wait:
+            self.call_later(wait, work)
+        else:
+            work()
         return done
 
 
@@ -58,6 +71,7 @@ class Time:
         return self._loop.time()
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], seed: int) -> T:
+    Loop.dice = random.Random(seed)
     with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(work)

@@ -16,7 +16,7 @@ from unittest import mock
 import apsw
 
 from edge import LinesideError
-from sync.control_plane import fold, ingest, live
+from sync.control_plane import fold, ingest, live, store
 
 from . import dialect, disk  # noqa: F401  (the dialect is registered by its import)
 from .check import Verdict, judge
@@ -193,7 +193,7 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
 def _clocks(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """The plane's modules read the clock of the run."""
     with contextlib.ExitStack() as until_end:
-        for module in (ingest, fold, live):
+        for module in (ingest, fold, live, store):
             if hasattr(module, "time"):
                 until_end.enter_context(mock.patch.object(module, "time", Time(loop)))
         until_end.enter_context(mock.patch("edge.pending.MOST_BYTES", 20_000))  # a full disk is felt soon
@@ -204,7 +204,7 @@ def play(seed: int) -> tuple[Verdict, World]:
     """One seed, from the beginning to the verdict."""
     disk.install()
     with tempfile.TemporaryDirectory(prefix="lineside-torture-") as name:
-        verdict, world = run(_live(seed, Path(name).resolve()))
+        verdict, world = run(_live(seed, Path(name).resolve()), seed)
     disk.DISKS.clear()
     gc.collect()
     return verdict, world
