@@ -7,7 +7,7 @@ from .config.load import load as load_site
 from .config.places import Tree, read_yaml
 from .config.places import read as read_tree
 from .config.templates import Templated
-from .config.types import Duration, Identifier, Period, Size
+from .config.types import Duration, Identifier, Listen, Period, Size, listen_at, only_here
 from .control import NoDaemon
 from .control import ask as ask_daemon
 from .driver import Driver, DriverConfig, Point, ReadPlan, Source, Writable
@@ -60,6 +60,7 @@ __all__ = [
     "Identifier",
     "Job",
     "LinesideError",
+    "Listen",
     "ManualClock",
     "ModelRefused",
     "NoDaemon",
@@ -98,8 +99,10 @@ __all__ = [
     "encode_text",
     "find_part",
     "joined",
+    "listen_at",
     "load_site",
     "log",
+    "only_here",
     "plain_data",
     "read_recording",
     "read_tree",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plugins, retention
+from .alarms import Alarms
 from .clock import Clock, SystemClock
 from .config.site import Config
 from .errors import LinesideError
@@ -21,6 +22,7 @@ from .live import Live
 from .log import log
 from .memory import PREFIX
 from .outlet import Outlet
+from .reader import delivering, readers_of
 from .stage import Item
 from .supervise import supervise
 from .tags import TagTable
@@ -102,7 +104,7 @@ class Daemon:
         self.refused = refused
         self.config, self.table, self.live, self.writes, self.flow = config, table, live, writes, flow
         self.journal.config = config.journal
-        self.journal.readers = {name for name in config.sections if name in plugins.names("readers")}
+        self.journal.readers = delivering(config.sections)
 
     def accept(self, item: Item | Write) -> None:
         """The only way in. On the event loop; does not block."""
@@ -110,6 +112,11 @@ class Daemon:
         for listener in tuple(self.listeners):
             listener(item)  # type: ignore[arg-type]
         self._schedule()
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """Every alarm that is active, not acknowledged or shelved, as JSON."""
+        stages: list[Any] = [stage for _, stage in self.flow.stages]
+        return [alarm for stage in stages if isinstance(stage, Alarms) for alarm in stage.status(self.clock.mono())]
 
     def _schedule(self) -> None:
         due = self.flow.due()
@@ -142,7 +149,7 @@ class Daemon:
             self.accept(Event("stage", name, "refused", severity="high", text=reason))
         for name in self.config.drivers:
             self._start_driver(name)
-        for name in self.journal.readers:
+        for name in readers_of(self.config.sections):
             self._start_reader(name)
         self._schedule()
 
@@ -251,7 +258,7 @@ class Daemon:
             if name not in self.drivers:
                 self._start_driver(name, lost=name in was_lost)
                 fresh.append(name)
-        for name in sorted(self.journal.readers - set(self.readers)):
+        for name in sorted(set(readers_of(config.sections)) - set(self.readers)):
             self._start_reader(name)
             fresh.append(name)
         said += [f"{name}: started" for name in fresh if f"{name}: changed" not in said]

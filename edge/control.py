@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .alarms import Alarms
 from .apply import apply_site
 from .driver import MOST_FOUND
 from .errors import LinesideError, WriteRefused
@@ -211,8 +210,6 @@ def list_tags(daemon: Daemon) -> list[str]:
 async def status(daemon: Daemon) -> dict[str, Any]:
     """What the status line, `lineside doctor` and the console show; plain JSON."""
     totals, journal = daemon.journal.totals, daemon.journal
-    stages: list[Any] = [stage for _, stage in daemon.flow.stages]
-    alarms = [alarm for stage in stages if isinstance(stage, Alarms) for alarm in stage.status(daemon.clock.mono())]
     return {
         "device": daemon.config.device.id,
         "site": str(daemon.config.path),
@@ -227,7 +224,7 @@ async def status(daemon: Daemon) -> dict[str, Any]:
         "disk": (await journal.outlook()).plain() | {"written_a_day": journal.room.wear.per_day()},
         "backlog": {name: await journal.backlog(name) for name in sorted(journal.readers)},
         "tags": len(daemon.table),
-        "alarms": alarms,
+        "alarms": daemon.alarms(),
         "parts": daemon.health.report(),
     }
 

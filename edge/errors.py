@@ -62,5 +62,5 @@ class ModelRefused(LinesideError):
 
 def reason_of(error: OSError) -> str:
     """The cause alone: where a connection fails, asyncio's words repeat the address, several times for a name that has several."""
-    failed = re.search(r"\[Errno (\d+)\] Connect call failed", str(error))
+    failed = re.search(r"\[Errno (\d+)\] (?:Connect call failed|error while attempting to bind)", str(error))
     return os.strerror(int(failed[1])) if failed else error.strerror or str(error) or type(error).__name__

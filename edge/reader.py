@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from . import plugins
 from .clock import Clock
 from .health import Health
 
@@ -54,7 +56,8 @@ class Cursor:
 
 
 class Host(Protocol):
-    """What a reader is given by the daemon: the journal to read, the newest values, and the way in for commands."""
+    """What a reader is given by the daemon: the journal to read, the newest values, the alarms that stand, and the way in for
+    commands."""
 
     config: Any
     folder: Path
@@ -65,9 +68,22 @@ class Host(Protocol):
 
     def accept(self, item: Any) -> None: ...
 
+    def alarms(self) -> list[dict[str, Any]]: ...
+
 
 class Reader(Protocol):
     """Delivers records somewhere else. Built as `Reader(options of its section, host)`. `run()` loops until cancelled, reads
-    with its own cursor and moves it only when the far side has said that it keeps the records."""
+    with its own cursor and moves it only when the far side has said that it keeps the records. One that only shows what is
+    newest says `delivers = False`: the journal keeps nothing for it."""
 
     async def run(self) -> None: ...
+
+
+def readers_of(sections: Iterable[str]) -> list[str]:
+    """Those sections of a site that are readers."""
+    return [name for name in sections if name in plugins.names("readers")]
+
+
+def delivering(sections: Iterable[str]) -> set[str]:
+    """Those of them with a cursor: what they did not deliver yet is kept for them."""
+    return {name for name in readers_of(sections) if getattr(plugins.find("readers", name), "delivers", True)}

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import plugins
 from .clock import SECOND, Clock
 from .codec import CodecFault, decode_event
 from .config.site import Config
@@ -16,6 +15,7 @@ from .errors import LinesideError
 from .event import Event
 from .flow import identities
 from .journal import Journal
+from .reader import delivering
 from .tags import TagTable
 
 MOST_LOOKED_AT = 10_000  # events
@@ -65,7 +65,7 @@ async def record(config: Config, folder: Path, clock: Clock) -> AsyncIterator[Re
     except OSError as error:
         hint = "as which user does the daemon run? or name a folder of your own with --state"
         raise LinesideError(f"the order cannot be put on record in {folder}: {error.strerror}", hint=hint) from None
-    journal.readers = {name for name in config.sections if name in plugins.names("readers")}
+    journal.readers = delivering(config.sections)
     try:
         yield Record(journal)
     finally:

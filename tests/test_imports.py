@@ -31,6 +31,7 @@ ONE_HOME = {
         "edge/commands/doctor.py",
     ),
     "asyncua": ("drivers/opcua/",),
+    "pyarrow": ("edge/commands/parquet.py",),
     "ai_edge_litert": ("models/",),
     "onnxruntime": ("models/",),
     "torch": ("models/train/",),

@@ -18,7 +18,6 @@ from typing import Any
 import apsw
 import msgpack
 
-from .. import plugins
 from ..clock import RELEASED
 from ..config.load import load
 from ..config.site import Config
@@ -26,6 +25,7 @@ from ..config.types import as_duration
 from ..control import ask
 from ..errors import LinesideError
 from ..outlook import foretell
+from ..reader import delivering
 from ..records import backlog, journal_of
 from ..room import Budget
 from ..state import state_folder
@@ -116,7 +116,7 @@ def site(path: Path, given: Path | None, seconds: float | None = None) -> Iterat
         port = getattr(part, "port", str)()
         if port.startswith("/dev/") and not os.access(port, os.R_OK | os.W_OK):
             yield BAD, name, f"{port} cannot be opened", "add this user to the group dialout"
-    asked = list(daemon(folder, [name for name in config.sections if name in plugins.names("readers")]))
+    asked = list(daemon(folder, sorted(delivering(config.sections))))
     yield from asked
     if asked[0][0] == OK:
         for name in config.drivers:
@@ -151,7 +151,7 @@ def journal(folder: Path, config: Config) -> Iterator[Finding]:
 
 def lasting(db: apsw.Connection, folder: Path, config: Config) -> Finding:
     """How long the journal lasts without a link, against what the site asks for."""
-    readers = [name for name in config.sections if name in plugins.names("readers")]
+    readers = sorted(delivering(config.sections))
     budget = Budget.on(folder, config.journal.at_most)
     told = foretell(db, budget, readers, time.time_ns(), folder)
     fits = told.holds is None or told.holds * 3600 >= config.journal.offline

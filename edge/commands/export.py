@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -24,33 +24,61 @@ from ..event import plain_data
 from ..log import log
 from ..records import reading, tag_names, texts
 from ..texts import TYPE
+from . import parquet
 from .arguments import between, since_until, site_and_state
 
-HELP = "write samples from the journal as CSV to standard output"
+HELP = "write samples from the journal as CSV or Parquet"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     site_and_state(parser)
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="only this tag (may be given again)")
+    told = "write to this file, as Parquet where its name ends so (default: CSV to standard output)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=told)
     since_until(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    t0, t1 = between(options)
-    out = csv.writer(sys.stdout)
     with reading(_journal(options)) as db:
-        names = Names(db)
-        for wanted in options.tag:
-            _known(wanted, {name for name, *_ in tag_names(db).values()})
-        out.writerow(["time", "tag", "value", "unit", "quality"])
-        for batch in batches(db, t0, t1):
-            for tag, ts, value, quality in zip(batch.tag, batch.ts, batch.value, batch.quality, strict=True):
-                name, unit = names.of(int(tag))
-                if t0 <= ts <= t1 and (not options.tag or name in options.tag):
-                    known = names.value(int(tag), float(value))
-                    cell = "" if known is None else known if isinstance(known, str) else repr(known)
-                    out.writerow([iso(int(ts)), name, cell, unit, Quality(int(quality)).name])
+        names, found = Names(db), _wanted(db, options)
+        if options.out is None:
+            _csv(sys.stdout, found, names)
+        elif options.out.suffix.lower() in parquet.ENDS:
+            log.info("%s: %d samples", options.out, parquet.write(options.out, found, names))
+        else:
+            with options.out.open("w", encoding="utf-8", newline="") as file:
+                _csv(file, found, names)
     return 0
+
+
+def _wanted(db: Any, options: argparse.Namespace) -> Iterator[Batch]:
+    """What lies in the span, of the tags that were asked for."""
+    t0, t1 = between(options)
+    tags = {number: name for number, (name, *_) in tag_names(db).items()}
+    for name in options.tag:
+        _known(name, set(tags.values()))
+    ids = [number for number, name in tags.items() if name in options.tag]
+
+    def look() -> Iterator[Batch]:
+        for batch in batches(db, t0, t1):
+            keep = (batch.ts >= t0) & (batch.ts <= t1)
+            if ids:
+                keep &= np.isin(batch.tag, ids)
+            if keep.any():
+                yield batch.where(keep)
+
+    return look()
+
+
+def _csv(file: TextIO, found: Iterator[Batch], names: Names) -> None:
+    out = csv.writer(file)
+    out.writerow(["time", "tag", "value", "unit", "quality"])
+    for batch in found:
+        for tag, ts, value, quality in zip(batch.tag, batch.ts, batch.value, batch.quality, strict=True):
+            name, unit = names.of(int(tag))
+            known = names.value(int(tag), float(value))
+            cell = "" if known is None else known if isinstance(known, str) else repr(known)
+            out.writerow([iso(int(ts)), name, cell, unit, Quality(int(quality)).name])
 
 
 def _known(name: str, names: set[str]) -> None:
@@ -85,12 +113,16 @@ class Names:
         name, _, unit = self._tags.get(tag, (str(tag), "", ""))
         return name, unit
 
+    def kind(self, tag: int) -> str:
+        """Its type."""
+        self.of(tag)
+        return self._tags[tag][1] if tag in self._tags else ""
+
     def value(self, tag: int, value: float) -> float | str | None:
         """As people read it: None where there is none, of a text its string."""
         if value != value:
             return None
-        self.of(tag)
-        if tag not in self._tags or self._tags[tag][1] != TYPE:
+        if self.kind(tag) != TYPE:
             return value
         if value not in self._strings:
             self._strings = {seq: text for seq, _, text in texts(self._db)}

@@ -72,6 +72,10 @@ def _tags(config: Config) -> None:
         config.tree.fault(("tags", name), f"{name!r} is a driver or a stage already", "choose another name", key=True)
     for name in set(config.stages) & set(config.drivers):
         config.tree.fault(("stages", name), f"{name!r} is a driver already", "choose another name", key=True)
+    for section, parts in (("drivers", config.drivers), ("stages", config.stages)):
+        for name in set(parts) & set(config.sections):
+            told = f"{name!r} is what `{name}:` runs under in this site"
+            config.tree.fault((section, name), told, "choose another name", key=True)
 
 
 def _expressions(config: Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import keyword
 import re
 import unicodedata
@@ -40,6 +41,28 @@ def octets(text: Any) -> int:
     return round(float(match[1]) * _SIZES[match[2]])
 
 
+def listen_at(text: str) -> tuple[str, int]:
+    """(address, port) of '127.0.0.1:9464' or '[::1]:9464'. Raises ValueError."""
+    address, _, port = text.rpartition(":")
+    number = int(port) if port.isdecimal() and port.isascii() and len(port) < 6 else 0
+    try:
+        if not 0 < number < 65536:
+            raise ValueError
+        return str(ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))), number
+    except ValueError:
+        raise ValueError(f"{text!r} is no address to listen on; write address:port, as in 127.0.0.1:9464") from None
+
+
+def only_here(text: str) -> bool:
+    """Whether nobody outside this machine reaches such an address."""
+    return ipaddress.ip_address(listen_at(text)[0]).is_loopback
+
+
+def _listen(text: str) -> str:
+    listen_at(text)
+    return text
+
+
 def _identifier(text: str) -> str:
     if not re.fullmatch(r"[^\W\d]\w*", text):
         raise ValueError(f"{text!r} is no name: use letters, digits and _, and do not start with a digit")
@@ -76,4 +99,5 @@ _DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": DURATION})
 Duration = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA]
 Period = Annotated[float, BeforeValidator(_duration), AfterValidator(_positive), _DURATION_SCHEMA]
 Size = Annotated[int, BeforeValidator(octets), WithJsonSchema({"type": "string", "pattern": SIZE})]
+Listen = Annotated[str, AfterValidator(_listen)]
 Identifier = Annotated[str, AfterValidator(_identifier)]

@@ -6,12 +6,10 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import numpy as np
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from edge import (
     CodecFault,
@@ -28,6 +26,8 @@ from edge import (
 )
 
 from .. import wire
+from . import compare
+from .broker import BrokerConfig
 from .mqtt_line import Line, trusting
 
 NAME = "forward"
@@ -40,49 +40,15 @@ HEAD = 32  # bytes of a message beside topic and body, at most
 UNANSWERED = 256 * 1024  # bytes under way: what a slow line carries before the broker is taken for silent
 
 
-class ForwardConfig(BaseModel):
+class ForwardConfig(BrokerConfig):
     """Which broker gets a copy of everything. It is told to keep it (quality of service 1); whether it does is its own affair."""
 
-    model_config = {"extra": "forbid", "frozen": True}
-    url: str = Field(description="mqtt://host (1883), or mqtts://host (8883) with TLS")
     topic: str = Field(
         "lineside/{device}/{source}", description="`{device}` and `{source}` are filled in; events: source `event`"
     )
     format: Literal["json", "frames"] = Field(
         "json", description="json: columns for anybody; frames: the bytes that the plane gets, the smallest"
     )
-    user: str = Field("", description="name at the broker")
-    password: str = Field("", description="written as `!secret NAME`", repr=False)
-    ca: str = Field("", description="file with the authority that signed the broker's certificate (the system's)")
-    certificate: str = Field("", description="file with our own certificate, if the broker wants one")
-    key: str = Field("", description="file with the key of that certificate")
-
-    @field_validator("url")
-    @classmethod
-    def _broker(cls, text: str) -> str:
-        parts = urlsplit(text)
-        try:
-            port = parts.port
-        except ValueError:
-            port = 0
-        if parts.username or parts.password:
-            raise ValueError("user and password have options of their own")
-        if (
-            parts.scheme not in ("mqtt", "mqtts")
-            or not parts.hostname
-            or port == 0
-            or parts.path.strip("/")
-            or parts.query
-        ):
-            raise ValueError(f"{text!r} is no broker; write mqtt://192.168.1.5:1883")
-        return text
-
-    @field_validator("ca", "certificate", "key")
-    @classmethod
-    def _there(cls, text: str) -> str:
-        if text and not Path(text).is_file():
-            raise ValueError(f"there is no {text}; a path is taken from where the daemon was started")
-        return text
 
     @field_validator("topic")
     @classmethod
@@ -94,16 +60,6 @@ class ForwardConfig(BaseModel):
         if not 0 < len(shown.encode()) < 1000 or set(shown) & set("#+\0"):
             raise ValueError("a topic to publish to is 1 to 1,000 bytes long and has no # and no +")
         return text
-
-    @model_validator(mode="after")
-    def _together(self) -> ForwardConfig:
-        if self.password and not self.user:
-            raise ValueError("a password without a user; add `user:`")
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key belong together; name both")
-        if (self.ca or self.certificate) and not self.url.startswith("mqtts:"):
-            raise ValueError("certificates say nothing without TLS; write mqtts:// in `url`")
-        return self
 
 
 class Forward:
@@ -142,6 +98,9 @@ class Forward:
         """Send what is next of every stream, names and strings before the samples that use them; false when there was nothing."""
         journal, found = self.host.journal, False
         sealed = await journal.streams()  # first: what is sealed while we read may use newer names
+        self.cursors.setdefault("picture", Cursor())
+        newest = await journal.ask(compare.newest)
+        self._move("picture", newest.get("picture", 0))  # none is kept for a reader that sends none
         for stream in ("tag", "text", "event", *sorted(sealed)):
             after = self.cursors.setdefault(stream, Cursor()).watermark
             most = wire.MOST_FRAMES if stream in ("tag", "text") else AT_ONCE
