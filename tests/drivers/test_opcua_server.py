@@ -1,0 +1,229 @@
+"""The newest values as an OPC UA server: asked by asyncua's client, and by our own driver in a second daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import math
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncua import Client, ua
+from asyncua.ua.uaerrors import UaError
+
+from drivers.opcua.server import Users
+from drivers.opcua.trust import own
+from edge import SECOND, Batch, Quality
+from edge.app import Daemon
+from edge.apply import apply_site
+from edge.bench.process import free_port
+from edge.config.load import load_text
+from tests.waiting import run, until
+
+SITE = """
+device: {{id: press-4}}
+drivers:
+  plc:
+    driver: modbus
+    url: tcp://127.0.0.1:1
+    every: 1h
+    tags:
+      temp: {{address: "holding:0", unit: "°C"}}
+      recipe: {{address: "holding:3", type: text, length: 4}}
+    units:
+      m7: {{unit: 7, tags: {{kwh: {{address: "holding:1"}}}}}}
+tags:
+  twice: {{expression: "plc.temp * 2"}}
+opcua_server: {{listen: "127.0.0.1:{port}", every: 20ms{more}}}
+"""
+START = 1_800_000_000 * SECOND
+
+
+def with_daemon(folder: Path, work: Callable[[Daemon, int], Awaitable[None]], more: str = "") -> None:
+    async def main() -> None:
+        port = free_port()
+        site = load_text(SITE.format(port=port, more=more))
+        assert not site.problems
+        daemon = Daemon(site, folder)
+        await daemon.start()
+        try:
+            await until(lambda: daemon.health.part("opcua_server").state == "running")
+            await until(lambda: daemon.health.part("plc").state == "waiting")
+            await daemon._end(daemon.drivers.values())  # else it says again and again that nothing comes
+            await work(daemon, port)
+        finally:
+            await daemon.stop()
+
+    run(main)
+
+
+def tell(daemon: Daemon, name: str, value: float | str, quality: Quality = Quality.GOOD, later: int = 0) -> None:
+    tag = daemon.table[name].id
+    number = daemon.table.texts.value(tag, value) if isinstance(value, str) else value
+    daemon.accept(Batch.of("plc", [tag], [number], START + later * SECOND, [quality]))
+
+
+async def shown(client: Client, name: str, good: Callable[[ua.DataValue], bool]) -> ua.DataValue:
+    """What a node shows, once it is as wanted."""
+    node = client.get_node(f"ns=2;s={name}")
+    while not good(value := await node.read_data_value(raise_on_bad_status=False)):
+        await asyncio.sleep(0.01)
+    return value
+
+
+def test_what_is_newest_can_be_browsed_and_read(tmp_path: Path) -> None:
+    async def work(daemon: Daemon, port: int) -> None:
+        async with Client(f"opc.tcp://127.0.0.1:{port}") as client:
+            assert (await client.get_namespace_array())[2] == "urn:lineside:press-4"
+            way = ["2:press-4", "2:plc", "2:m7", "2:kwh"]
+            node = await client.nodes.objects.get_child(way)
+            assert node.nodeid == ua.NodeId("plc.m7.kwh", 2)
+            waits = await shown(client, "plc.m7.kwh", lambda v: True)
+            assert waits.StatusCode.value in (
+                ua.StatusCodes.BadWaitingForInitialData,
+                ua.StatusCodes.BadNotConnected,
+            )
+            tell(daemon, "plc.temp", 71.5)
+            tell(daemon, "plc.recipe", "A7")
+            temp = await shown(client, "plc.temp", lambda v: v.StatusCode.is_good())
+            assert (temp.Value.Value, temp.Value.VariantType) == (71.5, ua.VariantType.Double)
+            assert temp.SourceTimestamp == datetime.datetime(2027, 1, 15, 8, tzinfo=datetime.UTC)
+            unit = await client.get_node("ns=2;s=plc.temp").get_child("0:EngineeringUnits")
+            assert (await unit.read_value()).DisplayName.Text == "°C"
+            recipe = await shown(client, "plc.recipe", lambda v: v.StatusCode.is_good())
+            assert (recipe.Value.Value, recipe.Value.VariantType) == ("A7", ua.VariantType.String)
+            assert (await shown(client, "twice", lambda v: v.StatusCode.is_good())).Value.Value == 143
+            tell(daemon, "plc.temp", math.nan, Quality.TIMEOUT, later=1)
+            bad = await shown(client, "plc.temp", lambda v: not v.StatusCode.is_good())
+            assert bad.StatusCode.value == ua.StatusCodes.BadTimeout and bad.Value.Value is None
+
+    with_daemon(tmp_path, work)
+
+
+def test_nobody_may_write_or_add(tmp_path: Path) -> None:
+    async def work(daemon: Daemon, port: int) -> None:
+        tell(daemon, "plc.temp", 71.5)
+        async with Client(f"opc.tcp://127.0.0.1:{port}") as client:
+            await shown(client, "plc.temp", lambda v: v.StatusCode.is_good())
+            node = client.get_node("ns=2;s=plc.temp")
+            with pytest.raises(UaError):
+                await node.write_value(1.0)
+            with pytest.raises(UaError):
+                await node.set_writable()
+            with pytest.raises(UaError):
+                await client.nodes.objects.add_variable(2, "x", 1.0)
+            assert (await node.read_value()) == 71.5
+
+    with_daemon(tmp_path, work)
+
+
+def test_our_own_driver_subscribes_with_the_password_and_without_it_is_refused(tmp_path: Path) -> None:
+    reader = """
+device: {{id: reader}}
+drivers:
+  line:
+    driver: opcua
+    url: opc.tcp://127.0.0.1:{port}
+    security: SignAndEncrypt
+    user: scada
+    password: {word}
+    every: 50ms
+    tags: {{temp: {{node: "nsu=urn:lineside:press-4;s=plc.temp"}}}}
+"""
+
+    async def work(daemon: Daemon, port: int) -> None:
+        tell(daemon, "plc.temp", 71.5)
+        open_client = Client(f"opc.tcp://127.0.0.1:{port}", timeout=5)
+        ends = await open_client.connect_and_get_server_endpoints()
+        assert {end.SecurityMode for end in ends} == {ua.MessageSecurityMode.SignAndEncrypt}
+        await open_client.connect_socket()
+        await open_client.send_hello()
+        await open_client.open_secure_channel()  # in the clear
+        with pytest.raises(UaError):
+            await open_client.create_session()
+            await open_client.activate_session("scada", "s3cret")
+        with pytest.raises(UaError):
+            await open_client.get_node("ns=2;s=plc.temp").read_value()
+        open_client.disconnect_socket()
+        for word, right in (("wrong", False), ("s3cret", True)):
+            state = tmp_path / word
+            (state / "opcua" / "trusted").mkdir(parents=True)
+            (state / "opcua" / "trusted" / "server.der").write_bytes(own(daemon.folder).certificate)
+            other = Daemon(load_text(reader.format(port=port, word=word)), state)
+            await other.start()
+            try:
+                if right:
+                    await until(lambda other=other: other.live.show("line.temp")["value"] == 71.5)
+                    tell(daemon, "plc.temp", 72.5, later=1)
+                    await until(lambda other=other: other.live.show("line.temp")["value"] == 72.5)
+                else:
+                    await until(lambda other=other: other.health.part("line").state == "waiting")
+            finally:
+                await other.stop()
+
+    with_daemon(tmp_path / "server", work, ", user: scada, password: s3cret")
+
+
+def test_who_is_let_in() -> None:
+    users = Users("scada", "s3cret")
+    assert users.get_user(None, "scada", b"s3cret", b"a certificate") is not None
+    for name, word, certificate in (
+        ("scada", "s3cret", None),
+        ("scada", "", b"c"),
+        ("", "s3cret", b"c"),
+        (None, None, b"c"),
+    ):
+        assert users.get_user(None, name, word, certificate) is None
+    assert Users("", "").get_user(None) is not None
+
+
+def test_a_new_site_has_its_own_tags(tmp_path: Path) -> None:
+    async def work(daemon: Daemon, port: int) -> None:
+        path = tmp_path / "site.yaml"
+        path.write_text(SITE.format(port=port, more="").replace("twice:", "double:"))
+        await apply_site(daemon, path, trial=0)
+
+        async def there() -> bool:
+            try:
+                async with Client(f"opc.tcp://127.0.0.1:{port}", timeout=5) as client:
+                    await client.get_node("ns=2;s=double").read_browse_name()
+                    return True
+            except (UaError, OSError, TimeoutError):
+                return False
+
+        while not await there():
+            await asyncio.sleep(0.05)
+        assert daemon.journal.readers == set()
+
+    with_daemon(tmp_path / "state", work)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("listen: '0.0.0.0:4840'", "would read every value; add `user:` and `password:`"),
+        ("user: a", "user and password belong together"),
+        ("listen: 'here'", "is no address to listen on"),
+    ],
+)
+def test_options_that_cannot_be(options: str, words: str) -> None:
+    (problem,) = load_text(f"device: {{id: a}}\nopcua_server: {{{options}}}\n").problems
+    assert words in str(problem)
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+        port: Any = server.sockets[0].getsockname()[1]
+        daemon = Daemon(load_text(SITE.format(port=port, more="")), tmp_path)
+        await daemon.start()
+        part = daemon.health.part("opcua_server")
+        await until(lambda: part.state == "waiting")
+        assert f"cannot listen on 127.0.0.1:{port}: " in part.reason
+        server.close()
+        await until(lambda: part.state == "running")
+        await daemon.stop()
+
+    run(main)
