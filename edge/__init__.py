@@ -2,7 +2,7 @@
 
 from .batch import TRUSTED, Batch, Quality, concatenate
 from .clock import SECOND, Clock, ManualClock, SystemClock
-from .codec import CodecFault, decode, decode_event, decode_text, encode, encode_event, encode_text
+from .codec import CodecFault, decode, decode_event, decode_scans, decode_text, encode, encode_event, encode_text
 from .config.load import load as load_site
 from .config.places import Tree, read_yaml
 from .config.places import read as read_tree
@@ -93,6 +93,7 @@ __all__ = [
     "concatenate",
     "decode",
     "decode_event",
+    "decode_scans",
     "decode_text",
     "encode",
     "encode_event",

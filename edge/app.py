@@ -27,6 +27,7 @@ from .stage import Item
 from .supervise import supervise
 from .tags import TagTable
 from .timekeeping import Settable, Timekeeper
+from .told import promised
 from .wiring import stages_of
 from .work import Pool
 from .writes import WriteQueue, Writes
@@ -143,6 +144,7 @@ class Daemon:
         if isinstance(self.clock, Settable):
             keeper = Timekeeper(self.clock, self.journal, self._stepped)
             self._timekeeping = asyncio.create_task(keeper.run(), name="clock")
+        self.accept(promised(self.config, self.table, "started"))
         await self._forget_readers()
         self.written |= await last_written(self.journal, self.table, self.clock)
         for name, (_, reason) in self.refused.items():
@@ -154,9 +156,10 @@ class Daemon:
         self._schedule()
 
     def _stepped(self, event: Event) -> None:
-        """The clock was set: what came before makes nothing late that comes now."""
+        """The clock was set: what came before makes nothing late that comes now, and what was promised holds by the new time."""
         self.flow.forget_times()
         self.accept(event)
+        self.accept(promised(self.config, self.table, "changed"))
 
     def _start_driver(self, name: str, *, lost: bool = False) -> None:
         """`lost`: that was said of its device already, so the first answer brings it back."""
@@ -213,6 +216,7 @@ class Daemon:
         """End everything within 5 s, with all that was read durable."""
         await self._end([*self.drivers.values(), *self.readers.values()])
         self.drivers, self.readers = {}, {}
+        self.accept(Event("device", self.config.device.id, "stopped"))
         if self._timer is not None:
             self._timer.cancel()
         if self._timekeeping is not None:
@@ -250,6 +254,7 @@ class Daemon:
                 ended.append(self.readers.pop(name))
                 said.append(f"{name}: {'changed' if name in config.sections else 'stopped'}")
         await self._end(ended)
+        self.accept(promised(config, self.table, "changed"))
         for name in set(old_config.parts()) - set(config.parts()):
             self.health.forget(name)  # only now: a part that ends says so
         await self._forget_readers()

@@ -108,6 +108,21 @@ def decode(source: str, body: bytes) -> Batch:
         raise CodecFault(f"damaged block: {error}") from None
 
 
+def decode_scans(body: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """(tag[k], which time column each has [k], times[c, m]) of a block of m whole scans that are all GOOD, without its values; None
+    where it is another one, whole or not. Raises CodecFault."""
+    header = _open(body, VERSIONS, max_array_len=16, max_map_len=0)
+    try:
+        n, k, form, tags, times, _, flags = header
+        if form != "m" or flags or not 0 < k <= n <= MOST_SAMPLES or len(tags) != 4 * k or n % k:
+            return None
+        shared = np.unpackbits(np.frombuffer(times[0], np.uint8), count=k).astype(bool)
+        ts, of = unpack_times(times[1:], n // k, n), np.cumsum(shared) - 1
+        return (np.frombuffer(tags, "<i4"), of, ts) if of[0] >= 0 and of[-1] < len(ts) else None
+    except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, MemoryError) as error:
+        raise CodecFault(f"damaged block: {error}") from None
+
+
 def _open(body: bytes, versions: tuple[int, ...], most: int = MOST_BYTES, **bounds: int) -> Any:
     if not body or body[0] not in versions:
         raise NewerVersion(f"block version {body[0] if body else 'none'} is not known here (up to {versions[-1]} are)")

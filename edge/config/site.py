@@ -129,6 +129,22 @@ class Config:
 
         return [replace(tag, stale_after=age(tag.name)) if tag.name in made_from else tag for tag in tags]
 
+    def every(self) -> dict[str, float]:
+        """Seconds between two samples of each tag; 0 where nothing regular is promised: what is pushed, only written, or made by
+        a stage. A computed tag comes as often as the most frequent of what it is computed from."""
+        out: dict[str, float] = {}
+        for name, driver in self.drivers.items():
+            only_written = driver.only_written()
+            out |= {f"{name}.{tag}": 0.0 if tag in only_written else driver.period_of(tag) for tag in driver.points()}
+        made_from = {name: expression_names(point.expression) for name, point in self.virtual.items()}
+
+        def fastest(name: str, seen: frozenset[str] = frozenset()) -> float:
+            if name in seen or name not in made_from:
+                return out.get(name, 0.0)
+            return min((p for n in made_from[name] if (p := fastest(n, seen | {name}))), default=0.0)
+
+        return out | {name: fastest(name) for name in made_from}
+
     def texts(self) -> set[str]:
         """The tags whose values are strings."""
         return {name for name, point in self.points().items() if point.value_type() == TYPE}

@@ -22,6 +22,7 @@ from edge import TRUSTED, LinesideError, Quality
 from .. import wire
 from . import tables
 from .ca import keep
+from .complete import MINUTE, NoSuchTag, complete
 from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .live import SILENT, Hub
@@ -230,6 +231,22 @@ def _history(store: Store, hub: Hub) -> APIRouter:
             times += [s // 1_000_000 for s, _ in fresh]
             values += [v for _, v in fresh]
         return {"tag": tag, "unit": row.get("unit", ""), "t": times, "v": values, "to": until // 1_000_000}
+
+    @router.get("/api/devices/{device}/complete")
+    async def completeness(
+        device: str,
+        tag: str,
+        start: Annotated[int, Query(alias="from", ge=-NS, le=NS, description="ns UTC; negative: back from `to`")],
+        end: Annotated[int | None, Query(alias="to", ge=0, le=NS, description="ns UTC; default: this minute")] = None,
+    ) -> dict[str, Any]:
+        """Whether every minute of a tag is here: {"whole", "minutes", "complete", "from", "to", "gaps": [{"from", "to", "minutes",
+        "cause"}]}, times in ms UTC. See docs/completeness.md for what each cause means."""
+        until = time.time_ns() // MINUTE * MINUTE if end is None else end
+        try:
+            found = await store.read(lambda c: complete(c, device, tag, until + start if start < 0 else start, until))
+        except NoSuchTag as error:
+            raise HTTPException(404, str(error)) from None
+        return {"tag": tag, **found.facts()}
 
     return router
 

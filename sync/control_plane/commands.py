@@ -1,4 +1,4 @@
-"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`."""
+"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`, `complete`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from edge import Duration, LinesideError, log
 
 from ..device.identity import token
-from . import mosquitto, tables
+from . import completeness, mosquitto, tables
 from .backup import backup, restore
 from .ca import Authority
 from .ingest import INVITE_SECONDS, hashed
@@ -23,17 +23,19 @@ from .plane import Plane, Where, opened
 from .retention import CLASSES
 from .store import insert_new
 
-DO = "run the plane (default), print a token, write everything to a file, make a plane of such a file, or set up a broker"
+DO = (
+    "run the plane (default), print a token, write everything to FILE, make a plane of such a FILE, set up a broker, or say "
+    "what is missing of DEVICE TAG"
+)
+DOES = ("run", "invite", "backup", "restore", "broker", "complete")
 SHORTEST = 3600.0  # seconds that anything is kept
 HELP = "run the control plane; `plane invite` prints a token for one device, `plane backup FILE` keeps everything"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    parser.add_argument(
-        "do", nargs="?", choices=("run", "invite", "backup", "restore", "broker"), default="run", help=DO
-    )
-    parser.add_argument("file", nargs="?", type=Path, help="of backup and restore")
+    parser.add_argument("do", nargs="?", choices=DOES, default="run", help=DO)
+    parser.add_argument("words", nargs="*", metavar="FILE or DEVICE TAG", help="of backup and restore, and of complete")
     folder = Path(base) / "lineside" / "plane"
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
     told = "postgresql://USER@HOST/NAME instead of a file in the folder, which remembers it"
@@ -52,6 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     told = "of the mosquitto whose files `plane broker` writes (default: 8883)"
     parser.add_argument("--broker-port", type=_port, default=8883, metavar="PORT", help=told)
     mosquitto.arguments(parser)
+    completeness.arguments(parser)
 
 
 def _port(text: str) -> int:
@@ -77,14 +80,19 @@ def run(options: argparse.Namespace) -> int:
     ports, names = (options.port, options.page_port), tuple(options.name)
     where = Where(options.folder, options.listen, *ports, names, options.database, tuple(options.keep))
     where = replace(where, broker=mosquitto.access(options))
-    if (options.do in ("backup", "restore")) != (options.file is not None):
+    if options.do == "complete":
+        if len(options.words) != 2:
+            raise LinesideError("it takes a device and a tag, as in `plane complete press-4 plc.oil_temp`")
+        return completeness.run(where, options, *options.words)
+    if len(options.words) != (options.do in ("backup", "restore")):
         raise LinesideError("a file belongs to `plane backup` and `plane restore`, and to nothing else")
     if options.do == "broker":
         broker_files(where, options.broker_port)
     elif options.do == "backup":
-        log.info("plane: %d rows are in %s, with the plane's keys", backup(where, options.file), options.file)
+        (file,) = map(Path, options.words)
+        log.info("plane: %d rows are in %s, with the plane's keys", backup(where, file), file)
     elif options.do == "restore":
-        log.info("plane: %d rows are restored to %s", restore(where, options.file), where.folder)
+        log.info("plane: %d rows are restored to %s", restore(where, Path(options.words[0])), where.folder)
     else:
         asyncio.run(invite(where) if options.do == "invite" else serve(where))
     return 0

@@ -52,7 +52,8 @@ def _samples(connection: Connection, before: int) -> int:
 
 def _events(connection: Connection, before: int) -> int:
     t = tables.event
-    return _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before))
+    told = t.c.kind != "device"  # how often each tag was to come: the ledger stands on it
+    return _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before) & told)
 
 
 def _pictures(connection: Connection, before: int) -> int:
@@ -65,6 +66,11 @@ def _rollups(connection: Connection, before: int) -> int:
     return _some(connection, t, (t.c.hour >= UNSET // HOUR) & (t.c.hour < before // HOUR))
 
 
+def _ledger(connection: Connection, before: int) -> int:
+    t = tables.ledger
+    return _some(connection, t, (t.c.t1 >= UNSET) & (t.c.t1 < before))
+
+
 def _some(connection: Connection, table: Table, old: ColumnElement[bool]) -> int:
     some = select(*table.primary_key).where(old).limit(AT_ONCE)
     return connection.execute(delete(table).where(old, tuple_(*table.primary_key).in_(some))).rowcount
@@ -75,4 +81,5 @@ CLASSES: dict[str, Callable[[Connection, int], int]] = {
     "rollups": _rollups,
     "events": _events,
     "pictures": _pictures,
+    "ledger": _ledger,
 }

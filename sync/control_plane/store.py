@@ -20,6 +20,7 @@ from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_
 from ..wire import Frame, shallow
 from . import days, fold, rollup, tables
 from .database import among, insert_new, opened, upsert, why
+from .ledger import entry
 
 T = TypeVar("T")
 MOST_TOGETHER = 256  # requests committed in one transaction
@@ -262,6 +263,7 @@ def _take_blocks(connection: Connection, frames: list[tuple[str, Frame]]) -> Non
     days.prepare(connection, (f.t1 for _, f in frames), time.time_ns())
     insert_new(connection, tables.block, rows)
     rollup.mark(connection, frames)
+    insert_new(connection, tables.ledger, [entry(device, f) for device, f in frames])
 
 
 def _take_tags(connection: Connection, device: str, frames: list[Frame]) -> None:

@@ -77,6 +77,19 @@ rollup = Table(
     Column("body", LargeBinary, nullable=False),
     Index("rollup_age", "hour"),
 )
+ledger = Table(  # what each block holds of each tag's time, see ledger.py
+    "ledger",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("stream", String(220), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("t0", BigInteger, nullable=False),
+    Column("t1", BigInteger, nullable=False),
+    Column("runs", LargeBinary, nullable=False),
+    Index("ledger_time", "device", "stream", "t1", "t0"),
+    Index("ledger_age", "t1"),
+)
 tag = Table(
     "tag",
     metadata,

@@ -105,6 +105,27 @@ def test_a_person_watches_the_line(tmp_path: Path) -> None:
     rig(tmp_path, work)
 
 
+def test_a_person_sees_what_is_missing(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        async with chromium(it) as page:
+            await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
+            complete = page.locator("#complete")
+            await shows(complete).to_contain_text("of 5 minutes are complete")
+
+            async def lost(route: Any) -> None:
+                gap = {"from": 0, "to": 60_000, "minutes": 1, "cause": "not_arrived"}
+                await route.fulfill(json={"minutes": 30, "complete": 29, "gaps": [gap]})
+
+            await page.route("**/complete?*", lost)
+            await page.get_by_role("button", name="30 min").click()
+            await shows(complete).to_contain_text("29 of 30 minutes are complete")
+            await shows(complete).to_contain_text("not arrived")
+            await page.get_by_role("button", name="中文").click()
+            await shows(complete).to_contain_text("数据块缺失")
+
+    rig(tmp_path, work)
+
+
 def test_the_page_finds_its_way_back(tmp_path: Path) -> None:
     """After an error of HTTP, and after the plane was started anew, everything shown is loaded again."""
 

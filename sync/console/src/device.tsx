@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Device as DeviceRow, devices, get, listen, SILENT, type Status, type Tag, type Values } from "./api";
 import { Changes } from "./changes";
 import { Chart } from "./chart";
+import { Complete } from "./complete";
 import { clock, Heard, number, Quality, reading, useFresh, useNow } from "./show";
 import { joined, known, t } from "./words";
 
@@ -60,6 +61,7 @@ export function Device({ id }: { id: string }) {
             <div class="choices" role="group" aria-label={t("time")}>{SPANS.map((m) => <button key={m} aria-pressed={m === minutes} onClick={() => setMinutes(m)}>{m < 60 ? `${m} ${t("minutes")}` : `${m / 60} ${t("hours")}`}</button>)}</div>
           </header>
           {picked.type === "text" ? <Changes device={id} tag={picked} minutes={minutes} /> : <Chart device={id} tag={picked} minutes={minutes} />}
+          <Complete device={id} tag={picked} minutes={minutes} />
         </section>
       ) : null}
       <div class="columns">

@@ -20,7 +20,7 @@ const en = {
   noPicture: "no picture was kept", pictureComing: "the picture follows", larger: "Larger", all: "All",
   cut: "Connection lost, trying again. Values are from", signIn: "Please sign in", close: "Close",
   signInSub: "Open the link that the plane printed when it started. This page goes on by itself then.", seconds: "s", minutes: "min", hours: "h",
-  noHistory: "No history yet", emptyText: "(empty)", keys: "Keys: g o overview, g a alarms, g i inspections, / filter; on an alarm: a acknowledge, s shelve",
+  wholeMinutes: "minutes are complete", wholeOf: "of", noHistory: "No history yet", emptyText: "(empty)", keys: "Keys: g o overview, g a alarms, g i inspections, / filter; on an alarm: a acknowledge, s shelve",
   light: "Light colours", dark: "Dark colours",
 };
 export type Word = keyof typeof en;
@@ -45,7 +45,7 @@ const zh: Record<Word, string> = {
   noPicture: "未保留图片", pictureComing: "图片稍后到达", larger: "放大", all: "全部",
   cut: "连接中断，正在重连。数值停留在", signIn: "请登录", close: "关闭",
   signInSub: "请打开控制平台启动时打印的链接，之后本页面会自动恢复。", seconds: "秒", minutes: "分钟", hours: "小时",
-  noHistory: "暂无历史数据", emptyText: "（空）", keys: "快捷键：g o 总览，g a 报警，g i 检测，/ 筛选；选中报警时：a 确认，s 搁置",
+  wholeMinutes: "分钟数据完整", wholeOf: "/", noHistory: "暂无历史数据", emptyText: "（空）", keys: "快捷键：g o 总览，g a 报警，g i 检测，/ 筛选；选中报警时：a 确认，s 搁置",
   light: "浅色显示", dark: "深色显示",
 };
 /** What devices say in fixed words: severities, states, kinds of events, qualities, counters, what the shipped model finds. */
@@ -70,6 +70,8 @@ const DEVICE_ZH: Record<string, string> = {
   broken: "损坏的应答", overloads: "过载次数", lost_notifications: "丢失的通知", notifications: "通知", tags: "变量",
   expired: "超过时限", overload: "过载", failed: "失败",
   "the disk is full": "磁盘已满", "the disk reports an error": "磁盘报错", "the disk is read-only": "磁盘只读",
+  started: "已启动", changed: "已变更", unread: "未读取", no_promise: "未声明周期", not_yet: "尚未到达", not_arrived: "数据块缺失", absent: "变量不在站点",
+  source_lost: "数据源失联", device: "设备",
   missing_hole: "缺孔", scratch: "划痕", stain: "污渍", chipped_edge: "缺边", differs: "与模板不符",
 };
 export type Language = "en" | "zh";
