@@ -18,10 +18,10 @@ from .. import wire
 from . import compare, identity
 from .broker import BrokerConfig
 from .mqtt import Mqtt
+from .pace import Pace
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 
 NAME = "sync"
-MESSAGE = 1_000_000  # bytes of records in one message
 LONGEST_WAIT = 30.0
 LONGEST_KEY = 200  # characters of what an order says that is not carried out
 VERBS = ("ack", "shelve", "unshelve", "write")
@@ -57,9 +57,10 @@ class SyncConfig(BrokerConfig):
 
 
 class Uplink:
-    """Sends what is sealed, in the order tags, texts, events, samples, pictures; the cursor moves only after the plane's COMMIT.
+    """Sends what is sealed, in the order tags, texts, events, samples; the cursor moves only after the plane's COMMIT. Pictures go
+    beside them when nothing else waits, and hold up nothing that comes meanwhile.
 
-    Offline is the normal case: each of the three lanes tries again with growing, jittered waits and nothing else notices.
+    Offline is the normal case: each of the four lanes tries again with growing, jittered waits and nothing else notices.
     After each break it compares where the plane stands with what the plane had acknowledged.
     """
 
@@ -72,6 +73,8 @@ class Uplink:
         self.cursors: dict[str, Cursor] = {}
         self._whole = True  # the next live message brings every value
         self._said = ""
+        self._pace = Pace()
+        self._idle = asyncio.Event()  # no record waits: pictures have their turn
         self._broken = asyncio.Event()  # the plane may be another one now: compare before anything else is sent
 
     async def run(self) -> None:
@@ -81,6 +84,7 @@ class Uplink:
         try:
             async with asyncio.TaskGroup() as lanes:
                 lanes.create_task(self._again(lambda: self._deliver(transport), leads=True))
+                lanes.create_task(self._again(lambda: self._pictures(transport)))
                 lanes.create_task(self._again(lambda: self._live(transport)))
                 lanes.create_task(self._again(lambda: self._commands(transport)))
         except ExceptionGroup as several:  # not `except*`: before Python 3.11.4 it wraps what is raised in it again
@@ -122,9 +126,10 @@ class Uplink:
     # Up
 
     async def _deliver(self, transport: Transport) -> None:
-        """One message or one picture; waits for news when there is nothing to send."""
+        """One message; waits for news when there is nothing to send."""
         if self._broken.is_set():
             self._broken.clear()
+            self._idle.clear()
             await self._compare(transport)
         news = asyncio.ensure_future(self.host.journal.wait_sealed())
         broken = asyncio.ensure_future(self._broken.wait())
@@ -132,12 +137,14 @@ class Uplink:
         try:
             records = await self._next_records()
             if records:
+                self._idle.clear()
                 try:
                     await self._send(transport, records)
                 except (Rejected, TooLarge):
                     for record in records:
                         await self._send_alone(transport, record)
-            elif not await self._send_picture(transport):
+            else:
+                self._idle.set()
                 await asyncio.wait([news, broken], return_when=asyncio.FIRST_COMPLETED)
         finally:
             news.cancel()
@@ -146,17 +153,19 @@ class Uplink:
     async def _compare(self, transport: Transport) -> None:
         """What the plane had acknowledged and no longer has is sent again; what is no longer here either, a gap event tells."""
         journal = self.host.journal
-        epoch = journal.epoch
+        epoch, given = journal.epoch, dict(self.cursors)  # as it was when we asked: a picture may be under way
+        began, self._pace = self.host.clock.mono(), Pace()
         stands = wire.unpack_ack(await transport.exchange("GET", f"/d/v1/stands?epoch={epoch}"))
-        given = await journal.ask(compare.newest)
+        self._pace.took(0, (self.host.clock.mono() - began) / SECOND)
+        newest = await journal.ask(compare.newest)
         for stream, there in stands.items():
-            if there.last() > given.get(stream, 0):
+            if there.last() > newest.get(stream, 0):
                 raise LinesideError(
-                    f"the plane holds {stream} {there.last()} of this journal, which itself ends at {given.get(stream, 0)}",
+                    f"the plane holds {stream} {there.last()} of this journal, which itself ends at {newest.get(stream, 0)}",
                     hint="the journal was copied back from a backup; move journal.db away and restart: a new one begins",
                 )
         again, told = 0, []
-        for stream, cursor in self.cursors.items():
+        for stream, cursor in given.items():
             there = stands.get(stream, Cursor())
             if stream == "commands" or there.watermark >= cursor.watermark:
                 continue
@@ -176,28 +185,35 @@ class Uplink:
             await journal.commit()
 
     async def _next_records(self) -> list[Record]:
-        """What goes next, about MESSAGE bytes: every tag and every text before anything that uses it, events before samples."""
+        """What goes next, as much as the line carries in a moment: every tag and every text before anything that uses it, events
+        before samples."""
         journal = self.host.journal
         sealed = (
             await journal.streams()
         )  # before the rest is read: a block that is sealed meanwhile may use a newer text
         records: list[Record] = []
-        room = MESSAGE
+        room = self._pace.room
         for stream in ("tag", "text", "event", *sorted(sealed)):
             limit = min(512, wire.MOST_FRAMES - len(records))
             if room <= 0 or not limit:
                 break
             after = self.cursors.setdefault(stream, Cursor()).watermark
             found = await journal.read(stream, after, limit, room)
-            records += [r for r in found if r.seq <= sealed.get(stream, r.seq)]
-            room -= sum(len(r.body) for r in found)
+            for record in found:
+                if records and len(record.body) > room:
+                    return records  # never more than it carries, and nothing of what comes after
+                if record.seq <= sealed.get(stream, record.seq):
+                    records.append(record)
+                    room -= len(record.body)
             if stream in ("tag", "text") and len(found) == limit:
                 break  # the rest of them comes first
         return records
 
     async def _send(self, transport: Transport, records: list[Record]) -> None:
         message = wire.pack(self.host.journal.epoch, records)
+        began = self.host.clock.mono()
         ack = wire.unpack_ack(await transport.exchange("POST", "/d/v1/up", message))
+        self._pace.took(len(message), (self.host.clock.mono() - began) / SECOND)
         for stream in {r.stream for r in records}:
             sent = [r for r in records if r.stream == stream]
             missing = [r.seq for r in sent if r.seq not in ack.get(stream, Cursor())]
@@ -231,19 +247,32 @@ class Uplink:
         self.cursors[record.stream] = Cursor(record.seq)
         self.host.journal.moved(NAME, record.stream, self.cursors[record.stream])
 
-    async def _send_picture(self, transport: Transport) -> bool:
-        after = self.cursors.setdefault("picture", Cursor()).watermark
-        found = await self.host.journal.read("picture", after, 1, 1)
-        for record in found:
-            place = f"epoch={self.host.journal.epoch}&seq={record.seq}"
-            try:
-                await transport.exchange("PUT", f"/d/v1/picture/{wire.digest(record.body)}?{place}", record.body)
-            except Rejected as error:
-                self._set_aside(record, error)
-            else:
-                self.cursors["picture"] = Cursor(record.seq)
-                self.host.journal.moved(NAME, "picture", self.cursors["picture"])
-        return bool(found)
+    async def _pictures(self, transport: Transport) -> None:
+        """One picture; waits where there is none, or where records wait."""
+        news = asyncio.ensure_future(self.host.journal.wait_sealed())
+        await asyncio.sleep(0)  # so that it waits before we look
+        try:
+            await self._idle.wait()
+            after = self.cursors.setdefault("picture", Cursor()).watermark
+            found = await self.host.journal.read("picture", after, 1, 1)
+            for record in found:
+                place = f"epoch={self.host.journal.epoch}&seq={record.seq}"
+                fault = None
+                try:
+                    await transport.exchange("PUT", f"/d/v1/picture/{wire.digest(record.body)}?{place}", record.body)
+                except Rejected as error:
+                    fault = error
+                if self.cursors["picture"].watermark != after:  # put back meanwhile: it comes again
+                    return
+                if fault is not None:
+                    self._set_aside(record, fault)
+                else:
+                    self.cursors["picture"] = Cursor(record.seq)
+                    self.host.journal.moved(NAME, "picture", self.cursors["picture"])
+            if not found:
+                await news
+        finally:
+            news.cancel()
 
     async def _live(self, transport: Transport) -> None:
         """The newest values, unacknowledged: only what changed since the last time, everything after a break, and where

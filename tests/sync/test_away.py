@@ -92,10 +92,10 @@ class Device:
             await asyncio.sleep(1)
 
 
-def rig(folder: Path, work: Callable[[Device, Far], Awaitable[None]]) -> None:
+def rig(folder: Path, work: Callable[[Device, Far], Awaitable[None]], line: type[Far] = Far) -> None:
     async def main() -> None:
         store = Store(f"sqlite:///{folder / 'plane.db'}")
-        far = Far(store)
+        far = line(store)
         device = Device(folder, far)
         uplink = Uplink(SyncConfig(url="https://x"), device, far, Even())
         tasks = [asyncio.ensure_future(device.journal.run()), asyncio.ensure_future(uplink.run())]

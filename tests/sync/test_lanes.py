@@ -1,0 +1,101 @@
+"""On a slow line what is urgent overtakes what is much. On virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sqlalchemy", reason="needs the plane extra")
+
+from sqlalchemy import func, select
+
+from edge import SECOND, Batch, Event, Picture
+from sync import wire
+from sync.control_plane import tables
+from sync.device.pace import LEAST, MOST, Pace
+from tests.sync.test_away import Device, Far, keys, rig
+
+SPEED = 256_000 / 8  # bytes per second
+FAR_AWAY = 0.2  # seconds there and back
+
+
+class Slow(Far):
+    """A line that carries SPEED; a picture takes a minute beside it."""
+
+    pictures = 0
+
+    async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
+        if path.startswith("/d/v1/picture"):
+            await asyncio.sleep(60)
+            self.pictures += 1
+            return b""
+        await asyncio.sleep(FAR_AWAY + len(body) / SPEED)
+        return await super().exchange(method, path, body, timeout)
+
+
+def count(far: Far) -> int:
+    """Samples at the plane."""
+    with far.store.engine.connect() as connection:
+        return int(connection.execute(select(func.sum(tables.block.c.n))).scalar() or 0)
+
+
+async def arrives(device: Device, far: Far, key: str) -> float:
+    """Seconds until the plane has an event that happens now."""
+    began = device.clock.mono()
+    device.journal.append(events=[Event("alarm", key, "raised", ts=device.clock.utc())])
+    await device.journal.commit()
+    while key not in keys(far, "alarm"):
+        await asyncio.sleep(0.05)
+    return (device.clock.mono() - began) / SECOND
+
+
+def test_an_alarm_overtakes_the_backlog_on_a_slow_line(tmp_path: Path) -> None:
+    async def work(device: Device, far: Far) -> None:
+        far.away = True
+        noise = np.random.default_rng(1).random
+        for k in range(150):  # about 3 MB that do not get smaller
+            at = device.clock.utc() + np.arange(2500) * 1_000_000
+            device.journal.append([Batch.of("plc", [1] * 2500, noise(2500) + k, at)])
+            await device.journal.commit(seal=True)
+            await asyncio.sleep(3)
+        far.away = False
+        while count(far) < 50_000:
+            await asyncio.sleep(0.5)
+        waits = [await arrives(device, far, f"a{k}") for k in range(5)]
+        assert max(waits) < 2 and count(far) < 300_000, "much of the backlog is still to come"
+        while count(far) < 375_000:
+            await asyncio.sleep(5)
+        assert count(far) == 375_000
+
+    rig(tmp_path, work, Slow)
+
+
+def test_a_picture_holds_up_nothing(tmp_path: Path) -> None:
+    async def work(device: Device, far: Far) -> None:
+        assert isinstance(far, Slow)
+        await device.work(100)
+        body = bytes(1000)
+        device.journal.append(pictures=[Picture(wire.digest(body), "image/png", body)])
+        await device.journal.commit()
+        await asyncio.sleep(10)
+        waits = [await arrives(device, far, f"a{k}") for k in range(5)]
+        assert max(waits) < 2 and far.pictures == 0, "it is still under way"
+        while not far.pictures:
+            await asyncio.sleep(1)
+
+    rig(tmp_path, work, Slow)
+
+
+@pytest.mark.parametrize(
+    ("speed", "low", "high"), [(2_000, LEAST, LEAST), (100_000, 45_000, 55_000), (10**8, MOST, MOST)]
+)
+def test_what_goes_in_a_message_follows_the_line(speed: float, low: int, high: int) -> None:
+    pace = Pace()
+    pace.took(0, FAR_AWAY)
+    for _ in range(20):
+        pace.took(pace.room, FAR_AWAY + pace.room / speed)
+    pace.took(100, FAR_AWAY)  # little was there to send
+    assert low <= pace.room <= high
