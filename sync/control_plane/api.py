@@ -27,6 +27,7 @@ from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .live import SILENT, Hub
 from .orders import orders
+from .refused import listed
 from .store import Store
 
 WEB = Path(__file__).parent / "web"
@@ -291,6 +292,12 @@ def _happened(store: Store) -> APIRouter:
         wanted = wanted.where(t.c.ts < before) if before else wanted
         rows = await store.read(lambda c: c.execute(wanted).mappings().all())
         return [{**row, "data": json.loads(row["data"]), "refs": json.loads(row["refs"])} for row in rows]
+
+    @router.get("/api/refused")
+    async def refused() -> list[dict[str, Any]]:
+        """Records that this plane could not read, newest first: whose, which, how large, and why. They are kept, and their
+        devices told a gap in their place."""
+        return await store.read(listed)
 
     @router.get("/api/pictures/{digest}")
     async def picture(digest: str) -> Response:

@@ -16,12 +16,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from edge import LinesideError
+from edge import CodecFault, LinesideError
 
 from .. import wire
 from . import tables
 from .ca import Authority
 from .live import Hub
+from .refused import set_aside
 from .store import Message, Store, StoreFault, covers, insert_new, stands, upsert
 
 INVITE_SECONDS = 24 * 3600
@@ -119,7 +120,13 @@ class Ingest:
         if (device := await self.device(request)) is None:
             return _stranger()
         frames = wire.unpack(await body_of(request, wire.MOST_MESSAGE))
-        answer = await self._store.write(Message(device, frames))  # returns after COMMIT
+        try:
+            answer = await self._store.write(Message(device, frames))  # returns after COMMIT
+        except CodecFault as spoiled:
+            if len(frames) == 1:  # the device looks for the one that spoils a message, and tells its gap
+                why = str(spoiled)
+                await self._store.write(lambda c: set_aside(c, device, frames[0], why))
+            raise
         if any(frame.stream in ("event", "tag", "text") for frame in frames):
             self._hub.tell({"kind": "events", "device": device})
         return Response(wire.pack_ack(answer), media_type="application/msgpack")

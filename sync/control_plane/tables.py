@@ -146,6 +146,21 @@ alarm = Table(
     Column("text", Text, nullable=False),
     Column("by", String(80), nullable=False),
 )
+refused = Table(  # records that could not be read, see refused.py
+    "refused",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("stream", String(220), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("t0", BigInteger, nullable=False),
+    Column("t1", BigInteger, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("arrived", Float, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("refused_age", "device", "arrived"),
+)
 picture = Table(
     "picture",
     metadata,

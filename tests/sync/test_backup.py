@@ -24,6 +24,7 @@ from sync.control_plane.api import People
 from sync.control_plane.backup import KEYS, backup, restore
 from sync.control_plane.ca import Authority
 from sync.control_plane.plane import Where, opened
+from sync.control_plane.refused import set_aside
 from sync.control_plane.store import Message, Store, insert_new
 
 EPOCH, NOW = "0" * 16, time.time_ns()
@@ -56,6 +57,7 @@ def where(tmp_path: Path, database: str) -> Iterator[Where]:
         insert_new(c, tables.invite, [{"hash": "h", "expires": 3.5}])
         hour = {"device": "a", "epoch": EPOCH, "stream": "samples:plc", "hour": 1, "n": 1, "body": b"x"}
         insert_new(c, tables.rollup, [hour])
+        set_aside(c, "a", wire.Frame(EPOCH, "event", 9, 1, 2, 1, b"junk"), "no event")
         insert_new(c, tables.picture, [{"digest": "d", "media": "image/png", "body": b"\0\xff"}])
         order = {"number": 7, "device": "a", "verb": "ack", "data": "{}", "created": 4.5}
         c.execute(tables.command.insert().values(order))

@@ -415,6 +415,8 @@ def test_a_record_that_the_plane_cannot_read_holds_up_nothing(tmp_path: Path, wa
             return ("hot", "raised") in await it.events("alarm") and ("event", "rejected") in await it.events("gap")
 
         await it.until(told)
+        (kept,) = await it.plane.store.read(lambda c: c.execute(select(tables.refused)).mappings().all())
+        assert (kept["device"], kept["stream"], kept["body"]) == ("dev-1", "event", b"junk") and kept["why"]
         assert await it.all_arrived() == it.daemon.journal.totals.appended
 
     rig(tmp_path, work, way)
