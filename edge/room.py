@@ -127,7 +127,7 @@ class Room:
         self._path, self._clock = path, clock
         self.budget = Budget.on(path.parent, at_most)
         self.reserve, self.wear = Reserve(path.with_suffix(".reserve")), Wear(clock)
-        self.tight = False
+        self.tight = self._said = False
         self._next = clock.mono() + UPKEEP
 
     def tighten(self, db: apsw.Connection) -> None:
@@ -143,7 +143,9 @@ class Room:
         words = (
             "the disk is full (free some space); events go on, samples take the place of the oldest or wait in memory"
         )
-        log.error("journal: cannot write %s: %s", self._path, words)
+        if not self._said:
+            log.error("journal: cannot write %s: %s", self._path, words)
+        self._said = True
 
     def commit(
         self,
@@ -158,6 +160,8 @@ class Room:
         events go alone and samples wait in memory, and take the place of the oldest only when that is half full.
         `sealing`: samples whose block may close with this. Raises apsw.FullError where samples have to wait."""
         need = pending.weight() + 3 * sealing
+        if self.tight:
+            self.upkeep(db, at_most)
         try:
             try:
                 if self.tight:
@@ -171,6 +175,9 @@ class Room:
             self._commit_urgent(db, pending, readers, commit)
             raise
         self.upkeep(db, at_most)
+        if self._said and not self.tight:
+            self._said = False
+            log.warning("journal: the disk has room, writing again")
         return done
 
     def _clear(self, db: apsw.Connection, readers: Collection[str], need: int, pending: Pending) -> None:
@@ -201,7 +208,7 @@ class Room:
             rows.add_events(db, retention.clear(db, readers, utc, need, unsent=unsent), utc)
 
     def upkeep(self, db: apsw.Connection, at_most: int) -> None:
-        """After a commit, now and then (on a full disk always): count what was written, hold a part of the disk."""
+        """Beside a commit, now and then (on a full disk always): count what was written, hold a part of the disk."""
         now = self._clock.mono()
         if now < self._next and not self.tight:
             return
@@ -216,7 +223,6 @@ class Room:
         allowed, before = Budget.on(self._path.parent, at_most), self.budget
         if self.reserve.take(allowed.reserve) and self.tight:
             self.tight, before = False, Budget(0)
-            log.warning("journal: the disk has room, writing again")
         elif not self.tight:
             self.reserve.take(allowed.log)  # better than none
         if allowed != before and not self.tight:

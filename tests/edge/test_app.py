@@ -127,7 +127,11 @@ def test_a_wrong_site_changes_nothing(tmp_path: Path, old: str, new: str, said: 
     running(tmp_path, SITE, work)
 
 
-def test_a_full_disk_is_named_kept_in_memory_and_recovers_by_itself(tmp_path: Path) -> None:
+def test_a_full_disk_is_named_kept_in_memory_and_recovers_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.room.Reserve.take", lambda self, size: False)
+
     async def work(daemon: Daemon, events: list[Event]) -> None:
         await until(lambda: daemon.journal.totals.durable > 5)
 

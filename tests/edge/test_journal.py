@@ -24,6 +24,7 @@ from edge.errors import JournalBusy
 from edge.journal import Journal, JournalConfig
 from edge.migrations import STEPS
 from edge.pending import Pending
+from edge.room import Reserve
 from edge.tags import Tag
 
 
@@ -180,7 +181,9 @@ def test_a_file_that_is_no_journal_is_set_aside_and_a_new_one_begins(
     assert sum("is damaged" in line for line in caplog.messages) == 1
 
 
-def test_a_full_disk_is_said_and_heals_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_said_and_heals_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reserve, "take", lambda self, size: False)
+
     async def work(journal: Journal) -> None:
         journal.readers = {"sync"}
         journal.append([batch(1)])
@@ -206,6 +209,7 @@ def test_a_full_disk_is_said_and_heals_and_loses_nothing(tmp_path: Path) -> None
 def test_a_long_full_disk_gives_up_the_oldest_with_a_gap_and_keeps_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Reserve, "take", lambda self, size: False)
     monkeypatch.setattr("edge.pending.MOST_BYTES", 21 * 1000)
 
     async def work(journal: Journal) -> None:

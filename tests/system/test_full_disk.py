@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import subprocess
@@ -9,15 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
+from edge import Batch, Cursor, Event
 from edge.bench.process import free_port, running, wait_for
 from edge.bench.stack import lineside, plane
+from edge.clock import ManualClock
+from edge.codec import decode_event
 from edge.commands import doctor
 from edge.control import NAME, ask
 from edge.errors import LinesideError
+from edge.journal import Journal
 from tests.system.faults import MORE, SITE, Victims
 
 pytestmark = pytest.mark.system
@@ -51,8 +57,8 @@ class Watched(Victims):
     def status(self) -> dict[str, Any]:
         return ask(self.folder / "device", {"do": "status"})
 
-    def value(self, tag: str) -> float:
-        return float(ask(self.folder / "device", {"do": "read", "tags": [tag]})["values"][0]["value"])
+    def value(self, tag: str) -> float | None:
+        return ask(self.folder / "device", {"do": "read", "tags": [tag]})["values"][0]["value"]
 
     def doctor(self) -> list[str]:
         return [" ".join(finding) for finding in doctor.site(self.site, self.folder / "device")]
@@ -149,3 +155,55 @@ def test_a_plane_on_a_full_disk_acknowledges_nothing_and_recovers_by_itself(tmp_
         it.settle()
         words = (tmp_path / "plane.log").read_text()
         assert "Traceback" not in words and words.count("the disk is full") == 1 and "writing again" in words
+
+
+def test_a_full_disk_can_always_be_written_to_and_freed(tmp_path: Path) -> None:
+    """Fifty times over: every byte is taken, events are durable all the same, samples too as long as some are delivered, and each
+    one is here or told of in the end."""
+    noise = np.random.default_rng(5)
+    cycles, n = 50, 2_000
+
+    async def work(journal: Journal, ballast: Path) -> None:
+        clock: Any = journal.clock
+        journal.readers = {"sync"}
+        first = sent = 0
+
+        async def add(samples: int) -> bool:
+            nonlocal first
+            for _ in range(samples):
+                journal.append(
+                    [Batch.of("plc", [1] * n, noise.random(n), range(first, first + n))], [Event("k", str(first))]
+                )
+                first += n
+            clock.advance(11)
+            return await journal.commit(seal=True)
+
+        while journal.room.reserve.held() < journal.room.budget.reserve:
+            assert await add(1)
+        refused = 0
+        for cycle in range(cycles):
+            fill(ballast)
+            for turn in range(8):
+                refused += not await add(3)
+                if cycle % 2:
+                    sent = max([sent, *(r.seq for r in await journal.read("samples:plc", sent, 2, 10**9))])
+                    journal.moved("sync", "samples:plc", Cursor(sent))
+                happened = await journal.read("event", 0, 100_000, 10**9)
+                assert sum(decode_event(r.body).kind == "k" for r in happened) == first // n, (
+                    f"{cycle}, {turn}: no event waits"
+                )
+            ballast.unlink()  # noqa: ASYNC240
+            assert await add(1) and not journal.complaint, f"cycle {cycle}: it goes on by itself"
+        assert journal.totals.appended == journal.totals.durable and 0 < refused < cycles * 8
+        told = [decode_event(r.body).data for r in await journal.read("event", 0, 100_000, 10**9) if b"gap" in r.body]
+        (given,) = (await journal.streams()).values()
+        held = {r.seq for r in await journal.read("samples:plc", 0, 100_000, 10**9)}
+        gone = {k for d in told if d["stream"] == "samples:plc" for k in range(d["first"], d["last"] + 1)}
+        assert set(range(sent + 1, given + 1)) <= held | gone and not held & gone
+
+    with small_disk(tmp_path / "device") as ballast:
+        journal = Journal(ballast.parent / "journal.db", ManualClock())
+        try:
+            asyncio.run(work(journal, ballast))
+        finally:
+            journal.close()

@@ -77,7 +77,7 @@ class Disk:
 
     def boot(self) -> None:
         """Begin the next turn: new inodes, so that nothing of the old machine reaches them."""
-        for path in sorted(p for p in self.folder.iterdir() if p.suffix not in (".lock",)):
+        for path in sorted(p for p in self.folder.iterdir() if p.suffix not in (".lock", ".reserve")):
             if path.name.endswith("-shm"):
                 path.unlink()
                 continue
