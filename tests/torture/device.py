@@ -41,7 +41,7 @@ class Device:
         self.link = Link(world, name, world.plane)
         self.ledger = Ledger()
         self.config = SimpleNamespace(device=SimpleNamespace(id=name))
-        self._small = self._rng.random() < 0.3  # a journal too small for a long outage
+        self._small = self._rng.random() < 0.4  # a journal too small for a long outage
         self.up, self.producing = False, True
         self._tasks: list[asyncio.Task[Any]] = []
         self.journal: Any = None
@@ -52,7 +52,7 @@ class Device:
         self.disk.boot()
         self.ended.clear()
         self.clock.boot()
-        at_most = 220_000 if self._small else 4 * 10**9
+        at_most = 150_000 if self._small else 4 * 10**9
         config = JournalConfig(block=10.0, durable_within=2.0, keep=60.0 if self._small else 3600.0, at_most=at_most)
         try:
             self.journal = Journal(self.path, self.clock, config)

@@ -201,4 +201,11 @@ FAULTS: dict[str, Fault] = {
         plane_restored,
     )
 }
-WEIGHTS = {"device_power_cut": 4.0, "plane_power_cut": 2.0, "disk_replaced": 0.3, "plane_restored": 0.7}
+WEIGHTS = {
+    "device_power_cut": 4.0,
+    "plane_power_cut": 2.0,
+    "device_clock_jumps": 2.0,
+    "device_disk_full": 1.5,
+    "link_cut": 1.5,
+}
+WEIGHTS |= {"disk_replaced": 0.3, "plane_restored": 0.7}

@@ -118,9 +118,9 @@ class World:
             return False
         with contextlib.closing(apsw.Connection(str(self.plane.path))) as db:
             for device in self.devices:
-                if any(device.ledger.air.values()) or await device.journal.ask(
-                    lambda c: list(c.execute("SELECT 1 FROM tail"))
-                ):
+                waiting = device.journal._pending
+                unsealed = await device.journal.ask(lambda c: list(c.execute("SELECT 1 FROM tail")))
+                if waiting.batches or waiting.events or unsealed:
                     return False
                 last = await device.journal.ask(lambda c: dict(c.execute("SELECT name, seq FROM stream")))
                 found = db.execute(
