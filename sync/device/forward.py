@@ -180,11 +180,13 @@ class Forward:
 def _groups(records: Sequence[Record]) -> Iterator[list[Record]]:
     """Runs of records that fit into half of UNANSWERED, or of one that does not."""
     group: list[Record] = []
+    size = 0
     for record in records:
-        if group and sum(len(r.body) for r in [*group, record]) > UNANSWERED // 2:
+        if group and size + len(record.body) > UNANSWERED // 2:
             yield group
-            group = []
+            group, size = [], 0
         group.append(record)
+        size += len(record.body)
     yield group
 
 
