@@ -342,8 +342,9 @@ class Journal:
 
     # Reading
 
-    async def _ask(self, work: Any, *arguments: Any) -> Any:
-        """Where a page cannot be read, the file is mended and asked again. Raises JournalDamaged if that does not help."""
+    async def ask(self, work: Any, *arguments: Any) -> Any:
+        """Run a read-only `work(connection, ...)` on the reading thread; keep it short, it holds back the checkpoint. Where a page
+        cannot be read, the file is mended and asked again. Raises JournalDamaged if that does not help."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._reading, self._with_reader, work, *arguments)
@@ -367,7 +368,7 @@ class Journal:
     async def read(self, stream: str, after: int = 0, limit: int = 64, most_bytes: int = 1_000_000) -> list[Record]:
         """Up to `limit` records of a stream above sequence number `after`, in order, about `most_bytes` together. A damaged
         one is left out, and a gap event takes its place."""
-        found, damaged = await self._ask(records.read_stream, stream, after, limit, most_bytes)
+        found, damaged = await self.ask(records.read_stream, stream, after, limit, most_bytes)
         if damaged:
             self._pending.damaged.update(damaged)
             self._urgent.set()
@@ -375,29 +376,25 @@ class Journal:
 
     async def streams(self) -> dict[str, int]:
         """Sample streams with their last sequence number."""
-        return await self._ask(records.sample_streams)
+        return await self.ask(records.sample_streams)
 
     async def cursors(self, reader: str) -> dict[str, Cursor]:
         """How far a reader got, by stream."""
-        return await self._ask(records.cursors, reader)
+        return await self.ask(records.cursors, reader)
 
     async def backlog(self, reader: str) -> dict[str, int]:
         """{"records", "samples"} that are durable here and this reader has not delivered."""
         ahead = {stream: cursor.watermark for (r, stream), cursor in self._pending.cursors.items() if r == reader}
-        return await self._ask(records.backlog, reader, ahead)
+        return await self.ask(records.backlog, reader, ahead)
 
     async def outlook(self) -> outlook.Outlook:
         """What the file takes, and how long it lasts without a link."""
         budget, folder = self.room.budget, self.path.parent
-        return await self._ask(outlook.foretell, budget, tuple(self.readers), self.clock.utc(), folder)
+        return await self.ask(outlook.foretell, budget, tuple(self.readers), self.clock.utc(), folder)
 
     async def picture(self, digest: str) -> tuple[str, bytes] | None:
         """(media type, body) of a kept picture."""
-        return await self._ask(records.picture, digest)
-
-    async def ask(self, work: Any, *arguments: Any) -> Any:
-        """Run a read-only `work(connection, ...)` on the reading thread; keep it short, it holds back the checkpoint."""
-        return await self._ask(work, *arguments)
+        return await self.ask(records.picture, digest)
 
     async def wait_sealed(self) -> None:
         """Wait until there is something new to read."""

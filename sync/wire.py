@@ -1,5 +1,5 @@
-"""The contract between device and control plane: frames up, acknowledgements down. Both sides import this and nothing else
-of each other.
+"""The contract between device and control plane: frames up, acknowledgements down. Both sides import this and what
+stands beside it, and nothing of each other.
 
 A message is a run of frames, each one msgpack array [version, epoch, stream, seq, t0, t1, n, body]. `body` is the
 journal's own bytes, untouched. (device, epoch, stream, seq) is the identity of a frame: a repeat is dropped by it. The

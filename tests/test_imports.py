@@ -7,12 +7,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("edge", "drivers", "models", "sync")
+ENDS = (("sync.device", "sync.control_plane"), ("sync.control_plane", "sync.device"))
 PUBLIC = {"edge", "edge.testing"}
 ONE_HOME = {
     "pymodbus": ("drivers/modbus/",),
     "psycopg": ("sync/control_plane/database.py",),
     "cv2": ("drivers/camera/", "drivers/replay/", "models/vision/", "models/train/"),
-    "paho": ("sync/device/mqtt", "drivers/mqtt/"),
+    "paho": ("sync/mqtt_line.py", "sync/device/mqtt", "drivers/mqtt/"),
     "regex": ("drivers/serialport/",),
     "serial": ("drivers/modbus/", "drivers/serialport/"),
     "yaml": ("edge/config/places.py",),
@@ -66,6 +67,9 @@ def test_import_rules(path: Path) -> None:
             assert name in PUBLIC, f"{path} imports {name}: only edge's public names"
         if home == "drivers" and top == "drivers" and name.count("."):
             assert name.split(".")[1] == path.relative_to(ROOT).parts[1], f"{path}: no driver imports another"
+        for one, other in ENDS:
+            known = name.startswith(f"{other}.") and path.is_relative_to(ROOT / one.replace(".", "/"))
+            assert not known, f"{path} imports {name}: the two ends share what stands beside wire.py, and nothing else"
         if top in ONE_HOME:
             at = path.relative_to(ROOT).as_posix()
             assert at.startswith(ONE_HOME[top]), f"{at} imports {top}, which belongs to {ONE_HOME[top]}"

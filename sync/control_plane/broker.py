@@ -13,8 +13,8 @@ from starlette.types import Message as Part
 from edge import DeviceLost, LinesideError, log
 
 from .. import wire
-from ..device.broker import BrokerConfig
-from ..device.mqtt_line import HEAD, Line, Message, trusting
+from ..broker import BrokerConfig
+from ..mqtt_line import HEAD, Line, Message, trusting
 from .ca import Authority
 from .ingest import PROVEN, Ingest
 

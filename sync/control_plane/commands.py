@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge import Duration, LinesideError, log
 
-from ..device.identity import token
+from ..invitation import token
 from . import completeness, mosquitto, tables
 from .backup import backup, restore
 from .ca import Authority

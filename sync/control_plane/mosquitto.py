@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from edge import LinesideError
 
 from .. import wire
-from ..device.broker import BrokerConfig
+from ..broker import BrokerConfig
 from .broker import NAME
 from .ca import Authority, keep
 

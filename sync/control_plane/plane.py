@@ -15,7 +15,7 @@ import uvicorn
 
 from edge import log
 
-from ..device.broker import BrokerConfig
+from ..broker import BrokerConfig
 from .api import People, build
 from .broker import AtBroker
 from .ca import Authority, keep

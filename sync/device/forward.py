@@ -26,9 +26,9 @@ from edge import (
 )
 
 from .. import wire
+from ..broker import BrokerConfig
+from ..mqtt_line import Line, trusting
 from . import compare
-from .broker import BrokerConfig
-from .mqtt_line import Line, trusting
 
 NAME = "forward"
 Names = dict[int, tuple[str, str, str]]  # of a tag: name, type, unit

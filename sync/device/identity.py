@@ -5,7 +5,6 @@ Everything else asks only `Identity`; the fleet's certificates will replace the 
 
 from __future__ import annotations
 
-import base64
 import datetime
 import hashlib
 import json
@@ -19,6 +18,8 @@ from pathlib import Path
 import urllib3
 
 from edge import LinesideError
+
+from ..invitation import read_token
 
 FILE = "identity.json"
 
@@ -76,22 +77,6 @@ def load(folder: Path, device: str) -> Identity:
     if identity.device != device:
         raise NotEnrolled(f"enrolled as {identity.device}, the site says {device}", hint="enroll again")
     return identity
-
-
-def token(url: str, fingerprint: str, invitation: str) -> str:
-    """What `lineside plane invite` prints: where the plane is, how to know it, and a one-time invitation."""
-    return base64.urlsafe_b64encode(json.dumps([url, fingerprint, invitation]).encode()).decode().rstrip("=")
-
-
-def read_token(text: str) -> tuple[str, str, str]:
-    """(url, fingerprint of the CA, invitation). Raises LinesideError."""
-    try:
-        url, fingerprint, invitation = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return str(url), str(fingerprint), str(invitation)
-    except (ValueError, TypeError):
-        raise LinesideError(
-            "this is no token", hint="copy the whole line that `lineside plane invite` printed"
-        ) from None
 
 
 def enroll(text: str, device: str, folder: Path) -> Identity:

@@ -12,11 +12,11 @@ from pathlib import Path
 from edge import DeviceLost
 
 from .. import wire
+from ..broker import BrokerConfig
+from ..mqtt_line import HEAD, Line, Message, trusting
 from . import transport
-from .broker import BrokerConfig
 from .certificate import EARLY, Certificate
 from .identity import Identity
-from .mqtt_line import HEAD, Line, Message, trusting
 from .transport import MOST_ANSWER, Https, TooLarge, understood
 
 ASK_EVERY = 3600.0  # seconds between two requests for a certificate

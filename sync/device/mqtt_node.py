@@ -11,7 +11,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge import DeviceLost
 
-from .mqtt_line import ANSWER_WITHIN, Line
+from ..mqtt_line import ANSWER_WITHIN, Line
 
 
 class NodeLine(Line):

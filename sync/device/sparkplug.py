@@ -11,10 +11,10 @@ from pydantic import Field
 
 from edge import CodecFault, Cursor, DeviceLost, Host, Period, Record, TagTable, decode, log
 
+from ..broker import BrokerConfig
+from ..mqtt_line import Refused, trusting
 from . import compare
 from . import sparkplug_payload as say
-from .broker import BrokerConfig
-from .mqtt_line import Refused, trusting
 from .mqtt_node import NodeLine
 from .sparkplug_said import Said, Told
 

@@ -15,8 +15,8 @@ from pydantic import Field, field_validator, model_validator
 from edge import SECOND, Cursor, DeviceLost, Event, Host, LinesideError, Period, Record, Write, log
 
 from .. import wire
+from ..broker import BrokerConfig
 from . import compare, identity
-from .broker import BrokerConfig
 from .mqtt import Mqtt
 from .pace import Pace
 from .transport import Https, Rejected, Stranger, TooLarge, Transport

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from drivers.opcua.trust import own
 from edge import SECOND, Batch, Quality
 from edge.app import Daemon
 from edge.apply import apply_site
-from edge.bench.process import free_port
 from edge.config.load import load_text
+from tests.northbound import with_reader
 from tests.waiting import run, until
 
 SITE = """
@@ -41,22 +42,7 @@ opcua_server: {{listen: "127.0.0.1:{port}", every: 20ms{more}}}
 START = 1_800_000_000 * SECOND
 
 
-def with_daemon(folder: Path, work: Callable[[Daemon, int], Awaitable[None]], more: str = "") -> None:
-    async def main() -> None:
-        port = free_port()
-        site = load_text(SITE.format(port=port, more=more))
-        assert not site.problems
-        daemon = Daemon(site, folder)
-        await daemon.start()
-        try:
-            await until(lambda: daemon.health.part("opcua_server").state == "running")
-            await until(lambda: daemon.health.part("plc").state == "waiting")
-            await daemon._end(daemon.drivers.values())  # else it says again and again that nothing comes
-            await work(daemon, port)
-        finally:
-            await daemon.stop()
-
-    run(main)
+with_daemon = partial(with_reader, "opcua_server", SITE)
 
 
 def tell(daemon: Daemon, name: str, value: float | str, quality: Quality = Quality.GOOD, later: int = 0) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from sync.control_plane import days, history, retention, tables
 from sync.control_plane.retention import forget_once
 from sync.control_plane.store import Message, Store, insert_new
 from tests.postgres import Postgres
+from tests.sync.stored import with_store
 
 EPOCH, NOW = "0" * 16, time.time_ns()
 DAY = days.DAY
@@ -29,17 +28,6 @@ DAY = days.DAY
 
 def block(seq: int, ts: int) -> wire.Frame:
     return wire.Frame(EPOCH, "samples:plc", seq, ts, ts, 1, encode(Batch.of("plc", [1], [float(seq)], ts)))
-
-
-def with_store(address: str, work: Callable[[Store], Awaitable[None]]) -> None:
-    async def body() -> None:
-        store = Store(address)
-        try:
-            await work(store)
-        finally:
-            store.close()
-
-    asyncio.run(body())
 
 
 async def numbers(store: Store) -> list[int]:

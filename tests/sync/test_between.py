@@ -34,6 +34,7 @@ from sync.device import identity, transport
 from sync.device.identity import Identity
 from sync.device.transport import Https, Refused, Rejected, TooLarge
 from sync.device.uplink import SyncConfig, Uplink
+from sync.invitation import token
 
 EPOCH = "0" * 16
 
@@ -342,7 +343,7 @@ def test_what_is_not_believed_says_why(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(Refused, match=said):
             await line.exchange("GET", "/d/v1/dn")
         with pytest.raises(LinesideError, match=said):
-            words = identity.token(url, known.fingerprint, "x")
+            words = token(url, known.fingerprint, "x")
             await asyncio.to_thread(identity.enroll, words, "d", tmp_path / "d")
         line.close()
         server.close()
@@ -374,7 +375,7 @@ def test_enrolling_at_something_else_says_so(tmp_path: Path, monkeypatch: pytest
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        words = identity.token(url, authority.fingerprint, "x")
+        words = token(url, authority.fingerprint, "x")
         with pytest.raises(LinesideError, match="the plane said no: it answers 502"):
             await asyncio.to_thread(identity.enroll, words, "d", tmp_path / "d")
         server.close()

@@ -21,17 +21,17 @@ from cryptography.x509.oid import NameOID
 from edge import DeviceLost, Event, LinesideError, Record, encode_event
 from edge.cli import main
 from edge.config.load import load_text
-from sync import wire
+from sync import mqtt_line, wire
+from sync.broker import BrokerConfig
 from sync.control_plane import broker as at_broker
 from sync.control_plane import ca
 from sync.control_plane.ca import Authority
-from sync.device import mqtt, mqtt_line, transport
-from sync.device.broker import BrokerConfig
+from sync.device import mqtt, transport
 from sync.device.certificate import EARLY, Certificate
 from sync.device.identity import Identity
 from sync.device.mqtt import Mqtt
-from sync.device.mqtt_line import Line, Message, trusting
 from sync.device.transport import Refused, Rejected, Stranger, TooLarge
+from sync.mqtt_line import Line, Message, trusting
 from tests.broker import Broker
 from tests.sync.test_spine import Rig, rig
 

@@ -22,7 +22,7 @@ from edge.config.load import load_text
 from edge.tags import Tag
 from sync import wire
 from sync.device.forward import MOST_SAMPLES
-from sync.device.mqtt_line import Line, trusting
+from sync.mqtt_line import Line, trusting
 from tests.broker import Broker, certificates
 
 pytestmark = pytest.mark.system

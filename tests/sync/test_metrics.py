@@ -10,7 +10,7 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from edge.app import Daemon
 from edge.bench.process import free_port
 from edge.config.load import load_text
 from sync.device.metrics import PAGE, number
+from tests.northbound import with_reader
 from tests.waiting import run, until
 
 SITE = """
@@ -71,22 +72,7 @@ def samples(page: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return dict(found)
 
 
-def with_daemon(folder: Path, work: Callable[[Daemon, int], Awaitable[None]], more: str = "") -> None:
-    async def main() -> None:
-        port = free_port()
-        site = load_text(SITE.format(port=port, more=more))
-        assert not site.problems
-        daemon = Daemon(site, folder)
-        await daemon.start()
-        try:
-            await until(lambda: daemon.health.part("metrics").state == "running")
-            await until(lambda: daemon.health.part("plc").state == "waiting")
-            await daemon._end(daemon.drivers.values())  # else it says again and again that nothing comes
-            await work(daemon, port)
-        finally:
-            await daemon.stop()
-
-    run(main)
+with_daemon = partial(with_reader, "metrics", SITE)
 
 
 def fill(daemon: Daemon) -> None:

@@ -22,6 +22,7 @@ from sync.control_plane import backup, database, tables
 from sync.control_plane.plane import Where, address_of
 from sync.device import identity
 from sync.device.compare import holes
+from sync.invitation import token
 from tests.sync.test_spine import Rig, both_ways
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -264,7 +265,7 @@ def test_a_device_that_was_forgotten_goes_on_when_it_is_enrolled_again(tmp_path:
             return "does not know this device" in it.daemon.health.part("sync").reason
 
         await it.until(said)
-        words = identity.token(it.plane.url, it.plane.authority.fingerprint, await it.plane.ingest.invite())
+        words = token(it.plane.url, it.plane.authority.fingerprint, await it.plane.ingest.invite())
         await asyncio.to_thread(identity.enroll, words, "dev-1", it.folder / "dev")
         await it.further()
         assert await it.all_arrived() == it.daemon.journal.totals.appended

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgpack
@@ -21,6 +19,7 @@ from sync.control_plane import history, rollup, tables
 from sync.control_plane.retention import forget_once
 from sync.control_plane.rollup import HOUR, MINUTE, roll_once
 from sync.control_plane.store import Message, Store
+from tests.sync.stored import with_store
 
 EPOCH = "0" * 16
 START = 500_000 * HOUR  # in 2027; a whole hour
@@ -40,17 +39,6 @@ def minute_blocks(first: int, many: int, seed: int = 1) -> list[wire.Frame]:
     return [
         block(k + 1, START + k * MINUTE + seconds, chance.normal(size=60).round(3)) for k in range(first, first + many)
     ]
-
-
-def with_store(address: str, work: Callable[[Store], Awaitable[None]]) -> None:
-    async def body() -> None:
-        store = Store(address)
-        try:
-            await work(store)
-        finally:
-            store.close()
-
-    asyncio.run(body())
 
 
 async def chart(store: Store, t0: int, t1: int, points: int = 20) -> tuple[np.ndarray, np.ndarray]:

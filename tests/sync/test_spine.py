@@ -27,12 +27,13 @@ from edge.control import Control, status
 from edge.records import journal_of
 from edge.status import Screen
 from sync import wire
+from sync.broker import BrokerConfig
 from sync.control_plane import api, mosquitto, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.history import thin
 from sync.control_plane.plane import Plane, Where
 from sync.device import identity
-from sync.device.broker import BrokerConfig
+from sync.invitation import read_token, token
 from tests.broker import Broker
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -75,7 +76,7 @@ class Rig:
         self.sim.port = 0
         await self.sim.start()
         invitation = await self.plane.ingest.invite()
-        words = identity.token(self.plane.url, self.plane.authority.fingerprint, invitation)
+        words = token(self.plane.url, self.plane.authority.fingerprint, invitation)
         await asyncio.to_thread(identity.enroll, words, "dev-1", self.folder / "dev")
         self.words = words
         await self.device_starts()
@@ -289,11 +290,11 @@ def test_strangers_and_garbage_are_refused(tmp_path: Path) -> None:
         assert await status("PUT", f"/d/v1/picture/{'0' * 64}", b"x", Authorization=proof) == wire.REJECTED
         with pytest.raises(LinesideError, match="used already"):
             await asyncio.to_thread(identity.enroll, it.words, "dev-2", it.folder / "two")
-        forged = identity.token(it.plane.url, "0" * 64, "x")
+        forged = token(it.plane.url, "0" * 64, "x")
         with pytest.raises(LinesideError, match="not the one"):
             await asyncio.to_thread(identity.enroll, forged, "dev-2", it.folder / "two")
         with pytest.raises(LinesideError, match="no token"):
-            identity.read_token("hello")
+            read_token("hello")
         kept = json.loads((it.folder / "dev" / "identity.json").read_text())
         assert (it.folder / "dev" / "identity.json").stat().st_mode & 0o077 == 0 and kept["secret"] not in repr(me)
 
