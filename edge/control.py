@@ -44,12 +44,15 @@ class Control:
         self._callers: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        self.path.unlink(missing_ok=True)
+        """The socket has its name only when it answers, so that whoever waits for it is not refused."""
+        unnamed = self.path.with_suffix(".new")
+        unnamed.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._serve, short_path(self.path), limit=MOST_LINE)
+            self._server = await asyncio.start_unix_server(self._serve, short_path(unnamed), limit=MOST_LINE)
         finally:
             os.umask(before)
+        unnamed.replace(self.path)
 
     async def stop(self) -> None:
         """Before the daemon stops: what is under way (a site on trial) ends here, and starts nothing any more."""

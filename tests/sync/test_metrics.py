@@ -144,10 +144,10 @@ def test_a_real_prometheus_scrapes_it(tmp_path: Path, process: list[Any]) -> Non
 
     def seen(query: str) -> list[Any]:
         try:
-            _, body, _ = ask(own, f"/api/v1/query?query={urllib.parse.quote(query)}")
+            status, body, _ = ask(own, f"/api/v1/query?query={urllib.parse.quote(query)}")
         except OSError:
             return []
-        return json.loads(body)["data"]["result"]
+        return json.loads(body)["data"]["result"] if status == 200 else []  # it says in words that it is not ready yet
 
     async def work(daemon: Daemon, port: int) -> None:
         fill(daemon)
