@@ -226,7 +226,8 @@ def _history(store: Store, hub: Hub) -> APIRouter:
                 fresh = [(start, shown)]
             if row["type"] == "text":
                 words = await store.read(lambda c: strings(c, device, epoch, (v for _, v in fresh)))
-                said = [(s, None if v is None else words.get(v)) for s, v in fresh]
+                # a string that is still on its way has no text here yet; the live lane tells its number again
+                said = [(s, None if v is None else words[v]) for s, v in fresh if v is None or v in words]
                 before = itertools.chain(values[-1:] or [object()], (v for _, v in said))
                 fresh = [one for one, old in zip(said, before, strict=False) if one[1] != old]
             times += [s // 1_000_000 for s, _ in fresh]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import shutil
@@ -317,9 +318,18 @@ def test_a_chart_shows_what_there_is_and_no_more(tmp_path: Path) -> None:
     rig(tmp_path, work)
 
 
-def test_a_text_is_shown_as_its_string_with_its_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     tag = '      recipe: {{address: "holding:10", type: text, length: 8, encoding: utf-8}}\n      stop:'
     monkeypatch.setattr(test_spine, "SITE", test_spine.SITE.replace("      stop:", tag))
+
+
+def newest(n: int) -> str:
+    """The newest changes; older ones may be of scans before the first move."""
+    return f".changes tr:nth-child(-n+{n}) td:last-child"
+
+
+def test_a_text_is_shown_as_its_string_with_its_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_recipe(monkeypatch)
 
     async def work(it: Rig) -> None:
         it.sim.set("recipe", "A7")
@@ -332,11 +342,74 @@ def test_a_text_is_shown_as_its_string_with_its_changes(tmp_path: Path, monkeypa
             for text, seen in (("<b>配方</b>", "<b>配方</b>"), ("", "(empty)"), ("A7", "A7")):
                 it.sim.set("recipe", text)
                 await shows(value).to_have_text(seen)
-            await shows(page.locator(".changes td:last-child")).to_have_text(["A7", "(empty)", "<b>配方</b>", "A7"])
+            await shows(page.locator(newest(4))).to_have_text(["A7", "(empty)", "<b>配方</b>", "A7"])
             await shows(page.locator(".chart")).to_have_count(0)
             await page.get_by_role("button", name="中文").click()
             await page.get_by_role("button", name="plc.recipe").click()
             await shows(page.locator(".changes td:last-child").nth(1)).to_have_text("（空）")
+
+    rig(tmp_path, work)
+
+
+def test_an_answer_that_comes_late_takes_no_change_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_recipe(monkeypatch)
+
+    async def work(it: Rig) -> None:
+        it.sim.set("recipe", "A7")
+        async with chromium(it) as page:
+            await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
+            value, told = page.locator('[data-tag="plc.recipe"]'), page.locator(newest(5))
+            await shows(value).to_have_text("A7")
+            for text in ("B8", "A7"):
+                it.sim.set("recipe", text)
+                await shows(value).to_have_text(text)
+            answered, come = asyncio.Event(), asyncio.Event()
+
+            async def late(route: Any) -> None:
+                answer = await route.fetch()
+                answered.set()
+                await come.wait()
+                await route.fulfill(response=answer)
+
+            await page.route("**/series?*", late)
+            await page.get_by_role("button", name="plc.recipe").click()
+            await answered.wait()
+            for text in ("B8", "A7"):
+                it.sim.set("recipe", text)
+                await shows(value).to_have_text(text)
+            come.set()
+            await shows(told).to_have_text(["A7", "B8", "A7", "B8", "A7"])
+
+    rig(tmp_path, work)
+
+
+def test_a_number_that_overtakes_its_string_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_recipe(monkeypatch)
+
+    async def work(it: Rig) -> None:
+        it.sim.set("recipe", "A7")
+        async with chromium(it) as page:
+            await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
+            value, told = page.locator('[data-tag="plc.recipe"]'), page.locator(newest(2))
+            await shows(value).to_have_text("A7")
+            await page.get_by_role("button", name="plc.recipe").click()
+            await shows(told.first).to_have_text("A7")
+            early = await (await page.request.get(f"{page.url.split('/#')[0]}/api/devices/dev-1/tags")).text()
+            lacking = asyncio.Event()
+
+            async def without(route: Any) -> None:
+                if lacking.is_set():
+                    await route.continue_()
+                else:
+                    await route.fulfill(body=early, content_type="application/json")
+
+            await page.route("**/api/devices/dev-1/tags", without)
+            it.sim.set("recipe", "B8")
+            await shows(value).to_have_text("…")
+            await shows(told).to_have_text(["…", "A7"])
+            lacking.set()
+            await shows(value).to_have_text("B8")
+            await shows(told).to_have_text(["B8", "A7"])
 
     rig(tmp_path, work)
 

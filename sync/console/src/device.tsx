@@ -20,17 +20,20 @@ export function Device({ id }: { id: string }) {
   const [shown, setShown] = useState<string | null>(null);
   const [minutes, setMinutes] = useState(SPANS[0]);
   const now = useNow();
-  const tagsNow = useRef(loaded), asked = useRef(new Set<string>());
+  const tagsNow = useRef(loaded), asked = useRef(new Map<string, { next: number; wait: number }>());
   tagsNow.current = loaded;
   useEffect(() => listen((m) => {
     if (m.kind === "open") setLive(NOTHING);
     if (m.kind !== "values" || m.device !== id) return;
-    const unknown = (tagsNow.current ?? []).flatMap((tag) => {
+    const lacking = (tagsNow.current ?? []).flatMap((tag) => {
       const value = tag.type === "text" ? m.values?.[tag.id]?.[0] ?? null : null, key = `${m.epoch} ${value}`;
-      return value === null || String(value) in tag.labels || asked.current.has(key) ? [] : [key];
+      return value === null || String(value) in tag.labels || performance.now() < (asked.current.get(key)?.next ?? 0) ? [] : [key];
     });
-    if (unknown.length) { // a string that is not among the labels that came with the tags: asked for once
-      for (const key of unknown) asked.current.add(key);
+    if (lacking.length) { // a number overtook its string: asked for, less and less often
+      for (const key of lacking) {
+        const wait = 2 * (asked.current.get(key)?.wait ?? 250);
+        asked.current.set(key, { next: performance.now() + wait, wait });
+      }
       again();
     }
     setLive((old) => ({
