@@ -10,12 +10,24 @@ import apsw
 from .errors import LinesideError
 
 Damaged = (apsw.CorruptError, apsw.NotADBError)  # what SQLite raises for pages that are not what was written
+UNREADABLE = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS, apsw.SQLITE_IOERR_DATA)
 
 
 class JournalDamaged(LinesideError):
     """Pages of the journal cannot be read. What can be is moved to a new file with the next commit."""
 
     heals = True
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """A page that the disk does not give (a bad sector) is damaged as well."""
+    try:
+        yield
+    except apsw.IOError as error:
+        if getattr(error, "extendedresult", 0) not in UNREADABLE:
+            raise
+        raise apsw.CorruptError("the disk reports an error where it was read") from None
 
 
 @contextlib.contextmanager
@@ -26,7 +38,7 @@ def transaction(db: apsw.Connection) -> Iterator[None]:
         yield
         db.execute("COMMIT")
     except BaseException:
-        if not db.get_autocommit():
+        if not db.get_autocommit():  # a full disk has ended it already
             db.execute("ROLLBACK")
         raise
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from . import disk, heap, migrations, outlook, records, retention, rows, salvage, tail
+from . import disk, heap, migrations, records, retention, rows, salvage, tail
 from .batch import Batch
 from .clock import SECOND, Clock, is_sure
 from .codec import NewerVersion
@@ -28,7 +28,8 @@ from .errors import LinesideError
 from .event import Event, Picture
 from .log import log
 from .pending import Pending
-from .reader import Cursor, Record
+from .reader import Cursor
+from .reading import Reading
 from .room import Room
 from .state import owned
 from .tags import Tag
@@ -42,7 +43,7 @@ PRAGMAS = (
 )
 TRIM_EVERY = 10 * SECOND
 HELD = 900 * SECOND  # blocks are kept open so long for a clock that is not set yet
-MEND_AFTER = 60 * SECOND
+MEND_AFTER, MEND_AT_MOST = 60 * SECOND, 3600 * SECOND
 T = TypeVar("T")
 
 
@@ -60,21 +61,16 @@ class Totals:
     commits: int = 0
 
 
-class Journal:
+class Journal(Reading):
     """`append` is for the loop's thread and never waits; `run()` commits; `read()` and friends are coroutines."""
 
     def __init__(self, path: Path, clock: Clock, config: JournalConfig | None = None) -> None:
+        super().__init__()
         self.path, self.clock, self.config = Path(path), clock, config or JournalConfig()
         self._lock = owned(self.path)
         try:
             self.room = Room(self.path, clock, self.config.at_most)
-            try:
-                self._begin()
-            except disk.Damaged as error:
-                log.error("journal: %s is damaged: %s", self.path, error)
-                self._db.close()
-                salvage.salvage(self.path, clock.utc())
-                self._begin()
+            self._begin_anyhow()
         except apsw.Error as error:
             os.close(self._lock)
             raise disk.unwritable(f"the journal {self.path} cannot be opened", error) from None
@@ -82,23 +78,39 @@ class Journal:
             os.close(self._lock)
             raise
         self._writer = ThreadPoolExecutor(1, "journal")
-        self._reading = ThreadPoolExecutor(1, "journal-read")
-        self._read_db: apsw.Connection | None = None
         self._urgent = asyncio.Event()
         self._sealed = asyncio.Event()
         self._committing = asyncio.Lock()
         self._next_retention = self._next_trim = self._next_mend = 0
         self._mend_wait = MEND_AFTER
         self._held_until = clock.mono() + HELD
-        self._suspect = False  # a page could not be read
         self.totals = Totals()
         self.trouble = ""  # why samples wait in memory
         self.readers: set[str] = set()
 
+    def _begin_anyhow(self) -> None:
+        """`_begin`; a damaged file is mended, and where the disk is full the reserve is given back first."""
+        try:
+            self._begin()
+        except disk.Damaged as error:
+            log.error("journal: %s is damaged: %s", self.path, error)
+            self._db.close()
+            salvage.salvage(self.path, self.clock.utc())
+            self._begin()
+        except (apsw.FullError, apsw.IOError, apsw.CantOpenError) as error:
+            if not self.room.reserve.release():
+                raise
+            log.warning("journal: %s cannot be opened: %s; its reserve is given back", self.path, disk.why(error))
+            self._begin_anyhow()
+
     def _begin(self) -> None:
         """Open the file and read what a start needs of it."""
         self._pending = Pending()
-        self._connect()
+        with disk.reading():
+            self._connect()
+            self._take_in()
+
+    def _take_in(self) -> None:
         self.epoch = self._epoch()
         self.newest = int(next(self._db.execute("SELECT coalesce(max(written), 0) FROM block"))[0])
         self._open = self._replay()
@@ -143,9 +155,17 @@ class Journal:
         """Ids of tags, given on first sight and recorded before first use. Blocks; called at start and on apply. Runs on
         the writer's thread, so that it never falls into the middle of a commit."""
         try:
-            return self._writer.submit(self._sound, rows.tag_ids, tags).result()
+            return self._writer.submit(self._number, tags).result()
         except apsw.Error as error:
             raise disk.unwritable(f"the journal {self.path} cannot take new tags", error) from None
+
+    def _number(self, tags: Sequence[Tag]) -> list[int]:
+        """On the writer thread. A start must not fail for a disk that is full: new tags need little."""
+        try:
+            return self._sound(rows.tag_ids, tags)
+        except apsw.FullError:
+            self.room.make_way(self._db, self.readers, 65_536 + 256 * len(tags))
+            return self._sound(rows.tag_ids, tags)
 
     def snapshots(self) -> dict[str, bytes]:
         return self._writer.submit(self._sound, records.snapshots).result()
@@ -260,7 +280,8 @@ class Journal:
         if mended := self._suspect and self._mend(pending):
             self._suspect = False
         try:
-            return self._find_room(pending, seal) + mended
+            with disk.reading():
+                return self._find_room(pending, seal) + mended
         except disk.Damaged:
             if not self._mend(pending):
                 raise
@@ -275,7 +296,8 @@ class Journal:
     def _sound(self, work: Callable[..., T], *arguments: Any) -> T:
         """On the writer thread: `work(connection, ...)`, a second time on a file that was mended."""
         try:
-            return work(self._db, *arguments)
+            with disk.reading():
+                return work(self._db, *arguments)
         except disk.Damaged:
             if not self._mend(self._pending):
                 raise
@@ -286,20 +308,16 @@ class Journal:
         time, and later each time: a disk that damages what is written is not mended by writing."""
         if (now := self.clock.mono()) < self._next_mend:
             return False
-        self._next_mend, self._mend_wait = now + self._mend_wait, 2 * self._mend_wait
+        self._next_mend = now + MEND_AFTER  # a disk that is too full for it may have room soon
         self._reading.submit(self._forget_reader).result()
         self._db.close()
         try:
             salvage.salvage(self.path, self.clock.utc(), epoch=self.epoch, open_=self._open)
         finally:
             self._connect()
+        self._next_mend, self._mend_wait = now + self._mend_wait, min(2 * self._mend_wait, MEND_AT_MOST)
         pending.damaged.clear()
         return True
-
-    def _forget_reader(self) -> None:
-        if self._read_db is not None:
-            self._read_db.close()
-            self._read_db = None
 
     def _commit(self, pending: Pending, seal: bool) -> int:
         """On the writer thread: one transaction. What is kept in memory changes only after it succeeded."""
@@ -339,62 +357,6 @@ class Journal:
         """Run `work(connection, ...)` on the writer thread, outside any transaction of ours."""
         async with self._committing:
             return await asyncio.get_running_loop().run_in_executor(self._writer, self._sound, work, *arguments)
-
-    # Reading
-
-    async def ask(self, work: Any, *arguments: Any) -> Any:
-        """Run a read-only `work(connection, ...)` on the reading thread; keep it short, it holds back the checkpoint. Where a page
-        cannot be read, the file is mended and asked again. Raises JournalDamaged if that does not help."""
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._reading, self._with_reader, work, *arguments)
-        except disk.Damaged:
-            self._suspect = True
-            await self.commit()
-        try:
-            return await loop.run_in_executor(self._reading, self._with_reader, work, *arguments)
-        except disk.Damaged as error:
-            raise disk.JournalDamaged(
-                f"the journal {self.path} cannot be read: {error}", hint="replace the disk"
-            ) from None
-
-    def _with_reader(self, work: Any, *arguments: Any) -> Any:
-        if self._read_db is None:
-            self._read_db = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-            self._read_db.set_busy_timeout(5_000)
-            self._read_db.execute("PRAGMA cache_size=-500")
-        return work(self._read_db, *arguments)
-
-    async def read(self, stream: str, after: int = 0, limit: int = 64, most_bytes: int = 1_000_000) -> list[Record]:
-        """Up to `limit` records of a stream above sequence number `after`, in order, about `most_bytes` together. A damaged
-        one is left out, and a gap event takes its place."""
-        found, damaged = await self.ask(records.read_stream, stream, after, limit, most_bytes)
-        if damaged:
-            self._pending.damaged.update(damaged)
-            self._urgent.set()
-        return found
-
-    async def streams(self) -> dict[str, int]:
-        """Sample streams with their last sequence number."""
-        return await self.ask(records.sample_streams)
-
-    async def cursors(self, reader: str) -> dict[str, Cursor]:
-        """How far a reader got, by stream."""
-        return await self.ask(records.cursors, reader)
-
-    async def backlog(self, reader: str) -> dict[str, int]:
-        """{"records", "samples"} that are durable here and this reader has not delivered."""
-        ahead = {stream: cursor.watermark for (r, stream), cursor in self._pending.cursors.items() if r == reader}
-        return await self.ask(records.backlog, reader, ahead)
-
-    async def outlook(self) -> outlook.Outlook:
-        """What the file takes, and how long it lasts without a link."""
-        budget, folder = self.room.budget, self.path.parent
-        return await self.ask(outlook.foretell, budget, tuple(self.readers), self.clock.utc(), folder)
-
-    async def picture(self, digest: str) -> tuple[str, bytes] | None:
-        """(media type, body) of a kept picture."""
-        return await self.ask(records.picture, digest)
 
     async def wait_sealed(self) -> None:
         """Wait until there is something new to read."""

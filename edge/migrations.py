@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import apsw
 
+from .disk import transaction
 from .errors import LinesideError
 
 STEPS: tuple[str, ...] = (
@@ -52,11 +53,6 @@ def migrate(db: apsw.Connection) -> None:
             hint="install that release again; the data is untouched",
         )
     for number, step in enumerate(STEPS[version:], version + 1):
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             db.execute(step)
             db.execute(f"PRAGMA user_version = {number}")
-            db.execute("COMMIT")
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise

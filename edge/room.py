@@ -207,6 +207,11 @@ class Room:
         with transaction(db):
             rows.add_events(db, retention.clear(db, readers, utc, need, unsent=unsent), utc)
 
+    def make_way(self, db: apsw.Connection, readers: Collection[str], need: int) -> None:
+        """For what has to be written at once: `need` bytes, on a disk that was found to be full."""
+        self.tighten(db)
+        self.clear(db, readers, need, unsent=True)
+
     def upkeep(self, db: apsw.Connection, at_most: int) -> None:
         """Beside a commit, now and then (on a full disk always): count what was written, hold a part of the disk."""
         now = self._clock.mono()

@@ -12,6 +12,7 @@ import msgpack
 
 from .batch import Batch, concatenate
 from .codec import CodecFault, encode, encode_event, encode_text, pieces
+from .disk import transaction
 from .event import Event, Picture
 from .log import log
 from .tags import Tag
@@ -119,14 +120,8 @@ def tag_ids(db: apsw.Connection, tags: Sequence[Tag]) -> list[int]:
     """The id of each tag, given now to those that are new."""
     known = _known(db)
     if new := [tag for tag in tags if tag.identity not in known]:
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             db.executemany("INSERT INTO tag (name, type, unit, labels, body) VALUES (?, ?, ?, ?, ?)", map(_row, new))
-            db.execute("COMMIT")
-        except BaseException:
-            if not db.get_autocommit():  # a full disk has ended it already
-                db.execute("ROLLBACK")
-            raise
         known |= _known(db, max(known.values(), default=0))
     return [known[tag.identity] for tag in tags]
 

@@ -23,8 +23,8 @@ import msgpack
 
 from . import migrations, rows
 from .codec import CodecFault, decode_event
-from .damaged import named, numbered
-from .disk import Damaged, transaction
+from .damaged import UNREADABLE, named, numbered
+from .disk import transaction
 from .errors import LinesideError
 from .event import Event
 from .log import log
@@ -115,7 +115,8 @@ def _move(path: Path, to: Path, utc: int, epoch: str, open_: Mapping[str, Any] |
             told.append(Event("journal", "journal", "salvaged", utc, "high", saved.words(), {"kept": saved.rows}))
             rows.add_events(new, told, utc)
     finally:
-        old.close()
+        with contextlib.suppress(apsw.Error):  # nothing of it is needed any more
+            old.close()
         new.close()
     return saved
 
@@ -170,7 +171,7 @@ def _copy(old: apsw.Connection, new: apsw.Connection, table: str, saved: Saved) 
     names = [row[1] for row in new.execute(f"PRAGMA table_info({table})")]
     try:
         known = {row[1] for row in old.execute(f"PRAGMA table_info({table})")}
-    except Damaged:
+    except UNREADABLE:
         known = set()
     saved.rows[table] = saved.left[table] = 0
     columns = [name for name in names if name in known]
@@ -194,7 +195,7 @@ def _copy_tail(old: apsw.Connection, new: apsw.Connection, saved: Saved) -> None
     """What is in no sealed block yet. Numbers of the rows have no holes but where some were sealed, between the streams."""
     try:
         whole = next(old.execute("SELECT count(*) FROM tail NOT INDEXED"))[0]
-    except (*Damaged, apsw.SQLError):
+    except (*UNREADABLE, apsw.SQLError):
         whole = -1
     n = 0
     for row, stream, samples, crc, body in numbered(old, "tail", "id, stream, n, crc, body"):
@@ -292,7 +293,10 @@ def _holes(known: Iterable[Run], last: int, utc: int) -> list[Run]:
     at, since = 0, 0
     for first, upto, t0, t1, _ in [*sorted(known), (last + 1, last + 1, utc, utc, 0)]:
         if first > at + 1:
-            out.append((at + 1, first - 1, since, t0 or utc, 0))
+            before, after = since, t0 or utc
+            out.append(
+                (at + 1, first - 1, min(before, after), max(before, after), 0)
+            )  # the clock may have been set back
         if upto > at:
             at, since = upto, max(since, t1)
     return joined(out)
@@ -305,4 +309,4 @@ def _tail_gaps(db: apsw.Connection, utc: int, saved: Saved) -> Iterator[Event]:
         lost = dict.fromkeys(sample_streams(db), 0) | lost
     for stream, n in lost.items():
         (since,) = next(db.execute("SELECT coalesce(max(t1), 0) FROM block WHERE stream = ?", (stream,)))
-        yield lack(utc, stream, (0, 0, since, utc, n), "damaged")
+        yield lack(utc, stream, (0, 0, min(since, utc), max(since, utc), n), "damaged")

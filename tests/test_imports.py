@@ -19,6 +19,7 @@ ONE_HOME = {
     "yaml": ("edge/config/places.py",),
     "apsw": (
         "edge/journal.py",
+        "edge/reading.py",
         "edge/records.py",
         "edge/rows.py",
         "edge/migrations.py",

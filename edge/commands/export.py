@@ -130,12 +130,14 @@ class Names:
 
 
 def batches(db: Any, t0: int = 0, t1: int = 2**63 - 1) -> Iterator[Batch]:
-    """Sealed blocks that touch the span, then the tail. Damaged ones are named and left out."""
-    with db:  # both as they stand now: what is sealed meanwhile is in the tail that was read
-        last = dict(db.execute("SELECT name, seq FROM stream"))
+    """Sealed blocks that touch the span, then the tail, as they stand now. Damaged ones are named and left out. Nothing is held
+    open between two of them: a reader that pauses (`| less`) would let the journal's log grow."""
+    with db:
         tail = list(db.execute("SELECT stream, body FROM tail ORDER BY id"))
-    sealed = "SELECT stream, body, seq FROM block WHERE t1 >= ? AND t0 <= ? ORDER BY stream, seq"
-    there = ((stream, body) for stream, body, seq in db.execute(sealed, (t0, t1)) if seq <= last.get(stream, 0))
+        touching = "SELECT rowid FROM block WHERE t1 >= ? AND t0 <= ? ORDER BY stream, seq"
+        places = [row for (row,) in db.execute(touching, (t0, t1))]
+    find = "SELECT stream, body FROM block WHERE rowid = ?"
+    there = (found for row in places for found in list(db.execute(find, (row,))))
     for stream, body in chain(there, tail):
         try:
             yield decode(stream.removeprefix("samples:"), body)

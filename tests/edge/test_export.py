@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 import pytest
 
 from edge import SECOND, Batch, Quality, Tag
 from edge.cli import main
 from edge.clock import ManualClock
+from edge.commands.export import batches
 from edge.journal import Journal
 
 START = 1_800_000_000 * SECOND
@@ -85,6 +87,20 @@ def test_a_parquet_file_has_the_same_rows(site: Path) -> None:
     assert main([*here, *some, "--out", str(site.parent / "b.parquet")]) == 0
     (first, second) = parquet.read_table(site.parent / "b.parquet").to_pylist()
     assert (first["text"], second["text"], second["quality"], first["value"]) == ('A7, "x"', None, "BAD", None)
+
+
+def test_an_export_that_pauses_does_not_let_the_log_of_the_journal_grow(site: Path) -> None:
+    writer = apsw.Connection(str(site.parent / "journal.db"))
+    writer.execute(
+        "INSERT INTO meta (key, value) VALUES ('written', 'meanwhile')"
+    )  # so that there is a log to be folded in
+    reader = apsw.Connection(str(site.parent / "journal.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    paused = batches(reader)
+    next(paused)
+    writer.execute("DELETE FROM meta WHERE key = 'written'")
+    busy, _, _ = next(writer.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+    assert not busy and len(list(paused)) == 2
+    reader.close(), writer.close()
 
 
 def test_what_cannot_be_written_is_said(

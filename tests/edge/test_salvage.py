@@ -133,6 +133,11 @@ def test_what_a_start_needs_comes_over(tmp_path: Path, whole: bytes) -> None:
     with_journal(tmp_path, work)
 
 
+def test_where_the_clock_was_set_back_a_gap_still_spans_both_its_neighbours() -> None:
+    known = [(1, 1, 900, 950, 0), (3, 3, 100, 150, 0)]
+    assert salvage._holes(known, 4, 200) == [(2, 2, 100, 950, 0), (4, 4, 200, 950, 0)]
+
+
 STEPS = ("link", "replace", "unlink", "fsync")
 
 
