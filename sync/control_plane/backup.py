@@ -53,6 +53,7 @@ def _fill(where: Where, fresh: Path) -> int:
         with source.connect() as asked:
             if on_postgresql(asked):
                 asked = asked.execution_options(isolation_level="REPEATABLE READ")
+                asked.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")  # it holds nobody up
             with target.begin() as written:
                 total = copy(asked, written)
                 written.exec_driver_sql("CREATE TABLE plane_file (name TEXT PRIMARY KEY, body BLOB NOT NULL)")

@@ -80,9 +80,7 @@ class AtBroker:
 
     async def _answer(self, line: Line, message: Message) -> None:
         device, asked = wire.device_of(message.topic), message.said.get("ask", "")
-        key = await self._ingest.key(device)
-        said = message.said.get("proof", "")
-        if key is None or not wire.proven(key, "ask", message.number, asked, message.body, said):
+        if (key := await self._proven(device, asked, message)) is None:
             await line.publish(wire.down(device), b"", 0, message.number, {"status": "401"})
             return
         status, body = 503, b""
@@ -90,6 +88,15 @@ class AtBroker:
             status, body = await ask(self._ingest.app, device, asked, message.body)
         words = {"status": str(status), "proof": wire.proof(key, "answer", message.number, str(status), body)}
         await line.publish(wire.down(device), body, 0, message.number, words)
+
+    async def _proven(self, device: str, asked: str, message: Message) -> str | None:
+        """The key of the device whose proof that message carries."""
+        said = message.said.get("proof", "")
+        for anew in (False, True):
+            key = await self._ingest.key(device, anew)
+            if key is not None and wire.proven(key, "ask", message.number, asked, message.body, said):
+                return key
+        return None
 
 
 async def ask(app: ASGIApp, device: str, line: str, body: bytes) -> tuple[int, bytes]:

@@ -32,6 +32,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from edge import LinesideError
 
 VERSION = "head"  # of the tables
+FROZEN = 15.0  # seconds without a word in the middle of a transaction, after which PostgreSQL takes back what it held for a process
 MIGRATING = 0x6C696E65  # PostgreSQL's advisory lock of planes that start at one time
 
 
@@ -130,7 +131,7 @@ def _sqlite(url: URL) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     try:
-        return create_engine(
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,  # a server that was started anew
             pool_size=8,
@@ -138,6 +139,14 @@ def _postgresql(url: URL) -> Engine:
         )
     except ImportError as error:
         raise LinesideError(f"PostgreSQL needs psycopg: {error}", hint="pip install 'lineside[postgres]'") from None
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        with connection.cursor() as asked:
+            asked.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN * 1000:.0f}ms'")
+        connection.commit()
+
+    return engine
 
 
 _ENGINES = {"sqlite": _sqlite, "postgresql": _postgresql}

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from edge import CodecFault, LinesideError
 
 from .. import wire
-from . import tables
+from . import hold, tables
 from .ca import Authority
 from .live import Hub
 from .refused import set_aside
@@ -82,7 +82,7 @@ class Ingest:
             upsert(connection, tables.device, row)
             return True
 
-        if not await self._store.write(trade):
+        if not await self._store.write(trade, device):
             return JSONResponse({"detail": "this invitation was used already or has expired; ask for a new one"}, 403)
         self._known[device] = hashed(secret)
         return JSONResponse({"secret": secret})
@@ -93,18 +93,22 @@ class Ingest:
             return str(request.scope[PROVEN])
         scheme, _, proof = request.headers.get("authorization", "").partition(" ")
         device, _, secret = proof.partition(":")
-        if scheme != "Lineside" or (key := await self.key(device)) is None:
-            return None
-        return device if hmac.compare_digest(key, hashed(secret)) else None
+        if scheme == "Lineside":
+            for anew in (False, True):
+                key = await self.key(device, anew)
+                if key is not None and hmac.compare_digest(key, hashed(secret)):
+                    return device
+        return None
 
-    async def key(self, device: str) -> str | None:
-        """What is kept of a device's secret; None of a stranger."""
-        if device not in self._known:
+    async def key(self, device: str, anew: bool = False) -> str | None:
+        """What is kept of a device's secret; None of a stranger. `anew`: it may have been enrolled again at another process."""
+        if anew or device not in self._known:
             t = tables.device
             wanted = select(t.c.secret).where(t.c.id == device)
             fits = wire.DEVICE.fullmatch(device)
             found = await self._store.read(lambda c: c.execute(wanted).scalar()) if fits else None
             if found is None:
+                self._known.pop(device, None)
                 return None
             self._known[device] = found
         return self._known[device]
@@ -125,7 +129,7 @@ class Ingest:
         except CodecFault as spoiled:
             if len(frames) == 1:  # the device looks for the one that spoils a message, and tells its gap
                 why = str(spoiled)
-                await self._store.write(lambda c: set_aside(c, device, frames[0], why))
+                await self._store.write(lambda c: set_aside(c, device, frames[0], why), device)
             raise
         if any(frame.stream in ("event", "tag", "text") for frame in frames):
             self._hub.tell({"kind": "events", "device": device})
@@ -159,7 +163,7 @@ class Ingest:
             insert_new(connection, tables.picture, [row])
             covers(connection, device, epoch, "picture", [(seq, seq)])
 
-        await self._store.write(take)
+        await self._store.write(take, device)
         self._hub.tell({"kind": "picture", "digest": digest})
         return Response(status_code=204)
 
@@ -171,6 +175,7 @@ class Ingest:
         row = {"device": device, "verb": verb, "data": json.dumps(data), "created": time.time()}
 
         def queue(connection: Connection) -> None:
+            hold.orders(connection)
             last = connection.execute(select(func.max(tables.command.c.number))).scalar() or 0
             connection.execute(tables.command.insert().values(**row, number=max(last + 1, time.time_ns() // 1_000_000)))
 

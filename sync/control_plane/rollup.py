@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -65,7 +66,8 @@ async def roll_once(store: Store, now: int) -> int:
     places = await store.read(lambda c: c.execute(due).mappings().all())
     for place in places:
         body, n, blocks = await store.read(lambda c, p=place: made(c, p))  # type: ignore[misc]
-        await store.write(lambda c, p=place, b=body, n=n, k=blocks: _settle(c, p, b, n, k))  # type: ignore[misc]
+        settle = partial(_settle, place=dict(place), body=body, n=n, blocks=blocks)
+        await store.write(settle, place["device"])  # whose blocks and marks nobody else brings meanwhile
     return len(places)
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 from sqlalchemy import Connection, select, update
@@ -18,12 +18,14 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlche
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
 
 from ..wire import Frame, shallow
-from . import days, fold, rollup, tables
+from . import days, fold, hold, rollup, tables
 from .database import among, insert_new, opened, upsert, why
 from .ledger import entry
 
 T = TypeVar("T")
+Answer = tuple[asyncio.Future[Any], Any, Exception | None]
 MOST_TOGETHER = 256  # requests committed in one transaction
+TRIES = 3  # of a transaction that another process is in the way of
 
 
 class StoreFault(LinesideError):
@@ -32,23 +34,31 @@ class StoreFault(LinesideError):
     heals = True
 
 
+class Job(NamedTuple):
+    """What waits to be written, and of which device ("": of none)."""
+
+    device: str
+    work: Callable[[Connection], Any]
+    done: asyncio.Future[Any]
+
+
 class Store:
     """`write(work)` runs `work(connection)` on the writer thread, many in one COMMIT, and returns only after it."""
 
     def __init__(self, url: str) -> None:
         """Raises LinesideError where there is no such database."""
         self.engine = opened(url)
-        self._waiting: queue.SimpleQueue[tuple[Callable[[Connection], Any], asyncio.Future[Any]] | None]
-        self._waiting = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="plane-writer", daemon=True)
         self._thread.start()
         self.commits = 0
         self._trouble = ""  # why the last commit failed; said once
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Raises StoreFault when it could not be committed."""
+    async def write(self, work: Callable[[Connection], T], device: str = "") -> T:
+        """What `work` reads of `device` nobody else changes before it is committed. Raises StoreFault when it could not be
+        committed."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.put((work, done))
+        self._waiting.put(Job(work.device if isinstance(work, Message) else device, work, done))
         return await done
 
     def _write(self) -> None:
@@ -60,34 +70,47 @@ class Store:
                     self._waiting.put(None)
                     break
                 group.append(more)
-            self._commit(group)
+            for done, answer, fault in self._commit(group):
+                done.get_loop().call_soon_threadsafe(_settle, done, answer, fault)
 
-    def _commit(self, group: list[tuple[Callable[[Connection], Any], asyncio.Future[Any]]]) -> None:
-        answers: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
-        try:
-            with self.engine.begin() as connection:
-                messages = [(work, done) for work, done in group if isinstance(work, Message)]
-                found, fault = self._together(connection, [message for message, _ in messages])
-                for work, done in group:
-                    if fault or not isinstance(work, Message):  # one message that spoils the others is found by itself
-                        answers.append((done, *self._attempt(connection, work)))
-                if not fault:
-                    answers += [(done, answer, None) for (_, done), answer in zip(messages, found, strict=True)]
-            self.commits += 1
-            if self._trouble:
-                log.warning("plane: writing again")
-                self._trouble = ""
-        except (SQLAlchemyError, OSError) as error:
-            words = why(error)
-            if words != self._trouble:
-                log.error("plane: cannot write: %s; nothing is acknowledged, the devices keep it and try again", words)
-                self._trouble = words
-            answers = [(done, None, StoreFault(f"the plane cannot write: {words}")) for _, done in group]
-        except Exception:
-            log.exception("plane: a commit failed")
-            answers = [(done, None, StoreFault("the plane failed to write this")) for _, done in group]
-        for done, answer, fault in answers:
-            done.get_loop().call_soon_threadsafe(_settle, done, answer, fault)
+    def _commit(self, group: list[Job]) -> list[Answer]:
+        """Never raises."""
+        for left in reversed(range(TRIES)):
+            try:
+                answers = self._transaction(group)
+                self.commits += 1
+                if self._trouble:
+                    log.warning("plane: writing again")
+                    self._trouble = ""
+                return answers
+            except (SQLAlchemyError, OSError) as error:
+                if left and hold.clashed(error):
+                    continue
+                words = why(error)
+                if words != self._trouble:
+                    log.error(
+                        "plane: cannot write: %s; nothing is acknowledged, the devices keep it and try again", words
+                    )
+                    self._trouble = words
+                fault = StoreFault(f"the plane cannot write: {words}")
+            except Exception:
+                log.exception("plane: a commit failed")
+                fault = StoreFault("the plane failed to write this")
+            break
+        return [(job.done, None, fault) for job in group]
+
+    def _transaction(self, group: list[Job]) -> list[Answer]:
+        answers: list[Answer] = []
+        with self.engine.begin() as connection:
+            hold.devices(connection, {job.device for job in group if job.device})
+            messages = [(job.work, job.done) for job in group if isinstance(job.work, Message)]
+            found, fault = self._together(connection, [message for message, _ in messages])
+            for job in group:
+                if fault or not isinstance(job.work, Message):  # one message that spoils the others is found by itself
+                    answers.append((job.done, *self._attempt(connection, job.work)))
+            if not fault:
+                answers += [(done, answer, None) for (_, done), answer in zip(messages, found, strict=True)]
+        return answers
 
     def _together(self, connection: Connection, messages: list[Message]) -> tuple[Any, Exception | None]:
         return self._attempt(connection, lambda c: apply_messages(c, messages)) if messages else ([], None)
