@@ -18,6 +18,8 @@ from paho.mqtt.properties import Properties
 
 from edge import ConfigFault, DeviceLost, LinesideError, reason_of
 
+from .apart import apart
+
 CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 60.0  # seconds; the second since the last answer, whichever it was to
 KEEPALIVE = 20  # seconds without a word after which one asks the broker for one
 NOBODY = 0x10  # the broker took it, and nobody had asked for it
@@ -97,9 +99,7 @@ class Line:
         self._client.on_publish = lambda c, u, mid, code, p: self._later(self._taken, mid, code)
         try:
             async with asyncio.timeout(2 * CONNECT_WITHIN):
-                await asyncio.to_thread(
-                    self._client.connect, self._host, self._port, keepalive=KEEPALIVE, properties=self._hello
-                )
+                await apart("mqtt connect", self._connect)
                 self._client.loop_start()
                 await self._opened
         except TimeoutError:
@@ -110,6 +110,9 @@ class Line:
         except (OSError, ValueError) as error:
             why = reason_of(error) if isinstance(error, OSError) else str(error)
             raise DeviceLost(f"cannot reach the broker at {self._at}: {why}") from None
+
+    def _connect(self) -> None:
+        self._client.connect(self._host, self._port, keepalive=KEEPALIVE, properties=self._hello)
 
     async def publish(
         self,

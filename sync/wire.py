@@ -85,7 +85,7 @@ def _frame(fields: Any) -> Frame:
     if not isinstance(fields, list) or not fields:
         raise WireFault("a frame is an array")
     if fields[0] != VERSION:
-        raise WireFault(f"wire version {fields[0]!r} is not known here (this is {VERSION})")
+        raise WireFault(f"wire version {repr(fields[0])[:40]} is not known here (this is {VERSION})")
     if len(fields) != 8:
         raise WireFault(f"a frame has 8 fields, not {len(fields)}")
     _, epoch, stream, seq, t0, t1, n, body = fields
@@ -109,17 +109,29 @@ def unpack_ack(message: bytes) -> dict[str, Cursor]:
     """Watermark and ranges by stream. Raises AnswerContradicts."""
     try:
         found = msgpack.unpackb(message, max_map_len=10_000)
-        return {str(s): Cursor(int(w), [(int(a), int(b)) for a, b in ranges]) for s, (w, ranges) in found.items()}
+        return {str(s): Cursor(_number(w), _ranges(ranges)) for s, (w, ranges) in found.items()}
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
-        raise AnswerContradicts(f"the plane's answer is no acknowledgement: {error}") from None
+        raise AnswerContradicts(f"the plane's answer is no acknowledgement: {str(error)[:200]}") from None
+
+
+def _number(n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < 2**63:
+        raise ValueError(f"{repr(n)[:40]} is no number of a record")
+    return n
+
+
+def _ranges(spans: Any) -> list[tuple[int, int]]:
+    return [(_number(first), _number(last)) for first, last in spans]
 
 
 def unpack_commands(message: bytes) -> list[tuple[int, str, dict[str, Any]]]:
     """(number, verb, data) of each command, by number. Raises AnswerContradicts."""
     try:
-        commands = [(int(n), str(verb), dict(data)) for n, verb, data in msgpack.unpackb(message)]
+        commands = [(_number(n), str(verb), dict(data)) for n, verb, data in msgpack.unpackb(message)]
+        if not all(shallow(data) for _, _, data in commands):
+            raise ValueError("an order that is nested too deep")
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise AnswerContradicts(f"the plane's answer is no list of commands: {error}") from None
+        raise AnswerContradicts(f"the plane's answer is no list of commands: {str(error)[:200]}") from None
     return sorted(commands, key=lambda command: command[0])
 
 

@@ -73,5 +73,9 @@ class Certificate:
 
     def show(self, context: ssl.SSLContext) -> None:
         """Let `context` show it, where there is one."""
-        if self.over < 1:
-            context.load_cert_chain(self.path)
+        try:
+            if self.over < 1:
+                context.load_cert_chain(self.path)
+        except OSError as error:  # gone or spoiled since it was read
+            log.warning("sync: %s cannot be shown: %s", self.path, error)
+            self._until = self._from

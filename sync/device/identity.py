@@ -22,6 +22,7 @@ from edge import LinesideError
 from ..invitation import read_token
 
 FILE = "identity.json"
+MOST_SAID = 65_536  # bytes of an answer to what enrols
 
 
 @dataclass(frozen=True)
@@ -80,33 +81,54 @@ def load(folder: Path, device: str) -> Identity:
 
 
 def enroll(text: str, device: str, folder: Path) -> Identity:
-    """Trade a token for an identity and keep it (0600). The plane is believed only if its CA has the token's fingerprint."""
+    """Trade a token for an identity and keep it (0600). The plane is believed only if its CA has the token's fingerprint, and of
+    what it says of its CA no more is kept than what has that fingerprint."""
     url, fingerprint, invitation = read_token(text)
     unproven = ssl.create_default_context()
     unproven.check_hostname, unproven.verify_mode = False, ssl.CERT_NONE
     warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)  # the token's fingerprint proves it
     try:
         with urllib3.PoolManager(ssl_context=unproven, timeout=10, retries=False) as strangers:
-            ca = strangers.request("GET", f"{url}/d/v1/ca").data.decode()
-        found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(ca)).hexdigest()
-        if found != fingerprint:
+            said = _read(strangers.request("GET", f"{url}/d/v1/ca", preload_content=False))
+        certificate = ssl.PEM_cert_to_DER_cert(said.decode())
+        if hashlib.sha256(certificate).hexdigest() != fingerprint:
             raise LinesideError(
                 f"the plane at {url} is not the one that wrote this token", hint="is the address right?"
             )
+        ca = ssl.DER_cert_to_PEM_cert(certificate)
         with urllib3.PoolManager(ssl_context=ssl.create_default_context(cadata=ca), timeout=10, retries=False) as plane:
-            answer = plane.request("POST", f"{url}/d/v1/enroll", json={"device": device, "invitation": invitation})
-        said = answer.json() if answer.headers.get("content-type", "").startswith("application/json") else {}
-    except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
+            asked = {"device": device, "invitation": invitation}
+            answer = plane.request("POST", f"{url}/d/v1/enroll", json=asked, preload_content=False)
+            said = _read(answer)
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        told = json.loads(said) if is_json else {}
+    except (urllib3.exceptions.HTTPError, ValueError, OSError, RecursionError) as error:
         if (doubt := distrust(url, error)) is not None:
             raise LinesideError(doubt[0], hint=doubt[1]) from None
         raise LinesideError(
             f"cannot reach the plane at {url}: {error}", hint="is it running, is the port open?"
         ) from None
-    if answer.status != 200 or "secret" not in said:
-        raise LinesideError(f"the plane said no: {said.get('detail') or f'it answers {answer.status}'}")
-    identity = Identity(device, url, str(said["secret"]), ca)
+    told = told if isinstance(told, dict) else {}
+    if answer.status != 200 or "secret" not in told:
+        raise LinesideError(f"the plane said no: {told.get('detail') or f'it answers {answer.status}'}")
+    identity = Identity(device, url, str(told["secret"]), ca)
     keep(identity, folder)
     return identity
+
+
+def body_of(answer: urllib3.BaseHTTPResponse, most: int) -> bytes:
+    """The body of an answer as it came, and never more than one byte beyond `most`."""
+    body = bytearray()
+    with answer:
+        while len(body) <= most and (piece := answer.read(min(65_536, most + 1 - len(body)), decode_content=False)):
+            body += piece
+    return bytes(body)
+
+
+def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
+    if len(body := body_of(answer, MOST_SAID)) > MOST_SAID:
+        raise ValueError(f"an answer of more than {MOST_SAID} bytes")
+    return body
 
 
 def keep(identity: Identity, folder: Path) -> None:

@@ -1,8 +1,10 @@
-"""How much goes into one message: what the line carries in half a second, so that an alarm waits no longer behind a backlog."""
+"""How much goes into one message: what the line carries in half a second, so that an alarm waits no longer behind a backlog.
+And how long to wait before knocking again."""
 
 from __future__ import annotations
 
 import math
+import random
 
 IN_FLIGHT = 0.5  # seconds
 LEAST, MOST = 16_000, 1_000_000  # bytes of records
@@ -21,3 +23,23 @@ class Pace:
         if size >= self.room // 2:
             carried = IN_FLIGHT * size / max(seconds - self._least, 1e-3)
             self.room = int(min(MOST, max(LEAST, min(carried, 2 * self.room))))
+
+
+FIRST_WAIT, LONGEST_WAIT = 2.0, 60.0  # seconds, at most
+
+
+class Waits:
+    """Full jitter: any time up to a bound that doubles with each failure. A plane that comes back is met by a few devices at a
+    time, however many lost it at the same moment."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng, self._most = rng, FIRST_WAIT
+
+    def next(self) -> float:
+        wait = self._rng.uniform(0, self._most)
+        self._most = min(LONGEST_WAIT, 2 * self._most)
+        return wait
+
+    def over(self) -> None:
+        """It went well."""
+        self._most = FIRST_WAIT

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 
 import urllib3
+import urllib3.connection
 
 from edge import DeviceLost, LinesideError
 
 from .. import wire
-from .identity import Identity, distrust
+from ..apart import apart
+from .identity import Identity, body_of, distrust
 
 MOST_ANSWER = 4 * 2**20
+_mine = threading.local()  # `uses`: the connections of this thread's exchange
 GRACE = 15.0  # seconds to connect and to hand over; beyond them and its time-out an exchange is given up
 
 
@@ -44,37 +49,49 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
+class _Connection(urllib3.connection.HTTPSConnection):
+    """Says to its exchange which one it is."""
+
+    def request(self, *what: Any, **how: Any) -> None:
+        _mine.uses.append(self)
+        super().request(*what, **how)
+
+    def hang_up(self) -> None:
+        """End it under the thread that waits for its far side."""
+        with contextlib.suppress(OSError, TypeError):  # it may have no socket any more
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # not TLS's own, which forgets its state
+
+
+class _Pool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Connection
+
+
 class Https:
-    """urllib3, each request on a thread of its own that never holds up the end of the process (a poll may wait for long)."""
+    """urllib3, each request on a thread of its own. One that is given up loses its connection, so that its thread ends whatever
+    the far side does: a peer that sends a byte now and then holds nothing here."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._pool = urllib3.PoolManager(
             ssl_context=identity.tls(), maxsize=3, retries=False, headers=identity.headers()
         )
+        self._pool.pool_classes_by_scheme = {"https": _Pool}
 
     async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[bytes] = loop.create_future()
+        uses: list[_Connection] = []
 
-        def settle(answer: bytes, error: Exception | None) -> None:
-            if not done.done():
-                done.set_exception(error) if error else done.set_result(answer)
+        def work() -> bytes:
+            _mine.uses = uses
+            return self._exchange(method, path, body, timeout)
 
-        def work() -> None:
-            answer, fault = b"", None
-            try:
-                answer = self._exchange(method, path, body, timeout)
-            except Exception as error:
-                fault = error
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(settle, answer, fault)
-
-        threading.Thread(target=work, name="sync", daemon=True).start()
         try:
             async with asyncio.timeout(timeout + GRACE):
-                return await done
-        except TimeoutError:
+                return await apart("sync", work)
+        except (TimeoutError, asyncio.CancelledError) as why:
+            for connection in uses:
+                connection.hang_up()
+            if isinstance(why, asyncio.CancelledError):
+                raise
             raise DeviceLost(f"no whole answer from {self._identity.url} within {timeout + GRACE:g} s") from None
 
     def _exchange(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
@@ -83,8 +100,7 @@ class Https:
             answer = self._pool.request(
                 method, self._identity.url + path, body=body or None, timeout=limits, preload_content=False
             )
-            with answer:
-                said = answer.read(MOST_ANSWER + 1)
+            said = body_of(answer, MOST_ANSWER)
         except urllib3.exceptions.SSLError as error:
             if (found := distrust(self._identity.url, error)) is not None:
                 raise Refused(found[0], hint=found[1]) from None

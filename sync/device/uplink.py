@@ -18,11 +18,10 @@ from .. import wire
 from ..broker import BrokerConfig
 from . import compare, identity
 from .mqtt import Mqtt
-from .pace import Pace
+from .pace import FIRST_WAIT, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 
 NAME = "sync"
-LONGEST_WAIT = 30.0
 LONGEST_KEY = 200  # characters of what an order says that is not carried out
 VERBS = ("ack", "shelve", "unshelve", "write")
 
@@ -76,6 +75,7 @@ class Uplink:
         self._pace = Pace()
         self._idle = asyncio.Event()  # no record waits: pictures have their turn
         self._broken = asyncio.Event()  # the plane may be another one now: compare before anything else is sent
+        self._reached = asyncio.Event()  # compared: the other lanes may knock, too
 
     async def run(self) -> None:
         transport = self._transport or self._reach(identity.load(self.host.folder, self.host.config.device.id))
@@ -100,19 +100,22 @@ class Uplink:
         return Mqtt(self.config, me, self.host.folder) if broker else Https(replace(me, url=self.config.url))
 
     async def _again(self, lane: Callable[[], Any], leads: bool = False) -> None:
-        """Run one lane for ever. Each call of `lane` does one round; a failed round waits, longer each time."""
-        wait, said = 0.5, ""
+        """Run one lane for ever. Each call of `lane` does one round; after one that failed it waits, longer each time, and the
+        lane that leads knocks first: a plane that comes back is asked once by each device."""
+        waits, said = Waits(self._rng), ""
         while True:
             try:
+                if not leads:
+                    await self._reached.wait()
                 await lane()
-                if leads and said:
-                    log.info("sync: the plane answers again")
                 if leads:
-                    self.host.health.state(NAME, "running")
-                wait, said = 0.5, ""
+                    self._well(bool(said))
+                waits.over()
+                said = ""
             except LinesideError as error:
                 if not error.heals or isinstance(error, Stranger):
                     raise
+                self._reached.clear()
                 self._broken.set()
                 if str(error) not in (said, self._said):
                     log.warning("sync: %s; kept and tried again", error)
@@ -120,8 +123,12 @@ class Uplink:
                     self.host.health.state(NAME, "waiting", str(error))
                     self._said = str(error)
                 said = str(error)
-                await asyncio.sleep(wait * self._rng.uniform(0.5, 1.0))
-                wait = min(LONGEST_WAIT, wait * 2)
+                await asyncio.sleep(waits.next())
+
+    def _well(self, again: bool = False) -> None:
+        if again:
+            log.info("sync: the plane answers again")
+        self.host.health.state(NAME, "running")
 
     # Up
 
@@ -131,6 +138,8 @@ class Uplink:
             self._broken.clear()
             self._idle.clear()
             await self._compare(transport)
+            if not self._broken.is_set():
+                self._reached.set()
         news = asyncio.ensure_future(self.host.journal.wait_sealed())
         broken = asyncio.ensure_future(self._broken.wait())
         await asyncio.sleep(0)  # so that it waits before we look
@@ -145,7 +154,10 @@ class Uplink:
                         await self._send_alone(transport, record)
             else:
                 self._idle.set()
+                self._well()
                 await asyncio.wait([news, broken], return_when=asyncio.FIRST_COMPLETED)
+                if not news.done():  # all its devices lost the plane at this moment
+                    await asyncio.wait([news], timeout=self._rng.uniform(0, FIRST_WAIT))
         finally:
             news.cancel()
             broken.cancel()
