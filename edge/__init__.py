@@ -3,6 +3,7 @@
 from .batch import TRUSTED, Batch, Quality, concatenate
 from .clock import SECOND, Clock, ManualClock, SystemClock
 from .codec import CodecFault, decode, decode_event, decode_scans, decode_text, encode, encode_event, encode_text
+from .config.bind import bind as bind_options
 from .config.load import load as load_site
 from .config.places import Tree, read_yaml
 from .config.places import read as read_tree
@@ -23,6 +24,7 @@ from .errors import (
     reason_of,
 )
 from .event import Event, Job, Picture, Tick, Write, plain_data
+from .expressions import Expression, ExpressionFault, compile_expression
 from .frame import Frame, FramePool
 from .health import Health
 from .log import log
@@ -52,6 +54,8 @@ __all__ = [
     "DriverConfig",
     "Duration",
     "Event",
+    "Expression",
+    "ExpressionFault",
     "Frame",
     "FramePool",
     "Grid",
@@ -90,6 +94,8 @@ __all__ = [
     "Write",
     "WriteRefused",
     "ask_daemon",
+    "bind_options",
+    "compile_expression",
     "concatenate",
     "decode",
     "decode_event",

@@ -28,6 +28,7 @@ from .ingest import Ingest, fault
 from .live import SILENT, Hub
 from .orders import orders
 from .refused import listed
+from .rules import told
 from .store import Store
 
 WEB = Path(__file__).parent / "web"
@@ -266,6 +267,12 @@ def _alarms(store: Store) -> APIRouter:
             wanted = wanted.where(t.c.active | ~t.c.acked | (t.c.shelved_until > time.time_ns()))
         rows = await store.read(lambda c: c.execute(wanted.limit(1000)).mappings().all())
         return [{**row, "shelved": row["shelved_until"] > time.time_ns()} for row in rows]
+
+    @router.get("/api/rules")
+    async def rules() -> list[dict[str, Any]]:
+        """Every alarm of the plane's own rules: of which device, until when it is judged (ns UTC), whether it is raised, and for
+        how many minutes it has had no value."""
+        return await store.read(told)
 
     return router
 

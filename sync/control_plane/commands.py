@@ -1,4 +1,4 @@
-"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`, `complete`."""
+"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`, `complete`, `check`, `test`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from edge import Duration, LinesideError, log
 
 from ..invitation import token
-from . import completeness, mosquitto, tables
+from . import completeness, mosquitto, plane_check, tables
 from .backup import backup, restore
 from .ca import Authority
 from .ingest import INVITE_SECONDS, hashed
@@ -24,10 +24,11 @@ from .retention import CLASSES
 from .store import insert_new
 
 DO = (
-    "run the plane (default), print a token, write everything to FILE, make a plane of such a FILE, set up a broker, or say "
-    "what is missing of DEVICE TAG"
+    "run the plane (default), print a token, write everything to FILE, make a plane of such a FILE, set up a broker, say what is "
+    "missing of DEVICE TAG, check a FILE of rules, run its tests, or print the schema of such files"
 )
-DOES = ("run", "invite", "backup", "restore", "broker", "complete")
+DOES = ("run", "invite", "backup", "restore", "broker", "complete", "check", "test", "schema")
+WITH_FILE = ("backup", "restore", "check", "test")
 SHORTEST = 3600.0  # seconds that anything is kept
 HELP = "run the control plane; `plane invite` prints a token for one device, `plane backup FILE` keeps everything"
 
@@ -35,7 +36,9 @@ HELP = "run the control plane; `plane invite` prints a token for one device, `pl
 def arguments(parser: argparse.ArgumentParser) -> None:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     parser.add_argument("do", nargs="?", choices=DOES, default="run", help=DO)
-    parser.add_argument("words", nargs="*", metavar="FILE or DEVICE TAG", help="of backup and restore, and of complete")
+    parser.add_argument(
+        "words", nargs="*", metavar="FILE or DEVICE TAG", help=f"of {', '.join(WITH_FILE)}, and of complete"
+    )
     folder = Path(base) / "lineside" / "plane"
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
     told = "postgresql://USER@HOST/NAME instead of a file in the folder, which remembers it"
@@ -49,6 +52,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=_port, default=8443, help="for devices, TLS (default: 8443)")
     parser.add_argument("--page-port", type=_port, default=8080, help="for people (default: 8080)")
+    told = "the rules of the plane, see docs/plane-rules.md (default: none)"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=told)
     told = "host name or address it is reached under (may be given again)"
     parser.add_argument("--name", action="append", default=[], help=told)
     told = "of the mosquitto whose files `plane broker` writes (default: 8883)"
@@ -79,13 +84,18 @@ def _keep(text: str) -> tuple[str, float]:
 def run(options: argparse.Namespace) -> int:
     ports, names = (options.port, options.page_port), tuple(options.name)
     where = Where(options.folder, options.listen, *ports, names, options.database, tuple(options.keep))
-    where = replace(where, broker=mosquitto.access(options))
+    where = replace(where, broker=mosquitto.access(options), config=options.config)
     if options.do == "complete":
         if len(options.words) != 2:
             raise LinesideError("it takes a device and a tag, as in `plane complete press-4 plc.oil_temp`")
         return completeness.run(where, options, *options.words)
-    if len(options.words) != (options.do in ("backup", "restore")):
-        raise LinesideError("a file belongs to `plane backup` and `plane restore`, and to nothing else")
+    if len(options.words) != (options.do in WITH_FILE):
+        raise LinesideError(f"a file belongs to `plane` {', '.join(WITH_FILE)}, and to nothing else")
+    if options.do == "schema":
+        print(plane_check.schema())
+        return 0
+    if options.do in ("check", "test"):
+        return {"check": plane_check.check, "test": plane_check.test}[options.do](Path(options.words[0]))
     if options.do == "broker":
         broker_files(where, options.broker_port)
     elif options.do == "backup":

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from . import tables
 from .ingest import Ingest
 from .live import SILENT, Hub
+from .own import PLANE, order
 from .store import Store
 
 
@@ -33,7 +34,13 @@ def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
 
     @router.post("/api/devices/{device}/alarms/{key}", status_code=202)
     async def about_alarm(device: str, key: str, command: Command) -> dict[str, str]:
-        """Acknowledge, shelve or unshelve: the order goes to the device, whose own event changes the state here."""
+        """Acknowledge, shelve or unshelve: the order goes to the device, whose own event changes the state here. An alarm
+        of the plane itself (device @plane) changes at once."""
+        if device == PLANE:
+            if not await store.write(lambda c: order(c, command.verb, key, command.seconds, "console")):
+                raise HTTPException(404, "no rule of the plane has raised such an alarm")
+            hub.tell({"kind": "events", "device": PLANE})
+            return {"done": command.verb}
         t = tables.alarm
         known = select(t.c.epoch).where(t.c.device == device, t.c.key == key)
         epoch = await store.read(lambda c: c.execute(known).scalar())

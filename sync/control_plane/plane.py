@@ -19,8 +19,10 @@ from ..broker import BrokerConfig
 from .api import People, build
 from .broker import AtBroker
 from .ca import Authority, keep
+from .duties import Duties
 from .ingest import Ingest
 from .live import Hub
+from .plane_file import PlaneFile, loaded
 from .retention import forget
 from .rollup import roll
 from .store import Store
@@ -31,7 +33,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @dataclass(frozen=True)
 class Where:
     """Where the plane keeps its things and listens; port 0 picks a free one. `database` is an address of SQLAlchemy; without one
-    it is that of the last start, and at first a file in the folder. `keep` is how many seconds each class is kept."""
+    it is that of the last start, and at first a file in the folder. `keep` is how many seconds each class is kept. `config` is a
+    file of rules."""
 
     folder: Path
     listen: str = "127.0.0.1"
@@ -41,6 +44,7 @@ class Where:
     database: str = ""
     keep: tuple[tuple[str, float], ...] = ()
     broker: BrokerConfig | None = None
+    config: Path | None = None
 
     def all_names(self) -> list[str]:
         """Every name that a certificate of ours is for."""
@@ -76,10 +80,12 @@ class Plane:
 
     def __init__(self, where: Where) -> None:
         self.where = where
+        file = loaded(where.config) if where.config else PlaneFile(given=False)
         where.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.authority = Authority(where.folder)
         self.store = opened(where)
         self.hub = Hub()
+        self.duties = Duties(self.store, self.hub, file)
         self.ingest = Ingest(self.store, self.hub, self.authority)
         self.people = People(where.folder / "sessions.key")
         self._servers: list[Quiet] = []
@@ -110,6 +116,7 @@ class Plane:
         self._works = [
             asyncio.create_task(work) for work in (forget(self.store, dict(self.where.keep)), roll(self.store))
         ]
+        self.duties.start()
         while not all(server.started for server in self._servers):
             await asyncio.sleep(0.01)
             for task in self._tasks:
@@ -123,6 +130,7 @@ class Plane:
         """Within 5 s; what was acknowledged is on disk already."""
         for work in self._works:
             work.cancel()
+        await self.duties.stop()
         self.hub.close()
         self.ingest.close()
         if self._broker is not None:

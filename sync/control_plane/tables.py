@@ -161,6 +161,17 @@ refused = Table(  # records that could not be read, see refused.py
     Column("body", LargeBinary, nullable=False),
     Index("refused_age", "device", "arrived"),
 )
+judged = Table(  # where the alarms of the plane's own rules stand, see judge.py
+    "judged",
+    metadata,
+    Column("rule", String(64), primary_key=True),
+    Column("device", String(64), primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("blind", BigInteger, nullable=False),
+    Column("said", String(16), nullable=False),
+)
 picture = Table(
     "picture",
     metadata,

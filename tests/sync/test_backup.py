@@ -58,6 +58,8 @@ def where(tmp_path: Path, database: str) -> Iterator[Where]:
         insert_new(c, tables.invite, [{"hash": "h", "expires": 3.5}])
         hour = {"device": "a", "epoch": EPOCH, "stream": "samples:plc", "hour": 1, "n": 1, "body": b"x"}
         insert_new(c, tables.rollup, [hour])
+        stands = {"until": 5, "active": True, "held": 0, "blind": 0, "said": "x"}
+        insert_new(c, tables.judged, [{"rule": "hot", "device": "a", **stands}])
         set_aside(c, "a", wire.Frame(EPOCH, "event", 9, 1, 2, 1, b"junk"), "no event")
         insert_new(c, tables.picture, [{"digest": "d", "media": "image/png", "body": b"\0\xff"}])
         order = {"number": 7, "device": "a", "verb": "ack", "data": "{}", "created": 4.5}

@@ -34,11 +34,11 @@ from sync.control_plane.store import Store, apply_frames
 Ask = Callable[..., Awaitable[tuple[int, bytes, dict[str, str]]]]
 
 
-def page(folder: Path, work: Callable[[Plane, Ask], Awaitable[None]]) -> None:
+def page(folder: Path, work: Callable[[Plane, Ask], Awaitable[None]], config: Path | None = None) -> None:
     """`work(plane, ask)` with a running plane; `ask(method, path, body, **headers)` brings no session of its own."""
 
     async def main() -> None:
-        plane = Plane(Where(folder / "plane", device_port=0, page_port=0))
+        plane = Plane(Where(folder / "plane", device_port=0, page_port=0, config=config))
         await plane.start()
         base = plane.link.split("/login")[0]
         browser = urllib3.PoolManager(retries=False, timeout=10)

@@ -52,7 +52,7 @@ function History() {
         <table><tbody>
           {(events ?? []).map((e) => (
             <tr key={`${e.device}${e.epoch}${e.seq}`}>
-              <td class="quiet">{moment(e.ts / 1e6)}</td><td class="wide">{e.device}</td>
+              <td class="quiet">{moment(e.ts / 1e6)}</td><td class="wide">{whose(e.device)}</td>
               <td>{known(e.kind)} {e.kind === "command" ? `${known(e.key)} ${e.data.alarm ?? e.data.tag ?? ""}` : e.key}</td>
               <td>{known(e.state)}</td><td class="quiet wide">{e.text}</td>
             </tr>
@@ -63,6 +63,8 @@ function History() {
   );
 }
 
+/** The plane's own rules raise alarms too. */
+const whose = (device: string) => (device === "@plane" ? t("plane") : device);
 const name = (a: Alarm) => `${a.device}/${a.key}`;
 /** An order for an alarm as it stands; once it stands otherwise, the order is done or of no use. */
 const asItStands = (a: Alarm, verb: string) => `${verb} ${a.since} ${a.active} ${a.acked} ${a.shelved}`;
@@ -76,7 +78,7 @@ function Row({ alarm: a, asked, send }: { alarm: Alarm; asked: (verb: string) =>
     <li class={look} data-alarm={a.key} tabIndex={0} aria-label={a.text || a.key}>
       <span class="badge">{known(a.severity)}</span>
       <div><strong>{a.text || a.key}</strong>
-        <p class="quiet">{a.device} · {a.key} · {moment(a.since / 1e6)}</p></div>
+        <p class="quiet">{whose(a.device)} · {a.key} · {moment(a.since / 1e6)}</p></div>
       <span class="state">{joined([
         t(a.active ? "raised" : "cleared"), t(a.acked ? "acked" : "unacked"),
         a.shelved ? `${t("shelved")} ${t("until")} ${moment(a.shelved_until / 1e6)}` : "",

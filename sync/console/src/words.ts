@@ -14,7 +14,7 @@ const en = {
   moreTags: "more; filter to see them", noDevice: "No device is called", broken: "This page cannot be shown; the others can",
   raised: "raised", cleared: "cleared", acked: "acknowledged", unacked: "not acknowledged", shelved: "shelved", until: "until",
   acknowledge: "Acknowledge", asked: "Asked", shelve: "Shelve 1 h", unshelve: "Unshelve", noAlarms: "No alarm stands",
-  history: "What happened", nothing: "Nothing yet",
+  plane: "control plane", history: "What happened", nothing: "Nothing yet",
   ok: "OK", ng: "NG", recheck: "Look again", part: "part", score: "score", noInspections: "No part was judged yet",
   noneOfThese: "None of the last 200 parts", sure: "as expected", took: "judged in", camera: "camera", label: "found",
   noPicture: "no picture was kept", pictureComing: "the picture follows", larger: "Larger", all: "All",
@@ -39,7 +39,7 @@ const zh: Record<Word, string> = {
   moreTags: "个变量未列出，请筛选", noDevice: "没有这台设备", broken: "本页面无法显示，其他页面不受影响",
   raised: "已触发", cleared: "已恢复", acked: "已确认", unacked: "未确认", shelved: "已搁置", until: "至",
   acknowledge: "确认", asked: "已请求", shelve: "搁置 1 小时", unshelve: "取消搁置", noAlarms: "没有报警",
-  history: "事件记录", nothing: "暂无记录",
+  plane: "控制平台", history: "事件记录", nothing: "暂无记录",
   ok: "合格", ng: "不合格", recheck: "复检", part: "工件", score: "分值", noInspections: "还没有检测结果",
   noneOfThese: "最近 200 个工件中没有", sure: "符合要求", took: "判定用时", camera: "相机", label: "发现",
   noPicture: "未保留图片", pictureComing: "图片稍后到达", larger: "放大", all: "全部",
@@ -71,7 +71,7 @@ const DEVICE_ZH: Record<string, string> = {
   expired: "超过时限", overload: "过载", failed: "失败",
   "the disk is full": "磁盘已满", "the disk reports an error": "磁盘报错", "the disk is read-only": "磁盘只读",
   started: "已启动", changed: "已变更", unread: "未读取", no_promise: "未声明周期", not_yet: "尚未到达", not_arrived: "数据块缺失", absent: "变量不在站点",
-  source_lost: "数据源失联", device: "设备",
+  source_lost: "数据源失联", device: "设备", rule: "规则", blind: "无法判断", sees: "恢复判断",
   missing_hole: "缺孔", scratch: "划痕", stain: "污渍", chipped_edge: "缺边", differs: "与模板不符",
 };
 export type Language = "en" | "zh";

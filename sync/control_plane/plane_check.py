@@ -1,0 +1,65 @@
+"""`lineside plane check FILE`, `plane test FILE` and `plane schema`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from .judge import rehearse
+from .plane_file import SECTIONS, PlaneFile, load
+from .rule_options import RuleTest
+
+
+def check(path: Path) -> int:
+    """Every fault of the file on standard error; the code is 1 where there is one."""
+    found = _read(path)
+    if found is not None:
+        print(f"{path}: ok: {len(found.rules)} rules, {len(found.tests)} tests")
+    return int(found is None)
+
+
+def test(path: Path) -> int:
+    """Run its tests; the code is 1 where one fails."""
+    if (found := _read(path)) is None:
+        return 1
+    failed = 0
+    for case in found.tests:
+        faults = rehearse(found.rules[case.rule], case)
+        failed += bool(faults)
+        print(f"{path}: {'FAILED' if faults else 'ok'}: {case.name}", *faults, sep="\n    ")
+    if not found.tests:
+        print(f"{path}: has no `tests:`", file=sys.stderr)
+    return int(failed > 0)
+
+
+def schema() -> str:
+    """The JSON Schema of a plane's file, for editors."""
+    definitions: dict[str, Any] = {}
+
+    def define(name: str, model: Any) -> dict[str, str]:
+        document = model.model_json_schema(ref_template="#/$defs/{model}", by_alias=True)
+        definitions.update(document.pop("$defs", {}))
+        definitions[name] = document
+        return {"$ref": f"#/$defs/{name}"}
+
+    properties: dict[str, Any] = {
+        name: {"type": "object", "additionalProperties": define(name, model)} for name, model in SECTIONS.items()
+    }
+    properties["tests"] = {"type": "array", "items": define("test", RuleTest)}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What a Lineside plane does of itself",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "$defs": dict(sorted(definitions.items())),
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False)
+
+
+def _read(path: Path) -> PlaneFile | None:
+    found = load(path)
+    print(*found.faults, sep="\n", end="\n" if found.faults else "", file=sys.stderr)
+    return None if found.faults else found

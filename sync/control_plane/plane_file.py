@@ -1,0 +1,128 @@
+"""The file of a plane: rules and their tests. Read and checked like a site: all faults at once, each with its place."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from edge import ConfigFault, ExpressionFault, Tree, bind_options, compile_expression, read_tree
+
+from .judge import Rule
+from .rule_options import RuleOptions, RuleTest
+
+SECTIONS: dict[str, type[BaseModel]] = {"rules": RuleOptions}
+KNOWN = (*SECTIONS, "tests")
+MOST_NAME = 60  # characters
+
+
+@dataclass
+class PlaneFile:
+    """What stands in it. `faults` is one line each, in the order of the file; where there are some nothing is to be run."""
+
+    rules: dict[str, Rule] = field(default_factory=dict)
+    tests: list[RuleTest] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    given: bool = True  # whether there is a file: one without rules ends those of before
+
+
+def load(path: Path) -> PlaneFile:
+    """Nothing a person wrote raises."""
+    tree, out = read_tree(path), PlaneFile()
+    data = tree.data
+    if not isinstance(data, dict):
+        if not tree.problems:
+            tree.fault((), "the file is empty", f"there are {', '.join(KNOWN)}")
+        data = {}
+    for key in data:
+        if key not in KNOWN:
+            near = difflib.get_close_matches(str(key), KNOWN, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(KNOWN)}"
+            tree.fault((key,), f"unknown section {str(key)!r}", hint, key=True)
+    found: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for section, model in SECTIONS.items():
+        for name, entry in _entries(tree, data, section, dict).items():
+            if not str(name).isidentifier() or len(str(name)) > MOST_NAME:
+                said = f"{name!r} is no name: use up to {MOST_NAME} letters, digits and _"
+                tree.fault((section, name), said, key=True)
+            elif bound := bind_options(model, entry, tree, (section, name)):
+                found[section][name] = bound
+    for name, options in found["rules"].items():
+        if rule := _rule(tree, name, options):
+            out.rules[name] = rule
+    for index, entry in enumerate(_entries(tree, data, "tests", list)):
+        if test := bind_options(RuleTest, entry, tree, ("tests", index)):
+            out.tests.append(test)
+            _test(tree, index, test, out.rules, _entries(tree, data, "rules", dict))
+    order = sorted(tree.problems, key=lambda p: (p.place.file != str(path), p.place.file, p.place.line, p.place.column))
+    out.faults = list(dict.fromkeys(map(str, order)))
+    return out
+
+
+def loaded(path: Path) -> PlaneFile:
+    """The same. Raises ConfigFault with every fault on a line of its own."""
+    found = load(path)
+    if found.faults:
+        raise ConfigFault("\n".join(found.faults))
+    return found
+
+
+def _entries(tree: Tree, data: dict[Any, Any], key: str, kind: type) -> Any:
+    found = data.get(key)
+    if found is not None and not isinstance(found, kind):
+        said = "entries (name: options)" if kind is dict else "a list (lines that begin with -)"
+        if not any(problem.path == (key,) for problem in tree.problems):
+            tree.fault((key,), f"expected {said}")
+        return kind()
+    return found or kind()
+
+
+def _rule(tree: Tree, name: str, options: RuleOptions) -> Rule | None:
+    """Compiled, or its faults said."""
+    at, before = ("rules", name), len(tree.problems)
+    for value, wanted in options.values.items():
+        if not wanted.device and not options.each:
+            said = "nobody knows of which device"
+            tree.fault((*at, "values", value), said, "say `device`, or in the rule `each`", key=True)
+    for option, text in (("when", options.when), ("clear", options.clear)):
+        if text is None:
+            continue
+        try:
+            expression = compile_expression(text)
+        except ExpressionFault as fault:
+            tree.fault((*at, option), f"{fault.args[0]} (at character {fault.column} of it)", fault.hint)
+            continue
+        if expression.texts:
+            tree.fault((*at, option), "the values of the plane are numbers", "compare texts in a rule of the device")
+        if not expression.names:
+            tree.fault((*at, option), f"{text!r} reads no value, so it would never be judged", "name one of `values`")
+        for unknown in sorted(expression.names - set(options.values)):
+            near = difflib.get_close_matches(unknown, options.values, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(options.values)}"
+            tree.fault((*at, option), f"no value is called {unknown!r}", hint)
+    return Rule.of(name, options) if len(tree.problems) == before else None
+
+
+def _test(tree: Tree, index: int, test: RuleTest, rules: dict[str, Rule], written: dict[Any, Any]) -> None:
+    at = ("tests", index)
+    for path, name in [((*at, "rule"), test.rule)] + [
+        ((*at, "expect", k, "rule"), wanted.rule) for k, wanted in enumerate(test.expect)
+    ]:
+        if name not in written:
+            near = difflib.get_close_matches(name, map(str, written), 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(str, written)) or 'none'}"
+            tree.fault(path, f"no rule is called {name!r}", hint)
+        elif name != test.rule:
+            tree.fault(path, f"this test is about {test.rule!r}")
+    if test.rule not in rules:
+        return
+    values = rules[test.rule].options.values
+    for name in set(test.given) - set(values):
+        tree.fault(
+            (*at, "given", name), f"no value of {test.rule} is called {name!r}", f"there are {', '.join(values)}"
+        )
+    if len({len(column) for column in test.given.values()}) > 1:
+        tree.fault((*at, "given"), "these are of different lengths", "give each value for each minute; null: none")
