@@ -17,16 +17,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, select
 
 from edge import SECOND, Cursor, LinesideError, Quality
 
 from . import tables
 from .ledger import END, KIND
-from .marks import Block, blocks_of, claims, marks_of
+from .marks import claims, marks_of
+from .noted import Block, Stream, above, below, blocks_of, ended, last_seen, newest
 from .promises import Promises, promises_of
 
-MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
+MINUTE = 60 * SECOND
 MOST_MINUTES = 31 * 1440
 _KINDS = ["complete", *(quality.name.lower() for quality in sorted(Quality) if quality)]
 
@@ -81,17 +82,17 @@ def complete(connection: Connection, device: str, tag: str, start: int, end: int
         raise _unknown(connection, device, tag)
     places = [(epoch, number) for epoch, number, _ in found]
     promises = promises_of(connection, device, places)
-    streams = sorted({(epoch, f"samples:{source}") for epoch, _, source in found})
+    streams = sorted({Stream(device, epoch, f"samples:{source}") for epoch, _, source in found})
     blocks: list[Block] = []
-    for epoch, stream in streams:
-        ids = [number for e, number, source in found if (e, f"samples:{source}") == (epoch, stream)]
-        stands = promises.longest((epoch, number) for number in ids)
-        blocks += blocks_of(connection, device, epoch, stream, (start, end), ids, stands)
-    cuts = [cut for at in streams for cut in _unheard(connection, device, *at, promises)]
+    for at in streams:
+        ids = [number for epoch, number, source in found if (epoch, f"samples:{source}") == (at.epoch, at.name)]
+        stands = promises.longest((at.epoch, number) for number in ids)
+        blocks += blocks_of(connection, at, (start, end), ids, stands)
+    cuts = [cut for at in streams for cut in _unheard(connection, at, promises)]
     since = min([start, *(block.t0 for block in blocks)])
     cuts += _from_promises(connection, device, promises, (since, end))
     cuts += [Cut(b.t0, b.t1 + 1, "unreadable") for b in blocks if not b.runs]
-    cuts += [cut for at in streams for cut in _missing(connection, device, *at)]
+    cuts += [cut for at in streams for cut in _missing(connection, at)]
     cuts = [cut._replace(start=max(cut.start, 0), end=min(cut.end, END)) for cut in cuts]
     broken = _union(cut for cut in cuts if cut.strong)
     marks = marks_of(connection, device, blocks, places, promises, broken)
@@ -123,60 +124,38 @@ def _from_promises(connection: Connection, device: str, promises: Promises, span
             yield Cut(seen + promises.firm(seen) + 1, start.ts, "new_journal" if start.anew else "stopped")
 
 
-def last_seen(connection: Connection, device: str, ts: int) -> int | None:
-    """The newest sign of life of a device before `ts` (ns): an event, with which all samples before it became durable, or the first
-    or last sample of a block. Of a block that goes on after `ts` only its first sample counts, and only for an hour."""
-    a, t, e = tables.applied, tables.ledger, tables.event
-    seen = [connection.scalar(select(func.max(e.c.ts)).where(e.c.device == device, e.c.ts < ts, e.c.seq > 0))]
-    streams = select(a.c.stream).where(a.c.device == device, a.c.stream.like("samples:%")).distinct()
-    for stream in list(connection.scalars(streams)):
-        own = (t.c.device == device, t.c.stream == stream)
-        across = (t.c.t1 >= ts, t.c.t1 <= min(ts + HOUR, 2**63 - 1), t.c.t0 < ts)
-        seen.append(connection.scalar(select(func.max(t.c.t1)).where(*own, t.c.t1 < ts)))
-        seen.append(connection.scalar(select(func.max(t.c.t0)).where(*own, *across)))
-    return max((one for one in seen if one is not None), default=None)
-
-
-def _unheard(connection: Connection, device: str, epoch: str, stream: str, promises: Promises) -> Iterator[Cut]:
+def _unheard(connection: Connection, at: Stream, promises: Promises) -> Iterator[Cut]:
     """While the source was lost, and after the newest block of its stream."""
-    e = tables.event
-    changes = _events(connection, device, epoch, stream, "source", e.c.state.in_(("lost", "back")))
+    changes = _events(connection, at, "source", tables.event.c.state.in_(("lost", "back")))
     for i, (ts, state, _) in enumerate(changes):
         if state == "lost":
             ends = [start.ts for start in promises.starts if start.ts > ts]
-            yield Cut(ts, min([*ends, *(at for at, _, _ in changes[i + 1 : i + 2])], default=END), "source_lost", False)
-    if promises.told and promises.told[-1].epoch == epoch:
-        newest = connection.execute(_times(device, epoch, stream).order_by(tables.ledger.c.seq.desc()).limit(1)).first()
-        yield Cut(newest.t1 + 1 if newest else promises.told[-1].ts, END, "not_yet")
+            ends += [back for back, _, _ in changes[i + 1 : i + 2]]
+            yield Cut(ts, min(ends, default=END), "source_lost", strong=False)
+    if promises.told and promises.told[-1].epoch == at.epoch:
+        last = newest(connection, at)
+        yield Cut(last.t1 + 1 if last else promises.told[-1].ts, END, "not_yet")
 
 
-def _missing(connection: Connection, device: str, epoch: str, stream: str) -> Iterator[Cut]:
+def _missing(connection: Connection, at: Stream) -> Iterator[Cut]:
     """Numbers that did not come though later ones did, and what gap events tell of."""
-    t, times = tables.ledger, _times(device, epoch, stream)
-    for hole in _holes(connection, device, epoch, stream):
-        yield Cut(*_between(connection, times, *hole), "not_arrived")
-    for _, state, data in _events(connection, device, epoch, stream, "gap"):
-        if (gap := _gap(json.loads(data), stream)) is None:
+    for hole in _holes(connection, at):
+        yield Cut(*_between(connection, at, *hole), "not_arrived")
+    for _, state, data in _events(connection, at, "gap"):
+        if (gap := _gap(json.loads(data), at.name)) is None:
             continue
         begin, end, first, last = gap
         if not begin and first:
-            begin, end = _between(connection, times, first, last)
+            begin, end = _between(connection, at, first, last)
         elif not begin:
-            begin = connection.scalar(times.with_only_columns(func.max(t.c.t1)).where(t.c.t1 < end)) or 0
+            begin = ended(connection, at, end) or 0
         yield Cut(begin, end, state)
 
 
-def _times(device: str, epoch: str, stream: str) -> Select[Any]:
-    t = tables.ledger
-    return select(t.c.t0, t.c.t1).where(t.c.device == device, t.c.epoch == epoch, t.c.stream == stream)
-
-
-def _events(
-    connection: Connection, device: str, epoch: str, stream: str, kind: str, *more: Any
-) -> list[tuple[int, str, str]]:
+def _events(connection: Connection, at: Stream, kind: str, *more: Any) -> list[tuple[int, str, str]]:
     """(time, state, data) of a source's events, in their order."""
-    e, source = tables.event, stream.removeprefix("samples:")
-    where = (e.c.device == device, e.c.epoch == epoch, e.c.kind == kind, e.c.key == source, *more)
+    e, source = tables.event, at.name.removeprefix("samples:")
+    where = (e.c.device == at.device, e.c.epoch == at.epoch, e.c.kind == kind, e.c.key == source, *more)
     found = connection.execute(select(e.c.ts, e.c.state, e.c.data).where(*where).order_by(e.c.seq))
     return [(ts, state, data) for ts, state, data in found]
 
@@ -190,10 +169,10 @@ def _gap(data: dict[str, Any], stream: str) -> tuple[int, int, int, int] | None:
     return begin, end + 1, first, last
 
 
-def _holes(connection: Connection, device: str, epoch: str, stream: str) -> list[tuple[int, int]]:
+def _holes(connection: Connection, at: Stream) -> list[tuple[int, int]]:
     """First and last numbers of what neither came nor was told of, below what did."""
     a = tables.applied
-    where = (a.c.device == device, a.c.epoch == epoch, a.c.stream == stream)
+    where = (a.c.device == at.device, a.c.epoch == at.epoch, a.c.stream == at.name)
     row = connection.execute(select(a.c.watermark, a.c.ranges).where(*where)).first()
     if row is None:
         return []
@@ -202,11 +181,9 @@ def _holes(connection: Connection, device: str, epoch: str, stream: str) -> list
     return [(end + 1, first - 1) for end, (first, _) in zip(ends, cursor.ranges, strict=False)]
 
 
-def _between(connection: Connection, times: Select[Any], first: int, last: int) -> tuple[int, int]:
+def _between(connection: Connection, at: Stream, first: int, last: int) -> tuple[int, int]:
     """The time between the blocks around these numbers."""
-    t = tables.ledger
-    before = connection.execute(times.where(t.c.seq < first).order_by(t.c.seq.desc()).limit(1)).first()
-    after = connection.execute(times.where(t.c.seq > last).order_by(t.c.seq).limit(1)).first()
+    before, after = below(connection, at, first), above(connection, at, last)
     return before.t1 + 1 if before else 0, after.t0 if after else END
 
 

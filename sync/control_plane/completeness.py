@@ -10,6 +10,7 @@ import time
 from edge import SECOND, LinesideError
 
 from .complete import MINUTE, complete
+from .database import snapshots
 from .plane import Where, opened
 
 MEANS = {
@@ -55,7 +56,7 @@ def run(where: Where, options: argparse.Namespace, device: str, tag: str) -> int
         raise LinesideError(f"no plane has run in {where.folder}", hint="say --folder")
     store = opened(where)
     try:
-        with store.engine.connect() as connection:
+        with snapshots(store.engine).connect() as connection:
             facts = complete(connection, device, tag, since, until).facts()
     finally:
         store.close()

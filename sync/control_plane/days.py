@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
+from . import tables
 from .database import on_postgresql
 
-DAY = 86_400 * 10**9  # ns
+DAY, HOUR = 86_400 * 10**9, 3600 * 10**9  # ns
 BACK, AHEAD = 400, 1  # days before and after today that get a partition
 LOCK = 0x64617973  # PostgreSQL's advisory lock of who makes one
 
@@ -33,9 +34,11 @@ def prepare(connection: Connection, times: Iterable[int], now: int) -> None:
 
 
 def drop(connection: Connection, before: int) -> int:
-    """Drop the days that ended before `before` (ns UTC); returns how many."""
+    """Drop the days that ended before `before` (ns UTC) and of which no hour is stale; returns how many."""
+    stale = {hour * HOUR // DAY for hour in connection.execute(select(tables.stale.c.hour).distinct()).scalars()}
     listed = "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'block'::regclass"
-    gone = [n for n in connection.exec_driver_sql(listed).scalars() if n != "block_other" and _ends(n) <= before]
+    found = {name: _day(name) for name in connection.exec_driver_sql(listed).scalars() if name != "block_other"}
+    gone = [name for name, day in found.items() if (day + 1) * DAY <= before and day not in stale]
     for name in gone:
         connection.exec_driver_sql(f"DROP TABLE {name}")
     return len(gone)
@@ -45,9 +48,8 @@ def _name(day: int) -> str:
     return f"block_{datetime.date(1970, 1, 1) + datetime.timedelta(days=day):%Y%m%d}"
 
 
-def _ends(name: str) -> int:
-    day = datetime.datetime.strptime(name, "block_%Y%m%d").date() - datetime.date(1970, 1, 1)
-    return (day.days + 1) * DAY
+def _day(name: str) -> int:
+    return (datetime.datetime.strptime(name, "block_%Y%m%d").date() - datetime.date(1970, 1, 1)).days
 
 
 def _is_there(connection: Connection, day: int) -> bool:

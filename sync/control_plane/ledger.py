@@ -1,4 +1,4 @@
-"""What each block holds of each tag's time, noted when the block comes: a question about a month decodes no samples.
+"""What each block holds of each tag's time, noted once its hour is over: a question about a month decodes no samples of it.
 
 A note is, per tag, its *runs*: stretches of samples of one kind (usable, or why not), each as (first time, last time, kind, widest
 space between two of its samples), in ns. It follows from the block alone: what the tag's period is, is asked later. Runs are cut
@@ -7,17 +7,13 @@ where a sample is missing by the look of the others. Tags with equal runs share 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
-from typing import Any
 
 import msgpack
 import numpy as np
 import zstandard
 
 from edge import Batch, CodecFault, Quality, decode, decode_scans
-
-from ..wire import Frame
 
 VERSION = 1
 SMALL = 512  # bytes that are not worth packing
@@ -26,15 +22,6 @@ END = 2**62  # no time in ns UTC is beyond it
 START, LAST, KIND, WIDEST = range(4)  # columns of runs
 _KIND = np.arange(256, dtype=np.uint8)
 _KIND[[Quality.GOOD, Quality.LATE]] = USABLE  # a late sample is history, and this is about history
-
-
-def entry(device: str, frame: Frame) -> dict[str, Any]:
-    """The row of a block. One that cannot be read has no runs, and the times that its frame claims."""
-    t0, t1, runs = frame.t0, frame.t1, b""
-    with contextlib.suppress(CodecFault):
-        t0, t1, runs = note(frame.body)
-    place = {"device": device, "epoch": frame.epoch, "stream": frame.stream, "seq": frame.seq}
-    return {**place, "t0": t0, "t1": t1, "runs": runs}
 
 
 def note(body: bytes) -> tuple[int, int, bytes]:

@@ -3,77 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, select
 
 from edge import CodecFault, decode
 
 from . import tables
-from .ledger import END, KIND, LAST, START, WIDEST, columns, note, rank, runs_in
+from .ledger import END, KIND, LAST, START, WIDEST, columns, rank, runs_in
+from .noted import Block
 from .promises import FOREVER, Place, Promises
 
-LOOK_BACK = 10_000  # blocks that are searched for the sample that still stands
 STANDS, FIRM, HOME = range(4, 7)  # columns of marks after those of runs: ns, ns, which tag of which block
-
-
-class Block(NamedTuple):
-    """One row of the ledger."""
-
-    epoch: str
-    stream: str
-    seq: int
-    t0: int
-    t1: int
-    runs: bytes
-
-
-def blocks_of(
-    connection: Connection, device: str, epoch: str, stream: str, span: tuple[int, int], ids: Sequence[int], stands: int
-) -> list[Block]:
-    """The blocks of a stream that say something about these tags from `span[0]` to `span[1]` (ns), when a sample stands for at
-    most `stands`. Those that came before there was a ledger are noted now."""
-    start, end = span
-    since = start - stands if stands < FOREVER else start
-    found = list(_rows(connection, device, epoch, stream, since, end))
-    if stands >= FOREVER:
-        found += _before(connection, device, epoch, stream, start, ids)
-    return found
-
-
-def _rows(connection: Connection, device: str, epoch: str, stream: str, since: int, end: int) -> Iterator[Block]:
-    t, b = tables.ledger, tables.block
-    where = (t.c.device == device, t.c.epoch == epoch, t.c.stream == stream, t.c.t1 >= since, t.c.t0 < end)
-    for row in connection.execute(select(t.c.seq, t.c.t0, t.c.t1, t.c.runs).where(*where)):
-        yield Block(epoch, stream, *row)
-    same = (t.c[name] == b.c[name] for name in ("device", "epoch", "stream", "seq"))
-    noted = exists().where(*same)
-    where = (b.c.device == device, b.c.epoch == epoch, b.c.stream == stream, b.c.t1 >= since, b.c.t0 < end)
-    for seq, t0, t1, body in connection.execute(select(b.c.seq, b.c.t0, b.c.t1, b.c.body).where(*where, ~noted)):
-        try:
-            yield Block(epoch, stream, seq, *note(body))
-        except CodecFault:
-            yield Block(epoch, stream, seq, t0, t1, b"")
-
-
-def _before(
-    connection: Connection, device: str, epoch: str, stream: str, start: int, ids: Sequence[int]
-) -> Iterator[Block]:
-    """Backwards from `start` to the newest sample of these tags before it."""
-    t = tables.ledger
-    where = (t.c.device == device, t.c.epoch == epoch, t.c.stream == stream, t.c.t1 < start)
-    newest = -1
-    wanted = select(t.c.seq, t.c.t0, t.c.t1, t.c.runs).where(*where).order_by(t.c.t1.desc()).limit(LOOK_BACK)
-    with connection.execute(wanted) as rows:
-        for row in rows:
-            block = Block(epoch, stream, *row)
-            if block.t1 < newest:
-                return
-            yield block
-            ends = [int(runs[:, LAST].max()) for runs in runs_in(block.runs, ids).values()]
-            newest = max([newest, *ends])
 
 
 def marks_of(

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 from . import tables
 from .cells import Home
 from .database import among
+from .noted import Stream, below
 from .rollup import MINUTE
 
 AT_ONCE = 500
@@ -51,11 +52,12 @@ class Progress:
             self._stood[device, epoch, stream] = stands
 
     def _time(self, connection: Connection, device: str, epoch: str, stream: str, stands: int) -> int | None:
-        t = tables.event if stream == "event" else tables.ledger
-        own = [t.c.device == device, t.c.epoch == epoch, t.c.seq <= stands]
-        own += [] if stream == "event" else [t.c.stream == stream]
-        newest = t.c.ts if stream == "event" else t.c.t1
-        found: int | None = connection.scalar(select(newest).where(*own).order_by(t.c.seq.desc()).limit(1))
+        if stream != "event":
+            last = below(connection, Stream(device, epoch, stream), stands + 1)
+            return last and last.t1
+        e = tables.event
+        own = (e.c.device == device, e.c.epoch == epoch, e.c.seq <= stands)
+        found: int | None = connection.scalar(select(e.c.ts).where(*own).order_by(e.c.seq.desc()).limit(1))
         return found
 
     def of_tag(self, device: str, places: Sequence[Home]) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, select, tuple_
 
 from edge import SECOND, log
 
@@ -43,11 +43,14 @@ async def forget_once(store: Store, name: str, before: int) -> int:
 
 
 def _samples(connection: Connection, before: int) -> int:
-    b, gone = tables.block, 0
+    """None of an hour that waits for its roll-up and the notes of its blocks."""
+    b, s, gone = tables.block, tables.stale, 0
     if on_postgresql(connection):
         before -= before % days.DAY
         gone = days.drop(connection, before)
-    return gone + _some(connection, b, (b.c.t1 >= UNSET) & (b.c.t1 < before))
+    place = (s.c[name] == b.c[name] for name in ("device", "epoch", "stream"))
+    waits = exists().where(*place, s.c.hour == b.c.t1 // HOUR)
+    return gone + _some(connection, b, (b.c.t1 >= UNSET) & (b.c.t1 < before) & ~waits)
 
 
 def _events(connection: Connection, before: int) -> int:

@@ -1,7 +1,8 @@
 """Roll-ups: the lowest, highest and mean value of each tag in each minute, one row for each stream and hour.
 
 Every block marks the hours it touches as stale, in its own transaction; a worker makes the roll-up of a stale hour once that is
-over and takes the mark away. So each hour that has samples is rolled up, or stale, or both, and a chart knows which samples to add.
+over, and the notes of the blocks that end in it (see noted.py), and takes the mark away. So each hour that has samples is rolled
+up, or stale, or both, and a chart knows which samples to add.
 A body is msgpack of [version, lowest, highest, mean, number of trusted samples], each a block of the codec with one sample for each
 tag and minute. Means are float32. Where nothing was to be trusted, values are nan; the quality is the worst of the minute.
 """
@@ -12,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 import numpy as np
@@ -23,6 +24,7 @@ from edge import TRUSTED, Batch, CodecFault, LinesideError, decode, encode, log
 from ..wire import Frame
 from . import tables
 from .database import insert_new, upsert
+from .noted import noted, unnoted
 
 if TYPE_CHECKING:
     from .store import Store
@@ -35,6 +37,16 @@ EVERY, AT_ONCE = 30.0, 200  # seconds between looks, hours a look
 MOST_CELLS = 2**20  # tags times minutes of one row
 
 Place = Mapping[str, Any]  # device, epoch, stream, hour
+
+
+class Made(NamedTuple):
+    """An hour's roll-up (no body where there is nothing), its samples, the blocks it was made of, and the notes of those that have
+    none (rows of the ledger)."""
+
+    body: bytes
+    n: int
+    blocks: int
+    notes: list[dict[str, Any]]
 
 
 def mark(connection: Connection, blocks: Iterable[tuple[str, Frame]]) -> None:
@@ -60,36 +72,48 @@ async def roll(store: Store) -> None:
 
 
 async def roll_once(store: Store, now: int) -> int:
-    """Make the roll-ups of up to `AT_ONCE` hours that are stale and over; returns how many were due."""
+    """Make the roll-ups of up to `AT_ONCE` hours that are stale and over; returns how many were made."""
     t = tables.stale
     due = select(t).where(t.c.hour < (now - SETTLED) // HOUR).order_by(t.c.hour).limit(AT_ONCE)
-    places = await store.read(lambda c: c.execute(due).mappings().all())
+    places, done = await store.read(lambda c: c.execute(due).mappings().all()), 0
     for place in places:
-        body, n, blocks = await store.read(lambda c, p=place: made(c, p))  # type: ignore[misc]
-        settle = partial(_settle, place=dict(place), body=body, n=n, blocks=blocks)
+        try:
+            found = await store.read(lambda c, p=place: made(c, p))  # type: ignore[misc]
+        except LinesideError:
+            raise
+        except Exception:  # what one device sent must not hold up the others
+            log.exception("plane: no roll-up of %(device)s, %(stream)s", place)
+            continue
+        settle = partial(_settle, place=dict(place), found=found)
         await store.write(settle, place["device"])  # whose blocks and marks nobody else brings meanwhile
-    return len(places)
+        done += 1
+    return done
 
 
 @np.errstate(all="ignore")
-def made(connection: Connection, place: Place) -> tuple[bytes, int, int]:
-    """(the body of an hour's roll-up, its samples, the blocks it was made of). No body where there is nothing."""
-    start, parts, blocks = place["hour"] * HOUR, [], 0
-    for (body,) in connection.execute(select(tables.block.c.body).where(_within(place))):
+def made(connection: Connection, place: Place) -> Made:
+    """What an hour of a stream comes to."""
+    b = tables.block
+    start, parts, blocks, notes = place["hour"] * HOUR, [], 0, []
+    key = {name: place[name] for name in ("device", "epoch", "stream")}
+    wanted = select(b.c.seq, b.c.t0, b.c.t1, b.c.body, unnoted().label("new")).where(_within(place))
+    for seq, t0, t1, body, new in connection.execute(wanted.execution_options(yield_per=100)):
         blocks += 1
+        if new and t1 < start + HOUR:  # others belong to a later hour
+            notes.append({**key, "seq": seq, **dict(zip(("t0", "t1", "runs"), noted(t0, t1, body), strict=True))})
         try:
             parts.append(_by_minute(decode("", body), start))
         except CodecFault as error:
             log.warning("plane: a block of %s cannot be read: %s", place["device"], error)
     cells = _reduced([np.concatenate(column) for column in zip(*parts, strict=True)]) if parts else []
     if not parts or not len(cells[0]) or len(cells[0]) > MOST_CELLS:
-        return b"", 0, blocks
+        return Made(b"", 0, blocks, notes)
     tag, minute, low, high, total, n, worst = cells
     low[n == 0] = high[n == 0] = np.nan
     mean = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0).astype(np.float32).astype(float)
     ts = start + minute * MINUTE
     columns = [encode(Batch.of("", tag, column, ts, worst)) for column in (low, high, mean, n.astype(float))]
-    return msgpack.packb([VERSION, *columns]), int(n.sum()), blocks
+    return Made(msgpack.packb([VERSION, *columns]), int(n.sum()), blocks, notes)
 
 
 def _by_minute(batch: Batch, start: int) -> list[np.ndarray]:
@@ -116,17 +140,26 @@ def _within(place: Place) -> ColumnElement[bool]:
     """The blocks that touch an hour of a stream."""
     b, start = tables.block, place["hour"] * HOUR
     stream = (b.c.device == place["device"]) & (b.c.epoch == place["epoch"]) & (b.c.stream == place["stream"])
-    return stream & (b.c.t1 >= start) & (b.c.t1 < start + (LONGEST + 1) * HOUR) & (b.c.t0 < start + HOUR)
+    first, after, last = (_held(ts) for ts in (start, start + HOUR, start + (LONGEST + 1) * HOUR - 1))
+    return stream & (b.c.t1 >= first) & (b.c.t1 <= last) & (b.c.t0 < after)
 
 
-def _settle(connection: Connection, place: Place, body: bytes, n: int, blocks: int) -> None:
-    """Keep a roll-up, unless more blocks came since. One of fewer samples than it had replaces nothing: they were forgotten."""
-    if connection.execute(select(func.count()).select_from(tables.block).where(_within(place))).scalar() != blocks:
+def _held(ts: int) -> int:
+    """A time as a database holds it: devices say what they like."""
+    return min(max(ts, -(2**63)), 2**63 - 1)
+
+
+def _settle(connection: Connection, place: Place, found: Made) -> None:
+    """Keep what an hour came to, unless more blocks came since. A roll-up of fewer samples than it had replaces nothing: they were
+    forgotten."""
+    blocks = select(func.count()).select_from(tables.block).where(_within(place))
+    if connection.execute(blocks).scalar() != found.blocks:
         return
     t, s, key = tables.rollup, tables.stale, dict(place)
     had = connection.execute(select(t.c.n).where(*(t.c[name] == value for name, value in key.items()))).scalar()
-    if body and n >= (had or 0):
-        upsert(connection, t, {**key, "n": n, "body": body})
+    if found.body and found.n >= (had or 0):
+        upsert(connection, t, {**key, "n": found.n, "body": found.body})
+    insert_new(connection, tables.ledger, found.notes)
     connection.execute(delete(s).where(*(s.c[name] == value for name, value in key.items())))
 
 

@@ -19,8 +19,7 @@ from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_
 
 from ..wire import Frame, shallow
 from . import days, fold, hold, rollup, tables
-from .database import among, insert_new, opened, upsert, why
-from .ledger import entry
+from .database import among, insert_new, opened, snapshots, upsert, why
 
 T = TypeVar("T")
 Answer = tuple[asyncio.Future[Any], Any, Exception | None]
@@ -48,6 +47,7 @@ class Store:
     def __init__(self, url: str) -> None:
         """Raises LinesideError where there is no such database."""
         self.engine = opened(url)
+        self._asked = snapshots(self.engine)
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="plane-writer", daemon=True)
         self._thread.start()
@@ -131,12 +131,12 @@ class Store:
             return None, StoreFault("the plane failed to write this")
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run a reading `work` on another thread. Raises StoreFault when the database does not answer, LinesideError for what
-        none can hold."""
+        """Run a reading `work` on another thread, on one snapshot of the database. Raises StoreFault when the database does not
+        answer, LinesideError for what none can hold."""
 
         def ask() -> T:
             try:
-                with self.engine.connect() as connection:
+                with self._asked.connect() as connection:
                     return work(connection)
             except DataError as error:
                 raise LinesideError(f"no database holds this: {why(error)}") from None
@@ -180,8 +180,8 @@ def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -
 
 
 def apply_messages(connection: Connection, messages: list[Message]) -> list[dict[str, Cursor]]:
-    """Take messages in, each frame once; returns where the streams of each now stand. The blocks of all devices go in together:
-    four statements, however many there are."""
+    """Take messages in, each frame once; returns where the streams of each now stand. The blocks of all devices go in together, in
+    a few statements, however many there are."""
     answers = [_apply_records(connection, m.device, [f for f in m.frames if f.stream in _TAKE]) for m in messages]
     told = tables.device
     heard = {message.device for message in messages}
@@ -221,8 +221,12 @@ def _cursors(connection: Connection, journals: set[tuple[str, str]]) -> dict[tup
         devices, epochs = map(set, zip(*listed[k : k + 500], strict=True))
         where = among(connection, t.c.device, devices), among(connection, t.c.epoch, epochs)
         rows = connection.execute(select(t).where(*where))
-        found |= {(d, e, s): Cursor(w, [(a, b) for a, b in json.loads(r)]) for d, e, s, w, r in rows}
+        found |= {(d, e, s): _cursor(w, r) for d, e, s, w, r in rows}
     return found
+
+
+def _cursor(watermark: int, ranges: str) -> Cursor:
+    return Cursor(watermark, [(a, b) for a, b in json.loads(ranges)] if ranges != "[]" else [])
 
 
 def _stand(connection: Connection, cursors: dict[tuple[str, str, str], Cursor]) -> None:
@@ -257,7 +261,7 @@ def stands(connection: Connection, device: str, epoch: str, *only: str) -> dict[
     t = tables.applied
     wanted = select(t.c.stream, t.c.watermark, t.c.ranges).where(t.c.device == device, t.c.epoch == epoch)
     rows = connection.execute(wanted.where(t.c.stream.in_(only)) if only else wanted)
-    return {s: Cursor(w, [(a, b) for a, b in json.loads(r)]) for s, w, r in rows}
+    return {s: _cursor(w, r) for s, w, r in rows}
 
 
 def covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[tuple[int, int]]) -> Cursor:
@@ -286,7 +290,6 @@ def _take_blocks(connection: Connection, frames: list[tuple[str, Frame]]) -> Non
     days.prepare(connection, (f.t1 for _, f in frames), time.time_ns())
     insert_new(connection, tables.block, rows)
     rollup.mark(connection, frames)
-    insert_new(connection, tables.ledger, [entry(device, f) for device, f in frames])
 
 
 def _take_tags(connection: Connection, device: str, frames: list[Frame]) -> None:

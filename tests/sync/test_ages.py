@@ -20,7 +20,7 @@ from sync.control_plane import days, history, retention, tables
 from sync.control_plane.retention import forget_once
 from sync.control_plane.store import Message, Store, insert_new
 from tests.postgres import Postgres
-from tests.sync.stored import with_store
+from tests.sync.stored import rolled, with_store
 
 EPOCH, NOW = "0" * 16, time.time_ns()
 DAY = days.DAY
@@ -52,6 +52,7 @@ def test_samples_leave_by_their_age_and_do_not_come_back(database: str, monkeypa
         old = [block(k, NOW - 100 * DAY + k) for k in range(1, 6)]
         unset, young, fresh = block(6, 5 * DAY), block(7, NOW - 50 * DAY), block(8, NOW)
         await store.write(Message("a", [*old, unset, young, fresh]))
+        rolled(store, "a")
         assert await forget_once(store, "samples", NOW - 60 * DAY)
         assert await numbers(store) == [6, 7, 8], "and not what a clock that was never set calls old"
         answer = await store.write(Message("a", old))
@@ -90,9 +91,13 @@ def test_each_day_has_its_own_table(postgres: Postgres) -> None:
         await store.write(lambda c: days.prepare(c, [NOW + 3 * DAY], NOW + 3 * DAY))
         assert (await homes(store))[5] == day_of(NOW + 3 * DAY), "a stray moves to its day when that has come"
         await forget_once(store, "samples", NOW - DAY)
+        assert len(await homes(store)) == 5, "not before it is rolled up"
+        rolled(store, "a")
+        await forget_once(store, "samples", NOW - DAY)
         assert await homes(store) == {2: day_of(NOW), 3: day_of(NOW), 4: "block_other", 5: day_of(NOW + 3 * DAY)}
         await store.write(Message("b", [block(1, NOW - 2 * DAY)]))  # late, of a day that is gone
         await store.write(Message("b", [block(2, NOW - 2 * DAY)]))
+        rolled(store, "b")
         await forget_once(store, "samples", NOW - DAY)
         assert len(await homes(store)) == 4
 

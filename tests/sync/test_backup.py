@@ -60,6 +60,8 @@ def where(tmp_path: Path, database: str) -> Iterator[Where]:
         insert_new(c, tables.rollup, [hour])
         stands = {"until": 5, "active": True, "held": 0, "blind": 0, "said": "x"}
         insert_new(c, tables.judged, [{"rule": "hot", "device": "a", **stands}])
+        note = {"device": "a", "epoch": EPOCH, "stream": "samples:plc", "seq": 9, "t0": 1, "t1": 2, "runs": b"x"}
+        insert_new(c, tables.ledger, [note])
         set_aside(c, "a", wire.Frame(EPOCH, "event", 9, 1, 2, 1, b"junk"), "no event")
         insert_new(c, tables.picture, [{"digest": "d", "media": "image/png", "body": b"\0\xff"}])
         order = {"number": 7, "device": "a", "verb": "ack", "data": "{}", "created": 4.5}

@@ -18,7 +18,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 import msgpack
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from edge import Batch, Event, Poller, Quality, encode, encode_event, plugins
 from edge.app import Daemon
@@ -26,13 +26,14 @@ from edge.cli import main
 from edge.config.load import load_text
 from edge.testing import VirtualClock, virtual_run
 from sync import wire
-from sync.control_plane import marks, tables
+from sync.control_plane import marks, rollup, tables
 from sync.control_plane.complete import complete
 from sync.control_plane.ledger import KIND, LAST, START, WIDEST, columns, note, runs_in, runs_of
 from sync.control_plane.plane import Plane, Where
 from sync.control_plane.retention import forget_once
-from sync.control_plane.store import Store, apply_frames
+from sync.control_plane.store import Message, Store, apply_frames
 from tests.sync.slow import FIRST, MINUTE, SECOND, Slow, lived
+from tests.sync.stored import rolled, with_store
 from tests.sync.test_page import Ask, page
 
 EPOCH = "0" * 16
@@ -66,6 +67,8 @@ def agrees(store: Store, seed: int) -> None:
         n = rng.randrange(1, 2 + len(frames))
         taken(store, device, frames[:n])
         frames = frames[n:]
+        if rng.random() < 0.4:
+            rolled(store, device)
     minutes = (max(life.now, FIRST) - FIRST) // MINUTE + 3
     start = FIRST + rng.randrange(-2, int(minutes)) * MINUTE
     end = start + rng.randrange(1, int(minutes) + 2) * MINUTE
@@ -113,9 +116,13 @@ HOUR = [block(1 + k, seconds(60 * k, 60 * k + 60)) for k in range(61)]
 
 
 def causes(store: Store, frames: list[wire.Frame], minutes: int = 5) -> list[str]:
+    """Which have to be the same before and after the hourly work."""
     device = f"d{next(DEVICES)}"
     taken(store, device, frames)
-    return answer(store, device, FIRST, FIRST + minutes * MINUTE)
+    before = answer(store, device, FIRST, FIRST + minutes * MINUTE)
+    rolled(store, device)
+    assert answer(store, device, FIRST, FIRST + minutes * MINUTE) == before
+    return before
 
 
 def test_an_hour_that_is_here_is_complete_and_nothing_is_decoded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +177,8 @@ def test_a_tag_with_a_deadband_is_believed_only_while_nothing_speaks_against_it(
     def quiet(*frames: wire.Frame) -> list[str]:
         return causes(store, [TAG_IS, promise(1, FIRST, 1, 600), block(1, [FIRST]), *frames])
 
-    other = [wire.Frame(EPOCH, "samples:plc", 2, 0, 0, 1, encode(Batch.of("plc", [2], [1.0], FIRST + 400 * SECOND)))]
+    at = FIRST + 400 * SECOND
+    other = [wire.Frame(EPOCH, "samples:plc", 2, at, at, 1, encode(Batch.of("plc", [2], [1.0], at)))]
     assert quiet(*other) == [OK] * 5
     assert quiet() == ["not_yet"] * 5
     assert quiet(block(2, [FIRST + 60 * SECOND], Quality.BAD), block(3, [FIRST + 120 * SECOND, FIRST + 400 * SECOND])) == [
@@ -206,6 +214,7 @@ def test_a_block_that_nobody_can_read_is_a_cause(store: Store) -> None:
 def test_blocks_from_before_the_ledger_count_too(store: Store) -> None:
     device = f"d{next(DEVICES)}"
     taken(store, device, [*BEGIN, *HOUR[:6]])
+    rolled(store, device)
     with store.engine.begin() as connection:
         connection.execute(delete(tables.ledger).where(tables.ledger.c.device == device, tables.ledger.c.seq < 4))
     assert answer(store, device, FIRST, FIRST + 5 * MINUTE) == [OK] * 5
@@ -216,9 +225,26 @@ def test_the_ledger_outlives_the_blocks(store: Store) -> None:
     device = f"d{next(DEVICES)}"
     worn = block(3, seconds(120, 180, 2))
     taken(store, device, [*BEGIN, *HOUR[:2], worn, *HOUR[3:6]])
+    rolled(store, device)
     with store.engine.begin() as connection:
         connection.execute(delete(tables.block).where(tables.block.c.device == device))
     assert answer(store, device, FIRST, FIRST + 5 * MINUTE) == [OK, OK, "unread", OK, OK]
+
+
+def test_a_block_stays_until_it_is_noted(database: str) -> None:
+    """Forgotten before, its minutes would be missing for ever, and its roll-up."""
+
+    async def work(store: Store) -> None:
+        await store.write(Message("d", [*BEGIN, *HOUR]))
+        old = FIRST + 10**6 * MINUTE
+        assert await forget_once(store, "samples", old) == 0
+        while await rollup.roll_once(store, old):
+            pass
+        assert await forget_once(store, "samples", old) > 0
+        assert await store.read(lambda c: c.execute(select(tables.block.c.seq)).all()) == []
+        assert answer(store, "d", FIRST, FIRST + 60 * MINUTE) == [OK] * 60
+
+    with_store(database, work)
 
 
 def test_what_a_device_may_say_breaks_nothing(store: Store) -> None:
@@ -232,7 +258,11 @@ def test_what_a_device_may_say_breaks_nothing(store: Store) -> None:
         wire.Frame(EPOCH, "samples:plc", 9, -(2**63), 2**63 - 1, 1, b"\1"),
         block(10, [-(2**63), 2**63 - 1]),
     ]  # fmt: skip
-    assert len(causes(store, [*BEGIN, *HOUR[:6], *odd])) == 5
+    device = f"d{next(DEVICES)}"
+    taken(store, device, [*BEGIN, *HOUR[:6], *odd])
+    for _ in range(2):
+        assert len(answer(store, device, FIRST, FIRST + 5 * MINUTE)) == 5
+        rolled(store, device)
 
 
 @given(st.integers(0, 2**32))
@@ -275,6 +305,7 @@ def test_the_ledger_is_forgotten_when_it_is_told_to_be(tmp_path: Path) -> None:
     async def work() -> None:
         store = Store(f"sqlite:///{tmp_path / 'plane.db'}")
         taken(store, "d", [*BEGIN, *HOUR])
+        rolled(store, "d")
         await forget_once(store, "events", FIRST + 10**6 * MINUTE)
         assert answer(store, "d", FIRST, FIRST + 60 * MINUTE) == [OK] * 60, "how often a tag comes is kept"
         await forget_once(store, "ledger", FIRST + 10**6 * MINUTE)

@@ -13,12 +13,12 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import select
 
-from edge import Event, LinesideError, encode_event
+from edge import Batch, Event, LinesideError, encode, encode_event
 from edge.cli import main
 from sync import wire
 from sync.control_plane import tables
 from sync.control_plane.plane import Where, opened
-from sync.control_plane.store import Store, StoreFault, apply_frames
+from sync.control_plane.store import Message, Store, StoreFault, apply_frames
 from tests.postgres import Postgres, running
 from tests.sync.test_spine import Rig
 
@@ -125,3 +125,19 @@ def test_the_database_away_and_back_loses_and_doubles_nothing(tmp_path: Path, po
         (tmp_path / "plane").mkdir()
         (tmp_path / "plane" / "database").write_text(server.address(server.database()))
         asyncio.run(work(server))
+
+
+def test_planes_on_databases_of_their_own_know_nothing_of_each_other(postgres: Postgres) -> None:
+    stores = [Store(postgres.address(postgres.database())) for _ in range(2)]
+    body = encode(Batch.of("plc", [1], [1.0], 1))
+    blocks = [wire.Frame(EPOCH, "samples:plc", seq, 1, 1, 1, body) for seq in (1, 2)]
+
+    async def work() -> None:
+        for n, store in enumerate(stores, 1):
+            assert (await store.write(Message("a", blocks[:n])))["samples:plc"].watermark == n
+        for n, store in enumerate(stores, 1):
+            held = await store.read(lambda c: c.execute(select(tables.block.c.seq)).all())
+            assert len(held) == n
+            store.close()
+
+    asyncio.run(work())

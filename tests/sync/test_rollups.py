@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from edge import Batch, Quality, decode, encode
 from sync import wire
@@ -19,7 +19,7 @@ from sync.control_plane import history, rollup, tables
 from sync.control_plane.retention import forget_once
 from sync.control_plane.rollup import HOUR, MINUTE, roll_once
 from sync.control_plane.store import Message, Store
-from tests.sync.stored import with_store
+from tests.sync.stored import rolled, with_store
 
 EPOCH = "0" * 16
 START = 500_000 * HOUR  # in 2027; a whole hour
@@ -122,9 +122,9 @@ def test_a_block_that_comes_while_its_hour_is_rolled_up_leaves_it_stale(
         first, second = minute_blocks(0, 2)
         await store.write(Message("a", [TAG, first]))
         (place,) = await store.read(lambda c: c.execute(select(tables.stale)).mappings().all())
-        body, n, blocks = await store.read(lambda c: rollup.made(c, place))
+        found = await store.read(lambda c: rollup.made(c, place))
         await store.write(Message("a", [second]))
-        await store.write(lambda c: rollup._settle(c, place, body, n, blocks))
+        await store.write(lambda c: rollup._settle(c, place, found))
         assert (await rows(store, tables.rollup), await rows(store, tables.stale)) == (0, 1)
         await roll_all(store)
         assert await store.read(lambda c: c.execute(select(tables.rollup.c.n)).scalar()) == 120
@@ -155,6 +155,23 @@ def test_roll_ups_outlive_their_samples_also_when_one_comes_late(database: str) 
         assert len((await chart(store, START, NOW))[0]) > 1
         await forget_once(store, "rollups", START + 2 * HOUR)
         assert await rows(store, tables.rollup) == 0
+
+    with_store(database, work)
+
+
+def test_a_question_is_of_one_moment(database: str) -> None:
+    """Else a block that is noted meanwhile would be neither among those with a note nor among those without."""
+
+    async def work(store: Store) -> None:
+        await store.write(Message("a", [TAG, *minute_blocks(0, 60)]))
+
+        def ask(c: Connection) -> list[int]:
+            noted = select(func.count()).select_from(tables.ledger)
+            before = c.execute(noted).scalar()
+            rolled(store, "a")
+            return [before or 0, c.execute(noted).scalar() or 0]
+
+        assert await store.read(ask) == [0, 0] and await rows(store, tables.ledger) == 60
 
     with_store(database, work)
 
