@@ -33,6 +33,7 @@ REJECTED = 422  # the plane's status for what it read and will never take; a pro
 WHOLE = b"all"  # the answer to a live message of a device whose other values the plane does not know
 _STREAM = re.compile(r"event|tag|text|samples:[^\s/]{1,200}")
 _EPOCH = re.compile(r"[0-9a-f]{16}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import secrets
 import time
 from typing import Any
@@ -19,7 +20,7 @@ from starlette.routing import Route
 from edge import CodecFault, LinesideError
 
 from .. import wire
-from . import hold, tables
+from . import hold, pieces, tables
 from .ca import Authority
 from .live import Hub
 from .refused import set_aside
@@ -27,6 +28,7 @@ from .store import Message, Store, StoreFault, covers, insert_new, stands, upser
 
 INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0
+MOST_PIECE = 2**20  # bytes of an object in one answer
 PROVEN = "lineside.device"  # in the scope of a request whose device is proven already
 hashed = wire.key_of  # secrets are 256 random bits, so a plain SHA-256 keeps them
 
@@ -49,6 +51,8 @@ class Ingest:
                 Route("/d/v1/live", self.live, methods=["POST"]),
                 Route("/d/v1/dn", self.down),
                 Route("/d/v1/picture/{digest}", self.picture, methods=["PUT"]),
+                Route("/d/v1/piece/{digest}", self.piece, methods=["PUT"]),
+                Route("/d/v1/object/{digest}", self.object),
             ],
             exception_handlers={LinesideError: fault, OverflowError: fault},
         )
@@ -123,14 +127,20 @@ class Ingest:
     async def up(self, request: Request) -> Response:
         if (device := await self.device(request)) is None:
             return _stranger()
-        frames = wire.unpack(await body_of(request, wire.MOST_MESSAGE))
+        body, digest = await self._whole(request, device, wire.MOST_MESSAGE)
+        if body is None:
+            return _spoiled()
+        frames = wire.unpack(body)
         try:
             answer = await self._store.write(Message(device, frames))  # returns after COMMIT
         except CodecFault as spoiled:
             if len(frames) == 1:  # the device looks for the one that spoils a message, and tells its gap
                 why = str(spoiled)
                 await self._store.write(lambda c: set_aside(c, device, frames[0], why), device)
+                await self._store.write(lambda c: pieces.drop(c, device, digest), device)
             raise
+        if digest:
+            await self._store.write(lambda c: pieces.drop(c, device, digest), device)
         if any(frame.stream in ("event", "tag", "text") for frame in frames):
             self._hub.tell({"kind": "events", "device": device})
         return Response(wire.pack_ack(answer), media_type="application/msgpack")
@@ -154,18 +164,54 @@ class Ingest:
         if (device := await self.device(request)) is None:
             return _stranger()
         epoch, seq = wire.place(*(request.query_params.get(name, "") for name in ("epoch", "seq")))
-        body, digest = await body_of(request, wire.MOST_PICTURE), request.path_params["digest"]
-        if wire.digest(body) != digest:
+        digest = request.path_params["digest"]
+        body, came = await self._whole(request, device, wire.MOST_PICTURE)
+        if body is None and not await self._store.read(lambda c: pieces.read(c, digest, 0, 0)):
+            return _spoiled()
+        if body is not None and wire.digest(body) != digest:
             return JSONResponse({"detail": "the body does not have this digest"}, wire.REJECTED)
-        row = {"digest": digest, "media": wire.media(body), "body": body}
 
         def take(connection: Connection) -> None:
-            insert_new(connection, tables.picture, [row])
+            if body is not None:
+                insert_new(connection, tables.picture, [{"digest": digest, "media": wire.media(body), "body": body}])
             covers(connection, device, epoch, "picture", [(seq, seq)])
+            pieces.drop(connection, device, came)
 
         await self._store.write(take, device)
         self._hub.tell({"kind": "picture", "digest": digest})
         return Response(status_code=204)
+
+    async def piece(self, request: Request) -> Response:
+        """One piece of what is too large for one message; the answer is how many bytes of it are here now, in decimal."""
+        if (device := await self.device(request)) is None:
+            return _stranger()
+        at, size = numbers(request, "at", "size")
+        body, digest = await body_of(request, wire.MOST_MESSAGE), request.path_params["digest"]
+        held = await self._store.write(lambda c: pieces.take(c, device, digest, at, size, body), device)
+        return PlainTextResponse(str(held))
+
+    async def _whole(self, request: Request, device: str, most: int) -> tuple[bytes | None, str]:
+        """(the body of a request, "") or, where it came in pieces before, (what they make, their digest). Pieces that do not make
+        what their digest says are thrown away, so that they come again."""
+        if not (digest := request.query_params.get("whole", "")):
+            return await body_of(request, most), ""
+        body = await self._store.read(lambda c: pieces.whole(c, device, digest))
+        if body is None:
+            await self._store.write(lambda c: pieces.drop(c, device, digest), device)
+        elif len(body) > most:
+            raise wire.WireFault(f"more than {most} bytes")
+        return body, digest
+
+    async def object(self, request: Request) -> Response:
+        """What of an object begins `at`, at most `most` bytes: [size of all of it, bytes]. Who knows its digest may have it."""
+        if await self.device(request) is None:
+            return _stranger()
+        at, most = numbers(request, "at", "most")
+        digest = request.path_params["digest"]
+        found = await self._store.read(lambda c: pieces.read(c, digest, at, min(most, MOST_PIECE)))
+        if found is None:
+            return JSONResponse({"detail": "there is no such object"}, 404)
+        return Response(msgpack.packb(found), media_type="application/msgpack")
 
     # Down
 
@@ -226,6 +272,19 @@ async def body_of(request: Request, most: int) -> bytes:
     except ClientDisconnect:
         raise wire.WireFault("the device left in the middle of its message") from None
     return bytes(body)
+
+
+def numbers(request: Request, *names: str) -> list[int]:
+    """What the query says under these names. Raises WireFault."""
+    said = [request.query_params.get(name, "") for name in names]
+    if not all(re.fullmatch(r"[0-9]{1,15}", text) for text in said):
+        raise wire.WireFault(f"{' and '.join(names)} are numbers")
+    return [int(text) for text in said]
+
+
+def _spoiled() -> Response:
+    """Not a refusal for good: the pieces are gone, and come again."""
+    return JSONResponse({"detail": "the pieces did not make what their digest says; send them again"}, 409)
 
 
 def _stranger() -> Response:

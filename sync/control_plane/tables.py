@@ -181,6 +181,16 @@ picture = Table(
     Column("stored", Float, nullable=False, default=time.time),
     Index("picture_age", "stored"),
 )
+piece = Table(  # of what is too large for one message, see pieces.py
+    "piece",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("arrived", Float, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("piece_age", "arrived"),
+)
 command = Table(
     "command",
     metadata,

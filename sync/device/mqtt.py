@@ -45,10 +45,6 @@ class Mqtt:
             async with asyncio.timeout(within):
                 line = await self._ready()
                 status, said = await self._ask(line, f"{method} {path}", body, round(within))
-        except TooLarge:
-            if method == "PUT":  # a picture has another way
-                return await self._plane.exchange(method, path, body, timeout)
-            raise
         except TimeoutError:
             if line is not None:
                 line.close()

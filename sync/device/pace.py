@@ -3,26 +3,45 @@ And how long to wait before knocking again."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .transport import Transport
 
 IN_FLIGHT = 0.5  # seconds
-LEAST, MOST = 16_000, 1_000_000  # bytes of records
+LEAST, FIRST, MOST = 4_000, 16_000, 1_000_000  # bytes
 
 
 class Pace:
-    """Told of each exchange, `room` follows. One for each time that the line stands: the next one may be another."""
+    """Told of each exchange, `room` follows: bytes for the next one. One Pace for each time that the line stands, since the next
+    line may be another."""
 
     def __init__(self) -> None:
-        self.room = LEAST
+        self.room, self._most = FIRST, MOST
         self._least = math.inf  # seconds that the line takes for nothing
+
+    async def timed(self, transport: Transport, method: str, path: str, body: bytes = b"") -> bytes:
+        """An exchange that counts. Raises what it does."""
+        time = asyncio.get_running_loop().time
+        began = time()
+        answer = await transport.exchange(method, path, body)
+        self.took(len(body) + len(answer), time() - began)
+        return answer
 
     def took(self, size: int, seconds: float) -> None:
         """A message of `size` bytes was answered after `seconds`. One that was not full says only how far away the plane is."""
         self._least = min(self._least, seconds)
         if size >= self.room // 2:
             carried = IN_FLIGHT * size / max(seconds - self._least, 1e-3)
-            self.room = int(min(MOST, max(LEAST, min(carried, 2 * self.room))))
+            self.room = int(min(self._most, max(LEAST, min(carried, 2 * self.room))))
+
+    def refused(self, size: int) -> None:
+        """Something on the way takes no message of `size` bytes."""
+        self._most = max(LEAST, min(self._most, size // 2))
+        self.room = min(self.room, self._most)
 
 
 FIRST_WAIT, LONGEST_WAIT = 2.0, 60.0  # seconds, at most

@@ -18,7 +18,8 @@ from .. import wire
 from ..broker import BrokerConfig
 from . import compare, identity
 from .mqtt import Mqtt
-from .pace import FIRST_WAIT, Pace, Waits
+from .objects import Upload
+from .pace import FIRST_WAIT, LEAST, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 
 NAME = "sync"
@@ -73,6 +74,7 @@ class Uplink:
         self._whole = True  # the next live message brings every value
         self._said = ""
         self._pace = Pace()
+        self._upload: Upload | None = None
         self._idle = asyncio.Event()  # no record waits: pictures have their turn
         self._broken = asyncio.Event()  # the plane may be another one now: compare before anything else is sent
         self._reached = asyncio.Event()  # compared: the other lanes may knock, too
@@ -149,9 +151,15 @@ class Uplink:
                 self._idle.clear()
                 try:
                     await self._send(transport, records)
-                except (Rejected, TooLarge):
-                    for record in records:
-                        await self._send_alone(transport, record)
+                except TooLarge:
+                    if self._pace.room > LEAST:
+                        self._pace.refused(sum(len(record.body) for record in records))
+                    elif len(records) > 1:
+                        await self._one_by_one(transport, records)
+                    else:
+                        raise
+                except Rejected:
+                    await self._one_by_one(transport, records)
             else:
                 self._idle.set()
                 self._well()
@@ -221,11 +229,17 @@ class Uplink:
                 break  # the rest of them comes first
         return records
 
-    async def _send(self, transport: Transport, records: list[Record]) -> None:
-        message = wire.pack(self.host.journal.epoch, records)
-        began = self.host.clock.mono()
-        ack = wire.unpack_ack(await transport.exchange("POST", "/d/v1/up", message))
-        self._pace.took(len(message), (self.host.clock.mono() - began) / SECOND)
+    async def _send(self, transport: Transport, records: list[Record]) -> bool:
+        """Several records in one message. One that is larger than what goes at once goes in pieces, one piece a call, so that an
+        event that happens meanwhile is before the next one; false until all of it is there."""
+        message, path = wire.pack(self.host.journal.epoch, records), "/d/v1/up"
+        if len(records) == 1 and len(message) > 2 * self._pace.room:
+            if self._upload is None or self._upload.body != message:
+                self._upload = Upload(message)
+            if not await self._upload.step(transport, self._pace):
+                return False
+            path, message, self._upload = f"{path}?whole={self._upload.digest}", b"", None
+        ack = wire.unpack_ack(await self._pace.timed(transport, "POST", path, message))
         for stream in {r.stream for r in records}:
             sent = [r for r in records if r.stream == stream]
             missing = [r.seq for r in sent if r.seq not in ack.get(stream, Cursor())]
@@ -236,13 +250,16 @@ class Uplink:
             # holes below the last one were given up by the journal, whose gap events say so
             self.cursors[stream] = Cursor(sent[-1].seq)
             self.host.journal.moved(NAME, stream, self.cursors[stream])
+        return True
 
-    async def _send_alone(self, transport: Transport, record: Record) -> None:
+    async def _one_by_one(self, transport: Transport, records: list[Record]) -> None:
         """Find the record that spoils a message: it is set aside with a gap event, so that the rest goes on."""
-        try:
-            await self._send(transport, [record])
-        except Rejected as error:
-            self._set_aside(record, error)
+        for record in records:
+            try:
+                if not await self._send(transport, [record]):
+                    break  # what comes after it waits until it is there
+            except Rejected as error:
+                self._set_aside(record, error)
 
     def _set_aside(self, record: Record, error: Rejected) -> None:
         log.error("sync: record %d of %s is set aside: %s", record.seq, record.stream, error)
@@ -268,10 +285,9 @@ class Uplink:
             after = self.cursors.setdefault("picture", Cursor()).watermark
             found = await self.host.journal.read("picture", after, 1, 1)
             for record in found:
-                place = f"epoch={self.host.journal.epoch}&seq={record.seq}"
                 fault = None
                 try:
-                    await transport.exchange("PUT", f"/d/v1/picture/{wire.digest(record.body)}?{place}", record.body)
+                    await self._picture(transport, record)
                 except Rejected as error:
                     fault = error
                 if self.cursors["picture"].watermark != after:  # put back meanwhile: it comes again
@@ -285,6 +301,22 @@ class Uplink:
                 await news
         finally:
             news.cancel()
+
+    async def _picture(self, transport: Transport, record: Record) -> None:
+        """In one message, or in pieces, between which records have their turn."""
+        upload, body = Upload(record.body), record.body
+        path = f"/d/v1/picture/{upload.digest}?epoch={self.host.journal.epoch}&seq={record.seq}"
+        if len(body) > self._pace.room:
+            while not await upload.step(transport, self._pace):
+                await self._idle.wait()
+            path, body = f"{path}&whole={upload.digest}", b""
+        try:
+            await self._pace.timed(transport, "PUT", path, body)
+        except TooLarge:
+            if len(body) <= LEAST:
+                raise
+            self._pace.refused(len(body))
+            await self._picture(transport, record)
 
     async def _live(self, transport: Transport) -> None:
         """The newest values, unacknowledged: only what changed since the last time, everything after a break, and where

@@ -64,6 +64,7 @@ def where(tmp_path: Path, database: str) -> Iterator[Where]:
         insert_new(c, tables.ledger, [note])
         set_aside(c, "a", wire.Frame(EPOCH, "event", 9, 1, 2, 1, b"junk"), "no event")
         insert_new(c, tables.picture, [{"digest": "d", "media": "image/png", "body": b"\0\xff"}])
+        insert_new(c, tables.piece, [{"device": "a", "digest": "d", "at": 0, "arrived": 1.0, "body": b"x"}])
         order = {"number": 7, "device": "a", "verb": "ack", "data": "{}", "created": 4.5}
         c.execute(tables.command.insert().values(order))
 

@@ -16,6 +16,7 @@ from edge import SECOND, Batch, Event, Picture
 from sync import wire
 from sync.control_plane import tables
 from sync.device.pace import LEAST, MOST, Pace
+from sync.device.transport import TooLarge
 from tests.sync.test_away import Device, Far, keys, rig
 
 SPEED = 256_000 / 8  # bytes per second
@@ -23,17 +24,23 @@ FAR_AWAY = 0.2  # seconds there and back
 
 
 class Slow(Far):
-    """A line that carries SPEED; a picture takes a minute beside it."""
+    """A line that carries SPEED, and takes `most` bytes at once; a picture takes a minute beside it."""
 
-    pictures = 0
+    pictures, most, whole = 0, 10**9, b""
 
     async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
+        if len(body) > self.most:
+            raise TooLarge("a proxy says no")
         if path.startswith("/d/v1/picture"):
             await asyncio.sleep(60)
             self.pictures += 1
             return b""
         await asyncio.sleep(FAR_AWAY + len(body) / SPEED)
-        return await super().exchange(method, path, body, timeout)
+        if path.startswith("/d/v1/piece"):
+            self.whole = (self.whole if int(path.partition("&at=")[2]) else b"") + body
+            return str(len(self.whole)).encode()
+        path, _, digest = path.partition("?whole=")
+        return await super().exchange(method, path, self.whole if digest else body, timeout)
 
 
 def count(far: Far) -> int:
@@ -69,6 +76,41 @@ def test_an_alarm_overtakes_the_backlog_on_a_slow_line(tmp_path: Path) -> None:
         while count(far) < 375_000:
             await asyncio.sleep(5)
         assert count(far) == 375_000
+
+    rig(tmp_path, work, Slow)
+
+
+async def large(device: Device) -> None:
+    """One block of 400 kB: twelve seconds on this line."""
+    at = device.clock.utc() + np.arange(50_000) * 1_000
+    device.journal.append([Batch.of("plc", [1] * 50_000, np.random.default_rng(1).random(50_000), at)])
+    await device.journal.commit(seal=True)
+
+
+def test_an_alarm_overtakes_a_block_that_is_larger_than_what_the_line_carries(tmp_path: Path) -> None:
+    async def work(device: Device, far: Far) -> None:
+        await device.work(10)
+        await large(device)
+        await asyncio.sleep(3)
+        waits = [await arrives(device, far, f"a{k}") for k in range(3)]
+        assert max(waits) < 2 and count(far) < 50_000, "it is still under way"
+        while count(far) < 50_000:
+            await asyncio.sleep(1)
+
+    rig(tmp_path, work, Slow)
+
+
+@pytest.mark.parametrize("most", [LEAST, 10_000, 100_000])
+def test_a_block_that_is_larger_than_what_something_takes_holds_up_nothing(tmp_path: Path, most: int) -> None:
+    async def work(device: Device, far: Far) -> None:
+        assert isinstance(far, Slow)
+        far.most = most
+        device.journal.append(events=[Event("k", str(n), ts=device.clock.utc(), text="x" * n) for n in range(300)])
+        await large(device)
+        await large(device)
+        while count(far) < 100_000:
+            await asyncio.sleep(1)
+        assert len(keys(far, "k")) == 300 and not keys(far, "gap")
 
     rig(tmp_path, work, Slow)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge import Cursor, DeviceLost
 from sync import wire
+from sync.device import pace
 from sync.device.transport import Refused, Rejected, Stranger, TooLarge
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ class Link:
     def __init__(self, world: World, device: str, plane: Plane) -> None:
         self._world, self._device, self._plane = world, device, plane
         self._rng = random.Random(world.rng.random())
+        pace.LEAST, pace.FIRST = 300, 1000  # bytes: blocks go in pieces, too
         self.headers: dict[str, str] = {}
         self.known: dict[tuple[str, str], Cursor] = {}
+        self._wholes: dict[str, bytearray] = {}  # by digest, what passed of them
         self._late: set[asyncio.Task[None]] = set()
         self.heal()
 
@@ -37,7 +40,8 @@ class Link:
                 status, said = await self._round(method, path, body)
         except TimeoutError:
             raise DeviceLost("no whole answer in time") from None
-        epochs = {frame.epoch for frame in wire.unpack(body)} if path == "/d/v1/up" else {path[-16:]}
+        up = path.startswith("/d/v1/up")
+        epochs = {frame.epoch for frame in wire.unpack(self._message(path, body))} if up else {path[-16:]}
         if status == 401:
             raise Stranger("the plane does not know this device")
         if status >= 500:
@@ -46,7 +50,7 @@ class Link:
             if status == wire.REJECTED:
                 self._world.note(self._device, "rejected", said[:200])
             raise {wire.REJECTED: Rejected, 413: TooLarge}.get(status, Refused)(f"{status} {said[:200]!r}")
-        if path == "/d/v1/up" or path.startswith("/d/v1/stands"):
+        if up or path.startswith("/d/v1/stands"):
             for stream, cursor in wire.unpack_ack(said).items():
                 known = self.known.setdefault((next(iter(epochs)), stream), Cursor())
                 for first, last in [(1, cursor.watermark), *cursor.ranges]:
@@ -82,9 +86,18 @@ class Link:
         if not self._plane.up:
             return None
         answer = await self._plane.serve(method, path, self.headers, body)
-        if answer is not None and answer[0] == 200 and path == "/d/v1/up":
-            self._plane.acknowledged(self._device, body)
+        if path.startswith("/d/v1/piece/"):
+            digest, at = path[12:76], int(path.partition("&at=")[2])
+            whole = self._wholes.setdefault(digest, bytearray())
+            whole[at : at + len(body)] = body
+        if answer is not None and answer[0] == 200 and path.startswith("/d/v1/up"):
+            self._plane.acknowledged(self._device, self._message(path, body))
         return answer
+
+    def _message(self, path: str, body: bytes) -> bytes:
+        """Of what came in pieces, what they make."""
+        whole = path.partition("?whole=")[2]
+        return bytes(self._wholes[whole]) if whole else body
 
     def _later(self, wait: float, method: str, path: str, body: bytes) -> None:
         """The same message once more, when nobody waits for its answer any longer."""

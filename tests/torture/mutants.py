@@ -285,20 +285,16 @@ def plane_not_synced_at_each_commit() -> None:
 def answer_before_commit() -> None:
     commit: Any = Store._commit
 
-    def early(self: Any, group: Any) -> None:
-        loop = asyncio.get_running_loop()
-        later = []
-        for work, done in group:
+    def early(self: Any, group: Any) -> Any:
+        answers = []
+        for job in group:
             try:
                 with self.engine.connect() as connection:
-                    done.set_result(work(connection))  # in a transaction that is rolled back
+                    answers.append((job.done, job.work(connection), None))  # in a transaction that is rolled back
             except Exception as error:
-                if not done.done():
-                    done.set_exception(StoreFault(str(error)))
-            late: asyncio.Future[Any] = loop.create_future()
-            late.add_done_callback(lambda f: f.cancelled() or f.exception())
-            later.append((work, late))
-        loop.call_later(0.6, commit, self, later)
+                answers.append((job.done, None, StoreFault(str(error))))
+        asyncio.get_running_loop().call_later(0.6, commit, self, group)
+        return answers
 
     put(Store, "_commit", early)
 

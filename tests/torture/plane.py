@@ -12,9 +12,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edge import CodecFault, LinesideError, decode, decode_event
 from sync import wire
+from sync.control_plane import store
 from sync.control_plane.ingest import Ingest
 from sync.control_plane.live import Hub
-from sync.control_plane.store import Store
+from sync.control_plane.store import Job, Message, Store
 
 from .disk import Disk
 from .ledger import KIND
@@ -34,17 +35,18 @@ class InlineStore(Store):
         super().__init__(url)
         self._group: list[Any] = []
 
-    async def write(self, work: Any) -> Any:
+    async def write(self, work: Any, device: str = "") -> Any:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
-        self._group.append((work, done))
+        self._group.append(Job(work.device if isinstance(work, Message) else device, work, done))
         if len(self._group) == 1:
             loop.call_soon(self._flush)
         return await done
 
     def _flush(self) -> None:
         group, self._group = self._group, []
-        self._commit(group)
+        for done, answer, fault in self._commit(group):
+            store._settle(done, answer, fault)
 
 
 class Plane:
