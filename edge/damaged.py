@@ -2,16 +2,70 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import apsw
 
+from . import migrations
 from .log import log
 
 FAR = 1 << 20  # rows that are stepped over at once, at most
-UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.FormatError)
+UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.FormatError, UnicodeDecodeError)
+PAGE = 4096
 Row = tuple[Any, ...]
+
+
+class _Grafted(apsw.VFSFile):
+    """A database whose first page is read from elsewhere."""
+
+    def __init__(self, name: Any, flags: list[int], first: bytes) -> None:
+        super().__init__("", name, flags)
+        self._first = first if flags[0] & apsw.SQLITE_OPEN_MAIN_DB else b""
+
+    def xRead(self, amount: int, offset: int) -> bytes:
+        ours = self._first[offset : offset + amount]
+        return ours + super().xRead(amount - len(ours), offset + len(ours)) if len(ours) < amount else ours
+
+
+class _Graft(apsw.VFS):
+    def __init__(self, name: str, first: bytes) -> None:
+        super().__init__(name, "")
+        self._first = first
+
+    def xOpen(self, name: Any, flags: list[int]) -> Any:
+        return _Grafted(name, flags, self._first)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[apsw.Connection]:
+    """To read from. Where the first page, on which stands where each table begins, is not what was written, that of a new journal
+    is read in its place: they begin alike."""
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    graft = None
+    try:
+        if not migrations.sound(db):
+            log.error("journal: the first page of %s is not what was written", path)
+            db.close()
+            graft = _Graft("lineside-graft", _first_page())
+            db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs="lineside-graft")
+        yield db
+    finally:
+        with contextlib.suppress(apsw.Error):  # nothing of it is needed any more
+            db.close()
+        if graft is not None:
+            graft.unregister()
+
+
+def _first_page() -> bytes:
+    with contextlib.closing(migrations.new(migrations.STEPS)) as db:
+        page = bytearray(db.serialize("main")[:PAGE])
+    page[18:20] = b"\2\2"  # it has a write-ahead log
+    page[24:28], page[92:96] = b"\0\0\0\1", bytes(4)  # how many pages there are is told by the size of the file
+    page[32:40] = bytes(8)  # nothing is said to be free
+    return bytes(page)
 
 
 def named(db: apsw.Connection, table: str, columns: str) -> Iterator[Row]:

@@ -12,6 +12,8 @@ from .errors import LinesideError
 Damaged = (apsw.CorruptError, apsw.NotADBError)  # what SQLite raises for pages that are not what was written
 UNREADABLE = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS, apsw.SQLITE_IOERR_DATA)
 
+TAKEN = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID)
+
 
 class JournalDamaged(LinesideError):
     """Pages of the journal cannot be read. What can be is moved to a new file with the next commit."""
@@ -21,13 +23,30 @@ class JournalDamaged(LinesideError):
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """A page that the disk does not give (a bad sector) is damaged as well."""
+    """What else shows that a file is damaged: a page that the disk does not give (a bad sector), a number that is there twice."""
     try:
         yield
     except apsw.IOError as error:
         if getattr(error, "extendedresult", 0) not in UNREADABLE:
             raise
         raise apsw.CorruptError("the disk reports an error where it was read") from None
+    except apsw.ConstraintError as error:
+        if getattr(error, "extendedresult", 0) not in TAKEN:
+            raise
+        raise apsw.CorruptError(f"a number is taken already: {error}") from None
+    except UnicodeDecodeError:
+        raise apsw.CorruptError("a text in it is none") from None
+
+
+@contextlib.contextmanager
+def moment(db: apsw.Connection) -> Iterator[None]:
+    """All that is read within is of one moment."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if not db.get_autocommit():
+            db.execute("ROLLBACK")
 
 
 @contextlib.contextmanager

@@ -8,9 +8,8 @@ things have sequence numbers. Streams are called `tag`, `text`, `event`, `pictur
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import os
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from . import disk, heap, migrations, records, retention, rows, salvage, tail
+from . import disk, heap, migrations, numbers, records, retention, rows, salvage, standing, tail
 from .batch import Batch
 from .clock import SECOND, Clock, is_sure
 from .codec import NewerVersion
@@ -30,6 +29,7 @@ from .log import log
 from .pending import Pending
 from .reader import Cursor
 from .reading import Reading
+from .records import Place
 from .room import Room
 from .state import owned
 from .tags import Tag
@@ -106,13 +106,15 @@ class Journal(Reading):
     def _begin(self) -> None:
         """Open the file and read what a start needs of it."""
         self._pending = Pending()
+        self._taken_out: set[Place] = set()  # damaged records: two readers may have come upon the same one
         with disk.reading():
             self._connect()
             self._take_in()
 
     def _take_in(self) -> None:
-        self.epoch = self._epoch()
-        self.newest = int(next(self._db.execute("SELECT coalesce(max(written), 0) FROM block"))[0])
+        standing.look(self._db, self.clock.utc())
+        self.epoch = numbers.name(self._db)
+        self.newest = records.newest(self._db)
         self._open = self._replay()
         self.texts = self._texts()
 
@@ -122,12 +124,9 @@ class Journal(Reading):
         for pragma in PRAGMAS:
             self._db.execute(f"PRAGMA {pragma}")
         migrations.migrate(self._db)
+        if not migrations.sound(self._db):
+            raise apsw.CorruptError("its first page is not what was written")
         self.room.budget.hold(self._db)
-
-    def _epoch(self) -> str:
-        """The random name of this database: a wiped disk starts a new series instead of colliding with the old one."""
-        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", (uuid.uuid4().hex[:16],))
-        return str(next(self._db.execute("SELECT value FROM meta WHERE key = 'epoch'"))[0])
 
     def _replay(self) -> tail.Open:
         """The tail that a stop or a power cut left behind, as open blocks again, to be sealed with the next commit. What is damaged
@@ -141,8 +140,7 @@ class Journal(Reading):
         return found
 
     def _texts(self) -> Texts:
-        (last,) = next(self._db.execute("SELECT coalesce(max(seq), 0) FROM stream WHERE name = 'text'"))
-        return Texts(records.texts(self._db), last, self._record_text)
+        return Texts(records.texts(self._db), rows.last_given(self._db, "text"), self._record_text)
 
     def _record_text(self, text: Text) -> None:
         """A new string goes at once, and in any case ahead of the samples that use it."""
@@ -308,6 +306,9 @@ class Journal(Reading):
         time, and later each time: a disk that damages what is written is not mended by writing."""
         if (now := self.clock.mono()) < self._next_mend:
             return False
+        with contextlib.suppress(*disk.Damaged):
+            if standing.look(self._db, self.clock.utc(), self.epoch, tags=True):
+                return True
         self._next_mend = now + MEND_AFTER  # a disk that is too full for it may have room soon
         self._reading.submit(self._forget_reader).result()
         self._db.close()
@@ -317,13 +318,17 @@ class Journal(Reading):
             self._connect()
         self._next_mend, self._mend_wait = now + self._mend_wait, min(2 * self._mend_wait, MEND_AT_MOST)
         pending.damaged.clear()
+        self._taken_out.clear()
         return True
 
     def _commit(self, pending: Pending, seal: bool) -> int:
         """On the writer thread: one transaction. What is kept in memory changes only after it succeeded."""
         now, utc, totals = self.clock.mono(), self.clock.utc(), self.totals
         with disk.transaction(self._db):
-            damaged = retention.quarantine(self._db, pending.damaged, utc)  # first: to seal a stream empties its tail
+            gone = self._taken_out if now >= self._next_mend else self._taken_out | pending.damaged
+            damaged = retention.quarantine(
+                self._db, pending.damaged, utc, gone
+            )  # first: to seal a stream empties its tail
             rows.add_texts(self._db, pending.texts)
             longest, seal = round(self.config.block * SECOND), seal and not pending.urgent
             hold = pending.urgent or (not is_sure(self.clock) and now < self._held_until)
@@ -331,17 +336,15 @@ class Journal(Reading):
             done = tail.write(self._db, open_, pending.batches, now, utc, longest, seal, hold)
             rows.add_events(self._db, [*pending.events, *damaged], utc)
             rows.add_pictures(self._db, pending.pictures, utc)
-            self._db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?)", pending.snapshots.items())
-            self._db.executemany(
-                "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?)",
-                [(*key, cursor.watermark, json.dumps(cursor.ranges)) for key, cursor in pending.cursors.items()],
-            )
+            rows.add_snapshots(self._db, pending.snapshots)
+            rows.add_cursors(self._db, pending.cursors)
             if now >= self._next_retention:
                 self._next_retention = now + 10 * SECOND
                 keep = round(self.config.keep * SECOND)
                 evicted = retention.evict(self._db, self.readers, utc, keep, self.room.budget.pages)
                 rows.add_events(self._db, evicted, utc)
         self._open = {**open_, **done.after}
+        self._taken_out |= pending.damaged
         totals.durable += sum(map(len, pending.batches))
         totals.sealed += done.sealed
         totals.sealed_bytes += done.sealed_bytes

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .records import reading
+from .records import reading, snapshots
 
 PREFIX = "driver:"
 MOST_REMEMBERED = 64_000  # bytes
@@ -45,5 +45,5 @@ def remembered(journal: Path, kinds: Mapping[str, str]) -> dict[str, dict[str, A
     if not journal.is_file():
         return {}
     with reading(journal) as db:
-        rows = dict(db.execute("SELECT name, body FROM snapshot WHERE name GLOB ?", (PREFIX + "*",)))
+        rows = snapshots(db)
     return {name: unpacked(kind, rows.get(PREFIX + name)) for name, kind in kinds.items()}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from typing import Any, NamedTuple
+
 import apsw
 
 from .disk import transaction
@@ -41,6 +45,15 @@ STEPS: tuple[str, ...] = (
     """
     -- blocks may be of version 2, which an older release would take for damaged
     """,
+    """
+    -- sums over what stands beside a body, too (`sums`); what is written already has none
+    ALTER TABLE meta ADD COLUMN crc INTEGER;
+    ALTER TABLE tag ADD COLUMN crc INTEGER;
+    ALTER TABLE stream ADD COLUMN crc INTEGER;
+    ALTER TABLE picture ADD COLUMN crc INTEGER;
+    ALTER TABLE cursor ADD COLUMN crc INTEGER;
+    ALTER TABLE snapshot ADD COLUMN crc INTEGER;
+    """,
 )
 
 
@@ -52,7 +65,50 @@ def migrate(db: apsw.Connection) -> None:
             f"this journal was written by a newer release (schema {version}, known here {len(STEPS)})",
             hint="install that release again; the data is untouched",
         )
+    if version < len(STEPS) and shape_of(db).sql != shape(STEPS[:version]).sql:
+        raise apsw.CorruptError("the schema is not what its number says")
     for number, step in enumerate(STEPS[version:], version + 1):
         with transaction(db):
             db.execute(step)
             db.execute(f"PRAGMA user_version = {number}")
+
+
+class Shape(NamedTuple):
+    """What stands on the first page of a journal."""
+
+    sql: dict[str, Any]
+    roots: dict[str, int]  # the page where each table and index begins
+
+
+@functools.cache
+def shape(steps: tuple[str, ...]) -> Shape:
+    """Of a journal to which these steps were done."""
+    with contextlib.closing(new(steps)) as db:
+        return shape_of(db)
+
+
+def new(steps: tuple[str, ...]) -> apsw.Connection:
+    """A journal in memory."""
+    db = apsw.Connection(":memory:")
+    for step in steps:
+        db.execute(step)
+    return db
+
+
+def shape_of(db: apsw.Connection) -> Shape:
+    found = list(db.execute("SELECT name, sql, rootpage FROM sqlite_master"))
+    return Shape({name: sql for name, sql, _ in found}, {name: root for name, _, root in found})
+
+
+def sound(db: apsw.Connection) -> bool:
+    """Whether the tables are those of some release and begin where they did. That of texts begins elsewhere in a file that an
+    older release made."""
+    try:
+        there = shape_of(db)
+    except (apsw.Error, UnicodeDecodeError):
+        return False
+    for n in range(len(STEPS), 0, -1):
+        made = shape(STEPS[:n])
+        if there.sql == made.sql:
+            return all(there.roots[name] == root for name, root in made.roots.items() if name != "text")
+    return False

@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 
 from .clock import SECOND
-from .records import sample_streams
+from .records import marks, sample_streams
 from .retention import used_bytes
 from .room import DAY, Budget
 
@@ -69,10 +69,10 @@ def _oldest_unsent(db: apsw.Connection, readers: Collection[str]) -> int:
     oldest = 2**63
     streams = sample_streams(db)
     for reader in readers:
-        marks = dict(db.execute("SELECT stream, watermark FROM cursor WHERE reader = ?", (reader,)))
+        got = marks(db, reader)
         for stream in streams:
             find = "SELECT written FROM block WHERE stream = ? AND seq > ? ORDER BY seq LIMIT 1"
-            for (written,) in db.execute(find, (stream, marks.get(stream, 0))):
+            for (written,) in db.execute(find, (stream, got.get(stream, 0))):
                 oldest = min(oldest, written)
     return oldest
 

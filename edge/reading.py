@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from . import disk, outlook, records
+from . import disk, outlook, records, retention
 from .clock import Clock
 from .pending import Pending
 from .reader import Cursor, Record
@@ -59,13 +59,21 @@ class Reading:
             return work(self._read_db, *arguments)
 
     async def read(self, stream: str, after: int = 0, limit: int = 64, most_bytes: int = 1_000_000) -> list[Record]:
-        """Up to `limit` records of a stream above sequence number `after`, in order, about `most_bytes` together. A damaged
-        one is left out, and a gap event takes its place."""
-        found, damaged = await self.ask(records.read_stream, stream, after, limit, most_bytes)
-        if damaged:
-            self._pending.damaged.update(damaged)
-            self._urgent.set()
-        return found
+        """Up to `limit` records of a stream above sequence number `after`, in order, about `most_bytes` together. A damaged one is
+        put right or taken out, with a gap event in its place, before any behind it is given: its number may be another one. Where
+        the disk does not let that happen yet, nothing is given. Numbers that are missing without a word are told of."""
+        before: list[records.Place] = []
+        while True:
+            found, damaged, holes = await self.ask(records.read_stream, stream, after, limit, most_bytes)
+            if damaged or holes:
+                utc = self.clock.utc()
+                runs = [(first, last, t0 or utc, t1 or utc, 0) for first, last, t0, t1 in holes]
+                self._pending.damaged.update(damaged)
+                self._pending.events += [retention.lack(utc, stream, run, "damaged") for run in runs]
+                self._urgent.set()
+            if found or damaged == before or not await self.commit():
+                return found
+            before = damaged
 
     async def streams(self) -> dict[str, int]:
         """Sample streams with their last sequence number."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import apsw
 import msgpack
 
-from .codec import CodecFault, decode_text
+from . import sums
+from .codec import CodecFault, decode_event, decode_text
+from .disk import moment
 from .errors import LinesideError
 from .log import log
 from .reader import Cursor, Record
@@ -21,44 +22,97 @@ from .texts import Row as Text
 EXACT = 2_000  # records of a stream that are counted one by one
 Place = tuple[str, int]  # stream, seq
 Row = tuple[Any, ...]
+Hole = tuple[int, int, int, int]  # numbers that are missing, first and last, and the times beside them (ns)
 
 
 def read_stream(
     db: apsw.Connection, stream: str, after: int, limit: int, most_bytes: int = 1_000_000
-) -> tuple[list[Record], list[Place]]:
-    """Up to `limit` records above `after`, and the places of those whose checksum is wrong: they are no data. Looks past
-    damaged ones, so that a run of them never reads as the end of the stream."""
+) -> tuple[list[Record], list[Place], list[Hole]]:
+    """Up to `limit` records above `after` that stand before any damaged one; the places of those whose checksum is wrong: they are
+    no data; and numbers that are missing without a word."""
     out: list[Record] = []
     damaged: list[Place] = []
-    size = 0
-    while len(out) < limit:
-        rows = list(_rows(db, stream, after, limit - len(out)))
-        for seq, n, t0, t1, crc, body in rows:
-            after = seq
-            if crc is not None and zlib.crc32(body) != crc:
-                log.error("journal: record %d of %s is damaged and left out", seq, stream)
+    size, seen, ended = 0, 0, False
+    samples = stream.startswith("samples:")
+    table, number = "block" if samples else stream, "id" if stream == "tag" else "seq"
+    shape = {"block": "n, t0, t1", "event": "1, ts, ts", "picture": "1, ts, ts"}.get(table, "1, 0, 0")
+    where = "stream = ? AND seq > ?" if samples else f"{number} > ?"
+    sql = f"SELECT {number}, {shape}, crc, body, {', '.join(sums.HEADS[table])} FROM {table} WHERE {where} ORDER BY {number}"
+    # one pass without a LIMIT: where it would have to go on behind a damaged record is not to be told from its number
+    with moment(db):
+        for seq, n, t0, t1, crc, body, *head in db.execute(sql, (stream, after) if samples else (after,)):
+            if not sums.sound(table, crc, head, body):
+                log.error("journal: record %s of %s is damaged", seq, stream)
                 damaged.append((stream, seq))
-                continue
-            out.append(Record(stream, seq, body, n, t0, t1))
-            size += len(body)
-            if size >= most_bytes:
-                return out, damaged
-        if not rows:
-            break
-    return out, damaged
+            elif not damaged:
+                out.append(Record(stream, seq, body, n, t0, t1))
+            size, seen = size + len(body or b""), seen + 1
+            if size >= most_bytes or seen >= limit:
+                break
+        else:
+            ended = not damaged
+        holes = untold(db, stream, after, out, ended)
+    return out, damaged, holes
 
 
-def _rows(db: apsw.Connection, stream: str, after: int, limit: int) -> Iterable[Row]:
-    if stream.startswith("samples:"):
-        sql = "SELECT seq, n, t0, t1, crc, body FROM block WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"
-        return db.execute(sql, (stream, after, limit))
-    sql = {
-        "event": "SELECT seq, 1, ts, ts, crc, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?",
-        "tag": "SELECT id, 1, 0, 0, NULL, body FROM tag WHERE id > ? ORDER BY id LIMIT ?",
-        "text": "SELECT seq, 1, 0, 0, crc, body FROM text WHERE seq > ? ORDER BY seq LIMIT ?",
-        "picture": "SELECT seq, 1, ts, ts, NULL, body FROM picture WHERE seq > ? ORDER BY seq LIMIT ?",
-    }[stream]
-    return db.execute(sql, (after, limit))
+def untold(db: apsw.Connection, stream: str, after: int, found: Sequence[Record], whole: bool) -> list[Hole]:
+    """Numbers that are missing in what was read above `after`, that were not delivered, and that no gap event tells of: a page that
+    is not what was written may hide a row. `whole`: there is nothing behind it."""
+    if stream == "tag":
+        return []
+    (given,) = next(db.execute("SELECT seq FROM stream WHERE name = ?", (stream,)), (0,))
+    (floor,) = next(db.execute("SELECT max(watermark) FROM cursor WHERE stream = ?", (stream,)))
+    holes: list[Hole] = []
+    at, since = (after, 0) if floor is not None else (0, 0)
+    for record in found:
+        if at and record.seq > at + 1:
+            holes.append((at + 1, record.seq - 1, min(since or record.t0, record.t0), max(since, record.t0)))
+        at, since = record.seq, record.t1
+    if whole and at and given > at:
+        holes.append((at + 1, given, since, since))
+    above = [(max(first, (floor or 0) + 1), last, t0, t1) for first, last, t0, t1 in holes if last > (floor or 0)]
+    return list(_untold(db, stream, above)) if above else []
+
+
+def _untold(db: apsw.Connection, stream: str, holes: Iterable[Hole]) -> Iterator[Hole]:
+    told = []
+    gaps = "SELECT body FROM event WHERE kind = 'gap' AND key = ?"
+    for (body,) in db.execute(gaps, (stream.removeprefix("samples:"),)):
+        with contextlib.suppress(CodecFault, KeyError, TypeError):
+            data = decode_event(body).data
+            if data["stream"] == stream and data["first"] > 0:
+                told.append((data["first"], data["last"]))
+    for first, last, t0, t1 in holes:
+        for a, b in sorted(told):
+            if a > first:
+                yield first, min(a - 1, last), t0, t1
+            first = max(first, b + 1)
+            if first > last:
+                break
+        if first <= last:
+            yield first, last, t0, t1
+
+
+def sound_rows(
+    db: apsw.Connection, table: str, rest: str = "", values: Iterable[Any] = ()
+) -> Iterator[tuple[Row, bytes]]:
+    """(head as in `sums.HEADS`, body) of rows, for tools. A damaged one is named and left out."""
+    sql = f"SELECT crc, body, {', '.join(sums.HEADS[table])} FROM {table} {rest}"
+    for crc, body, *head in list(db.execute(sql, tuple(values))):
+        if sums.sound(table, crc, head, body):
+            yield tuple(head), body
+        else:
+            log.warning("journal: a damaged row of %s is left out: %s", table, ", ".join(map(str, head[:2])))
+
+
+def newest(db: apsw.Connection) -> int:
+    """When the newest block was written that is what was written; 0 where there is none."""
+    for t, crc, body, *head in db.execute(
+        f"SELECT written, crc, body, {', '.join(sums.HEADS['block'])} FROM block ORDER BY written DESC"
+    ):
+        if sums.sound("block", crc, head, body):
+            return int(t)
+    return 0
 
 
 def tag_name(body: bytes) -> tuple[str, str, str]:
@@ -69,14 +123,14 @@ def tag_name(body: bytes) -> tuple[str, str, str]:
 
 def tag_names(db: apsw.Connection) -> dict[int, tuple[str, str, str]]:
     """{id: (name, type, unit)} of every tag the journal ever had."""
-    return {number: tag_name(body) for number, body in db.execute("SELECT id, body FROM tag")}
+    return {head[0]: tag_name(body) for head, body in sound_rows(db, "tag")}
 
 
 def texts(db: apsw.Connection) -> Iterator[Text]:
     """The strings of all text tags, in the order of their numbers. A damaged one is named and left out."""
-    for seq, crc, body in db.execute("SELECT seq, crc, body FROM text ORDER BY seq"):
+    for seq, tag, crc, body in db.execute("SELECT seq, tag, crc, body FROM text ORDER BY seq"):
         try:
-            if zlib.crc32(body) != crc:
+            if not sums.sound("text", crc, (seq, tag), body):
                 raise CodecFault("wrong checksum")
             yield (seq, *decode_text(body))
         except CodecFault as fault:
@@ -89,28 +143,41 @@ def sample_streams(db: apsw.Connection) -> dict[str, int]:
 
 
 def snapshots(db: apsw.Connection) -> dict[str, bytes]:
-    return dict(db.execute("SELECT name, body FROM snapshot"))
+    """Those of stages and drivers. A damaged one counts as none."""
+    return {head[0]: body for head, body in sound_rows(db, "snapshot")}
 
 
 def cursors(db: apsw.Connection, reader: str) -> dict[str, Cursor]:
-    found = db.execute("SELECT stream, watermark, ranges FROM cursor WHERE reader = ?", (reader,))
-    return {s: Cursor(w, [(a, b) for a, b in json.loads(r)]) for s, w, r in found}
+    """Raises apsw.CorruptError where one is not what was written."""
+    found = {}
+    for stream, mark, ranges, crc in db.execute(
+        "SELECT stream, watermark, ranges, crc FROM cursor WHERE reader = ?", (reader,)
+    ):
+        if not sums.sound("cursor", crc, (reader, stream, mark, ranges)):
+            raise apsw.CorruptError(f"how far {reader} got with {stream} is not what was written")
+        found[stream] = Cursor(mark, [(a, b) for a, b in json.loads(ranges)])
+    return found
+
+
+def marks(db: apsw.Connection, reader: str) -> dict[str, int]:
+    """The watermarks of `cursors`."""
+    return {stream: cursor.watermark for stream, cursor in cursors(db, reader).items()}
 
 
 def picture(db: apsw.Connection, digest: str) -> tuple[str, bytes] | None:
-    return next(db.execute("SELECT media, body FROM picture WHERE digest = ?", (digest,)), None)
+    """Media type and body; None for a damaged one."""
+    return next(((head[2], body) for head, body in sound_rows(db, "picture", "WHERE digest = ?", (digest,))), None)
 
 
 def backlog(db: apsw.Connection, reader: str, ahead: Mapping[str, int] | None = None) -> dict[str, int]:
     """What is durable and above this reader's watermarks: sealed `records` of all streams, and `samples`, those of the
     open blocks among them. `ahead` are watermarks newer than the file's. Of a stream with more than EXACT such records, as after
     weeks without a link, numbers are taken for records and an average for samples, so that asking stays cheap."""
-    marks = dict(db.execute("SELECT stream, watermark FROM cursor WHERE reader = ?", (reader,)))
-    marks |= ahead or {}
+    got = {**marks(db, reader), **(ahead or {})}
     (samples,) = next(db.execute("SELECT coalesce(sum(n), 0) FROM tail"))
     records = 0
     for stream, last in sample_streams(db).items():
-        place = (stream, marks.get(stream, 0))
+        place = (stream, got.get(stream, 0))
         (first,) = next(db.execute("SELECT min(seq) FROM block WHERE stream = ? AND seq > ?", place))
         if first is None:
             continue
@@ -121,7 +188,7 @@ def backlog(db: apsw.Connection, reader: str, ahead: Mapping[str, int] | None = 
         records, samples = records + blocks, samples + inside
     for stream, number in (("tag", "id"), ("text", "seq"), ("event", "seq"), ("picture", "seq")):
         where = f"FROM {stream} WHERE {number} > ?"
-        mark = (marks.get(stream, 0),)
+        mark = (got.get(stream, 0),)
         first, last = (next(db.execute(f"SELECT {end}({number}) {where}", mark))[0] for end in ("min", "max"))
         if first is not None:
             exact = last - first < EXACT

@@ -8,8 +8,10 @@ from functools import partial
 
 import apsw
 
+from . import sums
 from .event import Event
-from .records import sample_streams
+from .log import log
+from .records import Place, sample_streams
 
 FILL = 0.97  # of the pages a journal may have: eviction starts here and ends 4 % lower
 STEP = 64  # rows of a class before it is looked whether there is room
@@ -40,22 +42,36 @@ def unkept(utc: int, stream: str, n: int) -> Event:
     return Event("gap", stream, "journal_full", utc, "medium", text, data)
 
 
-def quarantine(db: apsw.Connection, damaged: Iterable[tuple[str, int]], utc: int) -> list[Event]:
-    """Inside the caller's transaction: take out records that no longer are what was written; a gap event tells of each."""
+def quarantine(db: apsw.Connection, damaged: Iterable[Place], utc: int, gone: Collection[Place] = ()) -> list[Event]:
+    """Inside the caller's transaction: take out records that no longer are what was written; a gap event tells of each. Where only
+    one bit beside its body flipped, it is put right. Raises apsw.CorruptError where a record that was read as damaged is not found
+    by its number, and is not among those that are `gone`: the number is what was damaged."""
     gaps = []
     for stream, seq in sorted(damaged):
-        if stream == "tail":
-            for source, n in db.execute("DELETE FROM tail WHERE id = ? RETURNING stream, n", (seq,)):
-                gaps.append(lack(utc, source, (0, 0, 0, utc, n), "damaged"))
-            continue
-        run = {
-            "text": f"DELETE FROM text WHERE seq = ? RETURNING 0, {utc}, 0",
-            "event": "DELETE FROM event WHERE seq = ? RETURNING ts, ts, 0",
-            "picture": "DELETE FROM picture WHERE seq = ? RETURNING ts, ts, 0",
-        }.get(stream, "DELETE FROM block WHERE seq = ? AND stream = ? RETURNING t0, t1, n")
-        values = (seq, stream) if stream.startswith("samples:") else (seq,)
-        for t0, t1, n in db.execute(run, values):
-            gaps.append(lack(utc, stream, (seq, seq, t0, t1, n), "damaged"))
+        samples = stream.startswith("samples:")
+        table, number = "block" if samples else stream, "id" if stream in ("tail", "tag") else "seq"
+        columns = ("rowid", "crc", "body", *sums.HEADS[table])
+        where, values = (f"{number} = ? AND stream = ?", (seq, stream)) if samples else (f"{number} = ?", (seq,))
+        found = (stream, seq) in gone
+        for row in list(db.execute(f"SELECT {', '.join(columns)} FROM {table} WHERE {where}", values)):
+            wrong = dict(zip(columns, row, strict=True))
+            if sums.sound_row(table, wrong):
+                continue
+            found = True
+            db.execute(f"DELETE FROM {table} WHERE rowid = ?", (wrong.pop("rowid"),))
+            right = sums.righted(table, wrong)
+            if right is not None and table != "tail":
+                marks = ", ".join("?" * len(right))
+                db.execute(
+                    f"INSERT OR IGNORE INTO {table} ({', '.join(right)}) VALUES ({marks})", tuple(right.values())
+                )
+                log.warning("journal: a bit of record %d of %s had flipped and was put right", seq, stream)
+                continue
+            t0, t1 = wrong.get("t0", wrong.get("ts", 0)), wrong.get("t1", wrong.get("ts", utc))
+            place = (str(wrong["stream"]), 0) if table == "tail" else (stream, seq)
+            gaps.append(lack(utc, place[0], (place[1], place[1], t0, t1, wrong.get("n", 0)), "damaged"))
+        if not found:
+            raise apsw.CorruptError(f"a record of {stream} is not where its number says")
     return gaps
 
 
@@ -78,12 +94,15 @@ def delivered(db: apsw.Connection, readers: Collection[str], stream: str) -> int
     """The sequence number up to which every reader has delivered a stream; without readers, everything counts."""
     if not readers:
         return 2**62
-    marks = []
-    for reader in readers:
-        find = "SELECT watermark FROM cursor WHERE reader = ? AND stream = ?"
-        row = next(db.execute(find, (reader, stream)), (0,))
-        marks.append(int(row[0]))
-    return min(marks)
+    return min(_mark(db, reader, stream) for reader in readers)
+
+
+def _mark(db: apsw.Connection, reader: str, stream: str) -> int:
+    find = "SELECT watermark, ranges, crc FROM cursor WHERE reader = ? AND stream = ?"
+    mark, ranges, crc = next(db.execute(find, (reader, stream)), (0, "", None))
+    if not sums.sound("cursor", crc, (reader, stream, mark, ranges)):
+        raise apsw.CorruptError(f"how far {reader} got with {stream} is not what was written")
+    return int(mark)
 
 
 def evict(db: apsw.Connection, readers: Collection[str], utc: int, keep: int, most: int) -> list[Event]:

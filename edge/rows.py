@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import operator
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import apsw
 import msgpack
 
+from . import sums
 from .batch import Batch, concatenate
 from .codec import CodecFault, encode, encode_event, encode_text, pieces
 from .disk import transaction
 from .event import Event, Picture
 from .log import log
+from .reader import Cursor
 from .tags import Tag
 from .texts import Row as Text
 
@@ -26,7 +28,7 @@ def tail(db: apsw.Connection, stream: str, batch: Batch) -> int:
     total = 0
     for piece in pieces(batch):
         body = encode(piece, level=1)
-        row = (stream, len(piece), zlib.crc32(body), body)
+        row = (stream, len(piece), sums.of((stream, len(piece)), body), body)
         db.execute("INSERT INTO tail (stream, n, crc, body) VALUES (?, ?, ?, ?)", row)
         total += len(body)
     return total
@@ -50,15 +52,29 @@ def seal(db: apsw.Connection, stream: str, batches: Sequence[Batch], utc: int) -
 def _block(db: apsw.Connection, stream: str, batch: Batch, utc: int) -> int:
     body = encode(batch)
     first, last = int(batch.ts.min()), int(batch.ts.max())
-    row = (stream, _next(db, stream, 1), first, last, len(batch), zlib.crc32(body), utc, body)
-    db.execute("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    head = (stream, _next(db, stream, 1), first, last, len(batch), utc)
+    add = "INSERT INTO block (stream, seq, t0, t1, n, written, crc, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    db.execute(add, (*head, sums.of(head, body), body))
     return len(body)
 
 
 def _next(db: apsw.Connection, stream: str, n: int) -> int:
     """Take `n` sequence numbers of a stream; returns the first."""
-    upsert = "INSERT INTO stream VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = seq + ? RETURNING seq"
-    return int(next(db.execute(upsert, (stream, n, n)))[0]) - n + 1
+    last = last_given(db, stream)
+    set_last(db, stream, last + n)
+    return last + 1
+
+
+def last_given(db: apsw.Connection, stream: str) -> int:
+    """The last number of a stream. Raises apsw.CorruptError where its row is not what was written."""
+    seq, crc = next(db.execute("SELECT seq, crc FROM stream WHERE name = ?", (stream,)), (0, None))
+    if not sums.sound("stream", crc, (stream, seq)):
+        raise apsw.CorruptError(f"which number of {stream} comes next is not what was written")
+    return int(seq)
+
+
+def set_last(db: apsw.Connection, stream: str, seq: int) -> None:
+    db.execute("INSERT OR REPLACE INTO stream VALUES (?, ?, ?)", (stream, seq, sums.of((stream, seq))))
 
 
 def add_texts(db: apsw.Connection, texts: Sequence[Text]) -> None:
@@ -68,10 +84,9 @@ def add_texts(db: apsw.Connection, texts: Sequence[Text]) -> None:
     bodies = [(seq, tag, encode_text(tag, text)) for seq, tag, text in texts]
     db.executemany(
         "INSERT OR IGNORE INTO text VALUES (?, ?, ?, ?)",
-        [(seq, tag, zlib.crc32(body), body) for seq, tag, body in bodies],
+        [(seq, tag, sums.of((seq, tag), body), body) for seq, tag, body in bodies],
     )
-    upsert = "INSERT INTO stream VALUES ('text', ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)"
-    db.execute(upsert, (texts[-1][0],))
+    set_last(db, "text", max(last_given(db, "text"), texts[-1][0]))
 
 
 def add_events(db: apsw.Connection, events: Sequence[Event], utc: int) -> None:
@@ -80,7 +95,8 @@ def add_events(db: apsw.Connection, events: Sequence[Event], utc: int) -> None:
     rows = []
     for seq, event in enumerate(events, _next(db, "event", len(events))):
         event, body = _encoded(event, utc)
-        rows.append((seq, event.ts, event.kind, event.key, zlib.crc32(body), utc, body))
+        head = (seq, event.ts, event.kind, event.key, utc)
+        rows.append((*head[:4], sums.of(head, body), utc, body))
     db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
@@ -88,8 +104,19 @@ def add_pictures(db: apsw.Connection, pictures: Sequence[Picture], utc: int) -> 
     """A picture that is here already keeps its number."""
     for p in pictures:
         if next(db.execute("SELECT 1 FROM picture WHERE digest = ?", (p.digest,)), None) is None:
-            row = (_next(db, "picture", 1), p.digest, p.media, utc, p.body)
-            db.execute("INSERT INTO picture (seq, digest, media, ts, body) VALUES (?, ?, ?, ?, ?)", row)
+            head = (_next(db, "picture", 1), p.digest, p.media, utc)
+            db.execute("INSERT INTO picture VALUES (?, ?, ?, ?, ?, ?)", (*head, p.body, sums.of(head, p.body)))
+
+
+def add_snapshots(db: apsw.Connection, snapshots: Mapping[str, bytes]) -> None:
+    found = [(name, body, sums.of((name,), body)) for name, body in snapshots.items()]
+    db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?)", found)
+
+
+def add_cursors(db: apsw.Connection, cursors: Mapping[tuple[str, str], Cursor]) -> None:
+    heads = [(*place, cursor.watermark, json.dumps(cursor.ranges)) for place, cursor in cursors.items()]
+    found = [(*head, sums.of(head)) for head in heads]
+    db.executemany("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?, ?)", found)
 
 
 def _encoded(event: Event, utc: int) -> tuple[Event, bytes]:
@@ -121,16 +148,34 @@ def tag_ids(db: apsw.Connection, tags: Sequence[Tag]) -> list[int]:
     known = _known(db)
     if new := [tag for tag in tags if tag.identity not in known]:
         with transaction(db):
-            db.executemany("INSERT INTO tag (name, type, unit, labels, body) VALUES (?, ?, ?, ?, ?)", map(_row, new))
+            last = _last_tag(db)
+            db.executemany(
+                "INSERT INTO tag VALUES (?, ?, ?, ?, ?, ?, ?)", map(_row, range(last + 1, last + 1 + len(new)), new)
+            )
         known |= _known(db, max(known.values(), default=0))
     return [known[tag.identity] for tag in tags]
 
 
+def _last_tag(db: apsw.Connection) -> int:
+    """The last id that was given. SQLite's own count has no checksum: it is taken where it is near the ids that are here."""
+    (here,) = next(db.execute("SELECT coalesce(max(id), 0) FROM tag"))
+    (sent,) = next(db.execute("SELECT coalesce(max(watermark), 0) FROM cursor WHERE stream = 'tag'"))
+    (counted,) = next(db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'tag'"), (0,))
+    return max(here, sent, counted if isinstance(counted, int) and counted <= here + 1000 else 0)
+
+
 def _known(db: apsw.Connection, after: int = 0) -> dict[tuple[str, str, str, str], int]:
-    found = db.execute("SELECT name, type, unit, labels, id FROM tag WHERE id > ?", (after,))
-    return {(name, kind, unit, labels): number for name, kind, unit, labels, number in found}
+    """Raises apsw.CorruptError for one that is not what was written: another tag's values must not get its name."""
+    known = {}
+    for number, *identity, body, crc in db.execute("SELECT * FROM tag WHERE id > ?", (after,)):
+        if not sums.sound("tag", crc, (number, *identity), body):
+            raise apsw.CorruptError(f"tag {number} is not what was written")
+        name, kind, unit, labels = identity
+        known[name, kind, unit, labels] = number
+    return known
 
 
-def _row(tag: Tag) -> tuple[str, str, str, str, bytes]:
+def _row(number: int, tag: Tag) -> tuple[int, str, str, str, str, bytes, int]:
     name, kind, unit, labels = tag.identity
-    return name, kind, unit, labels, msgpack.packb([name, kind, unit, dict(tag.labels), tag.source])
+    body = msgpack.packb([name, kind, unit, dict(tag.labels), tag.source])
+    return number, name, kind, unit, labels, body, sums.of((number, *tag.identity), body)

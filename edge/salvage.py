@@ -11,8 +11,6 @@ import hashlib
 import json
 import os
 import re
-import uuid
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,17 +19,15 @@ from typing import Any
 import apsw
 import msgpack
 
-from . import migrations, rows
+from . import migrations, numbers, rows, sums
 from .codec import CodecFault, decode_event
-from .damaged import UNREADABLE, named, numbered
+from .damaged import UNREADABLE, named, numbered, opened
 from .disk import transaction
 from .errors import LinesideError
 from .event import Event
 from .log import log
 from .records import sample_streams
 from .retention import Run, joined, lack
-
-JUMP = 10_000  # numbers that are left out where the last one given is not known
 
 
 @dataclass(slots=True)
@@ -92,9 +88,7 @@ def _sync(path: Path) -> None:
 
 def _move(path: Path, to: Path, utc: int, epoch: str, open_: Mapping[str, Any] | None) -> Saved:
     saved = Saved()
-    old = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    new = apsw.Connection(str(to))
-    try:
+    with opened(path) as old, contextlib.closing(apsw.Connection(str(to))) as new:
         old.execute("PRAGMA writable_schema=ON")  # else a file that was cut off is not looked into
         for pragma in ("journal_mode=MEMORY", "synchronous=OFF", "cache_size=-4000"):
             new.execute(f"PRAGMA {pragma}")
@@ -109,23 +103,15 @@ def _move(path: Path, to: Path, utc: int, epoch: str, open_: Mapping[str, Any] |
                 for stream, block in open_.items():
                     for batch in block.batches:
                         rows.tail(new, stream, batch)
-            _name(new, epoch)
-            _count(new)
+            numbers.name(new, epoch)
+            numbers.count(new)
             told = [*_gaps(new, utc), *_tail_gaps(new, utc, saved)]
             told.append(Event("journal", "journal", "salvaged", utc, "high", saved.words(), {"kept": saved.rows}))
             rows.add_events(new, told, utc)
-    finally:
-        with contextlib.suppress(apsw.Error):  # nothing of it is needed any more
-            old.close()
-        new.close()
     return saved
 
 
 # Rows
-
-
-def _sound(crc: Any, body: Any) -> bool:
-    return isinstance(body, bytes) and zlib.crc32(body) == crc
 
 
 def _picture(row: Mapping[str, Any]) -> bool:
@@ -157,9 +143,9 @@ GOOD: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "cursor": _cursor,
     "snapshot": lambda r: isinstance(r["name"], str) and isinstance(r["body"], bytes),
     "tag": _tag,
-    "text": lambda r: _sound(r["crc"], r["body"]),
-    "event": lambda r: _sound(r["crc"], r["body"]),
-    "block": lambda r: _sound(r["crc"], r["body"]) and str(r["stream"]).startswith("samples:"),
+    "text": lambda r: True,
+    "event": lambda r: True,
+    "block": lambda r: str(r["stream"]).startswith("samples:"),
     "picture": _picture,
 }
 BY_NAME = ("meta", "stream", "cursor", "snapshot")  # without a row number
@@ -182,8 +168,10 @@ def _copy(old: apsw.Connection, new: apsw.Connection, table: str, saved: Saved) 
     found = named(old, table, listed) if table in BY_NAME else numbered(old, table, listed)
     for row in found:
         try:
-            if GOOD[table](dict(zip(columns, row, strict=True))):
-                new.execute(insert, row)
+            there = dict(zip(columns, row, strict=True))
+            good = there if sums.sound_row(table, there) else sums.righted(table, there) if table in BY_NAME else None
+            if good is not None and GOOD[table](good):
+                new.execute(insert, tuple(good.values()))
                 saved.rows[table] += new.changes()
                 continue
         except (apsw.ConstraintError, apsw.MismatchError, KeyError, TypeError):
@@ -200,7 +188,7 @@ def _copy_tail(old: apsw.Connection, new: apsw.Connection, saved: Saved) -> None
     n = 0
     for row, stream, samples, crc, body in numbered(old, "tail", "id, stream, n, crc, body"):
         n += 1
-        if _sound(crc, body):
+        if sums.sound("tail", crc, (stream, samples), body):
             insert = "INSERT INTO tail (id, stream, n, crc, body) VALUES (?, ?, ?, ?, ?)"
             new.execute(insert, (row, stream, samples, crc, body))
         elif isinstance(stream, str) and isinstance(samples, int):
@@ -212,56 +200,9 @@ def _copy_tail(old: apsw.Connection, new: apsw.Connection, saved: Saved) -> None
 # Numbers
 
 
-def _name(db: apsw.Connection, epoch: str) -> None:
-    """The epoch: as known, as saved, or a new one. Under a new one nothing may come again that was delivered under the old one."""
-    if epoch:
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
-    if next(db.execute("SELECT 1 FROM meta WHERE key = 'epoch'"), None):
-        return
-    db.execute("INSERT INTO meta VALUES ('epoch', ?)", (uuid.uuid4().hex[:16],))
-    for stream, mark in _marks(db).items():
-        if stream.startswith("samples:"):
-            db.execute("DELETE FROM block WHERE stream = ? AND seq <= ?", (stream, mark))
-        elif stream in ("event", "picture"):
-            db.execute(f"DELETE FROM {stream} WHERE seq <= ?", (mark,))
-    db.execute("DELETE FROM cursor")
-
-
-def _marks(db: apsw.Connection) -> dict[str, int]:
-    """What every reader that has a cursor has delivered, by stream."""
-    readers = {reader for (reader,) in db.execute("SELECT DISTINCT reader FROM cursor")}
-    marks: dict[str, dict[str, int]] = {}
-    for reader, stream, mark in db.execute("SELECT reader, stream, watermark FROM cursor"):
-        marks.setdefault(stream, {})[reader] = mark
-    return {stream: min(by.values()) for stream, by in marks.items() if by.keys() == readers}
-
-
-def _count(db: apsw.Connection) -> None:
-    """See to it that no number is given again: where the last one is not known, JUMP are left out."""
-    given = dict(db.execute("SELECT name, seq FROM stream"))
-    highest: dict[str, int] = {}
-    for stream, last in [
-        *db.execute("SELECT stream, max(seq) FROM block GROUP BY stream"),
-        *(row for t in ("event", "text", "picture") for row in db.execute(f"SELECT '{t}', max(seq) FROM {t}")),
-        *db.execute(
-            "SELECT stream, max(watermark) FROM cursor WHERE stream NOT IN ('tag', 'commands') GROUP BY stream"
-        ),
-    ]:
-        highest[stream] = max(highest.get(stream, 0), last or 0)
-    for stream, last in highest.items():
-        seq = max(last, given[stream]) if stream in given else last + JUMP if last else 0
-        db.execute("INSERT OR REPLACE INTO stream VALUES (?, ?)", (stream, seq))
-    tags, sent = (
-        "SELECT coalesce(max(id), 0) FROM tag",
-        "SELECT coalesce(max(watermark), 0) FROM cursor WHERE stream = 'tag'",
-    )
-    db.execute("DELETE FROM sqlite_sequence WHERE name = 'tag'")
-    db.execute(f"INSERT INTO sqlite_sequence VALUES ('tag', max(({tags}), ({sent})))")
-
-
 def _gaps(db: apsw.Connection, utc: int) -> Iterator[Event]:
     """One for each run of numbers that was given, is not here, was not delivered, and that no gap record tells of."""
-    marks, told = _marks(db), _told(db)
+    marks, told = numbers.marks(db), _told(db)
     read = next(db.execute("SELECT 1 FROM cursor"), None) is not None
     for stream, last in list(db.execute("SELECT name, seq FROM stream")):
         if stream.startswith("samples:"):

@@ -20,6 +20,8 @@ ONE_HOME = {
     "apsw": (
         "edge/journal.py",
         "edge/reading.py",
+        "edge/standing.py",
+        "edge/numbers.py",
         "edge/records.py",
         "edge/rows.py",
         "edge/migrations.py",

@@ -6,17 +6,18 @@ import argparse
 import asyncio
 import tempfile
 import time
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import sums
 from ..batch import Batch
 from ..clock import SECOND, SystemClock
 from ..codec import encode, encode_event
 from ..event import Event
 from ..journal import Journal
+from ..rows import set_last
 
 SOURCES, DAYS, EVENTS = 10, 30, 100_000
 MINUTE = 60 * SECOND
@@ -46,17 +47,17 @@ def _rows(db: Any, since: int) -> None:
     rng = np.random.default_rng(1)
     body = encode(Batch.of("s", np.tile(np.arange(20), 60), rng.integers(0, 100, 1200), since))
     event = encode_event(Event("alarm", "hot", "raised", text="the oil is too hot"))
-    crc, event_crc = zlib.crc32(body), zlib.crc32(event)
     with db:
         for minute in range(DAYS * 1440):
             at = since + minute * MINUTE
-            row = (minute + 1, at, at + MINUTE, 1200, crc, at, body)
-            rows = [(f"samples:s{s}", *row) for s in range(SOURCES)]
-            db.executemany("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        events = [(n, since, "alarm", "hot", event_crc, since, event) for n in range(1, EVENTS + 1)]
+            heads = [(f"samples:s{s}", minute + 1, at, at + MINUTE, 1200, at) for s in range(SOURCES)]
+            blocks = [(*head[:5], sums.of(head, body), at, body) for head in heads]
+            db.executemany("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?)", blocks)
+        told = [(n, since, "alarm", "hot", since) for n in range(1, EVENTS + 1)]
+        events = [(*head[:4], sums.of(head, event), since, event) for head in told]
         db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", events)
-        given = [(f"samples:s{s}", DAYS * 1440) for s in range(SOURCES)]
-        db.executemany("INSERT OR REPLACE INTO stream VALUES (?, ?)", [*given, ("event", EVENTS)])
+        for stream, last in [*((f"samples:s{s}", DAYS * 1440) for s in range(SOURCES)), ("event", EVENTS)]:
+            set_last(db, stream, last)
 
 
 async def _open(folder: Path) -> float:

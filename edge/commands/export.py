@@ -22,7 +22,7 @@ from ..config.load import folder_of
 from ..errors import LinesideError
 from ..event import plain_data
 from ..log import log
-from ..records import reading, tag_names, texts
+from ..records import reading, sound_rows, tag_names, texts
 from ..texts import TYPE
 from . import parquet
 from .arguments import between, since_until, site_and_state
@@ -133,12 +133,11 @@ def batches(db: Any, t0: int = 0, t1: int = 2**63 - 1) -> Iterator[Batch]:
     """Sealed blocks that touch the span, then the tail, as they stand now. Damaged ones are named and left out. Nothing is held
     open between two of them: a reader that pauses (`| less`) would let the journal's log grow."""
     with db:
-        tail = list(db.execute("SELECT stream, body FROM tail ORDER BY id"))
+        tail = list(sound_rows(db, "tail", "ORDER BY id"))
         touching = "SELECT rowid FROM block WHERE t1 >= ? AND t0 <= ? ORDER BY stream, seq"
         places = [row for (row,) in db.execute(touching, (t0, t1))]
-    find = "SELECT stream, body FROM block WHERE rowid = ?"
-    there = (found for row in places for found in list(db.execute(find, (row,))))
-    for stream, body in chain(there, tail):
+    there = (found for row in places for found in sound_rows(db, "block", "WHERE rowid = ?", (row,)))
+    for (stream, *_), body in chain(there, tail):
         try:
             yield decode(stream.removeprefix("samples:"), body)
         except CodecFault as fault:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgpack
 import pytest
 
-from edge import migrations, rows
-from edge.codec import encode_event
+from edge import Cursor, Tag, migrations
+from edge.codec import encode, encode_event
 from edge.event import Event
 from edge.journal import PRAGMAS, Journal
 from edge.migrations import STEPS
@@ -18,6 +19,8 @@ from tests.edge.cuts import images, recorded
 from tests.edge.test_journal import batch, values, with_journal
 
 EVENT = encode_event(Event("k", "kept"))
+A = Tag("plc.a", type="float")
+TAG = msgpack.packb(["plc.a", "float", "", {}, "plc"])
 
 
 def older(path: Path, version: int) -> None:
@@ -28,9 +31,14 @@ def older(path: Path, version: int) -> None:
         db.execute(step)
         db.execute(f"PRAGMA user_version = {number}")
     if version:
-        db.execute("INSERT INTO meta VALUES ('epoch', '0123456789abcdef')")
-        rows.seal(db, "samples:plc", [batch(1, 2, 3)], 5)
-        db.execute("INSERT INTO stream VALUES ('event', 1)")
+        db.execute("INSERT INTO meta (key, value) VALUES ('epoch', '0123456789abcdef')")
+        block = encode(batch(1, 2, 3))
+        db.execute("INSERT INTO block VALUES ('samples:plc', 1, 1, 3, 3, ?, 5, ?)", (zlib.crc32(block), block))
+        db.execute("INSERT INTO tag (name, type, unit, labels, body) VALUES ('plc.a', 'float', '', '', ?)", (TAG,))
+        db.execute("INSERT INTO stream (name, seq) VALUES ('samples:plc', 1)")
+        db.execute("INSERT INTO stream (name, seq) VALUES ('event', 1)")
+        db.execute("INSERT INTO snapshot (name, body) VALUES ('alarms', x'01')")
+        db.execute("INSERT INTO cursor (reader, stream, watermark, ranges) VALUES ('sync', 'event', 1, '[[3, 4]]')")
         db.execute("INSERT INTO event VALUES (1, 2, 'k', 'kept', ?, 5, ?)", (zlib.crc32(EVENT), EVENT))
     db.close()
 
@@ -57,7 +65,8 @@ def test_a_cut_at_any_write_leaves_the_old_schema_or_the_new(tmp_path: Path, ver
         assert next(journal._db.execute("PRAGMA user_version"))[0] == len(STEPS)
         if version:
             assert journal.epoch == "0123456789abcdef" and await values(journal) == [1, 2, 3]
-            assert [r.body for r in await journal.read("event")] == [EVENT]
+            assert [r.body for r in await journal.read("event")] == [EVENT] and journal.snapshots() == {"alarms": b"\1"}
+            assert await journal.cursors("sync") == {"event": Cursor(1, [(3, 4)])} and journal.tag_ids([A]) == [1]
         journal.append([batch(4)])
         assert await journal.commit(seal=True)
 

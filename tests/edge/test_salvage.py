@@ -101,7 +101,8 @@ def test_any_page_may_be_spoilt(tmp_path: Path, whole: bytes) -> None:
             return await accounted(journal, epoch)
 
         shares.append(with_journal(tmp_path, work))
-    assert shares[0] < 0.01 and sorted(shares)[6] > 0.6, "only few pages hold much together"
+    assert shares[0] == 1, "where each table begins is known"
+    assert sorted(shares)[6] > 0.6, "only few pages hold much together"
     assert float(np.median(shares)) >= 0.95
 
 

@@ -188,8 +188,8 @@ def test_damage_in_the_journal_reaches_the_plane_as_a_gap_and_holds_nothing_up(t
         await device.work(1300)
         await device.journal.commit(seal=True)
         db = apsw.Connection(str(tmp_path / "journal.db"))
-        db.execute("UPDATE block SET crc = crc + 1 WHERE seq IN (1, 2, 5)")
-        db.execute("UPDATE event SET crc = crc + 1 WHERE seq = 1")
+        db.execute("UPDATE block SET crc = crc + 98765 WHERE seq IN (1, 2, 5)")
+        db.execute("UPDATE event SET crc = crc + 98765 WHERE seq = 1")
         spoiled = [
             v
             for (body,) in db.execute("SELECT body FROM block WHERE seq IN (1, 2, 5)")

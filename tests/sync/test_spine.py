@@ -407,7 +407,7 @@ def test_a_record_that_the_plane_cannot_read_holds_up_nothing(tmp_path: Path, wa
         def spoil(db: Any) -> None:
             seq = next(db.execute("SELECT coalesce(max(seq), 0) FROM event"))[0] + 1
             db.execute("INSERT INTO event VALUES (?, 1, 'alarm', 'x', ?, 1, ?)", (seq, zlib.crc32(b"junk"), b"junk"))
-            db.execute("INSERT INTO stream VALUES ('event', ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", (seq,))
+            db.execute("INSERT OR REPLACE INTO stream (name, seq) VALUES ('event', ?)", (seq,))
 
         await it.daemon.journal.on_writer(spoil)
         it.sim.set("temp", 85)

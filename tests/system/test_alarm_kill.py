@@ -34,7 +34,7 @@ def states(folder: Path) -> dict[str, tuple[bool, bool, int]]:
 
 
 def happened(folder: Path) -> list[tuple[str, str]]:
-    records, _ = read_stream(journal_of(folder / "journal.db"), "event", 0, 1000)
+    records, *_ = read_stream(journal_of(folder / "journal.db"), "event", 0, 1000)
     return [(e.key, e.state) for e in (decode_event(r.body) for r in records) if e.kind == "alarm"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.event import listen
 
-from edge import Cursor, Event, codec, pending, records, retention, rows, tail
+from edge import Cursor, Event, codec, pending, retention, rows, sums, tail
 from edge import journal as journal_module
 from edge.journal import Journal
 from edge.pending import Pending
@@ -21,7 +21,6 @@ from sync.device import compare, uplink
 from sync.device.uplink import Uplink
 
 Plant = Callable[[], None]
-anything: Any = type("Anything", (), {"__eq__": lambda *_: True, "__ne__": lambda *_: False, "__hash__": None})()
 
 
 def put(place: Any, name: str, value: Any) -> None:
@@ -103,11 +102,13 @@ def error_of_the_disk_ignored() -> None:
 
 
 def journal_checksum_skipped() -> None:
-    put(records, "zlib", SimpleNamespace(crc32=lambda body: anything))
+    sound = sums.sound
+    put(sums, "sound", lambda table, *row: table != "tail" or sound(table, *row))
 
 
 def tail_checksum_skipped() -> None:
-    put(tail, "zlib", SimpleNamespace(crc32=lambda body: anything))
+    sound = sums.sound
+    put(sums, "sound", lambda table, *row: table == "tail" or sound(table, *row))
 
 
 def damaged_without_a_word() -> None:
@@ -151,7 +152,7 @@ def numbers_given_again() -> None:
         table = "block" if stream.startswith("samples:") else stream
         where = f" WHERE stream = '{stream}'" if table == "block" else ""
         first = int(next(db.execute(f"SELECT coalesce(max(seq), 0) + 1 FROM {table}{where}"))[0])
-        db.execute("INSERT OR REPLACE INTO stream VALUES (?, ?)", (stream, first + n - 1))
+        rows.set_last(db, stream, first + n - 1)
         return first
 
     put(rows, "_next", next_number)

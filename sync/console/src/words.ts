@@ -57,7 +57,7 @@ const DEVICE_ZH: Record<string, string> = {
   raised: "已触发", cleared: "已恢复", acked: "已确认", shelved: "已搁置", unshelved: "取消搁置",
   ok: "合格", ng: "不合格", recheck: "复检", lost: "失联", back: "恢复通信", done: "完成", refused: "拒绝", superseded: "被新值取代",
   too_long: "文本过长", too_many: "文本种类过多", text_too_long: "过长文本已略去", text_too_many: "过多文本已略去",
-  ended: "已结束", rejected: "被拒收", evicted: "已清除", damaged: "已损坏", salvaged: "已抢救", journal_full: "日志库已满", forgotten: "已过保留期",
+  ended: "已结束", rejected: "被拒收", evicted: "已清除", damaged: "已损坏", salvaged: "已抢救", righted: "已纠正", journal_full: "日志库已满", forgotten: "已过保留期",
   new_journal: "新日志库", behind: "控制平台数据落后", journal: "日志库", picture: "图片", event: "事件", applied: "已生效",
   rolled_back: "已回滚", learned: "已学习", not_learned: "未学习", ack: "确认", shelve: "搁置", unshelve: "取消搁置",
   good: "良好", clock_unsure: "时钟不准", late: "迟到", substituted: "替代值", range: "超范围", stale: "陈旧", timeout: "超时",
