@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from edge.codec import decode
 from edge.flow import Flow
 from edge.health import Health
 from edge.journal import Journal, JournalConfig
+from edge.outlet import Outlet
+from edge.texts import Texts
 from edge.timekeeping import Timekeeper, unsure
 from tests.edge.test_journal import with_journal
 
@@ -140,6 +143,36 @@ def test_a_clock_that_nobody_sets_holds_nothing_back_for_ever(tmp_path: Path) ->
 def test_what_a_device_stamped_itself_is_not_doubted() -> None:
     batch = Batch.of("plc", [1, 2, 3], [1, 2, 3], [BOOT, REAL, BOOT + SECOND], [0, 0, int(Quality.BAD)])
     assert unsure(batch, BOOT).quality.tolist() == [int(Quality.CLOCK_UNSURE), 0, int(Quality.BAD)]
+
+
+def test_what_a_driver_emits_says_that_the_clock_is_not_set(tmp_path: Path) -> None:
+    clock, seen = ManualClock(BOOT), []
+    site: Any = SimpleNamespace(drivers={"plc": SimpleNamespace(driver="replay")})
+    daemon: Any = SimpleNamespace(
+        clock=clock, folder=tmp_path, config=site, journal=SimpleNamespace(texts=Texts()), accept=seen.append
+    )
+    outlet = Outlet("plc", {"a": Tag("plc.a", id=1, source="plc")}, daemon)
+    for sure in (False, True):
+        clock.sure = sure
+        outlet.emit(Batch.of("plc", [1], [1.0], clock.utc()))
+    assert [int(q) for batch in seen for q in batch.quality] == [int(Quality.CLOCK_UNSURE), 0]
+
+
+@pytest.mark.parametrize("step", [-86_400, 86_400])
+def test_a_block_closes_by_a_clock_that_nobody_sets(tmp_path: Path, step: int) -> None:
+    async def work(journal: Journal) -> None:
+        clock: Any = journal.clock
+        for i in range(2):  # the first is sealed at once
+            journal.append([Batch.of("plc", [1], [i], clock.utc())])
+            assert await journal.commit()
+        clock.step(step * SECOND)
+        clock.look()
+        journal.append([Batch.of("plc", [1], [2], clock.utc())])
+        assert await journal.commit() and len(await journal.read("samples:plc")) == 1
+        clock.advance(61)
+        assert await journal.commit() and len(await journal.read("samples:plc")) == 2
+
+    with_journal(tmp_path, work)
 
 
 def test_after_a_step_back_nothing_is_late(tmp_path: Path) -> None:

@@ -132,6 +132,23 @@ KEYS = {
     "picture": ("seq",),
     "tag": ("id",),
 }  # put elsewhere
+
+
+def test_a_row_that_a_page_hides_is_told_of(tmp_path: Path, whole: tuple[bytes, dict[str, Any]]) -> None:
+    content, before = whole
+    (tmp_path / "journal.db").write_bytes(content)
+    db = apsw.Connection(str(tmp_path / "journal.db"))
+    (root,) = next(db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'event'"))
+    db.close()
+    page = 4096 * (root - 1)
+    assert content[page] == 13, "a leaf: the pointers to its rows follow its 8 bytes"
+    spoilt = bytearray(content)
+    spoilt[page + 8 + 2 * 8 : page + 8 + 2 * 9] = spoilt[
+        page + 8 + 2 * 9 : page + 8 + 2 * 10
+    ]  # that of row 9 is that of row 10
+    opened(tmp_path, bytes(spoilt), before)
+
+
 CHANGES = [(t, c) for t, columns in sums.HEADS.items() for c in columns if c not in KEYS.get(t, ())]
 
 

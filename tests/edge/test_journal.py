@@ -495,3 +495,22 @@ def test_nothing_delivered_is_dropped_before_its_time(tmp_path: Path) -> None:
         assert await values(journal) == [99] and await gaps(journal) == []
 
     with_journal(tmp_path, work, keep="1h")
+
+
+def test_an_event_does_not_wait_for_the_commit_window(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        running = asyncio.ensure_future(journal.run())
+        await asyncio.sleep(0)  # so that it waits for its window
+        journal.append(events=[Event("command", "write")])
+        async with asyncio.timeout(30):
+            while True:
+                news = asyncio.ensure_future(journal.wait_sealed())
+                await asyncio.sleep(0)  # so that it waits before we look
+                if await journal.read("event"):
+                    break
+                await news
+        news.cancel()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    with_journal(tmp_path, work, durable_within="60s")

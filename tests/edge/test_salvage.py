@@ -134,6 +134,28 @@ def test_what_a_start_needs_comes_over(tmp_path: Path, whole: bytes) -> None:
     with_journal(tmp_path, work)
 
 
+def test_a_new_file_is_on_the_disk_before_it_takes_the_place_of_the_old(
+    tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, whole)
+    synced, plain = [], os.fsync
+    real = os.replace
+
+    def sync(line: int) -> None:
+        synced.append(os.fstat(line).st_ino)
+        plain(line)
+
+    def replace(old: Any, new: Any) -> None:
+        if Path(new).name == "journal.db":
+            assert Path(old).stat().st_ino in synced
+        real(old, new)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", replace)
+    salvage.salvage(tmp_path / "journal.db", 5)
+    assert tmp_path.stat().st_ino == synced[-1], "nor is its name lost"
+
+
 def test_where_the_clock_was_set_back_a_gap_still_spans_both_its_neighbours() -> None:
     known = [(1, 1, 900, 950, 0), (3, 3, 100, 150, 0)]
     assert salvage._holes(known, 4, 200) == [(2, 2, 100, 950, 0), (4, 4, 200, 950, 0)]

@@ -1,0 +1,260 @@
+"""Switch each safeguard off, one after the other, and see its test fail: `python -m tests.safeguards [NAME ...]`.
+
+The table in docs/reliability.md says what is lost without each. A safeguard is a piece of the source and what stands there when it
+is off. The tree is copied, so that nothing here changes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("edge", "drivers", "models", "sync", "configs", "tests", "docs", "setup.cfg", "pyproject.toml")
+
+
+class Safeguard(NamedTuple):
+    file: str
+    on: str  # as it stands there
+    off: str
+    test: str
+
+
+SAFEGUARDS: dict[str, Safeguard] = {
+    "each commit is synced": Safeguard(
+        "edge/journal.py",
+        '"synchronous=FULL"',
+        '"synchronous=NORMAL"',
+        "tests/edge/test_faulty_disk.py::test_a_commit_is_on_the_disk_when_it_is_said_to_be",
+    ),
+    "a checksum for each record": Safeguard(
+        "edge/sums.py",
+        "    if table in BODIES:\n        return bool(",
+        "    if table in BODIES:\n        return True or bool(",
+        "tests/edge/test_journal.py::test_a_damaged_block_is_no_data_and_a_gap_tells_of_it_once",
+    ),
+    "a checksum over what stands beside it": Safeguard(
+        "edge/sums.py",
+        "    return crc is None or bool(",
+        "    return True or bool(",
+        "tests/edge/test_flips.py::test_a_value_beside_a_body_that_changed_is_no_data",
+    ),
+    "a missing number is told of": Safeguard(
+        "edge/records.py",
+        "        holes = untold(db, stream, after, out, ended)",
+        "        holes: list[Hole] = []",
+        "tests/edge/test_flips.py::test_a_row_that_a_page_hides_is_told_of",
+    ),
+    "the reserve": Safeguard(
+        "edge/journal.py",
+        "if not self.room.reserve.release():",
+        "if True:",
+        "tests/edge/test_faulty_disk.py::test_an_update_starts_on_a_full_disk",
+    ),
+    "the budget counts log and reserve": Safeguard(
+        "edge/room.py",
+        "return self.at_most - self.log - self.reserve",
+        "return self.at_most",
+        "tests/edge/test_room.py::test_all_files_together_keep_to_the_budget",
+    ),
+    "pictures go first, events last": Safeguard(
+        "edge/retention.py",
+        "for step in (_pictures, _samples, _events):",
+        "for step in (_events, _samples, _pictures):",
+        "tests/edge/test_room.py::test_classes_go_in_order_and_gap_records_never",
+    ),
+    "what is delivered goes before what is not": Safeguard(
+        "edge/retention.py",
+        "for waiting in (False, True)[: 1 + unsent]:",
+        "for waiting in (True,):",
+        "tests/edge/test_room.py::test_on_a_full_disk_what_is_new_takes_the_place_of_what_is_delivered",
+    ),
+    "gap records stay": Safeguard(
+        "edge/retention.py",
+        "(seq <= ? OR kind <> 'gap')",
+        "(seq <= ? OR true)",
+        "tests/edge/test_room.py::test_classes_go_in_order_and_gap_records_never",
+    ),
+    "a gap record for what is evicted": Safeguard(
+        "edge/retention.py",
+        'return [lack(utc, stream, run, "evicted") for stream, found in runs.items() for run in joined(found)]',
+        "return []",
+        "tests/edge/test_journal.py::test_above_its_size_delivered_goes_first_and_the_undelivered_leaves_a_gap",
+    ),
+    "nothing goes before it is acknowledged": Safeguard(
+        "edge/retention.py",
+        "return min(_mark(db, reader, stream) for reader in readers)",
+        "return 2**62",
+        "tests/edge/test_journal.py::test_above_its_size_delivered_goes_first_and_the_undelivered_leaves_a_gap",
+    ),
+    "history stays as long as it was asked to": Safeguard(
+        "edge/retention.py",
+        "cut = utc - keep",
+        "cut = utc",
+        "tests/edge/test_journal.py::test_nothing_delivered_is_dropped_before_its_time",
+    ),
+    "events and commands commit at once": Safeguard(
+        "edge/journal.py",
+        "if events or pictures or pending.half_full():",
+        "if pictures or pending.half_full():",
+        "tests/edge/test_journal.py::test_an_event_does_not_wait_for_the_commit_window",
+    ),
+    "events do not wait for a full disk": Safeguard(
+        "edge/room.py",
+        "            self._commit_urgent(db, pending, readers, commit)\n",
+        "",
+        "tests/edge/test_journal.py::test_a_full_disk_is_said_and_heals_and_loses_nothing",
+    ),
+    "what the disk refused comes back": Safeguard(
+        "edge/journal.py",
+        "        pending.follow(self._pending)\n        self._pending = pending\n",
+        "",
+        "tests/edge/test_journal.py::test_a_full_disk_is_said_and_heals_and_loses_nothing",
+    ),
+    "what gives way in memory is told": Safeguard(
+        "edge/pending.py",
+        "        self.events.extend(told)\n",
+        "",
+        "tests/edge/test_journal.py::test_a_long_full_disk_gives_up_the_oldest_with_a_gap_and_keeps_events",
+    ),
+    "the tail is replayed": Safeguard(
+        "edge/journal.py",
+        "        self._pending.damaged |= damaged\n        return found",
+        "        self._pending.damaged |= damaged\n        return {}",
+        "tests/edge/test_journal.py::test_what_was_durable_at_a_hard_stop_is_there_once",
+    ),
+    "a sealed block empties its tail": Safeguard(
+        "edge/rows.py",
+        '    db.execute("DELETE FROM tail WHERE stream = ?", (stream,))\n',
+        "",
+        "tests/edge/test_journal.py::test_what_was_durable_at_a_hard_stop_is_there_once",
+    ),
+    "a number is given once": Safeguard(
+        "edge/salvage.py",
+        "            numbers.count(new)\n",
+        "",
+        "tests/edge/test_salvage.py::test_any_page_may_be_spoilt",
+    ),
+    "what cannot be saved is told": Safeguard(
+        "edge/salvage.py",
+        "told = [*_gaps(new, utc), *_tail_gaps(new, utc, saved)]",
+        "told = []",
+        "tests/edge/test_salvage.py::test_any_page_may_be_spoilt",
+    ),
+    "the first page is known": Safeguard(
+        "edge/damaged.py",
+        "if not migrations.sound(db):",
+        "if False:",
+        "tests/edge/test_salvage.py::test_any_page_may_be_spoilt",
+    ),
+    "the new file is whole before it takes the old one's place": Safeguard(
+        "edge/salvage.py",
+        "    _sync(new)\n",
+        "",
+        "tests/edge/test_salvage.py::test_a_new_file_is_on_the_disk_before_it_takes_the_place_of_the_old",
+    ),
+    "a bad sector is damage": Safeguard(
+        "edge/disk.py",
+        "not in UNREADABLE:\n            raise\n",
+        "not in ():\n            raise\n",
+        "tests/edge/test_faulty_disk.py::test_a_sector_that_cannot_be_read_is_damage_too",
+    ),
+    "a migration is one transaction": Safeguard(
+        "edge/migrations.py",
+        "        with transaction(db):\n            db.execute(step)",
+        "        with contextlib.nullcontext():\n            db.execute(step)",
+        "tests/edge/test_migrations.py::test_a_cut_at_any_write_leaves_the_old_schema_or_the_new",
+    ),
+    "a journal of a newer release is left alone": Safeguard(
+        "edge/migrations.py",
+        "    if version > len(STEPS):",
+        "    if False:",
+        "tests/edge/test_journal.py::test_a_newer_schema_is_refused_and_left_alone",
+    ),
+    "one owner": Safeguard(
+        "edge/state.py",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
+        "tests/edge/test_journal.py::test_a_second_daemon_is_told_who_owns_the_journal",
+    ),
+    "CLOCK_UNSURE": Safeguard(
+        "edge/outlet.py",
+        "batch if is_sure(self.clock) else unsure(batch, self.clock.utc())",
+        "batch",
+        "tests/edge/test_clock.py::test_what_a_driver_emits_says_that_the_clock_is_not_set",
+    ),
+    "a time of the device is not doubted": Safeguard(
+        "edge/timekeeping.py",
+        "(batch.quality == Quality.GOOD) & (np.abs(batch.ts - now) < OURS)",
+        "batch.quality == Quality.GOOD",
+        "tests/edge/test_clock.py::test_what_a_device_stamped_itself_is_not_doubted",
+    ),
+    "samples are moved when the clock is set": Safeguard(
+        "edge/timekeeping.py",
+        "            self._journal.rebase(self._since - OURS, before + OURS, step)\n",
+        "",
+        "tests/edge/test_clock.py::test_what_was_stamped_before_the_clock_was_set_is_moved_once",
+    ),
+    "they are moved once": Safeguard(
+        "edge/timekeeping.py",
+        "if (step := clock.look()) and not clock.sure:",
+        "if step := clock.look():",
+        "tests/edge/test_clock.py::test_what_was_stamped_before_the_clock_was_set_is_moved_once",
+    ),
+    "blocks wait for the clock": Safeguard(
+        "edge/journal.py",
+        "hold = pending.urgent or (not is_sure(self.clock) and now < self._held_until)",
+        "hold = pending.urgent",
+        "tests/edge/test_clock.py::test_what_was_stamped_before_the_clock_was_set_is_moved_once",
+    ),
+    "intervals by a clock that nobody sets": Safeguard(
+        "edge/journal.py",
+        "now, utc, totals = self.clock.mono(), self.clock.utc(), self.totals",
+        "now, utc, totals = self.clock.utc(), self.clock.utc(), self.totals",
+        "tests/edge/test_clock.py::test_a_block_closes_by_a_clock_that_nobody_sets",
+    ),
+}
+
+
+def off(one: Safeguard, tree: Path) -> bool:
+    """Whether its test fails without it."""
+    path = tree / one.file
+    whole = path.read_text("utf-8")
+    if whole.count(one.on) != 1:
+        raise SystemExit(f"{one.file}: {one.on!r} is there {whole.count(one.on)} times")
+    path.write_text(whole.replace(one.on, one.off), "utf-8")
+    command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", one.test]
+    try:
+        done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=300, check=False)
+    finally:
+        path.write_text(whole, "utf-8")
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{one.test} cannot be run: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 1
+
+
+def main(names: list[str]) -> int:
+    wanted = {name: one for name, one in SAFEGUARDS.items() if name in names or not names}
+    noticed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name in PACKAGES:
+            source = ROOT / name
+            skip = shutil.ignore_patterns("node_modules", "__pycache__", "*.pyc")
+            shutil.copytree(source, Path(folder) / name, ignore=skip) if source.is_dir() else shutil.copy(
+                source, folder
+            )
+        for name, one in wanted.items():
+            seen = off(one, Path(folder))
+            noticed += seen
+            print(f"{'noticed' if seen else 'NOT NOTICED'}: without `{name}` ({one.test})", file=sys.stderr, flush=True)
+    print(json.dumps({"safeguards": len(wanted), "noticed": noticed}))
+    return noticed < len(wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
