@@ -31,9 +31,10 @@ FULL = 690_000_000  # bytes: what is written first fills it, so that each block 
 
 
 def month(options: argparse.Namespace) -> dict[str, object]:
-    """Seconds until a journal at its budget, with 30 days of 10 sources, a block a minute, and 100,000 events, none of it delivered,
-    is open, has told what waits and how long it lasts, and has committed; baseline: an empty journal. Then `grown_mb`: what its
-    process takes more (PSS) after 30 days more without a link than after the first of them, on a clock that is moved."""
+    """Seconds until a journal at its budget, with 30 days of 10 sources, a block a minute, and 100,000 events, none of it
+    delivered, is open, has told what waits and how long it lasts, and has committed; baseline: an empty journal. Then
+    `grown_mb`: what its process takes more (PSS) after 30 days more without a link than after the first of them, on a clock
+    that is moved."""
     with tempfile.TemporaryDirectory() as name:
         old, empty = Path(name) / "old", Path(name) / "empty"
         for folder in (old, empty):
@@ -107,7 +108,8 @@ async def _play(folder: Path) -> dict[str, float]:
         if minute % DAY == DAY - STEP:
             await journal.backlog("sync")
             await journal.outlook()
-            gc.collect(), heap.trim()
+            gc.collect()
+            heap.trim()
             memory.append(pss(os.getpid()))
     (last,) = next(journal._db.execute("SELECT min(seq) FROM block"))
     evicted = float((last - first) * SOURCES)
