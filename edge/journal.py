@@ -81,6 +81,7 @@ class Journal(Reading):
         self._urgent = asyncio.Event()
         self._sealed = asyncio.Event()
         self._committing = asyncio.Lock()
+        self._age = retention.Age()
         self._next_retention = self._next_trim = self._next_mend = 0
         self._mend_wait = MEND_AFTER
         self._held_until = clock.mono() + HELD
@@ -332,7 +333,11 @@ class Journal(Reading):
             rows.add_texts(self._db, pending.texts)
             longest, seal = round(self.config.block * SECOND), seal and not pending.urgent
             hold = pending.urgent or (not is_sure(self.clock) and now < self._held_until)
-            open_ = tail.moved(self._db, self._open, pending.steps) if pending.steps else self._open
+            open_ = self._open
+            if pending.steps or (hold and not pending.urgent):
+                open_ = tail.close_earlier(self._db, open_, now, utc)
+            if pending.steps:
+                open_ = tail.moved(self._db, open_, pending.steps)
             done = tail.write(self._db, open_, pending.batches, now, utc, longest, seal, hold)
             rows.add_events(self._db, [*pending.events, *damaged], utc)
             rows.add_pictures(self._db, pending.pictures, utc)
@@ -341,7 +346,8 @@ class Journal(Reading):
             if now >= self._next_retention:
                 self._next_retention = now + 10 * SECOND
                 keep = round(self.config.keep * SECOND)
-                evicted = retention.evict(self._db, self.readers, utc, keep, self.room.budget.pages)
+                cut = utc - keep if self._age.trusted(now, utc) else 0
+                evicted = retention.evict(self._db, self.readers, utc, cut, self.room.budget.pages)
                 rows.add_events(self._db, evicted, utc)
         self._open = {**open_, **done.after}
         self._taken_out |= pending.damaged

@@ -9,6 +9,7 @@ from functools import partial
 import apsw
 
 from . import sums
+from .clock import SECOND
 from .event import Event
 from .log import log
 from .records import Place, sample_streams
@@ -16,6 +17,7 @@ from .records import Place, sample_streams
 FILL = 0.97  # of the pages a journal may have: eviction starts here and ends 4 % lower
 STEP = 64  # rows of a class before it is looked whether there is room
 MOST = 64  # steps of a class a turn: one transaction must not hold up all others
+HOUR = 3600 * SECOND
 OLD = 256  # rows of a stream a turn that are over their time
 Run = tuple[int, int, int, int, int]  # first and last number, from, to (ns), samples
 
@@ -105,10 +107,25 @@ def _mark(db: apsw.Connection, reader: str, stream: str) -> int:
     return int(mark)
 
 
-def evict(db: apsw.Connection, readers: Collection[str], utc: int, keep: int, most: int) -> list[Event]:
-    """Inside the caller's transaction: drop what is delivered and older than `keep` (ns since it was written, whatever the time
-    of its samples), some of it a turn; then, where the file has more than `most` bytes in use, `give_up` down to 4 % less."""
-    cut = utc - keep
+class Age:
+    """Whether the clock can say how old something is: not for a day after somebody set it by more than an hour, perhaps by
+    mistake."""
+
+    def __init__(self) -> None:
+        self._off: int | None = None
+        self._again = 0
+
+    def trusted(self, mono: int, utc: int) -> bool:
+        """To be asked now and then."""
+        if self._off is not None and abs(utc - mono - self._off) > HOUR:
+            self._again = mono + 24 * HOUR
+        self._off = utc - mono
+        return mono >= self._again
+
+
+def evict(db: apsw.Connection, readers: Collection[str], utc: int, cut: int, most: int) -> list[Event]:
+    """Inside the caller's transaction: drop what is delivered and was written before `cut` (whatever the time of its samples),
+    some of it a turn; then, where the file has more than `most` bytes in use, `give_up` down to 4 % less."""
     for stream in sample_streams(db):
         oldest = "SELECT rowid AS r, written FROM block WHERE stream = ? AND seq <= ? ORDER BY seq LIMIT ?"
         remove = f"DELETE FROM block WHERE rowid IN (SELECT r FROM ({oldest}) WHERE written < ?)"

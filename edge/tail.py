@@ -21,6 +21,7 @@ class OpenBlock:
     batches: list[Batch] = field(default_factory=list)
     n: int = 0
     since: int = 0  # monotonic ns
+    earlier: bool = False  # a stop left it behind
 
 
 Open = dict[str, OpenBlock]
@@ -84,6 +85,16 @@ def moved(db: apsw.Connection, open_: Open, steps: Iterable[tuple[int, int, int]
     return out
 
 
+def close_earlier(db: apsw.Connection, open_: Open, now: int, utc: int) -> Open:
+    """Inside the caller's transaction: seal what a stop left behind. How far the clock is off now says nothing of its stamps."""
+    out = dict(open_)
+    for stream, block in open_.items():
+        if block.earlier and block.n:
+            rows.seal(db, stream, block.batches, utc)
+            out[stream] = OpenBlock(since=now)
+    return out
+
+
 def replay(db: apsw.Connection, since: int) -> tuple[Open, set[Place]]:
     """What a stop or a power cut left in the tail, as blocks open `since` (monotonic ns), and the rows that are damaged: they are
     no data. Raises NewerVersion for what another release wrote."""
@@ -100,7 +111,7 @@ def replay(db: apsw.Connection, since: int) -> tuple[Open, set[Place]]:
             log.error("journal: a tail record of %s is damaged, %d samples are gone: %s", stream, n, error)
             damaged.add(("tail", row))
             continue
-        block = found.setdefault(stream, OpenBlock(since=since))
+        block = found.setdefault(stream, OpenBlock(since=since, earlier=True))
         block.batches.append(batch)
         block.n += n
     return found, damaged

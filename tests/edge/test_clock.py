@@ -111,6 +111,48 @@ def test_what_was_moved_stays_so_over_a_power_cut(tmp_path: Path) -> None:
     with_journal(tmp_path, after)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_an_earlier_start_left_behind_is_not_moved_by_how_far_the_clock_is_off_now(
+    tmp_path: Path, at_once: bool
+) -> None:
+    async def before(box: Box) -> None:
+        box.sample(1)
+        assert await box.journal.commit()
+
+    async def after(box: Box) -> None:
+        box.sample(2)
+        assert at_once or await box.journal.commit()
+        box.clock.step(REAL - box.clock.utc())
+        box.keeper.look()
+        assert await box.journal.commit(seal=True)
+        assert [(v, s) for v, s, _ in await box.kept()] == [(1.0, BOOT // SECOND), (2.0, REAL // SECOND)]
+
+    boxed(tmp_path, before)
+    boxed(tmp_path, after)
+
+
+@pytest.mark.parametrize("step", [-30 * 86_400, 30 * 86_400])
+def test_a_clock_that_was_set_by_mistake_takes_no_history(tmp_path: Path, step: int) -> None:
+    async def work(journal: Journal) -> None:
+        clock: Any = journal.clock
+
+        async def look(wait: float) -> int:
+            clock.advance(wait)
+            assert await journal.commit()
+            return len(await journal.read("event", 0, 100))
+
+        journal.append(events=[Event("k", "k")])
+        assert await look(11) == 1
+        clock.step(step * SECOND), clock.look()
+        assert await look(11) == await look(3600) == 1
+        clock.step(-step * SECOND), clock.look()
+        assert await look(11) == await look(3600) == 1
+        assert await look(2 * 86_400) == 1, "as old as it may be"
+        assert await look(86_400) == 0
+
+    with_journal(tmp_path, work, keep="72h")
+
+
 def test_a_refused_commit_is_moved_as_well(tmp_path: Path) -> None:
     async def work(box: Box) -> None:
         box.sample(1)
