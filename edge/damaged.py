@@ -78,8 +78,9 @@ def named(db: apsw.Connection, table: str, columns: str) -> Iterator[Row]:
             log.error("journal: the table %s cannot be read whole: %s", table, error)
 
 
-def numbered(db: apsw.Connection, table: str, columns: str) -> Iterator[Row]:
-    """Rows by their number. Where a page cannot be read it goes on behind it, at the first number that can be."""
+def numbered(db: apsw.Connection, table: str, columns: str, torn: set[str]) -> Iterator[Row]:
+    """Rows by their number. Where a page cannot be read it goes on behind it, at the first number that can be, and the table is
+    `torn`."""
     sql = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid"
     after, step, failed = 0, 1, None
     while after < 2**62:
@@ -91,6 +92,7 @@ def numbered(db: apsw.Connection, table: str, columns: str) -> Iterator[Row]:
                 yield tuple(row)
             return
         except UNREADABLE:
+            torn.add(table)
             failed = after
             after, step = after + step, min(2 * step, FAR)
             if step == FAR and after > _most(db, table):

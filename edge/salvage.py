@@ -19,7 +19,7 @@ from typing import Any
 import apsw
 import msgpack
 
-from . import migrations, numbers, rows, sums
+from . import migrations, numbers, rows, scattered, sums
 from .codec import CodecFault, decode_event
 from .damaged import UNREADABLE, named, numbered, opened
 from .disk import transaction
@@ -37,6 +37,7 @@ class Saved:
     rows: dict[str, int] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)  # rows that were there and are no data
     tail: list[tuple[str, int]] = field(default_factory=list)  # stream, samples
+    torn: set[str] = field(default_factory=set)  # tables of which some pages could not be read
 
     def words(self) -> str:
         kept = ", ".join(f"{n:,} {name}s" for name, n in self.rows.items() if name in ("block", "event", "picture"))
@@ -97,6 +98,8 @@ def _move(path: Path, to: Path, utc: int, epoch: str, open_: Mapping[str, Any] |
             new.execute("DELETE FROM stream")
             for table in GOOD:
                 _copy(old, new, table, saved)
+            if saved.torn:
+                _gather(path, new, saved)
             if open_ is None:
                 _copy_tail(old, new, saved)
             else:
@@ -148,6 +151,7 @@ GOOD: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "block": lambda r: str(r["stream"]).startswith("samples:"),
     "picture": _picture,
 }
+SCATTERED = {"tag", "text", "event", "block", "picture"}
 BY_NAME = ("meta", "stream", "cursor", "snapshot")  # without a row number
 KEEP = ("IGNORE", "REPLACE")
 
@@ -165,7 +169,7 @@ def _copy(old: apsw.Connection, new: apsw.Connection, table: str, saved: Saved) 
         return
     listed = ", ".join(columns)
     insert = f"INSERT OR {KEEP[table in BY_NAME]} INTO {table} ({listed}) VALUES ({', '.join('?' * len(columns))})"
-    found = named(old, table, listed) if table in BY_NAME else numbered(old, table, listed)
+    found = named(old, table, listed) if table in BY_NAME else numbered(old, table, listed, saved.torn)
     for row in found:
         try:
             there = dict(zip(columns, row, strict=True))
@@ -179,6 +183,26 @@ def _copy(old: apsw.Connection, new: apsw.Connection, table: str, saved: Saved) 
         saved.left[table] += 1
 
 
+def _gather(path: Path, new: apsw.Connection, saved: Saved) -> None:
+    """Rows of torn tables from wherever they lie in the file: pages that named them may be gone. What a gap event tells of stays
+    gone, so events come first."""
+    for tables in (saved.torn & {"event"}, saved.torn & SCATTERED - {"event"}):
+        told = _told(new)
+        columns = {table: [row[1] for row in new.execute(f"PRAGMA table_info({table})")] for table in tables}
+        for row in scattered.rows(path) if tables else ():
+            for table, names in columns.items():
+                if len(row) != len(names):
+                    continue
+                there = dict(zip(names, row, strict=True))
+                stream, seq = there["stream"] if table == "block" else table, there.get("seq", 0)
+                if not isinstance(there["crc"], int) or not sums.sound_row(table, there) or not GOOD[table](there):
+                    continue
+                if not any(first <= seq <= last for first, last in told.get(stream, ())):
+                    marks = ", ".join("?" * len(row))
+                    new.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({marks})", row)
+                    saved.rows[table] += new.changes()
+
+
 def _copy_tail(old: apsw.Connection, new: apsw.Connection, saved: Saved) -> None:
     """What is in no sealed block yet. Numbers of the rows have no holes but where some were sealed, between the streams."""
     try:
@@ -186,7 +210,7 @@ def _copy_tail(old: apsw.Connection, new: apsw.Connection, saved: Saved) -> None
     except (*UNREADABLE, apsw.SQLError):
         whole = -1
     n = 0
-    for row, stream, samples, crc, body in numbered(old, "tail", "id, stream, n, crc, body"):
+    for row, stream, samples, crc, body in numbered(old, "tail", "id, stream, n, crc, body", saved.torn):
         n += 1
         if sums.sound("tail", crc, (stream, samples), body):
             insert = "INSERT INTO tail (id, stream, n, crc, body) VALUES (?, ?, ?, ?, ?)"

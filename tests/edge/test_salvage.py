@@ -102,7 +102,7 @@ def test_any_page_may_be_spoilt(tmp_path: Path, whole: bytes) -> None:
 
         shares.append(with_journal(tmp_path, work))
     assert shares[0] == 1, "where each table begins is known"
-    assert sorted(shares)[6] > 0.6, "only few pages hold much together"
+    assert min(shares) > 0.75, "no page but those of its rows holds much together"
     assert float(np.median(shares)) >= 0.95
 
 
