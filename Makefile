@@ -67,6 +67,9 @@ bench: $(STAMP) ## measure this machine, one line per figure
 	$(BIN)/python -m tests.bench.blocks
 	$(BIN)/python -m tests.bench.chart
 
+load: $(STAMP) ## one plane under many devices, each a block per 10 s: make load [DEVICES=10000] [SECONDS=60]
+	@$(BIN)/python -m tests.bench.load --devices $(or $(DEVICES),10000) --seconds $(or $(SECONDS),60)
+
 bench-long: $(STAMP) ## the measurements that take ten minutes and more
 	$(BIN)/lineside bench opcua --seconds 600
 

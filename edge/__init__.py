@@ -2,7 +2,17 @@
 
 from .batch import TRUSTED, Batch, Quality, concatenate
 from .clock import SECOND, Clock, ManualClock, SystemClock
-from .codec import CodecFault, decode, decode_event, decode_scans, decode_text, encode, encode_event, encode_text
+from .codec import (
+    CodecFault,
+    decode,
+    decode_event,
+    decode_scans,
+    decode_text,
+    encode,
+    encode_event,
+    encode_text,
+    pieces,
+)
 from .config.bind import bind as bind_options
 from .config.load import load as load_site
 from .config.places import Tree, read_yaml
@@ -110,6 +120,7 @@ __all__ = [
     "load_site",
     "log",
     "only_here",
+    "pieces",
     "plain_data",
     "read_recording",
     "read_tree",

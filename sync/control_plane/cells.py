@@ -1,6 +1,7 @@
 """Values of rules by minutes, out of the blocks and events that are here.
 
-A block never changes under its number, so what its minutes are is kept in memory, for the tags that rules read.
+A block never changes under its number but to take its neighbours in (compact.py), so what the minutes of one of so many samples
+are is kept in memory, for the tags that rules read.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class Minutes:
     """The minutes of tags, read from the database once."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, Home, int], Cells] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Home, int, int], Cells] = OrderedDict()
         self._many = 0
 
     def of(self, connection: Connection, device: str, places: Iterable[Home], first: int, end: int) -> Cells:
@@ -129,19 +130,20 @@ class Minutes:
             own = (b.c.device == device, b.c.stream == home.stream, b.c.epoch == home.epoch)
             t0, t1 = first * MINUTE, end * MINUTE
             within = (*own, b.c.t1 >= t0, b.c.t1 < t1 + LONGEST * HOUR, b.c.t0 < t1)
-            numbers = list(connection.scalars(select(b.c.seq).where(*within)))
-            lack = [seq for seq in numbers if (device, home, seq) not in self._kept]
+            held = connection.execute(select(b.c.seq, b.c.n).where(*within))
+            keys = {seq: (device, home, seq, n) for seq, n in held}
+            lack = [seq for seq, key in keys.items() if key not in self._kept]
             for k in range(0, len(lack), AT_ONCE):
                 some = select(b.c.seq, b.c.body).where(*within, b.c.seq.in_(lack[k : k + AT_ONCE]))
                 for seq, body in connection.execute(some):
-                    parts.append(self._keep((device, home, seq), body))
-            for seq in set(numbers) - set(lack):
-                if (cells := self._kept.get((device, home, seq))) is not None:
-                    self._kept.move_to_end((device, home, seq))
+                    parts.append(self._keep(keys[seq], body))
+            for seq in keys.keys() - set(lack):
+                if (cells := self._kept.get(keys[seq])) is not None:
+                    self._kept.move_to_end(keys[seq])
                     parts.append(cells)
         return merged(parts)
 
-    def _keep(self, key: tuple[str, Home, int], body: bytes) -> Cells:
+    def _keep(self, key: tuple[str, Home, int, int], body: bytes) -> Cells:
         try:
             cells = of_block(body, key[1].number)
         except CodecFault as error:

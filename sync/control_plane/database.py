@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,12 @@ def on_postgresql(connection: Connection) -> bool:
 
 def insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows; one whose key is there already is a repeat and changes nothing."""
-    if rows:
-        fresh = _dialect(connection).insert(table).on_conflict_do_nothing()
-        _insert(connection, fresh, table, rows)
+    _insert(connection, table, rows, instead=False)
 
 
 def upsert(connection: Connection, table: Table, *rows: dict[str, Any]) -> None:
     """Insert rows of the same columns, or put them in place of those with their keys."""
-    if rows:
-        keys = [column.name for column in table.primary_key]
-        fresh = _dialect(connection).insert(table)
-        rest = {name: fresh.excluded[name] for name in rows[0] if name not in keys}
-        _insert(connection, fresh.on_conflict_do_update(index_elements=keys, set_=rest), table, list(rows))
+    _insert(connection, table, list(rows), instead=True)
 
 
 def snapshots(engine: Engine) -> Engine:
@@ -101,35 +96,50 @@ def among(connection: Connection, column: Any, values: Iterable[str]) -> ColumnE
     return column.in_(sorted(values))
 
 
-def _insert(connection: Connection, fresh: Any, table: Table, rows: list[dict[str, Any]]) -> None:
+def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]], instead: bool) -> None:
     """PostgreSQL takes many rows as one SELECT of arrays, a column each, several times faster than one by one."""
-    if len(rows) == 1 or not on_postgresql(connection):
-        connection.execute(fresh, rows)
+    if not rows:
         return
-    names = list(rows[0])
-    columns = [_array([row[name] for row in rows], table.c[name].type) for name in names]
+    names = tuple(rows[0])
+    if len(rows) == 1 or not on_postgresql(connection):
+        connection.execute(_inserting(connection.dialect.name, table, names, instead), rows)
+    else:
+        arrays = {f"all_{name}": _array([row[name] for row in rows], table.c[name].type) for name in names}
+        connection.execute(_inserting_many(table, names, instead), arrays)
+
+
+@cache
+def _inserting(dialect: str, table: Table, names: tuple[str, ...], instead: bool) -> Any:
+    keys = [column.name for column in table.primary_key]
+    fresh: Any = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    if not instead:
+        return fresh.on_conflict_do_nothing()
+    rest = {name: fresh.excluded[name] for name in names if name not in keys}
+    return fresh.on_conflict_do_update(index_elements=keys, set_=rest)
+
+
+@cache
+def _inserting_many(table: Table, names: tuple[str, ...], instead: bool) -> Any:
+    columns = [cast(bindparam(f"all_{name}", type_=Text()), ARRAY(_whole(table.c[name].type))) for name in names]
     source = func.unnest(*columns).table_valued(*names).render_derived()
-    connection.execute(fresh.from_select(names, select(*(source.c[name] for name in names))))
+    taken = select(*(source.c[name] for name in names))
+    return _inserting("postgresql", table, names, instead).from_select(names, taken)
 
 
-def _array(values: Sequence[Any], kind: Any) -> ColumnElement[Any]:
+def _array(values: Sequence[Any], kind: Any) -> str:
     """An array in PostgreSQL's own words: the driver takes several times longer for one."""
     if isinstance(kind, LargeBinary):
-        words = ('"\\\\x' + value.hex() + '"' for value in values)
+        words = ("NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values)
     elif isinstance(kind, String):
         words = ('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values)
     else:
         words = ("NULL" if value is None else str(value) for value in values)
-    return cast(bindparam(None, "{" + ",".join(words) + "}", Text()), ARRAY(_whole(kind)))
+    return "{" + ",".join(words) + "}"
 
 
 def _whole(kind: Any) -> Any:
     """A type without its length: a cast to that would cut what is too long, where it has to be refused."""
     return Text() if isinstance(kind, String) else kind
-
-
-def _dialect(connection: Connection) -> Any:
-    return postgresql if on_postgresql(connection) else sqlite
 
 
 def _sqlite(url: URL) -> Engine:

@@ -68,6 +68,19 @@ def runs_in(body: bytes, tags: Iterable[int]) -> dict[int, np.ndarray]:
     return out
 
 
+def packed_parts(parts: np.ndarray) -> bytes:
+    """Of a block that is made of others (see compact.py): int64[k, 3], the number, first and last time of each, by number."""
+    steps = np.diff(parts, axis=0, prepend=np.zeros((1, 3), np.int64))
+    return b"\1" + zstandard.ZstdCompressor(level=1).compress(steps.T.astype("<i8").tobytes())
+
+
+def parts_in(body: bytes) -> np.ndarray:
+    if body[:1] != b"\1":
+        raise CodecFault("parts of another version")
+    steps = np.frombuffer(zstandard.ZstdDecompressor().decompress(body[1:]), "<i8").reshape(3, -1)
+    return np.cumsum(steps.T, axis=0)
+
+
 def columns(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(tag, time, kind) in the order of tag and time. Of several samples at one time one counts, see `rank`."""
     tag, ts, kind = batch.tag, batch.ts, _KIND[batch.quality]

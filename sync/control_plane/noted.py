@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, null, select
 
 from edge import SECOND, CodecFault
 
 from . import tables
-from .ledger import LAST, note, runs_in
+from .ledger import LAST, note, parts_in, runs_in
 from .promises import FOREVER
 
 HOUR = 3600 * SECOND
@@ -129,18 +129,26 @@ def above(connection: Connection, at: Stream, seq: int) -> Span | None:
 def _edge(
     connection: Connection, at: Stream, pick: Callable[..., Span | None], *where: Callable[[Table], ColumnElement[bool]]
 ) -> Span | None:
-    found = []
-    for t, own in _known(connection, at.device, at.name, at.epoch):
-        wanted = select(t.c.seq, t.c.t0, t.c.t1).where(*own, *(one(t) for one in where))
+    found: list[Span] = []
+    for t, own, parts in _known(connection, at.device, at.name, at.epoch):
+        wanted = select(t.c.seq, t.c.t0, t.c.t1, parts).where(*own, *(one(t) for one in where))
         row = connection.execute(wanted.order_by(t.c.seq.desc() if pick is max else t.c.seq).limit(1)).first()
-        found += [Span(*row)] if row else []
+        found += _spans(row) if row else []
     return pick(found, key=lambda span: span.seq, default=None)
+
+
+def _spans(row: Any) -> list[Span]:
+    """What a block (number, first, last time, parts) is made of; itself."""
+    return [Span(*row[:3])] if row[3] is None else [Span(*part) for part in parts_in(row[3]).tolist()]
 
 
 def ended(connection: Connection, at: Stream, before: int) -> int | None:
     """The newest last time of a block, before that time (ns)."""
-    known = _known(connection, at.device, at.name, at.epoch)
-    return _most(connection.scalar(select(func.max(t.c.t1)).where(*own, t.c.t1 < before)) for t, own in known)
+    found = []
+    for t, own, parts in _known(connection, at.device, at.name, at.epoch):
+        found.append(connection.scalar(select(func.max(t.c.t1)).where(*own, t.c.t1 < before)))
+        found += [span.t1 for span in _across(connection, t, own, parts, before) if span.t1 < before]
+    return _most(found)
 
 
 def last_seen(connection: Connection, device: str, ts: int) -> int | None:
@@ -150,21 +158,31 @@ def last_seen(connection: Connection, device: str, ts: int) -> int | None:
     seen = [connection.scalar(select(func.max(e.c.ts)).where(e.c.device == device, e.c.ts < ts, e.c.seq > 0))]
     streams = select(a.c.stream).where(a.c.device == device, a.c.stream.like("samples:%")).distinct()
     for stream in list(connection.scalars(streams)):
-        for t, own in _known(connection, device, stream):
-            across = (t.c.t1 >= ts, t.c.t1 <= min(ts + HOUR, 2**63 - 1), t.c.t0 < ts)
+        for t, own, parts in _known(connection, device, stream):
             seen.append(connection.scalar(select(func.max(t.c.t1)).where(*own, t.c.t1 < ts)))
-            seen.append(connection.scalar(select(func.max(t.c.t0)).where(*own, *across)))
+            for span in _across(connection, t, own, parts, ts):
+                seen += [one for one in (span.t0, span.t1) if one < ts and span.t1 <= ts + HOUR]
     return _most(seen)
+
+
+def _across(
+    connection: Connection, t: Table, own: list[ColumnElement[bool]], parts: ColumnElement[Any], ts: int
+) -> list[Span]:
+    """What the blocks are made of that begin before that time and end up to two hours after it: one that was made of several ends
+    up to one after each of them."""
+    within = (t.c.t1 >= ts, t.c.t1 <= min(ts + 2 * HOUR, 2**63 - 1), t.c.t0 < ts)
+    rows = connection.execute(select(t.c.seq, t.c.t0, t.c.t1, parts).where(*own, *within))
+    return [span for row in rows for span in _spans(row)]
 
 
 def _known(
     connection: Connection, device: str, stream: str, epoch: str | None = None
-) -> Iterator[tuple[Table, list[ColumnElement[bool]]]]:
-    """Where the blocks of a stream are told of, with what picks them: the notes first, since they know the times of the samples."""
+) -> Iterator[tuple[Table, list[ColumnElement[bool]], ColumnElement[Any]]]:
+    """Where the blocks of a stream are told of, with what picks them, and the column of what each is made of."""
     t, b = tables.ledger, tables.block
-    yield t, _of(t, device, stream, epoch)
+    yield t, _of(t, device, stream, epoch), t.c.parts
     if (since := _waiting(connection, device, stream, epoch)) is not None:
-        yield b, [*_of(b, device, stream, epoch), b.c.t1 >= since]
+        yield b, [*_of(b, device, stream, epoch), b.c.t1 >= since, unnoted()], null()
 
 
 def _waiting(connection: Connection, device: str, stream: str, epoch: str | None) -> int | None:

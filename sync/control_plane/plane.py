@@ -20,6 +20,7 @@ from .api import People, build
 from .broker import AtBroker
 from .ca import Authority, keep
 from .duties import Duties
+from .heads import Bounded
 from .ingest import Ingest
 from .live import Hub
 from .plane_file import PlaneFile, loaded
@@ -104,7 +105,7 @@ class Plane:
         self.link = f"http://{shown}:{page.getsockname()[1]}/login?key={self.people.key}"
         people = build(self.store, self.hub, self.ingest, self.people, {*self.where.all_names(), "[::1]"})
         options: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off"}
-        options |= {"timeout_graceful_shutdown": 2, "server_header": False}
+        options |= {"timeout_graceful_shutdown": 2, "server_header": False, "http": Bounded}
         both: tuple[tuple[Any, socket.socket, dict[str, Any]], ...] = (
             (self.ingest.app, devices, {"ssl_certfile": cert, "ssl_keyfile": key, "timeout_keep_alive": 75}),
             (people, page, {}),

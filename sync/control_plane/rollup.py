@@ -1,8 +1,8 @@
 """Roll-ups: the lowest, highest and mean value of each tag in each minute, one row for each stream and hour.
 
 Every block marks the hours it touches as stale, in its own transaction; a worker makes the roll-up of a stale hour once that is
-over, and the notes of the blocks that end in it (see noted.py), and takes the mark away. So each hour that has samples is rolled
-up, or stale, or both, and a chart knows which samples to add.
+over, and of the blocks that end in it fewer and their notes (see compact.py and noted.py), and takes the mark away. So each hour
+that has samples is rolled up, or stale, or both, and a chart knows which samples to add.
 A body is msgpack of [version, lowest, highest, mean, number of trusted samples], each a block of the codec with one sample for each
 tag and minute. Means are float32. Where nothing was to be trusted, values are nan; the quality is the worst of the minute.
 """
@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, delete, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, select
 
 from edge import TRUSTED, Batch, CodecFault, LinesideError, decode, encode, log
 
 from ..wire import Frame
 from . import tables
+from .compact import Compacted, Neighbours, Piece, possible
 from .database import insert_new, upsert
-from .noted import noted, unnoted
+from .ledger import parts_in
 
 if TYPE_CHECKING:
     from .store import Store
@@ -40,13 +41,13 @@ Place = Mapping[str, Any]  # device, epoch, stream, hour
 
 
 class Made(NamedTuple):
-    """An hour's roll-up (no body where there is nothing), its samples, the blocks it was made of, and the notes of those that have
-    none (rows of the ledger)."""
+    """An hour's roll-up (no body where there is nothing) and its samples; the blocks it was made of (number, samples), and what
+    they become."""
 
     body: bytes
     n: int
-    blocks: int
-    notes: list[dict[str, Any]]
+    blocks: list[tuple[int, int]]
+    compacted: Compacted
 
 
 def mark(connection: Connection, blocks: Iterable[tuple[str, Frame]]) -> None:
@@ -90,30 +91,55 @@ async def roll_once(store: Store, now: int) -> int:
     return done
 
 
-@np.errstate(all="ignore")
 def made(connection: Connection, place: Place) -> Made:
     """What an hour of a stream comes to."""
-    b = tables.block
-    start, parts, blocks, notes = place["hour"] * HOUR, [], 0, []
-    key = {name: place[name] for name in ("device", "epoch", "stream")}
-    wanted = select(b.c.seq, b.c.t0, b.c.t1, b.c.body, unnoted().label("new")).where(_within(place))
-    for seq, t0, t1, body, new in connection.execute(wanted.execution_options(yield_per=100)):
-        blocks += 1
-        if new and t1 < start + HOUR:  # others belong to a later hour
-            notes.append({**key, "seq": seq, **dict(zip(("t0", "t1", "runs"), noted(t0, t1, body), strict=True))})
+    b, t = tables.block, tables.ledger
+    start, parts, blocks, unread, neighbours = place["hour"] * HOUR, [], [], [], Neighbours()
+    same = [t.c[name] == b.c[name] for name in ("device", "epoch", "stream", "seq")]
+    wanted = select(b, t.c.t0.label("from"), t.c.t1.label("to"), t.c.parts).outerjoin_from(b, t, and_(*same))
+    rows = connection.execute(wanted.where(_within(place)).order_by(b.c.seq).execution_options(yield_per=100))
+    for row in rows.mappings():
+        blocks.append((row["seq"], row["n"]))
+        mine = row["t1"] < start + HOUR  # others belong to a later hour
+        batch = Batch.of("", [], [], [])
         try:
-            parts.append(_by_minute(decode("", body), start))
+            batch = decode("", row["body"])
+            parts.append(_by_minute(batch, start))
         except CodecFault as error:
             log.warning("plane: a block of %s cannot be read: %s", place["device"], error)
+        if mine and len(possible(batch)):
+            neighbours.add(_piece(row, batch))
+        elif mine and row["from"] is None:
+            unread.append({"seq": row["seq"], "t0": row["t0"], "t1": row["t1"], "runs": b"", "parts": None})
+    neighbours.end()
+    neighbours.found.notes.extend(unread)
+    body, n = _body(parts, start)
+    return Made(body, n, blocks, neighbours.found)
+
+
+def _piece(row: RowMapping, batch: Batch) -> Piece:
+    if row["from"] is None:
+        parts = None
+    elif row["parts"] is None:
+        parts = np.array([(row["seq"], row["from"], row["to"])], np.int64)
+    else:
+        parts = parts_in(row["parts"])
+    last = row["seq"] if row["last"] is None else row["last"]
+    return Piece(row["seq"], last, row["t0"], row["t1"], row["n"], batch, row["body"], parts)
+
+
+@np.errstate(all="ignore")
+def _body(parts: list[list[np.ndarray]], start: int) -> tuple[bytes, int]:
+    """(roll-up, its samples) of the minutes of blocks."""
     cells = _reduced([np.concatenate(column) for column in zip(*parts, strict=True)]) if parts else []
     if not parts or not len(cells[0]) or len(cells[0]) > MOST_CELLS:
-        return Made(b"", 0, blocks, notes)
+        return b"", 0
     tag, minute, low, high, total, n, worst = cells
     low[n == 0] = high[n == 0] = np.nan
     mean = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0).astype(np.float32).astype(float)
     ts = start + minute * MINUTE
     columns = [encode(Batch.of("", tag, column, ts, worst)) for column in (low, high, mean, n.astype(float))]
-    return Made(msgpack.packb([VERSION, *columns]), int(n.sum()), blocks, notes)
+    return msgpack.packb([VERSION, *columns]), int(n.sum())
 
 
 def _by_minute(batch: Batch, start: int) -> list[np.ndarray]:
@@ -150,17 +176,30 @@ def _held(ts: int) -> int:
 
 
 def _settle(connection: Connection, place: Place, found: Made) -> None:
-    """Keep what an hour came to, unless more blocks came since. A roll-up of fewer samples than it had replaces nothing: they were
-    forgotten."""
-    blocks = select(func.count()).select_from(tables.block).where(_within(place))
-    if connection.execute(blocks).scalar() != found.blocks:
+    """Keep what an hour came to, unless its blocks are no longer those. A roll-up of fewer samples than it had replaces nothing:
+    they were forgotten."""
+    b, t, s, key = tables.block, tables.rollup, tables.stale, dict(place)
+    held = connection.execute(select(b.c.seq, b.c.n).where(_within(place)).order_by(b.c.seq))
+    if [tuple(row) for row in held] != found.blocks:
         return
-    t, s, key = tables.rollup, tables.stale, dict(place)
     had = connection.execute(select(t.c.n).where(*(t.c[name] == value for name, value in key.items()))).scalar()
     if found.body and found.n >= (had or 0):
         upsert(connection, t, {**key, "n": found.n, "body": found.body})
-    insert_new(connection, tables.ledger, found.notes)
+    _replace(connection, place, found.compacted)
     connection.execute(delete(s).where(*(s.c[name] == value for name, value in key.items())))
+
+
+def _replace(connection: Connection, place: Place, found: Compacted) -> None:
+    """The large blocks in place of the small ones, and the notes of both."""
+    b, t = tables.block, tables.ledger
+    key = {name: place[name] for name in ("device", "epoch", "stream")}
+    for k in range(0, len(found.gone), 500):
+        some = found.gone[k : k + 500]
+        connection.execute(delete(b).where(_within(place), b.c.seq.in_(some)))
+        connection.execute(delete(t).where(*(t.c[name] == key[name] for name in key), t.c.seq.in_(some)))
+    if found.blocks:
+        connection.execute(b.insert(), [{**key, **row} for row in found.blocks])
+    insert_new(connection, t, [{**key, **row} for row in found.notes])
 
 
 # What a chart reads

@@ -24,6 +24,7 @@ from .database import among, insert_new, opened, snapshots, upsert, why
 T = TypeVar("T")
 Answer = tuple[asyncio.Future[Any], Any, Exception | None]
 MOST_TOGETHER = 256  # requests committed in one transaction
+FEW, GATHER = 64, 0.02  # where several come at a time and fewer than that wait, seconds to wait for more
 TRIES = 3  # of a transaction that another process is in the way of
 
 
@@ -62,7 +63,10 @@ class Store:
         return await done
 
     def _write(self) -> None:
+        many = 1
         while (first := self._waiting.get()) is not None:
+            if many > 1 and self._waiting.qsize() < FEW:
+                time.sleep(GATHER)  # a transaction for each would cost ten times as much
             group = [first]
             while len(group) < MOST_TOGETHER and not self._waiting.empty():
                 more = self._waiting.get()
@@ -70,6 +74,7 @@ class Store:
                     self._waiting.put(None)
                     break
                 group.append(more)
+            many = len(group)
             for done, answer, fault in self._commit(group):
                 done.get_loop().call_soon_threadsafe(_settle, done, answer, fault)
 

@@ -54,6 +54,7 @@ block = Table(
     Column("t1", BigInteger, nullable=False),
     Column("n", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("last", BigInteger),  # the last number it holds, where it was made of several, see compact.py
     Index("block_time", "device", "stream", "t1"),
     Index("block_age", "t1"),
 )
@@ -87,6 +88,7 @@ ledger = Table(  # what each block holds of each tag's time, see ledger.py
     Column("t0", BigInteger, nullable=False),
     Column("t1", BigInteger, nullable=False),
     Column("runs", LargeBinary, nullable=False),
+    Column("parts", LargeBinary),  # what it is made of, where it was made of several
     Index("ledger_time", "device", "stream", "t1", "t0"),
     Index("ledger_age", "t1"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from pathlib import Path
@@ -83,6 +84,32 @@ def test_what_an_enrolled_device_should_not_send(tmp_path: Path) -> None:
         assert await refused("GET", "/d/v1/stands?epoch=x")
         assert await refused("POST", "/d/v1/enroll", b"[" * 4000)
         assert await it.all_arrived() == it.daemon.journal.totals.appended
+
+    rig(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "said", [b"GET /", b"GET / HTTP/1.1\r\na: ", b"GET / HTTP/1.1\r\n"], ids=["line", "header", "headers"]
+)
+def test_a_head_without_an_end_is_read_up_to_a_bound(tmp_path: Path, said: bytes) -> None:
+    """By a stranger too, and on both listeners."""
+
+    async def hangs_up(address: str) -> None:
+        host, _, port = address.rpartition(":")
+        secure = ssl._create_unverified_context() if address.startswith("https") else None
+        read, write = await asyncio.open_connection(host.partition("//")[2], int(port.partition("/")[0]), ssl=secure)
+        with contextlib.suppress(OSError):
+            write.write(said)
+            for _ in range(100):
+                write.write(b"x-y: z\r\n" * 1000 if said.endswith(b"\n") else b"x" * 8000)
+                await write.drain()
+            async with asyncio.timeout(20):
+                assert not await read.read()
+        write.close()
+
+    async def work(it: Rig) -> None:
+        for address in (it.plane.url, it.plane.link):
+            await hangs_up(address)
 
     rig(tmp_path, work)
 

@@ -1,0 +1,103 @@
+"""Many small blocks of an hour that is over become one: a third less is kept, one row stands where there were hundreds, and a chart
+reads it in a tenth of the time.
+
+Only neighbours become one: what has a number missing between it and the next stays apart, since a hole has a place. Values, times,
+qualities, and the order within a tag stay as they came, which is looked at before the small ones go. A number that comes again is
+known by the cursor of its stream, which stays as it is. What a block ends and begins at is kept in the note of the large one
+(`parts`), so that every answer about completeness is the same before and after.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edge import Batch, CodecFault, concatenate, decode, encode, pieces
+
+from .ledger import END, note, packed_parts
+
+MOST = 100_000  # samples of a block; a larger one stays as it is
+
+
+class Piece(NamedTuple):
+    """A block of the hour: the numbers that it holds, the times and the count that its row says, its samples, and the number and
+    the times of each block that it is made of, int64[k, 3]; none of those where it has no note yet."""
+
+    first: int
+    last: int
+    t0: int
+    t1: int
+    n: int
+    batch: Batch
+    body: bytes
+    parts: np.ndarray | None
+
+
+class Compacted(NamedTuple):
+    """Rows of `block` that come, numbers of those that go, and notes that come (rows of `ledger`; theirs go)."""
+
+    blocks: list[dict[str, Any]]
+    gone: list[int]
+    notes: list[dict[str, Any]]
+
+
+class Neighbours:
+    """Takes blocks in the order of their numbers; what becomes of them is in `found` after `end()`."""
+
+    def __init__(self) -> None:
+        self.found = Compacted([], [], [])
+        self._run: list[Piece] = []
+
+    def add(self, piece: Piece) -> None:
+        run = self._run
+        if run and (piece.first != run[-1].last + 1 or sum(len(one.batch) for one in run) + len(piece.batch) > MOST):
+            self.end()
+        self._run.append(piece)
+
+    def end(self) -> None:
+        run, self._run = self._run, []
+        body = _joined([piece.batch for piece in run]) if len(run) > 1 else b""
+        if not body:
+            self.found.notes.extend(_note(piece.first, piece.body) for piece in run if piece.parts is None)
+            return
+        parts = np.concatenate([_parts(piece) for piece in run])
+        self.found.notes.append(_note(run[0].first, body, packed_parts(parts)))
+        self.found.gone.extend(piece.first for piece in run)
+        times = {"t0": min(piece.t0 for piece in run), "t1": max(piece.t1 for piece in run)}
+        numbers = {"seq": run[0].first, "last": run[-1].last, "n": sum(piece.n for piece in run)}
+        self.found.blocks.append({**numbers, **times, "body": body})
+
+
+def _note(seq: int, body: bytes, parts: bytes | None = None) -> dict[str, Any]:
+    return {"seq": seq, **dict(zip(("t0", "t1", "runs"), note(body), strict=True)), "parts": parts}
+
+
+def _parts(piece: Piece) -> np.ndarray:
+    if piece.parts is not None:
+        return piece.parts
+    ts = possible(piece.batch)
+    return np.array([(piece.first, ts.min(), ts.max())], np.int64)
+
+
+def possible(batch: Batch) -> np.ndarray:
+    """The times of its samples that a clock can have said."""
+    return batch.ts[(batch.ts >= 0) & (batch.ts < END)]
+
+
+def _joined(batches: list[Batch]) -> bytes:
+    """One block of several, or none where that would not say the same."""
+    whole = concatenate(batches)
+    if sum(1 for _ in pieces(whole)) != 1:
+        return b""
+    body = encode(whole)
+    try:
+        again = decode("", body)
+    except CodecFault:
+        return b""
+    a, b = (np.argsort(batch.tag, kind="stable") for batch in (whole, again))
+    same = all(
+        getattr(whole, name)[a].tobytes() == getattr(again, name)[b].tobytes()
+        for name in ("tag", "ts", "value", "quality")
+    )
+    return body if same else b""

@@ -1,0 +1,307 @@
+"""One plane process under the load of many devices: `make load [DEVICES=N] [SECONDS=S]`, or with `--sqlite`
+`python -m tests.bench.load --devices N --seconds S --sqlite`.
+
+Each device has its own identity and sends a block of 200 samples per 10 s over HTTPS, on a connection that is kept. An open loop:
+every block is due at a time that was fixed before, and its latency counts from that, also where the device still waits for an
+answer. Sockets are real up to the limit of descriptors; beyond, several devices share one (told as "connections").
+
+The plane is a process of its own on PostgreSQL (or SQLite). CPU is told apart: generator (has to stay below 0.7 of a core, or
+the figures are void), plane, database. Nothing counts before all connections stand. At the end every block that was due has to be
+answered with its number, and the database is counted: `lost`, `doubled`. One JSON object on the last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import heapq
+import json
+import resource
+import secrets
+import select as polling
+import socket
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgpack
+import numpy as np
+from sqlalchemy import func, select
+
+from edge import Batch, encode
+from edge.bench.process import cpu, free_port, pss, running, wait_for
+from sync import wire
+from sync.control_plane import tables
+from sync.control_plane.database import insert_new, opened
+from tests.postgres import Postgres, absent
+from tests.postgres import running as postgres
+
+TAGS, SCANS, EVERY, STREAM, EPOCH = 20, 10, 10.0, "samples:plc", "0" * 16
+SPARE, GRACE, DIALING = (
+    500,
+    30.0,
+    8,
+)  # descriptors for the rest; seconds for the last answers; connections made at one time
+VARIANTS = 50
+
+
+@dataclass
+class Line:
+    """One connection: devices by number, what is due and not sent, and what is sent and not answered (device, seq, due)."""
+
+    devices: list[int]
+    socket: ssl.SSLSocket | None = None
+    waiting: list[tuple[int, int, float]] = field(default_factory=list)
+    asked: list[tuple[int, int, float]] = field(default_factory=list)
+    heard: bytearray = field(default_factory=bytearray)
+    unsent: memoryview = field(default_factory=lambda: memoryview(b""))
+
+
+class Load:
+    """The generator: one thread, no event loop between it and its sockets."""
+
+    def __init__(self, devices: int, keys: list[str], port: int, ca: str) -> None:
+        self._keys, self._port = keys, port
+        self._context = ssl.create_default_context(cadata=ca)
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE
+        self.lines = [Line(list(range(k, devices, min(devices, limit)))) for k in range(min(devices, limit))]
+        self._poll = polling.epoll()
+        self._of: dict[int, Line] = {}
+        self.took: list[float] = []
+        self.sent = [0] * devices
+        self.faults: dict[str, int] = {}
+
+    def connect(self) -> float:
+        """Seconds until all connections stand."""
+
+        def dial(line: Line) -> None:
+            plain = socket.create_connection(("127.0.0.1", self._port), 60)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            line.socket = self._context.wrap_socket(plain, server_hostname="localhost")
+            line.socket.setblocking(False)
+
+        began = time.monotonic()
+        with ThreadPoolExecutor(DIALING) as pool:
+            for _ in pool.map(dial, self.lines):
+                pass
+        for line in self.lines:
+            assert line.socket is not None
+            self._of[line.socket.fileno()] = line
+            self._poll.register(line.socket.fileno(), polling.EPOLLIN)
+        return time.monotonic() - began
+
+    def run(self, seconds: float) -> None:
+        """Every device at its own phase of the period."""
+        rounds, began = int(seconds / EVERY), time.monotonic() + 0.5
+        self._bodies = [bodies(time.time_ns() + round(k * EVERY * 1e9)) for k in range(rounds)]
+        plan = [(began + EVERY * k / len(self.lines), k, 0) for k in range(len(self.lines))]
+        end, left = began + rounds * EVERY + GRACE, 0
+        while plan or left:
+            now = time.monotonic()
+            if now > end:
+                break
+            while plan and plan[0][0] <= now:
+                due, k, nth = heapq.heappop(plan)
+                if nth + 1 < rounds:
+                    heapq.heappush(plan, (due + EVERY, k, nth + 1))
+                line = self.lines[k]
+                line.waiting += [(device, nth + 1, due) for device in line.devices]
+                left += len(line.devices)
+                self._go_on(line)
+            wait = max(0.0, plan[0][0] - time.monotonic()) if plan else 1.0
+            for number, events in self._poll.poll(min(wait, 1.0)):
+                left -= self._answered(self._of[number], events)
+
+    def _go_on(self, line: Line) -> None:
+        """Ask the next, if none is under way: all that a device has due is one message."""
+        if line.asked or line.unsent or not line.waiting:
+            return
+        device = line.waiting[0][0]
+        line.asked = [one for one in line.waiting if one[0] == device]
+        line.waiting = [one for one in line.waiting if one[0] != device]
+        body = b"".join(self._frame(device, seq) for _, seq, _ in line.asked)
+        self.sent[device] = line.asked[-1][1]
+        head = (
+            f"POST /d/v1/up HTTP/1.1\r\nHost: localhost\r\nAuthorization: Lineside d{device}:{self._keys[device]}\r\n"
+        )
+        line.unsent = memoryview(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        self._send(line)
+
+    def _frame(self, device: int, seq: int) -> bytes:
+        t0, found = self._bodies[seq - 1]
+        body = found[device % VARIANTS]
+        return bytes(
+            msgpack.packb([wire.VERSION, EPOCH, STREAM, seq, t0, t0 + (SCANS - 1) * 10**9, TAGS * SCANS, body])
+        )
+
+    def _send(self, line: Line) -> None:
+        assert line.socket is not None
+        try:
+            while line.unsent:
+                line.unsent = line.unsent[line.socket.send(line.unsent) :]
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            self._poll.modify(line.socket.fileno(), polling.EPOLLIN | polling.EPOLLOUT)
+        except OSError as error:
+            self._fault(line, f"{type(error).__name__} while sending")
+
+    def _answered(self, line: Line, events: int) -> int:
+        """Read what is there; how many blocks an answer covers."""
+        assert line.socket is not None
+        if events & polling.EPOLLOUT:
+            self._poll.modify(line.socket.fileno(), polling.EPOLLIN)
+            self._send(line)
+        try:
+            while piece := line.socket.recv(16384):
+                line.heard += piece
+                if not line.socket.pending():
+                    break
+            else:
+                return self._fault(line, "the plane closed a connection")
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except OSError as error:
+            return self._fault(line, type(error).__name__)
+        head = line.heard.find(b"\r\n\r\n")
+        if head < 0:
+            return 0
+        said = bytes(line.heard[:head]).lower()
+        length = int(said.partition(b"content-length:")[2].split(b"\r\n")[0] or b"0")
+        if len(line.heard) < head + 4 + length:
+            return 0
+        body, line.heard = bytes(line.heard[head + 4 : head + 4 + length]), bytearray()
+        asked, line.asked, now = line.asked, [], time.monotonic()
+        if not said.startswith(b"http/1.1 200"):
+            return self._again(line, asked, said[:12].decode())
+        if msgpack.unpackb(body)[STREAM] != [asked[-1][1], []]:
+            return self._again(line, asked, "an answer that does not cover its block")
+        self.took += [now - due for _, _, due in asked]
+        self._go_on(line)
+        return len(asked)
+
+    def _again(self, line: Line, asked: list[tuple[int, int, float]], why: str) -> int:
+        """Not taken: the device keeps it and sends it again."""
+        self.faults[why] = self.faults.get(why, 0) + 1
+        line.waiting = asked + line.waiting
+        self._go_on(line)
+        return 0
+
+    def _fault(self, line: Line, why: str) -> int:
+        assert line.socket is not None
+        self.faults[why] = self.faults.get(why, 0) + 1
+        with contextlib.suppress(OSError):
+            self._poll.unregister(line.socket.fileno())
+        return 0
+
+    def close(self) -> None:
+        for line in self.lines:
+            if line.socket is not None:
+                line.socket.close()
+
+
+def bodies(start: int) -> tuple[int, list[bytes]]:
+    """First time (ns), and blocks of 200 samples from it on: 20 tags that walk in steps of a tenth, once a second."""
+    chance, tag = np.random.default_rng(4), np.tile(np.arange(1, TAGS + 1, dtype=np.int32), SCANS)
+    ts, found = np.repeat(start + np.arange(SCANS) * 10**9, TAGS), []
+    for _ in range(VARIANTS):
+        value = np.round(20 + 0.1 * np.cumsum(chance.integers(-2, 3, (SCANS, TAGS)), axis=0), 1).ravel()
+        found.append(encode(Batch.of("plc", tag, value, ts)))
+    return start, found
+
+
+def enrolled(address: str, devices: int) -> list[str]:
+    """A plane's database that knows these devices, each by its own secret."""
+    keys, engine = [secrets.token_urlsafe(32) for _ in range(devices)], opened(address)
+    rows = [
+        {"id": f"d{k}", "secret": wire.key_of(key), "enrolled": time.time(), "seen": 0.0} for k, key in enumerate(keys)
+    ]
+    with engine.begin() as connection:
+        insert_new(connection, tables.device, rows)
+    engine.dispose()
+    return keys
+
+
+def counted(address: str, sent: list[int]) -> dict[str, int]:
+    """What the database holds of what was sent: blocks by device, and where its cursor stands."""
+    engine, b, a = opened(address), tables.block, tables.applied
+    with engine.connect() as connection:
+        held = dict(connection.execute(select(b.c.device, func.count()).group_by(b.c.device)).all())
+        stood = dict(connection.execute(select(a.c.device, a.c.watermark)).all())
+    engine.dispose()
+    names = [f"d{k}" for k in range(len(sent))]
+    return {
+        "applied": sum(held.values()),
+        "lost": sum(max(0, n - min(held.get(d, 0), stood.get(d, 0))) for d, n in zip(names, sent, strict=True)),
+        "doubled": sum(max(0, held.get(d, 0) - n) for d, n in zip(names, sent, strict=True)),
+    }
+
+
+@contextlib.contextmanager
+def database(folder: Path, sqlite: bool) -> Iterator[tuple[str, Postgres | None]]:
+    if sqlite:
+        (folder / "plane").mkdir(mode=0o700)
+        yield f"sqlite:///{folder / 'plane' / 'plane.db'}", None
+        return
+    if missing := absent():
+        sys.exit(f"{missing} (make system-packages), or say --sqlite")
+    with postgres() as server:
+        yield server.address(server.database()), server
+
+
+def measured(options: argparse.Namespace) -> dict[str, object]:
+    port, page = free_port(), free_port()
+    with contextlib.ExitStack() as until_end:
+        folder = Path(until_end.enter_context(tempfile.TemporaryDirectory(prefix="load")))
+        address, server = until_end.enter_context(database(folder, options.sqlite))
+        keys, log = enrolled(address, options.devices), folder / "log"
+        asked = ("--folder", folder / "plane", "--database", address, "--port", str(port), "--page-port", str(page))
+        plane = until_end.enter_context(running("plane", *asked, log=log))
+        wait_for(lambda: b"devices at" in log.read_bytes(), 60, "the plane's start")
+        load = Load(options.devices, keys, port, (folder / "plane" / "ca.pem").read_text())
+        print(f"{options.devices} devices on {len(load.lines)} connections ...", file=sys.stderr, flush=True)
+        stood = load.connect()
+        print(f"connected within {stood:.0f} s; measuring {options.seconds:g} s ...", file=sys.stderr, flush=True)
+        before = time.monotonic(), time.process_time(), cpu(plane.pid), cpu(server.pid) if server else 0.0
+        load.run(options.seconds)
+        span = time.monotonic() - before[0]
+        used = {"generator": time.process_time() - before[1], "plane": cpu(plane.pid) - before[2]}
+        used |= {"database": cpu(server.pid) - before[3]} if server else {}
+        memory = pss(plane.pid)
+        load.close()
+        found = counted(address, load.sent)
+    took = np.sort(np.array(load.took)) if load.took else np.array([np.nan])
+    due = int(options.seconds / EVERY) * options.devices
+    cores = {name: round(value / span, 3) for name, value in used.items()}
+    return {
+        "bench": f"load_{'sqlite' if options.sqlite else 'postgresql'}",
+        "value": round(float(np.percentile(took, 99)), 4),
+        "unit": "s, p99 from due to acknowledged",
+        "p50": round(float(np.percentile(took, 50)), 4),
+        "max": round(float(took[-1]), 4),
+        "devices": options.devices,
+        "connections": len(load.lines),
+        "due": due,
+        "acknowledged": len(load.took),
+        **found,
+        "lost": found["lost"] + due - len(load.took),
+        "faults": load.faults,
+        "void": cores["generator"] >= 0.7,
+        "cores": cores,
+        "us_per_block": {name: round(1e6 * value / due) for name, value in used.items()},
+        "plane_mb": round(memory),
+        "connected_s": round(stood, 1),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="one plane under the load of many devices")
+    parser.add_argument("--devices", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=60.0, help="each device sends once in ten of them")
+    parser.add_argument("--sqlite", action="store_true", help="the plane on SQLite instead of PostgreSQL")
+    result = measured(parser.parse_args())
+    print(json.dumps(result))
+    sys.exit(1 if result["lost"] or result["doubled"] or result["void"] else 0)
