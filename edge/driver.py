@@ -116,6 +116,10 @@ class Point(BaseModel):
         """Name of the value's type, part of the tag's identity."""
         return str(getattr(self, "type", "float64"))
 
+    def fits(self) -> str:
+        """Name of the type that holds every value: the same, unless a scale makes another number of what is stored."""
+        return self.value_type()
+
     def tag(self, name: str, source: str, period: float) -> Tag:
         """The tag this point becomes, not yet numbered; `period` of its source in seconds (0: none)."""
         return Tag(
@@ -127,6 +131,7 @@ class Point(BaseModel):
             writable=self.writable,
             deadband=self.deadband,
             stale_after=3 * period if self.stale_after is None else self.stale_after,
+            fits=self.fits(),
         )
 
 

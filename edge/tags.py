@@ -21,7 +21,8 @@ NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A named point. `id` belongs to (name, type, unit, labels): change one of them and the name gets a new id."""
+    """A named point. `id` belongs to (name, type, unit, labels): change one of them and the name gets a new id. `fits` is the type
+    that holds every value it has: `type`, or float64 where a scale makes another number of it."""
 
     name: str
     id: int = 0
@@ -32,10 +33,20 @@ class Tag:
     writable: Writable | None = None
     deadband: float | None = None
     stale_after: float = 0.0  # seconds; 0: never judged stale
+    fits: str = "float64"
 
     def numbered(self, number: int) -> Tag:
         """The same tag with its id; `dataclasses.replace` takes three times as long."""
-        rest = (self.type, self.unit, self.labels, self.source, self.writable, self.deadband, self.stale_after)
+        rest = (
+            self.type,
+            self.unit,
+            self.labels,
+            self.source,
+            self.writable,
+            self.deadband,
+            self.stale_after,
+            self.fits,
+        )
         return Tag(self.name, number, *rest)
 
     @property

@@ -130,6 +130,10 @@ class ModbusPoint(Point):
     def value_type(self) -> str:
         return self.stored
 
+    def fits(self) -> str:
+        scaled = self.scale != 1 or self.offset or self.scale_from
+        return "float64" if scaled else self.stored.replace("signmag", "int")
+
     def raw_none(self) -> tuple[int, ...]:
         """`none` as the type reads it: 0xFFFF of an int16 is -1. Raises ValueError where it cannot be sent."""
         if not self.none or self.stored.startswith("float"):

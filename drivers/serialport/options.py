@@ -123,6 +123,9 @@ class SerialPoint(Point):
     def value_type(self) -> str:
         return self.type or "float64"
 
+    def fits(self) -> str:
+        return "float64" if self.scale != 1 or self.offset else self.value_type()
+
     def raw(self, value: float | str) -> float | str:
         """What stands in the order: a text as it is, a number before scale and offset."""
         return value if isinstance(value, str) else (value - self.offset) / self.scale

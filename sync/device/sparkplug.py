@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from edge import CodecFault, Cursor, DeviceLost, Host, Period, Record, TagTable, decode, log
+from edge import CodecFault, Cursor, DeviceLost, Host, Period, Quality, Record, TagTable, decode, log
 
 from ..broker import BrokerConfig
 from ..mqtt_line import Refused, trusting
 from . import compare
+from . import sparkplug_heard as heard
 from . import sparkplug_payload as say
 from .mqtt_node import NodeLine
+from .sparkplug_gaps import Gaps
+from .sparkplug_orders import Orders
 from .sparkplug_said import Said, Told
 
 NAME, NAMESPACE = "sparkplug", "spBv1.0"
@@ -24,7 +28,8 @@ MOST_SAMPLES = 2_000  # in one message: below the 128 kB that some brokers take
 MOST_TEXTS = 100  # likewise
 UNANSWERED = 256 * 1024  # bytes under way: what a slow line carries before the broker is taken for silent
 REBIRTHS = 1.0  # seconds between two births that a host asks for
-NOT_CARRIED = ("tag", "text", "event", "picture")
+BORN_AT_ONCE = 500  # metrics of a birth between two turns of others
+NOT_CARRIED = ("tag", "text", "picture")
 SESSIONS = "bdseq"  # the cursor that counts sessions
 
 
@@ -37,6 +42,7 @@ class SparkplugConfig(BrokerConfig):
         "", pattern=r"^[^/+#\s]{0,64}$", description="primary host: while it is not online, everything waits here"
     )
     every: Period = Field(1.0, description="how often what changed goes out; what lay between follows as history")
+    writes: bool = Field(False, description="whether hosts may order what is `writable`, too")
 
 
 class Sparkplug:
@@ -56,12 +62,14 @@ class Sparkplug:
         self._born: set[str] = set()
         self._born_at = self._live_at = 0.0  # by the loop's time
         self._seq = 0
+        self._orders, self._gaps = Orders(config.writes, host), Gaps(0)
 
     def _wire(self, live: Any) -> None:
         self._told = self._told.under(self._table, live.table)
         self._live, self._table = live, live.table
         self._source = np.array([tag.source for tag in live.table], object)
         self._is_text = np.array([tag.type == "text" for tag in live.table], bool)
+        self._datatype = np.array([say.DATATYPES.get(tag.fits, say.DOUBLE) for tag in live.table], np.uint8)
 
     async def run(self) -> None:
         journal, clock, c = self.host.journal, self.host.clock, self.config
@@ -69,14 +77,19 @@ class Sparkplug:
         begun = self.cursors.get(SESSIONS, Cursor()).watermark
         self._mark(SESSIONS, begun + 1)
         await journal.commit()
-        self._session, self._born = begun % 256, set()
+        self._session, self._born, self._gaps = begun % 256, set(), Gaps(self._after("event"))
         will = self._topic("NDEATH"), say.payload(clock.utc(), say.session(self._session, clock.utc()))
         context = trusting(c.ca, c.certificate, c.key) if c.url.startswith("mqtts:") else None
         name = f"lineside-{self.host.config.device.id}-node-{journal.epoch[:6]}"
         line = NodeLine(c.url, name, c.user, c.password, context, will, self._heard)
+        self._serving = asyncio.create_task(self._orders.serve())
         try:
             await line.open()
             await line.subscribe(self._topic("NCMD"))
+            with (
+                contextlib.nullcontext() if c.writes else contextlib.suppress(Refused)
+            ):  # else only to say that none are taken
+                await line.subscribe(self._topic("DCMD", "+"))
             if c.host:
                 await self._host_comes(line)
             await self._bear(line)
@@ -85,6 +98,7 @@ class Sparkplug:
                 await self._turn(line)
             raise DeviceLost(f"the host {c.host} is not online")
         finally:
+            self._serving.cancel()
             if line.lost is None and self._born:  # an end that is wanted: the broker will not publish the will
                 line.say(self._topic("NDEATH"), will[1])
             line.close()
@@ -105,7 +119,8 @@ class Sparkplug:
             online.cancel()
 
     async def _turn(self, line: NodeLine) -> None:
-        """Births where they are due, what is new, then some history; where there is none, wait for one of these."""
+        """Births where they are due, what is new, then some history; where there is none, wait for one of these. From the moment
+        in which a host asks for a rebirth until that no data goes out (6.4.19)."""
         news, asked = (
             asyncio.ensure_future(self.host.journal.wait_sealed()),
             asyncio.ensure_future(self._rebirth.wait()),
@@ -116,15 +131,18 @@ class Sparkplug:
             wanted = self._rebirth.is_set() and now() >= self._born_at + REBIRTHS
             if wanted or self._live is not self.host.live:
                 await self._bear(line)
-            if now() >= self._live_at:
+            quiet = self._rebirth.is_set()
+            if now() >= self._live_at and not quiet:
                 await self._devices(line)
                 await self._newest(line)
-            if not await self._history(line):
-                due = min(self._live_at, self._born_at + REBIRTHS) if self._rebirth.is_set() else self._live_at
-                waits: list[asyncio.Future[Any]] = [news, line.broken, *([] if self._rebirth.is_set() else [asked])]
+            if quiet or not await self._history(line):
+                due = self._born_at + REBIRTHS if self._rebirth.is_set() else self._live_at
+                waits: list[asyncio.Future[Any]] = [news, line.broken, self._serving]
+                waits += [] if self._rebirth.is_set() else [asked]
                 await asyncio.wait(waits, timeout=max(0.0, due - now()), return_when=asyncio.FIRST_COMPLETED)
-            if line.broken.done():
-                line.broken.result()
+            for ended in (line.broken, self._serving):
+                if ended.done():
+                    ended.result()
         finally:
             news.cancel()
             asked.cancel()
@@ -149,28 +167,32 @@ class Sparkplug:
             part = self.host.health.parts.get(source)
             there = source not in self.host.config.drivers or (part is not None and part.state == "running")
             if there and source not in self._born:
-                told.append((source, *self._bear_device(line, source)))
+                told.append((source, *await self._bear_device(line, source)))
             elif not there and source in self._born:
                 self._speak(line, "DDEATH", source)
                 self._born.discard(source)
         if told:
             await self._answered(line, told)
 
-    def _bear_device(self, line: NodeLine, source: str) -> tuple[np.ndarray, np.ndarray]:
+    async def _bear_device(self, line: NodeLine, source: str) -> tuple[np.ndarray, np.ndarray]:
         """Its tags, and of when the values are that this tells."""
         live, texts, now = self._live, self._table.texts, self.host.clock.utc()
         slots = np.flatnonzero(self._source == source)
-        ts, value, quality = live.ts[slots], live.value[slots], live.quality[slots]
-        null = say.is_null(value, quality) | (ts == 0)
+        ts, value, quality, kinds = live.ts[slots], live.value[slots], live.quality[slots], self._datatype[slots]
+        self._said.saw(live, slots)
+        quality = np.where(ts == 0, np.uint8(Quality.BAD), quality)  # nothing came yet
+        null, held = say.is_null(value, quality), say.fields(value, quality, kinds)
+        tags = [tag for tag in self._table if tag.source == source]
         metrics = bytearray()
-        for i, tag in enumerate(tag for tag in self._table if tag.source == source):
-            text = tag.type == "text"
-            shown = None if null[i] else texts.show(value[i]) if text else float(value[i])
-            known = int(ts[i]) or now
-            metrics += say.birth(metric_name(tag.name, source), tag.id, tag.unit, known, shown, int(quality[i]), text)
+        for i, tag in enumerate(tags):
+            if kinds[i] == say.STRING and not null[i] and (text := texts.show(value[i])) is not None:
+                held[i] = say.words(text)
+            known, name = int(ts[i]) or now, metric_name(tag.name, source)
+            metrics += say.birth(name, tag.id, tag.unit, known, held[i], int(quality[i]), int(kinds[i]))
+            if i % BORN_AT_ONCE == BORN_AT_ONCE - 1:
+                await asyncio.sleep(0)
         self._speak(line, "DBIRTH", source, bytes(metrics))
         self._born.add(source)
-        self._said.saw(live, slots)
         return live.tag[slots], ts
 
     async def _answered(self, line: NodeLine, told: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
@@ -182,14 +204,17 @@ class Sparkplug:
     def _heard(self, topic: str, body: bytes, kept: bool) -> None:
         try:
             if topic == f"{NAMESPACE}/STATE/{self.config.host}":
-                online, at = say.host_state(body)
+                online, at = heard.host_state(body)
                 if at >= self._state_at:  # else the last will of an older session, that came late
                     self._state_at = at
                     (self._online.set if online else self._online.clear)()
-            elif topic == self._topic("NCMD") and not kept and say.asks_rebirth(body):
+            elif topic == self._topic("NCMD") and not kept and heard.asks_rebirth(body):
                 self._rebirth.set()
+            elif topic.startswith(self._topic("DCMD") + "/") and not kept:
+                self._orders.take(topic.rpartition("/")[2], heard.orders(body))
         except CodecFault as fault:
-            log.warning("%s: a message on %s is left out: %s", NAME, topic, fault)
+            self.host.health.count(NAME, "unreadable")
+            log.warning("%s: a message on %s is left out: %s", NAME, topic[:200], fault)
 
     # What is new
 
@@ -215,6 +240,7 @@ class Sparkplug:
         for stream in NOT_CARRIED:
             self._mark(stream, newest.get(stream, 0))
         known = set(self._source)
+        await self._lost(line, newest.get("event", 0), known)
         for stream in sorted(name for name in newest if name.startswith("samples:")):
             source = stream.removeprefix("samples:")
             if source not in known:
@@ -227,11 +253,34 @@ class Sparkplug:
                 await self._follow(line, source, records)
         return found
 
+    async def _lost(self, line: NodeLine, newest: int, known: set[str]) -> None:
+        """What the journal gave up before this node could say it: the metrics of that device were stale then, as history."""
+        gaps = self._gaps
+        while gaps.seen < newest and not gaps.full:
+            records = await self.host.journal.read("event", gaps.seen, 256)
+            gaps.take(records, self._after)
+            gaps.seen = gaps.seen if records else newest
+        for source in gaps.sources - known:
+            gaps.told(source)
+        for source in sorted(gaps.sources & self._born):
+            slots = np.flatnonzero(self._source == source)
+            tag, stale = self._live.tag[slots], np.full(len(slots), Quality.STALE, np.uint8)
+            for begins in gaps.of(source):
+                ts, none = np.full(len(slots), begins), np.full(len(slots), np.nan)
+                await self._data(line, source, tag, ts, none, stale, historical=True)
+            await self._answered(line, ())
+            self._told.forget(slots)
+            gaps.told(source)
+        self._mark("event", gaps.done())
+
     async def _follow(self, line: NodeLine, source: str, records: Sequence[Record]) -> None:
         """Only what was not seen live; so what is newest goes first."""
         await self._newest(line)
         told, under_way = self._told.copy(), 0
-        for record in records:
+        for k, record in enumerate(records):
+            if k and self._rebirth.is_set():
+                records = records[:k]
+                break
             try:
                 batch = decode(source, record.body)
             except CodecFault as fault:
@@ -275,7 +324,8 @@ class Sparkplug:
         for start in range(0, len(number), MOST_SAMPLES):
             rows = number[start : start + MOST_SAMPLES]
             columns = tag[rows], ts[rows], value[rows], quality[rows]
-            size += self._speak(line, "DDATA", source, say.numbers(*columns, historical))
+            kinds = self._datatype[self._table.slots(columns[0])]
+            size += self._speak(line, "DDATA", source, say.numbers(*columns, kinds, historical))
             await asyncio.sleep(0)  # others have their turn between two messages
         null, texts = say.is_null(value, quality), self._table.texts
         strings = [

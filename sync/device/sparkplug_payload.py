@@ -1,18 +1,30 @@
-"""What a Sparkplug B node says (Protocol Buffers, `org.eclipse.tahu.protobuf.Payload`; specification 3.0, chapter 6.4), and the
-little that it has to understand."""
+"""What a Sparkplug B node says (Protocol Buffers, `org.eclipse.tahu.protobuf.Payload`; specification 3.0, chapter 6.4)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-
 import numpy as np
 
-from edge import CodecFault, Quality
+from edge import Quality
 
-INT64, DOUBLE, BOOLEAN, STRING = 4, 10, 11, 12
+INT64, FLOAT, DOUBLE, BOOLEAN, STRING = 4, 9, 10, 11, 12
+DATATYPES = {  # 6.4.16, by the type that holds every value of a tag
+    "int8": 1,
+    "int16": 2,
+    "int32": 3,
+    "int64": INT64,
+    "uint8": 5,
+    "uint16": 6,
+    "uint32": 7,
+    "uint64": 8,
+    "float32": FLOAT,
+    "float64": DOUBLE,
+    "bool": BOOLEAN,
+    "text": STRING,
+}
+SIGNED = (1, 2, 3, INT64)
+BITS = {1: 8, 2: 16, 3: 32, INT64: 64, 5: 8, 6: 16, 7: 32, 8: 64}  # of the whole numbers
 REBIRTH = "Node Control/Rebirth"
-MOST_COMMAND = 65_536  # bytes of an order
+EXACT = 2.0**53  # beyond it float64 no longer holds every integer
 MS = 1_000_000  # ns
 STALE, BAD = 500, 0  # the property `Quality` (6.4.10); good ones go without
 
@@ -32,49 +44,63 @@ def rebirth(now: int) -> bytes:
     return _bytes(2, _text(1, REBIRTH) + _number(3, now // MS) + _number(4, BOOLEAN) + _number(14, 0))
 
 
-def birth(name: str, alias: int, unit: str, ts: int, value: float | str | None, quality: int, text: bool) -> bytes:
-    """A metric as a birth tells it: name, alias, type, unit and what it is now (None: nothing that is data)."""
-    out = _text(1, name) + _number(2, alias) + _number(3, ts // MS) + _number(4, STRING if text else DOUBLE)
-    out += b"" if value is not None else _number(7, 1)
+def birth(name: str, alias: int, unit: str, ts: int, held: bytes, quality: int, datatype: int) -> bytes:
+    """A metric as a birth tells it: name, alias, type, unit and what it is now (of `fields` or `words`; empty: no data)."""
+    out = _text(1, name) + _number(2, alias) + _number(3, max(ts, 0) // MS) + _number(4, datatype)
+    out += b"" if held else _number(7, 1)
     properties = [("engUnit", _number(1, STRING) + _text(8, unit))] if unit else []
-    if (code := _code(quality, value is None)) is not None:
+    if (code := _code(quality, not held)) is not None:
         properties.append(("Quality", _number(1, 3) + _number(3, code)))
     if properties:
         keys, values = (b"".join(p) for p in zip(*((_text(1, k), _bytes(2, v)) for k, v in properties), strict=True))
         out += _bytes(9, keys + values)
-    if isinstance(value, str):
-        out += _text(15, value)
-    elif value is not None:
-        out += b"\x69" + np.float64(value).astype("<f8").tobytes()
-    return _bytes(2, out)
+    return _bytes(2, out + held)
+
+
+def fields(value: np.ndarray, quality: np.ndarray, datatype: np.ndarray) -> list[bytes]:
+    """The field of each number; empty for what is no data or what its type does not hold."""
+    columns, held = _values(value, datatype)
+    data = (held & ~is_null(value, quality))[:, None]
+    content = np.concatenate([content for content, _ in columns], axis=1)
+    used = np.concatenate([used & data for _, used in columns], axis=1)
+    ends = np.cumsum(used.sum(axis=1))[:-1]
+    return [part.tobytes() for part in np.split(content[used], ends)]
+
+
+def words(text: str) -> bytes:
+    """The field of a text."""
+    return _text(15, text)
 
 
 def string(alias: int, ts: int, value: str | None, quality: int, historical: bool) -> bytes:
     """A sample of a text."""
-    out = _number(2, alias) + _number(3, ts // MS) + (_number(5, 1) if historical else b"")
+    out = _number(2, alias) + _number(3, max(ts, 0) // MS) + (_number(5, 1) if historical else b"")
     out += b"" if value is not None else _number(7, 1)
     if (code := _code(quality, value is None)) is not None:
         out += _quality(code)
-    return _bytes(2, out + (b"" if value is None else _text(15, value)))
+    return _bytes(2, out + (b"" if value is None else words(value)))
 
 
-def numbers(alias: np.ndarray, ts: np.ndarray, value: np.ndarray, quality: np.ndarray, historical: bool) -> bytes:
-    """Samples of numbers, one metric each, in the order given: columns of int, ns, float64, `Quality`."""
+def numbers(
+    alias: np.ndarray, ts: np.ndarray, value: np.ndarray, quality: np.ndarray, datatype: np.ndarray, historical: bool
+) -> bytes:
+    """Samples of numbers, one metric each, in the order given: columns of int, ns, float64, `Quality`, and of what their births
+    said. What no such type holds is null and bad; times before 1970 are 1970."""
     n = len(alias)
-    null = is_null(value, quality)
-    stale = ((quality == Quality.STALE) | (quality == Quality.TIMEOUT) | (quality == Quality.SUBSTITUTED))[:, None]
-    every, data = np.ones((n, 1), bool), ~null[:, None]
+    fields, held = _values(value, datatype)
+    data = ~is_null(value, quality) & held
+    stale = (seen(value, quality)[1] == 1)[:, None]
+    every, data = np.ones((n, 1), bool), data[:, None]
     parts = [
         (_same(b"\x10", n), every),
-        _varints(alias.astype(np.int64), 5),
+        _varints(alias.astype(np.uint64), 5),
         (_same(b"\x18", n), every),
-        _varints(np.maximum(ts, 0) // MS, 7),
+        _varints((np.maximum(ts, 0) // MS).astype(np.uint64), 7),
         (_same(b"\x28\x01", n), every & historical),
         (_same(b"\x38\x01", n), ~data),
         (_same(_quality(STALE), n), stale),
         (_same(_quality(BAD), n), ~data & ~stale),
-        (_same(b"\x69", n), data),
-        (value.astype("<f8").view(np.uint8).reshape(n, 8), data),
+        *((content, used & data) for content, used in fields),
     ]
     masks = [np.broadcast_to(mask, bytes_.shape) for bytes_, mask in parts]
     used = np.concatenate(masks, axis=1)
@@ -83,9 +109,49 @@ def numbers(alias: np.ndarray, ts: np.ndarray, value: np.ndarray, quality: np.nd
     return whole[np.concatenate([np.ones((n, 2), bool), used], axis=1)].tobytes()
 
 
+def _values(value: np.ndarray, datatype: np.ndarray) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """The fields of numbers by their types: columns of (bytes, which of them are used); and bool[n]: which types hold theirs."""
+    n = len(value)
+    bits = _BITS[datatype]
+    signed = np.isin(datatype, SIGNED)
+    double, single, truth, whole = datatype == DOUBLE, datatype == FLOAT, datatype == BOOLEAN, bits > 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = value.astype("<f4")
+        low = np.where(signed, np.maximum(-(2.0 ** (bits - 1.0)), -EXACT), 0.0)
+        high = np.minimum(2.0 ** (bits - signed) - 1, EXACT)
+        exact = (value == np.floor(value)) & (value >= low) & (value <= high)
+    held = np.where(whole, exact, np.where(truth, (value == 0) | (value == 1), True))
+    held &= ~single | (narrow == value) | ~np.isfinite(value)
+    number = np.where(held & (whole | truth), value, 0).astype(np.int64)
+    pattern = number.view(np.uint64) & _MASK[datatype]  # two's complement in its own width, which every client reads
+    key = np.where(truth, 0x70, np.where(bits == 64, 0x58, 0x50)).astype(np.uint8)[:, None]
+    digits, used = _varints(pattern, 10)
+    by_digits = (whole | truth)[:, None]
+    out = [
+        (key, by_digits),
+        (digits, used & by_digits),
+        (_same(b"\x65", n), single[:, None]),
+        (narrow.view(np.uint8).reshape(n, 4), single[:, None]),
+        (_same(b"\x69", n), double[:, None]),
+        (value.astype("<f8").view(np.uint8).reshape(n, 8), double[:, None]),
+    ]
+    return [(content, np.broadcast_to(mask, content.shape)) for content, mask in out], held
+
+
+_BITS = np.array([BITS.get(datatype, 0) for datatype in range(256)])
+_MASK = np.array([2 ** BITS.get(datatype, 64) - 1 for datatype in range(256)], np.uint64)
+
+
 def is_null(value: np.ndarray, quality: np.ndarray) -> np.ndarray:
     """What is no data, and goes without a value."""
     return (quality >= Quality.RANGE) | ~np.isfinite(value)
+
+
+def seen(value: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a host can tell apart: values, nan for null, and uint8: 0 good, 1 stale, 2 bad."""
+    null = is_null(value, quality)
+    stale = (quality == Quality.STALE) | (quality == Quality.TIMEOUT) | (quality == Quality.SUBSTITUTED)
+    return np.where(null, np.nan, value), np.where(stale, 1, np.where(null, 2, 0)).astype(np.uint8)
 
 
 def _code(quality: int, null: bool) -> int | None:
@@ -103,12 +169,12 @@ def _same(content: bytes, n: int) -> np.ndarray:
 
 
 def _varints(values: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """(bytes, which of them are used): at most `width` groups of seven bits of numbers that are not negative."""
-    shifted = values[:, None] >> 7 * np.arange(width)
-    more = shifted >> 7 > 0
+    """(bytes, which of them are used): at most `width` groups of seven bits of uint64."""
+    shifted = values[:, None] >> (7 * np.arange(width, dtype=np.uint64))
+    more = shifted > 0x7F
     used = shifted > 0
     used[:, 0] = True
-    return (shifted & 0x7F | more.astype(np.int64) << 7).astype(np.uint8), used
+    return (shifted & np.uint64(0x7F)).astype(np.uint8) | more.astype(np.uint8) << 7, used
 
 
 def _number(field: int, value: int) -> bytes:
@@ -129,54 +195,3 @@ def _plain(value: int) -> bytes:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*out, value])
-
-
-# What comes
-
-
-def asks_rebirth(body: bytes) -> bool:
-    """Whether an NCMD sets `Node Control/Rebirth`. Raises CodecFault for what is no payload."""
-    if len(body) > MOST_COMMAND:
-        raise CodecFault(f"an order of {len(body):,} bytes")
-    for field, metric in _fields(body):
-        if field == 2 and isinstance(metric, bytes):
-            said = dict(_fields(metric))
-            if said.get(1) == REBIRTH.encode() and said.get(14) == 1:
-                return True
-    return False
-
-
-def host_state(body: bytes) -> tuple[bool, int]:
-    """(online, time in ms) of what a host says under STATE (JSON, since 3.0). Raises CodecFault."""
-    try:
-        said = json.loads(body[:MOST_COMMAND])
-        online, at = said["online"], said["timestamp"]
-        if not isinstance(online, bool) or not isinstance(at, int):
-            raise ValueError
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise CodecFault(f"{body[:80]!r} is no state of a host of Sparkplug 3.0") from None
-    return online, at
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        if key & 7 == 0:
-            value, at = _varint(data, at)
-            yield key >> 3, value
-            continue
-        size, at = _varint(data, at) if key & 7 == 2 else ({1: 8, 5: 4}.get(key & 7, len(data)), at)
-        if at + size > len(data):
-            raise CodecFault("a field that is cut off: that is no Sparkplug payload")
-        yield key >> 3, data[at : at + size]
-        at += size
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    out = 0
-    for k, byte in enumerate(data[at : at + 10]):
-        out |= (byte & 0x7F) << 7 * k
-        if byte < 0x80:
-            return out, at + k + 1
-    raise CodecFault("a number that does not end: that is no Sparkplug payload")

@@ -9,6 +9,8 @@ import numpy as np
 
 from edge import Batch, TagTable
 
+from .sparkplug_payload import seen
+
 MOST_SAID = 1_000_000  # samples of a source that are remembered; those before them would only be said again
 
 
@@ -23,14 +25,14 @@ class Said:
     def saw(self, live: Any, slots: np.ndarray) -> None:
         """These were told as they stand."""
         self._fit(live)
-        for name, column in self._last.items():
-            column[slots] = getattr(live, name)[slots]
+        last = self._last
+        last["value"][slots], last["quality"][slots] = seen(live.value[slots], live.quality[slots])
 
     def news(self, live: Any) -> np.ndarray:
-        """Slots whose value or quality is another one than was told last; they count as told from now on."""
+        """Slots whose value or quality a host would see as another one than was told last; they count as told from now on."""
         self._fit(live)
         last = self._last
-        changed = _differs(live.value, live.quality, last["value"], last["quality"]) & (live.ts > 0)
+        changed = _differs(*seen(live.value, live.quality), last["value"], last["quality"]) & (live.ts > 0)
         found = np.flatnonzero(changed)
         self.saw(live, found)
         return found
@@ -80,6 +82,10 @@ class Told:
         out.value, out.quality = self.value.copy(), self.quality.copy()
         return out
 
+    def forget(self, slots: np.ndarray) -> None:
+        """Whatever comes next of these is news."""
+        self.value[slots], self.quality[slots] = np.nan, 255
+
     def under(self, old: TagTable, new: TagTable) -> Told:
         """The same for the tags of another table."""
         out = Told(len(new))
@@ -89,9 +95,9 @@ class Told:
         return out
 
     def news(self, slots: np.ndarray, batch: Batch) -> np.ndarray:
-        """bool[n]: which samples differ from the one of the same tag before them. Remembers the last of each."""
+        """bool[n]: which samples a host sees differ from the one of the same tag before them. Remembers the last of each."""
         order = np.argsort(slots, kind="stable")
-        at, value, quality = slots[order], batch.value[order], batch.quality[order]
+        at, (value, quality) = slots[order], seen(batch.value[order], batch.quality[order])
         first = np.diff(at, prepend=-2) != 0
         before = np.maximum(np.arange(len(at)) - 1, 0)
         old_value = np.where(first, self.value[at], value[before])

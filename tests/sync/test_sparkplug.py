@@ -23,10 +23,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.modbus.sim import ModbusSim
 from drivers.mqtt.payload import Metric, Payload, decode_payload, encode_payload
-from edge import SECOND, Batch, CodecFault, Quality, decode
+from edge import SECOND, Batch, CodecFault, Cursor, Quality, decode, decode_event, retention, rows
 from edge.app import Daemon
 from edge.config.load import load_text
+from sync.device import compare
+from sync.device import sparkplug_heard as heard
 from sync.device import sparkplug_payload as say
+from sync.device.sparkplug import Sparkplug
 from sync.device.sparkplug_said import Said, Told
 from tests.broker import Broker
 
@@ -48,7 +51,7 @@ tags:
 journal: {{block: 300ms, durable_within: 50ms}}
 sparkplug: {{url: "mqtt://127.0.0.1:{broker}", group: hall{more}}}
 """
-DOUBLE, BOOLEAN, INT64 = 10, 11, 4
+INT16, INT64, UINT16, FLOAT, DOUBLE, BOOLEAN = 2, 4, 6, 9, 10, 11
 START = 1_800_000_000 * SECOND
 
 
@@ -106,6 +109,9 @@ class Relay:
 
     def __init__(self, to: int) -> None:
         self._to, self._open = to, True
+        self.hellos: list[bytes] = []  # the beginning of each connection
+        self.mute = asyncio.Event()  # while it is not set, nothing comes back
+        self.mute.set()
         self._ends: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
@@ -118,7 +124,10 @@ class Relay:
             return
         back, forth = await asyncio.open_connection("127.0.0.1", self._to)
         self._ends |= {writer, forth}
-        await asyncio.gather(_pour(reader, forth), _pour(back, writer))
+        first = await reader.read(65536)
+        self.hellos.append(first)
+        forth.write(first)
+        await asyncio.gather(_pour(reader, forth), _pour(back, writer, self.mute))
 
     def cut(self) -> None:
         self._open = False
@@ -134,9 +143,11 @@ class Relay:
         self._server.close()
 
 
-async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, let: asyncio.Event | None = None) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
+            if let is not None:
+                await let.wait()
             writer.write(data)
             await writer.drain()
     writer.transport.abort()
@@ -145,11 +156,11 @@ async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Rig:
     """A simulated PLC, the daemon, a relay to the broker, and a host at the broker."""
 
-    def __init__(self, folder: Path, broker: Broker, more: str) -> None:
-        self.folder, self.broker, self.more, self.ended = folder, broker, more, False
+    def __init__(self, folder: Path, broker: Broker, more: str, text: str) -> None:
+        self.folder, self.broker, self.more, self.text, self.ended = folder, broker, more, text, False
 
     async def __aenter__(self) -> Rig:
-        config = load_text(SITE.format(sim=1, broker=1, more=""))
+        config = load_text(self.text.format(sim=1, broker=1, more=""))
         self.sim = ModbusSim("plc", config.drivers["plc"])  # type: ignore[arg-type]
         self.sim.port = 0
         await self.sim.start()
@@ -158,7 +169,7 @@ class Rig:
         await self.relay.start()
         self.host = await asyncio.to_thread(Host, self.broker.port)
         await self.until(lambda: self.host.ready)
-        self.site = load_text(SITE.format(sim=self.sim.port, broker=self.relay.port, more=self.more))
+        self.site = load_text(self.text.format(sim=self.sim.port, broker=self.relay.port, more=self.more))
         assert not self.site.problems
         self.daemon = Daemon(self.site, self.folder / "state")
         await self.daemon.start()
@@ -204,9 +215,11 @@ class Rig:
         return out
 
 
-def rig(folder: Path, broker: Broker, work: Callable[[Rig], Awaitable[None]], more: str = ", every: 100ms") -> None:
+def rig(
+    folder: Path, broker: Broker, work: Callable[[Rig], Awaitable[None]], more: str = ", every: 100ms", text: str = SITE
+) -> None:
     async def main() -> None:
-        async with Rig(folder, broker, more) as it:
+        async with Rig(folder, broker, more, text) as it:
             await work(it)
 
     asyncio.run(main())
@@ -240,7 +253,8 @@ def test_births_are_as_the_specification_wants_them(tmp_path: Path, broker: Brok
             "excess"
         }
         assert plc["bad"].null and plc["bad"].quality == 0
-        assert all(m.datatype == DOUBLE and m.timestamp and m.alias for m in plc.values())
+        assert all(m.timestamp and m.alias for m in plc.values())
+        assert {name: m.datatype for name, m in plc.items()} == {"temp": INT16, "bad": FLOAT, "part/count": UINT16}
         aliases = [m.alias for birth in it.host.of("DBIRTH") for m in birth.payload.metrics]
         assert len(set(aliases)) == len(aliases)
         await it.moves("temp", range(30, 40))
@@ -315,6 +329,91 @@ def test_what_came_while_the_line_was_cut_follows_as_history(tmp_path: Path, bro
         assert set(range(100, 129)) <= late
 
     rig(tmp_path, broker, work)
+
+
+def test_what_the_journal_gave_up_meanwhile_is_told_as_a_gap(tmp_path: Path, broker: Broker) -> None:
+    def lose(db: Any) -> None:
+        rows.add_events(db, retention.give_up(db, {"sparkplug"}, START, lambda: False), START)
+
+    async def work(it: Rig) -> None:
+        await it.until(lambda: it.host.of("DBIRTH", "plc"))
+        await it.moves("temp", range(1, 10))
+        it.relay.cut()
+        await it.until(lambda: it.daemon.health.part("sparkplug").state == "waiting")
+        await it.moves("temp", range(100, 130))
+        await it.daemon.journal.commit(seal=True)
+        await it.daemon.journal.on_writer(lose)
+        it.relay.mend()
+        await it.until(lambda: len(it.host.of("DBIRTH", "plc")) == 2)
+        await it.moves("temp", range(200, 205))
+        await it.until(lambda: any(value == 204 for _, value, _ in it.host.samples("temp")))
+        gaps = [decode_event(r.body) for r in await it.daemon.journal.read("event", 0, 1000)]
+        begins = {gap.data["from"] // 10**6 for gap in gaps if gap.kind == "gap" and gap.key == "plc"}
+
+        def told(name: str) -> list[int]:
+            return [ms for ms, value, historical in it.host.samples(name) if value is None and historical]
+
+        await it.until(lambda: begins <= set(told("temp")) and begins <= set(told("part/count")))
+        assert begins and it.host.samples("temp")[-1][1] is not None
+        numbers = {k for k, name in it.host.aliases().items() if name == "temp"}
+        data = [m for message in it.host.of("DDATA") for m in message.payload.metrics if m.alias in numbers]
+        assert {m.quality for m in data if m.null and m.historical} == {500}
+        assert len(told("temp")) == len(begins)
+        newest = (await it.daemon.journal.ask(compare.newest))["event"]
+
+        async def moved() -> bool:
+            return bool((await it.daemon.journal.cursors("sparkplug"))["event"].watermark >= newest)
+
+        async with asyncio.timeout(20):
+            while not await moved():
+                await it.daemon.journal.commit()
+
+    rig(tmp_path, broker, work)
+
+
+def test_the_cursor_waits_for_the_answer_of_the_broker(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads on and takes everything in, and answers nothing any more."""
+    armed: list[Rig] = []
+    asked: list[int] = []
+    follow, answered = Sparkplug._follow, Sparkplug._answered
+
+    async def watched(self: Sparkplug, *arguments: Any) -> None:
+        if armed:
+            armed[0].relay.mute.clear()
+        await follow(self, *arguments)
+
+    async def noted(self: Sparkplug, *arguments: Any) -> None:
+        if armed and not armed[0].relay.mute.is_set():
+            asked.append(self.cursors["samples:plc"].watermark)
+        await answered(self, *arguments)
+
+    monkeypatch.setattr(Sparkplug, "_follow", watched)
+    monkeypatch.setattr(Sparkplug, "_answered", noted)
+
+    async def work(it: Rig) -> None:
+        async def stands() -> int:
+            await it.daemon.journal.commit(seal=True)
+            return (await it.daemon.journal.cursors("sparkplug")).get("samples:plc", Cursor()).watermark
+
+        async def reaches(number: int) -> None:
+            async with asyncio.timeout(20):
+                while await stands() < number:
+                    await asyncio.sleep(0.02)
+
+        await reaches(1)
+        armed.append(it)
+        await it.until(lambda: asked)
+        await it.moves("temp", range(5))
+        await stands()
+        last = (await it.daemon.journal.streams())["samples:plc"]
+        assert await stands() == asked[0] < last and len(asked) == 1
+        armed.clear()
+        it.relay.mute.set()
+        await reaches(last)
+
+    rig(tmp_path, broker, work, ", every: 10min")
 
 
 def test_a_host_asks_for_a_rebirth(tmp_path: Path, broker: Broker) -> None:
@@ -466,7 +565,8 @@ def test_columns_are_the_metrics_they_say() -> None:
     for n in (0, 1, 500):
         for historical in (False, True):
             tag, ts, value, quality = columns(rng, n)
-            said = decode_payload(say.payload(START, say.numbers(tag, ts, value, quality, historical), 7))
+            kinds = np.full(n, DOUBLE, np.uint8)
+            said = decode_payload(say.payload(START, say.numbers(tag, ts, value, quality, kinds, historical), 7))
             assert (said.seq, said.timestamp, len(said.metrics)) == (7, START // 10**6, n)
             for m, t, at, v, q in zip(said.metrics, tag, ts, value, quality, strict=True):
                 good = q <= Quality.SUBSTITUTED and math.isfinite(v)
@@ -478,20 +578,76 @@ def test_columns_are_the_metrics_they_say() -> None:
 
 def test_texts_and_births_are_what_they_say() -> None:
     body = say.string(300, START, "schön", Quality.GOOD, True) + say.string(300, START, None, Quality.TIMEOUT, False)
-    body += say.birth("a/b", 5, "°C", START, 1.5, Quality.GOOD, False)
-    body += say.birth("c", 6, "", START, "x", Quality.STALE, True)
-    body += say.birth("d", 7, "bar", START, None, Quality.BAD, False)
+    (held,) = say.fields(np.array([1.5]), np.array([Quality.GOOD]), np.array([DOUBLE]))
+    body += say.birth("a/b", 5, "°C", START, held, Quality.GOOD, DOUBLE)
+    body += say.birth("c", 6, "", START, say.words("x"), Quality.STALE, say.STRING)
+    body += say.birth("d", 7, "bar", -START, b"", Quality.BAD, DOUBLE)
     first, second, third, fourth, fifth = decode_payload(say.payload(START, body, 1)).metrics
     assert (first.value, first.historical, first.quality) == ("schön", True, None)
     assert (second.null, second.value, second.quality) == (True, None, 500)
     assert (third.name, third.alias, third.datatype, third.value, third.quality) == ("a/b", 5, DOUBLE, 1.5, None)
     assert (fourth.datatype, fourth.value, fourth.quality) == (12, "x", 500)
-    assert (fifth.null, fifth.quality) == (True, 0)
+    assert (fifth.null, fifth.quality, fifth.timestamp) == (True, 0, 0)  # before 1970 there is no time
+
+
+BIG = 2.0**53
+HELD: dict[str, tuple[list[float], list[float]]] = {  # what a type holds, and what it does not
+    "bool": ([0, 1], [2, -1, 0.5]),
+    "int8": ([-128, -1, 0, 127], [-129, 128, 0.5]),
+    "int16": ([-32768, -1, 0, 32767], [-32769, 32768, 0.5]),
+    "int32": ([-(2**31), -1, 0, 2**31 - 1], [-(2**31) - 1, 2**31, 0.5]),
+    "int64": ([-BIG, -1, 0, BIG], [-BIG - 2, BIG + 2, 2.0**63, 0.5]),
+    "uint8": ([0, 255], [-1, 256, 0.5]),
+    "uint16": ([0, 65535], [-1, 65536, 0.5]),
+    "uint32": ([0, 2**32 - 1], [-1, 2.0**32, 0.5]),
+    "uint64": ([0, BIG], [-1, BIG + 2, 2.0**64, 0.5]),
+    "float32": ([0, 0.5, -(2.0**127)], [0.1, 1e300, BIG + 2 + 2.0**30 + 2]),
+    "float64": ([0, 0.1, 1e300, -1e-300], []),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_a_number_goes_as_its_own_type_or_not_at_all(name: str) -> None:
+    yes, no = HELD[name]
+    kind, n = say.DATATYPES[name], len(yes) + len(no)
+    value, kinds = np.array(yes + no, float), np.full(n, say.DATATYPES[name], np.uint8)
+    columns = np.arange(n) + 1, np.full(n, START), value, np.zeros(n, np.uint8), kinds
+    came = decode_payload(say.payload(START, say.numbers(*columns, False), 1)).metrics
+    bits = say.BITS.get(kind, 0)
+    got = [m.value - 2**bits if kind in say.SIGNED and m.value and m.value >> (bits - 1) else m.value for m in came]
+    assert got == yes + [None] * len(no)
+    assert [(m.null, m.quality) for m in came] == [(False, None)] * len(yes) + [(True, 0)] * len(no)
+    assert [bool(held) for held in say.fields(value, np.zeros(n), kinds)] == [not m.null for m in came]
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_an_order_is_understood_as_the_metric_s_type(name: str) -> None:
+    yes, _ = HELD[name]
+    kinds = np.full(len(yes), say.DATATYPES[name], np.uint8)
+    columns = (
+        np.arange(len(yes)) + 1,
+        np.full(len(yes), START),
+        np.array(yes, float),
+        np.zeros(len(yes), np.uint8),
+        kinds,
+    )
+    found = heard.orders(say.payload(START, say.numbers(*columns, False)))
+    assert [(order.name, order.alias) for order in found] == [("", k + 1) for k in range(len(yes))]
+    assert [heard.value_of(order, say.DATATYPES[name]) for order in found] == yes
+    assert heard.value_of(heard.Order("x", 0, heard.WORDS, "1"), say.DATATYPES[name]) is None
+
+
+def test_a_negative_order_is_understood_in_either_width() -> None:
+    for field, sent in ((heard.INT, 2**32 - 5), (heard.INT, 2**16 - 5), (heard.LONG, 2**64 - 5)):
+        assert heard.value_of(heard.Order("x", 0, field, sent), say.DATATYPES["int16"]) == -5
+    (order,) = heard.orders(encode_payload(Payload(1, None, [Metric("x", datatype=4, kind="long", value=2**64 - 5)])))
+    assert heard.value_of(order, DOUBLE) == -5
+    assert heard.value_of(order, say.DATATYPES["uint16"]) is None
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_order_or_refused(body: bytes) -> None:
-    for read in (say.asks_rebirth, say.host_state):
+    for read in (heard.asks_rebirth, heard.host_state, heard.orders):
         with contextlib.suppress(CodecFault):
             read(body)
 
@@ -499,16 +655,21 @@ def test_any_bytes_are_an_order_or_refused(body: bytes) -> None:
 # What was told
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1.0, 2.0, math.nan]), st.integers(0, 1)))))
-def test_only_what_changed_is_news(blocks: list[list[tuple[int, float, int]]]) -> None:
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1.0, 2.0, math.nan]), st.sampled_from(Quality))))
+)
+def test_only_what_a_host_sees_changed_is_news(blocks: list[list[tuple[int, float, Quality]]]) -> None:
     told, last = Told(4), {}
     for block in blocks:
         slots = np.array([slot for slot, _, _ in block], np.int64)
         batch = Batch.of("s", slots, [v for _, v, _ in block], range(len(block)), [q for _, _, q in block])
         expected = []
         for slot, value, quality in block:
-            expected.append(last.get(slot) != (str(value), quality))
-            last[slot] = str(value), quality
+            null = quality >= Quality.RANGE or math.isnan(value)
+            stale = quality in (Quality.STALE, Quality.TIMEOUT, Quality.SUBSTITUTED)
+            said = None if null else value, 500 if stale else 0 if null else 192
+            expected.append(last.get(slot) != said)
+            last[slot] = said
         assert told.news(slots, batch).tolist() == expected
 
 
