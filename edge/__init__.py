@@ -44,6 +44,7 @@ from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
 from .records import tag_name, tag_names
+from .span import held
 from .stage import Setting, Stage, StageConfig, StatelessStage
 from .state import state_folder
 from .tags import Tag, TagTable
@@ -115,6 +116,7 @@ __all__ = [
     "encode_event",
     "encode_text",
     "find_part",
+    "held",
     "joined",
     "listen_at",
     "load_site",

@@ -1,4 +1,5 @@
-"""A reader that shows the newest value of every tag as an OPC UA server, to be read and subscribed to, never to be written."""
+"""A reader that shows the newest value of every tag and its history as an OPC UA server: to be read and subscribed to, never to be
+written."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from edge import SECOND, DeviceLost, Host, Listen, Period, Quality, Tag, listen_at, log, only_here, reason_of
 
+from .history import JournalHistory
 from .trust import fingerprint, own
 
 NAME = "opcua_server"
@@ -106,6 +108,9 @@ class OpcUaServer:
         c, device = self.config, self.host.config.device.id
         server = Server(user_manager=Users(c.user, c.password))
         await server.init()
+        await server.iserver.history_manager.stop()
+        history: Any = JournalHistory(self.host, self._tag_of, self._told)
+        server.iserver.history_manager = history
         server.set_server_name(f"Lineside {device}")
         server.set_endpoint(f"opc.tcp://{c.listen}")
         server.socket_address = listen_at(c.listen)
@@ -137,6 +142,9 @@ class OpcUaServer:
                 folders[path] = await parent.add_folder(_node(f"/{path}"), ua.QualifiedName(name, 2))
             return folders[path]
 
+        names, levels = ua.AttributeIds, ua.AccessLevel
+        may = ua.DataValue(ua.Variant(levels.CurrentRead.mask | levels.HistoryRead.mask, ua.VariantType.Byte))
+        yes = ua.DataValue(ua.Variant(True, ua.VariantType.Boolean))
         self._nodes = []
         for k, tag in enumerate(self._live.table):
             above, _, name = tag.name.rpartition(".")
@@ -144,7 +152,13 @@ class OpcUaServer:
             first = ua.Variant("", ua.VariantType.String) if _is_text(tag) else ua.Variant(0.0, ua.VariantType.Double)
             variable = await (await folder(above)).add_variable(node, ua.QualifiedName(name, 2), first)
             waits = ua.DataValue(StatusCode=_status(ua.StatusCodes.BadWaitingForInitialData))
-            await server.write_attribute_value(node, waits)
+            for attribute, shown in (
+                (names.Value, waits),
+                (names.AccessLevel, may),
+                (names.UserAccessLevel, may),
+                (names.Historizing, yes),
+            ):
+                await server.write_attribute_value(node, shown, attribute)
             if tag.unit:
                 unit = ua.EUInformation(DisplayName=ua.LocalizedText(tag.unit))
                 await variable.add_property(_node(f"{tag.name}/unit"), "0:EngineeringUnits", unit)
@@ -159,16 +173,20 @@ class OpcUaServer:
         live, (value, quality) = self._live, self._shown
         same = ((live.value == value) | (np.isnan(live.value) & np.isnan(value))) & (live.quality == quality)
         rows = np.flatnonzero(~same & (live.ts > 0)).tolist()
-        tags = list(live.table)
+        tags, now = list(live.table), datetime.datetime.now(datetime.UTC)
         for k, i in enumerate(rows):
             value[i], quality[i] = live.value[i], live.quality[i]
             await server.write_attribute_value(
-                self._nodes[i], self._told(tags[i], value[i], quality[i], int(live.ts[i]))
+                self._nodes[i], self._told(tags[i], value[i], quality[i], int(live.ts[i]), now)
             )
             if k % AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def _told(self, tag: Tag, value: float, quality: int, ts: int) -> ua.DataValue:
+    def _tag_of(self, node: Any) -> Tag | None:
+        table, name = self._live.table, node.Identifier
+        return table[name] if node.NamespaceIndex == 2 and isinstance(name, str) and name in table else None
+
+    def _told(self, tag: Tag, value: float, quality: int, ts: int, now: Any = None) -> ua.DataValue:
         status, variant = _status(STATUS[Quality(int(quality))]), None
         if status.is_good() or quality == Quality.SUBSTITUTED:
             shown = self._live.table.texts.show(value) if _is_text(tag) else float(value)
@@ -177,7 +195,6 @@ class OpcUaServer:
             else:
                 variant = ua.Variant(shown, ua.VariantType.String if _is_text(tag) else ua.VariantType.Double)
         at: Any = BEGIN + datetime.timedelta(seconds=ts // SECOND, microseconds=ts % SECOND // 1000)
-        now: Any = datetime.datetime.now(datetime.UTC)
         return ua.DataValue(Value=variant, StatusCode=status, SourceTimestamp=at, ServerTimestamp=now)
 
 

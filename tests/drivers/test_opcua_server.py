@@ -14,12 +14,14 @@ import pytest
 from asyncua import Client, ua
 from asyncua.ua.uaerrors import UaError
 
+from drivers.opcua import history
 from drivers.opcua.server import Users
 from drivers.opcua.trust import own
-from edge import SECOND, Batch, Quality
+from edge import SECOND, Batch, Quality, span
 from edge.app import Daemon
 from edge.apply import apply_site
 from edge.config.load import load_text
+from edge.retention import gap
 from tests.northbound import with_reader
 from tests.waiting import run, until
 
@@ -213,3 +215,150 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         await daemon.stop()
 
     run(main)
+
+
+# History
+
+
+def at(later: float) -> datetime.datetime:
+    return datetime.datetime(2027, 1, 15, 8, tzinfo=datetime.UTC) + datetime.timedelta(seconds=later)
+
+
+async def sealed(daemon: Daemon) -> None:
+    await daemon.journal.commit(seal=True)
+
+
+def values(found: list[ua.DataValue]) -> list[Any]:
+    return [dv.Value.Value if dv.Value is not None else None for dv in found]
+
+
+def raw_values(begins: datetime.datetime, ends: datetime.datetime) -> Any:
+    return ua.ReadRawModifiedDetails(IsReadModified=False, StartTime=begins, EndTime=ends)
+
+
+async def rising(daemon: Daemon, numbers: range) -> None:
+    """A sample each second in a block each ten."""
+    for n in numbers:
+        tell(daemon, "plc.temp", n, later=n)
+        if n % 10 == 9:
+            await sealed(daemon)
+
+
+def test_history_is_read_out_of_the_journal_sealed_or_not(tmp_path: Path) -> None:
+    async def work(daemon: Daemon, port: int) -> None:
+        await rising(daemon, range(25))
+        tell(daemon, "plc.recipe", "A7", later=3)
+        tell(daemon, "plc.temp", math.nan, Quality.TIMEOUT, later=25)
+        tell(daemon, "plc.temp", 4.0, Quality.SUBSTITUTED, later=26)
+        await daemon.journal.commit()
+        async with Client(f"opc.tcp://127.0.0.1:{port}") as client:
+            node = client.get_node("ns=2;s=plc.temp")
+            level = await node.get_access_level()
+            assert level == {ua.AccessLevel.CurrentRead, ua.AccessLevel.HistoryRead}
+            assert (await node.read_attribute(ua.AttributeIds.Historizing)).Value.Value is True
+            found = await node.read_raw_history(at(0), at(100))
+            assert values(found) == [*map(float, range(25)), None, 4.0]
+            assert [dv.SourceTimestamp for dv in found] == [at(n) for n in range(27)]
+            codes = ua.StatusCodes
+            assert [dv.StatusCode.value for dv in found[-3:]] == [0, codes.BadTimeout, codes.UncertainSubstituteValue]
+            assert values(await node.read_raw_history(at(5), at(8))) == [5, 6, 7]  # without the end
+            assert values(await node.read_raw_history(at(8), at(5))) == [8, 7, 6]
+            assert values(await node.read_raw_history(at(5), at(5))) == [5]
+            assert values(await node.read_raw_history(None, at(12), numvalues=3)) == [12, 11, 10]
+            assert values(await node.read_raw_history(at(12), None, numvalues=3)) == [12, 13, 14]
+            assert await node.read_raw_history(at(200), at(300)) == []
+            assert values(await client.get_node("ns=2;s=plc.recipe").read_raw_history(at(0), at(9))) == ["A7"]
+
+    with_daemon(tmp_path, work)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_history_comes_in_pieces_each_value_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backward: bool
+) -> None:
+    monkeypatch.setattr(history, "MOST_VALUES", 7)
+    monkeypatch.setattr(span, "MOST_SAMPLES", 15)
+
+    async def work(daemon: Daemon, port: int) -> None:
+        await rising(daemon, range(40))
+        ids = [daemon.table["plc.temp"].id] * 9
+        daemon.accept(Batch.of("plc", ids, range(100, 109), [START + 39 * SECOND] * 9))  # many of one moment
+        await sealed(daemon)
+        wanted = [*map(float, range(40)), *map(float, range(100, 109))]
+        async with Client(f"opc.tcp://127.0.0.1:{port}") as client:
+            node = client.get_node("ns=2;s=plc.temp")
+            span_ = (at(99), at(-1)) if backward else (at(0), at(99))
+            assert values(await node.read_raw_history(*span_)) == (wanted[::-1] if backward else wanted)
+            details = raw_values(*span_)
+            first = await node.history_read(details)
+            assert len(first.HistoryData.DataValues) == 7 and first.ContinuationPoint
+            both = ua.HistoryReadParameters(HistoryReadDetails=details, ReleaseContinuationPoints=False)
+            both.NodesToRead = [ua.HistoryReadValueId(NodeId=node.nodeid) for _ in range(3)]
+            sizes = [len(r.HistoryData.DataValues) for r in await client.uaclient.history_read(both)]
+            assert sizes == [7, 0, 0]  # of all together
+
+    with_daemon(tmp_path, work)
+
+
+def test_what_the_journal_lost_is_told_in_its_history(tmp_path: Path) -> None:
+    async def work(daemon: Daemon, port: int) -> None:
+        await rising(daemon, range(30))
+        daemon.accept(gap(daemon.clock.utc(), "plc", START + 10 * SECOND, START + 19 * SECOND, 10, "evicted", 2, 2))
+        await sealed(daemon)
+        gone = f"DELETE FROM block WHERE t0 = {START + 10 * SECOND}"
+        await daemon.journal.on_writer(lambda db: db.execute(gone))
+        damage = f"UPDATE block SET body = zeroblob(9) WHERE t0 = {START + 20 * SECOND}"
+        await daemon.journal.on_writer(lambda db: db.execute(damage))
+        async with Client(f"opc.tcp://127.0.0.1:{port}") as client:
+            found = await client.get_node("ns=2;s=plc.temp").read_raw_history(at(0), at(99))
+            lost = [
+                (dv.SourceTimestamp, dv.StatusCode.name) for dv in found if dv.Value is None or dv.Value.Value is None
+            ]
+            assert lost == [(at(n), "BadDataLost") for n in (10, 19, 20)]
+            assert values(found)[:10] == list(range(10))
+
+    with_daemon(tmp_path, work)
+
+
+def test_history_that_cannot_be_read_is_refused_with_a_reason(tmp_path: Path) -> None:
+    async def work(daemon: Daemon, port: int) -> None:
+        await rising(daemon, range(10))
+        async with Client(f"opc.tcp://127.0.0.1:{port}") as client:
+
+            async def asked(node: str, details: Any, place: bytes | None = None) -> str:
+                params = ua.HistoryReadParameters(HistoryReadDetails=details, ReleaseContinuationPoints=False)
+                params.NodesToRead = [
+                    ua.HistoryReadValueId(NodeId=ua.NodeId.from_string(node), ContinuationPoint=place)
+                ]
+                return str((await client.uaclient.history_read(params))[0].StatusCode.name)
+
+            raw, temp, never = raw_values(at(0), at(9)), "ns=2;s=plc.temp", ua.get_win_epoch()
+            assert await asked(temp, raw) == "Good"
+            assert await asked("ns=2;s=nothing", raw) == "BadHistoryOperationUnsupported"
+            assert await asked("i=2258", raw) == "BadHistoryOperationUnsupported"
+            assert await asked(temp, ua.ReadProcessedDetails()) == "BadHistoryOperationUnsupported"
+            assert await asked(temp, ua.ReadRawModifiedDetails(IsReadModified=True)) == "BadHistoryOperationUnsupported"
+            assert await asked(temp, raw_values(never, never)) == "BadHistoryOperationInvalid"
+            for place in (b"x", b"\0" * 12, b"\xff" * 12):
+                assert await asked(temp, raw, place) == "BadContinuationPointInvalid"
+
+    with_daemon(tmp_path, work)
+
+
+def test_node_ids_are_the_same_after_a_restart(tmp_path: Path) -> None:
+    seen: list[set[str]] = []
+
+    async def work(daemon: Daemon, port: int) -> None:
+        async with Client(f"opc.tcp://127.0.0.1:{port}") as client:
+            assert await client.get_namespace_index("urn:lineside:press-4") == 2
+            found, rest = set(), [client.nodes.objects]
+            while rest:
+                children = await rest.pop().get_children()
+                ours = [node for node in children if node.nodeid.NamespaceIndex == 2]
+                found |= {node.nodeid.to_string() for node in ours}
+                rest += ours
+            seen.append(found)
+
+    for _ in range(2):
+        with_daemon(tmp_path, work)
+    assert seen[0] == seen[1] and "ns=2;s=plc.m7.kwh" in seen[0]
