@@ -68,7 +68,7 @@ const DEVICE_ZH: Record<string, string> = {
   shape: "格式不符", unasked: "未请求的报文", echo: "回显", checksum: "校验错误", cut: "丢弃的字节", parity: "奇偶校验错误", no_text: "非文本",
   sequence_gap: "序号缺失", unknown_alias: "未知别名", after_gap: "缺失后的数据", old_will: "旧的离线通知", retained: "保留报文已略去", repeated: "重复报文", too_large: "过大报文已略去",
   broken: "损坏的应答", overloads: "过载次数", lost_notifications: "丢失的通知", notifications: "通知", tags: "变量",
-  expired: "超过时限", overload: "过载", failed: "失败",
+  orders_refused: "拒绝的指令", orders_dropped: "丢弃的指令", expired: "超过时限", overload: "过载", failed: "失败",
   "the disk is full": "磁盘已满", "the disk reports an error": "磁盘报错", "the disk is read-only": "磁盘只读",
   started: "已启动", changed: "已变更", unread: "未读取", no_promise: "未声明周期", not_yet: "尚未到达", not_arrived: "数据块缺失", absent: "变量不在站点",
   source_lost: "数据源失联", device: "设备", rule: "规则", blind: "无法判断", sees: "恢复判断",
