@@ -21,13 +21,13 @@ from edge import TRUSTED, LinesideError, Quality
 
 from .. import wire
 from . import tables
+from .aside import aside
 from .ca import keep
 from .complete import MINUTE, NoSuchTag, complete
 from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .live import SILENT, Hub
 from .orders import orders
-from .refused import listed
 from .rules import told
 from .store import Store
 
@@ -106,7 +106,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         return answer
 
     asked = (_devices(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
-    for router in (*asked, _happened(store), _live(hub)):
+    for router in (*asked, _happened(store), aside(store, hub), _live(hub)):
         app.include_router(router, dependencies=signed_in)
 
     @app.get("/{path:path}", include_in_schema=False)
@@ -300,12 +300,6 @@ def _happened(store: Store) -> APIRouter:
         wanted = wanted.where(t.c.ts < before) if before else wanted
         rows = await store.read(lambda c: c.execute(wanted).mappings().all())
         return [{**row, "data": json.loads(row["data"]), "refs": json.loads(row["refs"])} for row in rows]
-
-    @router.get("/api/refused")
-    async def refused() -> list[dict[str, Any]]:
-        """Records that this plane could not read, newest first: whose, which, how large, and why. They are kept, and their
-        devices told a gap in their place."""
-        return await store.read(listed)
 
     @router.get("/api/pictures/{digest}")
     async def picture(digest: str) -> Response:

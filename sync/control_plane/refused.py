@@ -30,8 +30,10 @@ def set_aside(connection: Connection, device: str, frame: Frame, why: str) -> No
 
 
 def listed(connection: Connection) -> list[dict[str, Any]]:
-    """What is set aside, the newest first, without the bodies."""
+    """What is set aside, the newest first, without the bodies; at most MOST."""
     t = tables.refused
     columns = [c for c in t.c if c is not t.c.body]
-    rows = connection.execute(select(*columns, func.length(t.c.body).label("bytes")).order_by(t.c.arrived.desc()))
+    rows = connection.execute(
+        select(*columns, func.length(t.c.body).label("bytes")).order_by(t.c.arrived.desc()).limit(MOST)
+    )
     return [dict(row) for row in rows.mappings()]

@@ -21,8 +21,9 @@ cv2 = pytest.importorskip("cv2", reason="needs the vision extra")
 import numpy as np
 
 from edge import Event, Picture
-from sync.control_plane import api, tables
+from sync.control_plane import api, refused, tables
 from sync.control_plane.api import WEB
+from sync.wire import Frame
 from tests.sync import test_spine
 from tests.sync.test_spine import Rig, rig
 
@@ -428,3 +429,50 @@ def inspected(it: Rig) -> None:
     event = Event("inspection", "washer", "ng", severity="medium", text="a hole is missing", data=data, refs=(digest,))
     event = it.daemon.flow._identified(event)
     it.daemon.journal.append(events=[event], pictures=[Picture(digest, "image/jpeg", body)])
+
+
+async def set_aside(it: Rig, *whys: str) -> None:
+    for seq, why in enumerate(whys, 1):
+        frame = Frame("0" * 16, "samples:plc" if seq % 2 else "event", seq, 1, 2, 20 * seq % 60, b"\0" * 700 * seq)
+        await it.plane.store.write(lambda c, frame=frame, why=why: refused.set_aside(c, "dev-1", frame, why))
+
+
+def test_what_could_not_be_read_is_listed_fetched_and_discarded_with_a_reason(tmp_path: Path) -> None:
+    whys = ["a block of version 9, which is not known here", "no event: <b>它不是事件</b>"]
+
+    async def work(it: Rig) -> None:
+        async with chromium(it) as page:
+            await shows(page.locator(".headline")).to_be_visible()
+            await shows(page.locator(".notice")).to_have_count(0)
+            await page.get_by_role("link", name="Refused records").click()
+            await shows(page.locator(".calm")).to_contain_text("Everything that came could be read")
+            await set_aside(it, *whys)
+            await page.goto(f"{page.url.split('#')[0]}#/")
+            await page.get_by_role("link", name="2 records could not be read").click()
+            rows = page.locator("[data-refused]")
+            await shows(rows).to_have_count(2)
+            await shows(rows.first).to_contain_text("1.4 kB")
+            await shows(rows.first.locator(".why")).to_have_text(whys[1])
+            await page.keyboard.press("/")
+            await page.keyboard.type("version 9")
+            await shows(rows).to_have_count(1)
+            async with page.expect_download() as coming:
+                await rows.get_by_role("link", name="Download").click()
+            copy = await coming.value
+            assert copy.suggested_filename == f"dev-1-{'0' * 16}-samples_plc-1.bin"
+            assert (await copy.path()).read_bytes() == b"\0" * 700
+            await rows.get_by_role("button", name="Discard …").click()
+            now = rows.get_by_role("button", name="Discard for ever")
+            await shows(now).to_be_disabled()
+            await page.keyboard.type("made by a test release")
+            await now.click()
+            await shows(page.get_by_text("No record like this")).to_be_visible()
+            await page.locator("#filter").fill("")
+            await shows(rows).to_have_count(1)
+            await page.get_by_role("button", name="中文").click()
+            await shows(page.get_by_role("heading", name="拒收记录")).to_be_visible()
+            await page.goto(f"{page.url.split('#')[0]}#/alarms")
+            await shows(page.locator("table")).to_contain_text("record 1 of samples:plc: made by a test release")
+        assert await it.events("refused") == [("dev-1", "discarded")]
+
+    rig(tmp_path, work)

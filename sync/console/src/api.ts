@@ -51,6 +51,17 @@ export async function order(device: string, alarm: string, verb: string): Promis
   await answered(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ verb }) });
 }
 
+export interface Refused {
+  device: string; epoch: string; stream: string; seq: number; t0: number; t1: number; n: number; why: string; arrived: number; bytes: number;
+}
+const place = (r: Refused) => ({ device: r.device, epoch: r.epoch, stream: r.stream, seq: r.seq });
+/** Where a record that the plane could not read is, as its device sent it. */
+export const copyOf = (r: Refused) => `/api/refused/body?${new URLSearchParams({ ...place(r), seq: String(r.seq) })}`;
+
+export async function discard(r: Refused, reason: string): Promise<void> {
+  await answered("/api/refused/discard", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...place(r), reason }) });
+}
+
 type Listener = (message: Live) => void;
 const listeners = new Set<Listener>();
 

@@ -5,11 +5,12 @@ import { connect, connection } from "./api";
 import { Device } from "./device";
 import { Inspections } from "./inspections";
 import { Overview } from "./overview";
+import { Refused } from "./refused";
 import { clock } from "./show";
 import "./style.css";
 import { language, speak, t } from "./words";
 
-const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"]] as const;
+const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["refused", "#/refused"]] as const;
 const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 document.documentElement.dataset.theme = localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 
@@ -73,15 +74,16 @@ function Page({ place }: { place: string }) {
   if (device) return <Device id={device} />;
   if (place === "#/alarms") return <Alarms />;
   if (place === "#/inspections") return <Inspections />;
+  if (place === "#/refused") return <Refused />;
   return <Overview />;
 }
 
-/** g then o, a, i goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
+/** g then o, a, i, r goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
 function keys() {
   let before = "";
   const pressed = (e: KeyboardEvent) => {
     if ((e.target as HTMLElement).tagName === "INPUT" || e.ctrlKey || e.metaKey || e.altKey) return;
-    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections" } as Record<string, string>)[e.key];
+    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", r: "#/refused" } as Record<string, string>)[e.key];
     if (before === "g" && to) location.hash = to;
     else if (e.key === "/") { document.getElementById("filter")?.focus(); e.preventDefault(); }
     else if (e.key === "a" && !e.repeat) document.activeElement?.closest("[data-alarm]")?.querySelector<HTMLButtonElement>("button.acknowledge:not(:disabled)")?.click();

@@ -25,6 +25,8 @@ export function number(value: number | null, labels?: Record<string, string>): s
   return value.toLocaleString(locale(), { maximumSignificantDigits: Math.max(5, Math.floor(Math.log10(size)) + 2) }); // a meter's all
 }
 
+export const bytes = (n: number) => (n < 1000 ? `${n} B` : n < 1e6 ? `${(n / 1000).toLocaleString(locale(), { maximumFractionDigits: 1 })} kB` : `${(n / 1e6).toLocaleString(locale(), { maximumFractionDigits: 1 })} MB`);
+
 /** A tag's value as people read it. The number of a string says nothing: until the string is here there is none. */
 export function reading(tag: Tag): string {
   if (tag.type !== "text" || tag.value === null) return number(tag.value, tag.labels);

@@ -20,8 +20,13 @@ const en = {
   noPicture: "no picture was kept", pictureComing: "the picture follows", larger: "Larger", all: "All",
   cut: "Connection lost, trying again. Values are from", signIn: "Please sign in", close: "Close",
   signInSub: "Open the link that the plane printed when it started. This page goes on by itself then.", seconds: "s", minutes: "min", hours: "h",
-  wholeMinutes: "minutes are complete", wholeOf: "of", noHistory: "No history yet", emptyText: "(empty)", keys: "Keys: g o overview, g a alarms, g i inspections, / filter; on an alarm: a acknowledge, s shelve",
+  wholeMinutes: "minutes are complete", wholeOf: "of", noHistory: "No history yet", emptyText: "(empty)", keys: "Keys: g o overview, g a alarms, g i inspections, g r refused records, / filter; on an alarm: a acknowledge, s shelve",
   light: "Light colours", dark: "Dark colours",
+  refused: "Refused records", noneRefused: "Everything that came could be read",
+  refusedSub: "The plane could not read these. Their devices told a gap in their place and go on; a newer plane may be able to read them.",
+  recordRefused: "record could not be read", recordsRefused: "records could not be read", samplesIn: "samples", filterRecords: "Device or reason",
+  noneOfThem: "No record like this", moreRecords: "more; filter to see them", download: "Download", discard: "Discard …", keepIt: "Keep it",
+  discardWhy: "Why will nobody need it?", discardNow: "Discard for ever",
 };
 export type Word = keyof typeof en;
 const zh: Record<Word, string> = {
@@ -45,8 +50,13 @@ const zh: Record<Word, string> = {
   noPicture: "未保留图片", pictureComing: "图片稍后到达", larger: "放大", all: "全部",
   cut: "连接中断，正在重连。数值停留在", signIn: "请登录", close: "关闭",
   signInSub: "请打开控制平台启动时打印的链接，之后本页面会自动恢复。", seconds: "秒", minutes: "分钟", hours: "小时",
-  wholeMinutes: "分钟数据完整", wholeOf: "/", noHistory: "暂无历史数据", emptyText: "（空）", keys: "快捷键：g o 总览，g a 报警，g i 检测，/ 筛选；选中报警时：a 确认，s 搁置",
+  wholeMinutes: "分钟数据完整", wholeOf: "/", noHistory: "暂无历史数据", emptyText: "（空）", keys: "快捷键：g o 总览，g a 报警，g i 检测，g r 拒收记录，/ 筛选；选中报警时：a 确认，s 搁置",
   light: "浅色显示", dark: "深色显示",
+  refused: "拒收记录", noneRefused: "收到的数据全部可读",
+  refusedSub: "控制平台无法读取以下记录。设备已在相应位置登记数据缺口并继续运行；更新版本的平台也许能够读取。",
+  recordRefused: "条记录无法读取", recordsRefused: "条记录无法读取", samplesIn: "个样本", filterRecords: "设备或原因",
+  noneOfThem: "没有匹配的记录", moreRecords: "条记录未列出，请筛选", download: "下载", discard: "丢弃…", keepIt: "保留",
+  discardWhy: "为什么不再需要？", discardNow: "永久丢弃",
 };
 /** What devices say in fixed words: severities, states, kinds of events, qualities, counters, what the shipped model finds. */
 const DEVICE_ZH: Record<string, string> = {
@@ -68,7 +78,7 @@ const DEVICE_ZH: Record<string, string> = {
   shape: "格式不符", unasked: "未请求的报文", echo: "回显", checksum: "校验错误", cut: "丢弃的字节", parity: "奇偶校验错误", no_text: "非文本",
   sequence_gap: "序号缺失", unknown_alias: "未知别名", after_gap: "缺失后的数据", old_will: "旧的离线通知", retained: "保留报文已略去", repeated: "重复报文", too_large: "过大报文已略去",
   broken: "损坏的应答", overloads: "过载次数", lost_notifications: "丢失的通知", notifications: "通知", tags: "变量",
-  orders_refused: "拒绝的指令", orders_dropped: "丢弃的指令", expired: "超过时限", overload: "过载", failed: "失败",
+  discarded: "已丢弃", orders_refused: "拒绝的指令", orders_dropped: "丢弃的指令", expired: "超过时限", overload: "过载", failed: "失败",
   "the disk is full": "磁盘已满", "the disk reports an error": "磁盘报错", "the disk is read-only": "磁盘只读",
   started: "已启动", changed: "已变更", unread: "未读取", no_promise: "未声明周期", not_yet: "尚未到达", not_arrived: "数据块缺失", absent: "变量不在站点",
   source_lost: "数据源失联", device: "设备", rule: "规则", blind: "无法判断", sees: "恢复判断",
