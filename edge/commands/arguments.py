@@ -44,7 +44,7 @@ def since_until(parser: argparse.ArgumentParser) -> None:
 
 def between(options: argparse.Namespace) -> tuple[int, int]:
     """What `since_until` was given, in ns UTC; an end that was not given is open."""
-    return _ns(options.since, 0), _ns(options.until, 2**63 - 1)
+    return _ns(options.since, -(2**63)), _ns(options.until, 2**63 - 1)
 
 
 def _ns(when: datetime.datetime | None, missing: int) -> int:

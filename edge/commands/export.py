@@ -92,10 +92,9 @@ def _journal(options: argparse.Namespace) -> Path:
 
 
 def iso(ts: int) -> str:
-    """Nanoseconds as 2026-01-31T12:00:00.000000Z."""
-    return datetime.datetime.fromtimestamp(ts // 10**9, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.") + (
-        f"{ts % 10**9 // 1000:06d}Z"
-    )
+    """Nanoseconds as 2026-01-31T12:00:00.000000Z, with nine places where six are not all."""
+    places = f"{ts % 10**9 // 1000:06d}" if ts % 1000 == 0 else f"{ts % 10**9:09d}"
+    return datetime.datetime.fromtimestamp(ts // 10**9, datetime.UTC).strftime(f"%Y-%m-%dT%H:%M:%S.{places}Z")
 
 
 class Names:
@@ -129,7 +128,7 @@ class Names:
         return self._strings.setdefault(value, f"text {value:.0f}")  # a damaged one
 
 
-def batches(db: Any, t0: int = 0, t1: int = 2**63 - 1) -> Iterator[Batch]:
+def batches(db: Any, t0: int = -(2**63), t1: int = 2**63 - 1) -> Iterator[Batch]:
     """Sealed blocks that touch the span, then the tail, as they stand now. Damaged ones are named and left out. Nothing is held
     open between two of them: a reader that pauses (`| less`) would let the journal's log grow."""
     with db:

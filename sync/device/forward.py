@@ -130,7 +130,9 @@ class Forward:
             for number, topic, body in self._messages(stream, records):
                 if line.most and len(body) + len(topic.encode()) + HEAD > line.most:
                     self._leave_out(f"{stream} {number}: {len(body):,} bytes, and the broker takes {line.most:,}")
-                    continue
+                    body = self._lack(stream, number, "too_large", bytes=len(body))
+                    if not body or len(body) + len(topic.encode()) + HEAD > line.most:
+                        continue
                 while under_way and sum(size for _, size, _ in under_way) + len(body) > UNANSWERED:
                     await answered()
                 under_way.append((number, len(body), asyncio.create_task(line.publish(topic, body))))
@@ -148,6 +150,18 @@ class Forward:
         """It would come again for ever, and nothing after it."""
         self.host.health.count(NAME, "too_large")
         log.warning("%s: a message is left out, it is too large: %s", NAME, words)
+
+    def _lack(self, stream: str, number: int, why: str, **more: Any) -> bytes:
+        """What is said in place of a record that does not come; empty where only frames are understood."""
+        if self.config.format == "frames":
+            return b""
+        place = {
+            "device": self.host.config.device.id,
+            "epoch": self.host.journal.epoch,
+            "stream": stream,
+            "seq": number,
+        }
+        return _json({**place, "left_out": why, **more})
 
     def _move(self, stream: str, number: int) -> None:
         if number > self.cursors[stream].watermark:
@@ -167,7 +181,10 @@ class Forward:
                     for content in self._shown(record):
                         yield record.seq, topic, _json(head | content)
                 except CodecFault as fault:
+                    self.host.health.count(NAME, "unreadable")
                     log.warning("%s: %s %d is left out: %s", NAME, stream, record.seq, fault)
+                    span = {"from": record.t0, "to": record.t1, "samples": record.n}
+                    yield record.seq, topic, self._lack(stream, record.seq, "unreadable", **span)
 
     def _shown(self, record: Record) -> Iterator[dict[str, Any]]:
         if record.stream == "event":

@@ -124,3 +124,33 @@ def _installed() -> bool:
     except ImportError:
         return False
     return True
+
+
+def test_times_before_1970_and_within_a_microsecond_are_not_lost(tmp_path: Path) -> None:
+    times = [-(10**18) - 1, -1, 0, 1, 2, START]
+
+    async def fill() -> None:
+        journal = Journal(tmp_path / "journal.db", ManualClock())
+        (temp,) = journal.tag_ids([Tag("plc.temp")])
+        journal.append([Batch.of("plc", [temp] * len(times), range(len(times)), times)])
+        await journal.commit(seal=True)
+        journal.close()
+
+    asyncio.run(fill())
+    (tmp_path / "site.yaml").write_text(SITE)
+    here = ["export", str(tmp_path / "site.yaml"), "--state", str(tmp_path), "--out", str(tmp_path / "a.csv")]
+    assert main(here) == 0
+    found = [row["time"] for row in rows(tmp_path / "a.csv")]
+    assert found[0] == "1938-04-24T22:13:19.999999999Z" and found[2] == "1970-01-01T00:00:00.000000Z"
+    assert len(set(found)) == len(times)
+    assert main([*here, "--since", "1970-01-01"]) == 0 and len(rows(tmp_path / "a.csv")) == 4
+
+
+def test_a_record_with_a_wrong_checksum_is_left_out_and_named(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = apsw.Connection(str(site.parent / "journal.db"))
+    db.execute("UPDATE block SET crc = crc + 1 WHERE seq = 1")
+    db.execute("UPDATE tail SET crc = crc + 1")
+    db.close()
+    assert main(["export", str(site), "--state", str(site.parent), "--out", str(site.parent / "a.csv")]) == 0
+    assert len(rows(site.parent / "a.csv")) == 5
+    assert capsys.readouterr().err.count("wrong checksum") == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.modbus.sim import ModbusSim
-from edge import SECOND, Batch, ConfigFault, DeviceLost, Event, decode
+from edge import SECOND, Batch, ConfigFault, DeviceLost, Event, Quality, decode, retention, rows
 from edge.app import Daemon
 from edge.apply import apply_site
 from edge.config.load import load_text
@@ -24,6 +25,7 @@ from sync import wire
 from sync.device.forward import MOST_SAMPLES
 from sync.mqtt_line import Line, trusting
 from tests.broker import Broker, certificates
+from tests.relay import Relay
 
 pytestmark = pytest.mark.system
 SITE = """
@@ -215,6 +217,114 @@ def test_large_blocks_go_in_small_messages_and_the_cursor_follows_each(tmp_path:
     rig(tmp_path, broker, work)
 
 
+def test_the_cursor_waits_for_the_answer_and_what_is_repeated_can_be_told(tmp_path: Path, broker: Broker) -> None:
+    """The broker takes a block and hands it on; its answer does not come back."""
+
+    async def work(it: Rig) -> None:
+        await it.until(lambda: it.listener.samples("plc.temp"))
+        await it.daemon._end([*it.daemon.drivers.values(), *it.daemon.readers.values()])
+        journal, temp = it.daemon.journal, it.daemon.table["plc.temp"].id
+        relay = Relay(it.broker.port)
+        await relay.start()
+        journal.append([Batch.of("plc", [temp], [1.0], START)])
+        await journal.commit(seal=True)
+
+        async def stands() -> int:
+            await journal.commit()
+            return int((await journal.cursors("forward"))["samples:plc"].watermark)
+
+        last, before = (await journal.streams())["samples:plc"], await stands()
+        url = {"url": f"mqtt://127.0.0.1:{relay.port}"}
+        it.daemon.config.sections["forward"] = it.site.sections["forward"].model_copy(update=url)
+        publish = Line.publish
+
+        async def muted(self: Line, *arguments: Any, **more: Any) -> bool:
+            relay.mute.clear()
+            return await publish(self, *arguments, **more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Line, "publish", muted)
+            it.daemon._start_reader("forward")
+            await it.until(lambda: it.listener.samples("plc.temp")[START] == 1)
+            assert await stands() == before < last
+            await it.daemon._end(it.daemon.readers.values())
+            relay.cut()
+            relay.mute.set()
+        relay.mend()
+        it.daemon._start_reader("forward")
+        await it.until(lambda: it.listener.samples("plc.temp")[START] == 2)
+        async with asyncio.timeout(20):
+            while await stands() < last:
+                await asyncio.sleep(0.02)
+        blocks = [m for m in it.listener.messages() if m.get("tags") and START in m["tags"][0]["t"]]
+        first, again = [(m["epoch"], m["stream"], m["seq"], m["part"]) for m in blocks]
+        assert first == again
+        relay.close()
+
+    rig(tmp_path, broker, work)
+
+
+def test_what_the_journal_gave_up_before_it_went_is_told(tmp_path: Path, broker: Broker) -> None:
+    def lose(db: Any) -> None:
+        rows.add_events(db, retention.give_up(db, {"forward"}, START, lambda: False), START)
+
+    async def work(it: Rig) -> None:
+        await it.until(lambda: it.listener.samples("plc.temp"))
+        await it.daemon._end([*it.daemon.drivers.values(), *it.daemon.readers.values()])
+        journal, temp = it.daemon.journal, it.daemon.table["plc.temp"].id
+        journal.append([Batch.of("plc", [temp] * 3, [1, 2, 3], START + np.arange(3) * SECOND)])
+        await journal.commit(seal=True)
+        await journal.on_writer(lose)
+        it.daemon._start_reader("forward")
+        await it.until(lambda: [m for m in it.listener.messages() if m.get("kind") == "gap" and m["key"] == "plc"])
+        gap = next(m for m in it.listener.messages() if m.get("kind") == "gap" and m["key"] == "plc")
+        assert gap["state"] == "evicted" and gap["data"]["to"] == START + 2 * SECOND and gap["data"]["samples"] >= 3
+
+    rig(tmp_path, broker, work)
+
+
+def test_values_that_json_has_no_word_for_are_null_and_times_are_as_they_were(tmp_path: Path, broker: Broker) -> None:
+    async def work(it: Rig) -> None:
+        await it.until(lambda: it.listener.samples("plc.temp"))
+        await it.daemon._end(it.daemon.drivers.values())
+        temp = it.daemon.table["plc.temp"].id
+        value = [0.1, -0.0, 1e300, np.inf, -np.inf, np.nan, 2.0**53, 5e-324]
+        times = [-1, -(10**18), START, START + 1, START - 5, 0, 1, 2]
+        quality = [0, 1, 2, 4, 4, 8, 0, 3]
+        it.daemon.journal.append([Batch.of("plc", [temp] * 8, value, times, quality)])
+        await it.daemon.journal.commit(seal=True)
+
+        def found() -> list[dict[str, Any]]:
+            return [tags for m in it.listener.messages() for tags in m.get("tags", ()) if -1 in tags["t"]]
+
+        await it.until(found)
+        (tags,) = found()
+        assert tags["t"] == times and tags["v"] == [0.1, -0.0, 1e300, None, None, None, 2.0**53, 5e-324]
+        assert tags["q"] == [Quality(q).name for q in quality]
+
+    rig(tmp_path, broker, work)
+
+
+def test_a_record_that_cannot_be_read_is_told(tmp_path: Path, broker: Broker) -> None:
+    async def work(it: Rig) -> None:
+        await it.until(lambda: it.listener.samples("plc.temp"))
+        await it.daemon._end([*it.daemon.drivers.values(), *it.daemon.readers.values()])
+        journal, body = it.daemon.journal, b"of a version that is not known here"
+        journal.append([Batch.of("plc", [it.daemon.table["plc.temp"].id], [1.0], START)])
+        await journal.commit(seal=True)
+        last = (await journal.streams())["samples:plc"]
+        other = (body, zlib.crc32(body), last)
+        await journal.on_writer(lambda db: db.execute("UPDATE block SET body = ?, crc = ? WHERE seq = ?", other))
+        it.daemon._start_reader("forward")
+        await it.until(lambda: any("left_out" in m for m in it.listener.messages()))
+        (told,) = [m for m in it.listener.messages() if "left_out" in m]
+        assert (told["stream"], told["seq"], told["left_out"]) == ("samples:plc", last, "unreadable")
+        assert told["from"] <= told["to"] and told["samples"] > 0
+        assert it.daemon.health.part("forward").counts["unreadable"] == 1
+
+    rig(tmp_path, broker, work)
+
+
 def test_samples_wait_for_the_names_of_their_tags(tmp_path: Path, broker: Broker) -> None:
     async def work(it: Rig) -> None:
         await it.until(lambda: it.listener.samples("plc.temp"))
@@ -273,6 +383,8 @@ def test_what_is_larger_than_the_broker_takes_is_left_out_and_said(tmp_path: Pat
         await it.until(lambda: any(m.get("key") == "small" for m in it.listener.messages()))
         assert it.daemon.health.part("forward").counts["too_large"] == 1
         assert not any(m.get("key") == "large" for m in it.listener.messages())
+        (told,) = [m for m in it.listener.messages() if "left_out" in m]
+        assert (told["stream"], told["left_out"], told["bytes"] > 30_000) == ("event", "too_large", True)
         assert "too large: event" in caplog.text and "the broker takes 20,000" in caplog.text
 
     try:
