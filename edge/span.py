@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import apsw
+
+from . import sums
 
 MOST_BYTES, MOST_SAMPLES = 1_000_000, 1_000_000  # of blocks in one answer, about
 BEYOND = 16  # times so much, where all of it touches one moment
@@ -34,13 +36,15 @@ def held(db: apsw.Connection, stream: str, t0: int, t1: int, backward: bool) -> 
             if (share > 1 and found and (edge < t1 if backward else edge > t0)) or share > BEYOND:
                 until = edge
                 break
-            find = "SELECT t0, crc, body FROM block WHERE stream = ? AND seq = ?"
-            found += [(seq, (begins, _whole(crc, body))) for begins, crc, body in db.execute(find, (stream, seq))]
+            find = "WHERE stream = ? AND seq = ?"
+            found += [(seq, body) for body in _bodies(db, "block", find, (stream, seq), 2)]
         bodies = [body for _, body in sorted(found, key=lambda one: one[0])]
-        tail = "SELECT crc, body FROM tail WHERE stream = ? ORDER BY id"
-        bodies += [(t0, body) for crc, row in db.execute(tail, (stream,)) if (body := _whole(crc, row)) is not None]
+        bodies += [(t0, body) for _, body in _bodies(db, "tail", "WHERE stream = ? ORDER BY id", (stream,), 1) if body]
     return Held(bodies, until)
 
 
-def _whole(crc: int | None, body: bytes) -> bytes | None:
-    return body if crc is None or zlib.crc32(body) == crc else None
+def _bodies(db: apsw.Connection, table: str, where: str, values: tuple[str | int, ...], time: int) -> Iterator[Body]:
+    """`time`: which column of the head stands for when it begins."""
+    head = sums.HEADS[table]
+    for crc, body, *beside in list(db.execute(f"SELECT crc, body, {', '.join(head)} FROM {table} {where}", values)):
+        yield beside[time], body if sums.sound(table, crc, beside, body) else None

@@ -153,4 +153,4 @@ def test_a_record_with_a_wrong_checksum_is_left_out_and_named(site: Path, capsys
     db.close()
     assert main(["export", str(site), "--state", str(site.parent), "--out", str(site.parent / "a.csv")]) == 0
     assert len(rows(site.parent / "a.csv")) == 5
-    assert capsys.readouterr().err.count("wrong checksum") == 2
+    assert capsys.readouterr().err.count("damaged row of") == 2
