@@ -30,6 +30,7 @@ ONE_HOME = {
         "edge/room.py",
         "edge/tail.py",
         "edge/outlook.py",
+        "edge/span.py",
         "edge/salvage.py",
         "edge/damaged.py",
         "edge/commands/doctor.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import hmac
 import logging
 from typing import Any
@@ -22,6 +23,7 @@ from .trust import fingerprint, own
 
 NAME = "opcua_server"
 AT_ONCE = 500  # values written between two turns of others
+BUILT_AT_ONCE = 10  # nodes, likewise: each takes about a millisecond
 STATUS = {
     Quality.GOOD: ua.StatusCodes.Good,
     Quality.CLOCK_UNSURE: ua.StatusCodes.Good,
@@ -88,7 +90,12 @@ class OpcUaServer:
         try:
             while True:
                 self._live = self.host.live
-                server = await self._built()
+                gc.disable()  # a look at each of a hundred thousand nodes, again and again, would stop the loop for a second
+                try:
+                    server = await self._built()
+                finally:
+                    gc.freeze()
+                    gc.enable()
                 try:
                     await server.start()
                     if self.config.user:  # without security clients may only ask for these
@@ -100,6 +107,7 @@ class OpcUaServer:
                         await asyncio.sleep(self.config.every)
                 finally:
                     await server.stop()
+                    gc.unfreeze()
         except OSError as error:
             hint = "is the address one of this machine, and the port free? `listen:` names another"
             raise DeviceLost(f"cannot listen on {self.config.listen}: {reason_of(error)}", hint=hint) from None
@@ -163,7 +171,7 @@ class OpcUaServer:
                 unit = ua.EUInformation(DisplayName=ua.LocalizedText(tag.unit))
                 await variable.add_property(_node(f"{tag.name}/unit"), "0:EngineeringUnits", unit)
             self._nodes.append(node)
-            if k % AT_ONCE == 0:
+            if k % BUILT_AT_ONCE == 0:
                 await asyncio.sleep(0)
         n = len(self._nodes)
         self._shown = np.full(n, np.nan), np.full(n, 255, np.uint8)
