@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 import math
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,6 +29,7 @@ from edge.retention import gap
 from tests.northbound import with_reader
 from tests.waiting import run, until
 
+CLIENT = Path(__file__).parent / "node-opcua" / "client.js"
 SITE = """
 device: {{id: press-4}}
 drivers:
@@ -362,3 +367,29 @@ def test_node_ids_are_the_same_after_a_restart(tmp_path: Path) -> None:
     for _ in range(2):
         with_daemon(tmp_path, work)
     assert seen[0] == seen[1] and "ns=2;s=plc.m7.kwh" in seen[0]
+
+
+@pytest.mark.system
+def test_node_opcua_reads_the_history_too(tmp_path: Path, node_opcua: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MOST_VALUES", 7)
+    node = shutil.which("node", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
+
+    async def work(daemon: Daemon, port: int) -> None:
+        await rising(daemon, range(20))
+        tell(daemon, "plc.temp", math.nan, Quality.TIMEOUT, later=20)
+        tell(daemon, "plc.temp", 4.0, Quality.SUBSTITUTED, later=21)
+        await daemon.journal.commit()
+        begins, ends = (at(n).isoformat().replace("+00:00", "Z") for n in (0, 99))
+        words = [str(node), str(CLIENT), f"opc.tcp://127.0.0.1:{port}", "ns=2;s=plc.temp", begins, ends]
+        pipe = asyncio.subprocess.PIPE
+        client = await asyncio.create_subprocess_exec(
+            *words, str(tmp_path / "pki"), cwd=node_opcua, stdout=pipe, stderr=pipe
+        )
+        out, err = await client.communicate()
+        assert client.returncode == 0, err.decode()
+        found = json.loads(out.splitlines()[-1])
+        assert found["values"] == [*range(20), None, 4] and found["pieces"] == 4
+        assert found["times"][:2] == ["2027-01-15T08:00:00.000Z", "2027-01-15T08:00:01.000Z"]
+        assert found["statuses"][-3:] == ["Good", "BadTimeout", "UncertainSubstituteValue"]
+
+    with_daemon(tmp_path, work)

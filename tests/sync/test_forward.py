@@ -264,6 +264,32 @@ def test_the_cursor_waits_for_the_answer_and_what_is_repeated_can_be_told(tmp_pa
     rig(tmp_path, broker, work)
 
 
+def test_a_broker_that_is_frozen_holds_up_nobody_else(tmp_path: Path, broker: Broker) -> None:
+    other = Broker(tmp_path / "other")
+    other.start()
+
+    async def work(it: Rig) -> None:
+        listener = await asyncio.to_thread(Listener, other.port)
+        await it.until(lambda: it.listener.samples("plc.temp") and listener.ready)
+        broker.freeze()
+        try:
+            slot = it.daemon.table.slot("plc.temp")
+            for value in range(100, 103):
+                count = len(listener.came)
+                it.sim.set("temp", value)
+                await it.until(lambda value=value: it.daemon.live.value[slot] == value)
+                await it.until(lambda count=count: any("DDATA" in topic for topic, _ in listener.came[count:]))
+            assert (await it.daemon.journal.backlog("forward"))["samples"] > 0
+        finally:
+            broker.thaw()
+            await asyncio.to_thread(listener.close)
+
+    try:
+        rig(tmp_path, broker, work, f'}}\nsparkplug: {{url: "mqtt://127.0.0.1:{other.port}", every: 50ms')
+    finally:
+        other.stop()
+
+
 def test_what_the_journal_gave_up_before_it_went_is_told(tmp_path: Path, broker: Broker) -> None:
     def lose(db: Any) -> None:
         rows.add_events(db, retention.give_up(db, {"forward"}, START, lambda: False), START)
