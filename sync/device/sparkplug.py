@@ -36,10 +36,14 @@ SESSIONS = "bdseq"  # the cursor that counts sessions
 class SparkplugConfig(BrokerConfig):
     """Which broker this device is a Sparkplug B edge node of; each source of the site is a device below it."""
 
-    group: str = Field("lineside", pattern=r"^[^/+#\s]{1,64}$", description="group of the node")
-    node: str = Field("", pattern=r"^[^/+#\s]{0,64}$", description="name of the node (default: `device: {id}`)")
+    group: str = Field("lineside", pattern=r"^[^/+#\s\x00-\x1f\x7f]{1,64}$", description="group of the node")
+    node: str = Field(
+        "", pattern=r"^[^/+#\s\x00-\x1f\x7f]{0,64}$", description="name of the node (default: `device: {id}`)"
+    )
     host: str = Field(
-        "", pattern=r"^[^/+#\s]{0,64}$", description="primary host: while it is not online, everything waits here"
+        "",
+        pattern=r"^[^/+#\s\x00-\x1f\x7f]{0,64}$",
+        description="primary host: while it is not online, everything waits here",
     )
     every: Period = Field(1.0, description="how often what changed goes out; what lay between follows as history")
     writes: bool = Field(False, description="whether hosts may order what is `writable`, too")
@@ -175,16 +179,16 @@ class Sparkplug:
             await self._answered(line, told)
 
     async def _bear_device(self, line: NodeLine, source: str) -> tuple[np.ndarray, np.ndarray]:
-        """Its tags, and of when the values are that this tells."""
+        """Its tags, and of when the values are that this tells: along time, as in all that is told live (5.16)."""
         live, texts, now = self._live, self._table.texts, self.host.clock.utc()
         slots = np.flatnonzero(self._source == source)
+        slots = slots[np.argsort(np.where(live.ts[slots] == 0, now, live.ts[slots]), kind="stable")]
         ts, value, quality, kinds = live.ts[slots], live.value[slots], live.quality[slots], self._datatype[slots]
         self._said.saw(live, slots)
         quality = np.where(ts == 0, np.uint8(Quality.BAD), quality)  # nothing came yet
         null, held = say.is_null(value, quality), say.fields(value, quality, kinds)
-        tags = [tag for tag in self._table if tag.source == source]
-        metrics = bytearray()
-        for i, tag in enumerate(tags):
+        tags, metrics = list(self._table), bytearray()
+        for i, tag in enumerate(tags[slot] for slot in slots.tolist()):
             if kinds[i] == say.STRING and not null[i] and (text := texts.show(value[i])) is not None:
                 held[i] = say.words(text)
             known, name = int(ts[i]) or now, metric_name(tag.name, source)
@@ -225,6 +229,7 @@ class Sparkplug:
         slots = self._said.news(live)
         for source in sorted(self._born & set(self._source[slots])):
             rows = slots[self._source[slots] == source]
+            rows = rows[np.argsort(live.ts[rows], kind="stable")]
             columns = live.tag[rows], live.ts[rows], live.value[rows], live.quality[rows]
             await self._data(line, source, *columns, historical=False)
             told.append((source, columns[0], columns[1]))

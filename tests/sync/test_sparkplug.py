@@ -646,6 +646,7 @@ def test_what_went_live_is_known_until_its_block_has_passed() -> None:
     [
         ("group: a/b", "group"),
         ("node: 'a+b'", "node"),
+        ('host: "a\\0b"', "host"),
         ("password: x", "a password without a user"),
         ("hst: x", "did you mean 'host'"),
     ],

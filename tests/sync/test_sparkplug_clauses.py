@@ -296,6 +296,8 @@ def test_live_values_of_a_metric_are_in_the_order_of_time(life: Life) -> None:
             if not metric.historical:
                 assert (metric.timestamp or 0) >= last.get(metric.alias, 0)
                 last[metric.alias] = metric.timestamp or 0
+        live = [x.timestamp or 0 for x in m.payload.metrics if not x.historical]
+        assert live == sorted(live)
 
 
 def test_only_what_changed_is_said(life: Life) -> None:
