@@ -6,7 +6,7 @@ import numpy as np
 
 from edge import Quality
 
-INT64, FLOAT, DOUBLE, BOOLEAN, STRING = 4, 9, 10, 11, 12
+INT64, UINT32, FLOAT, DOUBLE, BOOLEAN, STRING = 4, 7, 9, 10, 11, 12
 DATATYPES = {  # 6.4.16, by the type that holds every value of a tag
     "int8": 1,
     "int16": 2,
@@ -14,7 +14,7 @@ DATATYPES = {  # 6.4.16, by the type that holds every value of a tag
     "int64": INT64,
     "uint8": 5,
     "uint16": 6,
-    "uint32": 7,
+    "uint32": UINT32,  # in a long, which every client reads: some take an int for a signed one
     "uint64": 8,
     "float32": FLOAT,
     "float64": DOUBLE,
@@ -123,8 +123,8 @@ def _values(value: np.ndarray, datatype: np.ndarray) -> tuple[list[tuple[np.ndar
     held = np.where(whole, exact, np.where(truth, (value == 0) | (value == 1), True))
     held &= ~single | (narrow == value) | ~np.isfinite(value)
     number = np.where(held & (whole | truth), value, 0).astype(np.int64)
-    pattern = number.view(np.uint64) & _MASK[datatype]  # two's complement in its own width, which every client reads
-    key = np.where(truth, 0x70, np.where(bits == 64, 0x58, 0x50)).astype(np.uint8)[:, None]
+    pattern = number.view(np.uint64) & _MASK[datatype]  # two's complement of 32 or 64 bits, as Tahu has it
+    key = np.where(truth, 0x70, np.where(_LONG[datatype], 0x58, 0x50)).astype(np.uint8)[:, None]
     digits, used = _varints(pattern, 10)
     by_digits = (whole | truth)[:, None]
     out = [
@@ -139,7 +139,8 @@ def _values(value: np.ndarray, datatype: np.ndarray) -> tuple[list[tuple[np.ndar
 
 
 _BITS = np.array([BITS.get(datatype, 0) for datatype in range(256)])
-_MASK = np.array([2 ** BITS.get(datatype, 64) - 1 for datatype in range(256)], np.uint64)
+_LONG = np.array([BITS.get(datatype) == 64 or datatype == UINT32 for datatype in range(256)])
+_MASK = np.where(_LONG, np.uint64(2**64 - 1), np.uint64(2**32 - 1))
 
 
 def is_null(value: np.ndarray, quality: np.ndarray) -> np.ndarray:

@@ -565,8 +565,17 @@ def test_a_number_goes_as_its_own_type_or_not_at_all(name: str) -> None:
     value, kinds = np.array(yes + no, float), np.full(n, say.DATATYPES[name], np.uint8)
     columns = np.arange(n) + 1, np.full(n, START), value, np.zeros(n, np.uint8), kinds
     came = decode_payload(say.payload(START, say.numbers(*columns, False), 1)).metrics
-    bits = say.BITS.get(kind, 0)
+    bits = 64 if kind == say.INT64 else 32  # of the field
     got = [m.value - 2**bits if kind in say.SIGNED and m.value and m.value >> (bits - 1) else m.value for m in came]
+    fields = {
+        "float32": "float",
+        "float64": "double",
+        "bool": "bool",
+        "int64": "long",
+        "uint64": "long",
+        "uint32": "long",
+    }
+    assert {m.kind for m in came if not m.null} == {fields.get(name, "int")}
     assert got == yes + [None] * len(no)
     assert [(m.null, m.quality) for m in came] == [(False, None)] * len(yes) + [(True, 0)] * len(no)
     assert [bool(held) for held in say.fields(value, np.zeros(n), kinds)] == [not m.null for m in came]

@@ -271,7 +271,7 @@ def test_a_metric_is_born_as_the_type_of_its_tag(life: Life) -> None:
 
 
 def test_a_value_comes_as_the_type_of_its_birth(life: Life) -> None:
-    kinds = {2: "int", 4: "long", 7: "int", 9: "float", 10: "double", 11: "bool", 12: "string"}
+    kinds = {2: "int", 4: "long", 7: "long", 9: "float", 10: "double", 11: "bool", 12: "string"}
     types = {m.alias: m.datatype for birth in life.of("DBIRTH") for m in birth.payload.metrics}
     seen = set()
     for message in life.of("DBIRTH", "DDATA"):
@@ -428,7 +428,7 @@ def test_an_order_to_a_device_is_carried_out_where_the_site_allows_it(tmp_path: 
         await it.until(lambda: it.daemon.live.value[slot] == 42)
         order(it, "plc", point("", alias=alias, datatype=0, value=2**16 - 7))
         await it.until(lambda: it.daemon.live.value[slot] == -7)
-        await it.until(lambda: any(value == 2**16 - 7 for _, value, _ in it.host.samples("setpoint")))
+        await it.until(lambda: any(value == 2**32 - 7 for _, value, _ in it.host.samples("setpoint")))
         for metric in (
             point(value=90),
             point("temp", value=1),
