@@ -51,6 +51,11 @@ def aside(store: Store, hub: Hub) -> APIRouter:
         their devices told a gap in their place."""
         return await store.read(listed)
 
+    @router.get("/api/refused/count")
+    async def count() -> dict[str, int]:
+        """How many there are of all devices: {"records": n}."""
+        return {"records": await store.read(lambda c: c.execute(select(func.count()).select_from(t)).scalar_one())}
+
     @router.get("/api/refused/body")
     async def body(place: Annotated[Place, Query()]) -> Response:
         """One of them, byte for byte as its device sent it."""

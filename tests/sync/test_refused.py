@@ -59,6 +59,7 @@ def test_a_record_is_fetched_as_it_came_and_discarded_once_with_a_reason(tmp_pat
         await it.plane.store.write(lambda c: refused.set_aside(c, "dev-1", frame, "no block"))
         place = {"device": "dev-1", "epoch": "0" * 16, "stream": "samples:锅炉", "seq": 7}
         (row,) = (await ask("GET", "/api/refused")).json()
+        assert (await ask("GET", "/api/refused/count")).json() == {"records": 1}
         assert {k: row[k] for k in place} == place and (row["bytes"], row["why"]) == (10, "no block")
         copy = await ask("GET", "/api/refused/body", fields={k: str(v) for k, v in place.items()})
         assert (copy.data, copy.headers["Content-Type"]) == (frame.body, "application/octet-stream")

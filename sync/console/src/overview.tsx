@@ -13,7 +13,7 @@ interface Row extends Device { rate?: number }
 export function Overview() {
   const [loaded] = useFresh<Device[]>(devices, (m) => m.kind === "events", []);
   const [alarms, again] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", []);
-  const [refused] = useFresh<unknown[]>(() => get("/api/refused"), (m) => m.kind === "events", []);
+  const [refused] = useFresh<{ records: number }>(() => get("/api/refused/count"), (m) => m.kind === "events", []);
   const [live, setLive] = useState<Record<string, Told>>({});
   const now = useNow();
   useEffect(() => {
@@ -32,7 +32,7 @@ export function Overview() {
   return (
     <>
       <Headline rows={rows} alarms={alarms} now={now} />
-      {refused?.length ? <p class="notice"><a href="#/refused">▲ {number(refused.length)} {t(refused.length === 1 ? "recordRefused" : "recordsRefused")} →</a></p> : null}
+      {refused?.records ? <p class="notice"><a href="#/refused">▲ {number(refused.records)} {t(refused.records === 1 ? "recordRefused" : "recordsRefused")} →</a></p> : null}
       {alarms.some((a) => !a.shelved) ? <Standing alarms={alarms.filter((a) => !a.shelved)} again={again} most={MOST} /> : null}
       <section class="cards" aria-label={t("devices")}>
         {[...rows].sort((a, b) => Number(unwell(b, now)) - Number(unwell(a, now))).map((d) => <Card key={d.id} device={d} now={now} />)}
