@@ -21,6 +21,12 @@ class JournalDamaged(LinesideError):
     heals = True
 
 
+class Unwritable(LinesideError):
+    """The disk takes nothing for now."""
+
+    heals = True
+
+
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
     """What else shows that a file is damaged: a page that the disk does not give (a bad sector), a number that is there twice."""
@@ -62,9 +68,9 @@ def transaction(db: apsw.Connection) -> Iterator[None]:
         raise
 
 
-def unwritable(what: str, error: apsw.Error) -> LinesideError:
+def unwritable(what: str, error: apsw.Error) -> Unwritable:
     hint = "free some space" if isinstance(error, apsw.FullError) else "look at the disk and the folder's owner"
-    return LinesideError(f"{what}: {why(error)}", hint=hint)
+    return Unwritable(f"{what}: {why(error)}", hint=hint)
 
 
 def why(error: apsw.Error) -> str:

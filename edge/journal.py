@@ -367,6 +367,29 @@ class Journal(Reading):
         async with self._committing:
             return await asyncio.get_running_loop().run_in_executor(self._writer, self._sound, work, *arguments)
 
+    async def revise(
+        self, reader: str, look: Callable[..., tuple[Mapping[str, Cursor], list[Event]]], *arguments: Any
+    ) -> tuple[Mapping[str, Cursor], list[Event]]:
+        """Put a reader's cursors where `look(connection, ...)` says, by stream, with the events that tell why: one transaction, so
+        that nothing is deleted between the look and the move. Raises Unwritable."""
+
+        def step(db: apsw.Connection) -> tuple[Mapping[str, Cursor], list[Event]]:
+            with disk.transaction(db):
+                cursors, events = look(db, *arguments)
+                rows.add_cursors(db, {(reader, stream): cursor for stream, cursor in cursors.items()})
+                rows.add_events(db, events, self.clock.utc())
+            return cursors, events
+
+        async with self._committing:
+            try:
+                cursors, events = await asyncio.get_running_loop().run_in_executor(self._writer, self._sound, step)
+            except apsw.Error as error:
+                raise disk.unwritable(f"journal: cannot write {self.path}", error) from None
+            for stream, cursor in cursors.items():
+                self.moved(reader, stream, cursor)  # over a newer one that waits for its commit
+        self._tell()
+        return cursors, events
+
     async def wait_sealed(self) -> None:
         """Wait until there is something new to read."""
         await self._sealed.wait()

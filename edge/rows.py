@@ -114,6 +114,7 @@ def add_snapshots(db: apsw.Connection, snapshots: Mapping[str, bytes]) -> None:
 
 
 def add_cursors(db: apsw.Connection, cursors: Mapping[tuple[str, str], Cursor]) -> None:
+    """How far readers got, by (reader, stream)."""
     heads = [(*place, cursor.watermark, json.dumps(cursor.ranges)) for place, cursor in cursors.items()]
     found = [(*head, sums.of(head)) for head in heads]
     db.executemany("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?, ?)", found)

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from edge import Cursor, Event, decode_event
 
+NAME = "sync"  # of the reader
 Span = tuple[int, int]  # first and last number
-
-
-class Lack(NamedTuple):
-    """`again` records are still here and can be sent again; the spans in `gone` are in neither place and no gap event tells of
-    them; `until` (ns) is the time of the oldest record that is here after them, or 0."""
-
-    again: int
-    gone: list[Span]
-    until: int
 
 
 def holes(there: Cursor, upto: int) -> list[Span]:
@@ -29,19 +21,42 @@ def holes(there: Cursor, upto: int) -> list[Span]:
     return out
 
 
-def lacking(db: Any, stream: str, there: Cursor, upto: int) -> Lack:
-    """Compare a stream of the journal, delivered up to `upto`, with where the plane stands. On the journal's reading thread."""
+def behind(db: Any, given: dict[str, Cursor], stands: dict[str, Cursor]) -> tuple[dict[str, Cursor], list[Event]]:
+    """Compare what the plane had acknowledged, `given`, with where it `stands`: cursors that go back, so that what is here is sent
+    again, and gap events of what is in neither place and was not told of before; both empty where it lacks nothing."""
+    back: dict[str, Cursor] = {}
+    told: list[Event] = []
+    again = 0
+    for stream, cursor in given.items():
+        there = stands.get(stream, Cursor())
+        if stream == "commands" or there.watermark >= cursor.watermark:
+            continue
+        here, gone = lacking(db, stream, there, cursor.watermark)
+        told += [gap(stream, span) for span in gone]
+        if here:
+            again += here
+            back[stream] = Cursor(there.watermark)
+    if not (again or told):
+        return {}, []
+    missing = sum(event.data["last"] - event.data["first"] + 1 for event in told)
+    words = f"the plane lacks {again + missing} records that it had acknowledged: was it restored from a backup? "
+    words += f"{again} are sent again, {missing} are no longer here"
+    return back, [*told, Event("reader", NAME, "behind", severity="medium", text=words)]
+
+
+def lacking(db: Any, stream: str, there: Cursor, upto: int) -> tuple[int, list[Span]]:
+    """Of what the plane lacks of a stream up to `upto`: how many records are here, and the spans that are in neither place and of
+    which no gap event tells."""
     known = Cursor(there.watermark, list(there.ranges))
-    again = until = 0
+    again = 0
     for hole in holes(there, upto):
-        held = list(_held(db, stream, hole))
+        held = [seq for (seq,) in _held(db, stream, hole)]
         again += len(held)
-        until = until or (held[0][1] if held else 0)
-        for first, last in _runs(seq for seq, _ in held):
+        for first, last in _runs(held):
             known.add(first, last)
     for first, last in _told(db, stream):
         known.add(first, last)
-    return Lack(again, holes(known, upto), until)
+    return again, holes(known, upto)
 
 
 def newest(db: Any) -> dict[str, int]:
@@ -51,23 +66,21 @@ def newest(db: Any) -> dict[str, int]:
     return last
 
 
-def gap(stream: str, span: Span, until: int) -> Event:
-    """The record of what the plane had, has no longer, and cannot be sent again."""
-    data = {"stream": stream, "from": 0, "to": until, "samples": 0, "cause": "forgotten"}
+def gap(stream: str, span: Span) -> Event:
+    """The record of what the plane had, has no longer, and cannot be sent again. Nobody knows its times any longer: 0."""
+    data = {"stream": stream, "from": 0, "to": 0, "samples": 0, "cause": "forgotten", "first": span[0], "last": span[1]}
     source = stream.removeprefix("samples:")
     text = f"records {span[0]} to {span[1]} of {source}: the plane had them and lost them, here their time was over"
-    return Event(
-        "gap", source, "forgotten", severity="medium", text=text, data={**data, "first": span[0], "last": span[1]}
-    )
+    return Event("gap", source, "forgotten", severity="medium", text=text, data=data)
 
 
-def _held(db: Any, stream: str, hole: Span) -> Iterable[tuple[int, int]]:
+def _held(db: Any, stream: str, hole: Span) -> Iterable[tuple[int]]:
     if stream.startswith("samples:"):
         return db.execute(
-            "SELECT seq, t0 FROM block WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq", (stream, *hole)
+            "SELECT seq FROM block WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq", (stream, *hole)
         )
-    number, time = {"tag": ("id", "0"), "text": ("seq", "0")}.get(stream, ("seq", "ts"))
-    return db.execute(f"SELECT {number}, {time} FROM {stream} WHERE {number} BETWEEN ? AND ? ORDER BY 1", hole)
+    number = "id" if stream == "tag" else "seq"
+    return db.execute(f"SELECT {number} FROM {stream} WHERE {number} BETWEEN ? AND ? ORDER BY 1", hole)
 
 
 def _runs(numbers: Iterable[int]) -> list[Span]:

@@ -17,12 +17,12 @@ from edge import SECOND, Cursor, DeviceLost, Event, Host, LinesideError, Period,
 from .. import wire
 from ..broker import BrokerConfig
 from . import compare, identity
+from .compare import NAME
 from .mqtt import Mqtt
 from .objects import Upload
 from .pace import FIRST_WAIT, LEAST, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 
-NAME = "sync"
 LONGEST_KEY = 200  # characters of what an order says that is not carried out
 VERBS = ("ack", "shelve", "unshelve", "write")
 
@@ -184,25 +184,12 @@ class Uplink:
                     f"the plane holds {stream} {there.last()} of this journal, which itself ends at {newest.get(stream, 0)}",
                     hint="the journal was copied back from a backup; move journal.db away and restart: a new one begins",
                 )
-        again, told = 0, []
-        for stream, cursor in given.items():
-            there = stands.get(stream, Cursor())
-            if stream == "commands" or there.watermark >= cursor.watermark:
-                continue
-            lack = await journal.ask(compare.lacking, stream, there, cursor.watermark)
-            told += [compare.gap(stream, span, lack.until or self.host.clock.utc()) for span in lack.gone]
-            if lack.again:
-                again += lack.again
-                self.cursors[stream] = Cursor(there.watermark)
-                journal.moved(NAME, stream, self.cursors[stream])
-        if again or told:
-            gone = sum(gap.data["last"] - gap.data["first"] + 1 for gap in told)
-            words = f"the plane lacks {again + gone} records that it had acknowledged: was it restored from a backup? "
-            words += f"{again} are sent again, {gone} are no longer here"
-            log.warning("sync: %s", words)
-            for event in [*told, Event("reader", NAME, "behind", severity="medium", text=words)]:
-                self.host.accept(event)
-            await journal.commit()
+        if all(stands.get(s, Cursor()).watermark >= c.watermark for s, c in given.items() if s != "commands"):
+            return
+        back, events = await journal.revise(NAME, compare.behind, given, stands)
+        self.cursors |= back
+        if events:
+            log.warning("sync: %s", events[-1].text)
 
     async def _next_records(self) -> list[Record]:
         """What goes next, as much as the line carries in a moment: every tag and every text before anything that uses it, events
@@ -245,9 +232,8 @@ class Uplink:
             missing = [r.seq for r in sent if r.seq not in ack.get(stream, Cursor())]
             if missing:
                 raise DeviceLost(f"the plane did not take {stream} {missing[0]}")
-            if ack[stream].watermark < self.cursors.setdefault(stream, Cursor()).watermark:
-                self._broken.set()  # put back to a backup while nobody asked: it lacks what it had acknowledged
-            # holes below the last one were given up by the journal, whose gap events say so
+            if ack[stream].watermark < sent[-1].seq:
+                self._broken.set()  # it lacks something below: put back to a backup, or given up here and not told yet
             self.cursors[stream] = Cursor(sent[-1].seq)
             self.host.journal.moved(NAME, stream, self.cursors[stream])
         return True

@@ -168,6 +168,32 @@ def test_what_is_no_longer_here_either_is_told(tmp_path: Path, way: str) -> None
     restorable(tmp_path, work, way)
 
 
+def test_a_record_that_is_missing_between_others_is_told(tmp_path: Path) -> None:
+    """However that came about: the plane's next answer shows the hole."""
+
+    async def work(it: Restorable) -> None:
+        await it.further()
+        await it.plane.stop()
+        stood = (await it.daemon.journal.streams())["samples:plc"]
+
+        async def ahead() -> bool:
+            return (await it.daemon.journal.streams())["samples:plc"] >= stood + 4
+
+        await it.until(ahead)
+        vanish = "DELETE FROM block WHERE stream = 'samples:plc' AND seq = ?"
+        await it.daemon.journal.on_writer(lambda db: db.execute(vanish, (stood + 2,)))
+        await it.plane_starts()
+        words = await it.told("gap", "plc", "forgotten")
+        assert words.startswith(f"records {stood + 2} to {stood + 2} of plc")
+
+        async def whole() -> bool:
+            return await it.stands("samples:plc") >= stood + 4
+
+        await it.until(whole)
+
+    restorable(tmp_path, work)
+
+
 def test_a_new_journal_is_said_and_the_alarms_of_the_old_one_end(tmp_path: Path) -> None:
     async def work(it: Restorable) -> None:
         await it.alarm(85, "raised")

@@ -127,12 +127,21 @@ def _lost(
     world: World, verdict: Verdict, device: Device, stream: str, missing: dict[int, Fact], told: Gaps, width: int
 ) -> None:
     """Count what is neither there nor told. A gap tells of the time it spans and of its records; one of samples without a
-    place (`first` is 0) of as many as it says; all gaps of a stream together of no more samples than they say."""
+    place (`first` is 0) of as many as it says; all gaps of a stream together of no more samples than they say. Of events that
+    are told to be forgotten, those that told of a gap count."""
     for epoch in sorted({fact.epoch for fact in missing.values()}):
-        own = [gap for gap in told.get((device.name, epoch), []) if gap.get("stream") == stream]
+        every = told.get((device.name, epoch), [])
+        away = [
+            (gap["first"], gap["last"]) for gap in every if gap.get("stream") == "event" and gap["cause"] == "forgotten"
+        ]
+        every = [
+            *every,
+            *(g for (e, n), g in device.ledger.gaps.items() if e == epoch and any(a <= n <= b for a, b in away)),
+        ]
+        own = [gap for gap in every if gap.get("stream") == stream]
         facts = {n: fact for n, fact in missing.items() if fact.epoch == epoch}
         room = sum(gap["samples"] for gap in own if not gap["first"])
-        named = _named(world, device, epoch, stream, own)
+        named = _named(device, epoch, stream, own)
         untold = [
             n for n, f in facts.items() if n not in named and not any(gap["from"] <= f.ts <= gap["to"] for gap in own)
         ]
@@ -146,12 +155,12 @@ def _lost(
             world.note(device.name, "lost", (stream, epoch, lost, [(n, n in said) for n in some[:5]], own[:5]))
 
 
-def _named(world: World, device: Device, epoch: str, stream: str, own: list[dict[str, Any]]) -> set[int]:
-    """The facts in records that the plane had once and of which a gap event says that nobody has them any longer."""
+def _named(device: Device, epoch: str, stream: str, own: list[dict[str, Any]]) -> set[int]:
+    """The facts in records of which a gap event says that nobody has them any longer."""
     spans = [(gap["first"], gap["last"]) for gap in own if gap["cause"] == "forgotten"]
     found: set[int] = set()
-    for (name, of, where, seq), inside in world.plane.contents.items():
-        if (name, of, where) == (device.name, epoch, stream) and any(a <= seq <= b for a, b in spans):
+    for (of, where, seq), inside in device.ledger.sealed.items():
+        if (of, where) == (epoch, stream) and any(a <= seq <= b for a, b in spans):
             found |= inside
     return found
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import numpy as np
 
-from edge import SECOND, Batch, Cursor, Event, Health, LinesideError, Tag, TagTable
+from edge import SECOND, Batch, Cursor, Event, Health, LinesideError, Tag, TagTable, decode_event
 from edge.journal import Journal, JournalConfig
 from edge.live import Live
 from edge.supervise import supervise
@@ -22,6 +22,7 @@ from sync.device.uplink import NAME, SyncConfig, Uplink
 from .disk import Disk
 from .ledger import KIND, SOURCES, WIDTH, Fact, Ledger, column
 from .link import Link
+from .plane import numbers
 from .virtual import Clock
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Device:
         self._tasks: list[asyncio.Task[Any]] = []
         self.journal: Any = None
         self.last_epoch = ""
+        self._inside: dict[tuple[str, str], int] = {}  # how far `ledger.sealed` was filled
 
     def start(self) -> bool:
         """False if the disk does not let it."""
@@ -94,6 +96,7 @@ class Device:
             sealed = commit(pending, *rest)
             if not self.disk.off:
                 self.ledger.durable(batches, events)
+                self._look_inside(journal)
                 if batches or events:
                     self._world.note(self.name, "durable", [sum(map(len, batches)), [e.kind for e in events]])
             return sealed
@@ -107,6 +110,17 @@ class Device:
             moved(reader, stream, cursor)
 
         journal._commit, journal.moved = noted, judged
+
+    def _look_inside(self, journal: Any) -> None:
+        """Remember what is in each record that was sealed; of events by their numbers."""
+        for stream, last in list(journal._db.execute("SELECT name, seq FROM stream")):
+            where = "event WHERE 'event' = ?" if stream == "event" else "block WHERE stream = ?"
+            after = self._inside.get((journal.epoch, stream), 0)
+            for seq, body in journal._db.execute(f"SELECT seq, body FROM {where} AND seq > ?", (stream, after)):
+                self.ledger.sealed[journal.epoch, stream, seq] = numbers(stream, body)
+                if stream == "event" and (event := decode_event(body)).kind == "gap":
+                    self.ledger.gaps[journal.epoch, seq] = event.data
+            self._inside[journal.epoch, stream] = last
 
     async def bury(self, last: bool = False) -> None:
         """What is left of a machine that ended; at the very end nothing may be in the air any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class Ledger:
     unsure: dict[str, set[int]] = field(default_factory=dict)
     gone: dict[str, set[int]] = field(default_factory=dict)
     air: dict[str, set[int]] = field(default_factory=dict)
+    sealed: dict[tuple[str, str, int], set[int]] = field(default_factory=dict)  # by epoch, stream, seq: what is inside
+    gaps: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # by epoch and seq: what the journal told
     commands: list[int] = field(default_factory=list)
 
     def next(self, stream: str) -> int:

@@ -59,7 +59,6 @@ class Plane:
         self.path = self.disk.folder / "plane.db"
         self.up = False
         self.acked: set[Place] = set()
-        self.contents: dict[Place, set[int]] = {}  # the numbers of scans and events in what was acknowledged
         self.backup: tuple[dict[str, bytes], set[Place]] | None = None
         self.restores = 0
         self._tasks: set[asyncio.Task[Answer]] = set()
@@ -117,7 +116,6 @@ class Plane:
         frames = wire.unpack(message)
         places = {(device, f.epoch, f.stream, f.seq) for f in frames}
         self.acked |= places
-        self.contents |= {(device, f.epoch, f.stream, f.seq): numbers(f.stream, f.body) for f in frames}
         self._world.note("plane", "acknowledged", sorted({(d, s, n) for d, _, s, n in places}))
         if missing := self._missing(places):
             self._world.violation(f"acknowledged and not committed: {min(missing)}")
