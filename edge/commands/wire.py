@@ -34,7 +34,6 @@ class Wire:
     @staticmethod
     def arguments(parser: argparse.ArgumentParser) -> None:
         _which(parser)
-        parser.add_argument("--most", type=at_least_one, metavar="N", help="end after so many frames")
         parser.add_argument("--json", action="store_true", help="one JSON object per frame on standard output")
 
     @staticmethod
@@ -65,6 +64,7 @@ def _which(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("driver", help="an entry below its `drivers:`")
     state_option(parser)
     parser.add_argument("--seconds", type=some_seconds, metavar="S", help="how long (default: until Ctrl-C)")
+    parser.add_argument("--most", type=at_least_one, metavar="N", help="end after so many frames")
 
 
 async def _show(options: argparse.Namespace) -> int:
@@ -86,7 +86,7 @@ async def _show(options: argparse.Namespace) -> int:
 
 async def _record(options: argparse.Namespace) -> int:
     """The file gets its end at Ctrl-C and SIGTERM too; a file without one was cut off, and is refused at the replay."""
-    taped: RecordingFile | None = None
+    taped, most = None, options.most or 2**63
     me = asyncio.current_task()
     assert me is not None
     with contextlib.suppress(RuntimeError):  # only the main thread hears signals
@@ -100,7 +100,12 @@ async def _record(options: argparse.Namespace) -> int:
                         out = files.enter_context(options.out.open("xb"))
                         taped = RecordingFile(out, {"entry": options.driver, **about})
                         log.info("recording into %s", options.out)
-                    taped.add((WireFrame(ts, way, bytes.fromhex(data)) for ts, way, data in rows), missed)
+                    taped.add(
+                        (WireFrame(ts, way, bytes.fromhex(data)) for ts, way, data in rows[: most - taped.frames]),
+                        missed,
+                    )
+                    if taped.frames >= most:
+                        break
                     if taped.size > MOST_RECORDED:
                         log.warning("%s is as large as a recording may be; it ends here", options.out)
                         break

@@ -1,4 +1,5 @@
-"""Kill -9 of the daemon and of the plane at random times under load: `python -m tests.system.faults [KILLS [SEED]]`.
+"""Kill -9 of the daemon, the plane and, with `--way mqtts`, the broker between them, at random times under load:
+`python -m tests.system.faults KILLS [SEED] [--way mqtts]`.
 
 A witness inside the daemon's process (`victim.py`) notes what the journal said to be durable, before anybody else hears of
 it. At the end each of those samples and events has to be in the plane exactly once; one that is missing counts as told only
@@ -7,11 +8,13 @@ where the plane holds a gap record for it. `make torture` runs it after its simu
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +32,9 @@ from edge.bench.process import free_port, running, wait_for
 from edge.bench.stack import lineside
 from edge.clock import SystemClock
 from edge.journal import Journal
+from sync.control_plane.ca import Authority
+from sync.control_plane.mosquitto import write
+from tests.broker import MOSQUITTO
 
 from .victim import PLANTS
 
@@ -46,7 +52,7 @@ drivers:
 alarms: {{high: {{when: "plc.wave > 0", then: {{plc.lamp: 1}}, on_clear: {{plc.lamp: 0}}}}}}
 simulate: {{plc.n: {{ramp: 1, period: 100ms}}, plc.wave: {{swing: 100, period: 500ms}}}}
 journal: {{block: 1s, durable_within: 100ms}}
-sync: {{url: "https://127.0.0.1:{plane}", live: 200ms}}
+sync: {{url: "{url}", live: 200ms}}
 """
 MORE = "\n".join(f'      r{i}: {{address: "holding:{10 + i}"}}' for i in range(30))
 PROOF_KILLS = 4
@@ -54,15 +60,21 @@ Fact = tuple[Any, ...]
 
 
 class Victims:
-    """The plane and the daemon, each to be killed and started again."""
+    """The plane, the daemon and perhaps a broker between them, each to be killed and started again."""
 
-    def __init__(self, folder: Path, until_end: contextlib.ExitStack, plant: str) -> None:
-        self.folder, self._until_end, self._plant = folder, until_end, plant
+    def __init__(self, folder: Path, until_end: contextlib.ExitStack, plant: str, way: str) -> None:
+        self.folder, self._until_end, self._plant, self._way = folder, until_end, plant, way
         self.plane_port, self.page_port, port = free_port(), free_port(), free_port()
-        self.site = folder / "site.yaml"
-        self.site.write_text(SITE.format(port=port, plane=self.plane_port, more=MORE))
-        until_end.enter_context(running("sim", self.site, log=folder / "sim.log"))
+        self.names = ["plane", "device", "broker"][: 3 if way == "mqtts" else 2]
         self.processes: dict[str, Any] = {}
+        self.broker = free_port()
+        if way == "mqtts":
+            write(folder / "broker", Authority(folder / "plane"), ["127.0.0.1"], "127.0.0.1", self.broker)
+            self.start("broker")
+        self.site = folder / "site.yaml"
+        url = f"{way}://127.0.0.1:{self.broker if way == 'mqtts' else self.plane_port}"
+        self.site.write_text(SITE.format(port=port, url=url, more=MORE))
+        until_end.enter_context(running("sim", self.site, log=folder / "sim.log"))
         self.start("plane")
         url = folder / "plane" / "url"
         words = folder / "plane.log"
@@ -74,8 +86,15 @@ class Victims:
         wait_for(lambda: ready.exists() and self.stands("device"), 30, "a first delivery")
 
     def start(self, what: str) -> None:
+        if what == "broker":
+            config = self.folder / "broker" / "mosquitto.conf"
+            process = subprocess.Popen([str(MOSQUITTO), "-c", config], stderr=subprocess.DEVNULL)
+            self._until_end.callback(process.kill)
+            self.processes[what] = process
+            return
         ports = ("--port", str(self.plane_port), "--page-port", str(self.page_port))
-        plane = ("plane", "--folder", self.folder / "plane", *ports)
+        broker = ("--broker", f"mqtts://127.0.0.1:{self.broker}") if self._way == "mqtts" else ()
+        plane = ("plane", "--folder", self.folder / "plane", *ports, *broker)
         command = plane if what == "plane" else ("run", self.site, "--state", self.folder / "device")
         self.processes[what] = self._until_end.enter_context(
             running(
@@ -161,16 +180,18 @@ class Progress:
 
 
 def main(
-    kills: int, seed: int, plant: str = "none", only: str = "", progress: Progress | None = None
+    kills: int, seed: int, plant: str = "none", only: str = "", progress: Progress | None = None, way: str = "https"
 ) -> dict[str, Any]:
     """Returns {"seed", "kills", "durable", "kept", "lost", "told", "doubled"}: samples and events together."""
     progress = progress or Progress(kills)
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="lineside-faults-") as name, contextlib.ExitStack() as until_end:
-        victims = Victims(Path(name), until_end, plant)
+        victims = Victims(Path(name), until_end, plant, way)
         for turn in range(kills):
             time.sleep(rng.uniform(0.1, 2.5))  # also while it starts
-            what = only or ("plane", "device")[turn % 2]
+            what = only or victims.names[turn % len(victims.names)]
+            if plant != "none":  # what was planted shows itself only where there is something to lose
+                wait_for(lambda: victims.rows("device", "SELECT 1 FROM tail"), 60, "something in the tail")
             victims.kill(what)
             victims.start(what)
             progress.step(plant)
@@ -207,9 +228,13 @@ def prove(seed: int, progress: Progress) -> Iterator[tuple[str, bool]]:
 
 
 if __name__ == "__main__":
-    number = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(10**6)
-    print(f"seed {number}", file=sys.stderr)
+    parser = argparse.ArgumentParser(prog="python -m tests.system.faults", description=__doc__)
+    parser.add_argument("kills", type=int, nargs="?", default=100)
+    parser.add_argument("seed", type=int, nargs="?", default=random.randrange(10**6))
+    parser.add_argument("--way", choices=("https", "mqtts"), default="https", help="between the daemon and the plane")
+    given = parser.parse_args()
+    print(f"seed {given.seed}", file=sys.stderr)
     began = time.monotonic()
-    result = main(int(sys.argv[1]) if len(sys.argv) > 1 else 100, number)
+    result = main(given.kills, given.seed, way=given.way)
     print(json.dumps({**result, "seconds": round(time.monotonic() - began)}))
     sys.exit(1 if result["lost"] or result["doubled"] else 0)
