@@ -59,8 +59,11 @@ class Store:
         """What `work` reads of `device` nobody else changes before it is committed. Raises StoreFault when it could not be
         committed."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.put(Job(work.device if isinstance(work, Message) else device, work, done))
+        self._take(Job(work.device if isinstance(work, Message) else device, work, done))
         return await done
+
+    def _take(self, job: Job) -> None:
+        self._waiting.put(job)
 
     def _write(self) -> None:
         many = 1
@@ -76,7 +79,7 @@ class Store:
                 group.append(more)
             many = len(group)
             for done, answer, fault in self._commit(group):
-                done.get_loop().call_soon_threadsafe(_settle, done, answer, fault)
+                done.get_loop().call_soon_threadsafe(settle, done, answer, fault)
 
     def _commit(self, group: list[Job]) -> list[Answer]:
         """Never raises."""
@@ -156,7 +159,8 @@ class Store:
         self.engine.dispose()
 
 
-def _settle(done: asyncio.Future[Any], answer: Any, fault: Exception | None) -> None:
+def settle(done: asyncio.Future[Any], answer: Any, fault: Exception | None) -> None:
+    """Give who waits the answer or the fault."""
     if done.done():
         return
     if fault is not None:

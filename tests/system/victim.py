@@ -17,7 +17,7 @@ import msgpack
 
 from edge import LinesideError, cli, rows
 from edge.journal import Journal, Pending
-from sync.control_plane.store import Store
+from sync.control_plane.store import Store, settle
 from sync.device.uplink import Uplink
 
 
@@ -60,23 +60,19 @@ def without_comparison() -> None:
 def ack_before_commit() -> None:
     commit: Any = Store._commit
 
-    def late(self: Store, group: Any) -> None:
-        def answer(work: Any) -> Any:
-            with self.engine.connect() as connection:
+    def late(self: Store, group: Any) -> Any:
+        for job in group:
+            fault = None
+            with self.engine.connect() as connection:  # in a transaction that is rolled back
                 try:
-                    return work(connection), None
+                    found = job.work(connection)
                 except LinesideError as error:
-                    return None, error
-
-        fresh = []
-        for work, done in group:
-            found, fault = answer(work)  # in a transaction that is rolled back
-            done.get_loop().call_soon_threadsafe(
-                lambda d=done, v=found, e=fault: d.set_exception(e) if e else d.set_result(v)
-            )
-            fresh.append((work, asyncio.Future(loop=done.get_loop())))
+                    found, fault = None, error
+            loop = job.done.get_loop()
+            loop.call_soon_threadsafe(settle, job.done, found, fault)
         time.sleep(0.6)
-        commit(self, fresh)
+        commit(self, [job._replace(done=asyncio.Future(loop=job.done.get_loop())) for job in group])
+        return []
 
     Store._commit = late  # type: ignore[method-assign]
     without_comparison()

@@ -301,7 +301,7 @@ def answer_before_commit() -> None:
 
 
 def refusal_of_the_database_acknowledged() -> None:
-    settle, apply = store._settle, store.apply_messages
+    settle, apply = store.settle, store.apply_messages
     last: list[Any] = []
 
     def noted(connection: Any, messages: Any) -> Any:
@@ -313,7 +313,7 @@ def refusal_of_the_database_acknowledged() -> None:
             answer, fault = last[0], None
         settle(done, answer, fault)
 
-    put(store, "_settle", brave)
+    put(store, "settle", brave)
     put(store, "apply_messages", noted)
 
 

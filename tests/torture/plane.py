@@ -15,7 +15,7 @@ from sync import wire
 from sync.control_plane import store
 from sync.control_plane.ingest import Ingest
 from sync.control_plane.live import Hub
-from sync.control_plane.store import Job, Message, Store
+from sync.control_plane.store import Job, Store
 
 from .disk import Disk
 from .ledger import KIND
@@ -33,20 +33,17 @@ class InlineStore(Store):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._group: list[Any] = []
+        self._group: list[Job] = []
 
-    async def write(self, work: Any, device: str = "") -> Any:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Any] = loop.create_future()
-        self._group.append(Job(work.device if isinstance(work, Message) else device, work, done))
+    def _take(self, job: Job) -> None:
+        self._group.append(job)
         if len(self._group) == 1:
-            loop.call_soon(self._flush)
-        return await done
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         group, self._group = self._group, []
         for done, answer, fault in self._commit(group):
-            store._settle(done, answer, fault)
+            store.settle(done, answer, fault)
 
 
 class Plane:

@@ -72,6 +72,23 @@ class Time:
 
 
 def run(work: Coroutine[Any, Any, T], seed: int) -> T:
+    """What a callback raises ends the run, and is raised here."""
+
+    async def watched() -> T:
+        loop, me = asyncio.get_running_loop(), asyncio.current_task()
+        raised: list[BaseException] = []
+
+        def ended(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            if "handle" in context and me is not None:
+                raised.append(context["exception"])
+                me.cancel()
+
+        loop.set_exception_handler(ended)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            raise raised[0] if raised else RuntimeError("the run was cancelled") from None
+
     Loop.dice = random.Random(seed)
     with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(work)
+        return runner.run(watched())
