@@ -15,7 +15,7 @@ from edge import Cursor, Event, codec, pending, retention, rows, sums, tail
 from edge import journal as journal_module
 from edge.journal import Journal
 from edge.pending import Pending
-from sync.control_plane import database, store, tables
+from sync.control_plane import database, rollup, store, tables
 from sync.control_plane.store import Message, Store, StoreFault
 from sync.device import compare, uplink
 from sync.device.uplink import Uplink
@@ -334,6 +334,15 @@ def repeats_taken_again() -> None:
     put(store, "apply_messages", append)
 
 
+def small_blocks_gone_without_the_large() -> None:
+    replace_ = rollup._replace
+
+    def careless(connection: Any, place: Any, found: Any) -> None:
+        replace_(connection, place, found._replace(blocks=[]))
+
+    put(rollup, "_replace", careless)
+
+
 def gap_records_not_counted() -> None:
     put(store, "_take_gap", lambda *_: None)
 
@@ -381,6 +390,7 @@ MUTANTS: dict[str, Plant] = {
         answer_before_commit,
         refusal_of_the_database_acknowledged,
         repeats_taken_again,
+        small_blocks_gone_without_the_large,
         gap_records_not_counted,
         watermark_over_holes,
     )

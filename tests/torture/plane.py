@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -12,13 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edge import CodecFault, LinesideError, decode, decode_event
 from sync import wire
-from sync.control_plane import store
+from sync.control_plane import rollup, store
 from sync.control_plane.ingest import Ingest
 from sync.control_plane.live import Hub
 from sync.control_plane.store import Job, Store
 
 from .disk import Disk
 from .ledger import KIND
+from .virtual import START_UTC
 
 if TYPE_CHECKING:
     from .world import World
@@ -59,6 +61,8 @@ class Plane:
         self.backup: tuple[dict[str, bytes], set[Place]] | None = None
         self.restores = 0
         self._tasks: set[asyncio.Task[Answer]] = set()
+        self._hourly: asyncio.Task[None] | None = None
+        self._rng = random.Random(world.rng.random())
         self._store: InlineStore | None = None
         self._eye: apsw.Connection | None = None
 
@@ -76,6 +80,7 @@ class Plane:
         self.hub = Hub()
         self.ingest = Ingest(self._store, self.hub, None)  # type: ignore[arg-type]
         self.up = True
+        self._hourly = asyncio.ensure_future(self._make_hours())
         if missing := self._missing(self.acked):
             self._world.violation(f"the plane has forgotten {len(missing)} it had acknowledged: {min(missing)}")
             self.acked -= missing
@@ -84,14 +89,27 @@ class Plane:
     def bury(self) -> None:
         """What is left of a machine that ended."""
         self.up = False
-        for task in self._tasks:
-            task.cancel()
+        for task in (self._hourly, *self._tasks):
+            if task is not None:
+                task.cancel()
         self._tasks.clear()
         with contextlib.suppress(apsw.Error, AttributeError):
             self._eye.close(True)  # type: ignore[union-attr]
         if self._store is not None:
             self._store.close()
         self._store = self._eye = None
+
+    async def _make_hours(self) -> None:
+        """Now and then the work on hours that are over: roll-ups, fewer blocks, notes. Here every hour is over at once."""
+        while True:
+            await asyncio.sleep(self._rng.uniform(5.0, 60.0))
+            await self.make_hours()
+
+    async def make_hours(self) -> None:
+        with contextlib.suppress(LinesideError, SQLAlchemyError):
+            assert self._store is not None
+            made = await rollup.roll_once(self._store, START_UTC + 100 * 365 * 24 * rollup.HOUR)
+            self._world.note("plane", "hours", made)
 
     async def serve(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer | None:
         """(status, body), or None if it ended in between."""
@@ -156,7 +174,8 @@ def numbers(stream: str, body: bytes) -> set[int]:
 
 def records(db: apsw.Connection) -> set[Place]:
     """The place of every record a plane's database holds."""
-    found = set(db.execute("SELECT device, epoch, stream, seq FROM block"))
+    blocks = db.execute("SELECT device, epoch, stream, seq, coalesce(last, seq) FROM block")
+    found = {(*place, seq) for *place, first, last in blocks for seq in range(first, last + 1)}
     for stream, (table, number) in TABLES.items():
         found |= {(d, e, stream, n) for d, e, n in db.execute(f"SELECT device, epoch, {number} FROM {table}")}
     return found

@@ -153,6 +153,7 @@ class World:
             self.violation(f"not everything has arrived {LIVE_WITHIN:g} s after the last fault")
         for device in self.devices:  # what was under way for long comes now, as a repeat
             await device.link.quiet()
+        await self.plane.make_hours()
 
 
 async def _live(seed: int, folder: Path) -> tuple[Verdict, World]:
