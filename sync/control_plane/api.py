@@ -24,6 +24,7 @@ from . import tables
 from .aside import aside
 from .ca import keep
 from .complete import MINUTE, NoSuchTag, complete
+from .forwarding import told as forwarded
 from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .live import SILENT, Hub
@@ -273,6 +274,12 @@ def _alarms(store: Store) -> APIRouter:
         """Every alarm of the plane's own rules: of which device, until when it is judged (ns UTC), whether it is raised, and for
         how many minutes it has had no value."""
         return await store.read(told)
+
+    @router.get("/api/forwarding")
+    async def forwarding() -> list[dict[str, Any]]:
+        """Every system that events are forwarded to: how many it has taken, how many wait, how many it refused (`aside`), and why
+        they wait (`trouble`, `since` when)."""
+        return await store.read(forwarded)
 
     return router
 

@@ -117,7 +117,7 @@ class Plane:
         self._works = [
             asyncio.create_task(work) for work in (forget(self.store, dict(self.where.keep)), roll(self.store))
         ]
-        self.duties.start()
+        await self.duties.start()
         while not all(server.started for server in self._servers):
             await asyncio.sleep(0.01)
             for task in self._tasks:

@@ -1,4 +1,4 @@
-"""The file of a plane: rules and their tests. Read and checked like a site: all faults at once, each with its place."""
+"""The file of a plane: rules, their tests, and where events go. Read and checked like a site: all faults at once, with places."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pydantic import BaseModel
 
 from edge import ConfigFault, ExpressionFault, Tree, bind_options, compile_expression, read_tree
 
+from .forward_options import WebhookOptions
 from .judge import Rule
 from .rule_options import RuleOptions, RuleTest
 
-SECTIONS: dict[str, type[BaseModel]] = {"rules": RuleOptions}
+SECTIONS: dict[str, type[BaseModel]] = {"rules": RuleOptions, "webhooks": WebhookOptions}
 KNOWN = (*SECTIONS, "tests")
 MOST_NAME = 60  # characters
 
@@ -24,6 +25,7 @@ class PlaneFile:
     """What stands in it. `faults` is one line each, in the order of the file; where there are some nothing is to be run."""
 
     rules: dict[str, Rule] = field(default_factory=dict)
+    webhooks: dict[str, WebhookOptions] = field(default_factory=dict)
     tests: list[RuleTest] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     given: bool = True  # whether there is a file: one without rules ends those of before
@@ -50,6 +52,10 @@ def load(path: Path) -> PlaneFile:
                 tree.fault((section, name), said, key=True)
             elif bound := bind_options(model, entry, tree, (section, name)):
                 found[section][name] = bound
+    out.webhooks = found["webhooks"]
+    for name in out.webhooks:
+        if (at := ("webhooks", name, "secret")) not in tree.secrets:
+            tree.fault(at, "a secret does not belong into this file", "write `secret: !secret NAME`, and see there")
     for name, options in found["rules"].items():
         if rule := _rule(tree, name, options):
             out.rules[name] = rule

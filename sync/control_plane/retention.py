@@ -12,6 +12,7 @@ from edge import SECOND, log
 
 from . import days, tables
 from .database import on_postgresql
+from .forwarding import wanted
 from .rollup import HOUR
 from .store import Store, StoreFault
 
@@ -56,7 +57,7 @@ def _samples(connection: Connection, before: int) -> int:
 def _events(connection: Connection, before: int) -> int:
     t = tables.event
     told = t.c.kind != "device"  # how often each tag was to come: the ledger stands on it
-    return _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before) & told)
+    return _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before) & told & ~wanted())
 
 
 def _pictures(connection: Connection, before: int) -> int:

@@ -7,7 +7,6 @@ only from where it stood before: neither a kill nor a second plane judges a minu
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, delete, select, update
 
-from edge import SECOND, Event, LinesideError, log
+from edge import SECOND, Event
 
 from . import tables
 from .cells import Home, Minutes, counted, homes, lead, taken
@@ -25,6 +24,7 @@ from .judge import Rule, Standing, judge
 from .live import Hub
 from .own import PLANE, tell
 from .progress import Progress
+from .repeat import repeat
 from .rollup import MINUTE
 from .rule_options import ValueOptions
 from .store import Store
@@ -51,17 +51,12 @@ class Rules:
 
     async def run(self) -> None:
         """Until cancelled."""
-        trouble = ""
-        while True:
-            try:
-                while await self.look(time.time_ns()):
-                    pass
-                trouble = ""
-            except LinesideError as fault:  # the database is away
-                if str(fault) != trouble:
-                    log.warning("plane: no rule is judged for now: %s", fault)
-                trouble = str(fault)
-            await asyncio.sleep(EVERY)
+
+        async def work() -> None:
+            while await self.look(time.time_ns()):
+                pass
+
+        await repeat(work, EVERY, "rules")
 
     async def look(self, now: int) -> bool:
         """Judge what can be judged; whether there is more at once."""

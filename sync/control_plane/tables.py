@@ -174,6 +174,33 @@ judged = Table(  # where the alarms of the plane's own rules stand, see judge.py
     Column("blind", BigInteger, nullable=False),
     Column("said", String(16), nullable=False),
 )
+target = Table(  # where events are forwarded to, see forwarding.py
+    "target",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("delivered", BigInteger, nullable=False),
+    Column("trouble", Text, nullable=False),
+    Column("since", Float, nullable=False),
+)
+forwarded = Table(
+    "forwarded",
+    metadata,
+    Column("target", String(80), primary_key=True),
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("watermark", BigInteger, nullable=False),
+)
+undelivered = Table(
+    "undelivered",
+    metadata,
+    Column("target", String(80), primary_key=True),
+    Column("device", String(64), primary_key=True),
+    Column("epoch", String(16), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("why", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+)
 picture = Table(
     "picture",
     metadata,

@@ -59,6 +59,10 @@ def where(tmp_path: Path, database: str) -> Iterator[Where]:
         hour = {"device": "a", "epoch": EPOCH, "stream": "samples:plc", "hour": 1, "n": 1, "body": b"x"}
         insert_new(c, tables.rollup, [hour])
         stands = {"until": 5, "active": True, "held": 0, "blind": 0, "said": "x"}
+        insert_new(c, tables.target, [{"name": "webhook a", "delivered": 1, "trouble": "", "since": 0.0}])
+        to = {"target": "webhook a", "device": "a", "epoch": EPOCH}
+        insert_new(c, tables.forwarded, [{**to, "watermark": 3}])
+        insert_new(c, tables.undelivered, [{**to, "seq": 2, "why": "no", "tries": 5, "at": 1.0}])
         insert_new(c, tables.judged, [{"rule": "hot", "device": "a", **stands}])
         note = {"device": "a", "epoch": EPOCH, "stream": "samples:plc", "seq": 9, "t0": 1, "t1": 2, "runs": b"x"}
         insert_new(c, tables.ledger, [note])
