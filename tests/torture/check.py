@@ -37,13 +37,15 @@ class Verdict:
     reordered: int = 0
     violations: int = 0
     faults: int = 0
+    cuts: int = 0
+    kills: int = 0
 
     def bad(self) -> bool:
         return bool(self.lost or self.doubled or self.reordered or self.violations)
 
 
 def judge(world: World) -> Verdict:
-    verdict = Verdict(faults=world.faults)
+    verdict = Verdict(faults=world.faults, cuts=world.cuts, kills=world.kills)
     with contextlib.closing(apsw.Connection(str(world.plane.path))) as db:
         told = gaps(db)
         for device in world.devices:

@@ -108,6 +108,7 @@ def torture(first: int, seeds: int, minutes: float, kills: int) -> int:
             bad.append(seed)
             where = raised or f"{asdict(verdict)}; its history is {TROUBLE}/seed-{seed}.jsonl"
             print(f"seed {seed}: {where}", file=sys.stderr)
+    print(f"of the faults {total.cuts} cut the power, {total.kills} killed a machine", file=sys.stderr)
     if kills and time.monotonic() - began < minutes * 60:
         from tests.system import faults
 

@@ -36,7 +36,7 @@ class World:
         self.rng, self.folder = random.Random(seed), folder
         self.history: list[tuple[float, str, str, Any]] = []
         self.violations: list[str] = []
-        self.faults = 0
+        self.faults = self.cuts = self.kills = 0  # cuts of the power and kills that really ended a machine
         self.calm = False  # no more faults
         self._began = asyncio.get_running_loop().time()
         self.plane = Plane(self)
@@ -64,16 +64,21 @@ class World:
         while True:
             await device.ended.wait()
             await device.bury()
-            self.note(device.name, "ended", "power" if device.disk.power_lost else "killed")
+            self._ended(device.name, device.disk)
             await asyncio.sleep(self.rng.choice((1.0, 3.0, 20.0)))
             device.start()
+
+    def _ended(self, who: str, its: disk.Disk) -> None:
+        self.cuts += its.power_lost
+        self.kills += not its.power_lost
+        self.note(who, "ended", "power" if its.power_lost else "killed")
 
     async def keep_plane(self) -> None:
         plane = self.plane
         while True:
             await plane.ended.wait()
             plane.bury()
-            self.note("plane", "ended", "power" if plane.disk.power_lost else "killed")
+            self._ended("plane", plane.disk)
             await asyncio.sleep(self.rng.choice((0.5, 2.0, 15.0)))
             plane.start()
 
