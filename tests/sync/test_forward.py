@@ -16,7 +16,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.modbus.sim import ModbusSim
-from edge import SECOND, Batch, ConfigFault, DeviceLost, Event, Quality, decode, retention, rows
+from edge import SECOND, Batch, ConfigFault, Cursor, DeviceLost, Event, Quality, decode, retention, rows
 from edge.app import Daemon
 from edge.apply import apply_site
 from edge.config.load import load_text
@@ -231,7 +231,7 @@ def test_the_cursor_waits_for_the_answer_and_what_is_repeated_can_be_told(tmp_pa
 
         async def stands() -> int:
             await journal.commit()
-            return int((await journal.cursors("forward"))["samples:plc"].watermark)
+            return (await journal.cursors("forward")).get("samples:plc", Cursor()).watermark
 
         last, before = (await journal.streams())["samples:plc"], await stands()
         url = {"url": f"mqtt://127.0.0.1:{relay.port}"}
