@@ -48,15 +48,17 @@ class Neighbours:
     def __init__(self) -> None:
         self.found = Compacted([], [], [])
         self._run: list[Piece] = []
+        self._many = 0  # samples of them
 
     def add(self, piece: Piece) -> None:
         run = self._run
-        if run and (piece.first != run[-1].last + 1 or sum(len(one.batch) for one in run) + len(piece.batch) > MOST):
+        if run and (piece.first != run[-1].last + 1 or self._many + len(piece.batch) > MOST):
             self.end()
         self._run.append(piece)
+        self._many += len(piece.batch)
 
     def end(self) -> None:
-        run, self._run = self._run, []
+        run, self._run, self._many = self._run, [], 0
         body = _joined([piece.batch for piece in run]) if len(run) > 1 else b""
         if not body:
             self.found.notes.extend(_note(piece.first, piece.body) for piece in run if piece.parts is None)

@@ -36,6 +36,7 @@ LONGEST = 48  # hours of a block; what spans more had a clock that jumped, and i
 SETTLED = 2 * MINUTE  # after the end of an hour, before its roll-up is made
 EVERY, AT_ONCE = 30.0, 200  # seconds between looks, hours a look
 MOST_CELLS = 2**20  # tags times minutes of one row
+AT_A_TIME = 20  # blocks in memory; between two of these the database must not wait for FROZEN seconds
 
 Place = Mapping[str, Any]  # device, epoch, stream, hour
 
@@ -97,7 +98,7 @@ def made(connection: Connection, place: Place) -> Made:
     start, parts, blocks, unread, neighbours = place["hour"] * HOUR, [], [], [], Neighbours()
     same = [t.c[name] == b.c[name] for name in ("device", "epoch", "stream", "seq")]
     wanted = select(b, t.c.t0.label("from"), t.c.t1.label("to"), t.c.parts).outerjoin_from(b, t, and_(*same))
-    rows = connection.execute(wanted.where(_within(place)).order_by(b.c.seq).execution_options(yield_per=100))
+    rows = connection.execute(wanted.where(_within(place)).order_by(b.c.seq).execution_options(yield_per=AT_A_TIME))
     for row in rows.mappings():
         blocks.append((row["seq"], row["n"]))
         mine = row["t1"] < start + HOUR  # others belong to a later hour

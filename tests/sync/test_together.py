@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import func, select
+from sqlalchemy.event import listen
 
 from edge import Batch, CodecFault, Event, encode, encode_event
 from sync import wire
@@ -69,6 +70,29 @@ def test_each_is_taken_once(database: str) -> None:
             a, b, again, c = ({s: (cursor.watermark, cursor.ranges) for s, cursor in one.items()} for one in answers)
             assert a == again == {"samples:plc": (3, [])} and b == {"samples:plc": (1, [(4, 4)])} and c == {}
             assert await held(store) == [("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 4)]
+        store.close()
+
+    asyncio.run(work())
+
+
+def test_an_answer_comes_after_the_commit(database: str) -> None:
+    async def work() -> None:
+        store, reached, go = Store(database), threading.Event(), threading.Event()
+
+        def hold(_: Any) -> None:
+            reached.set()
+            assert go.wait(20)
+
+        listen(store.engine, "commit", hold)
+        answer = asyncio.ensure_future(store.write(Message("a", [block(1)])))
+        try:
+            await asyncio.to_thread(reached.wait, 20)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not answer.done()
+        finally:
+            go.set()
+        assert (await answer)["samples:plc"].watermark == 1
         store.close()
 
     asyncio.run(work())
