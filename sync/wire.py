@@ -163,6 +163,7 @@ def media(body: bytes) -> str:
 # Over a broker
 
 EVERY_DEVICE = "lineside/1/+/up"
+SHARED = f"$share/lineside/{EVERY_DEVICE}"  # for several processes of one plane
 
 
 def up(device: str) -> str:

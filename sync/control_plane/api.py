@@ -22,7 +22,7 @@ from edge import TRUSTED, LinesideError, Quality
 from .. import wire
 from . import tables
 from .aside import aside
-from .ca import keep
+from .ca import alone, keep
 from .complete import MINUTE, NoSuchTag, complete
 from .forwarding import told as forwarded
 from .history import newest_strings, series, strings
@@ -45,13 +45,18 @@ KEY_BYTES = 32
 
 class People:
     """Sessions of people who came by the link printed at start. A session says until when it is good and is signed with
-    the key in `file`, so that it outlives a restart of the plane; without that file everyone has to come anew."""
+    the key in `file`, so that it outlives a restart of the plane; without that file everyone has to come anew. The link is of this
+    start, or with `several` processes of all that have this file, since it may lead to any of them."""
 
-    def __init__(self, file: Path) -> None:
-        self.key = secrets.token_urlsafe(24)
-        if not file.exists() or file.stat().st_size != KEY_BYTES:  # half written is no key: anybody could sign with it
-            keep(file, secrets.token_bytes(KEY_BYTES))
+    def __init__(self, file: Path, several: bool = False) -> None:
+        with alone(file.parent):
+            if (
+                not file.exists() or file.stat().st_size != KEY_BYTES
+            ):  # half written is no key: anybody could sign with it
+                keep(file, secrets.token_bytes(KEY_BYTES))
         self._signs = file.read_bytes()
+        shared = hmac.new(self._signs, b"the link", "sha256").hexdigest()
+        self.key = shared if several else secrets.token_urlsafe(24)
 
     def _signed(self, until: str) -> str:
         return f"{until}.{hmac.new(self._signs, until.encode(), 'sha256').hexdigest()}"

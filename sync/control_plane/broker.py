@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import tempfile
 from functools import partial
+from pathlib import Path
 
 from starlette.types import ASGIApp
 from starlette.types import Message as Part
@@ -27,8 +29,10 @@ class AtBroker:
     """`run()` serves until cancelled. The answer to a message is published after COMMIT, never because the broker took it; what
     the broker loses, holds back or hands out twice is the device's to send again and the store's to recognise."""
 
-    def __init__(self, access: BrokerConfig, ingest: Ingest, authority: Authority) -> None:
-        """Raises ConfigFault where certificates cannot be read."""
+    def __init__(self, access: BrokerConfig, ingest: Ingest, authority: Authority, shared: bool = False) -> None:
+        """`shared`: other processes of this plane may be at the broker too, which then hands each message to one of them. Raises
+        ConfigFault where certificates cannot be read."""
+        self._topic = wire.SHARED if shared else wire.EVERY_DEVICE
         self._access, self._ingest, self._authority = access, ingest, authority
         trusting(access.ca, access.certificate, access.key)  # what is wrong with them is said at once
         self._tasks: set[asyncio.Task[None]] = set()
@@ -41,7 +45,7 @@ class AtBroker:
                 line = self._dial()
                 try:
                     await line.open()
-                    await line.listen(wire.EVERY_DEVICE, partial(self._heard, line))
+                    await line.listen(self._topic, partial(self._heard, line))
                     log.info("plane: devices through the broker %s", self._access.url)
                     wait, said = 0.5, ""
                     while not line.broken.done() and line.alive:
@@ -62,8 +66,10 @@ class AtBroker:
 
     def _dial(self) -> Line:
         a, name = self._access, f"lineside-plane-{secrets.token_hex(4)}"
-        certificate, key = (a.certificate, a.key) if a.certificate else map(str, self._authority.own(NAME))
-        context = trusting(a.ca, certificate, key, self._authority.pem)
+        with tempfile.TemporaryDirectory(prefix="tls-") as private:
+            own = self._authority.own(NAME, Path(private))
+            certificate, key = (a.certificate, a.key) if a.certificate else map(str, own)
+            context = trusting(a.ca, certificate, key, self._authority.pem)
         return Line(a.url, name, a.user, a.password, context, takes=wire.MOST_PICTURE + HEAD)
 
     def _heard(self, line: Line, message: Message) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import hashlib
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -29,8 +31,9 @@ class Authority:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         key, cert = folder / "ca.key", folder / "ca.pem"
-        if not cert.exists():
-            self._make(key, cert)
+        with alone(folder):
+            if not cert.exists():
+                self._make(key, cert)
         try:
             self._key = serialization.load_pem_private_key(key.read_bytes(), None)
             self.pem = cert.read_text()
@@ -62,17 +65,17 @@ class Authority:
         keep(key_file, _private(key))
         keep(cert_file, cert.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, names: list[str], stem: str = "server") -> tuple[Path, Path]:
+    def server(self, names: list[str], folder: Path | None = None, stem: str = "server") -> tuple[Path, Path]:
         """(certificate, key) for a listener of ours under these host names and addresses; made anew at each start."""
         key = ec.generate_private_key(ec.SECP256R1())
         cert = self._issue(key.public_key(), names[0][:64], SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH, names)
-        return self._keep(stem, cert, key)
+        return self._keep(folder, stem, cert, key)
 
-    def own(self, name: str) -> tuple[Path, Path]:
+    def own(self, name: str, folder: Path | None = None) -> tuple[Path, Path]:
         """(certificate, key) with which we ourselves knock at a broker; made anew at each connection."""
         key = ec.generate_private_key(ec.SECP256R1())
         cert = self._issue(key.public_key(), name, CLIENT_DAYS, ExtendedKeyUsageOID.CLIENT_AUTH)
-        return self._keep("client", cert, key)
+        return self._keep(folder, "client", cert, key)
 
     def client(self, request: bytes, device: str) -> bytes:
         """A certificate (PEM) for the key of a request, in the name of a device, whatever the request says. Raises WireFault."""
@@ -111,8 +114,9 @@ class Authority:
         )
         return cert.public_bytes(serialization.Encoding.PEM) + self.pem.encode()
 
-    def _keep(self, stem: str, cert: bytes, key: ec.EllipticCurvePrivateKey) -> tuple[Path, Path]:
-        cert_file, key_file = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
+    def _keep(self, folder: Path | None, stem: str, cert: bytes, key: ec.EllipticCurvePrivateKey) -> tuple[Path, Path]:
+        folder = folder or self._folder
+        cert_file, key_file = folder / f"{stem}.pem", folder / f"{stem}.key"
         keep(key_file, _private(key))
         keep(cert_file, cert)
         return cert_file, key_file
@@ -164,9 +168,20 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes something in that folder."""
+    line = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(line, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(line)
+
+
 def keep(path: Path, body: bytes) -> None:
     """Write a file (0600) whole or not at all, also on a full disk."""
-    fresh = path.with_name(path.name + ".new")
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         out.write(body)
     fresh.replace(path)

@@ -7,8 +7,10 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,9 +19,9 @@ from edge import Duration, LinesideError, log
 from ..invitation import token
 from . import completeness, mosquitto, plane_check, tables
 from .backup import backup, restore
-from .ca import Authority
+from .ca import Authority, keep
 from .ingest import INVITE_SECONDS, hashed
-from .plane import Plane, Where, opened
+from .plane import ROLES, Plane, Where, opened
 from .retention import CLASSES
 from .store import insert_new
 
@@ -56,6 +58,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help=told)
     told = "host name or address it is reached under (may be given again)"
     parser.add_argument("--name", action="append", default=[], help=told)
+    told = "what this process does (may be given again; default: all of it); others do the rest, on PostgreSQL"
+    parser.add_argument("--role", action="append", default=[], choices=ROLES, help=told)
+    told = "where devices find the plane, if a proxy stands before its processes: https://plane.example:8443"
+    parser.add_argument("--url", type=_url("https"), help=told)
+    told = "where people find it then: https://plane.example"
+    parser.add_argument("--page-url", type=_url("https", "http"), metavar="URL", help=told)
     told = "of the mosquitto whose files `plane broker` writes (default: 8883)"
     parser.add_argument("--broker-port", type=_port, default=8883, metavar="PORT", help=told)
     mosquitto.arguments(parser)
@@ -66,6 +74,22 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; there are 1 to 65535, and 0 for any that is free")
     return int(text)
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def checked(text: str) -> str:
+        try:
+            parts = urlsplit(text)
+            good = parts.scheme in schemes and parts.hostname and parts.port != 0 and not parts.username
+        except ValueError:
+            good = False
+        if not good or parts.path.strip("/") or parts.query or parts.fragment:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no address of a plane, as in {schemes[0]}://plane.example:8443"
+            )
+        return text.rstrip("/")
+
+    return checked
 
 
 def _keep(text: str) -> tuple[str, float]:
@@ -84,7 +108,8 @@ def _keep(text: str) -> tuple[str, float]:
 def run(options: argparse.Namespace) -> int:
     ports, names = (options.port, options.page_port), tuple(options.name)
     where = Where(options.folder, options.listen, *ports, names, options.database, tuple(options.keep))
-    where = replace(where, broker=mosquitto.access(options), config=options.config)
+    where = replace(where, broker=mosquitto.access(options), config=options.config, roles=tuple(options.role) or ROLES)
+    where = replace(where, url=options.url or "", page_url=options.page_url or "")
     if options.do == "complete":
         if len(options.words) != 2:
             raise LinesideError("it takes a device and a tag, as in `plane complete press-4 plc.oil_temp`")
@@ -123,8 +148,9 @@ async def serve(where: Where) -> None:
     plane = Plane(where)
     try:
         await plane.start()
-        (where.folder / "url").write_text(plane.url)
-        print(f"open this link: {plane.link}", flush=True)
+        if plane.url:
+            keep(where.folder / "url", plane.url.encode())
+        print(f"open this link: {plane.link}" if plane.link else f"does its part: {', '.join(where.roles)}", flush=True)
         await ended.wait()
     finally:
         await plane.stop()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,30 @@ def opened(address: str) -> Engine:
             shown, hint = url.render_as_string(), "`psql` with the same address has to connect, as its owner"
         raise LinesideError(f"the database {shown} cannot be used: {why(error)}", hint=hint) from None
     return engine
+
+
+class LineLost(LinesideError):
+    """The database ended a connection, or does not take one."""
+
+    heals = True
+
+
+@contextlib.asynccontextmanager
+async def own_line(engine: Engine, name: str) -> AsyncIterator[Any]:
+    """A connection to PostgreSQL beside the engine's, each statement for itself (psycopg.AsyncConnection); `name` is what
+    pg_stat_activity shows. A far side that is gone is noticed within half a minute, at both ends. Raises LineLost."""
+    import psycopg
+
+    words, how = engine.dialect.create_connect_args(engine.url)
+    watch = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+    options: dict[str, Any] = {**how, **watch, "application_name": name, "autocommit": True}
+    try:
+        async with await psycopg.AsyncConnection.connect(*words, **options) as connection:
+            for option, value in (("idle", 10), ("interval", 5), ("count", 3)):
+                await connection.execute(f"SET tcp_keepalives_{option} = {value}")
+            yield connection
+    except psycopg.Error as error:
+        raise LineLost(why(error)) from None
 
 
 def why(error: Exception) -> str:

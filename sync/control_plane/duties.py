@@ -1,15 +1,15 @@
-"""What the plane does of itself as its file says: rules and forwarding. One object that the plane starts and stops."""
+"""What the plane does of itself as its file says: rules and forwarding."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 
 from edge import log
 
 from . import forwarding
 from .forwarding import Forwarding
+from .leader import Work
 from .live import Hub
 from .plane_file import PlaneFile
 from .rules import Rules
@@ -18,27 +18,20 @@ from .webhook import Webhook
 
 
 class Duties:
-    """Nothing of it runs where there is no file. Raises ConfigFault where a target cannot be used."""
+    """`works` is what one process of the plane does at a time, begun anew wherever that is; nothing where there is no file. Raises
+    ConfigFault where a target cannot be used."""
 
     def __init__(self, store: Store, hub: Hub, file: PlaneFile) -> None:
-        self._store, self._file = store, file
-        self._works: list[Callable[[], Awaitable[None]]] = []
-        self._tasks: list[asyncio.Future[None]] = []
-        targets = {f"webhook {name}": Webhook(options) for name, options in file.webhooks.items()}
-        self._targets = set(targets)
-        if file.given:
-            self._works = [Rules(store, hub, file.rules, time.time_ns()).run]
-            self._works += [Forwarding(store, name, target).run for name, target in targets.items()]
+        self._store, self._hub, self._file = store, hub, file
+        self._targets = {f"webhook {name}": Webhook(options) for name, options in file.webhooks.items()}
+        self.works: list[Work] = [self._run] if file.given else []
 
-    async def start(self) -> None:
+    async def _run(self) -> None:
         """Raises StoreFault."""
-        if self._file.given:
-            for name in await self._store.write(lambda c: forwarding.end(c, self._targets)):
-                log.info("plane: nothing is forwarded to %s any more", name)
-            log.info("plane: %d rules, %d targets of events", len(self._file.rules), len(self._targets))
-        self._tasks = [asyncio.ensure_future(work()) for work in self._works]
-
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for name in await self._store.write(lambda c: forwarding.end(c, set(self._targets))):
+            log.info("plane: nothing is forwarded to %s any more", name)
+        log.info("plane: %d rules, %d targets of events", len(self._file.rules), len(self._targets))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Rules(self._store, self._hub, self._file.rules, time.time_ns()).run())
+            for name, target in self._targets.items():
+                group.create_task(Forwarding(self._store, name, target).run())

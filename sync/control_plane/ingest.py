@@ -23,6 +23,7 @@ from .. import wire
 from . import hold, pieces, tables
 from .ca import Authority
 from .live import Hub
+from .peers import NEWS
 from .refused import set_aside
 from .store import Message, Store, StoreFault, covers, insert_new, stands, upsert
 
@@ -89,6 +90,7 @@ class Ingest:
         if not await self._store.write(trade, device):
             return JSONResponse({"detail": "this invitation was used already or has expired; ask for a new one"}, 403)
         self._known[device] = hashed(secret)
+        self._tell("enrolled", device)
         return JSONResponse({"secret": secret})
 
     async def device(self, request: Request) -> str | None:
@@ -226,7 +228,23 @@ class Ingest:
             connection.execute(tables.command.insert().values(**row, number=max(last + 1, time.time_ns() // 1_000_000)))
 
         await self._store.write(queue)
+        self.news(device)
+        self._tell("order", device)
+
+    def _tell(self, kind: str, device: str) -> None:
+        if self._hub.peers:
+            self._hub.peers.tell(NEWS, kind, device)
+
+    def news(self, device: str) -> None:
+        """An order for that device is in the database."""
         self._news.setdefault(device, asyncio.Event()).set()
+
+    def forget(self, device: str = "") -> None:
+        """The secret of that device, or of any, may be another one by now, and an order may wait."""
+        for name in [device] if device else list(self._known):
+            self._known.pop(name, None)
+        for news in [] if device else self._news.values():
+            news.set()
 
     async def down(self, request: Request) -> Response:
         """Commands above `after`, each with its age in seconds by our clock; waits up to `wait` seconds for one. Asking with

@@ -15,6 +15,7 @@ import numpy as np
 from edge import TRUSTED, Quality
 
 from ..wire import VERSION, WireFault, shallow
+from .peers import LIVE, Peers
 
 KEPT = 600  # newest points a tag, to bridge what is not sealed yet
 MOST_WAITING = 100  # messages a slow page may be behind before it is cut off
@@ -37,15 +38,35 @@ class Newest:
 
 
 class Hub:
-    """Takes live messages in and hands them on to every page that listens."""
+    """Takes live messages in and hands them on to every page that listens, here and at the plane's other processes (`peers`)."""
 
     def __init__(self) -> None:
         self.devices: dict[str, Newest] = {}
+        self.peers: Peers | None = None
+        self._partly: set[str] = set()  # devices of which values may have been missed
         self._pages: set[asyncio.Queue[dict[str, Any] | None]] = set()
         self._closed = False
 
     def take(self, device: str, message: bytes) -> bool:
-        """One live message; true when its device's other values are not known here. Raises WireFault."""
+        """One live message of a device; true when its other values are not known here. Raises WireFault."""
+        fresh = self.show(device, message) or device in self._partly
+        self._partly.discard(device)
+        if self.peers:
+            self.peers.tell(LIVE, "live", device, message)
+        return fresh
+
+    def doubt(self) -> None:
+        """Values may have been missed, here or at a process that has just begun: each device tells all of them again."""
+        self._partly |= self.devices.keys()
+
+    def cut(self) -> None:
+        """Hints may have been missed: the pages come anew."""
+        for page in list(self._pages):
+            page.put_nowait(None)
+        self._pages.clear()
+
+    def show(self, device: str, message: bytes) -> bool:
+        """A live message that a device sent to whichever process; true where it is of a journal that is not known here."""
         try:
             version, epoch, *columns, status = msgpack.unpackb(message)
             if not shallow(status):
@@ -71,10 +92,16 @@ class Hub:
             if not recent or recent[-1][0] < stamp:
                 recent.append((stamp, known))
         newest.status, newest.heard = status if isinstance(status, dict) else {}, time.monotonic()
-        self.tell({"kind": "values", "device": device, "epoch": newest.epoch, "values": rows, "status": newest.status})
+        self._show({"kind": "values", "device": device, "epoch": newest.epoch, "values": rows, "status": newest.status})
         return fresh
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, message: dict[str, Any], shared: bool = True) -> None:
+        """A hint for every page, also those of the other processes unless it is not `shared`."""
+        self._show(message)
+        if shared and self.peers:
+            self.peers.tell(LIVE, "page", "", json.dumps(message).encode())
+
+    def _show(self, message: dict[str, Any]) -> None:
         for page in list(self._pages):
             if page.qsize() >= MOST_WAITING:
                 self._pages.discard(page)
@@ -95,6 +122,4 @@ class Hub:
     def close(self) -> None:
         """Let the pages go, also those that still come."""
         self._closed = True
-        for page in list(self._pages):
-            page.put_nowait(None)
-        self._pages.clear()
+        self.cut()

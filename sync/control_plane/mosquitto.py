@@ -55,7 +55,7 @@ def write(folder: Path, authority: Authority, names: list[str], listen: str, por
     """The configuration, with everything it names beside it: `mosquitto -c` it. The certificate lasts a year."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = folder.resolve()
-    cert, key = authority.server(names, "broker")
+    cert, key = authority.server(names, stem="broker")
     keep(folder / "acl", _rules().encode())
     keep(folder / "ca.pem", authority.pem.encode())
     lines = {

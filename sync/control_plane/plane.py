@@ -1,33 +1,43 @@
-"""The control plane in one process: a TLS listener for devices, a page for people, one database."""
+"""The control plane: a TLS listener for devices, a page for people, one database. In one process, or on PostgreSQL in several."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import io
 import ipaddress
+import json
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from urllib.parse import urlsplit
 
 import uvicorn
+from sqlalchemy import func, select
 
-from edge import log
+from edge import LinesideError, log
 
 from ..broker import BrokerConfig
+from . import tables
 from .api import People, build
 from .broker import AtBroker
 from .ca import Authority, keep
 from .duties import Duties
 from .heads import Bounded
 from .ingest import Ingest
+from .leader import Work, lead
 from .live import Hub
+from .peers import LIVE, NEWS, Peers
 from .plane_file import PlaneFile, loaded
 from .retention import forget
 from .rollup import roll
 from .store import Store
 
+ROLES = ("api", "ingest", "worker")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -35,7 +45,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Where:
     """Where the plane keeps its things and listens; port 0 picks a free one. `database` is an address of SQLAlchemy; without one
     it is that of the last start, and at first a file in the folder. `keep` is how many seconds each class is kept. `config` is a
-    file of rules."""
+    file of rules. `roles` is what this process does; `url` and `page_url` are where devices and people find the plane, if not at
+    this very process."""
 
     folder: Path
     listen: str = "127.0.0.1"
@@ -46,11 +57,20 @@ class Where:
     keep: tuple[tuple[str, float], ...] = ()
     broker: BrokerConfig | None = None
     config: Path | None = None
+    roles: tuple[str, ...] = ROLES
+    url: str = ""
+    page_url: str = ""
+
+    @property
+    def apart(self) -> bool:
+        """Whether this may be one process of several."""
+        return bool(self.url or self.page_url) or set(self.roles) < set(ROLES)
 
     def all_names(self) -> list[str]:
         """Every name that a certificate of ours is for."""
         own = [] if self.listen in ("0.0.0.0", "::") else [self.listen]
-        return list(dict.fromkeys([*self.names, *own, *LOOPBACK, socket.gethostname()]))
+        found = [urlsplit(self.url).hostname or ""] if self.url else []
+        return list(dict.fromkeys([*self.names, *found, *own, *LOOPBACK, socket.gethostname()]))
 
 
 def address_of(where: Where) -> str:
@@ -83,12 +103,17 @@ class Plane:
         self.where = where
         file = loaded(where.config) if where.config else PlaneFile(given=False)
         where.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.authority = Authority(where.folder)
         self.store = opened(where)
-        self.hub = Hub()
-        self.duties = Duties(self.store, self.hub, file)
-        self.ingest = Ingest(self.store, self.hub, self.authority)
-        self.people = People(where.folder / "sessions.key")
+        try:
+            self._only = only(where, self.store)
+            self.authority = authority(where, self.store)
+            self.hub = Hub()
+            self.duties = Duties(self.store, self.hub, file)
+            self.ingest = Ingest(self.store, self.hub, self.authority)
+            self.people = People(where.folder / "sessions.key", where.apart and self.store.shared)
+        except BaseException:
+            self.store.close()
+            raise
         self._servers: list[Quiet] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._broker: asyncio.Task[None] | None = None
@@ -97,41 +122,82 @@ class Plane:
 
     async def start(self) -> None:
         """Raises OSError when a port is taken."""
-        cert, key = self.authority.server(self.where.all_names())
-        devices = _listen(self.where.listen, self.where.device_port)
-        page = _listen(self.where.listen, self.where.page_port)
-        shown = self.where.names[0] if self.where.names else _shown(self.where.listen)
-        self.url = f"https://{shown}:{devices.getsockname()[1]}"
-        self.link = f"http://{shown}:{page.getsockname()[1]}/login?key={self.people.key}"
-        people = build(self.store, self.hub, self.ingest, self.people, {*self.where.all_names(), "[::1]"})
-        options: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off"}
-        options |= {"timeout_graceful_shutdown": 2, "server_header": False, "http": Bounded}
-        both: tuple[tuple[Any, socket.socket, dict[str, Any]], ...] = (
-            (self.ingest.app, devices, {"ssl_certfile": cert, "ssl_keyfile": key, "timeout_keep_alive": 75}),
-            (people, page, {}),
-        )
-        for app, line, more in both:
-            server = Quiet(uvicorn.Config(app, **options, **more))
-            self._servers.append(server)
-            self._tasks.append(asyncio.create_task(server.serve(sockets=[line])))
-        self._works = [
-            asyncio.create_task(work) for work in (forget(self.store, dict(self.where.keep)), roll(self.store))
-        ]
-        await self.duties.start()
+        if "ingest" in self.where.roles:
+            self._for_devices()
+        if "api" in self.where.roles:
+            self._for_people()
+        self._together()
         while not all(server.started for server in self._servers):
             await asyncio.sleep(0.01)
             for task in self._tasks:
                 if task.done():
                     task.result()
-        log.info("plane: devices at %s", self.url)
-        if self.where.broker is not None:
-            self._broker = asyncio.create_task(AtBroker(self.where.broker, self.ingest, self.authority).run())
+        log.info("plane: %s", f"devices at {self.url}" if self.url else f"{', '.join(self.where.roles)} only")
+        if self.where.broker is not None and "ingest" in self.where.roles:
+            at = AtBroker(self.where.broker, self.ingest, self.authority, self.store.shared)
+            self._broker = asyncio.create_task(at.run())
+
+    def _for_devices(self) -> None:
+        line = _listen(self.where.listen, self.where.device_port)
+        with tempfile.TemporaryDirectory(prefix="tls-", dir=self.where.folder) as private:
+            cert, key = self.authority.server(self.where.all_names(), Path(private))
+            self._serve(self.ingest.app, line, ssl_certfile=cert, ssl_keyfile=key, timeout_keep_alive=75)
+        self.url = self.where.url or f"https://{self._shown}:{line.getsockname()[1]}"
+
+    def _for_people(self) -> None:
+        line = _listen(self.where.listen, self.where.page_port)
+        hosts = {*self.where.all_names(), "[::1]", urlsplit(self.where.page_url).hostname or "localhost"}
+        self._serve(build(self.store, self.hub, self.ingest, self.people, hosts), line)
+        page = self.where.page_url or f"http://{self._shown}:{line.getsockname()[1]}"
+        self.link = f"{page}/login?key={self.people.key}"
+
+    @property
+    def _shown(self) -> str:
+        return self.where.names[0] if self.where.names else _shown(self.where.listen)
+
+    def _serve(self, app: Any, line: socket.socket, **more: Any) -> None:
+        options: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off"}
+        options |= {"timeout_graceful_shutdown": 2, "server_header": False, "http": Bounded}
+        config = uvicorn.Config(app, **options, **more)
+        config.load()
+        server = Quiet(config)
+        self._servers.append(server)
+        self._tasks.append(asyncio.create_task(server.serve(sockets=[line])))
+
+    def _together(self) -> None:
+        """What ties this process to the plane's others, and what one of them does for all."""
+        if self.store.shared:
+            channels = (NEWS, LIVE) if "api" in self.where.roles else (NEWS,)
+            self.hub.peers = Peers(self.store.engine, channels, self._heard, self._missed)
+            self._works.append(asyncio.create_task(self.hub.peers.run()))
+        if "worker" in self.where.roles:
+            works: list[Work] = [lambda: forget(self.store, dict(self.where.keep)), lambda: roll(self.store)]
+            self._works.append(asyncio.create_task(lead(self.store.engine, [*works, *self.duties.works])))
+
+    def _heard(self, kind: str, device: str, body: bytes) -> None:
+        """A hint of another process."""
+        if kind == "live":
+            self.hub.show(device, body)
+        elif kind == "page":
+            self.hub.tell(json.loads(body), shared=False)
+        elif kind == "order":
+            self.ingest.news(device)
+        elif kind == "enrolled":
+            self.ingest.forget(device)
+        elif kind == "here":
+            self.hub.doubt()
+
+    def _missed(self) -> None:
+        self.hub.cut()
+        self.hub.doubt()
+        self.ingest.forget()
 
     async def stop(self) -> None:
         """Within 5 s; what was acknowledged is on disk already."""
         for work in self._works:
             work.cancel()
-        await self.duties.stop()
+        if self._works:
+            await asyncio.wait(self._works)
         self.hub.close()
         self.ingest.close()
         if self._broker is not None:
@@ -148,6 +214,34 @@ class Plane:
         for task in self._tasks:
             task.cancel()
         await asyncio.to_thread(self.store.close)
+        self._only.close()
+
+
+def only(where: Where, store: Store) -> IO[bytes]:
+    """What keeps a second process from the same file of SQLite for as long as it is open. Raises LinesideError."""
+    file = store.engine.url.database
+    if store.shared or not file:
+        return io.BytesIO()
+    several = "several processes need PostgreSQL, see docs/postgresql.md"
+    if set(where.roles) < set(ROLES):
+        raise LinesideError("on SQLite one process does everything", hint=f"leave out --role; {several}")
+    line = open(f"{file}.lock", "ab")  # noqa: SIM115
+    try:
+        fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        line.close()
+        raise LinesideError(f"another plane is at work on {file}", hint=f"end it first; {several}") from None
+    return line
+
+
+def authority(where: Where, store: Store) -> Authority:
+    """The plane's authority. None is made here where devices know another one. Raises LinesideError."""
+    if store.shared and not (where.folder / "ca.pem").exists():
+        with store.engine.connect() as connection:
+            if connection.execute(select(func.count()).select_from(tables.device)).scalar():
+                hint = "copy ca.key, ca.pem and sessions.key from there, so that devices know this process"
+                raise LinesideError(f"the keys of this plane are in another folder than {where.folder}", hint=hint)
+    return Authority(where.folder)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -49,6 +49,7 @@ class Store:
         """Raises LinesideError where there is no such database."""
         self.engine = opened(url)
         self._asked = snapshots(self.engine)
+        self.shared = self.engine.dialect.name == "postgresql"  # other processes may be at work on it
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="plane-writer", daemon=True)
         self._thread.start()

@@ -262,7 +262,8 @@ def test_names_of_the_plane(tmp_path: Path) -> None:
 def test_what_is_secret_is_read_by_its_owner_only(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "plane").iterdir()}
-        assert {modes[name] for name in ("ca.key", "server.key", "sessions.key")} == {0o600}
+        assert {modes[name] for name in ("ca.key", "sessions.key")} == {0o600}
+        assert not [name for name in modes if name.startswith(("server", "tls-"))], "that of the listener is on no disk"
         assert (tmp_path / "plane").stat().st_mode & 0o777 == 0o700
 
     page(tmp_path, work)

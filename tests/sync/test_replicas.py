@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -97,17 +98,15 @@ def test_what_two_take_in_at_once_is_there_once_and_all_acknowledged(shared: str
 
 def test_two_that_wait_for_each_other_both_arrive(shared: str) -> None:
     async def work() -> None:
-        seen: list[str] = []
+        seen, both = list[str](), threading.Barrier(2)
 
         def order(first: str, second: str) -> Callable[[Connection], None]:
             def held(connection: Connection) -> None:
-                seen.append(first)
-                if seen.count(first) > 1:
-                    return
                 hold.devices(connection, [first])
-                while len(seen) < 2:  # both are here
-                    pass
-                hold.devices(connection, [second])
+                seen.append(first)
+                if seen.count(first) == 1:  # and not when it is done again
+                    both.wait(20)
+                    hold.devices(connection, [second])
 
             return held
 

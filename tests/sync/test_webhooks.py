@@ -27,6 +27,7 @@ from sync import wire
 from sync.control_plane import forwarding, tables, webhook
 from sync.control_plane.duties import Duties
 from sync.control_plane.forward_options import WebhookOptions
+from sync.control_plane.leader import lead
 from sync.control_plane.live import Hub
 from sync.control_plane.own import tell
 from sync.control_plane.plane_file import PlaneFile, load
@@ -60,14 +61,15 @@ def forwards(
         if before:
             await store.write(Message("old", list(before)))
         duties = Duties(store, Hub(), PlaneFile(webhooks=hooked))
-        await duties.start()
+        works = asyncio.ensure_future(lead(store.engine, duties.works))
         try:
             async with asyncio.timeout(50):
                 while len(await state(store)) < len(hooked):
                     await asyncio.sleep(0.01)
                 await work(store)
         finally:
-            await duties.stop()
+            works.cancel()
+            await asyncio.wait([works])
 
     with_store(database, body)
 
