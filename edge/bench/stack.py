@@ -37,11 +37,11 @@ def lineside(*command: str | Path) -> str:
 
 
 @contextmanager
-def plane(folder: Path, page_port: int = 0) -> Iterator[str]:
+def plane(folder: Path, page_port: int = 0, *options: str) -> Iterator[str]:
     """A plane on free ports (or this one for the page); gives the link for people. Its address for devices is in `folder/url`."""
     log = folder.parent / "plane.log"
     ports = ("--port", str(free_port()), "--page-port", str(page_port or free_port()))
-    with running("plane", "--folder", folder, *ports, log=log) as process:
+    with running("plane", "--folder", folder, *ports, *options, log=log) as process:
         wait_for(
             lambda: process.poll() is not None or (log.exists() and b"open this link" in log.read_bytes()), 30, "start"
         )

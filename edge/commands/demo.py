@@ -1,15 +1,18 @@
 """`lineside demo`: a small factory on this machine: its devices simulated on real sockets, a control plane, and the daemon
-between them. `make run` calls it."""
+between them; where mosquitto is installed, with a broker between the last two. `make run` calls it."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
+import os
 import re
 import select
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,12 +58,14 @@ def run(options: argparse.Namespace) -> int:
 
 def factory(source: Path, folder: Path, until_end: contextlib.ExitStack) -> None:
     """Start everything, print the link, then toggle the network at each Enter until Ctrl-C."""
-    link = until_end.enter_context(_plane(folder))
-    cable = Cable(int((folder / "plane" / "url").read_text().rpartition(":")[2]))
+    broker = until_end.enter_context(_broker(folder))
+    link = until_end.enter_context(_plane(folder, *(("--broker", f"mqtts://127.0.0.1:{broker}") if broker else ())))
+    cable = Cable(broker or int((folder / "plane" / "url").read_text().rpartition(":")[2]))
     until_end.callback(cable.pull)
     site = folder / "site.yaml"
+    way = "mqtts" if broker else "https"
     text = LOCAL.sub(_own_port(), source.read_text("utf-8"))
-    site.write_text(f'{text}\nsync: {{url: "https://127.0.0.1:{cable.port}"}}\n', "utf-8")
+    site.write_text(f'{text}\nsync: {{url: "{way}://127.0.0.1:{cable.port}"}}\n', "utf-8")
     log = folder / "sim.log"
     simulator = until_end.enter_context(running("sim", site, log=log))
     wait_for(lambda: b"all devices" in log.read_bytes() or simulator.poll() is not None, 60, "the devices' start")
@@ -69,7 +74,11 @@ def factory(source: Path, folder: Path, until_end: contextlib.ExitStack) -> None
     lineside("enroll", site, lineside("plane", "invite", "--folder", folder / "plane"), "--state", folder / "device")
     daemon = until_end.enter_context(running("run", site, "--state", folder / "device", log=folder / "device.log"))
     print(f"\n  The factory runs. Open this link:\n\n    {link}\n", flush=True)
-    print("  Enter pulls the network cable between daemon and plane, and plugs it in again. Ctrl-C ends.\n", flush=True)
+    between = (
+        "MQTT 5, through a mosquitto of its own" if broker else "HTTPS; with mosquitto installed it would be MQTT 5"
+    )
+    print(f"  Daemon and plane speak {between}.", flush=True)
+    print("  Enter pulls the network cable between them, and plugs it in again. Ctrl-C ends.\n", flush=True)
     print(f"  site, journal and logs: {folder}", flush=True)
     keys = [sys.stdin] if sys.stdin.isatty() else []
     while daemon.poll() is None:
@@ -85,11 +94,33 @@ def factory(source: Path, folder: Path, until_end: contextlib.ExitStack) -> None
 
 
 @contextlib.contextmanager
-def _plane(folder: Path) -> Iterator[str]:
+def _plane(folder: Path, *options: str) -> Iterator[str]:
     from ..bench.stack import plane
 
-    with plane(folder / "plane", 0 if _taken(8080) else 8080) as link:
+    with plane(folder / "plane", 0 if _taken(8080) else 8080, *options) as link:
         yield link
+
+
+@contextlib.contextmanager
+def _broker(folder: Path) -> Iterator[int]:
+    """The port of a mosquitto of the plane, where one is installed and runs; else 0."""
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        yield 0
+        return
+    port = free_port()
+    lineside("plane", "broker", "--folder", folder / "plane", "--broker-port", str(port))
+    config, log = folder / "plane" / "broker" / "mosquitto.conf", folder / "mosquitto.log"
+    with log.open("ab") as out:
+        process = subprocess.Popen([program, "-c", config], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    try:
+        wait_for(lambda: _taken(port) or process.poll() is not None, 20, "mosquitto's start")
+        if process.poll() is not None:
+            print(f"  mosquitto does not run here, see {log}", file=sys.stderr)
+        yield port if process.poll() is None else 0
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def _own_port() -> Callable[[re.Match[str]], str]:

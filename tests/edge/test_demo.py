@@ -17,10 +17,31 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 import contextlib
 
-from edge.commands import sim
+from edge import LinesideError
+from edge.bench.process import wait_for
+from edge.commands import demo, sim
 from edge.commands.demo import Cable, shipped
 from edge.config.load import load
+from edge.control import ask
 from edge.testing import virtual_run
+from tests.broker import MOSQUITTO
+
+
+def link(folder: Path) -> str:
+    """How the daemon's link to its plane is."""
+    try:
+        return str(ask(folder / "device", {"do": "status"})["parts"]["sync"]["state"])
+    except (LinesideError, KeyError):
+        return "not yet"
+
+
+@pytest.mark.parametrize("program", [None, "/bin/false"])
+def test_without_a_mosquitto_that_runs_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None
+) -> None:
+    monkeypatch.setattr(demo.shutil, "which", lambda *_, **__: program)
+    with demo._broker(tmp_path) as port:
+        assert port == 0
 
 
 @pytest.mark.system
@@ -28,17 +49,20 @@ def test_the_demo_starts_and_stops(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edge.cli", "demo", "--folder", str(tmp_path)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-    ) as demo:
-        assert demo.stdout is not None
+    ) as one:
+        assert one.stdout is not None
         lines: list[str] = []
-        for line in demo.stdout:
+        for line in one.stdout:
             lines.append(line)
             if "site, journal and logs" in line:
                 break
-        demo.send_signal(signal.SIGINT)
-        _, said = demo.communicate(timeout=30)
+        wait_for(lambda: link(tmp_path) == "running", 60, "the link between daemon and plane")
+        one.send_signal(signal.SIGINT)
+        _, said = one.communicate(timeout=30)
+    between = "MQTT 5, through" if MOSQUITTO else "HTTPS; with mosquitto"
+    assert any(between in line for line in lines), lines
     assert any("/login?key=" in line for line in lines), said
-    assert demo.returncode == 0 and "Traceback" not in said
+    assert one.returncode == 0 and "Traceback" not in said
     assert "Traceback" not in (tmp_path / "device.log").read_text() + (tmp_path / "plane.log").read_text()
 
 
@@ -49,20 +73,20 @@ def test_enter_pulls_the_cable_and_the_end_of_the_keys_does_not(tmp_path: Path) 
     except OSError as error:
         pytest.skip(f"no terminals here (mount -t devpts devpts /dev/pts): {error}")
     command = [sys.executable, "-m", "edge.cli", "demo", "--folder", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=its, text=True) as demo:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=its, text=True) as one:
         os.close(its)
-        assert demo.stdout is not None
-        next(line for line in demo.stdout if "site, journal and logs" in line)
+        assert one.stdout is not None
+        next(line for line in one.stdout if "site, journal and logs" in line)
         os.write(ours, b"\n")
-        assert "the cable is out" in next(demo.stdout)
+        assert "the cable is out" in next(one.stdout)
         os.write(ours, b"\n")
-        assert "the cable is in again" in next(demo.stdout)
+        assert "the cable is in again" in next(one.stdout)
         os.write(ours, b"\x04")
-        assert "no more keys" in next(demo.stdout)
-        demo.send_signal(signal.SIGINT)
-        rest, _ = demo.communicate(timeout=30)
+        assert "no more keys" in next(one.stdout)
+        one.send_signal(signal.SIGINT)
+        rest, _ = one.communicate(timeout=30)
     os.close(ours)
-    assert demo.returncode == 0 and "cable" not in rest
+    assert one.returncode == 0 and "cable" not in rest
 
 
 def test_the_shipped_demo_has_no_fault() -> None:
