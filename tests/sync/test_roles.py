@@ -316,7 +316,7 @@ def test_a_leader_that_is_frozen_leads_no_longer(shared: str, monkeypatch: pytes
     async def work(it: Works) -> None:
         with it.engines[0].connect() as connection:
             if connection.dialect.server_version_info < (14,):  # type: ignore[operator]
-                pytest.skip("needs PostgreSQL 14")
+                pytest.skip("needs PostgreSQL 14 (make system-packages)")
         first = asyncio.create_task(it.lead(0))
         await it.until(0)
         monkeypatch.setattr(leader, "LOOK", 0.05)
