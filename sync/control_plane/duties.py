@@ -23,15 +23,20 @@ class Duties:
 
     def __init__(self, store: Store, hub: Hub, file: PlaneFile) -> None:
         self._store, self._hub, self._file = store, hub, file
-        self._targets = {f"webhook {name}": Webhook(options) for name, options in file.webhooks.items()}
+        for target in self._targets().values():  # what is wrong with one is said at once
+            target.close()
         self.works: list[Work] = [self._run] if file.given else []
+
+    def _targets(self) -> dict[str, Webhook]:
+        return {f"webhook {name}": Webhook(options) for name, options in self._file.webhooks.items()}
 
     async def _run(self) -> None:
         """Raises StoreFault."""
-        for name in await self._store.write(lambda c: forwarding.end(c, set(self._targets))):
+        targets = self._targets()
+        for name in await self._store.write(lambda c: forwarding.end(c, set(targets))):
             log.info("plane: nothing is forwarded to %s any more", name)
-        log.info("plane: %d rules, %d targets of events", len(self._file.rules), len(self._targets))
+        log.info("plane: %d rules, %d targets of events", len(self._file.rules), len(targets))
         async with asyncio.TaskGroup() as group:
             group.create_task(Rules(self._store, self._hub, self._file.rules, time.time_ns()).run())
-            for name, target in self._targets.items():
+            for name, target in targets.items():
                 group.create_task(Forwarding(self._store, name, target).run())
