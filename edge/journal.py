@@ -122,10 +122,14 @@ class Journal(Reading):
     def _connect(self) -> None:
         self._db = apsw.Connection(str(self.path))
         self._db.set_busy_timeout(5_000)
-        for pragma in PRAGMAS:
-            self._db.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in PRAGMAS:
+                self._db.execute(f"PRAGMA {pragma}")
+        except apsw.SQLError as error:
+            raise apsw.CorruptError(f"its first page is not what was written: {error}") from None
         migrations.migrate(self._db)
-        if not migrations.sound(self._db):
+        closed = self._db.readonly("main") and os.access(self.path, os.W_OK)
+        if closed or not migrations.sound(self._db):
             raise apsw.CorruptError("its first page is not what was written")
         self.room.budget.hold(self._db)
 
@@ -307,7 +311,7 @@ class Journal(Reading):
         time, and later each time: a disk that damages what is written is not mended by writing."""
         if (now := self.clock.mono()) < self._next_mend:
             return False
-        with contextlib.suppress(*disk.Damaged):
+        with contextlib.suppress(*disk.Damaged), disk.reading():
             if standing.look(self._db, self.clock.utc(), self.epoch, tags=True):
                 return True
         self._next_mend = now + MEND_AFTER  # a disk that is too full for it may have room soon

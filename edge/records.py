@@ -44,9 +44,11 @@ def read_stream(
             if not sums.sound(table, crc, head, body):
                 log.error("journal: record %s of %s is damaged", seq, stream)
                 damaged.append((stream, seq))
+            elif out and seq <= out[-1].seq:
+                raise apsw.CorruptError(f"records of {stream} are out of order")
             elif not damaged:
                 out.append(Record(stream, seq, body, n, t0, t1))
-            size, seen = size + len(body or b""), seen + 1
+            size, seen = size + (len(body) if isinstance(body, bytes) else 0), seen + 1
             if size >= most_bytes or seen >= limit:
                 break
         else:
@@ -63,12 +65,15 @@ def untold(db: apsw.Connection, stream: str, after: int, found: Sequence[Record]
     (given,) = next(db.execute("SELECT seq FROM stream WHERE name = ?", (stream,)), (0,))
     (floor,) = next(db.execute("SELECT max(watermark) FROM cursor WHERE stream = ?", (stream,)))
     holes: list[Hole] = []
-    at, since = (after, 0) if floor is not None else (0, 0)
+    at, since = (
+        after if floor is not None or stream == "text" else None,
+        0,
+    )  # what nobody has may have been evicted, but texts
     for record in found:
-        if at and record.seq > at + 1:
+        if at is not None and record.seq > at + 1:
             holes.append((at + 1, record.seq - 1, min(since or record.t0, record.t0), max(since, record.t0)))
         at, since = record.seq, record.t1
-    if whole and at and given > at:
+    if whole and at is not None and given > at:
         holes.append((at + 1, given, since, since))
     above = [(max(first, (floor or 0) + 1), last, t0, t1) for first, last, t0, t1 in holes if last > (floor or 0)]
     return list(_untold(db, stream, above)) if above else []
@@ -190,7 +195,7 @@ def backlog(db: apsw.Connection, reader: str, ahead: Mapping[str, int] | None = 
         where = f"FROM {stream} WHERE {number} > ?"
         mark = (got.get(stream, 0),)
         first, last = (next(db.execute(f"SELECT {end}({number}) {where}", mark))[0] for end in ("min", "max"))
-        if first is not None:
+        if first is not None and last is not None:
             exact = last - first < EXACT
             records += next(db.execute(f"SELECT count(*) {where}", mark))[0] if exact else last - first + 1
     return {"records": records, "samples": samples}

@@ -20,6 +20,7 @@ from .reader import Cursor
 from .tags import Tag
 from .texts import Row as Text
 
+NEAR = 100_000  # ids of tags
 SEAL_SAMPLES = 262_144  # a block closes here too, so that a fast source neither fills the memory nor the frame
 
 
@@ -162,7 +163,7 @@ def _last_tag(db: apsw.Connection) -> int:
     (here,) = next(db.execute("SELECT coalesce(max(id), 0) FROM tag"))
     (sent,) = next(db.execute("SELECT coalesce(max(watermark), 0) FROM cursor WHERE stream = 'tag'"))
     (counted,) = next(db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'tag'"), (0,))
-    return max(here, sent, counted if isinstance(counted, int) and counted <= here + 1000 else 0)
+    return max(here, sent, counted if isinstance(counted, int) and counted <= here + NEAR else 0)
 
 
 def _known(db: apsw.Connection, after: int = 0) -> dict[tuple[str, str, str, str], int]:

@@ -108,6 +108,8 @@ def _move(path: Path, to: Path, utc: int, epoch: str, open_: Mapping[str, Any] |
                         rows.tail(new, stream, batch)
             numbers.name(new, epoch)
             numbers.count(new)
+            if saved.left["tag"] or "tag" in saved.torn:  # nor an id
+                new.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'tag'", (numbers.JUMP,))
             told = [*_gaps(new, utc), *_tail_gaps(new, utc, saved)]
             told.append(Event("journal", "journal", "salvaged", utc, "high", saved.words(), {"kept": saved.rows}))
             rows.add_events(new, told, utc)

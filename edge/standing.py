@@ -47,6 +47,8 @@ def look(db: apsw.Connection, utc: int, epoch: str = "", *, tags: bool = False) 
         numbers.name(db, epoch)
         told += [lack(utc, stream, (first, last, utc, utc, 0), "damaged") for stream, first, last in numbers.count(db)]
         rows.add_events(db, told, utc)
+        if any(_wrong(db, table) for table in wrong):
+            raise apsw.CorruptError(f"rows of {', '.join(wrong)} are not where their keys say")
     for event in told:
         log.error("journal: %s", event.text)
     return told

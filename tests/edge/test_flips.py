@@ -21,7 +21,8 @@ N = 12
 DELIVERED = 4
 TAGS = [Tag("plc.a", type="float"), Tag("plc.b", type="text")]
 STREAMS = ("samples:plc", "event", "picture", "text", "tag")
-CURSORS = {"samples:plc": Cursor(DELIVERED), "event": Cursor(DELIVERED, [(6, 7)]), "commands": Cursor(31)}
+CURSORS = {"samples:plc": Cursor(DELIVERED), "event": Cursor(DELIVERED, [(6, 7)])}
+CURSORS |= {"picture": Cursor(DELIVERED), "commands": Cursor(31)}
 
 
 async def filled(journal: Journal) -> None:
