@@ -70,6 +70,9 @@ def quarantine(db: apsw.Connection, damaged: Iterable[Place], utc: int, gone: Co
                 log.warning("journal: a bit of record %d of %s had flipped and was put right", seq, stream)
                 continue
             t0, t1 = wrong.get("t0", wrong.get("ts", 0)), wrong.get("t1", wrong.get("ts", utc))
+            if table == "tail":  # what came since the last block; the clock may have been set back
+                (since,) = next(db.execute("SELECT max(t1) FROM block WHERE stream = ?", (wrong["stream"],)))
+                t0, t1 = min(since or 0, utc), max(since or 0, utc)
             place = (str(wrong["stream"]), 0) if table == "tail" else (stream, seq)
             gaps.append(lack(utc, place[0], (place[1], place[1], t0, t1, wrong.get("n", 0)), "damaged"))
         if not found:

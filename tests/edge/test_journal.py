@@ -390,7 +390,7 @@ def test_a_tail_of_a_newer_release_is_left_for_it(tmp_path: Path) -> None:
 def test_a_damaged_tail_is_told_once_and_the_rest_is_replayed(tmp_path: Path) -> None:
     async def some(journal: Journal) -> None:
         for i in range(4):
-            journal.append([batch(i)])
+            journal.append([batch(i + 5)])
             await journal.commit()
 
     with_journal(tmp_path, some)
@@ -403,8 +403,10 @@ def test_a_damaged_tail_is_told_once_and_the_rest_is_replayed(tmp_path: Path) ->
 
     async def check(journal: Journal) -> None:
         await journal.commit(seal=True)
-        assert await values(journal) == [0, 1, 3]
+        assert await values(journal) == [5, 6, 8]
         assert await gaps(journal) == [("damaged", "samples:plc", 0)]
+        (told,) = [e for e in (decode_event(r.body) for r in await journal.read("event")) if e.kind == "gap"]
+        assert (told.data["from"], told.data["to"]) == (5, journal.clock.utc()), "since the block before it"
 
     with_journal(tmp_path, check)
 
