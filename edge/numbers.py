@@ -48,7 +48,10 @@ def highest(db: apsw.Connection) -> dict[str, int]:
         if row[0] is None:
             break
         stream = row[0]
-        (found[stream],) = next(db.execute("SELECT max(seq) FROM block WHERE stream = ?", (stream,)))
+        (last,) = next(db.execute("SELECT max(seq) FROM block WHERE stream = ?", (stream,)))
+        if last is None:
+            raise apsw.CorruptError("an index does not fit its table")
+        found[stream] = last
     sent = "SELECT stream, max(watermark) FROM cursor WHERE stream NOT IN ('tag', 'commands') GROUP BY stream"
     for stream, mark in db.execute(sent):
         found[stream] = max(found.get(stream, 0), mark)

@@ -178,26 +178,29 @@ def backlog(db: apsw.Connection, reader: str, ahead: Mapping[str, int] | None = 
     """What is durable and above this reader's watermarks: sealed `records` of all streams, and `samples`, those of the
     open blocks among them. `ahead` are watermarks newer than the file's. Of a stream with more than EXACT such records, as after
     weeks without a link, numbers are taken for records and an average for samples, so that asking stays cheap."""
-    got = {**marks(db, reader), **(ahead or {})}
-    (samples,) = next(db.execute("SELECT coalesce(sum(n), 0) FROM tail"))
-    records = 0
-    for stream, last in sample_streams(db).items():
-        place = (stream, got.get(stream, 0))
-        (first,) = next(db.execute("SELECT min(seq) FROM block WHERE stream = ? AND seq > ?", place))
-        if first is None:
-            continue
-        newest = "SELECT n FROM block WHERE stream = ? AND seq > ? ORDER BY seq DESC LIMIT ?"
-        blocks, inside = next(db.execute(f"SELECT count(*), sum(n) FROM ({newest})", (*place, EXACT)))
-        if (all_ := last - first + 1) > EXACT:
-            blocks, inside = all_, inside * all_ // blocks
-        records, samples = records + blocks, samples + inside
-    for stream, number in (("tag", "id"), ("text", "seq"), ("event", "seq"), ("picture", "seq")):
-        where = f"FROM {stream} WHERE {number} > ?"
-        mark = (got.get(stream, 0),)
-        first, last = (next(db.execute(f"SELECT {end}({number}) {where}", mark))[0] for end in ("min", "max"))
-        if first is not None and last is not None:
-            exact = last - first < EXACT
-            records += next(db.execute(f"SELECT count(*) {where}", mark))[0] if exact else last - first + 1
+    with moment(db):
+        got = {**marks(db, reader), **(ahead or {})}
+        (samples,) = next(db.execute("SELECT coalesce(sum(n), 0) FROM tail"))
+        records = 0
+        for stream, last in sample_streams(db).items():
+            place = (stream, got.get(stream, 0))
+            (first,) = next(db.execute("SELECT min(seq) FROM block WHERE stream = ? AND seq > ?", place))
+            if first is None:
+                continue
+            newest = "SELECT n FROM block WHERE stream = ? AND seq > ? ORDER BY seq DESC LIMIT ?"
+            blocks, inside = next(db.execute(f"SELECT count(*), sum(n) FROM ({newest})", (*place, EXACT)))
+            if inside is None:
+                raise apsw.CorruptError("an index does not fit its table")
+            if (all_ := last - first + 1) > EXACT:
+                blocks, inside = all_, inside * all_ // blocks
+            records, samples = records + blocks, samples + inside
+        for stream, number in (("tag", "id"), ("text", "seq"), ("event", "seq"), ("picture", "seq")):
+            where = f"FROM {stream} WHERE {number} > ?"
+            mark = (got.get(stream, 0),)
+            first, last = (next(db.execute(f"SELECT {end}({number}) {where}", mark))[0] for end in ("min", "max"))
+            if first is not None and last is not None:
+                exact = last - first < EXACT
+                records += next(db.execute(f"SELECT count(*) {where}", mark))[0] if exact else last - first + 1
     return {"records": records, "samples": samples}
 
 

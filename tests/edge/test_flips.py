@@ -85,8 +85,8 @@ async def judged(journal: Journal, before: dict[str, Any]) -> None:
     for kind in ("cursors", "snapshots", "tags"):
         changed = {k: v for k, v in now[kind].items() if v != before[kind].get(k)}
         assert not changed, f"{kind}: {changed}"
-        # a page that says it holds no row is believed: all readers and states begin again
-        gone = len(now[kind]) != len(before[kind]) and (kind == "tags" or now[kind])
+        # a page that says it holds fewer rows is believed: those readers and states begin again
+        gone = len(now[kind]) != len(before[kind]) and kind == "tags"
         assert told or not gone, f"{kind}: some are gone without a word"
     assert first["open"] == before["open"] or told
     journal.append([batch(1)], [Event("k", "next")])
@@ -109,12 +109,8 @@ def opened(folder: Path, content: bytes, before: dict[str, Any]) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_any_bit_may_flip(tmp_path: Path, whole: tuple[bytes, dict[str, Any]], seed: int) -> None:
     content, before = whole
-    (tmp_path / "journal.db").write_bytes(content)
-    db = apsw.Connection(str(tmp_path / "journal.db"))
-    (index,) = next(db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_block_1'"))
-    db.close()  # an index has no checksum: a record that it does not name is missing in the numbers, and the plane says so
     rng = random.Random(seed)
-    used = [place for place in range(len(content)) if content[place] and place // 4096 != index - 1]
+    used = [place for place in range(len(content)) if content[place]]
     for place in rng.sample(used, 40):
         spoilt = bytearray(content)
         spoilt[place] ^= 1 << rng.randrange(8)
