@@ -8,10 +8,11 @@ import time
 from edge import log
 
 from . import forwarding
-from .forwarding import Forwarding
+from .forwarding import Forwarding, Target
 from .leader import Work
 from .live import Hub
 from .plane_file import PlaneFile
+from .publish import Broker
 from .rules import Rules
 from .store import Store
 from .webhook import Webhook
@@ -27,8 +28,9 @@ class Duties:
             target.close()
         self.works: list[Work] = [self._run] if file.given else []
 
-    def _targets(self) -> dict[str, Webhook]:
-        return {f"webhook {name}": Webhook(options) for name, options in self._file.webhooks.items()}
+    def _targets(self) -> dict[str, Target]:
+        found: dict[str, Target] = {f"webhook {name}": Webhook(given) for name, given in self._file.webhooks.items()}
+        return found | {f"broker {name}": Broker(given) for name, given in self._file.brokers.items()}
 
     async def _run(self) -> None:
         """Raises StoreFault."""

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, field_validator
 
+from ..broker import BrokerConfig
+
 
 class ForwardOptions(BaseModel):
     """Which events go there."""
@@ -41,3 +43,22 @@ class WebhookOptions(ForwardOptions):
         if parts.username is not None or parts.fragment:
             raise ValueError("no user and no #fragment belong into it; requests are signed")
         return url
+
+
+class BrokerTargetOptions(ForwardOptions, BrokerConfig):
+    """Each event as a message to a broker."""
+
+    topic: str = Field(
+        "lineside/{device}/{kind}/{key}",
+        description="where each is published; {device}, {kind}, {key} and {state} are those of the event",
+    )
+
+    @field_validator("topic")
+    @classmethod
+    def _to_publish(cls, topic: str) -> str:
+        plain = topic
+        for name in ("device", "kind", "key", "state"):
+            plain = plain.replace(f"{{{name}}}", "")
+        if any(c in plain for c in "+#\0{}") or topic.startswith("$") or not 0 < len(topic.encode()) <= 200:
+            raise ValueError("a topic has no + and no #, and in braces only {device}, {kind}, {key} and {state}")
+        return topic

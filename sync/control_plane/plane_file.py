@@ -11,11 +11,15 @@ from pydantic import BaseModel
 
 from edge import ConfigFault, ExpressionFault, Tree, bind_options, compile_expression, read_tree
 
-from .forward_options import WebhookOptions
+from .forward_options import BrokerTargetOptions, WebhookOptions
 from .judge import Rule
 from .rule_options import RuleOptions, RuleTest
 
-SECTIONS: dict[str, type[BaseModel]] = {"rules": RuleOptions, "webhooks": WebhookOptions}
+SECTIONS: dict[str, type[BaseModel]] = {
+    "rules": RuleOptions,
+    "webhooks": WebhookOptions,
+    "brokers": BrokerTargetOptions,
+}
 KNOWN = (*SECTIONS, "tests")
 MOST_NAME = 60  # characters
 
@@ -26,6 +30,7 @@ class PlaneFile:
 
     rules: dict[str, Rule] = field(default_factory=dict)
     webhooks: dict[str, WebhookOptions] = field(default_factory=dict)
+    brokers: dict[str, BrokerTargetOptions] = field(default_factory=dict)
     tests: list[RuleTest] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     given: bool = True  # whether there is a file: one without rules ends those of before
@@ -52,10 +57,12 @@ def load(path: Path) -> PlaneFile:
                 tree.fault((section, name), said, key=True)
             elif bound := bind_options(model, entry, tree, (section, name)):
                 found[section][name] = bound
-    out.webhooks = found["webhooks"]
-    for name in out.webhooks:
-        if (at := ("webhooks", name, "secret")) not in tree.secrets:
-            tree.fault(at, "a secret does not belong into this file", "write `secret: !secret NAME`, and see there")
+    out.webhooks, out.brokers = found["webhooks"], found["brokers"]
+    hidden = [("webhooks", name, "secret") for name in out.webhooks]
+    hidden += [("brokers", name, "password") for name, broker in out.brokers.items() if broker.password]
+    for at in hidden:
+        if at not in tree.secrets:
+            tree.fault(at, "a secret does not belong into this file", f"write `{at[-1]}: !secret NAME`")
     for name, options in found["rules"].items():
         if rule := _rule(tree, name, options):
             out.rules[name] = rule

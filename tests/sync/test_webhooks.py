@@ -367,7 +367,7 @@ def test_the_page_shows_how_to_check_a_signature_and_its_file_is_fine(
     old = Webhook(options("https://a.example")).headers(happened, int(time.time()) - 3600)["Lineside-Signature"]
     assert not space["genuine"](SECRET, old, happened.body)
     path = tmp_path / "plane.yaml"
-    path.write_text(re.findall(r"```yaml\n(.*?)```", page, re.S)[0], "utf-8")
+    path.write_text("".join(re.findall(r"```yaml\n(.*?)```", page, re.S)), "utf-8")
     for name in re.findall(r"!secret (\w+)", path.read_text("utf-8")):
         monkeypatch.setenv(f"LINESIDE_SECRET_{name.upper()}", SECRET)
     assert not load(path).faults
