@@ -11,6 +11,7 @@ ENDS = (("sync.device", "sync.control_plane"), ("sync.control_plane", "sync.devi
 PUBLIC = {"edge", "edge.testing"}
 ONE_HOME = {
     "pymodbus": ("drivers/modbus/",),
+    "minio": ("sync/control_plane/objects.py",),
     "psycopg": ("sync/control_plane/database.py",),
     "cv2": ("drivers/camera/", "drivers/replay/", "models/vision/", "models/train/"),
     "paho": ("sync/mqtt_line.py", "sync/device/mqtt", "drivers/mqtt/"),

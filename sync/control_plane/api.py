@@ -29,6 +29,7 @@ from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .live import SILENT, Hub
 from .orders import orders
+from .pictures import Pictures
 from .rules import told
 from .store import Store
 
@@ -112,7 +113,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         return answer
 
     asked = (_devices(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
-    for router in (*asked, _happened(store), aside(store, hub), _live(hub)):
+    for router in (*asked, _happened(store, ingest.pictures), aside(store, hub), _live(hub)):
         app.include_router(router, dependencies=signed_in)
 
     @app.get("/{path:path}", include_in_schema=False)
@@ -289,7 +290,7 @@ def _alarms(store: Store) -> APIRouter:
     return router
 
 
-def _happened(store: Store) -> APIRouter:
+def _happened(store: Store, pictures: Pictures) -> APIRouter:
     """Events and the pictures they name."""
     router = APIRouter()
 
@@ -316,12 +317,11 @@ def _happened(store: Store) -> APIRouter:
     @router.get("/api/pictures/{digest}")
     async def picture(digest: str) -> Response:
         """A picture by its SHA-256; it never changes under that name."""
-        t = tables.picture
-        row = await store.read(lambda c: c.execute(select(t).where(t.c.digest == digest)).mappings().first())
-        if row is None:
+        if (found := await pictures.whole(digest)) is None:
             raise HTTPException(404, "not here yet; it follows after its event")
+        media, body = found
         kept = {"Cache-Control": "private, max-age=31536000, immutable"}
-        return Response(row["body"], media_type=row["media"], headers=kept)
+        return Response(body, media_type=media, headers=kept)
 
     return router
 

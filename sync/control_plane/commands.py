@@ -21,6 +21,7 @@ from . import completeness, mosquitto, plane_check, tables
 from .backup import backup, restore
 from .ca import Authority, keep
 from .ingest import INVITE_SECONDS, hashed
+from .objects import SECRETS
 from .plane import ROLES, Plane, Where, opened
 from .retention import CLASSES
 from .store import insert_new
@@ -64,6 +65,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", type=_url("https"), help=told)
     told = "where people find it then: https://plane.example"
     parser.add_argument("--page-url", type=_url("https", "http"), metavar="URL", help=told)
+    told = (
+        "move pictures out of the database: to a folder, or to S3, https://s3.example/BUCKET; the folder remembers it"
+    )
+    parser.add_argument("--objects", default="", metavar="ADDRESS", help=told)
+    told = (
+        f"file with the key of that and its secret, a line each (default: {' and '.join(SECRETS)} of the environment)"
+    )
+    parser.add_argument("--objects-key", type=Path, metavar="FILE", help=told)
     told = "of the mosquitto whose files `plane broker` writes (default: 8883)"
     parser.add_argument("--broker-port", type=_port, default=8883, metavar="PORT", help=told)
     mosquitto.arguments(parser)
@@ -110,6 +119,7 @@ def run(options: argparse.Namespace) -> int:
     where = Where(options.folder, options.listen, *ports, names, options.database, tuple(options.keep))
     where = replace(where, broker=mosquitto.access(options), config=options.config, roles=tuple(options.role) or ROLES)
     where = replace(where, url=options.url or "", page_url=options.page_url or "")
+    where = replace(where, objects=options.objects, objects_key=options.objects_key)
     if options.do == "complete":
         if len(options.words) != 2:
             raise LinesideError("it takes a device and a tag, as in `plane complete press-4 plc.oil_temp`")

@@ -23,7 +23,9 @@ from .. import wire
 from . import hold, pieces, tables
 from .ca import Authority
 from .live import Hub
+from .objects import ObjectsFault
 from .peers import NEWS
+from .pictures import Pictures
 from .refused import set_aside
 from .store import Message, Store, StoreFault, covers, insert_new, stands, upsert
 
@@ -37,8 +39,9 @@ hashed = wire.key_of  # secrets are 256 random bits, so a plain SHA-256 keeps th
 class Ingest:
     """The device side of the plane."""
 
-    def __init__(self, store: Store, hub: Hub, authority: Authority) -> None:
+    def __init__(self, store: Store, hub: Hub, authority: Authority, pictures: Pictures | None = None) -> None:
         self._store, self._hub, self._authority = store, hub, authority
+        self.pictures = pictures or Pictures(store)
         self._known: dict[str, str] = {}  # device -> hash of its secret
         self._news: dict[str, asyncio.Event] = {}
         self._closed = False
@@ -210,7 +213,7 @@ class Ingest:
             return _stranger()
         at, most = numbers(request, "at", "most")
         digest = request.path_params["digest"]
-        found = await self._store.read(lambda c: pieces.read(c, digest, at, min(most, MOST_PIECE)))
+        found = await self.pictures.part(digest, at, min(most, MOST_PIECE))
         if found is None:
             return JSONResponse({"detail": "there is no such object"}, 404)
         return Response(msgpack.packb(found), media_type="application/msgpack")
@@ -310,4 +313,4 @@ def _stranger() -> Response:
 
 
 async def fault(request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": str(error)}, 503 if isinstance(error, StoreFault) else wire.REJECTED)
+    return JSONResponse({"detail": str(error)}, 503 if isinstance(error, StoreFault | ObjectsFault) else wire.REJECTED)

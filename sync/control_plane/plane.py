@@ -22,7 +22,7 @@ from sqlalchemy import func, select
 from edge import LinesideError, log
 
 from ..broker import BrokerConfig
-from . import tables
+from . import objects, tables
 from .api import People, build
 from .broker import AtBroker
 from .ca import Authority, keep
@@ -31,7 +31,9 @@ from .heads import Bounded
 from .ingest import Ingest
 from .leader import Work, lead
 from .live import Hub
+from .objects import Objects
 from .peers import LIVE, NEWS, Peers
+from .pictures import Pictures
 from .plane_file import PlaneFile, loaded
 from .retention import forget
 from .rollup import roll
@@ -46,7 +48,7 @@ class Where:
     """Where the plane keeps its things and listens; port 0 picks a free one. `database` is an address of SQLAlchemy; without one
     it is that of the last start, and at first a file in the folder. `keep` is how many seconds each class is kept. `config` is a
     file of rules. `roles` is what this process does; `url` and `page_url` are where devices and people find the plane, if not at
-    this very process."""
+    this very process. `objects` is where pictures are moved to, see objects.py; the folder remembers it."""
 
     folder: Path
     listen: str = "127.0.0.1"
@@ -60,6 +62,8 @@ class Where:
     roles: tuple[str, ...] = ROLES
     url: str = ""
     page_url: str = ""
+    objects: str = ""
+    objects_key: Path | None = None
 
     @property
     def apart(self) -> bool:
@@ -78,6 +82,16 @@ def address_of(where: Where) -> str:
     told = where.folder / "database"
     address = where.database or (told.read_text("utf-8").strip() if told.exists() else "")
     return address or f"sqlite:///{where.folder / 'plane.db'}"
+
+
+def objects_of(where: Where) -> Objects | None:
+    """Where pictures are moved to, if anywhere. Raises LinesideError."""
+    told = where.folder / "objects"
+    address = where.objects or (told.read_text("utf-8").strip() if told.exists() else "")
+    found = objects.at(address, where.objects_key) if address else None
+    if where.objects:
+        keep(told, where.objects.encode())
+    return found
 
 
 def opened(where: Where) -> Store:
@@ -109,7 +123,8 @@ class Plane:
             self.authority = authority(where, self.store)
             self.hub = Hub()
             self.duties = Duties(self.store, self.hub, file)
-            self.ingest = Ingest(self.store, self.hub, self.authority)
+            self.pictures = Pictures(self.store, objects_of(where))
+            self.ingest = Ingest(self.store, self.hub, self.authority, self.pictures)
             self.people = People(where.folder / "sessions.key", where.apart and self.store.shared)
         except BaseException:
             self.store.close()
@@ -171,8 +186,13 @@ class Plane:
             self.hub.peers = Peers(self.store.engine, channels, self._heard, self._missed)
             self._works.append(asyncio.create_task(self.hub.peers.run()))
         if "worker" in self.where.roles:
-            works: list[Work] = [lambda: forget(self.store, dict(self.where.keep)), lambda: roll(self.store)]
-            self._works.append(asyncio.create_task(lead(self.store.engine, [*works, *self.duties.works])))
+            works: list[Work] = [
+                lambda: forget(self.store, dict(self.where.keep), self.pictures),
+                lambda: roll(self.store),
+            ]
+            self._works.append(
+                asyncio.create_task(lead(self.store.engine, [*works, self.pictures.move, *self.duties.works]))
+            )
 
     def _heard(self, kind: str, device: str, body: bytes) -> None:
         """A hint of another process."""
@@ -213,6 +233,7 @@ class Plane:
             await asyncio.wait(self._tasks, timeout=3)
         for task in self._tasks:
             task.cancel()
+        self.pictures.close()
         await asyncio.to_thread(self.store.close)
         self._only.close()
 

@@ -13,6 +13,8 @@ from edge import SECOND, log
 from . import days, tables
 from .database import on_postgresql
 from .forwarding import wanted
+from .objects import ObjectsFault
+from .pictures import Pictures
 from .rollup import HOUR
 from .store import Store, StoreFault
 
@@ -21,14 +23,17 @@ AT_ONCE = 2000  # rows a transaction, between which devices are served
 UNSET = 1_577_836_800 * SECOND  # before 2020 no clock was right: what says so is not old
 
 
-async def forget(store: Store, keep: Mapping[str, float]) -> None:
-    """Look every hour for what is older than `keep` says: seconds by class. Runs until cancelled."""
+async def forget(store: Store, keep: Mapping[str, float], pictures: Pictures | None = None) -> None:
+    """Look every hour for what is older than `keep` says: seconds by class. Of `pictures` also what lies elsewhere. Runs until
+    cancelled."""
     while keep:
         try:
             for name, seconds in keep.items():
-                if gone := await forget_once(store, name, time.time_ns() - int(seconds * SECOND)):
+                before = time.time_ns() - int(seconds * SECOND)
+                elsewhere = pictures.forget(before / SECOND) if pictures and name == "pictures" else None
+                if gone := await (elsewhere or forget_once(store, name, before)):
                     log.info("plane: %s: %d rows or days older than %g days are forgotten", name, gone, seconds / 86400)
-        except StoreFault as fault:
+        except (StoreFault, ObjectsFault) as fault:
             log.warning("plane: nothing is forgotten for now: %s", fault)
         await asyncio.sleep(EVERY)
 

@@ -208,7 +208,11 @@ picture = Table(
     Column("media", String(40), nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("stored", Float, nullable=False, default=time.time),
+    Column(
+        "place", String(120), nullable=False, default="", server_default=""
+    ),  # in the store of objects; body is empty then
     Index("picture_age", "stored"),
+    Index("picture_place", "place"),
 )
 piece = Table(  # of what is too large for one message, see pieces.py
     "piece",
