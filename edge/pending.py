@@ -14,7 +14,7 @@ from .texts import Row as Text
 from .timekeeping import moved
 
 MOST_BYTES = 48_000_000  # of samples, and of pictures
-MOST_EVENTS = 50_000
+MOST_EVENTS, MOST_EVENT_BYTES = 50_000, 48_000_000
 
 
 @dataclass(slots=True)
@@ -32,6 +32,7 @@ class Pending:
     urgent: bool = False  # nothing but what has to be durable at once, where there is hardly any room
     nbytes: int = 0  # of samples
     picture_bytes: int = 0
+    event_bytes: int = 0  # about
 
     def add(
         self,
@@ -46,6 +47,7 @@ class Pending:
         self.snapshots.update(snapshots)
         self.nbytes += sum(batch.nbytes for batch in batches)
         self.picture_bytes += sum(len(picture.body) for picture in pictures)
+        self.event_bytes += sum(map(_size, events))
 
     def follow(self, newer: Pending) -> None:
         """Take in what came after this."""
@@ -64,8 +66,8 @@ class Pending:
     def split(self) -> Pending:
         """Take out what has to be durable at once, so that only batches, pictures and texts are left."""
         urgent = Pending(urgent=True, events=self.events, snapshots=self.snapshots, cursors=self.cursors)
-        urgent.damaged = self.damaged
-        self.events, self.snapshots, self.cursors, self.damaged = [], {}, {}, set()
+        urgent.damaged, urgent.event_bytes = self.damaged, self.event_bytes
+        self.events, self.event_bytes, self.snapshots, self.cursors, self.damaged = [], 0, {}, {}, set()
         return urgent
 
     def weight(self) -> int:
@@ -83,7 +85,7 @@ class Pending:
         dropped = 0
         if self.nbytes > MOST_BYTES:
             sources: dict[str, tuple[int, int, int]] = {}
-            gone = _oldest([batch.nbytes for batch in self.batches], self.nbytes)
+            gone = _oldest([batch.nbytes for batch in self.batches], self.nbytes, MOST_BYTES)
             for batch in self.batches[:gone]:
                 first, last = int(batch.ts.min()), int(batch.ts.max())
                 t0, t1, n = sources.get(batch.source, (first, last, 0))
@@ -93,16 +95,20 @@ class Pending:
             dropped = sum(n for _, _, n in sources.values())
             told += [retention.gap(utc, s, t0, t1, n, "journal_full") for s, (t0, t1, n) in sources.items()]
         if self.picture_bytes > MOST_BYTES:
-            gone = _oldest([len(picture.body) for picture in self.pictures], self.picture_bytes)
+            gone = _oldest([len(picture.body) for picture in self.pictures], self.picture_bytes, MOST_BYTES)
             self.picture_bytes -= sum(len(picture.body) for picture in self.pictures[:gone])
             del self.pictures[:gone]
             told.append(retention.unkept(utc, "picture", gone))
-        if len(self.events) > MOST_EVENTS:
-            old, self.events = self.events[: -MOST_EVENTS // 2], self.events[-MOST_EVENTS // 2 :]
+        if len(self.events) > MOST_EVENTS or self.event_bytes > MOST_EVENT_BYTES:
+            gone = _oldest([_size(event) for event in self.events], self.event_bytes, MOST_EVENT_BYTES)
+            gone = max(gone, len(self.events) - MOST_EVENTS // 2 if len(self.events) > MOST_EVENTS else 0)
+            old, self.events = self.events[:gone], self.events[gone:]
             gaps = [event for event in old if event.kind == "gap"]
             lost = [retention.unkept(utc, "event", len(old) - len(gaps))] if len(gaps) < len(old) else []
             told = _folded([*gaps, *told, *lost], utc)
+            self.event_bytes = sum(map(_size, self.events))
         self.events.extend(told)
+        self.event_bytes += sum(map(_size, told))
         return dropped
 
     def __bool__(self) -> bool:
@@ -117,6 +123,11 @@ class Pending:
             self.steps,
         )
         return any(kept)
+
+
+def _size(event: Event) -> int:
+    """About the bytes that it takes in memory."""
+    return 500 + len(str(event.text)) + (len(repr(event.data)) if event.data else 0)
 
 
 def _folded(gaps: Sequence[Event], utc: int) -> list[Event]:
@@ -136,10 +147,10 @@ def _folded(gaps: Sequence[Event], utc: int) -> list[Event]:
     return out
 
 
-def _oldest(sizes: Sequence[int], total: int) -> int:
-    """How many from the front have to go, so that at most half of MOST_BYTES is left."""
+def _oldest(sizes: Sequence[int], total: int, most: int) -> int:
+    """How many from the front have to go, so that at most half of `most` is left."""
     gone = 0
-    while total > MOST_BYTES // 2 and gone < len(sizes):
+    while total > most // 2 and gone < len(sizes):
         total -= sizes[gone]
         gone += 1
     return gone

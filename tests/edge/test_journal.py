@@ -281,6 +281,19 @@ def test_what_was_given_up_stays_told_and_bounded_however_long_the_disk_is_full(
     assert min(first) == 0 and max(e.data["to"] for e in told) >= 990
 
 
+def test_large_events_are_bounded_by_their_bytes_while_the_disk_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.pending.MOST_EVENT_BYTES", 100_000)
+    pending = Pending()
+    for i in range(500):
+        pending.add([], [Event("k", str(i), data={"boxes": "x" * 2_000})], [], {})
+        pending.give_way(i)
+        assert len(pending.events) <= 45
+    told = [event for event in pending.events if event.kind == "gap"]
+    kept = [event.key for event in pending.events if event.kind == "k"]
+    assert len(kept) >= 15 and kept[-1] == "499"
+    assert sum(event.data["samples"] for event in told) + len(kept) == 500
+
+
 def test_a_disk_that_takes_no_new_tags_is_said_plainly(tmp_path: Path) -> None:
     async def work(journal: Journal) -> None:
         (pages,) = next(journal._db.execute("PRAGMA page_count"))
