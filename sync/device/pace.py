@@ -23,11 +23,13 @@ class Pace:
         self.room, self._most = FIRST, MOST
         self._least = math.inf  # seconds that the line takes for nothing
 
-    async def timed(self, transport: Transport, method: str, path: str, body: bytes = b"") -> bytes:
+    async def timed(
+        self, transport: Transport, method: str, path: str, body: bytes = b"", timeout: float = 30.0
+    ) -> bytes:
         """An exchange that counts. Raises what it does."""
         time = asyncio.get_running_loop().time
         began = time()
-        answer = await transport.exchange(method, path, body)
+        answer = await transport.exchange(method, path, body, timeout)
         self.took(len(body) + len(answer), time() - began)
         return answer
 

@@ -4,56 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import msgpack
-from pydantic import Field, field_validator, model_validator
 
-from edge import SECOND, Cursor, DeviceLost, Event, Host, LinesideError, Period, Record, Write, log
+from edge import SECOND, Cursor, DeviceLost, Event, Host, LinesideError, Record, log
 
 from .. import wire
-from ..broker import BrokerConfig
 from . import compare, identity
+from .allowance import SPARING, Allowance, Counted
 from .compare import NAME
 from .mqtt import Mqtt
 from .objects import Upload
+from .options import SyncConfig
+from .orders import Orders
 from .pace import FIRST_WAIT, LEAST, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 
-LONGEST_KEY = 200  # characters of what an order says that is not carried out
-VERBS = ("ack", "shelve", "unshelve", "write")
-
-
-class SyncConfig(BrokerConfig):
-    """Which plane everything goes to, and how: straight to it, or through a broker that both reach."""
-
-    url: str = Field(
-        description="the plane's address for devices, https://host:8443; or a broker's, mqtts://host:8883",
-        json_schema_extra={"pattern": r"^(https|mqtts)://[^\s/]+$"},
-    )
-    ca: str = Field("", description="file with the authority that signed the broker's certificate (the plane's own)")
-    live: Period = Field(1.0, description="how often the newest values go to the page")
-    writes: bool = Field(False, description="whether the plane may order what is `writable`, too")
-
-    @field_validator("url")
-    @classmethod
-    def _broker(cls, text: str) -> str:
-        if text.startswith("mqtts:"):
-            return super()._broker(text)
-        if not re.fullmatch(r"https://[^\s/]+", text):
-            raise ValueError(f"{text!r} is no plane; write https://host:8443, or mqtts://host:8883 for a broker")
-        return text
-
-    @model_validator(mode="after")
-    def _of_a_broker(self) -> SyncConfig:
-        if self.url.startswith("https:") and (self.user or self.ca or self.certificate):
-            raise ValueError(
-                "`user`, `ca` and `certificate` are for a broker; `lineside enroll` brings what https:// needs"
-            )
-        return self
+LOOK = 30.0  # seconds between two looks at what may go by now
 
 
 class Uplink:
@@ -70,6 +40,8 @@ class Uplink:
         self.config, self.host = config, host
         self._transport = transport
         self._rng = rng or random.Random()
+        self._gives, self._orders = config.gives, Orders(host, config.writes)
+        self._allowance = Allowance(self._gives.a_day, config.windows, host.clock, host.folder)
         self.cursors: dict[str, Cursor] = {}
         self._whole = True  # the next live message brings every value
         self._said = ""
@@ -80,7 +52,8 @@ class Uplink:
         self._reached = asyncio.Event()  # compared: the other lanes may knock, too
 
     async def run(self) -> None:
-        transport = self._transport or self._reach(identity.load(self.host.folder, self.host.config.device.id))
+        line = self._transport or self._reach(identity.load(self.host.folder, self.host.config.device.id))
+        transport = Counted(line, self._allowance)
         self.cursors = await self.host.journal.cursors(NAME)
         self._broken.set()
         try:
@@ -130,7 +103,7 @@ class Uplink:
     def _well(self, again: bool = False) -> None:
         if again:
             log.info("sync: the plane answers again")
-        self.host.health.state(NAME, "running")
+        self.host.health.state(NAME, "running", self._allowance.words())
 
     # Up
 
@@ -163,8 +136,9 @@ class Uplink:
             else:
                 self._idle.set()
                 self._well()
-                await asyncio.wait([news, broken], return_when=asyncio.FIRST_COMPLETED)
-                if not news.done():  # all its devices lost the plane at this moment
+                held = LOOK if self._allowance.holds() else None
+                await asyncio.wait([news, broken], timeout=held, return_when=asyncio.FIRST_COMPLETED)
+                if broken.done() and not news.done():  # all its devices lost the plane at this moment
                     await asyncio.wait([news], timeout=self._rng.uniform(0, FIRST_WAIT))
         finally:
             news.cancel()
@@ -200,7 +174,10 @@ class Uplink:
         )  # before the rest is read: a block that is sealed meanwhile may use a newer text
         records: list[Record] = []
         room = self._pace.room
-        for stream in ("tag", "text", "event", *sorted(sealed)):
+        samples = sorted(sealed) if not self._allowance.holds() else []
+        for stream in ("tag", "text", "event", *samples):
+            if records and stream in sealed:
+                room = min(room, self._pace.room // 4)  # what is urgent takes little else with it
             limit = min(512, wire.MOST_FRAMES - len(records))
             if room <= 0 or not limit:
                 break
@@ -267,7 +244,7 @@ class Uplink:
         news = asyncio.ensure_future(self.host.journal.wait_sealed())
         await asyncio.sleep(0)  # so that it waits before we look
         try:
-            await self._idle.wait()
+            await self._pictures_turn()
             after = self.cursors.setdefault("picture", Cursor()).watermark
             found = await self.host.journal.read("picture", after, 1, 1)
             for record in found:
@@ -288,13 +265,20 @@ class Uplink:
         finally:
             news.cancel()
 
+    async def _pictures_turn(self) -> None:
+        """Until no record waits that may go, and pictures may."""
+        await self._idle.wait()
+        while self._allowance.holds(pictures=True):
+            await asyncio.sleep(LOOK)
+            await self._idle.wait()
+
     async def _picture(self, transport: Transport, record: Record) -> None:
         """In one message, or in pieces, between which records have their turn."""
         upload, body = Upload(record.body), record.body
         path = f"/d/v1/picture/{upload.digest}?epoch={self.host.journal.epoch}&seq={record.seq}"
         if len(body) > self._pace.room:
             while not await upload.step(transport, self._pace):
-                await self._idle.wait()
+                await self._pictures_turn()
             path, body = f"{path}&whole={upload.digest}", b""
         try:
             await self._pace.timed(transport, "PUT", path, body)
@@ -307,7 +291,7 @@ class Uplink:
     async def _live(self, transport: Transport) -> None:
         """The newest values, unacknowledged: only what changed since the last time, everything after a break, and where
         the plane says that it knows none of them (it was started anew)."""
-        await asyncio.sleep(self.config.live)
+        await asyncio.sleep(max(self._gives.live, SPARING) if self._allowance.over else self._gives.live)
         batch = self.host.live.take(everything=self._whole or self._rng.random() < 0.05)
         self._whole = True
         columns = [c.tobytes() for c in (batch.tag, batch.ts, batch.value, batch.quality)]
@@ -319,9 +303,10 @@ class Uplink:
             "backlog": await self.host.journal.backlog(NAME),
             "journal": self.host.journal.complaint,
             "parts": self.host.health.report(),
+            "every": self._gives.live,
         }
         body = msgpack.packb([wire.VERSION, self.host.journal.epoch, *columns, status])
-        self._whole = await transport.exchange("POST", "/d/v1/live", body, timeout=10.0) == wire.WHOLE
+        self._whole = await self._pace.timed(transport, "POST", "/d/v1/live", body, timeout=10.0) == wire.WHOLE
 
     # Down
 
@@ -334,36 +319,4 @@ class Uplink:
                 continue
             cursor.add(cursor.watermark + 1, number)
             self.host.journal.moved(NAME, "commands", cursor)
-            await self._command(verb, data)
-
-    async def _command(self, verb: str, data: dict[str, Any]) -> None:
-        if verb not in VERBS:
-            log.warning("sync: the plane asks for %r, which is not known here", verb[:40])
-            return
-        if (epoch := data.get("epoch", self.host.journal.epoch)) != self.host.journal.epoch:
-            log.info("sync: an order (%s) of the time of another journal, %s, is not carried out again", verb, epoch)
-            return
-        self.host.accept(Event("command", verb, data=data))
-        if verb == "write":
-            await self._write(data)
-
-    async def _write(self, data: dict[str, Any]) -> None:
-        """Carry an order out once it is durable; whatever becomes of it is told by an event."""
-        name, value, age = str(data.get("tag")), data.get("value"), data.get("age", 0.0)
-        cause = f"plane {str(data.get('by', ''))[:80]}".rstrip()
-        why = "" if await self.host.journal.commit() else f"the journal cannot keep it: {self.host.journal.trouble}"
-        if not self.config.writes:
-            why = "this site takes no orders of the plane; `sync: {writes: true}` allows them"
-        if name not in self.host.live.table:
-            why = "this site has no such tag"
-        if not (isinstance(value, (int, float, str)) and isinstance(age, (int, float))):
-            why, value = "that is no value", None
-        if value is None or why:
-            told = {"value": value[:LONGEST_KEY] if isinstance(value, str) else value, "cause": cause}
-            text = f"by {cause}: {why}"
-            self.host.accept(Event("write", name[:LONGEST_KEY], "refused", severity="medium", text=text, data=told))
-            return
-        tag, now = self.host.live.table[name], self.host.clock.mono()
-        lives = tag.writable.expires - min(max(0.0, age), 1e9) if tag.writable else 0.0
-        value = value if isinstance(value, str) else float(value)
-        self.host.accept(Write(tag.id, value, expires=now + round(lives * SECOND), cause=cause))
+            await self._orders(verb, data)

@@ -73,6 +73,8 @@ class Even(random.Random):
 class Device:
     """A journal with an uplink, and one source that gives a value every second."""
 
+    uplink: Uplink
+
     def __init__(self, folder: Path, far: Far) -> None:
         self.folder, self.clock, self.far = folder, VirtualClock(), far
         self.health = Health(self.clock)
@@ -92,13 +94,18 @@ class Device:
             await asyncio.sleep(1)
 
 
-def rig(folder: Path, work: Callable[[Device, Far], Awaitable[None]], line: type[Far] = Far) -> None:
+def rig(
+    folder: Path,
+    work: Callable[[Device, Far], Awaitable[None]],
+    line: type[Far] = Far,
+    options: SyncConfig | None = None,
+) -> None:
     async def main() -> None:
         store = Store(f"sqlite:///{folder / 'plane.db'}")
         far = line(store)
         device = Device(folder, far)
-        uplink = Uplink(SyncConfig(url="https://x"), device, far, Even())
-        tasks = [asyncio.ensure_future(device.journal.run()), asyncio.ensure_future(uplink.run())]
+        device.uplink = Uplink(options or SyncConfig(url="https://x"), device, far, Even())
+        tasks = [asyncio.ensure_future(device.journal.run()), asyncio.ensure_future(device.uplink.run())]
         try:
             await work(device, far)
         finally:

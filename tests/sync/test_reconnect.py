@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,7 +37,7 @@ class Plane:
     async def run(self, devices: int, randomness: Callable[[int], random.Random]) -> None:
         self.began = asyncio.get_running_loop().time()
         clock = VirtualClock()
-        host: Any = SimpleNamespace(health=Health(clock), clock=clock)
+        host: Any = SimpleNamespace(health=Health(clock), clock=clock, folder=Path("none"))
         lanes = []
         for k in range(devices):
             uplink = Uplink(SyncConfig(url="https://x"), host, None, randomness(k))
