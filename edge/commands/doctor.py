@@ -197,9 +197,11 @@ def daemon(folder: Path, readers: list[str]) -> Iterator[Finding]:
 
 
 def parts(report: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Those that do not run."""
+    """Those that do not run, and those that say something about how they do."""
     for name, part in report.items():
-        if part["state"] != "running":
+        if part["state"] == "running" and part["reason"]:
+            yield OK, name, part["reason"], ""
+        elif part["state"] != "running":
             reason = part["reason"]
             todo = "" if reason.endswith(")") else "is it on, is the address right?"  # else it says itself what to do
             yield WARN, name, f"{part['state']}: {reason}", todo

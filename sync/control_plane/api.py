@@ -27,7 +27,7 @@ from .complete import MINUTE, NoSuchTag, complete
 from .forwarding import told as forwarded
 from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
-from .live import SILENT, Hub
+from .live import Hub
 from .orders import orders
 from .pictures import Pictures
 from .rules import told
@@ -157,7 +157,7 @@ def _devices(store: Store, hub: Hub) -> APIRouter:
                     "id": row["id"],
                     "enrolled": row["enrolled"],
                     "age": min(ages, default=None),
-                    "online": bool(newest and newest.age() < SILENT),
+                    "online": bool(newest and not newest.silent()),
                     "alarms": active.get(row["id"], 0),
                     "status": newest.status if newest else {},
                 }
@@ -230,7 +230,7 @@ def _history(store: Store, hub: Hub) -> APIRouter:
             last = int(ts[-1]) if len(ts) else start
             fresh: list[tuple[int, Any]] = [(s, v) for s, v in newest.recent.get(row["id"], ()) if last < s <= until]
             shown, quality, stamp = newest.values.get(row["id"], (None, "BAD", until))
-            if not times and not fresh and stamp < start and newest.age() < SILENT and Quality[quality] <= TRUSTED:
+            if not times and not fresh and stamp < start and not newest.silent() and Quality[quality] <= TRUSTED:
                 fresh = [(start, shown)]
             if row["type"] == "text":
                 words = await store.read(lambda c: strings(c, device, epoch, (v for _, v in fresh)))

@@ -19,6 +19,7 @@ from .peers import LIVE, Peers
 
 KEPT = 600  # newest points a tag, to bridge what is not sealed yet
 MOST_WAITING = 100  # messages a slow page may be behind before it is cut off
+LONGEST_EVERY = 3600.0  # seconds between two messages, as far as a device is believed
 SILENT = 10.0  # seconds without a live message after which a device is not heard
 
 
@@ -35,6 +36,12 @@ class Newest:
     def age(self) -> float:
         """Seconds since it was heard."""
         return time.monotonic() - self.heard
+
+    def silent(self) -> bool:
+        """Whether it has missed its time; a device on a dear line says itself how often it tells."""
+        every = self.status.get("every")
+        usual = min(every, LONGEST_EVERY) if isinstance(every, (int, float)) else 0.0
+        return self.age() >= max(SILENT, 2.5 * usual)
 
 
 class Hub:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from . import tables
 from .ingest import Ingest
-from .live import SILENT, Hub
+from .live import Hub
 from .own import PLANE, order
 from .store import Store
 
@@ -55,7 +55,7 @@ def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
         """Set a tag of a device that is online. It carries the order out only where its own site allows that
         (`sync: {writes: true}`, and the tag is `writable`); how it ended is an event of kind `write`."""
         newest = hub.devices.get(device)
-        if newest is None or newest.age() > SILENT:
+        if newest is None or newest.silent():
             raise HTTPException(409, "this device is not heard; an order would be too old when it is")
         t = tables.tag
         named = select(t.c.id).where(t.c.device == device, t.c.epoch == newest.epoch, t.c.name == tag)

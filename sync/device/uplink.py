@@ -291,7 +291,8 @@ class Uplink:
     async def _live(self, transport: Transport) -> None:
         """The newest values, unacknowledged: only what changed since the last time, everything after a break, and where
         the plane says that it knows none of them (it was started anew)."""
-        await asyncio.sleep(max(self._gives.live, SPARING) if self._allowance.over else self._gives.live)
+        every = max(self._gives.live, SPARING) if self._allowance.over else self._gives.live
+        await asyncio.sleep(every)
         batch = self.host.live.take(everything=self._whole or self._rng.random() < 0.05)
         self._whole = True
         columns = [c.tobytes() for c in (batch.tag, batch.ts, batch.value, batch.quality)]
@@ -303,7 +304,7 @@ class Uplink:
             "backlog": await self.host.journal.backlog(NAME),
             "journal": self.host.journal.complaint,
             "parts": self.host.health.report(),
-            "every": self._gives.live,
+            "every": every,
         }
         body = msgpack.packb([wire.VERSION, self.host.journal.epoch, *columns, status])
         self._whole = await self._pace.timed(transport, "POST", "/d/v1/live", body, timeout=10.0) == wire.WHOLE

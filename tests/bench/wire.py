@@ -1,5 +1,5 @@
 """How long an alarm waits on a line of 256 kbit/s on which a backlog, one long block or a picture is under way: a real plane, a
-real broker where one goes by it, TLS, and a throttle between. `python -m tests.bench.wire [--json] [--unbounded]`; a minute."""
+real broker where one goes by it, TLS, and a throttle between. `python -m tests.bench.wire [--json]`; a minute and a half."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sync.broker import BrokerConfig
 from sync.control_plane import mosquitto, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.plane import Plane, Where
-from sync.device import identity, pace
+from sync.device import identity
 from sync.device.uplink import SyncConfig, Uplink
 from sync.invitation import token
 from tests.broker import MOSQUITTO, Broker
@@ -135,12 +135,7 @@ async def watched(device: Device, plane: Plane, line: Throttle) -> dict[str, Any
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.wire", description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument(
-        "--unbounded", action="store_true", help="as if the line carried anything at once: what the bound is for"
-    )
     options = parser.parse_args()
-    if options.unbounded:
-        pace.LEAST = pace.FIRST = pace.MOST = 6_000_000
     for way in ("https", "mqtts"):
         if way == "mqtts" and MOSQUITTO is None:
             print("mqtts: no mosquitto here; `make system-packages` installs it")

@@ -107,7 +107,8 @@ def rig(
         device.uplink = Uplink(options or SyncConfig(url="https://x"), device, far, Even())
         tasks = [asyncio.ensure_future(device.journal.run()), asyncio.ensure_future(device.uplink.run())]
         try:
-            await work(device, far)
+            async with asyncio.timeout(5 * 3600):
+                await work(device, far)
         finally:
             for task in tasks:
                 task.cancel()
@@ -213,5 +214,22 @@ def test_damage_in_the_journal_reaches_the_plane_as_a_gap_and_holds_nothing_up(t
             stands = {s: (w, r) for s, w, r in connection.execute(select(t.c.stream, t.c.watermark, t.c.ranges))}
         assert stands["samples:plc"] == (last["samples:plc"], "[]") and stands["event"] == (last["event"] + 4, "[]")
         assert (await device.journal.cursors("sync"))["samples:plc"] == Cursor(last["samples:plc"])
+
+    rig(tmp_path, work)
+
+
+def test_a_device_knocks_once_at_a_time_and_less_and_less_often(tmp_path: Path) -> None:
+    """Each of its lanes has lost the plane; one looks for it."""
+
+    async def work(device: Device, far: Far) -> None:
+        await device.work(5)
+        far.away = True
+        await device.work(60)
+        before = far.tries
+        await device.work(1200)
+        assert far.tries - before < 1200 / 30 + 5
+        far.away = False
+        while not held(far):
+            await asyncio.sleep(1)
 
     rig(tmp_path, work)

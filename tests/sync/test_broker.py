@@ -164,6 +164,35 @@ def test_what_is_sent_again_since_the_answer_was_lost_is_there_once(
     rig(tmp_path, work, "mqtts")
 
 
+def test_what_the_broker_took_and_nobody_answered_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker says that it has it (PUBACK); the plane does nothing with it; then the broker ends, and remembers nothing."""
+    swallowed = []
+
+    async def ends(self: Any, line: Line, message: Message) -> None:
+        swallowed.append(message.said["ask"])
+
+    async def work(it: Rig) -> None:
+        async def some() -> bool:
+            return await it.count() > 10
+
+        async def gone() -> bool:
+            return swallowed.count("POST /d/v1/up") > 0
+
+        await it.until(some)
+        monkeypatch.setattr(at_broker.AtBroker, "_answer", ends)
+        await it.until(gone)
+        monkeypatch.undo()
+        assert it.broker is not None
+        await asyncio.to_thread(it.broker.kill)
+        await asyncio.to_thread(it.broker.start)
+        assert await it.all_arrived() == it.daemon.journal.totals.appended
+        assert await it.events("reader") == [], "the cursor had not moved; else the plane is said to lack what it had"
+
+    rig(tmp_path, work, "mqtts")
+
+
 def test_a_plane_that_has_too_much_to_do_says_so_and_gets_it_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

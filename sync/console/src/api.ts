@@ -2,7 +2,7 @@
 // the plane says how long ago, never when.
 export interface Part { state: string; reason: string; restarts: number; counts: Record<string, number> }
 export interface Status {
-  samples?: number; durable?: number; dropped?: number; backlog?: { records: number; samples: number }; journal?: string;
+  samples?: number; durable?: number; dropped?: number; backlog?: { records: number; samples: number }; journal?: string; every?: number;
   parts?: Record<string, Part>;
 }
 export interface Device { id: string; age: number | null; heard: number; alarms: number; status: Status }
@@ -25,7 +25,9 @@ export interface Live {
   status?: Status;
 }
 
-export const SILENT = 10_000; // ms after which a device is not heard
+const SILENT = 10_000; // ms
+/** ms after which a device is not heard; one on a dear line says how often it tells, in seconds */
+export const patience = (status?: Status) => Math.max(SILENT, 2500 * (status?.every ?? 0));
 export const trusted = (quality: string) => quality === "GOOD" || quality === "CLOCK_UNSURE";
 
 export class SignIn extends Error {}

@@ -1,6 +1,6 @@
 // One device: its tags as they are now, a chart, and how its parts are.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type Device as DeviceRow, devices, get, listen, SILENT, type Status, type Tag, type Values } from "./api";
+import { type Device as DeviceRow, devices, get, listen, patience, type Status, type Tag, type Values } from "./api";
 import { Changes } from "./changes";
 import { Chart } from "./chart";
 import { Complete } from "./complete";
@@ -45,7 +45,7 @@ export function Device({ id }: { id: string }) {
   const row = all.find((d) => d.id === id);
   if (!row) return <p class="calm">{t("noDevice")}: {id}</p>;
   const heard = Math.max(live.at, row.heard);
-  const silent = now - heard > SILENT;  // nothing is heard: nothing is good
+  const silent = now - heard > patience(live.status ?? row.status);  // nothing is heard: nothing is good
   const tags = loaded
     .map((tag) => { const l = live.values[tag.id]; return l ? { ...tag, value: l[0], quality: l[1], ts: l[2] } : tag; })
     .map((tag) => (silent ? { ...tag, quality: "STALE" } : tag));

@@ -1,6 +1,6 @@
 // Is my line well?
 import { useEffect, useState } from "preact/hooks";
-import { type Alarm, connection, type Device, devices, get, listen, SILENT, type Status } from "./api";
+import { type Alarm, connection, type Device, devices, get, listen, patience, type Status } from "./api";
 import { Standing } from "./alarms";
 import { Heard, number, useFresh, useNow } from "./show";
 import { known, t, type Word } from "./words";
@@ -49,7 +49,7 @@ function heard(before: Told | undefined, status: Status): Told {
   return { heard: at, status, rate: before.rate === undefined ? rate : 0.7 * before.rate + 0.3 * rate };
 }
 
-const isHeard = (d: Row, now: number) => now - d.heard < SILENT;
+const isHeard = (d: Row, now: number) => now - d.heard < patience(d.status);
 /** A part that does not run: no alarm says so, but the line is not well. */
 const troubled = (d: Row) => Object.values(d.status.parts ?? {}).some((p) => p.state === "waiting" || p.state === "stopped");
 
