@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from paho.mqtt.properties import Properties
 from edge import ConfigFault, DeviceLost, LinesideError, reason_of
 
 from .apart import apart
+from .half_open import watch
 
 CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 60.0  # seconds; the second since the last answer, whichever it was to
 KEEPALIVE = 20  # seconds without a word after which one asks the broker for one
@@ -113,6 +115,8 @@ class Line:
 
     def _connect(self) -> None:
         self._client.connect(self._host, self._port, keepalive=KEEPALIVE, properties=self._hello)
+        if isinstance(line := self._client.socket(), socket.socket):
+            watch(line)
 
     async def publish(
         self,

@@ -20,9 +20,14 @@ from .transport import Refused, TooLarge, Transport
 class Upload:
     """One body on its way up. The plane says with each answer how much it holds, whoever brought that."""
 
-    def __init__(self, body: bytes) -> None:
-        self.body, self.digest = body, wire.digest(body)
+    def __init__(self, body: bytes, digest: str) -> None:
+        self.body, self.digest = body, digest
         self._at = -1  # not known: ask
+
+    @classmethod
+    async def of(cls, body: bytes) -> Upload:
+        """Its digest is made elsewhere: that takes long enough to hold up what has to happen here."""
+        return cls(body, await asyncio.to_thread(wire.digest, body))
 
     async def step(self, transport: Transport, pace: Pace) -> bool:
         """Send the next piece; true when the plane holds all of it. Raises what `exchange` does."""

@@ -16,6 +16,7 @@ from edge import DeviceLost, LinesideError
 
 from .. import wire
 from ..apart import apart
+from ..half_open import LEVEL, OPTIONS
 from .identity import Identity, body_of, distrust
 
 MOST_ANSWER = 4 * 2**20
@@ -73,7 +74,11 @@ class Https:
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._pool = urllib3.PoolManager(
-            ssl_context=identity.tls(), maxsize=3, retries=False, headers=identity.headers()
+            ssl_context=identity.tls(),
+            maxsize=3,
+            retries=False,
+            headers=identity.headers(),
+            socket_options=[(LEVEL, socket.TCP_NODELAY, 1), *OPTIONS],
         )
         self._pool.pool_classes_by_scheme = {"https": _Pool}
 

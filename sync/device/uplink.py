@@ -23,6 +23,7 @@ from .orders import Orders
 from .pace import FIRST_WAIT, LEAST, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 
+ROW, LEAST_ROWS = 21, 64  # bytes of a newest value; how many go at once on any line
 LOOK = 30.0  # seconds between two looks at what may go by now
 
 
@@ -176,7 +177,7 @@ class Uplink:
         room = self._pace.room
         samples = sorted(sealed) if not self._allowance.holds() else []
         for stream in ("tag", "text", "event", *samples):
-            if records and stream in sealed:
+            if records and [stream] == samples[:1]:
                 room = min(room, self._pace.room // 4)  # what is urgent takes little else with it
             limit = min(512, wire.MOST_FRAMES - len(records))
             if room <= 0 or not limit:
@@ -199,7 +200,7 @@ class Uplink:
         message, path = wire.pack(self.host.journal.epoch, records), "/d/v1/up"
         if len(records) == 1 and len(message) > 2 * self._pace.room:
             if self._upload is None or self._upload.body != message:
-                self._upload = Upload(message)
+                self._upload = await Upload.of(message)
             if not await self._upload.step(transport, self._pace):
                 return False
             path, message, self._upload = f"{path}?whole={self._upload.digest}", b"", None
@@ -274,7 +275,7 @@ class Uplink:
 
     async def _picture(self, transport: Transport, record: Record) -> None:
         """In one message, or in pieces, between which records have their turn."""
-        upload, body = Upload(record.body), record.body
+        upload, body = await Upload.of(record.body), record.body
         path = f"/d/v1/picture/{upload.digest}?epoch={self.host.journal.epoch}&seq={record.seq}"
         if len(body) > self._pace.room:
             while not await upload.step(transport, self._pace):
@@ -293,9 +294,9 @@ class Uplink:
         the plane says that it knows none of them (it was started anew)."""
         every = max(self._gives.live, SPARING) if self._allowance.over else self._gives.live
         await asyncio.sleep(every)
-        batch = self.host.live.take(everything=self._whole or self._rng.random() < 0.05)
+        batch, whole = self.host.live.take(everything=self._whole or self._rng.random() < 0.05), self._whole
         self._whole = True
-        columns = [c.tobytes() for c in (batch.tag, batch.ts, batch.value, batch.quality)]
+        columns = (batch.tag, batch.ts, batch.value, batch.quality)
         totals = self.host.journal.totals
         status = {
             "samples": totals.appended,
@@ -306,8 +307,18 @@ class Uplink:
             "parts": self.host.health.report(),
             "every": every,
         }
-        body = msgpack.packb([wire.VERSION, self.host.journal.epoch, *columns, status])
-        self._whole = await self._pace.timed(transport, "POST", "/d/v1/live", body, timeout=10.0) == wire.WHOLE
+        anew = at = 0
+        while at == 0 or at < len(batch):  # no longer than what an alarm may wait for
+            rows = slice(at, at + max(LEAST_ROWS, self._pace.room // ROW))
+            body = msgpack.packb([wire.VERSION, self.host.journal.epoch, *(c[rows].tobytes() for c in columns), status])
+            try:
+                answer = await self._pace.timed(transport, "POST", "/d/v1/live", body, timeout=10.0)
+            except TooLarge:
+                self._pace.refused(len(body))
+                raise
+            anew += answer == wire.WHOLE and not (whole and at == 0)  # all of it is under way already
+            at = rows.stop
+        self._whole = bool(anew)
 
     # Down
 

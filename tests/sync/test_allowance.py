@@ -151,17 +151,16 @@ def picture(device: Device) -> None:
 
 
 def test_outside_its_window_only_what_is_urgent_goes(tmp_path: Path) -> None:
-    """It is 22:13 on the virtual clock."""
-
     async def work(device: Device, far: Looked) -> None:
+        device.clock.offset += 600 * SECOND  # 22:23
         picture(device)
         await device.work(200)
         await happens(device, far, "a")
         assert count_of(far) == 0 and far.pictures == 0 and len(far.shown) > 100, "newest values go"
         assert device.health.part("sync").reason == "samples and pictures wait until 22:30"
-        await device.work(1000)
+        await device.work(400)
         await happens(device, far, "b")
-        await until(lambda: count_of(far) > 1000 and far.pictures == 1)
+        await until(lambda: count_of(far) > 500 and far.pictures == 1)
         assert device.health.part("sync").reason == ""
 
     lived(tmp_path, {"windows": ["22:30-23:00"]}, work)
@@ -169,20 +168,21 @@ def test_outside_its_window_only_what_is_urgent_goes(tmp_path: Path) -> None:
 
 def test_a_day_that_is_spent_holds_back_what_is_much_and_nothing_that_is_urgent(tmp_path: Path) -> None:
     async def work(device: Device, far: Looked) -> None:
+        device.clock.offset += 5600 * SECOND  # 23:46
         await device.work(70)
         await until(lambda: count_of(far) > 0)
         device.uplink._allowance.spent(MB)
         picture(device)
         before, shown = count_of(far), len(far.shown)
-        await device.work(400)
+        await device.work(350)
         await happens(device, far, "a")
         assert count_of(far) == before and far.pictures == 0
         assert 1 <= len(far.shown) - shown < 5, "newest values go seldom"
         assert device.health.part("sync").reason.startswith(
             "samples and pictures wait until midnight: today's 1 MB are spent"
         )
-        await device.work(3600 * 2)
-        await until(lambda: count_of(far) > 7000 and far.pictures == 1)
+        await device.work(500)
+        await until(lambda: count_of(far) > 800 and far.pictures == 1)
 
     lived(tmp_path, {"a_day": MB}, work)
 

@@ -64,7 +64,7 @@ class Far:
 async def brought(far: Far, body: bytes = BODY) -> None:
     """As after restarts: each try begins with nothing known."""
     while True:
-        upload, pace = Upload(body), Pace()
+        upload, pace = await Upload.of(body), Pace()
         try:
             while not await upload.step(far, pace):
                 pass
@@ -102,7 +102,7 @@ def test_what_the_plane_has_is_not_sent_again(database: str) -> None:
 
 def test_pieces_that_do_not_make_what_their_digest_says_come_again(database: str) -> None:
     async def work(store: Store) -> None:
-        far, upload, pace = Far(store), Upload(BODY), Pace()
+        far, upload, pace = Far(store), await Upload.of(BODY), Pace()
         while not await upload.step(far, pace):
             pass
         spoiled = update(tables.piece).where(tables.piece.c.at == 0).values(body=bytes(16_000))
@@ -203,8 +203,10 @@ def test_a_plane_that_answers_nonsense_about_pieces(tmp_path: Path) -> None:
         await refused(lambda: fetch(Says([2, b"xx"]), Pace(), DIGEST, path, 10), Refused, "another one .*thrown away")
         assert not os.listdir(tmp_path)
         for answer in (b"", b"x", b"-1", b"9" * 30, b"300001"):
-            await refused(lambda a=answer: Upload(BODY).step(Says(a), Pace()), AnswerContradicts, "no number of bytes")  # type: ignore[misc]
-        upload, far = Upload(BODY), Says(b"0", b"0")
+            await refused(
+                lambda a=answer: Upload(BODY, DIGEST).step(Says(a), Pace()), AnswerContradicts, "no number of bytes"
+            )  # type: ignore[misc]
+        upload, far = Upload(BODY, DIGEST), Says(b"0", b"0")
         assert not await upload.step(far, Pace())
         await refused(lambda: upload.step(far, Pace()), DeviceLost, "takes no more")
 
