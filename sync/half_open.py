@@ -16,7 +16,6 @@ OPTIONS = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 OPTIONS += [(LEVEL, getattr(socket, name), value) for name, value in _WANTED.items() if hasattr(socket, name)]
 
 
-
 def watch(connected: socket.socket) -> None:
     for option in OPTIONS:
         connected.setsockopt(*option)

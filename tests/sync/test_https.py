@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import ssl
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 pytest.importorskip("sqlalchemy", reason="needs the plane extra")
 
 from edge import DeviceLost, LinesideError
+from sync import half_open
 from sync.control_plane import ca
 from sync.control_plane.ca import Authority
 from sync.device import identity, transport
@@ -70,6 +72,34 @@ def test_every_answer_has_its_meaning(tmp_path: Path, what: str) -> None:
     with pytest.raises(LinesideError) as caught:
         asyncio.run(asked(tmp_path, answer))
     assert type(caught.value) is fault and caught.value.heals
+
+
+def test_the_kernel_finds_out_that_a_far_side_is_gone(tmp_path: Path) -> None:
+    """A half-open connection: nothing says so, and an answer may take long."""
+
+    async def main() -> None:
+        authority, context = Authority(tmp_path), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.server(["127.0.0.1"]))
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        line = Https(Identity("d", url, "s", authority.pem))
+        await line.exchange("GET", "/d/v1/dn")
+        connected = line._pool.connection_from_url(url)._get_conn().sock
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * half_open.GONE
+        assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        connected.close()
+        line.close()
+        server.close()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("answer", [OK + b"Content-Length: 100000\r\n\r\n", b"HTTP/1.1 200 "])
