@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ pytest.importorskip("sqlalchemy", reason="needs the plane extra")
 from edge import SECOND, Event, ManualClock, Picture
 from edge.config.load import load_text
 from sync import wire
+from sync.control_plane.live import Newest
 from sync.device.allowance import BESIDE, FILE, Allowance, Counted
 from sync.device.uplink import SyncConfig
 from tests.sync import test_away
@@ -28,8 +30,6 @@ MIDNIGHT = 1_700_006_400 * SECOND  # UTC, 2023-11-15
 
 @pytest.fixture(autouse=True)
 def utc(monkeypatch: pytest.MonkeyPatch) -> Any:
-    import time
-
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
@@ -217,3 +217,12 @@ def test_what_a_kind_of_line_gives() -> None:
 def test_options_that_cannot_be(options: str, words: str) -> None:
     (problem,) = load_text(f'device: {{id: a}}\nsync: {{url: "https://x", {options}}}\n').problems
     assert words in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("every", "age", "silent"),
+    [(None, 9, False), (None, 10, True), (300, 700, False), (300, 751, True), ("x", 11, True)],
+)
+def test_a_device_that_tells_seldom_is_not_taken_for_silent(every: Any, age: float, silent: bool) -> None:
+    newest = Newest(status={} if every is None else {"every": every}, heard=time.monotonic() - age)
+    assert newest.silent() is silent
