@@ -144,7 +144,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "edge/salvage.py",
         "told = [*_gaps(new, utc), *_tail_gaps(new, utc, saved)]",
         "told = []",
-        "tests/edge/test_salvage.py::test_any_page_may_be_spoilt",
+        "tests/edge/test_salvage.py::test_what_a_destroyed_page_held_is_told_in_the_new_file",
     ),
     "the first page is known": Safeguard(
         "edge/damaged.py",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 import pytest
 
@@ -156,6 +157,25 @@ def test_a_new_file_is_on_the_disk_before_it_takes_the_place_of_the_old(
     assert tmp_path.stat().st_ino == synced[-1], "nor is its name lost"
 
 
+def test_what_a_destroyed_page_held_is_told_in_the_new_file(tmp_path: Path, whole: bytes) -> None:
+    """Before anybody reads it."""
+    put(tmp_path, whole)
+    path = tmp_path / "journal.db"
+    db = apsw.Connection(str(path))
+    (root,) = next(db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'event'"))
+    db.close()
+    leaf = int.from_bytes(whole[(root - 1) * PAGE + 8 :][:4], "big")  # the rightmost page below it
+    assert whole[(root - 1) * PAGE] == 5 and whole[(leaf - 1) * PAGE] == 13
+    put(tmp_path, spoilt(whole, leaf - 1))
+    salvage.salvage(path, 5)
+    db = apsw.Connection(str(path))
+    bodies = [body for (body,) in db.execute("SELECT body FROM event WHERE kind = 'gap'")]
+    (here,) = next(db.execute("SELECT count(*) FROM event WHERE kind = 'k'"))
+    db.close()
+    spans = [decode_event(body).data for body in bodies]
+    assert here < BLOCKS and sum(d["last"] - d["first"] + 1 for d in spans if d["stream"] == "event") == BLOCKS - here
+
+
 def test_where_the_clock_was_set_back_a_gap_still_spans_both_its_neighbours() -> None:
     known = [(1, 1, 900, 950, 0), (3, 3, 100, 150, 0)]
     assert salvage._holes(known, 4, 200) == [(2, 2, 100, 950, 0), (4, 4, 200, 950, 0)]
@@ -229,8 +249,6 @@ def test_a_journal_that_is_damaged_while_it_is_in_use_is_mended_without_a_restar
 
 
 def test_a_disk_without_room_to_save_it_is_said(tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    import apsw
-
     put(tmp_path, spoilt(whole, 0))
 
     def no_room(*_: Any) -> Any:
