@@ -13,24 +13,31 @@ from .leader import Work
 from .live import Hub
 from .plane_file import PlaneFile
 from .publish import Broker
-from .rules import Rules
+from .rules import Rules, standing
 from .store import Store
 from .webhook import Webhook
 
 
 class Duties:
-    """`works` is what one process of the plane does at a time, begun anew wherever that is; nothing where there is no file. Raises
-    ConfigFault where a target cannot be used."""
+    """`works` is what one process of the plane does at a time, begun anew wherever that is; hardly anything where there is no file.
+    Raises ConfigFault where a target cannot be used."""
 
     def __init__(self, store: Store, hub: Hub, file: PlaneFile) -> None:
         self._store, self._hub, self._file = store, hub, file
         for target in self._targets().values():  # what is wrong with one is said at once
             target.close()
-        self.works: list[Work] = [self._run] if file.given else []
+        self.works: list[Work] = [self._run if file.given else self._remind]
 
     def _targets(self) -> dict[str, Target]:
         found: dict[str, Target] = {f"webhook {name}": Webhook(given) for name, given in self._file.webhooks.items()}
         return found | {f"broker {name}": Broker(given) for name, given in self._file.brokers.items()}
+
+    async def _remind(self) -> None:
+        """Without a file nothing of an earlier one ends: a start that forgot it loses nothing. Raises StoreFault."""
+        left = [*await self._store.read(standing), *await self._store.read(forwarding.names)]
+        if left:
+            hint = "start the plane with --config FILE; one without rules and targets ends those of before"
+            log.warning("plane: %d alarms and targets of an earlier start stand still: %s", len(left), hint)
 
     async def _run(self) -> None:
         """Raises StoreFault."""

@@ -25,7 +25,9 @@ class WebhookOptions(ForwardOptions):
     """Each event as a signed POST."""
 
     url: str = Field(max_length=2000, description="https://host/path of the system that takes them")
-    secret: str = Field(min_length=16, description="what signs them: `!secret NAME`, at least 16 characters")
+    secret: str = Field(
+        min_length=16, description="what signs them: `!secret NAME`, at least 16 characters", repr=False
+    )
     private: bool = Field(False, description="let it be in a private network, or on this machine")
     ca: str = Field("", description="file with the certificate of the authority that its server has one of")
     tries: int = Field(5, ge=1, le=20, description="how often one that it refuses (4xx) is sent before it is set aside")

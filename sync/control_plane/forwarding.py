@@ -194,10 +194,15 @@ def begin(connection: Connection, name: str) -> None:
     insert_new(connection, f, [{"target": name, "device": d, "epoch": e, "watermark": w} for d, e, w in rows])
 
 
+def names(connection: Connection) -> list[str]:
+    """Of all targets."""
+    return list(connection.scalars(select(tables.target.c.name)))
+
+
 def end(connection: Connection, wanted: set[str]) -> list[str]:
     """Forget the cursors of targets that are no more; returns their names."""
     t, f = tables.target, tables.forwarded
-    gone = [name for name in connection.scalars(select(t.c.name)) if name not in wanted]
+    gone = [name for name in names(connection) if name not in wanted]
     for name in gone:
         connection.execute(delete(f).where(f.c.target == name))
         connection.execute(delete(t).where(t.c.name == name))

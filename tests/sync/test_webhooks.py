@@ -173,7 +173,7 @@ def test_what_is_refused_is_set_aside_after_some_tries_and_holds_up_nothing(data
         assert [key[-1] for key in it.ids()] == ["1", "2", "2", "2", "3"]
 
 
-def test_a_target_that_is_away_gets_everything_when_it_is_back(database: str) -> None:
+def test_a_target_that_is_away_gets_everything_when_it_is_back(database: str, caplog: pytest.LogCaptureFixture) -> None:
     with hooks() as it:
 
         async def work(store: Store) -> None:
@@ -198,6 +198,13 @@ def test_a_target_that_is_away_gets_everything_when_it_is_back(database: str) ->
 
         forwards(database, {"mes": options(again.url)}, back)
         assert [int(key.rpartition("/")[2]) for key in again.ids()] == list(range(2, 20))
+
+        async def forgotten_file(store: Store) -> None:
+            await Duties(store, Hub(), PlaneFile(given=False)).works[0]()
+            assert (await state(store)).keys() == {"webhook mes"}
+            assert "1 alarms and targets of an earlier start stand still" in caplog.text
+
+        with_store(database, forgotten_file)
 
         async def gone(store: Store) -> None:
             while await store.read(lambda c: c.execute(select(tables.forwarded)).all()):
