@@ -10,10 +10,11 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from sqlalchemy import Connection, func, literal_column, select
+from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
 
 from edge import TRUSTED, CodecFault, decode, log
 
@@ -116,6 +117,18 @@ def homes(connection: Connection, device: str, tag: str) -> list[Home]:
     return [Home(epoch, number, f"samples:{source}") for epoch, number, source in connection.execute(wanted)]
 
 
+def _within(*columns: str) -> Select[Any]:
+    """Made once: to make it costs more than to ask it."""
+    b = tables.block
+    own = [b.c[name] == bindparam(name) for name in ("device", "stream", "epoch")]
+    span = (b.c.t1 >= bindparam("first"), b.c.t1 < bindparam("far"), b.c.t0 < bindparam("end"))
+    return select(*(b.c[name] for name in columns)).where(*own, *span)
+
+
+HELD = _within("seq", "n")
+BODIES = _within("seq", "body").where(tables.block.c.seq.in_(bindparam("some", expanding=True)))
+
+
 class Minutes:
     """The minutes of tags, read from the database once."""
 
@@ -125,17 +138,16 @@ class Minutes:
 
     def of(self, connection: Connection, device: str, places: Iterable[Home], first: int, end: int) -> Cells:
         """All minutes from `first` to `end` that blocks here hold something of, and some beside."""
-        b, parts = tables.block, []
+        parts = []
         for home in places:
-            own = (b.c.device == device, b.c.stream == home.stream, b.c.epoch == home.epoch)
+            own: dict[str, Any] = {"device": device, "stream": home.stream, "epoch": home.epoch}
             t0, t1 = first * MINUTE, end * MINUTE
-            within = (*own, b.c.t1 >= t0, b.c.t1 < t1 + LONGEST * HOUR, b.c.t0 < t1)
-            held = connection.execute(select(b.c.seq, b.c.n).where(*within))
+            own |= {"first": t0, "end": t1, "far": t1 + LONGEST * HOUR}
+            held = connection.execute(HELD, own)
             keys = {seq: (device, home, seq, n) for seq, n in held}
             lack = [seq for seq, key in keys.items() if key not in self._kept]
             for k in range(0, len(lack), AT_ONCE):
-                some = select(b.c.seq, b.c.body).where(*within, b.c.seq.in_(lack[k : k + AT_ONCE]))
-                for seq, body in connection.execute(some):
+                for seq, body in connection.execute(BODIES, {**own, "some": lack[k : k + AT_ONCE]}):
                     parts.append(self._keep(keys[seq], body))
             for seq in keys.keys() - set(lack):
                 if (cells := self._kept.get(keys[seq])) is not None:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, Table, bindparam, select
 
 from . import tables
 from .cells import Home
 from .database import among
-from .noted import Stream, below
-from .rollup import MINUTE
+from .rollup import HOUR, MINUTE
 
 AT_ONCE = 500
+BACK, AHEAD = 48 * HOUR, 24 * HOUR  # ns before and after now: where the last record of a stream is looked for
+
+
+def _last(t: Table, time: Any, *own: str) -> Select[Any]:
+    """Made once: to make it costs more than to ask it."""
+    same = [t.c[name] == bindparam(name) for name in ("device", "epoch", *own)]
+    near = (t.c.seq <= bindparam("stands"), time >= bindparam("low"), time <= bindparam("high"))
+    return select(time).where(*same, *near).order_by(t.c.seq.desc()).limit(1)
+
+
+LAST_EVENT = _last(tables.event, tables.event.c.ts)
+LAST_BLOCK = _last(tables.block, tables.block.c.t1, "stream")
 
 
 class Progress:
@@ -27,17 +39,17 @@ class Progress:
     def devices(self, connection: Connection) -> list[str]:
         return list(connection.scalars(select(tables.device.c.id).order_by(tables.device.c.id)))
 
-    def refresh(self, connection: Connection, devices: Iterable[str]) -> None:
+    def refresh(self, connection: Connection, devices: Iterable[str], now: int) -> None:
         """Look where the streams of these stand, without holes, and of what time their last record there is."""
         t, listed = tables.device, sorted(devices)
         for k in range(0, len(listed), AT_ONCE):
             some = listed[k : k + AT_ONCE]
             rows = connection.execute(select(t.c.id, t.c.seen).where(among(connection, t.c.id, some)))
             moved = {device: seen for device, seen in rows if self._seen.get(device) != seen}
-            self._look(connection, moved)
+            self._look(connection, moved, now)
             self._seen |= moved
 
-    def _look(self, connection: Connection, devices: Iterable[str]) -> None:
+    def _look(self, connection: Connection, devices: Iterable[str], now: int) -> None:
         a = tables.applied
         wanted = select(a.c.device, a.c.epoch, a.c.stream, a.c.watermark)
         for device, epoch, stream, stands in list(
@@ -47,17 +59,17 @@ class Progress:
                 continue
             if stream == "tag":
                 self.tags[device] = self.tags.get(device, 0) + 1
-            elif (ts := self._time(connection, device, epoch, stream, stands)) is not None:
+            elif (ts := self._time(connection, device, epoch, stream, stands, now)) is not None:
                 self._minutes.setdefault(device, {})[epoch, stream] = ts // MINUTE
             self._stood[device, epoch, stream] = stands
 
-    def _time(self, connection: Connection, device: str, epoch: str, stream: str, stands: int) -> int | None:
-        if stream != "event":
-            last = below(connection, Stream(device, epoch, stream), stands + 1)
-            return last and last.t1
-        e = tables.event
-        own = (e.c.device == device, e.c.epoch == epoch, e.c.seq <= stands)
-        found: int | None = connection.scalar(select(e.c.ts).where(*own).order_by(e.c.seq.desc()).limit(1))
+    def _time(self, connection: Connection, device: str, epoch: str, stream: str, stands: int, now: int) -> int | None:
+        """The time of the last record, unless that is far from now."""
+        own = {"device": device, "epoch": epoch, "stands": stands, "low": now - BACK, "high": now + AHEAD}
+        if stream == "event":
+            found: int | None = connection.scalar(LAST_EVENT, own)
+        else:
+            found = connection.scalar(LAST_BLOCK, {**own, "stream": stream})
         return found
 
     def of_tag(self, device: str, places: Sequence[Home]) -> int:

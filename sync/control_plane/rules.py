@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from edge import SECOND, Event
 
@@ -92,7 +92,7 @@ class Rules:
         read = {
             value.device or device for name, device in places for value in self._rules[name].options.values.values()
         }
-        self._progress.refresh(connection, read)
+        self._progress.refresh(connection, read, now)
         moves: list[Move] = []
         for place in places:
             rule, device, before = self._rules[place[0]], place[1], self._standing[place]
@@ -174,13 +174,20 @@ def begin(connection: Connection, wanted: Mapping[Place, Standing], now: int) ->
     return {place: stands for place, stands in found.items() if place in wanted}
 
 
+_T = tables.judged
+MOVE = (
+    update(_T)
+    .where(_T.c.rule == bindparam("of_rule"), _T.c.device == bindparam("of_device"), _T.c.until == bindparam("stood"))
+    .values({name: bindparam(name) for name in _FIELDS})
+)
+
+
 def settle(connection: Connection, moves: Sequence[Move]) -> set[Place]:
     """Keep where alarms stand now, with their events, unless another plane has moved them meanwhile; returns those."""
-    t, lost, told = tables.judged, set[Place](), list[Event]()
+    lost, told = set[Place](), list[Event]()
     for place, before, after, events in moves:
-        own = (t.c.rule == place[0], t.c.device == place[1], t.c.until == before.until)
-        values: dict[str, Any] = asdict(after)
-        if connection.execute(update(t).where(*own).values(**values)).rowcount:
+        own = {"of_rule": place[0], "of_device": place[1], "stood": before.until}
+        if connection.execute(MOVE, own | asdict(after)).rowcount:
             told += events
         else:
             lost.add(place)
