@@ -119,8 +119,8 @@ def _broker(folder: Path) -> Iterator[int]:
             print(f"  mosquitto does not run here, see {log}", file=sys.stderr)
         yield port if process.poll() is None else 0
     finally:
-        process.terminate()
-        process.wait(10)
+        process.kill()  # it keeps nothing
+        process.wait()
 
 
 def _own_port() -> Callable[[re.Match[str]], str]:

@@ -16,7 +16,7 @@ from edge import DeviceLost, LinesideError, log
 
 from .. import wire
 from ..broker import BrokerConfig
-from ..mqtt_line import HEAD, Line, Message, trusting
+from ..mqtt_line import HEAD, Line, Message, Refused, trusting
 from .ca import Authority
 from .ingest import PROVEN, Ingest
 
@@ -32,7 +32,7 @@ class AtBroker:
     def __init__(self, access: BrokerConfig, ingest: Ingest, authority: Authority, shared: bool = False) -> None:
         """`shared`: other processes of this plane may be at the broker too, which then hands each message to one of them. Raises
         ConfigFault where certificates cannot be read."""
-        self._topic = wire.SHARED if shared else wire.EVERY_DEVICE
+        self._shared = shared
         self._access, self._ingest, self._authority = access, ingest, authority
         trusting(access.ca, access.certificate, access.key)  # what is wrong with them is said at once
         self._tasks: set[asyncio.Task[None]] = set()
@@ -45,7 +45,7 @@ class AtBroker:
                 line = self._dial()
                 try:
                     await line.open()
-                    await line.listen(self._topic, partial(self._heard, line))
+                    await self._listen(line)
                     log.info("plane: devices through the broker %s", self._access.url)
                     wait, said = 0.5, ""
                     while not line.broken.done() and line.alive:
@@ -63,6 +63,16 @@ class AtBroker:
                 said = str(error)
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(LONGEST_WAIT, wait * 2)
+
+    async def _listen(self, line: Line) -> None:
+        heard = partial(self._heard, line)
+        if self._shared:
+            try:
+                await line.listen(wire.SHARED, heard)
+                return
+            except Refused as fault:
+                log.warning("plane: no shared subscription (%s): each process here takes in everything", fault)
+        await line.listen(wire.EVERY_DEVICE, heard)
 
     def _dial(self) -> Line:
         a, name = self._access, f"lineside-plane-{secrets.token_hex(4)}"

@@ -217,7 +217,7 @@ class Plane:
         for work in self._works:
             work.cancel()
         if self._works:
-            await asyncio.wait(self._works)
+            await asyncio.wait(self._works, timeout=3)
         self.hub.close()
         self.ingest.close()
         if self._broker is not None:

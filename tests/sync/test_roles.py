@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,10 @@ from edge.cli import main
 from sync import wire
 from sync.broker import BrokerConfig
 from sync.control_plane import hold, leader, tables
+from sync.control_plane.broker import AtBroker
 from sync.control_plane.database import opened
 from sync.control_plane.plane import Plane, Where
-from sync.mqtt_line import Line
+from sync.mqtt_line import Line, Message, Refused
 from tests.broker import Broker
 from tests.postgres import Postgres
 from tests.sync.test_spine import Rig, both_ways
@@ -234,6 +236,24 @@ def test_each_message_goes_to_one_of_the_processes_at_a_broker(tmp_path: Path) -
         broker.stop()
 
     asyncio.run(work())
+
+
+def test_a_broker_without_shared_subscriptions_gives_each_process_everything() -> None:
+    asked: list[str] = []
+
+    class Old(Line):
+        async def listen(self, topic: str, heard: Callable[[Message], None]) -> None:
+            asked.append(topic)
+            if topic.startswith("$share/"):
+                raise Refused("not supported")
+
+    async def work() -> None:
+        access = BrokerConfig(url="mqtts://broker.example")
+        nobody: Any = None
+        await AtBroker(access, nobody, nobody, shared=True)._listen(Old(access.url, "x"))
+
+    asyncio.run(work())
+    assert asked == [wire.SHARED, wire.EVERY_DEVICE]
 
 
 class Works:
