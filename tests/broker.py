@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.bench.process import free_port
+
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
@@ -20,8 +22,7 @@ class Broker:
     def __init__(self, folder: Path, *lines: str) -> None:
         if MOSQUITTO is None:
             pytest.skip("no mosquitto here; `make system-packages` installs it")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "mosquitto.conf"
         listens = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "persistence true"]

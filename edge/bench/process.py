@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import socket
 import subprocess
 import sys
 import time
@@ -76,8 +79,9 @@ def wait_for(true: Callable[[], object], seconds: float, what: str) -> None:
 
 
 def free_port() -> int:
-    import socket
-
-    with socket.socket() as line:
-        line.bind(("127.0.0.1", 0))
-        return int(line.getsockname()[1])
+    """One that nobody listens at, and that the kernel gives to no connection meanwhile."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as line, contextlib.suppress(OSError):
+            line.bind(("127.0.0.1", port))
+            return port

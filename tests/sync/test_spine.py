@@ -21,6 +21,7 @@ from sqlalchemy import func, select
 from drivers.modbus.sim import ModbusSim
 from edge import Batch, LinesideError, Quality
 from edge.app import Daemon
+from edge.bench.process import free_port
 from edge.commands import doctor
 from edge.config.load import load_text
 from edge.control import Control, status
@@ -60,7 +61,7 @@ class Rig:
 
     def __init__(self, folder: Path, way: str = "https") -> None:
         self.folder = folder
-        self.port = self.page = 0
+        self.port, self.page = free_port(), free_port()
         self.broker: Broker | None = None
         if way == "mqtts":
             self.broker = Broker(folder / "broker")
@@ -86,8 +87,6 @@ class Rig:
         access = BrokerConfig(url=f"mqtts://127.0.0.1:{self.broker.port}") if self.broker else None
         self.plane = Plane(Where(self.folder / "plane", device_port=self.port, page_port=self.page, broker=access))
         await self.plane.start()
-        self.port = int(self.plane.url.rsplit(":", 1)[1])
-        self.page = int(self.plane.link.rpartition("/login")[0].rsplit(":", 1)[1])
 
     async def device_starts(self) -> None:
         access = self.plane.where.broker

@@ -62,7 +62,7 @@ Fact = tuple[Any, ...]
 class Victims:
     """The plane, the daemon and perhaps a broker between them, each to be killed and started again."""
 
-    def __init__(self, folder: Path, until_end: contextlib.ExitStack, plant: str, way: str) -> None:
+    def __init__(self, folder: Path, until_end: contextlib.ExitStack, plant: str, way: str = "https") -> None:
         self.folder, self._until_end, self._plant, self._way = folder, until_end, plant, way
         self.plane_port, self.page_port, port = free_port(), free_port(), free_port()
         self.names = ["plane", "device", "broker"][: 3 if way == "mqtts" else 2]

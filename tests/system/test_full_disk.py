@@ -104,7 +104,7 @@ def test_a_first_start_on_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
     with small_disk(tmp_path / "full") as ballast:
         fill(ballast)
         site = tmp_path / "site.yaml"
-        site.write_text(SITE.format(port=free_port(), plane=1, more=MORE))
+        site.write_text(SITE.format(port=free_port(), url="https://127.0.0.1:1", more=MORE))
         for command in (
             ("run", site, "--state", tmp_path / "full"),
             ("plane", "--folder", tmp_path / "full" / "plane"),
