@@ -151,7 +151,11 @@ def test_every_string_comes_before_or_with_the_first_block_that_uses_it(tmp_path
     async def main() -> None:
         journal = Journal(tmp_path / "journal.db", ManualClock())
         (tag,) = journal.tag_ids([Tag("plc.recipe", type="text", source="plc")])
-        up = Uplink(SyncConfig(url="https://plane:8443"), SimpleNamespace(journal=journal), transport=SimpleNamespace())
+        up = Uplink(
+            SyncConfig(url="https://plane:8443"),
+            SimpleNamespace(journal=journal, clock=journal.clock, folder=tmp_path),
+            transport=SimpleNamespace(),
+        )
         count = 0
 
         async def seal(n: int) -> None:
