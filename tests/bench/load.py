@@ -284,10 +284,11 @@ def measured(options: argparse.Namespace) -> dict[str, object]:
     with contextlib.ExitStack() as until_end:
         folder = Path(until_end.enter_context(tempfile.TemporaryDirectory(prefix="load")))
         address, server = until_end.enter_context(database(folder, options.sqlite))
-        keys, log = enrolled(address, options.devices), folder / "log"
+        log = folder / "log"
         asked = ("--folder", folder / "plane", "--database", address, "--port", str(port), "--page-port", str(page))
         plane = until_end.enter_context(running("plane", *asked, log=log))
         wait_for(lambda: b"devices at" in log.read_bytes(), 60, "the plane's start")
+        keys = enrolled(address, options.devices)
         load = Load(options.devices, keys, port, (folder / "plane" / "ca.pem").read_text())
         print(f"{options.devices} devices on {len(load.lines)} connections ...", file=sys.stderr, flush=True)
         stood = load.connect()
