@@ -32,6 +32,7 @@ EVENT_VERSION = 1
 MOST_BYTES = 64 * 2**20  # a block that claims more than this is refused before it is unpacked
 MOST_EVENT = 2**20  # bytes of an event, likewise
 MOST_SAMPLES, MOST_CELLS = 2**20, 2**23  # of a block; cells are those of its value matrix, filled up
+CUT = 2**18  # samples of a block made here: also of pure noise it fits a message
 SMALL = 4096  # samples that stay one block whatever they are: at most 2048 * 2049 cells
 _LEVEL = 3
 
@@ -47,8 +48,8 @@ class NewerVersion(CodecFault):
 def pieces(batch: Batch) -> Iterator[Batch]:
     """A batch in parts that may each become a block. One with fast tags among slow ones is cut by how many samples each has,
     so that a column is at least half full; the order within a tag is kept."""
-    for start in range(0, len(batch), MOST_SAMPLES):
-        part = batch.where(slice(start, start + MOST_SAMPLES)) if len(batch) > MOST_SAMPLES else batch
+    for start in range(0, len(batch), CUT):
+        part = batch.where(slice(start, start + CUT)) if len(batch) > CUT else batch
         if len(part) > SMALL and not _scan_width(part.tag):
             tags, at, counts = np.unique(part.tag, return_inverse=True, return_counts=True)
             if len(tags) * int(counts.max()) > 4 * len(part):

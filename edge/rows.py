@@ -12,7 +12,7 @@ import msgpack
 
 from . import sums
 from .batch import Batch, concatenate
-from .codec import CodecFault, encode, encode_event, encode_text, pieces
+from .codec import CUT, CodecFault, encode, encode_event, encode_text, pieces
 from .disk import transaction
 from .event import Event, Picture
 from .log import log
@@ -21,7 +21,7 @@ from .tags import Tag
 from .texts import Row as Text
 
 NEAR = 100_000  # ids of tags
-SEAL_SAMPLES = 262_144  # a block closes here too, so that a fast source neither fills the memory nor the frame
+SEAL_SAMPLES = CUT  # a block closes here too, so that a fast source neither fills the memory nor the frame
 
 
 def tail(db: apsw.Connection, stream: str, batch: Batch) -> int:
@@ -36,7 +36,7 @@ def tail(db: apsw.Connection, stream: str, batch: Batch) -> int:
 
 
 def seal(db: apsw.Connection, stream: str, batches: Sequence[Batch], utc: int) -> int:
-    """Put blocks of at most SEAL_SAMPLES, which never cut a batch, in place of the stream's tail; returns their bytes."""
+    """Put blocks of at most SEAL_SAMPLES, and no batch below that is cut, in place of the stream's tail; returns their bytes."""
     total, n = 0, 0
     group: list[Batch] = []
     for batch in [*batches, None]:

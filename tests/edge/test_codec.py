@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from edge import Batch, Event, Quality
 from edge.codec import MOST_SAMPLES, CodecFault, decode, decode_event, encode, encode_event, pieces
+from sync import wire
 
 START = 1_700_000_000_000_000_000
 
@@ -177,6 +178,13 @@ def test_bad_values_keep_their_cause() -> None:
 
 def block(*header: Any) -> bytes:
     return b"\1" + zstandard.compress(msgpack.packb(list(header)))
+
+
+def test_a_block_of_pure_noise_fits_a_message() -> None:
+    rng, n = np.random.default_rng(1), 1_000_000
+    values, times = rng.standard_normal(n), rng.integers(0, 2**61, n)
+    noise = Batch.of("x", rng.integers(0, 20, n), values, times, rng.integers(0, 7, n))
+    assert max(len(encode(piece)) for piece in pieces(noise)) <= wire.MOST_BODY
 
 
 @pytest.mark.parametrize(
