@@ -145,14 +145,16 @@ class Minutes:
             own |= {"first": t0, "end": t1, "far": t1 + LONGEST * HOUR}
             held = connection.execute(HELD, own)
             keys = {seq: (device, home, seq, n) for seq, n in held}
-            lack = [seq for seq, key in keys.items() if key not in self._kept]
+            lack = []
+            for seq, key in keys.items():  # those in memory first: to load the others may push them out
+                if (cells := self._kept.get(key)) is None:
+                    lack.append(seq)
+                else:
+                    self._kept.move_to_end(key)
+                    parts.append(cells)
             for k in range(0, len(lack), AT_ONCE):
                 for seq, body in connection.execute(BODIES, {**own, "some": lack[k : k + AT_ONCE]}):
                     parts.append(self._keep(keys[seq], body))
-            for seq in keys.keys() - set(lack):
-                if (cells := self._kept.get(keys[seq])) is not None:
-                    self._kept.move_to_end(keys[seq])
-                    parts.append(cells)
         return merged(parts)
 
     def _keep(self, key: tuple[str, Home, int, int], body: bytes) -> Cells:

@@ -21,8 +21,8 @@ from sqlalchemy import select
 from edge import Event, Quality, encode_event
 from edge.cli import main
 from sync import wire
+from sync.control_plane import cells, tables
 from sync.control_plane import rules as at_work
-from sync.control_plane import tables
 from sync.control_plane.database import insert_new
 from sync.control_plane.judge import Rule
 from sync.control_plane.live import Hub
@@ -300,6 +300,27 @@ def test_a_window_is_of_all_its_minutes_also_of_those_that_came_late(database: s
         await sends(store, "oven-1", 17, [40.0])
         await look(rules, 18.5)
         assert await happened(store) == [("warm@oven-1", "raised", 17)]
+
+    with_store(database, work)
+
+
+def test_what_is_pushed_out_of_memory_is_read_again_and_not_left_out(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells, "MOST_KEPT", 40)  # 20 blocks of one minute
+
+    async def work(store: Store) -> None:
+        for device in ("a", "b"):
+            ts = [START + k * MINUTE + np.array([10**9], np.int64) for k in range(31)]
+            await store.write(Message(device, [TAG, *(block(k + 1, t, np.ones(1)) for k, t in enumerate(ts))]))
+        minutes, start = cells.Minutes(), START // MINUTE
+        for end in range(13, 31):
+            for device in ("a", "b"):
+                (home,) = await store.read(lambda c, d=device: cells.homes(c, d, "plc.a"))  # type: ignore[misc]
+                found = await store.read(
+                    lambda c, d=device, h=home, e=end: minutes.of(c, d, [h], start + e - 12, start + e)  # type: ignore[misc]
+                )
+                assert set(range(end - 12, end)) <= set((found[0][:, 0] - start).tolist()), (device, end)
 
     with_store(database, work)
 
