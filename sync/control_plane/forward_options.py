@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, field_validator
@@ -61,6 +62,10 @@ class BrokerTargetOptions(ForwardOptions, BrokerConfig):
         plain = topic
         for name in ("device", "kind", "key", "state"):
             plain = plain.replace(f"{{{name}}}", "")
-        if any(c in plain for c in "+#\0{}") or topic.startswith("$") or not 0 < len(topic.encode()) <= 200:
+        if (
+            re.search(r"[+#{}\0-\x1f\x7f-\x9f\ud800-\udfff]", plain)
+            or topic.startswith("$")
+            or not 0 < len(topic.encode()) <= 200
+        ):
             raise ValueError("a topic has no + and no #, and in braces only {device}, {kind}, {key} and {state}")
         return topic

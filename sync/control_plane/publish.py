@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 
 from edge import DeviceLost
@@ -13,7 +14,10 @@ from .forward_options import BrokerTargetOptions, ForwardOptions
 from .forwarding import Happened, Later, Refused
 
 HEAD = 200  # bytes of a message beside topic and body, at most
-UNFIT = str.maketrans("+#/\0", "____")
+MOST_TOPIC = 65_535  # bytes
+# MQTT 5, 1.5.4: a broker may end the connection over any of these; the first three would be other levels or wildcards
+NO_CHARACTERS = "".join(chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))
+UNFIT = re.compile(f"[+#/\0-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{NO_CHARACTERS}]")
 
 
 class Broker:
@@ -47,10 +51,12 @@ class Broker:
             raise Later(str(fault)) from None
 
     def topic(self, happened: Happened) -> str:
-        """The words of an event as levels of their own."""
+        """The words of an event as levels of their own. Raises Refused where what comes of it is nothing to publish to."""
         topic, said = self._options.topic, {"device": happened.device, **happened.content}
         for name in ("device", "kind", "key", "state"):
-            topic = topic.replace(f"{{{name}}}", str(said[name]).translate(UNFIT))
+            topic = topic.replace(f"{{{name}}}", UNFIT.sub("_", str(said[name])) or "_")
+        if topic.startswith("$") or not 0 < len(topic.encode()) <= MOST_TOPIC:
+            raise Refused(f"nobody can publish to the topic {topic[:100]!r}")
         return topic
 
     async def _opened(self) -> Line:

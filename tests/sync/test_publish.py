@@ -111,6 +111,17 @@ def test_nothing_is_taken_before_the_broker_says_so(broker: Broker) -> None:
     run(work)
 
 
+def test_no_character_of_an_event_makes_the_broker_hang_up(broker: Broker) -> None:
+    async def work() -> None:
+        target = Target(BrokerTargetOptions(url=f"mqtt://127.0.0.1:{broker.port}"))
+        async with asyncio.timeout(20):
+            for seq, key in enumerate(("a\nb", "\x7f", "\x9f", "\ufdd0", "\uffff", "\U0010fffe", "\ud800", "", "热")):
+                await target.deliver(Happened("a", EPOCH, seq, {"kind": "alarm", "key": key, "state": key}))
+        target.close()
+
+    run(work)
+
+
 def test_what_is_too_large_for_the_broker_is_set_aside(database: str, broker: Broker) -> None:
     async def work(store: Store) -> None:
         options = BrokerTargetOptions(url=f"mqtt://127.0.0.1:{broker.port}", kinds=[])
@@ -137,9 +148,15 @@ def test_a_topic_is_what_the_file_says_and_no_word_of_an_event_changes_its_level
     said = {"kind": "alarm", "key": "a/b#+", "state": "raised"}
     target = Target(BrokerTargetOptions(url="mqtt://127.0.0.1", topic="plant/{device}/{key}/{state}"))
     assert target.topic(Happened("@plane", EPOCH, 1, said)) == "plant/@plane/a_b__/raised"
+    for topic, key in (("{key}", "$SYS"), ("{key}/{key}", "x" * 40_000)):
+        with pytest.raises(forwarding.Refused, match="nobody can publish"):
+            Target(BrokerTargetOptions(url="mqtt://127.0.0.1", topic=topic)).topic(
+                Happened("a", EPOCH, 1, {**said, "key": key})
+            )
     path = tmp_path / "plane.yaml"
     for text, words in (
         ("{url: 'mqtt://h', topic: 'a/#'}", "a topic has no + and no #"),
+        ('{url: "mqtt://h", topic: "a\\x1f"}', "a topic has no + and no #"),
         ("{url: 'mqtt://h', topic: 'a/{part}'}", "in braces only {device}, {kind}, {key} and {state}"),
         ("{url: 'http://h'}", "is no broker"),
         ("{url: 'mqtt://h', user: u, password: plain}", "password: a secret does not belong into this file"),
