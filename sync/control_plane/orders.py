@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
@@ -18,7 +18,7 @@ from .store import Store
 class Command(BaseModel):
     """An order about one alarm."""
 
-    verb: str = Field(pattern="ack|shelve|unshelve")
+    verb: Literal["ack", "shelve", "unshelve"]
     seconds: float = Field(3600, gt=0, le=7 * 86400, description="how long to shelve")
 
 

@@ -426,6 +426,9 @@ def test_a_whole_plane_shows_its_alarms_and_takes_orders_about_them(tmp_path: Pa
             assert (alarm["shelved"], alarm["acked"], alarm["by"]) == (verb == "shelve", verb == "ack", "console")
         path = f"/api/devices/{PLANE}/alarms/cold"
         assert (await ask("POST", path, b'{"verb": "ack"}', **given))[0] == 404
+        for verb in (b"acknowledge", b"xackx", b"unshelved"):
+            path = f"/api/devices/{PLANE}/alarms/hot%40oven-1"
+            assert (await ask("POST", path, b'{"verb": "%s"}' % verb, **given))[0] == 422, verb
 
     path = tmp_path / "plane.yaml"
     path.write_text("rules: {hall: {values: {a: {device: x, tag: plc.a}}, when: a > 5}}", "utf-8")
