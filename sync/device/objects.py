@@ -42,9 +42,9 @@ class Upload:
             return False
         if not answer.isdigit() or len(answer) > 10 or int(answer) > size:
             raise AnswerContradicts(f"the plane's answer to a piece is no number of bytes: {answer[:40]!r}")
-        if piece and int(answer) <= at:
-            raise DeviceLost(f"the plane holds {int(answer):,} of {size:,} bytes and takes no more")
-        self._at = int(answer)
+        self._at = int(answer)  # also where that is less than before: it was put back to a backup, or forgot pieces
+        if piece and self._at <= at:
+            raise DeviceLost(f"the plane holds {self._at:,} of {size:,} bytes and takes no more")
         return self._at == size
 
 

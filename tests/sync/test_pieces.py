@@ -117,6 +117,26 @@ def test_pieces_that_do_not_make_what_their_digest_says_come_again(database: str
     with_store(database, work)
 
 
+def test_an_upload_goes_on_from_what_the_plane_still_holds(database: str) -> None:
+    """It was put back to a backup in the middle of it, or gave up pieces that nobody went on with."""
+
+    async def work(store: Store) -> None:
+        far, upload, pace = Far(store), await Upload.of(BODY), Pace()
+        while (await held(store))[1] < 3:
+            assert not await upload.step(far, pace)
+        kept = select(func.min(tables.piece.c.at))
+        await store.write(lambda c: c.execute(tables.piece.delete().where(tables.piece.c.at > kept.scalar_subquery())))
+        with pytest.raises(DeviceLost, match="takes no more"):
+            await upload.step(far, pace)
+        while not await upload.step(far, pace):
+            pass
+        assert far.sent < 2 * len(BODY)
+        await far.exchange("PUT", f"/d/v1/picture/{DIGEST}?epoch={EPOCH}&seq=1&whole={DIGEST}")
+        assert await held(store) == ([BODY], 0)
+
+    with_store(database, work)
+
+
 def test_pieces_come_twice_and_in_any_order(database: str) -> None:
     async def work(store: Store) -> None:
         far, rng = Far(store), random.Random(3)
