@@ -201,7 +201,8 @@ class Journal(Reading):
         return bool(self.trouble) or not self._pending.half_full()
 
     def moved(self, reader: str, stream: str, cursor: Cursor) -> None:
-        """Remember how far a reader got; safe with the next commit (a repeat after a crash does no harm)."""
+        """Remember how far a reader got; safe with the next commit (a repeat after a crash does no harm). The cursor is read on
+        another thread, at any time from now on: who goes on gives a new one."""
         self._pending.cursors[reader, stream] = cursor
 
     # Committing

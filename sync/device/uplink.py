@@ -329,6 +329,6 @@ class Uplink:
         for number, verb, data in wire.unpack_commands(answer):
             if number in cursor:
                 continue
-            cursor.add(cursor.watermark + 1, number)
+            cursor = self.cursors["commands"] = Cursor(number)  # a new one: the last may be under way to the disk
             self.host.journal.moved(NAME, "commands", cursor)
             await self._orders(verb, data)
