@@ -43,7 +43,7 @@ from .plugins import find as find_part
 from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
-from .records import tag_name, tag_names
+from .records import gaps_told, tag_name, tag_names
 from .span import held
 from .stage import Setting, Stage, StageConfig, StatelessStage
 from .state import state_folder
@@ -116,6 +116,7 @@ __all__ = [
     "encode_event",
     "encode_text",
     "find_part",
+    "gaps_told",
     "held",
     "joined",
     "listen_at",

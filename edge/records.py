@@ -79,16 +79,23 @@ def untold(db: apsw.Connection, stream: str, after: int, found: Sequence[Record]
     return list(_untold(db, stream, above)) if above else []
 
 
-def _untold(db: apsw.Connection, stream: str, holes: Iterable[Hole]) -> Iterator[Hole]:
+def gaps_told(db: apsw.Connection, stream: str) -> list[tuple[int, int]]:
+    """First and last number of what gap events tell of that are what was written; a damaged one tells of nothing."""
     told = []
-    gaps = "SELECT body FROM event WHERE kind = 'gap' AND key = ?"
-    for (body,) in db.execute(gaps, (stream.removeprefix("samples:"),)):
+    gaps = f"SELECT crc, body, {', '.join(sums.HEADS['event'])} FROM event WHERE kind = 'gap' AND key = ?"
+    for crc, body, *head in db.execute(gaps, (stream.removeprefix("samples:"),)):
         with contextlib.suppress(CodecFault, KeyError, TypeError):
-            data = decode_event(body).data
-            if data["stream"] == stream and data["first"] > 0:
-                told.append((data["first"], data["last"]))
+            if sums.sound("event", crc, head, body):
+                data = decode_event(body).data
+                if data["stream"] == stream and data["first"] > 0:
+                    told.append((data["first"], data["last"]))
+    return sorted(told)
+
+
+def _untold(db: apsw.Connection, stream: str, holes: Iterable[Hole]) -> Iterator[Hole]:
+    told = gaps_told(db, stream)
     for first, last, t0, t1 in holes:
-        for a, b in sorted(told):
+        for a, b in told:
             if a > first:
                 yield first, min(a - 1, last), t0, t1
             first = max(first, b + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from edge import Cursor, Event, decode_event
+from edge import Cursor, Event, gaps_told
 
 NAME = "sync"  # of the reader
 Span = tuple[int, int]  # first and last number
@@ -54,7 +54,7 @@ def lacking(db: Any, stream: str, there: Cursor, upto: int) -> tuple[int, list[S
         again += len(held)
         for first, last in _runs(held):
             known.add(first, last)
-    for first, last in _told(db, stream):
+    for first, last in gaps_told(db, stream):
         known.add(first, last)
     return again, holes(known, upto)
 
@@ -91,11 +91,3 @@ def _runs(numbers: Iterable[int]) -> list[Span]:
         else:
             runs.append((n, n))
     return runs
-
-
-def _told(db: Any, stream: str) -> Iterable[Span]:
-    """Spans that a gap event in this journal tells of."""
-    for (body,) in db.execute("SELECT body FROM event WHERE kind = 'gap'"):
-        data = decode_event(body).data
-        if data.get("stream") == stream and data.get("first", 0) > 0:
-            yield data["first"], data["last"]
