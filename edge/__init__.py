@@ -1,7 +1,7 @@
 """Lineside's public names: what a driver, a stage or a reader needs, and nothing else."""
 
 from .batch import TRUSTED, Batch, Quality, concatenate
-from .clock import SECOND, Clock, ManualClock, SystemClock
+from .clock import SECOND, Clock, ManualClock, SystemClock, is_sure
 from .codec import (
     CodecFault,
     decode,
@@ -118,6 +118,7 @@ __all__ = [
     "find_part",
     "gaps_told",
     "held",
+    "is_sure",
     "joined",
     "listen_at",
     "load_site",

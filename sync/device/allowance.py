@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from edge import SECOND, Clock
+from edge import SECOND, Clock, is_sure
 
 from .transport import Transport
 
@@ -49,7 +49,8 @@ def window(text: str) -> tuple[int, int]:
 
 class Allowance:
     """Told of each exchange. What was used today outlives a restart but for a hundredth of the day's bytes. The day and its times
-    are the machine's local ones; a clock that goes back, or is not set, begins no new day."""
+    are the machine's local ones; a clock that goes back, or is not set, begins no new day; after a clock that was wrong
+    the next day is one."""
 
     def __init__(self, a_day: int, windows: list[str], clock: Clock, folder: Path) -> None:
         self.a_day, self._windows = a_day, [window(text) for text in windows]
@@ -101,8 +102,12 @@ class Allowance:
         today = self._local().toordinal()
         if today > self._day:
             self._day, self.used = today, 0
-            if self.a_day:
-                self._keep()
+        elif today < self._day - 1 and is_sure(self._clock):
+            self._day = today  # the clock was wrong when that day began: nothing waits for its date
+        else:
+            return
+        if self.a_day:
+            self._keep()
 
     def _keep(self) -> None:
         fresh = self._file.with_suffix(".new")

@@ -87,6 +87,26 @@ def test_a_restart_gives_no_new_bytes_and_no_clock_does_that_goes_back(tmp_path:
         assert not Allowance(10 * MB, [], at(12), tmp_path).over
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_clock_that_was_wrong_once_holds_nothing_back_for_years(tmp_path: Path, restart: bool) -> None:
+    wrong, clock = at(12 + 20 * 365 * 24), at(12)
+    allowance = Allowance(10 * MB, [], wrong, tmp_path)
+    if restart:
+        allowance = Allowance(10 * MB, [], clock, tmp_path)
+    else:
+        wrong.advance(-20 * 365 * 24 * 3600)
+        clock = wrong
+    allowance.spent(10 * MB)
+    assert allowance.over
+    clock.sure = False
+    clock.advance(-3 * 24 * 3600)
+    assert allowance.over
+    clock.advance((3 * 24 + 11.9) * 3600)
+    assert allowance.over, "one that is not set begins no day"
+    clock.advance(0.1 * 3600)
+    assert not allowance.over and not Allowance(10 * MB, [], clock, tmp_path).over
+
+
 def test_it_is_written_a_hundred_times_a_day_at_most(tmp_path: Path) -> None:
     allowance, seen = Allowance(10 * MB, [], at(12), tmp_path), set()
     for _ in range(5000):
