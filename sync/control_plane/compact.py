@@ -21,14 +21,13 @@ MOST = 100_000  # samples of a block; a larger one stays as it is
 
 
 class Piece(NamedTuple):
-    """A block of the hour: the numbers that it holds, the times and the count that its row says, its samples, and the number and
-    the times of each block that it is made of, int64[k, 3]; none of those where it has no note yet."""
+    """A block of the hour: the numbers that it holds, the times that its row says, its samples, and the number and the times of
+    each block that it is made of, int64[k, 3]; none of those where it has no note yet."""
 
     first: int
     last: int
     t0: int
     t1: int
-    n: int
     batch: Batch
     body: bytes
     parts: np.ndarray | None
@@ -67,7 +66,7 @@ class Neighbours:
         self.found.notes.append(_note(run[0].first, body, packed_parts(parts)))
         self.found.gone.extend(piece.first for piece in run)
         times = {"t0": min(piece.t0 for piece in run), "t1": max(piece.t1 for piece in run)}
-        numbers = {"seq": run[0].first, "last": run[-1].last, "n": sum(piece.n for piece in run)}
+        numbers = {"seq": run[0].first, "last": run[-1].last, "n": sum(len(piece.batch) for piece in run)}
         self.found.blocks.append({**numbers, **times, "body": body})
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, select
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from edge import TRUSTED, Batch, CodecFault, LinesideError, decode, encode, log
 
@@ -68,28 +69,35 @@ async def roll(store: Store) -> None:
         try:
             while await roll_once(store, time.time_ns()) == AT_ONCE:
                 pass
-        except LinesideError as fault:  # the database is away
+        except (LinesideError, SQLAlchemyError, OSError) as fault:  # the database is away
             log.warning("plane: no roll-ups for now: %s", fault)
         await asyncio.sleep(EVERY)
 
 
 async def roll_once(store: Store, now: int) -> int:
-    """Make the roll-ups of up to `AT_ONCE` hours that are stale and over; returns how many were made."""
+    """Make the roll-ups of up to `AT_ONCE` hours that are stale and over; returns how many it looked at. One that cannot be made is
+    given up, so that what one device sent holds up no other. Raises StoreFault, or what SQLAlchemy raises, of a database that is
+    away."""
     t = tables.stale
     due = select(t).where(t.c.hour < (now - SETTLED) // HOUR).order_by(t.c.hour).limit(AT_ONCE)
-    places, done = await store.read(lambda c: c.execute(due).mappings().all()), 0
-    for place in places:
+    places, told = await store.read(lambda c: c.execute(due).mappings().all()), set[str]()
+    for place in map(dict, places):
         try:
             found = await store.read(lambda c, p=place: made(c, p))  # type: ignore[misc]
-        except LinesideError:
-            raise
-        except Exception:  # what one device sent must not hold up the others
-            log.exception("plane: no roll-up of %(device)s, %(stream)s", place)
-            continue
-        settle = partial(_settle, place=dict(place), found=found)
-        await store.write(settle, place["device"])  # whose blocks and marks nobody else brings meanwhile
-        done += 1
-    return done
+            work = partial(_settled, place=place, found=found, told=told)
+        except Exception as error:
+            if _away(error):
+                raise
+            work = partial(_given_up, place=place, error=error, told=told)
+        await store.write(work, place["device"])  # whose blocks and marks nobody else brings meanwhile
+    return len(places)
+
+
+def _away(error: Exception) -> bool:
+    """Whether it is the database that fails, whatever it is asked; else it is what one device sent."""
+    if isinstance(error, LinesideError):
+        return error.heals
+    return isinstance(error, SQLAlchemyError | OSError) and not isinstance(error, DataError | IntegrityError)
 
 
 def made(connection: Connection, place: Place) -> Made:
@@ -126,7 +134,7 @@ def _piece(row: RowMapping, batch: Batch) -> Piece:
     else:
         parts = parts_in(row["parts"])
     last = row["seq"] if row["last"] is None else row["last"]
-    return Piece(row["seq"], last, row["t0"], row["t1"], row["n"], batch, row["body"], parts)
+    return Piece(row["seq"], last, row["t0"], row["t1"], batch, row["body"], parts)
 
 
 @np.errstate(all="ignore")
@@ -188,6 +196,30 @@ def _settle(connection: Connection, place: Place, found: Made) -> None:
         upsert(connection, t, {**key, "n": found.n, "body": found.body})
     _replace(connection, place, found.compacted)
     connection.execute(delete(s).where(*(s.c[name] == value for name, value in key.items())))
+
+
+def _settled(connection: Connection, place: Place, found: Made, told: set[str]) -> None:
+    try:
+        with connection.begin_nested():
+            _settle(connection, place, found)
+    except Exception as error:
+        if _away(error):
+            raise
+        _given_up(connection, place, error, told)
+
+
+def _given_up(connection: Connection, place: Place, error: Exception, told: set[str]) -> None:
+    """No roll-up of an hour: its blocks get bare notes, as those that cannot be read, and it waits no more. Said once for each
+    device (`told`)."""
+    if place["device"] not in told:
+        told.add(place["device"])
+        log.error("plane: no roll-up of %(device)s, %(stream)s, hour %(hour)s", place, exc_info=error)
+    b, t, s = tables.block, tables.ledger, tables.stale
+    key = {name: place[name] for name in ("device", "epoch", "stream")}
+    ended = b.c.t1 < _held((place["hour"] + 1) * HOUR)
+    rows = connection.execute(select(b.c.seq, b.c.t0, b.c.t1).where(_within(place), ended)).mappings()
+    insert_new(connection, t, [{**key, **row, "runs": b"", "parts": None} for row in rows])
+    connection.execute(delete(s).where(*(s.c[name] == value for name, value in place.items())))
 
 
 def _replace(connection: Connection, place: Place, found: Compacted) -> None:

@@ -20,11 +20,13 @@ from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_
 from ..wire import Frame, shallow
 from . import days, fold, hold, rollup, tables
 from .database import among, insert_new, opened, snapshots, upsert, why
+from .ledger import END
 
 T = TypeVar("T")
 Answer = tuple[asyncio.Future[Any], Any, Exception | None]
 MOST_TOGETHER = 256  # requests committed in one transaction
 FEW, GATHER = 64, 0.02  # where several come at a time and fewer than that wait, seconds to wait for more
+MOST_SAMPLES = 2**20  # of a block; the codec makes and reads none with more
 TRIES = 3  # of a transaction that another process is in the way of
 
 
@@ -214,12 +216,19 @@ def _apply_blocks(connection: Connection, messages: list[Message]) -> list[dict[
                 fold.journal(connection, device, f.epoch)
                 cursors[place] = Cursor()
             if f.seq not in cursors[place]:
+                _believed(f)
                 cursors[place].add(f.seq, f.seq)
                 fresh.append((device, f))
                 moved.add(place)
     _take_blocks(connection, fresh)
     _stand(connection, {place: cursors[place] for place in moved})
     return [{f.stream: cursors[device, f.epoch, f.stream] for f in frames} for device, frames in blocks]
+
+
+def _believed(f: Frame) -> None:
+    """Raises CodecFault for a block with times or a number of samples that none can have."""
+    if not (-END <= f.t0 < END and -END <= f.t1 < END and f.n <= MOST_SAMPLES):
+        raise CodecFault(f"block {f.seq} of {f.stream}: {f.n} samples from {f.t0} to {f.t1} ns cannot be")
 
 
 def _cursors(connection: Connection, journals: set[tuple[str, str]]) -> dict[tuple[str, str, str], Cursor]:

@@ -31,7 +31,7 @@ from sync.control_plane.complete import complete
 from sync.control_plane.ledger import KIND, LAST, START, WIDEST, columns, note, runs_in, runs_of
 from sync.control_plane.plane import Plane, Where
 from sync.control_plane.retention import forget_once
-from sync.control_plane.store import Message, Store, apply_frames
+from sync.control_plane.store import Message, Store, _take_blocks, apply_frames
 from tests.sync.slow import FIRST, MINUTE, SECOND, Slow, lived
 from tests.sync.stored import rolled, with_store
 from tests.sync.test_page import Ask, page
@@ -255,11 +255,13 @@ def test_what_a_device_may_say_breaks_nothing(store: Store) -> None:
         happened(12, FIRST, "gap", "evicted", stream="samples:plc", **{"from": "x", "to": 2**62}),
         happened(13, FIRST, "gap", "evicted", stream="samples:plc", **{"from": 2**62, "to": -(2**62), "first": -1, "last": -9}),
         wire.Frame(EPOCH, "event", 14, 0, 0, 1, encode_event(Event("device", "d", "started", 0, data={"every": {"a": 1}}))),
-        wire.Frame(EPOCH, "samples:plc", 9, -(2**63), 2**63 - 1, 1, b"\1"),
-        block(10, [-(2**63), 2**63 - 1]),
+        wire.Frame(EPOCH, "samples:plc", 9, -(2**62), 2**62 - 1, 1, b"\1"),
+        block(10, [-(2**62), 2**62 - 1]),
     ]  # fmt: skip
     device = f"d{next(DEVICES)}"
     taken(store, device, [*BEGIN, *HOUR[:6], *odd])
+    with store.engine.begin() as connection:  # what an older plane took in
+        _take_blocks(connection, [(device, block(11, [-(2**63), 2**63 - 1]))])
     for _ in range(2):
         assert len(answer(store, device, FIRST, FIRST + 5 * MINUTE)) == 5
         rolled(store, device)

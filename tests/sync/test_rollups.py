@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -11,14 +12,15 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import OperationalError
 
-from edge import Batch, Quality, decode, encode
+from edge import Batch, CodecFault, Quality, decode, encode
 from sync import wire
 from sync.control_plane import database as migrated
 from sync.control_plane import history, rollup, tables
 from sync.control_plane.retention import forget_once
 from sync.control_plane.rollup import HOUR, MINUTE, roll_once
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Message, Store, StoreFault, _take_blocks
 from tests.sync.stored import rolled, with_store
 
 EPOCH = "0" * 16
@@ -207,3 +209,63 @@ def test_the_blocks_of_an_older_plane_wait_for_their_roll_ups(database: str, mon
     with_store(database, before)
     monkeypatch.undo()
     with_store(database, after)
+
+
+@pytest.mark.parametrize("odd", [{"n": 2**31}, {"t0": -(2**63)}, {"t1": -(2**63)}, {"t0": 2**62}, {"t1": 2**63 - 1}])
+def test_a_block_that_cannot_be_is_refused(database: str, odd: dict[str, int]) -> None:
+    async def work(store: Store) -> None:
+        first, second = minute_blocks(0, 2)
+        with pytest.raises(CodecFault, match=r"block 1 of samples:plc: \d+ samples from .* cannot be"):
+            await store.write(Message("a", [replace(first, **odd), second]))
+        assert await rows(store, tables.block) == 0
+        await store.write(Message("a", [second]))
+
+    with_store(database, work)
+
+
+def test_what_a_device_says_of_its_blocks_holds_up_no_other(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of blocks that an older plane took in. More hours than are looked at together, all older than the good one."""
+    monkeypatch.setattr(rollup, "AT_ONCE", 3)
+
+    async def work(store: Store) -> None:
+        good, *small = minute_blocks(0, 3)
+        many = [replace(f, n=2**31 - 1) for f in small]
+        never = [replace(f, stream=f"samples:x{k}", t0=-(2**63), t1=-(2**63)) for k in range(4) for f in small]
+        await store.write(lambda c: _take_blocks(c, [("bad", f) for f in [*many, *never]]))
+        await store.write(Message("good", [TAG, good]))
+        await roll_all(store)
+        assert await rows(store, tables.stale) == 0
+        found = await store.read(lambda c: c.execute(select(tables.rollup.c.device, tables.rollup.c.n)).all())
+        assert sorted(map(tuple, found)) == [("bad", 120), ("good", 60)]
+        assert await rows(store, tables.ledger) == 1 + 1 + len(never), "each block has a note"
+
+    with_store(database, work)
+
+
+@pytest.mark.parametrize("step", ["made", "_settle"])
+def test_a_fault_of_ours_gives_up_one_hour_and_a_database_that_is_away_none(
+    database: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    async def work(store: Store) -> None:
+        sent = minute_blocks(0, 120)
+        await store.write(Message("a", [TAG, *sent]))
+        plain = getattr(rollup, step)
+
+        def away(*_: Any) -> Any:
+            raise OperationalError("", {}, Exception("away"))
+
+        def ours(connection: Connection, place: Any, *rest: Any) -> Any:
+            if place["hour"] == START // HOUR:
+                raise ZeroDivisionError
+            return plain(connection, place, *rest)
+
+        monkeypatch.setattr(rollup, step, away)
+        with pytest.raises(StoreFault):
+            await roll_once(store, NOW)
+        assert (await rows(store, tables.rollup), await rows(store, tables.stale)) == (0, 2)
+        monkeypatch.setattr(rollup, step, ours)
+        await roll_all(store)
+        assert (await rows(store, tables.rollup), await rows(store, tables.stale)) == (1, 0)
+        assert await rows(store, tables.ledger) == 61 and await rows(store, tables.block) == 61
+
+    with_store(database, work)
