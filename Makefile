@@ -46,7 +46,7 @@ train: $(STAMP) ## train the shipped model anew (brings PyTorch, several minutes
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train]'
 	$(BIN)/python -m models.train.washer
 
-torture: $(STAMP) ## faults by the dice, then kill -9 of real processes: make torture SEEDS=200 MINUTES=15 [KILLS=100] [FIRST=1]
+torture: $(STAMP) ## faults by the dice, then kill -9 of daemon, plane and mosquitto: make torture SEEDS=200 MINUTES=15 [KILLS=100] [FIRST=1]
 	@$(BIN)/python -m tests.torture $(or $(SEEDS),200) --first $(or $(FIRST),1) --minutes $(or $(MINUTES),60) --kills $(or $(KILLS),100)
 
 torture-mutants: $(STAMP) ## plant bugs in journal, uplink and plane, and see the torture notice each of them

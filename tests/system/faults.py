@@ -179,6 +179,11 @@ class Progress:
         print(f"{self._done} of {self._kills} kills{what}, about {left:.0f} s to go", file=sys.stderr, flush=True)
 
 
+def ways(kills: int) -> list[tuple[str, int]]:
+    """How many of them between daemon and plane over HTTPS, and how many with a broker, where one is installed."""
+    return [("https", kills - kills // 2), ("mqtts", kills // 2)] if MOSQUITTO and kills > 1 else [("https", kills)]
+
+
 def main(
     kills: int, seed: int, plant: str = "none", only: str = "", progress: Progress | None = None, way: str = "https"
 ) -> dict[str, Any]:

@@ -112,13 +112,15 @@ def torture(first: int, seeds: int, minutes: float, kills: int) -> int:
     if kills and time.monotonic() - began < minutes * 60:
         from tests.system import faults
 
-        print(f"real processes: {kills} kills, seed {first}", file=sys.stderr)
-        real = faults.main(kills, first)
-        total.faults += real["kills"]
-        total.committed += real["durable"]
-        total.applied += real["kept"]
-        total.lost += real["lost"]
-        total.doubled += real["doubled"]
+        progress = faults.Progress(kills)
+        for way, some in faults.ways(kills):
+            print(f"real processes, {way}: {some} kills, seed {first}", file=sys.stderr)
+            real = faults.main(some, first, way=way, progress=progress)
+            total.faults += real["kills"]
+            total.committed += real["durable"]
+            total.applied += real["kept"]
+            total.lost += real["lost"]
+            total.doubled += real["doubled"]
     if bad:
         print(f"failed: seeds {bad}; one again: make torture FIRST={bad[0]} SEEDS=1 KILLS=0", file=sys.stderr)
     names = ("faults", "committed", "applied", "lost", "doubled", "reordered", "violations")
