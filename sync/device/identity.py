@@ -147,3 +147,8 @@ def keep_file(path: Path, text: str) -> None:
         out.flush()
         os.fsync(out.fileno())  # the token is used up: a power cut must not take what it was traded for
     fresh.replace(path)
+    line = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(line)  # the new name stands in the folder
+    finally:
+        os.close(line)

@@ -221,6 +221,22 @@ def test_who_sits_between_at_the_enrolment_is_not_believed(tmp_path: Path, body:
     asyncio.run(main())
 
 
+def test_an_identity_is_on_the_disk_under_its_name_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token that it was traded for is used up: a power cut must not leave neither."""
+    synced: list[tuple[str, bool]] = []
+    real = os.fsync
+
+    def fsync(line: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{line}"), (tmp_path / identity.FILE).exists()))
+        real(line)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    identity.keep(Identity("d", "https://x", "s", "c"), tmp_path)
+    assert [there for _, there in synced] == [False, True] and synced[1][0] == str(tmp_path.resolve())
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away (sudo make test)")
 def test_an_identity_made_with_sudo_is_for_the_owner_of_the_folder(tmp_path: Path) -> None:
     try:
