@@ -50,6 +50,45 @@ def migrated(db: apsw.Connection) -> None:
     migrations.migrate(db)
 
 
+@pytest.mark.parametrize(
+    "done",
+    [
+        "VACUUM",
+        "CREATE TABLE mine (a); CREATE INDEX by_time ON event (ts)",
+        "CREATE TABLE mine (a); INSERT INTO mine VALUES (1); ANALYZE; VACUUM; CREATE TABLE other (a)",
+    ],
+)
+def test_what_a_person_may_do_to_a_journal_is_no_damage(tmp_path: Path, done: str) -> None:
+    async def work(journal: Journal) -> str:
+        journal.append([batch(1, 2)], [Event("k", "y")])
+        await journal.commit(seal=True)
+        return journal.epoch
+
+    epoch = with_journal(tmp_path, work)
+    db = apsw.Connection(str(tmp_path / "journal.db"))
+    db.execute(done)
+    db.close()
+    assert with_journal(tmp_path, work) == epoch
+    assert not (tmp_path / "journal.db.damaged").exists()
+
+
+def test_a_table_that_begins_elsewhere_is_damage(tmp_path: Path) -> None:
+    """Also in a file that somebody put together anew."""
+
+    async def work(journal: Journal) -> None:
+        journal.append([batch(1, 2)], [Event("k", "y")])
+        await journal.commit(seal=True)
+
+    with_journal(tmp_path, work)
+    db = apsw.Connection(str(tmp_path / "journal.db"))
+    db.execute("VACUUM; PRAGMA writable_schema=ON")
+    roots = dict(db.execute("SELECT name, rootpage FROM sqlite_master"))
+    db.execute("UPDATE sqlite_master SET rootpage = ? WHERE name = 'event'", (roots["picture"],))
+    db.close()
+    with_journal(tmp_path, work)
+    assert (tmp_path / "journal.db.damaged").exists()
+
+
 @pytest.mark.parametrize("version", range(len(STEPS)))
 def test_a_cut_at_any_write_leaves_the_old_schema_or_the_new(tmp_path: Path, version: int) -> None:
     (tmp_path / "old").mkdir()
