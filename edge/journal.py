@@ -316,12 +316,12 @@ class Journal(Reading):
             if standing.look(self._db, self.clock.utc(), self.epoch, tags=True):
                 return True
         self._next_mend = now + MEND_AFTER  # a disk that is too full for it may have room soon
-        self._reading.submit(self._forget_reader).result()
-        self._db.close()
-        try:
-            salvage.salvage(self.path, self.clock.utc(), epoch=self.epoch, open_=self._open)
-        finally:
-            self._connect()
+        with self._reader_held():
+            self._db.close()
+            try:
+                salvage.salvage(self.path, self.clock.utc(), epoch=self.epoch, open_=self._open)
+            finally:
+                self._connect()
         self._next_mend, self._mend_wait = now + self._mend_wait, min(2 * self._mend_wait, MEND_AT_MOST)
         pending.damaged.clear()
         self._taken_out.clear()

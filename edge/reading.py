@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -97,7 +100,25 @@ class Reading:
         """(media type, body) of a kept picture."""
         return await self.ask(records.picture, digest)
 
+    @contextlib.contextmanager
+    def _reader_held(self) -> Iterator[None]:
+        """Nobody reads within, and who asks waits: the file is replaced, and a connection would go on with the old one."""
+        still, on = threading.Event(), threading.Event()
+        self._reading.submit(self._stand_still, still, on)
+        still.wait()
+        try:
+            yield
+        finally:
+            on.set()
+
+    def _stand_still(self, still: threading.Event, on: threading.Event) -> None:
+        try:
+            self._forget_reader()
+        finally:
+            still.set()
+            on.wait()
+
     def _forget_reader(self) -> None:
-        if self._read_db is not None:
-            self._read_db.close()
-            self._read_db = None
+        db, self._read_db = self._read_db, None
+        if db is not None:
+            db.close()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import apsw
 import numpy as np
 import pytest
 
-from edge import Batch, Cursor, Event, salvage
+from edge import Batch, Cursor, Event, records, salvage
 from edge.clock import ManualClock
 from edge.codec import decode, decode_event
 from edge.journal import Journal
@@ -244,6 +245,33 @@ def test_a_journal_that_is_damaged_while_it_is_in_use_is_mended_without_a_restar
         assert await since(journal) == [7, 8, 3, 4, 1], "nothing that waited is lost"
         told = [decode_event(r.body) for r in await journal.read("event", 0, 10_000)]
         assert [e.key for e in told if e.state == "salvaged"] == ["journal"]
+
+    with_journal(tmp_path, work)
+
+
+def test_who_asks_while_it_is_saved_reads_the_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is opened meanwhile would stay with the damaged file for ever."""
+    real = salvage.salvage
+
+    async def work(journal: Journal) -> None:
+        journal.append([batch(1)], [Event("k", "before")])
+        assert await journal.commit(seal=True)
+        await journal.streams()
+        asked: list[Any] = []
+
+        def salvaged(*args: Any, **options: Any) -> None:
+            asked.append(journal._reading.submit(journal._with_reader, records.sample_streams))
+            wait(asked, 0.2)
+            real(*args, **options)
+
+        monkeypatch.setattr(salvage, "salvage", salvaged)
+        journal._suspect = True
+        assert await journal.commit()
+        assert asked[0].result() == {"samples:plc": 1}
+        journal.append([batch(2)], [Event("k", "after")])
+        assert await journal.commit(seal=True)
+        assert (await journal.streams())["samples:plc"] == 2
+        assert [decode_event(r.body).key for r in await journal.read("event")] == ["before", "journal", "after"]
 
     with_journal(tmp_path, work)
 
