@@ -43,7 +43,7 @@ from .plugins import find as find_part
 from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
-from .records import gaps_told, tag_name, tag_names
+from .records import gaps_told, last_numbers, tag_name, tag_names
 from .span import held
 from .stage import Setting, Stage, StageConfig, StatelessStage
 from .state import state_folder
@@ -120,6 +120,7 @@ __all__ = [
     "held",
     "is_sure",
     "joined",
+    "last_numbers",
     "listen_at",
     "load_site",
     "log",

@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 import msgpack
 
-from . import sums
+from . import rows, sums
 from .codec import CodecFault, decode_event, decode_text
 from .disk import moment
 from .errors import LinesideError
@@ -62,8 +62,7 @@ def untold(db: apsw.Connection, stream: str, after: int, found: Sequence[Record]
     is not what was written may hide a row. `whole`: there is nothing behind it."""
     if stream == "tag":
         return []
-    (given,) = next(db.execute("SELECT seq FROM stream WHERE name = ?", (stream,)), (0,))
-    (floor,) = next(db.execute("SELECT max(watermark) FROM cursor WHERE stream = ?", (stream,)))
+    given, floor = rows.last_given(db, stream), rows.furthest(db, stream)
     holes: list[Hole] = []
     at, since = (
         after if floor is not None or stream == "text" else None,
@@ -150,8 +149,14 @@ def texts(db: apsw.Connection) -> Iterator[Text]:
 
 
 def sample_streams(db: apsw.Connection) -> dict[str, int]:
-    """The last number of each."""
-    return dict(db.execute("SELECT name, seq FROM stream WHERE name LIKE 'samples:%'"))
+    """The last number of each. Raises apsw.CorruptError where one is not what was written."""
+    return rows.given(db, "WHERE name LIKE 'samples:%'")
+
+
+def last_numbers(db: apsw.Connection) -> dict[str, int]:
+    """The last number that was given, by stream, the ids of tags among them. Raises apsw.CorruptError where one is not what was
+    written."""
+    return {**rows.given(db), "tag": rows.last_tag(db)}
 
 
 def snapshots(db: apsw.Connection) -> dict[str, bytes]:

@@ -68,10 +68,30 @@ def _next(db: apsw.Connection, stream: str, n: int) -> int:
 
 def last_given(db: apsw.Connection, stream: str) -> int:
     """The last number of a stream. Raises apsw.CorruptError where its row is not what was written."""
-    seq, crc = next(db.execute("SELECT seq, crc FROM stream WHERE name = ?", (stream,)), (0, None))
-    if not sums.sound("stream", crc, (stream, seq)):
-        raise apsw.CorruptError(f"which number of {stream} comes next is not what was written")
-    return int(seq)
+    return given(db, "WHERE name = ?", stream).get(stream, 0)
+
+
+def given(db: apsw.Connection, rest: str = "", *values: str) -> dict[str, int]:
+    """The last number of each stream. Raises apsw.CorruptError where a row is not what was written."""
+    found = {}
+    for stream, seq, crc in db.execute(f"SELECT name, seq, crc FROM stream {rest}", values):
+        if not sums.sound("stream", crc, (stream, seq)):
+            raise apsw.CorruptError(f"which number of {stream} comes next is not what was written")
+        found[stream] = int(seq)
+    return found
+
+
+def furthest(db: apsw.Connection, stream: str) -> int | None:
+    """The highest watermark that a reader has; None where none has a cursor. Raises apsw.CorruptError where one is not what was
+    written."""
+    marks = []
+    for reader, mark, ranges, crc in db.execute(
+        "SELECT reader, watermark, ranges, crc FROM cursor WHERE stream = ?", (stream,)
+    ):
+        if not sums.sound("cursor", crc, (reader, stream, mark, ranges)):
+            raise apsw.CorruptError(f"how far {reader} got with {stream} is not what was written")
+        marks.append(int(mark))
+    return max(marks, default=None)
 
 
 def set_last(db: apsw.Connection, stream: str, seq: int) -> None:
@@ -150,7 +170,7 @@ def tag_ids(db: apsw.Connection, tags: Sequence[Tag]) -> list[int]:
     known = _known(db)
     if new := [tag for tag in tags if tag.identity not in known]:
         with transaction(db):
-            last = _last_tag(db)
+            last = last_tag(db)
             db.executemany(
                 "INSERT INTO tag VALUES (?, ?, ?, ?, ?, ?, ?)", map(_row, range(last + 1, last + 1 + len(new)), new)
             )
@@ -158,10 +178,11 @@ def tag_ids(db: apsw.Connection, tags: Sequence[Tag]) -> list[int]:
     return [known[tag.identity] for tag in tags]
 
 
-def _last_tag(db: apsw.Connection) -> int:
-    """The last id that was given. SQLite's own count has no checksum: it is taken where it is near the ids that are here."""
+def last_tag(db: apsw.Connection) -> int:
+    """The last id that was given, also to a tag that is gone.
+    SQLite's own count has no checksum: it is taken where it is near the ids that are here."""
     (here,) = next(db.execute("SELECT coalesce(max(id), 0) FROM tag"))
-    (sent,) = next(db.execute("SELECT coalesce(max(watermark), 0) FROM cursor WHERE stream = 'tag'"))
+    sent = furthest(db, "tag") or 0
     (counted,) = next(db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'tag'"), (0,))
     return max(here, sent, counted if isinstance(counted, int) and counted <= here + NEAR else 0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from edge import Cursor, Event, gaps_told
+from edge import Cursor, Event, gaps_told, last_numbers
 
 NAME = "sync"  # of the reader
 Span = tuple[int, int]  # first and last number
@@ -61,9 +61,7 @@ def lacking(db: Any, stream: str, there: Cursor, upto: int) -> tuple[int, list[S
 
 def newest(db: Any) -> dict[str, int]:
     """The last number that this journal gave, by stream."""
-    last = dict(db.execute("SELECT name, seq FROM stream"))
-    last["tag"] = next(db.execute("SELECT coalesce(max(id), 0) FROM tag"))[0]
-    return last
+    return last_numbers(db)
 
 
 def gap(stream: str, span: Span) -> Event:

@@ -15,6 +15,7 @@ from edge.errors import LinesideError
 from edge.journal import Journal
 from edge.records import tag_names
 from edge.tags import Tag
+from sync.device.compare import newest
 from tests.edge.test_journal import batch, gaps, with_journal
 
 N = 12
@@ -184,5 +185,53 @@ def test_one_bit_of_a_cursor_is_put_right(tmp_path: Path, whole: tuple[bytes, di
 
     async def work(journal: Journal) -> None:
         assert await journal.cursors("sync") == before["cursors"]
+
+    with_journal(tmp_path, work)
+
+
+@pytest.mark.parametrize("stream", ["samples:plc", "event", "picture"])
+def test_a_number_that_flipped_high_leaves_no_gap(
+    tmp_path: Path, whole: tuple[bytes, dict[str, Any]], stream: str
+) -> None:
+    """A gap of numbers that are still to be given would have all that comes dropped."""
+    (tmp_path / "journal.db").write_bytes(whole[0])
+
+    async def work(journal: Journal) -> None:
+        journal.readers = {"sync"}
+        journal._db.execute("UPDATE stream SET seq = seq | (1 << 40) WHERE name = ?", (stream,))
+        assert (await journal.read(stream, N - 2))[-1].seq >= N
+        assert await journal.commit()
+        told = [decode_event(r.body) for r in await journal.read("event", 0, 10_000)]
+        assert [event.data for event in told if event.kind == "gap"] == []
+        assert max((await journal.ask(newest)).values()) < 10_000
+
+    with_journal(tmp_path, work)
+
+
+def test_a_watermark_that_flipped_high_hides_no_hole(tmp_path: Path, whole: tuple[bytes, dict[str, Any]]) -> None:
+    (tmp_path / "journal.db").write_bytes(whole[0])
+
+    async def work(journal: Journal) -> None:
+        journal.readers = {"sync"}
+        journal._db.execute("DELETE FROM block WHERE seq = 7")
+        journal._db.execute("UPDATE cursor SET watermark = watermark | (1 << 40) WHERE stream = 'samples:plc'")
+        assert await journal.read("samples:plc", DELIVERED)
+        assert await journal.commit()
+        assert ("damaged", "samples:plc", 7) in await gaps(journal)
+
+    with_journal(tmp_path, work)
+
+
+def test_the_id_of_a_tag_that_was_taken_out_stays_given(tmp_path: Path, whole: tuple[bytes, dict[str, Any]]) -> None:
+    """What a plane holds of this journal is not ahead of it: it is no older copy."""
+    (tmp_path / "journal.db").write_bytes(whole[0])
+
+    async def work(journal: Journal) -> None:
+        journal._db.execute("UPDATE tag SET name = 'plc.zz' WHERE id = 2")
+        journal._suspect = True
+        assert await journal.commit()
+        assert list(await journal.ask(tag_names)) == [1]
+        assert (await journal.ask(newest))["tag"] == 2
+        assert journal.tag_ids(TAGS) == [1, 3]
 
     with_journal(tmp_path, work)
