@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,11 +42,22 @@ class Cursor:
         """The highest number it covers."""
         return self.ranges[-1][1] if self.ranges else self.watermark
 
+    def missing(self, numbers: Iterable[int]) -> list[int]:
+        """Those of these numbers that it does not cover, each once, in their order."""
+        ranges = sorted(self.ranges)
+        firsts = [first for first, _ in ranges]
+        above = sorted({n for n in numbers if n > self.watermark})
+        at = [bisect_right(firsts, n) - 1 for n in above]
+        return [n for n, k in zip(above, at, strict=True) if k < 0 or n > ranges[k][1]]
+
     def add(self, first: int, last: int) -> None:
         """Mark first..last as delivered and fold what now touches."""
-        spans = sorted([*self.ranges, (first, last)])
+        self.cover([(first, last)])
+
+    def cover(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Mark many first..last as delivered, in the time of one."""
         folded: list[tuple[int, int]] = []
-        for a, b in spans:
+        for a, b in sorted([*self.ranges, *spans]):
             if a <= self.watermark + 1:
                 self.watermark = max(self.watermark, b)
             elif folded and a <= folded[-1][1] + 1:

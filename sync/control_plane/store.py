@@ -7,12 +7,13 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import msgpack
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
@@ -23,10 +24,12 @@ from .database import among, insert_new, opened, snapshots, upsert, why
 from .ledger import END
 
 T = TypeVar("T")
+Place = tuple[str, str, str]  # device, epoch, stream
 Answer = tuple[asyncio.Future[Any], Any, Exception | None]
 MOST_TOGETHER = 256  # requests committed in one transaction
 FEW, GATHER = 64, 0.02  # where several come at a time and fewer than that wait, seconds to wait for more
 MOST_SAMPLES = 2**20  # of a block; the codec makes and reads none with more
+MOST_STREAMS, MOST_RANGES = 2_000, 1_000  # of a journal; of what lies above the watermark of one stream
 TRIES = 3  # of a transaction that another process is in the way of
 
 
@@ -206,40 +209,66 @@ def apply_messages(connection: Connection, messages: list[Message]) -> list[dict
 
 def _apply_blocks(connection: Connection, messages: list[Message]) -> list[dict[str, Cursor]]:
     blocks = [(m.device, [f for f in m.frames if f.stream not in _TAKE]) for m in messages]
-    journals = {(device, f.epoch) for device, frames in blocks for f in frames}
-    cursors, fresh = _cursors(connection, journals), []
-    moved: set[tuple[str, str, str]] = set()
+    sent: dict[Place, list[Frame]] = {}
     for device, frames in blocks:
         for f in frames:
-            place = (device, f.epoch, f.stream)
-            if place not in cursors:
-                fold.journal(connection, device, f.epoch)
-                cursors[place] = Cursor()
-            if f.seq not in cursors[place]:
-                _believed(f)
-                cursors[place].add(f.seq, f.seq)
-                fresh.append((device, f))
-                moved.add(place)
+            sent.setdefault((device, f.epoch, f.stream), []).append(f)
+    cursors = _cursors(connection, sent)
+    _begun(connection, [place for place in sent if place not in cursors])
+    fresh, moved = list[tuple[str, Frame]](), dict[Place, Cursor]()
+    for place, frames in sent.items():
+        cursor = cursors.setdefault(place, Cursor())
+        new = cursor.missing(f.seq for f in frames)
+        if new:
+            first = {f.seq: f for f in reversed(frames)}
+            fresh += [(place[0], _believed(first[seq])) for seq in new]
+            _cover(cursor, place[2], ((seq, seq) for seq in new))
+            moved[place] = cursor
     _take_blocks(connection, fresh)
-    _stand(connection, {place: cursors[place] for place in moved})
+    _stand(connection, moved)
     return [{f.stream: cursors[device, f.epoch, f.stream] for f in frames} for device, frames in blocks]
 
 
-def _believed(f: Frame) -> None:
+def _begun(connection: Connection, places: list[Place]) -> None:
+    """The first record of these streams."""
+    for (device, epoch), many in Counter(place[:2] for place in places).items():
+        if not _streams(connection, device, epoch, many):
+            fold.journal(connection, device, epoch)
+
+
+def _streams(connection: Connection, device: str, epoch: str, more: int) -> int:
+    """How many streams a journal has here. Raises CodecFault where with `more` it would have more than any device has."""
+    t = tables.applied
+    had = connection.scalar(select(func.count()).where(t.c.device == device, t.c.epoch == epoch)) or 0
+    if had + more > MOST_STREAMS:
+        raise CodecFault(f"{had + more} streams in one journal, at most {MOST_STREAMS:,} are taken")
+    return had
+
+
+def _cover(cursor: Cursor, stream: str, spans: Iterable[tuple[int, int]]) -> None:
+    """Raises StoreFault where so many numbers are missing in between that it would take long to know which: it may be taken once
+    some of those are here or told."""
+    had = len(cursor.ranges)
+    cursor.cover(spans)
+    if len(cursor.ranges) > max(had, MOST_RANGES):
+        raise StoreFault(f"{stream}: records are missing in more than {MOST_RANGES:,} places; send those first")
+
+
+def _believed(f: Frame) -> Frame:
     """Raises CodecFault for a block with times or a number of samples that none can have."""
     if not (-END <= f.t0 < END and -END <= f.t1 < END and f.n <= MOST_SAMPLES):
         raise CodecFault(f"block {f.seq} of {f.stream}: {f.n} samples from {f.t0} to {f.t1} ns cannot be")
+    return f
 
 
-def _cursors(connection: Connection, journals: set[tuple[str, str]]) -> dict[tuple[str, str, str], Cursor]:
-    """Where the streams of these (device, epoch) stand."""
+def _cursors(connection: Connection, places: Collection[Place]) -> dict[Place, Cursor]:
+    """Where these streams stand, and maybe others."""
     t = tables.applied
-    found: dict[tuple[str, str, str], Cursor] = {}
-    listed = sorted(journals)
+    found: dict[Place, Cursor] = {}
+    listed = sorted(places)
     for k in range(0, len(listed), 500):
-        devices, epochs = map(set, zip(*listed[k : k + 500], strict=True))
-        where = among(connection, t.c.device, devices), among(connection, t.c.epoch, epochs)
-        rows = connection.execute(select(t).where(*where))
+        columns = zip((t.c.device, t.c.epoch, t.c.stream), zip(*listed[k : k + 500], strict=True), strict=True)
+        rows = connection.execute(select(t).where(*(among(connection, column, set(some)) for column, some in columns)))
         found |= {(d, e, s): _cursor(w, r) for d, e, s, w, r in rows}
     return found
 
@@ -248,7 +277,7 @@ def _cursor(watermark: int, ranges: str) -> Cursor:
     return Cursor(watermark, [(a, b) for a, b in json.loads(ranges)] if ranges != "[]" else [])
 
 
-def _stand(connection: Connection, cursors: dict[tuple[str, str, str], Cursor]) -> None:
+def _stand(connection: Connection, cursors: dict[Place, Cursor]) -> None:
     rows = [
         {"device": d, "epoch": e, "stream": s, "watermark": cursor.watermark, "ranges": json.dumps(cursor.ranges)}
         for (d, e, s), cursor in sorted(cursors.items())
@@ -266,7 +295,8 @@ def _apply_records(connection: Connection, device: str, frames: list[Frame]) -> 
         cursor = stands(connection, device, epoch, stream).get(stream, Cursor())
         if cursor == Cursor():
             fold.journal(connection, device, epoch)
-        fresh = list({f.seq: f for f in group if f.seq not in cursor}.values())
+        new = set(cursor.missing(f.seq for f in group))
+        fresh = list({f.seq: f for f in group if f.seq in new}.values())
         try:
             _TAKE[stream](connection, device, fresh)
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
@@ -284,10 +314,13 @@ def stands(connection: Connection, device: str, epoch: str, *only: str) -> dict[
 
 
 def covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[tuple[int, int]]) -> Cursor:
-    """Mark spans of a stream as taken or told. Reads anew where it stands: a gap event may have moved its own stream."""
-    cursor = stands(connection, device, epoch, stream).get(stream, Cursor())
-    for first, last in spans:
-        cursor.add(first, last)
+    """Mark spans of a stream as taken or told. Reads anew where it stands: a gap event may have moved its own stream. Raises
+    CodecFault or StoreFault where a journal would have too many streams, or one of them too many holes."""
+    cursor = stands(connection, device, epoch, stream).get(stream)
+    if cursor is None:
+        _streams(connection, device, epoch, 1)
+        cursor = Cursor()
+    _cover(cursor, stream, spans)
     _stand(connection, {(device, epoch, stream): cursor})
     return cursor
 
@@ -342,7 +375,7 @@ def _take_texts(connection: Connection, device: str, frames: list[Frame]) -> Non
 
 
 def _take_events(connection: Connection, device: str, frames: list[Frame]) -> None:
-    rows = []
+    rows, told = [], defaultdict[tuple[str, str], list[tuple[int, int]]](list)
     for frame in sorted(frames, key=lambda f: f.seq):
         happened = decode_event(frame.body)
         if not shallow(happened.data):
@@ -352,7 +385,11 @@ def _take_events(connection: Connection, device: str, frames: list[Frame]) -> No
         if happened.kind == "alarm":
             fold.alarm(connection, device, frame.epoch, frame.seq, happened)
         elif happened.kind == "gap":
-            _take_gap(connection, device, frame.epoch, happened)
+            stream, spans = _gap(happened)
+            told[frame.epoch, stream] += spans
+    for (epoch, stream), spans in told.items():
+        if spans:
+            covers(connection, device, epoch, stream, spans)
     insert_new(connection, tables.event, rows)
 
 
@@ -397,13 +434,11 @@ def _whole(number: Any) -> int:
     return int(number)
 
 
-def _take_gap(connection: Connection, device: str, epoch: str, gap: Event) -> None:
-    """Sealed blocks the device gave up count as told: the stream's cursor covers them."""
+def _gap(gap: Event) -> tuple[str, list[tuple[int, int]]]:
+    """Sealed blocks the device gave up count as told: its stream's cursor covers them."""
     stream = _word(gap.data.get("stream", ""), 220)
     first, last = _whole(gap.data.get("first", 0)), _whole(gap.data.get("last", 0))
-    if not 0 < first <= last:
-        return
-    covers(connection, device, epoch, stream, [(first, last)])
+    return stream, [(first, last)] if 0 < first <= last else []
 
 
 _TAKE: dict[str, Callable[[Connection, str, list[Frame]], None]] = {

@@ -16,6 +16,8 @@ from typing import Any
 import apsw
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge import Batch, Cursor, Event, LinesideError, Picture
 from edge.clock import ManualClock
@@ -140,6 +142,27 @@ def test_a_cursor_is_a_mark_and_what_lies_above_it(tmp_path: Path) -> None:
 
     with_journal(tmp_path, keep)
     with_journal(tmp_path, find)
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5)), max_size=8), max_size=8))
+def test_a_cursor_covers_what_a_set_of_numbers_holds(steps: list[list[tuple[int, int]]]) -> None:
+    cursor, one_by_one, slow = Cursor(), Cursor(), set[int]()
+    for step in steps:
+        spans = [(first, first + more) for first, more in step]
+        numbers = [n for first, last in spans for n in range(first, last + 1)]
+        assert cursor.missing(numbers) == sorted(set(numbers) - slow)
+        cursor.cover(spans)
+        for span in spans:
+            one_by_one.add(*span)
+        slow.update(numbers)
+        assert cursor == one_by_one and cursor.last() == max(slow, default=0)
+        assert (
+            [n for n in range(1, 70) if n in cursor]
+            == sorted(slow)
+            == sorted(set(range(1, 70)) - set(cursor.missing(range(1, 70))))
+        )
+        ends = [cursor.watermark, *(n for span in cursor.ranges for n in span)]
+        assert ends == sorted(ends) and all(b[0] > a + 1 for a, b in zip(ends[::2], cursor.ranges, strict=False))
 
 
 def test_a_second_daemon_is_told_who_owns_the_journal(tmp_path: Path) -> None:

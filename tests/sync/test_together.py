@@ -14,10 +14,11 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from sqlalchemy import func, select
 from sqlalchemy.event import listen
 
-from edge import Batch, CodecFault, Event, encode, encode_event
+from edge import Batch, CodecFault, Cursor, Event, encode, encode_event
 from sync import wire
+from sync.control_plane import store as store_module
 from sync.control_plane import tables
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Message, Store, StoreFault
 
 BODY = encode(Batch.of("plc", [1], [1.0], 1))
 OLD, NEW = "0" * 16, "1" * 16
@@ -145,6 +146,48 @@ def test_a_number_beyond_its_column_is_its_senders_fault(database: str) -> None:
         assert answers[1]["samples:plc"].watermark == 1
         if store.engine.dialect.name == "postgresql":
             assert isinstance(answers[0], CodecFault) and await held(store) == [("a", 1)]
+        store.close()
+
+    asyncio.run(work())
+
+
+def test_numbers_with_many_holes_are_refused_until_those_are_filled(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known of each hole is read and written with each message of that stream."""
+    monkeypatch.setattr(store_module, "MOST_RANGES", 10)
+
+    async def work() -> None:
+        store = Store(database)
+        odd = [block(seq) for seq in range(2, 24, 2)]
+        answers = await at_once(store, [Message("bad", odd), Message("good", [block(1)])])
+        assert isinstance(answers[0], StoreFault) and answers[1]["samples:plc"].watermark == 1
+        assert (await store.write(Message("bad", odd[:10])))["samples:plc"].watermark == 0
+        with pytest.raises(StoreFault, match="in more than 10 places"):
+            await store.write(Message("bad", [event(1, stream="samples:plc", first=30, last=31)]))
+        filled = [event(1, stream="samples:plc", first=5, last=9), event(2, stream="samples:plc", first=30, last=31)]
+        await store.write(Message("bad", filled))
+        assert (await store.write(Message("bad", [block(1)])))["samples:plc"] == Cursor(2, STOOD)
+        await store.write(Message("bad", [block(3), *odd]))
+        assert (await store.write(Message("bad", [block(2)])))["samples:plc"].watermark == 10
+        store.close()
+
+    STOOD = [(4, 10), *((n, n) for n in range(12, 21, 2)), (30, 31)]
+    asyncio.run(work())
+
+
+def test_a_journal_has_no_more_streams_than_a_device_has(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MOST_STREAMS", 3)
+
+    async def work() -> None:
+        store = Store(database)
+        await store.write(Message("a", [block(1, stream=f"samples:{k}") for k in range(2)]))
+        with pytest.raises(CodecFault, match="4 streams in one journal"):
+            await store.write(Message("a", [block(1, stream=f"samples:{k}") for k in range(4)]))
+        await store.write(Message("a", [event(1)]))
+        with pytest.raises(CodecFault, match="4 streams in one journal"):
+            await store.write(Message("a", [event(2, stream="samples:9", first=1, last=2)]))
+        await store.write(Message("a", [block(2, stream="samples:0"), block(1, NEW, "samples:9")]))
         store.close()
 
     asyncio.run(work())
