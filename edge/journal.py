@@ -115,6 +115,7 @@ class Journal(Reading):
     def _take_in(self) -> None:
         standing.look(self._db, self.clock.utc())
         self.epoch = numbers.name(self._db)
+        self._given = rows.given(self._db)  # known here too: a row that is gone must not begin again
         self.newest = records.newest(self._db)
         self._open = self._replay()
         self.texts = self._texts()
@@ -285,6 +286,7 @@ class Journal(Reading):
             self._suspect = False
         try:
             with disk.reading():
+                rows.check(self._db, self._given)
                 return self._find_room(pending, seal) + mended
         except disk.Damaged:
             if not self._mend(pending):
@@ -301,6 +303,7 @@ class Journal(Reading):
         """On the writer thread: `work(connection, ...)`, a second time on a file that was mended."""
         try:
             with disk.reading():
+                rows.check(self._db, self._given)
                 return work(self._db, *arguments)
         except disk.Damaged:
             if not self._mend(self._pending):
@@ -313,13 +316,13 @@ class Journal(Reading):
         if (now := self.clock.mono()) < self._next_mend:
             return False
         with contextlib.suppress(*disk.Damaged), disk.reading():
-            if standing.look(self._db, self.clock.utc(), self.epoch, tags=True):
+            if standing.look(self._db, self.clock.utc(), self.epoch, self._given, tags=True):
                 return True
         self._next_mend = now + MEND_AFTER  # a disk that is too full for it may have room soon
         with self._reader_held():
             self._db.close()
             try:
-                salvage.salvage(self.path, self.clock.utc(), epoch=self.epoch, open_=self._open)
+                salvage.salvage(self.path, self.clock.utc(), epoch=self.epoch, given=self._given, open_=self._open)
             finally:
                 self._connect()
         self._next_mend, self._mend_wait = now + self._mend_wait, min(2 * self._mend_wait, MEND_AT_MOST)
@@ -354,6 +357,8 @@ class Journal(Reading):
                 cut = utc - keep if self._age.trusted(now, utc) else 0
                 evicted = retention.evict(self._db, self.readers, utc, cut, self.room.budget.pages)
                 rows.add_events(self._db, evicted, utc)
+            given = rows.given(self._db)
+        self._given = given
         self._open = {**open_, **done.after}
         self._taken_out |= pending.damaged
         totals.durable += sum(map(len, pending.batches))

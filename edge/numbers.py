@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 
 import apsw
 
@@ -40,8 +41,8 @@ def marks(db: apsw.Connection) -> dict[str, int]:
     return {stream: min(by.values()) for stream, by in found.items() if by.keys() == readers}
 
 
-def highest(db: apsw.Connection) -> dict[str, int]:
-    """The last number of each stream that is here, or was delivered."""
+def highest(db: apsw.Connection, known: Mapping[str, int]) -> dict[str, int]:
+    """The last number of each stream that is here, was delivered, or is `known` to have been given."""
     found = {t: next(db.execute(f"SELECT max(seq) FROM {t}"))[0] or 0 for t in ("event", "text", "picture")}
     stream = ""
     while row := next(db.execute("SELECT min(stream) FROM block WHERE stream > ?", (stream,))):
@@ -55,22 +56,22 @@ def highest(db: apsw.Connection) -> dict[str, int]:
     sent = "SELECT stream, max(watermark) FROM cursor WHERE stream NOT IN ('tag', 'commands') GROUP BY stream"
     for stream, mark in db.execute(sent):
         found[stream] = max(found.get(stream, 0), mark)
-    return found
+    return found | {stream: max(found.get(stream, 0), seq) for stream, seq in known.items()}
 
 
-def behind(db: apsw.Connection) -> bool:
+def behind(db: apsw.Connection, known: Mapping[str, int]) -> bool:
     """Whether a number might be given again."""
     given = dict(db.execute("SELECT name, seq FROM stream"))
-    return any(last > given.get(stream, 0) for stream, last in highest(db).items())
+    return any(last > given.get(stream, -1 if stream in known else 0) for stream, last in highest(db, known).items())
 
 
-def count(db: apsw.Connection) -> list[tuple[str, int, int]]:
-    """See to it that no number is given again: where the last one is not known, JUMP are left out. Returns what was left out:
-    stream, first and last number."""
+def count(db: apsw.Connection, known: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """See to it that no number is given again: where the last one is neither here nor `known`, JUMP are left out. Returns what was
+    left out: stream, first and last number."""
     given = dict(db.execute("SELECT name, seq FROM stream"))
     left_out = []
-    for stream, last in highest(db).items():
-        if stream not in given and last:
+    for stream, last in highest(db, known).items():
+        if stream not in given and stream not in known and last:
             left_out.append((stream, last + 1, last + JUMP))
             last += JUMP
         if last > given.get(stream, -1):

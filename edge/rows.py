@@ -81,6 +81,14 @@ def given(db: apsw.Connection, rest: str = "", *values: str) -> dict[str, int]:
     return found
 
 
+def check(db: apsw.Connection, known: Mapping[str, int]) -> None:
+    """Raises apsw.CorruptError where a stream does not go on from the number that is `known`: it would be given again."""
+    found = given(db)
+    for stream, seq in known.items():
+        if found.get(stream, -1) < seq:
+            raise apsw.CorruptError(f"which number of {stream} comes next is gone")
+
+
 def furthest(db: apsw.Connection, stream: str) -> int | None:
     """The highest watermark that a reader has; None where none has a cursor. Raises apsw.CorruptError where one is not what was
     written."""

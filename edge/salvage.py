@@ -44,17 +44,24 @@ class Saved:
         return f"the journal was damaged; {kept} could be read and were moved to a new file"
 
 
-def salvage(path: Path, utc: int, *, epoch: str = "", open_: Mapping[str, Any] | None = None) -> None:
+def salvage(
+    path: Path,
+    utc: int,
+    *,
+    epoch: str = "",
+    given: Mapping[str, int] | None = None,
+    open_: Mapping[str, Any] | None = None,
+) -> None:
     """Put a journal of what is good in the place of `path`; the damaged one becomes `path`.damaged, in place of an older one. No
-    connection may be open. `epoch` and `open_`, the open blocks, where the caller knows them. Raises LinesideError where
-    the disk has no room for it."""
+    connection may be open. `epoch`, `given`, the last numbers, and `open_`, the open blocks, where the caller knows them. Raises
+    LinesideError where the disk has no room for it."""
     new, kept = path.with_suffix(".new"), path.with_suffix(".db.damaged")
     for old in (new, Path(f"{new}-journal")):
         old.unlink(missing_ok=True)
     path.with_suffix(".reserve").unlink(missing_ok=True)
     _fold(path)
     try:
-        saved = _move(path, new, utc, epoch, open_)
+        saved = _move(path, new, utc, epoch, given or {}, open_)
     except apsw.FullError:
         new.unlink(missing_ok=True)
         hint = f"free {path.stat().st_size / 1e6:,.0f} MB, or move the journal away: a new one begins"
@@ -87,7 +94,9 @@ def _sync(path: Path) -> None:
         os.close(line)
 
 
-def _move(path: Path, to: Path, utc: int, epoch: str, open_: Mapping[str, Any] | None) -> Saved:
+def _move(
+    path: Path, to: Path, utc: int, epoch: str, given: Mapping[str, int], open_: Mapping[str, Any] | None
+) -> Saved:
     saved = Saved()
     with opened(path) as old, contextlib.closing(apsw.Connection(str(to))) as new:
         old.execute("PRAGMA writable_schema=ON")  # else a file that was cut off is not looked into
@@ -107,7 +116,7 @@ def _move(path: Path, to: Path, utc: int, epoch: str, open_: Mapping[str, Any] |
                     for batch in block.batches:
                         rows.tail(new, stream, batch)
             numbers.name(new, epoch)
-            numbers.count(new)
+            numbers.count(new, given)
             if saved.left["tag"] or "tag" in saved.torn:  # nor an id
                 new.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'tag'", (numbers.JUMP,))
             told = [*_gaps(new, utc), *_tail_gaps(new, utc, saved)]

@@ -28,14 +28,16 @@ WORDS = {
 }
 
 
-def look(db: apsw.Connection, utc: int, epoch: str = "", *, tags: bool = False) -> list[Event]:
+def look(
+    db: apsw.Connection, utc: int, epoch: str = "", given: Mapping[str, int] | None = None, *, tags: bool = False
+) -> list[Event]:
     """Look at each of them, mend what is wrong in one transaction, and return what was told in it. Raises apsw.CorruptError where
-    the file itself is damaged. `epoch` where the caller knows it; `tags`, of which there may be many, are looked at where they are
-    read."""
+    the file itself is damaged. `epoch` and `given`, the last numbers, where the caller knows them; `tags`, of which there may be
+    many, are looked at where they are read."""
     wrong = {table: found for table in (*WHOLE, "tag")[: len(WHOLE) + tags] if (found := _wrong(db, table))}
     nameless = not epoch and not list(db.execute("SELECT 1 FROM meta WHERE key = 'epoch'"))
     nameless = nameless and bool(list(db.execute("SELECT 1 FROM stream WHERE seq > 0")))
-    if not wrong and not nameless and not numbers.behind(db):
+    if not wrong and not nameless and not numbers.behind(db, given or {}):
         return []
     told: list[Event] = []
     with transaction(db):
@@ -45,7 +47,8 @@ def look(db: apsw.Connection, utc: int, epoch: str = "", *, tags: bool = False) 
             for row in found:
                 told += _mended(db, table, row, utc)
         numbers.name(db, epoch)
-        told += [lack(utc, stream, (first, last, utc, utc, 0), "damaged") for stream, first, last in numbers.count(db)]
+        left_out = numbers.count(db, given or {})
+        told += [lack(utc, stream, (first, last, utc, utc, 0), "damaged") for stream, first, last in left_out]
         rows.add_events(db, told, utc)
         if any(_wrong(db, table) for table in wrong):
             raise apsw.CorruptError(f"rows of {', '.join(wrong)} are not where their keys say")

@@ -136,7 +136,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "a number is given once": Safeguard(
         "edge/salvage.py",
-        "            numbers.count(new)\n",
+        "            numbers.count(new, given)\n",
         "",
         "tests/edge/test_salvage.py::test_any_page_may_be_spoilt",
     ),

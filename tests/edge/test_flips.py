@@ -235,3 +235,30 @@ def test_the_id_of_a_tag_that_was_taken_out_stays_given(tmp_path: Path, whole: t
         assert journal.tag_ids(TAGS) == [1, 3]
 
     with_journal(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE stream SET name = 'samples:plb' WHERE name = 'samples:plc'",
+        "DELETE FROM stream",
+        "UPDATE stream SET seq = 1, crc = NULL",
+    ],
+)
+def test_numbers_go_on_where_the_row_that_counts_them_is_gone(tmp_path: Path, sql: str) -> None:
+    """All that was delivered is gone from the file: nothing else in it would tell."""
+
+    async def work(journal: Journal) -> None:
+        journal.readers = set()
+        for value in range(3):
+            journal.append([batch(value)], [Event("k", str(value))])
+            assert await journal.commit(seal=True)
+        journal._db.execute("DELETE FROM block")
+        journal._db.execute("DELETE FROM event")
+        journal._db.execute(sql)
+        journal.append([batch(4)], [Event("k", "4")])
+        assert await journal.commit(seal=True)
+        assert [r.seq for r in await journal.read("samples:plc", 3)] == [4]
+        assert decode_event((await journal.read("event", 3))[-1].body).key == "4"
+
+    with_journal(tmp_path, work)
