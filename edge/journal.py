@@ -142,7 +142,8 @@ class Journal(Reading):
         except NewerVersion as error:
             hint = "install the release that wrote it again; the data is untouched"
             raise LinesideError(f"the journal {self.path} was written by a newer release: {error}", hint=hint) from None
-        self._pending.damaged |= damaged
+        self._pending.damaged |= damaged.keys()
+        self._torn = damaged
         return found
 
     def _texts(self) -> Texts:
@@ -319,10 +320,11 @@ class Journal(Reading):
             if standing.look(self._db, self.clock.utc(), self.epoch, self._given, tags=True):
                 return True
         self._next_mend = now + MEND_AFTER  # a disk that is too full for it may have room soon
+        lost = [self._torn[place] for place in pending.damaged & self._torn.keys()]  # and no commit has told of it
         with self._reader_held():
             self._db.close()
             try:
-                salvage.salvage(self.path, self.clock.utc(), epoch=self.epoch, given=self._given, open_=self._open)
+                salvage.salvage(self.path, self.clock.utc(), self.epoch, self._given, self._open, lost)
             finally:
                 self._connect()
         self._next_mend, self._mend_wait = now + self._mend_wait, min(2 * self._mend_wait, MEND_AT_MOST)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,21 +47,21 @@ class Saved:
 def salvage(
     path: Path,
     utc: int,
-    *,
     epoch: str = "",
     given: Mapping[str, int] | None = None,
     open_: Mapping[str, Any] | None = None,
+    lost: Sequence[tuple[str, int]] = (),
 ) -> None:
     """Put a journal of what is good in the place of `path`; the damaged one becomes `path`.damaged, in place of an older one. No
-    connection may be open. `epoch`, `given`, the last numbers, and `open_`, the open blocks, where the caller knows them. Raises
-    LinesideError where the disk has no room for it."""
+    connection may be open. `epoch`, `given`, the last numbers, `open_`, the open blocks, and what they have `lost` (stream,
+    samples), where the caller knows them. Raises LinesideError where the disk has no room for it."""
     new, kept = path.with_suffix(".new"), path.with_suffix(".db.damaged")
     for old in (new, Path(f"{new}-journal")):
         old.unlink(missing_ok=True)
     path.with_suffix(".reserve").unlink(missing_ok=True)
     _fold(path)
     try:
-        saved = _move(path, new, utc, epoch, given or {}, open_)
+        saved = _move(path, new, utc, epoch, given or {}, open_, lost)
     except apsw.FullError:
         new.unlink(missing_ok=True)
         hint = f"free {path.stat().st_size / 1e6:,.0f} MB, or move the journal away: a new one begins"
@@ -95,9 +95,15 @@ def _sync(path: Path) -> None:
 
 
 def _move(
-    path: Path, to: Path, utc: int, epoch: str, given: Mapping[str, int], open_: Mapping[str, Any] | None
+    path: Path,
+    to: Path,
+    utc: int,
+    epoch: str,
+    given: Mapping[str, int],
+    open_: Mapping[str, Any] | None,
+    lost: Sequence[tuple[str, int]],
 ) -> Saved:
-    saved = Saved()
+    saved = Saved(tail=list(lost))
     with opened(path) as old, contextlib.closing(apsw.Connection(str(to))) as new:
         old.execute("PRAGMA writable_schema=ON")  # else a file that was cut off is not looked into
         for pragma in ("journal_mode=MEMORY", "synchronous=OFF", "cache_size=-4000"):

@@ -95,11 +95,11 @@ def close_earlier(db: apsw.Connection, open_: Open, now: int, utc: int) -> Open:
     return out
 
 
-def replay(db: apsw.Connection, since: int) -> tuple[Open, set[Place]]:
-    """What a stop or a power cut left in the tail, as blocks open `since` (monotonic ns), and the rows that are damaged: they are
-    no data. Raises NewerVersion for what another release wrote."""
+def replay(db: apsw.Connection, since: int) -> tuple[Open, dict[Place, tuple[str, int]]]:
+    """What a stop or a power cut left in the tail, as blocks open `since` (monotonic ns), and the rows that are damaged, with
+    stream and number of samples: they are no data. Raises NewerVersion for what another release wrote."""
     found: Open = {}
-    damaged: set[Place] = set()
+    damaged: dict[Place, tuple[str, int]] = {}
     for row, stream, n, crc, body in db.execute("SELECT id, stream, n, crc, body FROM tail ORDER BY id"):
         try:
             if not sums.sound("tail", crc, (stream, n), body):
@@ -109,7 +109,7 @@ def replay(db: apsw.Connection, since: int) -> tuple[Open, set[Place]]:
             raise
         except CodecFault as error:
             log.error("journal: a tail record of %s is damaged, %d samples are gone: %s", stream, n, error)
-            damaged.add(("tail", row))
+            damaged["tail", row] = (str(stream), n if isinstance(n, int) else 0)
             continue
         block = found.setdefault(stream, OpenBlock(since=since, earlier=True))
         block.batches.append(batch)

@@ -249,6 +249,26 @@ def test_a_journal_that_is_damaged_while_it_is_in_use_is_mended_without_a_restar
     with_journal(tmp_path, work)
 
 
+def test_what_the_tail_lost_before_the_first_commit_is_told_once(tmp_path: Path) -> None:
+    async def fill(journal: Journal) -> None:
+        journal.append([batch(1)])
+        assert await journal.commit(seal=True)
+        for value in (2, 3, 4):
+            journal.append([batch(value, value)])
+            assert await journal.commit()
+        journal._db.execute("UPDATE tail SET body = zeroblob(20) WHERE id = 2")
+
+    async def work(journal: Journal) -> None:
+        journal._suspect = True
+        for _ in range(2):
+            assert await journal.commit(seal=True)
+        told = [decode_event(r.body) for r in await journal.read("event")]
+        assert [(e.data["stream"], e.data["samples"]) for e in told if e.kind == "gap"] == [("samples:plc", 2)]
+
+    with_journal(tmp_path, fill)
+    with_journal(tmp_path, work)
+
+
 def test_who_asks_while_it_is_saved_reads_the_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is opened meanwhile would stay with the damaged file for ever."""
     real = salvage.salvage
