@@ -31,6 +31,7 @@ from .store import Message, Store, StoreFault, covers, insert_new, stands, upser
 
 INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0
+MOST_LIVE = 2**21  # bytes of newest values and a status
 MOST_PIECE = 2**20  # bytes of an object in one answer
 PROVEN = "lineside.device"  # in the scope of a request whose device is proven already
 hashed = wire.key_of  # secrets are 256 random bits, so a plain SHA-256 keeps them
@@ -161,7 +162,7 @@ class Ingest:
     async def live(self, request: Request) -> Response:
         if (device := await self.device(request)) is None:
             return _stranger()
-        if self._hub.take(device, await body_of(request, 4_000_000)):
+        if self._hub.take(device, await body_of(request, MOST_LIVE)):
             return Response(wire.WHOLE)
         return Response(status_code=204)
 

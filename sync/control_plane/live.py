@@ -12,11 +12,13 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from edge import TRUSTED, Quality
+from edge import TRUSTED, Quality, log
 
 from ..wire import VERSION, WireFault, shallow
 from .peers import LIVE, Peers
 
+MOST_ROWS = 50_000  # newest values in one message
+MOST_TAGS = 20_000  # of one device that are shown live
 KEPT = 600  # newest points a tag, to bridge what is not sealed yet
 MOST_WAITING = 100  # messages a slow page may be behind before it is cut off
 LONGEST_EVERY = 3600.0  # seconds between two messages, as far as a device is believed
@@ -32,6 +34,7 @@ class Newest:
     recent: dict[int, deque[tuple[int, float | None]]] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
     heard: float = 0.0
+    full: bool = False
 
     def age(self) -> float:
         """Seconds since it was heard."""
@@ -81,6 +84,8 @@ class Hub:
             json.dumps(status, allow_nan=False)  # the pages get it so
             kinds = (np.int32, np.int64, np.float64, np.uint8)
             tag, ts, value, quality = (np.frombuffer(c, k) for c, k in zip(columns, kinds, strict=True))
+            if len(tag) > MOST_ROWS:
+                raise ValueError(f"{len(tag):,} values, and {MOST_ROWS:,} go at once")
             if version != VERSION or not len(tag) == len(ts) == len(value) == len(quality):
                 raise ValueError("columns differ in length")
             rows = {
@@ -91,7 +96,9 @@ class Hub:
             raise WireFault(f"damaged live message: {error}") from None
         newest = self.devices.setdefault(device, Newest())
         if fresh := newest.epoch != epoch:
-            newest.epoch, newest.values, newest.recent = str(epoch)[:16], {}, {}
+            newest.epoch, newest.values, newest.recent, newest.full = str(epoch)[:16], {}, {}, False
+        if len(newest.values) + len(rows) > MOST_TAGS:
+            self._fit(device, newest, rows)
         newest.values.update(rows)
         for number, (shown, name, stamp) in rows.items():
             known = shown if Quality[name] <= TRUSTED else None  # what is not trusted is a gap
@@ -101,6 +108,16 @@ class Hub:
         newest.status, newest.heard = status if isinstance(status, dict) else {}, time.monotonic()
         self._show({"kind": "values", "device": device, "epoch": newest.epoch, "values": rows, "status": newest.status})
         return fresh
+
+    def _fit(self, device: str, newest: Newest, rows: dict[int, Any]) -> None:
+        """Take out of `rows` the tags for which there is no room."""
+        new = [number for number in rows if number not in newest.values]
+        beyond = new[max(0, MOST_TAGS - len(newest.values)) :]
+        for number in beyond:
+            del rows[number]
+        if beyond and not newest.full:
+            newest.full = True
+            log.warning("plane: %s has more than %d tags; the others are not shown live", device, MOST_TAGS)
 
     def tell(self, message: dict[str, Any], shared: bool = True) -> None:
         """A hint for every page, also those of the other processes unless it is not `shared`."""

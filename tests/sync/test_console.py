@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,6 +24,7 @@ import numpy as np
 from edge import Event, Picture
 from sync.control_plane import api, refused, tables
 from sync.control_plane.api import WEB
+from sync.control_plane.live import Newest
 from sync.wire import Frame
 from tests.sync import test_spine
 from tests.sync.test_spine import Rig, rig
@@ -189,6 +191,22 @@ def test_a_link_that_only_is_silent_shows_the_banner(tmp_path: Path, monkeypatch
             await page.clock.fast_forward(13_000)
             await page.get_by_role("alert").get_by_text("Connection lost").wait_for()
             await page.get_by_role("heading", name="Not known now").wait_for()
+
+    rig(tmp_path, work)
+
+
+def test_a_device_is_silent_after_its_time_whatever_it_says_of_it(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        await it.daemon._end(it.daemon.readers.values())
+        newest = it.plane.hub.devices.setdefault("dev-1", Newest())
+        newest.status, newest.heard = {"every": 1e9}, time.monotonic() - 10_000
+        async with chromium(it) as page:
+            card = page.locator(".card")
+            await shows(card).to_have_class(re.compile("is-silent"))
+            newest.status, newest.heard = {"every": "soon"}, time.monotonic() + 3600
+            await page.reload()
+            await card.wait_for()
+            await shows(card).not_to_have_class(re.compile("is-silent"))
 
     rig(tmp_path, work)
 

@@ -14,12 +14,14 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
 import msgpack
+import numpy as np
 import urllib3
 import zstandard
 
 from edge import Event, Record, encode_event
 from edge.cli import main
 from sync import wire
+from sync.control_plane import live
 from sync.device import identity
 from tests.sync.test_spine import Rig, rig
 
@@ -177,3 +179,26 @@ def test_the_plane_ends_without_a_complaint_while_a_device_keeps_its_line(
 def test_what_is_no_port_is_said(port: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plane", "--folder", str(tmp_path), f"--page-port={port}"]) == 2
     assert f"{port!r} is no port" in capsys.readouterr().err
+
+
+def test_what_a_device_says_of_its_newest_values_fills_no_memory(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setattr(live, "MOST_TAGS", 5)
+    hub, page = live.Hub(), []
+
+    def says(epoch: str, *tags: int) -> None:
+        n = len(tags)
+        columns = np.array(tags, np.int32), np.full(n, 1, np.int64), np.zeros(n), np.zeros(n, np.uint8)
+        hub.take("d", msgpack.packb([wire.VERSION, epoch, *(c.tobytes() for c in columns), {"every": "soon"}]))
+        page.append(told.get_nowait())
+
+    told = hub.listen()
+    for tags in ((1, 2, 3), (4, 1, 5, 6), (7, 8, 2)):
+        says(EPOCH, *tags)
+    newest = hub.devices["d"]
+    assert set(newest.values) == set(newest.recent) == {1, 2, 3, 4, 5} and not newest.silent()
+    assert [set(message["values"]) for message in page] == [{1, 2, 3}, {1, 4, 5}, {2}]
+    assert sum("more than 5 tags" in line for line in caplog.messages) == 1
+    says("f" * 16, 9)
+    assert set(newest.values) == {9}, "another journal has its own numbers"
+    with pytest.raises(wire.WireFault, match="50,000 go at once"):
+        says(EPOCH, *range(live.MOST_ROWS + 1))

@@ -26,8 +26,12 @@ export interface Live {
 }
 
 const SILENT = 10_000; // ms
+const LONGEST_EVERY = 3600; // s, as far as a device is believed
 /** ms after which a device is not heard; one on a dear line says how often it tells, in seconds */
-export const patience = (status?: Status) => Math.max(SILENT, 2500 * (status?.every ?? 0));
+export function patience(status?: Status): number {
+  const every: unknown = status?.every;  // a device says it
+  return Math.max(SILENT, 2500 * (typeof every === "number" ? Math.min(every, LONGEST_EVERY) : 0));
+}
 export const trusted = (quality: string) => quality === "GOOD" || quality === "CLOCK_UNSURE";
 
 export class SignIn extends Error {}
