@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, StreamingResponse
+from pydantic import BaseModel, Field
 from sqlalchemy import Connection, desc, func, select
 
 from edge import TRUSTED, LinesideError, Quality
@@ -24,6 +25,7 @@ from . import tables
 from .aside import aside
 from .ca import alone, keep
 from .complete import MINUTE, NoSuchTag, complete
+from .forwarding import again, names
 from .forwarding import told as forwarded
 from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
@@ -42,6 +44,12 @@ POLICY = (
 )
 NS = 2**62  # no time in ns UTC is beyond it
 KEY_BYTES = 32
+
+
+class Again(BaseModel):
+    """What one system refused."""
+
+    target: str = Field(max_length=80)
 
 
 class People:
@@ -286,6 +294,13 @@ def _alarms(store: Store) -> APIRouter:
         """Every system that events are forwarded to: how many it has taken, how many wait, how many it refused (`aside`), and why
         they wait (`trouble`, `since` when)."""
         return await store.read(forwarded)
+
+    @router.post("/api/forwarding/again", status_code=202)
+    async def once_more(wanted: Again) -> dict[str, int]:
+        """Send what a system refused once more, under the same keys: {"events": how many}."""
+        if wanted.target not in await store.read(names):
+            raise HTTPException(404, "the plane's file names no such target")
+        return {"events": await store.write(lambda c: again(c, wanted.target))}
 
     return router
 

@@ -31,7 +31,9 @@ class WebhookOptions(ForwardOptions):
     )
     private: bool = Field(False, description="let it be in a private network, or on this machine")
     ca: str = Field("", description="file with the certificate of the authority that its server has one of")
-    tries: int = Field(5, ge=1, le=20, description="how often one that it refuses (4xx) is sent before it is set aside")
+    tries: int = Field(
+        5, ge=1, le=20, description="how often one that it refuses (400, 422 ...) is sent before it is set aside"
+    )
 
     @field_validator("url")
     @classmethod

@@ -11,11 +11,11 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
 
 from edge import LinesideError, log
 
@@ -31,6 +31,7 @@ MOST_STREAMS = 1000  # journals under way at a time
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds between tries
 
 Journal = tuple[str, str]  # device, epoch
+ASIDE: Journal = ("", "")  # what was set aside, on its way once more
 
 
 class Later(LinesideError):
@@ -114,29 +115,45 @@ class Forwarding:
         for journal, (after, to) in waiting.items():
             if journal in unwanted or journal in busy or len(self._under_way) >= MOST_STREAMS:
                 continue
-            task = asyncio.create_task(self._drain(journal, after, to))
-            self._under_way[journal] = task
-            task.add_done_callback(lambda _, j=journal: self._under_way.pop(j, None))  # type: ignore[misc]
+            self._start(journal, self._drain(journal, after, to))
+        if ASIDE not in busy and (anew := await self._store.read(lambda c: marked(c, self._name))):
+            self._start(ASIDE, self._once_more(anew))
 
-    async def _drain(self, journal: Journal, after: int, to: int) -> None:
-        """Everything of a journal from `after` up to `to`."""
-        kinds = self._target.options.kinds
+    def _start(self, journal: Journal, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(work))
+        self._under_way[journal] = task
+        task.add_done_callback(lambda _: self._under_way.pop(journal, None))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            while after < to:
-                events = await self._store.read(lambda c, a=after: read(c, journal, a, to, kinds))  # type: ignore[misc]
-                for happened in events:
-                    why, tries = await self._send(happened)
-                    await self._store.write(
-                        lambda c, h=happened, a=after, w=why, n=tries: move(c, self._name, h, a, w, n)  # type: ignore[misc]
-                    )
-                    after = happened.seq
-                if len(events) < AT_ONCE:
-                    await self._store.write(lambda c: pass_by(c, self._name, {journal: to}))
-                    return
+            await work
         except LinesideError as fault:  # the database is away, or another plane is quicker
             log.warning("plane: forwarding to %s begins anew: %s", self._name, fault)
         except Exception:
             log.exception("plane: forwarding to %s failed", self._name)
+
+    async def _drain(self, journal: Journal, after: int, to: int) -> None:
+        """Everything of a journal from `after` up to `to`."""
+        kinds = self._target.options.kinds
+        while after < to:
+            events = await self._store.read(lambda c, a=after: read(c, journal, a, to, kinds))  # type: ignore[misc]
+            for happened in events:
+                why, tries = await self._send(happened)
+                await self._store.write(
+                    lambda c, h=happened, a=after, w=why, n=tries: move(c, self._name, h, a, w, n)  # type: ignore[misc]
+                )
+                after = happened.seq
+            if len(events) < AT_ONCE:
+                await self._store.write(lambda c: pass_by(c, self._name, {journal: to}))
+                return
+
+    async def _once_more(self, events: list[Happened]) -> None:
+        """What was set aside, as somebody asked; what is refused again is aside again."""
+        for happened in events:
+            why, tries = await self._send(happened)
+            await self._store.write(
+                lambda c, h=happened, w=why, n=tries: sent_again(c, self._name, h, w, n)  # type: ignore[misc]
+            )
 
     async def _send(self, happened: Happened) -> tuple[str, int]:
         """Returns when it was taken ("", tries), or is to be set aside (why, tries)."""
@@ -200,11 +217,12 @@ def names(connection: Connection) -> list[str]:
 
 
 def end(connection: Connection, wanted: set[str]) -> list[str]:
-    """Forget the cursors of targets that are no more; returns their names."""
-    t, f = tables.target, tables.forwarded
+    """Forget the cursors of targets that are no more, and what they refused; returns their names."""
+    t, f, u = tables.target, tables.forwarded, tables.undelivered
     gone = [name for name in names(connection) if name not in wanted]
     for name in gone:
         connection.execute(delete(f).where(f.c.target == name))
+        connection.execute(delete(u).where(u.c.target == name))
         connection.execute(delete(t).where(t.c.name == name))
     return gone
 
@@ -254,6 +272,36 @@ def move(connection: Connection, name: str, happened: Happened, after: int, why:
         connection.execute(update(t).where(t.c.name == name).values(delivered=t.c.delivered + 1))
 
 
+def again(connection: Connection, name: str) -> int:
+    """Mark what a target refused to be sent once more: its `tries` are 0 until then. How many; what is forgotten by now is not."""
+    u, e = tables.undelivered, tables.event
+    place = (e.c.device == u.c.device, e.c.epoch == u.c.epoch, e.c.seq == u.c.seq)
+    there = exists(select(e.c.seq).where(*place).correlate(u))
+    connection.execute(delete(u).where(u.c.target == name, ~there))
+    return connection.execute(update(u).where(u.c.target == name, u.c.tries > 0).values(tries=0)).rowcount
+
+
+def marked(connection: Connection, name: str) -> list[Happened]:
+    """Some of those, the oldest first."""
+    u, e = tables.undelivered, tables.event
+    mine = (u.c.target == name, u.c.tries == 0)
+    place = and_(e.c.device == u.c.device, e.c.epoch == u.c.epoch, e.c.seq == u.c.seq)
+    found = select(e).select_from(e.join(u, place)).where(*mine).order_by(e.c.ts, e.c.seq).limit(AT_ONCE)
+    return [_happened(row) for row in connection.execute(found).mappings()]
+
+
+def sent_again(connection: Connection, name: str, happened: Happened, why: str, tries: int) -> None:
+    """It was taken, or is aside again."""
+    t, u = tables.target, tables.undelivered
+    place = {"target": name, "device": happened.device, "epoch": happened.epoch, "seq": happened.seq}
+    own = [u.c[column] == value for column, value in place.items()]
+    if why:
+        aside = {"why": why[:500].replace("\0", " "), "tries": tries, "at": time.time()}
+        connection.execute(update(u).where(*own).values(**aside))
+    elif connection.execute(delete(u).where(*own)).rowcount:
+        connection.execute(update(t).where(t.c.name == name).values(delivered=t.c.delivered + 1))
+
+
 def pass_by(connection: Connection, name: str, journals: Mapping[Journal, int]) -> None:
     """Move cursors over what the target does not want; never back."""
     f = tables.forwarded
@@ -265,11 +313,13 @@ def pass_by(connection: Connection, name: str, journals: Mapping[Journal, int]) 
 
 
 def wanted() -> ColumnElement[bool]:
-    """That an event still waits for one of the targets: it is not forgotten, however old."""
+    """That an event still waits for one of the targets, or is to be sent once more: it is not forgotten, however old."""
     t, f, e = tables.target, tables.forwarded, tables.event
     own = and_(f.c.target == t.c.name, f.c.device == e.c.device, f.c.epoch == e.c.epoch)
     waits = select(t.c.name).select_from(t.outerjoin(f, own)).where(e.c.seq > func.coalesce(f.c.watermark, -1))
-    return exists(waits.correlate(e))
+    u = tables.undelivered
+    place = and_(u.c.device == e.c.device, u.c.epoch == e.c.epoch, u.c.seq == e.c.seq)
+    return or_(exists(waits.correlate(e)), exists(select(u.c.target).where(place, u.c.tries == 0).correlate(e)))
 
 
 def told(connection: Connection) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from .forwarding import Happened, Later, Refused
 AT_ONCE = 4  # requests
 CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 30.0  # seconds, the second for the whole request
 MOST_ANSWER = 2000  # bytes of an answer that are read
-AGAIN = (408, 425, 429)  # and 5xx: it may be taken later
+AGAIN = (401, 403, 404, 405, 407, 408, 425, 429)  # and 5xx: it is not about this event, and may be taken later
 LONGEST_WISH = 3600.0  # seconds of a Retry-After
 
 

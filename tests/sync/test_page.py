@@ -25,7 +25,7 @@ from sqlalchemy.event import listen
 from edge import Batch, Event, LinesideError
 from edge.codec import encode, encode_event
 from sync import wire
-from sync.control_plane import tables
+from sync.control_plane import forwarding, tables
 from sync.control_plane.api import KEY_BYTES, People
 from sync.control_plane.ca import Authority
 from sync.control_plane.plane import Plane, Where
@@ -150,6 +150,35 @@ def test_orders_come_from_our_own_page_about_alarms_that_exist(tmp_path: Path) -
             assert answer[0] == status, origin
         for path in ("/api/devices/d/alarms/cold", "/api/devices/e/alarms/hot"):
             assert (await ask("POST", path, order, Cookie=cookie, Content_Type=kind))[0] == 404
+
+    page(tmp_path, work)
+
+
+@pytest.mark.usefixtures("database")
+def test_what_a_system_refused_is_sent_again_for_people_who_are_signed_in(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        place = {"target": "webhook mes", "device": "d", "epoch": "0" * 16, "seq": 1}
+        raised = encode_event(Event("alarm", "hot", "raised", time.time_ns(), "high"))
+
+        def there(c: Any) -> None:
+            forwarding.begin(c, "webhook mes")
+            apply_frames(c, "d", [wire.Frame("0" * 16, "event", 1, 1, 1, 1, raised)])
+            c.execute(tables.undelivered.insert().values(**place, why="422", tries=5, at=1.0))
+
+        await plane.store.write(there)
+        cookie = f"session={plane.people.login(plane.people.key)}"
+        for target, origin, status in (
+            ("webhook mes", "https://evil.example", 403),
+            ("webhook none", plane.link.split("/login")[0], 404),
+            ("x" * 90, plane.link.split("/login")[0], 422),
+            ("webhook mes", plane.link.split("/login")[0], 202),
+        ):
+            body = json.dumps({"target": target}).encode()
+            given = {"Cookie": cookie, "Content_Type": "application/json", "Origin": origin}
+            answer = await ask("POST", "/api/forwarding/again", body, **given)
+            assert answer[0] == status, target
+        assert json.loads(answer[1]) == {"events": 1}
+        assert await plane.store.read(lambda c: c.execute(select(tables.undelivered.c.tries)).scalar()) == 0
 
     page(tmp_path, work)
 

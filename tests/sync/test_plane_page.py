@@ -56,6 +56,8 @@ def test_a_person_sees_what_the_plane_does_of_itself(tmp_path: Path) -> None:
             await shows(page.locator("[data-rule]")).to_have_count(3)
             await shows(page.locator("[data-rule]").nth(0)).to_contain_text("raised")
             await shows(page.locator("[data-rule]").nth(1)).to_contain_text("no value for 12 min")
+            await page.get_by_role("button", name="Send again").click()
+            await shows(page.locator('[data-target="webhook mes"]').get_by_role("button")).to_have_count(0)
             await page.get_by_role("button", name="中文").click()
             await shows(page.locator("[data-rule]").nth(1)).to_contain_text("无数值已 12 分钟")
             await page.get_by_role("button", name="English").click()

@@ -20,7 +20,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
 from edge import ConfigFault, Event, encode_event
 from sync import wire
@@ -171,6 +171,45 @@ def test_what_is_refused_is_set_aside_after_some_tries_and_holds_up_nothing(data
 
         forwards(database, {"mes": options(it.url, tries=3)}, work)
         assert [key[-1] for key in it.ids()] == ["1", "2", "2", "2", "3"]
+
+
+def test_what_is_wrong_with_the_address_sets_no_event_aside(database: str) -> None:
+    with hooks() as it:
+        it.say = lambda n, headers, body: [401, 403, 404, 405, 407, 204, 204][n - 1]
+
+        async def work(store: Store) -> None:
+            await store.write(Message("a", [alarm(1), alarm(2)]))
+            await stands(store, delivered=2, waits=0, aside=0, trouble="")
+
+        forwards(database, {"mes": options(it.url, tries=2)}, work)
+        assert [key[-1] for key in it.ids()] == [*"1" * 6, "2"]
+
+
+def test_what_was_set_aside_is_sent_again_when_somebody_asks(database: str) -> None:
+    with hooks() as it:
+        it.say = lambda n, headers, body: 422
+
+        async def work(store: Store) -> None:
+            await store.write(Message("a", [alarm(1), alarm(2), alarm(3)]))
+            await stands(store, delivered=0, waits=0, aside=3)
+            assert await store.write(lambda c: forwarding.again(c, "webhook other")) == 0
+            it.say = lambda n, headers, body: 422 if headers["idempotency-key"].endswith("/3") else 204
+            e = tables.event
+            await store.write(lambda c: c.execute(delete(e).where(e.c.seq == 1)) and None)  # its age has come
+            assert await store.write(lambda c: forwarding.again(c, "webhook mes")) == 2
+            await stands(store, delivered=1, waits=0, aside=1)
+            u = select(tables.undelivered.c.seq, tables.undelivered.c.tries)
+            while (await store.read(lambda c: c.execute(u).all())) != [(3, 1)]:
+                await asyncio.sleep(0.01)
+            u = tables.undelivered
+            await store.write(lambda c: c.execute(update(u).values(tries=0)) and None)
+            it.say = lambda n, headers, body: 503
+            assert await forget_once(store, "events", NOW + 10**18) == 1, "what is on its way once more is kept"
+            assert await store.write(lambda c: forwarding.end(c, set())) == ["webhook mes"]
+            assert await store.read(lambda c: c.execute(select(u)).all()) == []
+
+        forwards(database, {"mes": options(it.url, tries=1)}, work)
+        assert [key[-1] for key in it.ids()][:3] == ["1", "2", "3"]
 
 
 def test_a_target_that_is_away_gets_everything_when_it_is_back(database: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -68,6 +68,11 @@ export async function discard(r: Refused, reason: string): Promise<void> {
   await answered("/api/refused/discard", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...place(r), reason }) });
 }
 
+/** Once more what a system refused. */
+export async function sendAgain(target: string): Promise<void> {
+  await answered("/api/forwarding/again", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ target }) });
+}
+
 type Listener = (message: Live) => void;
 const listeners = new Set<Listener>();
 

@@ -1,5 +1,6 @@
 // What the plane does of itself: its rules, and where events go.
-import { get, type Live } from "./api";
+import { useState } from "preact/hooks";
+import { failed, get, type Live, sendAgain } from "./api";
 import { moment, number, useFresh } from "./show";
 import { joined, t } from "./words";
 
@@ -12,10 +13,16 @@ const unwell = (one: Rule) => one.active || one.blind > 0;
 
 export function Plane() {
   const [rules] = useFresh<Rule[]>(() => get("/api/rules"), news, []);
-  const [targets] = useFresh<Target[]>(() => get("/api/forwarding"), news, []);
+  const [targets, look] = useFresh<Target[]>(() => get("/api/forwarding"), news, []);
+  const [fault, setFault] = useState("");
+  const again = (one: Target) => {
+    setFault("");
+    sendAgain(one.name).then(look, (e) => { setFault(`${one.name}: ${t("notDone")}`); failed(e); });
+  };
   return (
     <>
       <h1>{t("forwarding")}</h1>
+      {fault ? <div class="banner" role="alert">{fault}</div> : null}
       <section class="panel">
         {targets?.length === 0 ? <p class="quiet">{t("noTargets")}</p> : null}
         {targets?.length ? (
@@ -25,7 +32,7 @@ export function Plane() {
               {targets.map((one) => (
                 <tr key={one.name} data-target={one.name}>
                   <td>{one.name}</td><td>{number(one.delivered)}</td><td>{number(one.waits)}</td>
-                  <td class={one.aside ? "bad" : ""}>{number(one.aside)}</td>
+                  <td class={one.aside ? "bad" : ""}>{number(one.aside)}{one.aside ? <> <button onClick={() => again(one)}>{t("sendAgain")}</button></> : null}</td>
                   <td class={one.trouble ? "bad wide" : "quiet wide"}>{one.trouble ? `▲ ${moment(one.since * 1000)} ${one.trouble}` : `● ${t("runs")}`}</td>
                 </tr>
               ))}
