@@ -43,7 +43,7 @@ from .plugins import find as find_part
 from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
-from .records import gaps_told, last_numbers, tag_name, tag_names
+from .records import gaps_told, last_numbers, sound_events, tag_name, tag_names
 from .span import held
 from .stage import Setting, Stage, StageConfig, StatelessStage
 from .state import state_folder
@@ -131,6 +131,7 @@ __all__ = [
     "read_tree",
     "read_yaml",
     "reason_of",
+    "sound_events",
     "state_folder",
     "tag_name",
     "tag_names",

@@ -15,6 +15,7 @@ from . import rows, sums
 from .codec import CodecFault, decode_event, decode_text
 from .disk import moment
 from .errors import LinesideError
+from .event import Event
 from .log import log
 from .reader import Cursor, Record
 from .texts import Row as Text
@@ -81,14 +82,19 @@ def untold(db: apsw.Connection, stream: str, after: int, found: Sequence[Record]
 def gaps_told(db: apsw.Connection, stream: str) -> list[tuple[int, int]]:
     """First and last number of what gap events tell of that are what was written; a damaged one tells of nothing."""
     told = []
-    gaps = f"SELECT crc, body, {', '.join(sums.HEADS['event'])} FROM event WHERE kind = 'gap' AND key = ?"
-    for crc, body, *head in db.execute(gaps, (stream.removeprefix("samples:"),)):
-        with contextlib.suppress(CodecFault, KeyError, TypeError):
-            if sums.sound("event", crc, head, body):
-                data = decode_event(body).data
-                if data["stream"] == stream and data["first"] > 0:
-                    told.append((data["first"], data["last"]))
+    for event in sound_events(db, "WHERE kind = 'gap' AND key = ?", (stream.removeprefix("samples:"),)):
+        with contextlib.suppress(KeyError, TypeError):
+            if event.data["stream"] == stream and event.data["first"] > 0:
+                told.append((event.data["first"], event.data["last"]))
     return sorted(told)
+
+
+def sound_events(db: apsw.Connection, rest: str, values: Sequence[Any] = ()) -> Iterator[Event]:
+    """Events that are what was written; `rest` is SQL that chooses. A damaged one is left out, without a word."""
+    for crc, body, *head in db.execute(f"SELECT crc, body, {', '.join(sums.HEADS['event'])} FROM event {rest}", values):
+        with contextlib.suppress(CodecFault):
+            if sums.sound("event", crc, head, body):
+                yield decode_event(body)
 
 
 def _untold(db: apsw.Connection, stream: str, holes: Iterable[Hole]) -> Iterator[Hole]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge import SECOND, Event, Host, Write, log
+from edge import SECOND, Event, Host, Write, log, sound_events
+
+from .. import wire
+from .transport import Transport
 
 LONGEST_KEY = 200  # characters of what an order says that is not carried out
 VERBS = ("ack", "shelve", "unshelve", "write")
@@ -16,14 +19,37 @@ class Orders:
     def __init__(self, host: Host, writes: bool) -> None:
         self._host, self._writes = host, writes
 
-    async def __call__(self, verb: str, data: dict[str, Any]) -> None:
+    async def carried_out(self, transport: Transport) -> int:
+        """The number of the last order that was, where no cursor says it: the highest that an event in the journal has. Where the
+        journal was damaged and has none, no order given before that is carried out again: those are asked for and told of
+        first. Raises what `exchange` does."""
+        last, damaged = await self._host.journal.ask(known)
+        if last or not damaged:
+            return last
+        refused = 0
+        while True:
+            answer = await transport.exchange("GET", f"/d/v1/dn?after={last}&wait=0")
+            since = (self._host.clock.utc() - damaged) / SECOND
+            orders = [(number, data) for number, _, data in wire.unpack_commands(answer) if number > last]
+            old = orders[: next((k for k, (_, data) in enumerate(orders) if younger(data.get("age"), since)), None)]
+            if not old:
+                break
+            last, refused = old[-1][0], refused + len(old)
+        if refused:
+            text = f"{refused} orders of the plane are not carried out: they were given before the journal was damaged, and whether"
+            text += " they were carried out is no longer known; give those again that are still wanted"
+            told = {"number": last}
+            self._host.accept(Event("command", "orders", "refused", severity="medium", text=text, data=told))
+        return last
+
+    async def __call__(self, number: int, verb: str, data: dict[str, Any]) -> None:
         if verb not in VERBS:
             log.warning("sync: the plane asks for %r, which is not known here", verb[:40])
             return
         if (epoch := data.get("epoch", self._host.journal.epoch)) != self._host.journal.epoch:
             log.info("sync: an order (%s) of the time of another journal, %s, is not carried out again", verb, epoch)
             return
-        self._host.accept(Event("command", verb, data=data))
+        self._host.accept(Event("command", verb, data={**data, "number": number}))
         if verb == "write":
             await self._write(data)
 
@@ -47,3 +73,17 @@ class Orders:
         lives = tag.writable.expires - min(max(0.0, age), 1e9) if tag.writable else 0.0
         value = value if isinstance(value, str) else float(value)
         self._host.accept(Write(tag.id, value, expires=now + round(lives * SECOND), cause=cause))
+
+
+def younger(age: Any, than: float) -> bool:
+    """Whether the plane says so (seconds); of an odd age nobody knows."""
+    return isinstance(age, (int, float)) and age < than
+
+
+def known(db: Any) -> tuple[int, int]:
+    """The highest number of an order of which an event tells, and when something of the journal was last found damaged that may
+    have been a cursor (ns); 0 where there is none."""
+    numbers = (event.data.get("number") for event in sound_events(db, "WHERE kind = 'command'"))
+    last = max((n for n in numbers if isinstance(n, int)), default=0)
+    told = sound_events(db, "WHERE kind = 'journal' AND key IN ('journal', 'cursor')")
+    return last, max((event.ts for event in told if event.state in ("damaged", "salvaged")), default=0)

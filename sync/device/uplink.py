@@ -324,11 +324,18 @@ class Uplink:
 
     async def _commands(self, transport: Transport) -> None:
         """Wait for commands; each is journaled before it runs, and its number with it, so that none runs twice."""
-        cursor = self.cursors.setdefault("commands", Cursor())
+        if "commands" not in self.cursors:
+            self._moved_to(await self._orders.carried_out(transport))
+        cursor = self.cursors["commands"]
         answer = await transport.exchange("GET", f"/d/v1/dn?after={cursor.watermark}&wait=20", timeout=40.0)
         for number, verb, data in wire.unpack_commands(answer):
             if number in cursor:
                 continue
-            cursor = self.cursors["commands"] = Cursor(number)  # a new one: the last may be under way to the disk
+            cursor = self._moved_to(number)
+            await self._orders(number, verb, data)
+
+    def _moved_to(self, number: int) -> Cursor:
+        cursor = self.cursors["commands"] = Cursor(number)  # a new one: the last may be under way to the disk
+        if number:
             self.host.journal.moved(NAME, "commands", cursor)
-            await self._orders(verb, data)
+        return cursor

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgpack
 import pytest
 
@@ -234,6 +236,68 @@ def test_an_order_that_comes_during_a_commit_is_not_marked_by_it(tmp_path: Path)
     far = Far(lambda path, body: acked(body))
     far.commands = [msgpack.packb([[n, "ack", {"alarm": "hot"}] for n in some]) for some in ((1,), (2, 5), (5, 2), ())]
     rig(tmp_path, far, work)
+
+
+class Queue(Far):
+    """Forgets no order; two in one answer."""
+
+    def __init__(self, *orders: list[Any]) -> None:
+        super().__init__(lambda path, body: acked(body))
+        self.orders = list(orders)
+
+    async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
+        if not path.startswith("/d/v1/dn"):
+            return await super().exchange(method, path, body, timeout)
+        await asyncio.sleep(1)
+        after = int(path.partition("after=")[2].partition("&")[0])
+        return msgpack.packb([order for order in self.orders if order[0] > after][:2])
+
+
+def ordered(folder: Path, far: Queue, journaled: bool = True) -> list[tuple[str, int]]:
+    """Key and number of what the uplink says of orders in some minutes."""
+    said: list[tuple[str, int]] = []
+
+    async def work(device: Device, uplink: Uplink) -> None:
+        def accept(event: Event) -> None:
+            said.append((event.key, event.data["number"]))
+            if journaled:
+                device.journal.append(events=[replace(event, ts=device.clock.utc(), id="u")])
+
+        device.accept = accept  # type: ignore[method-assign]
+        await asyncio.sleep(300)
+
+    rig(folder, far, work)
+    return said
+
+
+def changed(folder: Path, sql: str) -> None:
+    db = apsw.Connection(str(folder / "journal.db"))
+    db.execute(f"{sql} WHERE stream = 'commands'")
+    assert db.changes() == 1
+    db.close()
+
+
+@pytest.mark.parametrize("lost", ["DELETE FROM cursor", "UPDATE cursor SET watermark = watermark + 4321"])
+def test_a_lost_cursor_carries_no_order_out_again(tmp_path: Path, lost: str) -> None:
+    """The plane never forgets one; the events of those that were carried out have their numbers."""
+    far = Queue(*([n, "ack", {"alarm": "hot", "age": 10**6}] for n in (7, 8, 9)))
+    assert ordered(tmp_path, far) == [("ack", 7), ("ack", 8), ("ack", 9)]
+    changed(tmp_path, lost)
+    far.orders.append([10, "ack", {"alarm": "hot", "age": 10**6}])
+    assert ordered(tmp_path, far) == [("ack", 10)]
+    assert ordered(tmp_path, far) == []
+
+
+def test_where_nothing_tells_of_an_order_none_from_before_the_damage_is_carried_out(tmp_path: Path) -> None:
+    old = [
+        [n, "shelve", {"alarm": "hot", "age": age}] for n, age in enumerate((10**6, 5000, float("nan"), "x", 900), 7)
+    ]
+    far = Queue(*old)
+    assert len(ordered(tmp_path, far, journaled=False)) == 5
+    changed(tmp_path, "UPDATE cursor SET watermark = watermark + 4321")
+    far.orders += [[n, "ack", {"alarm": "hot", "age": 0.0}] for n in (20, 21)]
+    assert ordered(tmp_path, far, journaled=False) == [("orders", 11), ("ack", 20), ("ack", 21)]
+    assert ordered(tmp_path, far) == []
 
 
 def test_an_order_that_lay_at_the_plane_for_too_long_is_not_carried_out(tmp_path: Path) -> None:
