@@ -130,10 +130,13 @@ class Room:
         self.tight = self._said = False
         self._next = clock.mono() + UPKEEP
 
-    def tighten(self, db: apsw.Connection) -> None:
-        """For a disk that was found to be full. Where the file is as large as it may be, nothing but `clear` is needed."""
+    def tighten(self, db: apsw.Connection, need: int) -> None:
+        """For a disk that was found to be full, by `need` bytes. Where it is the file that is as large as it may be, nothing but
+        `clear` is needed."""
         pages, size = (next(db.execute(f"PRAGMA {name}"))[0] for name in ("page_count", "page_size"))
-        if self.tight or (pages + 1) * size > self.budget.pages:
+        most = 8 * need  # of noise, of which nothing is saved by its encoding
+        its_own = pages * size + most > self.budget.pages and self._free() > most + self.budget.log
+        if self.tight or its_own or (pages + 1) * size > self.budget.pages:
             return
         self.tight = True
         self.reserve.release()
@@ -146,6 +149,12 @@ class Room:
         if not self._said:
             log.error("journal: cannot write %s: %s", self._path, words)
         self._said = True
+
+    def _free(self) -> int:
+        """Bytes of the disk; 0 where it does not say."""
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(self._path.parent).free
+        return 0
 
     def commit(
         self,
@@ -168,7 +177,7 @@ class Room:
                     self._clear(db, readers, need, pending)
                 done = commit(pending)
             except apsw.FullError:
-                self.tighten(db)
+                self.tighten(db, need)
                 self._clear(db, readers, need, pending)
                 done = commit(pending)
         except apsw.FullError:
@@ -209,7 +218,7 @@ class Room:
 
     def make_way(self, db: apsw.Connection, readers: Collection[str], need: int) -> None:
         """For what has to be written at once: `need` bytes, on a disk that was found to be full."""
-        self.tighten(db)
+        self.tighten(db, need)
         self.clear(db, readers, need, unsent=True)
 
     def upkeep(self, db: apsw.Connection, at_most: int) -> None:

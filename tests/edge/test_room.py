@@ -145,6 +145,25 @@ def test_all_files_together_keep_to_the_budget(tmp_path: Path) -> None:
     with_journal(tmp_path, work, at_most=at_most)
 
 
+def test_a_file_at_its_own_size_is_no_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What comes is larger than what is left of its size: delivered goes for it, the copy of a damaged file stays."""
+    copy = tmp_path / "journal.db.damaged"
+
+    async def work(journal: Journal) -> None:
+        copy.write_bytes(b"kept")
+        journal.readers = {"sync"}
+        for i in range(40):
+            for part in range(50):
+                journal.append([noise(50 * i + part)])
+            assert await journal.commit(seal=True)
+            journal.moved("sync", "samples:plc", Cursor(i + 1))
+            assert not journal.room.tight
+
+    with caplog.at_level("ERROR", "lineside"):
+        with_journal(tmp_path, work, at_most=10_000_000)
+    assert copy.exists() and not any("the disk is full" in line for line in caplog.messages)
+
+
 def test_classes_go_in_order_and_gap_records_never(tmp_path: Path) -> None:
     async def work(journal: Journal) -> None:
         clock: Any = journal.clock
