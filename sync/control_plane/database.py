@@ -37,6 +37,13 @@ from edge import LinesideError
 
 VERSION = "head"  # of the tables
 FROZEN = 15.0  # seconds without a word in the middle of a transaction, after which PostgreSQL takes back what it held for a process
+WATCH = {  # a far side that is gone without a word is noticed within half a minute; seconds, the last one ms
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 MIGRATING = 0x6C696E65  # PostgreSQL's advisory lock of planes that start at one time
 
 
@@ -77,8 +84,7 @@ async def own_line(engine: Engine, name: str) -> AsyncIterator[Any]:
     import psycopg
 
     words, how = engine.dialect.create_connect_args(engine.url)
-    watch = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-    options: dict[str, Any] = {**how, **watch, "application_name": name, "autocommit": True}
+    options: dict[str, Any] = {**how, **WATCH, "application_name": name, "autocommit": True}
     try:
         async with await psycopg.AsyncConnection.connect(*words, **options) as connection:
             for option, value in (("idle", 10), ("interval", 5), ("count", 3)):
@@ -189,7 +195,7 @@ def _postgresql(url: URL) -> Engine:
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,  # a server that was started anew
             pool_size=8,
-            connect_args={"connect_timeout": 10},
+            connect_args=WATCH,
         )
     except ImportError as error:
         raise LinesideError(f"PostgreSQL needs psycopg: {error}", hint="pip install 'lineside[postgres]'") from None
@@ -198,6 +204,9 @@ def _postgresql(url: URL) -> Engine:
     def _(connection: Any, _record: Any) -> None:
         with connection.cursor() as asked:
             asked.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN * 1000:.0f}ms'")
+            asked.execute(
+                "SET synchronous_commit = on"
+            )  # what is acknowledged is durable, whatever the role's default is
         connection.commit()
 
     return engine

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from sqlalchemy import select
 from edge import Batch, Event, LinesideError, encode, encode_event
 from edge.cli import main
 from sync import wire
-from sync.control_plane import tables
+from sync.control_plane import database, tables
 from sync.control_plane.plane import Where, opened
 from sync.control_plane.store import Message, Store, StoreFault, apply_frames
 from tests.postgres import Postgres, running
@@ -70,6 +71,21 @@ def test_without_its_driver_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(LinesideError, match=r"lineside\[postgres\]"):
         Store("postgresql://me@/lineside")
+
+
+def test_a_commit_is_durable_whatever_the_database_was_told(empty: str) -> None:
+    store = Store(empty)
+    with store.engine.begin() as connection:
+        name = connection.exec_driver_sql("SELECT current_database()").scalar()
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    store.close()
+    store = Store(empty)
+    for engine in (store.engine, store._asked):
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+            raw: Any = connection.connection.driver_connection
+            assert {name: int(raw.info.get_parameters()[name]) for name in database.WATCH} == database.WATCH
+    store.close()
 
 
 def test_two_planes_that_start_at_once_make_the_tables_once(empty: str) -> None:
