@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from edge import CodecFault, decode
 
 from . import tables
-from .ledger import END, KIND, LAST, START, WIDEST, columns, rank, runs_in
+from .ledger import END, KIND, LAST, START, USABLE, WIDEST, columns, rank, runs_in
 from .noted import Block
 from .promises import FOREVER, Place, Promises
 
@@ -43,7 +43,7 @@ def marks_of(
         block, place = homes[home]
         again.setdefault(place, []).append((home, _samples(connection, device, block, place[1])))
     marks = np.concatenate([marks[~np.isin(marks[:, HOME], doubtful)], _placed(again, promises)])
-    return marks[_order(marks)]
+    return _overruled(marks[_order(marks)])
 
 
 def _placed(parts: Mapping[Place, Sequence[tuple[int, np.ndarray]]], promises: Promises) -> np.ndarray:
@@ -81,17 +81,32 @@ def _doubtful(marks: np.ndarray, promises: Promises, broken: np.ndarray) -> np.n
 
 
 def _samples(connection: Connection, device: str, block: Block, number: int) -> np.ndarray:
-    """A block's samples of one tag, each as a run; the ends of its runs where the block itself is no longer here."""
+    """A block's samples of one tag, each as a run. Where the block itself is no longer here, the ends of its runs that count, and
+    its other runs whole."""
     b = tables.block
     where = (b.c.device == device, b.c.epoch == block.epoch, b.c.stream == block.stream, b.c.seq == block.seq)
     body = connection.scalar(select(b.c.body).where(*where))
-    runs = runs_in(block.runs, [number])[number]
-    ts, kind = runs[:, [START, LAST]].ravel(), runs[:, KIND].repeat(2)
     with contextlib.suppress(CodecFault):
         if body is not None:
             batch = decode(block.stream, body)
             _, ts, kind = columns(batch.where(batch.tag == number))
-    return np.column_stack([ts, ts, kind, np.zeros(len(ts), np.int64)])
+            return np.column_stack([ts, ts, kind, np.zeros(len(ts), np.int64)])
+    runs = runs_in(block.runs, [number])[number]
+    counts = runs[:, KIND] == USABLE
+    ends = runs[counts][:, [START, LAST]].ravel()
+    runs = np.concatenate([np.column_stack([ends, ends, np.full((len(ends), 2), USABLE)]), runs[~counts]])
+    runs[:, WIDEST] = 0
+    return runs
+
+
+def _overruled(marks: np.ndarray) -> np.ndarray:
+    """What counts between the ends of a run that does not, whose samples are gone, counts no more: nothing says which was last."""
+    other = marks[:, KIND] != USABLE
+    last = np.where(other, marks[:, LAST], -1)
+    furthest = np.maximum.accumulate(last)
+    owner = np.maximum.accumulate(np.where(last == furthest, np.arange(len(last)), 0))
+    marks[:, KIND] = np.where(~other & (furthest > marks[:, START]), marks[owner, KIND], marks[:, KIND])
+    return marks
 
 
 def claims(marks: np.ndarray, broken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from edge.cli import main
 from edge.config.load import load_text
 from edge.testing import VirtualClock, virtual_run
 from sync import wire
-from sync.control_plane import marks, rollup, tables
+from sync.control_plane import compact, marks, rollup, tables
 from sync.control_plane.complete import complete
 from sync.control_plane.ledger import KIND, LAST, START, WIDEST, columns, note, runs_in, runs_of
 from sync.control_plane.plane import Plane, Where
@@ -229,6 +229,23 @@ def test_the_ledger_outlives_the_blocks(store: Store) -> None:
     with store.engine.begin() as connection:
         connection.execute(delete(tables.block).where(tables.block.c.device == device))
     assert answer(store, device, FIRST, FIRST + 5 * MINUTE) == [OK, OK, "unread", OK, OK]
+
+
+def test_what_did_not_count_does_not_count_either_once_it_is_forgotten(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that lie over each other: bad samples between good ones, of which only the ends are known later."""
+    device = f"d{next(DEVICES)}"
+    good = [block(k, seconds(60 * k - 60, 60 * k)) for k in range(1, 6)]
+    bad = block(6, seconds(30, 270, 2) + SECOND // 2, Quality.TIMEOUT)
+    taken(store, device, [TAG_IS, promise(1, FIRST, 60), *good, bad])
+    monkeypatch.setattr(compact, "MOST", 0)  # each block stays by itself
+    before = answer(store, device, FIRST, FIRST + 5 * MINUTE)
+    rolled(store, device)
+    with store.engine.begin() as connection:
+        connection.execute(delete(tables.block).where(tables.block.c.device == device))
+    after = answer(store, device, FIRST, FIRST + 5 * MINUTE)
+    assert OK not in before and OK not in after
 
 
 def test_a_block_stays_until_it_is_noted(database: str) -> None:
