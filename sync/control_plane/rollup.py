@@ -23,7 +23,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from edge import TRUSTED, Batch, CodecFault, LinesideError, decode, encode, log
 
 from ..wire import Frame
-from . import tables
+from . import days, tables
 from .compact import Compacted, Neighbours, Piece, possible
 from .database import insert_new, upsert
 from .ledger import parts_in
@@ -67,6 +67,7 @@ async def roll(store: Store) -> None:
     """Keep making what is stale. Runs until cancelled."""
     while True:
         try:
+            await store.write(days.ahead)
             while await roll_once(store, time.time_ns()) == AT_ONCE:
                 pass
         except (LinesideError, SQLAlchemyError, OSError) as fault:  # the database is away

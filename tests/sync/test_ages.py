@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -17,7 +18,9 @@ from edge import Batch, Event, encode, encode_event
 from edge.cli import main
 from sync import wire
 from sync.control_plane import days, history, retention, tables
+from sync.control_plane.database import snapshots
 from sync.control_plane.retention import forget_once
+from sync.control_plane.rollup import roll
 from sync.control_plane.store import Message, Store, insert_new
 from tests.postgres import Postgres
 from tests.sync.stored import rolled, with_store
@@ -100,6 +103,41 @@ def test_each_day_has_its_own_table(postgres: Postgres) -> None:
         rolled(store, "b")
         await forget_once(store, "samples", NOW - DAY)
         assert len(await homes(store)) == 3
+
+    with_store(postgres.address(postgres.database()), work)
+
+
+def test_who_reads_long_stops_nobody(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup, say. What comes of a new day shares `block_other` until then; a day that has aged stays that long."""
+    monkeypatch.setattr(days, "AGAIN", 0.0)
+
+    async def work(store: Store) -> None:
+        await store.write(Message("a", [block(1, NOW - 2 * DAY), block(2, NOW - 5 * DAY)]))
+        rolled(store, "a")
+        with snapshots(store.engine).connect() as reading:
+            assert reading.execute(select(tables.block)).all()
+            await store.write(Message("a", [block(3, NOW)]))
+            assert (await homes(store))[3] == "block_other"
+            assert await forget_once(store, "samples", NOW - DAY) == 0
+            await store.write(Message("b", [block(1, NOW - 2 * DAY)]))
+        await store.write(Message("a", [block(4, NOW)]))
+        assert set((await homes(store)).values()) == {day_of(NOW - 5 * DAY), day_of(NOW - 2 * DAY), day_of(NOW)}
+        await forget_once(store, "samples", NOW - DAY)
+        assert set((await homes(store)).values()) == {day_of(NOW - 2 * DAY), day_of(NOW)}, (
+            "one waits for its roll-up again"
+        )
+
+    with_store(postgres.address(postgres.database()), work)
+
+
+def test_the_days_to_come_are_made_before_they_are_needed(postgres: Postgres) -> None:
+    async def work(store: Store) -> None:
+        made = f"SELECT to_regclass('{day_of(time.time_ns() + DAY)}')"
+        rolling = asyncio.ensure_future(roll(store))
+        async with asyncio.timeout(20):
+            while not await store.read(lambda c: c.exec_driver_sql(made).scalar()):
+                await asyncio.sleep(0.01)
+        rolling.cancel()
 
     with_store(postgres.address(postgres.database()), work)
 
