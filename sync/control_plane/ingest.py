@@ -172,14 +172,17 @@ class Ingest:
         epoch, seq = wire.place(*(request.query_params.get(name, "") for name in ("epoch", "seq")))
         digest = request.path_params["digest"]
         body, came = await self._whole(request, device, wire.MOST_PICTURE)
-        if body is None and not await self._store.read(lambda c: pieces.read(c, digest, 0, 0)):
+        if body is None and await self.pictures.lacks(digest):
             return _spoiled()
         if body is not None and (came or await asyncio.to_thread(wire.digest, body)) != digest:
             return JSONResponse({"detail": "the body does not have this digest"}, wire.REJECTED)
 
         def take(connection: Connection) -> None:
-            if body is not None:
-                insert_new(connection, tables.picture, [{"digest": digest, "media": wire.media(body), "body": body}])
+            if body is None:
+                pieces.seen(connection, digest)
+            else:  # also over one that lies in the store of objects: whether it does is for the worker to see
+                row = {"digest": digest, "media": wire.media(body), "body": body, "stored": time.time()}
+                upsert(connection, tables.picture, row)
             covers(connection, device, epoch, "picture", [(seq, seq)])
             pieces.drop(connection, device, came)
 
@@ -193,7 +196,8 @@ class Ingest:
             return _stranger()
         at, size = numbers(request, "at", "size")
         body, digest = await body_of(request, wire.MOST_MESSAGE), request.path_params["digest"]
-        held = await self._store.write(lambda c: pieces.take(c, device, digest, at, size, body), device)
+        lacks = await self.pictures.lacks(digest)
+        held = await self._store.write(lambda c: pieces.take(c, device, digest, at, size, body, lacks), device)
         return PlainTextResponse(str(held))
 
     async def _whole(self, request: Request, device: str, most: int) -> tuple[bytes | None, str]:

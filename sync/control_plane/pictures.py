@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, Select, delete, func, select, update
 
 from edge import LinesideError, log
 
@@ -19,6 +20,7 @@ from .store import Store
 T = TypeVar("T")
 EVERY, AT_ONCE = 10.0, 16  # seconds between two looks for what has come; pictures a look
 DROPPED_AT_ONCE = 500
+PATIENCE = 3.0  # seconds that a device waits for what the store of objects says
 
 
 class Pictures:
@@ -37,7 +39,7 @@ class Pictures:
         t = tables.picture
         wanted = select(t.c.media, t.c.place, t.c.body).where(t.c.digest == digest)
         row = await self._store.read(lambda c: c.execute(wanted).first())
-        if row is None or not row.place:
+        if row is None or not row.place or row.body:
             return None if row is None else (row.media, bytes(row.body))
         _, body = await self._blocking(lambda objects: objects.get(row.place))
         if wire.digest(body) != digest:
@@ -46,11 +48,22 @@ class Pictures:
 
     async def part(self, digest: str, at: int, most: int) -> tuple[int, bytes] | None:
         """(size, bytes from `at` on, at most so many); None where it is not here. Raises ObjectsFault."""
-        t = tables.picture
-        place = await self._store.read(lambda c: c.execute(select(t.c.place).where(t.c.digest == digest)).scalar())
+        place: str | None = await self._store.read(lambda c: c.scalar(_elsewhere(digest)))
         if not place:
             return await self._store.read(lambda c: pieces.read(c, digest, at, most))
         return await self._blocking(lambda objects: objects.get(place, at, most))
+
+    async def lacks(self, digest: str) -> bool:
+        """Whether a device has to send it: it is not here, or not to be had from the store of objects now."""
+        t = tables.picture
+        here = select(t.c.digest).where(t.c.digest == digest)
+        if not await self._store.read(lambda c: c.execute(here).first()):
+            return True
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self.part(digest, 0, 0) is None
+        except (ObjectsFault, TimeoutError):
+            return True
 
     async def _blocking(self, work: Callable[[Objects], T]) -> T:
         if (objects := self._objects) is None:
@@ -74,15 +87,15 @@ class Pictures:
     async def move_once(self) -> int:
         """Move some that are in the database; how many there were. Raises LinesideError."""
         t = tables.picture
-        here = select(t.c.digest).where(t.c.place == "", func.length(t.c.body) > 0).limit(AT_ONCE)
-        found = await self._store.read(lambda c: list(c.execute(here).scalars()))
-        for digest in found:
-            mine, name = select(t.c.body).where(t.c.digest == digest), name_of(digest)
+        here = select(t.c.digest, t.c.place).where(func.length(t.c.body) > 0).limit(AT_ONCE)
+        found = await self._store.read(lambda c: c.execute(here).all())
+        for digest, old in found:
+            mine = select(t.c.body).where(t.c.digest == digest)
             if not (body := await self._store.read(lambda c, m=mine: c.execute(m).scalar())):  # type: ignore[misc]
                 continue
-            await self._blocking(lambda objects, n=name, b=body: objects.put(n, bytes(b)))  # type: ignore[misc]
-            stays = update(t).where(t.c.digest == digest, t.c.place == "").values(place=name, body=b"")
-            if not await self._store.write(lambda c, s=stays: c.execute(s).rowcount):  # type: ignore[misc]
+            name = await self._blocking(lambda objects, d=digest, o=old, b=body: _put(objects, d, o, bytes(b)))  # type: ignore[misc]
+            stays = update(t).where(t.c.digest == digest, t.c.place == old).values(place=name, body=b"")
+            if not await self._store.write(lambda c, s=stays: c.execute(s).rowcount) and name != old:  # type: ignore[misc]
                 await self._blocking(lambda objects, n=name: objects.drop(n))  # type: ignore[misc]  # forgotten, or moved by another
         return len(found)
 
@@ -96,6 +109,22 @@ class Pictures:
             for place in filter(NAME.fullmatch, places):
                 await self._blocking(lambda objects, p=place: objects.drop(p))  # type: ignore[misc]
         return total
+
+
+def _put(objects: Objects, digest: str, old: str, body: bytes) -> str:
+    """Where it lies now: where it did, if it came once more and is still there. Raises ObjectsFault."""
+    if old:
+        with contextlib.suppress(ObjectsFault):
+            if objects.get(old)[1] == body:
+                return old
+    name = name_of(digest)
+    objects.put(name, body)
+    return name
+
+
+def _elsewhere(digest: str) -> Select[Any]:
+    t = tables.picture
+    return select(t.c.place).where(t.c.digest == digest, func.length(t.c.body) == 0)
 
 
 def _forget(connection: Connection, before: float) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from .. import wire
 from . import tables
@@ -14,12 +14,13 @@ MOST_WHOLES = 4  # of one device at a time; an older one begins anew
 KEPT = 7 * 24 * 3600.0  # seconds after which nobody goes on with it
 
 
-def take(connection: Connection, device: str, digest: str, at: int, size: int, body: bytes) -> int:
-    """Keep the piece of an object of `size` bytes that begins `at`, if it goes on where we stand; how many bytes are here now. An
-    empty one only asks. In the writer's transaction. Raises WireFault."""
+def take(connection: Connection, device: str, digest: str, at: int, size: int, body: bytes, lacks: bool) -> int:
+    """Keep the piece of an object of `size` bytes that begins `at`, if it goes on where we stand; how many bytes are here now: all
+    where the object is here, unless the plane `lacks` it. An empty one only asks. In the writer's transaction. Raises
+    WireFault."""
     if not wire.DIGEST.fullmatch(digest) or not 0 <= at <= size <= wire.MOST_PICTURE or at + len(body) > size:
         raise wire.WireFault(f"no piece of {len(body)} bytes at {at} of {size}")
-    if connection.execute(select(tables.picture.c.digest).where(tables.picture.c.digest == digest)).first():
+    if not lacks and seen(connection, digest):
         return size
     t = tables.piece
     here = _held(connection, device, digest)
@@ -30,6 +31,12 @@ def take(connection: Connection, device: str, digest: str, at: int, size: int, b
     row = {"device": device, "digest": digest, "at": at, "arrived": time.time(), "body": body}
     connection.execute(t.insert().values(**row))
     return here + len(body)
+
+
+def seen(connection: Connection, digest: str) -> bool:
+    """Whether that picture is here; it is as old as when it came last."""
+    t = tables.picture
+    return connection.execute(update(t).where(t.c.digest == digest).values(stored=time.time())).rowcount > 0
 
 
 def whole(connection: Connection, device: str, digest: str) -> bytes | None:

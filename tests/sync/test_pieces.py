@@ -22,6 +22,8 @@ from sync.control_plane import pieces, tables
 from sync.control_plane.broker import ask
 from sync.control_plane.ingest import Ingest
 from sync.control_plane.live import Hub
+from sync.control_plane.objects import Folder
+from sync.control_plane.pictures import Pictures
 from sync.control_plane.store import Store, insert_new
 from sync.device.objects import Upload, fetch
 from sync.device.pace import Pace
@@ -38,7 +40,7 @@ class Far:
     """The plane's handlers, behind a line that takes `most` bytes and breaks by the dice: before a message, or after it."""
 
     def __init__(self, store: Store, device: str = "d", breaks: float = 0.0, most: int = 10**9) -> None:
-        self._app, self._device = Ingest(store, Hub(), None).app, device  # type: ignore[arg-type]
+        self.ingest, self._device = Ingest(store, Hub(), None), device  # type: ignore[arg-type]
         self._rng, self._breaks, self._most = random.Random(2), breaks, most
         self.sent = self.got = self.broke = 0
 
@@ -47,7 +49,7 @@ class Far:
             raise TooLarge("a proxy says no")
         self._perhaps()
         self.sent += len(body)
-        status, said = await ask(self._app, self._device, f"{method} {path}", body)
+        status, said = await ask(self.ingest.app, self._device, f"{method} {path}", body)
         self._perhaps()
         self.got += len(said)
         understood(status, said, path, "x")
@@ -276,3 +278,44 @@ def test_a_large_picture_arrives_whatever_the_line_takes_at_once(tmp_path: Path,
             await work(it)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("way", ["whole", "pieces"])
+def test_a_picture_that_comes_again_is_young_again_and_is_put_back_where_it_is_gone(
+    database: str, tmp_path: Path, way: str
+) -> None:
+    async def comes(far: Far) -> None:
+        if way == "pieces":
+            await brought(far)
+        else:
+            await far.exchange("PUT", f"/d/v1/picture/{DIGEST}?epoch={EPOCH}&seq=1", BODY)
+
+    async def work(store: Store) -> None:
+        far, folder, t = Far(store), tmp_path / "objects", tables.picture
+        far.ingest.pictures = pictures = Pictures(store, Folder(folder))
+
+        async def ages() -> None:
+            await store.write(lambda c: c.execute(update(t).values(stored=1000.0)) and None)
+
+        async def moves() -> list[Path]:
+            await pictures.move_once()
+            assert (await held(store)) == ([b""], 0) and await pictures.whole(DIGEST) == (wire.media(BODY), BODY)
+            return [file for file in folder.rglob("*") if file.is_file()]
+
+        for _ in range(2):
+            await comes(far)
+            await ages()
+        await comes(far)
+        assert await pictures.forget(2000.0) == 0
+        (file,) = await moves()
+        await ages()
+        await comes(far)
+        assert await pictures.forget(2000.0) == 0
+        assert await moves() == [file], "one that is still there stays where it is"
+        file.unlink()
+        await comes(far)
+        assert await pictures.whole(DIGEST) == (wire.media(BODY), BODY)
+        (anew,) = await moves()
+        assert anew != file
+
+    with_store(database, work)
