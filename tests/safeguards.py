@@ -124,8 +124,8 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "the tail is replayed": Safeguard(
         "edge/journal.py",
-        "        self._pending.damaged |= damaged\n        return found",
-        "        self._pending.damaged |= damaged\n        return {}",
+        "        self._torn = damaged\n        return found",
+        "        self._torn = damaged\n        return {}",
         "tests/edge/test_journal.py::test_what_was_durable_at_a_hard_stop_is_there_once",
     ),
     "a sealed block empties its tail": Safeguard(
