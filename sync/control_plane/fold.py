@@ -23,7 +23,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
 
 def alarm(connection: Connection, device: str, epoch: str, seq: int, happened: Event) -> None:
     """Take one alarm event into the state of its alarm. An older event of the same epoch changes nothing."""
-    from .store import upsert
+    from .database import upsert
 
     change = _CHANGES.get(happened.state)
     if change is None:

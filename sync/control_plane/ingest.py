@@ -22,12 +22,13 @@ from edge import CodecFault, LinesideError
 from .. import wire
 from . import hold, pieces, tables
 from .ca import Authority
+from .database import upsert
 from .live import Hub
 from .objects import ObjectsFault
 from .peers import NEWS
 from .pictures import Pictures
 from .refused import set_aside
-from .store import Message, Store, StoreFault, covers, insert_new, stands, upsert
+from .store import Message, Store, StoreFault, covers, insert_new, stands
 
 INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0

@@ -8,35 +8,28 @@ import queue
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import msgpack
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, update
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
 
 from ..wire import Frame, shallow
 from . import days, fold, hold, rollup, tables
-from .database import among, insert_new, opened, snapshots, upsert, why
+from .database import among, insert_new, opened, snapshots, why
 from .ledger import END
+from .standing import Place, StoreFault, cover, covers, cursors_of, stand, stands, streams
 
 T = TypeVar("T")
-Place = tuple[str, str, str]  # device, epoch, stream
 Answer = tuple[asyncio.Future[Any], Any, Exception | None]
 MOST_TOGETHER = 256  # requests committed in one transaction
 FEW, GATHER = 64, 0.02  # where several come at a time and fewer than that wait, seconds to wait for more
 MOST_SAMPLES = 2**20  # of a block; the codec makes and reads none with more
-MOST_STREAMS, MOST_RANGES = 2_000, 1_000  # of a journal; of what lies above the watermark of one stream
 TRIES = 3  # of a transaction that another process is in the way of
-
-
-class StoreFault(LinesideError):
-    """The database refused; the device keeps everything and tries again."""
-
-    heals = True
 
 
 class Job(NamedTuple):
@@ -213,7 +206,7 @@ def _apply_blocks(connection: Connection, messages: list[Message]) -> list[dict[
     for device, frames in blocks:
         for f in frames:
             sent.setdefault((device, f.epoch, f.stream), []).append(f)
-    cursors = _cursors(connection, sent)
+    cursors = cursors_of(connection, sent)
     _begun(connection, [place for place in sent if place not in cursors])
     fresh, moved = list[tuple[str, Frame]](), dict[Place, Cursor]()
     for place, frames in sent.items():
@@ -222,36 +215,18 @@ def _apply_blocks(connection: Connection, messages: list[Message]) -> list[dict[
         if new:
             first = {f.seq: f for f in reversed(frames)}
             fresh += [(place[0], _believed(first[seq])) for seq in new]
-            _cover(cursor, place[2], ((seq, seq) for seq in new))
+            cover(cursor, place[2], ((seq, seq) for seq in new))
             moved[place] = cursor
     _take_blocks(connection, fresh)
-    _stand(connection, moved)
+    stand(connection, moved)
     return [{f.stream: cursors[device, f.epoch, f.stream] for f in frames} for device, frames in blocks]
 
 
 def _begun(connection: Connection, places: list[Place]) -> None:
     """The first record of these streams."""
     for (device, epoch), many in Counter(place[:2] for place in places).items():
-        if not _streams(connection, device, epoch, many):
+        if not streams(connection, device, epoch, many):
             fold.journal(connection, device, epoch)
-
-
-def _streams(connection: Connection, device: str, epoch: str, more: int) -> int:
-    """How many streams a journal has here. Raises CodecFault where with `more` it would have more than any device has."""
-    t = tables.applied
-    had = connection.scalar(select(func.count()).where(t.c.device == device, t.c.epoch == epoch)) or 0
-    if had + more > MOST_STREAMS:
-        raise CodecFault(f"{had + more} streams in one journal, at most {MOST_STREAMS:,} are taken")
-    return had
-
-
-def _cover(cursor: Cursor, stream: str, spans: Iterable[tuple[int, int]]) -> None:
-    """Raises StoreFault where so many numbers are missing in between that it would take long to know which: it may be taken once
-    some of those are here or told."""
-    had = len(cursor.ranges)
-    cursor.cover(spans)
-    if len(cursor.ranges) > max(had, MOST_RANGES):
-        raise StoreFault(f"{stream}: records are missing in more than {MOST_RANGES:,} places; send those first")
 
 
 def _believed(f: Frame) -> Frame:
@@ -259,30 +234,6 @@ def _believed(f: Frame) -> Frame:
     if not (-END <= f.t0 < END and -END <= f.t1 < END and f.n <= MOST_SAMPLES):
         raise CodecFault(f"block {f.seq} of {f.stream}: {f.n} samples from {f.t0} to {f.t1} ns cannot be")
     return f
-
-
-def _cursors(connection: Connection, places: Collection[Place]) -> dict[Place, Cursor]:
-    """Where these streams stand, and maybe others."""
-    t = tables.applied
-    found: dict[Place, Cursor] = {}
-    listed = sorted(places)
-    for k in range(0, len(listed), 500):
-        columns = zip((t.c.device, t.c.epoch, t.c.stream), zip(*listed[k : k + 500], strict=True), strict=True)
-        rows = connection.execute(select(t).where(*(among(connection, column, set(some)) for column, some in columns)))
-        found |= {(d, e, s): _cursor(w, r) for d, e, s, w, r in rows}
-    return found
-
-
-def _cursor(watermark: int, ranges: str) -> Cursor:
-    return Cursor(watermark, [(a, b) for a, b in json.loads(ranges)] if ranges != "[]" else [])
-
-
-def _stand(connection: Connection, cursors: dict[Place, Cursor]) -> None:
-    rows = [
-        {"device": d, "epoch": e, "stream": s, "watermark": cursor.watermark, "ranges": json.dumps(cursor.ranges)}
-        for (d, e, s), cursor in sorted(cursors.items())
-    ]
-    upsert(connection, tables.applied, *rows)
 
 
 def _apply_records(connection: Connection, device: str, frames: list[Frame]) -> dict[str, Cursor]:
@@ -303,26 +254,6 @@ def _apply_records(connection: Connection, device: str, frames: list[Frame]) -> 
             raise CodecFault(f"what {stream} holds cannot be taken: {error}") from None
         answer[stream] = covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
     return answer
-
-
-def stands(connection: Connection, device: str, epoch: str, *only: str) -> dict[str, Cursor]:
-    """Where every stream of a journal stands, or `only` these."""
-    t = tables.applied
-    wanted = select(t.c.stream, t.c.watermark, t.c.ranges).where(t.c.device == device, t.c.epoch == epoch)
-    rows = connection.execute(wanted.where(t.c.stream.in_(only)) if only else wanted)
-    return {s: _cursor(w, r) for s, w, r in rows}
-
-
-def covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[tuple[int, int]]) -> Cursor:
-    """Mark spans of a stream as taken or told. Reads anew where it stands: a gap event may have moved its own stream. Raises
-    CodecFault or StoreFault where a journal would have too many streams, or one of them too many holes."""
-    cursor = stands(connection, device, epoch, stream).get(stream)
-    if cursor is None:
-        _streams(connection, device, epoch, 1)
-        cursor = Cursor()
-    _cover(cursor, stream, spans)
-    _stand(connection, {(device, epoch, stream): cursor})
-    return cursor
 
 
 def _take_blocks(connection: Connection, frames: list[tuple[str, Frame]]) -> None:

@@ -16,8 +16,7 @@ from sqlalchemy.event import listen
 
 from edge import Batch, CodecFault, Cursor, Event, encode, encode_event
 from sync import wire
-from sync.control_plane import store as store_module
-from sync.control_plane import tables
+from sync.control_plane import standing, tables
 from sync.control_plane.store import Message, Store, StoreFault
 
 BODY = encode(Batch.of("plc", [1], [1.0], 1))
@@ -155,7 +154,7 @@ def test_numbers_with_many_holes_are_refused_until_those_are_filled(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is known of each hole is read and written with each message of that stream."""
-    monkeypatch.setattr(store_module, "MOST_RANGES", 10)
+    monkeypatch.setattr(standing, "MOST_RANGES", 10)
 
     async def work() -> None:
         store = Store(database)
@@ -177,7 +176,7 @@ def test_numbers_with_many_holes_are_refused_until_those_are_filled(
 
 
 def test_a_journal_has_no_more_streams_than_a_device_has(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MOST_STREAMS", 3)
+    monkeypatch.setattr(standing, "MOST_STREAMS", 3)
 
     async def work() -> None:
         store = Store(database)
