@@ -125,7 +125,7 @@ class World:
             for device in self.devices:
                 waiting = device.journal._pending
                 unsealed = await device.journal.ask(lambda c: list(c.execute("SELECT 1 FROM tail")))
-                if waiting.batches or waiting.events or unsealed:
+                if device.journal._committing.locked() or waiting.batches or waiting.events or unsealed:
                     return False
                 last = await device.journal.ask(lambda c: dict(c.execute("SELECT name, seq FROM stream")))
                 found = db.execute(
