@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import asyncio.sslproto
 from typing import Any
 
@@ -10,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from .. import wire
 
 MOST_HEAD = 64 * 1024  # bytes of a request's line and headers
+LONGEST_HEAD = 30.0  # seconds until all of that is here
 MOST_REQUEST = wire.MOST_PICTURE + 2**20
 
 asyncio.sslproto.SSLProtocol.max_size = (
@@ -18,11 +20,29 @@ asyncio.sslproto.SSLProtocol.max_size = (
 
 
 class Bounded(HttpToolsProtocol):
-    """The parser keeps headers of any length, before anybody has said who asks: here the connection ends."""
+    """The parser keeps headers of any length for any time, before anybody has said who asks: here the connection ends."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._read, self._most = 0, MOST_HEAD
+        self._ends: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def _await_head(self) -> None:
+        if self._ends is None:
+            self._ends = asyncio.get_running_loop().call_later(LONGEST_HEAD, self.transport.abort)
+
+    def _head_is_here(self) -> None:
+        if self._ends is not None:
+            self._ends.cancel()
+            self._ends = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_here()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._read += len(data)
@@ -31,7 +51,12 @@ class Bounded(HttpToolsProtocol):
         elif not self.transport.is_closing():
             super().data_received(data)
 
+    def on_message_begin(self) -> None:
+        self._await_head()
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
+        self._head_is_here()
         self._read, self._most = 0, MOST_REQUEST
         super().on_headers_complete()
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from .. import wire
 from . import tables
 
+LEAST_PIECE = 1000  # bytes of each but the last: no whole is a row a byte
 MOST_WHOLES = 4  # of one device at a time; an older one begins anew
 KEPT = 7 * 24 * 3600.0  # seconds after which nobody goes on with it
 
@@ -20,6 +21,8 @@ def take(connection: Connection, device: str, digest: str, at: int, size: int, b
     WireFault."""
     if not wire.DIGEST.fullmatch(digest) or not 0 <= at <= size <= wire.MOST_PICTURE or at + len(body) > size:
         raise wire.WireFault(f"no piece of {len(body)} bytes at {at} of {size}")
+    if body and len(body) < LEAST_PIECE and at + len(body) < size:
+        raise wire.WireFault(f"a piece of {len(body)} bytes; all but the last have at least {LEAST_PIECE}")
     if not lacks and seen(connection, digest):
         return size
     t = tables.piece
@@ -54,8 +57,8 @@ def drop(connection: Connection, device: str, digest: str) -> None:
 
 def _held(connection: Connection, device: str, digest: str) -> int:
     t = tables.piece
-    mine = select(func.sum(func.length(t.c.body))).where(t.c.device == device, t.c.digest == digest)
-    return int(connection.execute(mine).scalar() or 0)
+    mine = select(t.c.at + func.length(t.c.body)).where(t.c.device == device, t.c.digest == digest)
+    return int(connection.execute(mine.order_by(t.c.at.desc()).limit(1)).scalar() or 0)
 
 
 def _make_room(connection: Connection, device: str) -> None:

@@ -21,7 +21,7 @@ import zstandard
 from edge import Event, Record, encode_event
 from edge.cli import main
 from sync import wire
-from sync.control_plane import live
+from sync.control_plane import heads, live
 from sync.device import identity
 from tests.sync.test_spine import Rig, rig
 
@@ -112,6 +112,28 @@ def test_a_head_without_an_end_is_read_up_to_a_bound(tmp_path: Path, said: bytes
     async def work(it: Rig) -> None:
         for address in (it.plane.url, it.plane.link):
             await hangs_up(address)
+
+    rig(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET / HT", b"GET /login HTTP/1.1\r\nHost: x\r\n\r\nGET / HT"], ids=["none", "half", "second"]
+)
+def test_a_head_that_never_ends_is_waited_for_up_to_a_bound(tmp_path: Path, monkeypatch: Any, said: bytes) -> None:
+    monkeypatch.setattr(heads, "LONGEST_HEAD", 0.5)
+
+    async def work(it: Rig) -> None:
+        for address in (it.plane.url, it.plane.link):
+            host, _, port = address.rpartition(":")
+            secure = ssl._create_unverified_context() if address.startswith("https") else None
+            read, write = await asyncio.open_connection(
+                host.partition("//")[2], int(port.partition("/")[0]), ssl=secure
+            )
+            write.write(said)
+            async with asyncio.timeout(20):
+                with contextlib.suppress(OSError):
+                    await read.read()
+            write.close()
 
     rig(tmp_path, work)
 

@@ -158,18 +158,27 @@ def test_what_is_no_piece_is_refused_and_what_nobody_goes_on_with_is_forgotten(
 ) -> None:
     async def work(store: Store) -> None:
         far = Far(store)
-        for query in ("", "at=0", "at=0&size=x", "at=-1&size=9", f"at=0&size={10**9}", "at=5&size=4", "at=0&size=1"):
+        for query in (
+            "",
+            "at=0",
+            "at=0&size=x",
+            "at=-1&size=9",
+            f"at=0&size={10**9}",
+            "at=5&size=4",
+            "at=0&size=1",
+            "at=0&size=4000",
+        ):
             with pytest.raises(LinesideError, match="422"):
                 await far.exchange("PUT", f"/d/v1/piece/{DIGEST}?{query}", b"xx")
         with pytest.raises(LinesideError, match="422"):
             await far.exchange("PUT", "/d/v1/piece/junk?at=0&size=2", b"xx")
         for k in range(pieces.MOST_WHOLES + 3):
-            await far.exchange("PUT", f"/d/v1/piece/{k:064x}?at=0&size=4", b"xx")
+            await far.exchange("PUT", f"/d/v1/piece/{k:064x}?at=0&size=4000", bytes(1000))
         assert (await held(store))[1] == pieces.MOST_WHOLES, "of one device, only a few at a time"
-        await Far(store, "e").exchange("PUT", f"/d/v1/piece/{DIGEST}?at=0&size=4", b"xx")
+        await Far(store, "e").exchange("PUT", f"/d/v1/piece/{DIGEST}?at=0&size=4000", bytes(1000))
         assert (await held(store))[1] == pieces.MOST_WHOLES + 1, "others have their own"
         monkeypatch.setattr(pieces, "KEPT", -1.0)
-        await far.exchange("PUT", f"/d/v1/piece/{9:064x}?at=0&size=4", b"xx")
+        await far.exchange("PUT", f"/d/v1/piece/{9:064x}?at=0&size=4000", bytes(1000))
         assert (await held(store))[1] == 1
 
     with_store(database, work)
