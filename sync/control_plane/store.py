@@ -21,13 +21,13 @@ from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_
 from ..wire import Frame, shallow
 from . import days, fold, hold, rollup, tables
 from .database import among, insert_new, opened, snapshots, why
-from .ledger import END
 from .standing import Place, StoreFault, cover, covers, cursors_of, stand, stands, streams
 
 T = TypeVar("T")
 Answer = tuple[asyncio.Future[Any], Any, Exception | None]
 MOST_TOGETHER = 256  # requests committed in one transaction
 FEW, GATHER = 64, 0.02  # where several come at a time and fewer than that wait, seconds to wait for more
+FURTHEST = 9 * 10**18  # ns from 1970; 64 bits hold it, and the hours around it
 MOST_SAMPLES = 2**20  # of a block; the codec makes and reads none with more
 TRIES = 3  # of a transaction that another process is in the way of
 
@@ -231,7 +231,7 @@ def _begun(connection: Connection, places: list[Place]) -> None:
 
 def _believed(f: Frame) -> Frame:
     """Raises CodecFault for a block with times or a number of samples that none can have."""
-    if not (-END <= f.t0 < END and -END <= f.t1 < END and f.n <= MOST_SAMPLES):
+    if max(abs(f.t0), abs(f.t1)) > FURTHEST or f.n > MOST_SAMPLES:
         raise CodecFault(f"block {f.seq} of {f.stream}: {f.n} samples from {f.t0} to {f.t1} ns cannot be")
     return f
 

@@ -211,7 +211,9 @@ def test_the_blocks_of_an_older_plane_wait_for_their_roll_ups(database: str, mon
     with_store(database, after)
 
 
-@pytest.mark.parametrize("odd", [{"n": 2**31}, {"t0": -(2**63)}, {"t1": -(2**63)}, {"t0": 2**62}, {"t1": 2**63 - 1}])
+@pytest.mark.parametrize(
+    "odd", [{"n": 2**31}, {"t0": -(2**63)}, {"t1": -(2**63)}, {"t0": 2**63 - 1}, {"t1": 2**63 - 1}]
+)
 def test_a_block_that_cannot_be_is_refused(database: str, odd: dict[str, int]) -> None:
     async def work(store: Store) -> None:
         first, second = minute_blocks(0, 2)
