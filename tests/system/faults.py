@@ -14,7 +14,6 @@ import contextlib
 import json
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,7 +33,7 @@ from edge.clock import SystemClock
 from edge.journal import Journal
 from sync.control_plane.ca import Authority
 from sync.control_plane.mosquitto import write
-from tests.broker import MOSQUITTO
+from tests.broker import MOSQUITTO, Broker
 
 from .victim import PLANTS
 
@@ -67,12 +66,14 @@ class Victims:
         self.plane_port, self.page_port, port = free_port(), free_port(), free_port()
         self.names = ["plane", "device", "broker"][: 3 if way == "mqtts" else 2]
         self.processes: dict[str, Any] = {}
-        self.broker = free_port()
         if way == "mqtts":
-            write(folder / "broker", Authority(folder / "plane"), ["127.0.0.1"], "127.0.0.1", self.broker)
+            self._broker = Broker(folder / "broker")
+            where = ("127.0.0.1", self._broker.port)
+            self._broker.config = write(folder / "broker", Authority(folder / "plane"), ["127.0.0.1"], *where)
+            until_end.callback(self._broker.stop)
             self.start("broker")
         self.site = folder / "site.yaml"
-        url = f"{way}://127.0.0.1:{self.broker if way == 'mqtts' else self.plane_port}"
+        url = f"{way}://127.0.0.1:{self._broker.port if way == 'mqtts' else self.plane_port}"
         self.site.write_text(SITE.format(port=port, url=url, more=MORE))
         until_end.enter_context(running("sim", self.site, log=folder / "sim.log"))
         self.start("plane")
@@ -87,13 +88,11 @@ class Victims:
 
     def start(self, what: str) -> None:
         if what == "broker":
-            config = self.folder / "broker" / "mosquitto.conf"
-            process = subprocess.Popen([str(MOSQUITTO), "-c", config], stderr=subprocess.DEVNULL)
-            self._until_end.callback(process.kill)
-            self.processes[what] = process
+            self._broker.start()
+            self.processes[what] = self._broker.process
             return
         ports = ("--port", str(self.plane_port), "--page-port", str(self.page_port))
-        broker = ("--broker", f"mqtts://127.0.0.1:{self.broker}") if self._way == "mqtts" else ()
+        broker = ("--broker", f"mqtts://127.0.0.1:{self._broker.port}") if self._way == "mqtts" else ()
         plane = ("plane", "--folder", self.folder / "plane", *ports, *broker)
         command = plane if what == "plane" else ("run", self.site, "--state", self.folder / "device")
         self.processes[what] = self._until_end.enter_context(

@@ -129,17 +129,9 @@ def _lost(
     world: World, verdict: Verdict, device: Device, stream: str, missing: dict[int, Fact], told: Gaps, width: int
 ) -> None:
     """Count what is neither there nor told. A gap tells of the time it spans and of its records; one of samples without a
-    place (`first` is 0) of as many as it says; all gaps of a stream together of no more samples than they say. Of events that
-    are told to be forgotten, those that told of a gap count."""
+    place (`first` is 0) of as many as it says; all gaps of a stream together of no more samples than they say."""
     for epoch in sorted({fact.epoch for fact in missing.values()}):
-        every = told.get((device.name, epoch), [])
-        away = [
-            (gap["first"], gap["last"]) for gap in every if gap.get("stream") == "event" and gap["cause"] == "forgotten"
-        ]
-        every = [
-            *every,
-            *(g for (e, n), g in device.ledger.gaps.items() if e == epoch and any(a <= n <= b for a, b in away)),
-        ]
+        every = _told(device, epoch, told.get((device.name, epoch), []))
         own = [gap for gap in every if gap.get("stream") == stream]
         facts = {n: fact for n, fact in missing.items() if fact.epoch == epoch}
         room = sum(gap["samples"] for gap in own if not gap["first"])
@@ -155,6 +147,13 @@ def _lost(
             said = device.ledger.said.get(stream, set())
             some = untold or sorted(facts)
             world.note(device.name, "lost", (stream, epoch, lost, [(n, n in said) for n in some[:5]], own[:5]))
+
+
+def _told(device: Device, epoch: str, gaps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """These gaps, and those that went with events that are told to be forgotten."""
+    spans = [(g["first"], g["last"]) for g in gaps if g.get("stream") == "event" and g["cause"] == "forgotten"]
+    away = [g for (of, n), g in device.ledger.gaps.items() if of == epoch and any(a <= n <= b for a, b in spans)]
+    return [*gaps, *away]
 
 
 def _named(device: Device, epoch: str, stream: str, own: list[dict[str, Any]]) -> set[int]:
