@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from edge import Cursor, DeviceLost
 from sync import wire
+from sync.control_plane import pieces
 from sync.device import pace
-from sync.device.transport import Refused, Rejected, Stranger, TooLarge
+from sync.device.transport import understood
 
 if TYPE_CHECKING:
     from .plane import Answer, Plane
@@ -22,7 +23,7 @@ class Link:
     def __init__(self, world: World, device: str, plane: Plane) -> None:
         self._world, self._device, self._plane = world, device, plane
         self._rng = random.Random(world.rng.random())
-        pace.LEAST, pace.FIRST = 300, 1000  # bytes: blocks go in pieces, too
+        pace.LEAST, pace.FIRST, pieces.LEAST_PIECE = 300, 1000, 300  # bytes: blocks go in pieces, too
         self.headers: dict[str, str] = {}
         self.known: dict[tuple[str, str], Cursor] = {}
         self._wholes: dict[str, bytearray] = {}  # by digest, what passed of them
@@ -42,14 +43,9 @@ class Link:
             raise DeviceLost("no whole answer in time") from None
         up = path.startswith("/d/v1/up")
         epochs = {frame.epoch for frame in wire.unpack(self._message(path, body))} if up else {path[-16:]}
-        if status == 401:
-            raise Stranger("the plane does not know this device")
-        if status >= 500:
-            raise DeviceLost(f"the plane answers {status}: {said[:200]!r}")
-        if status >= 300:
-            if status == wire.REJECTED:
-                self._world.note(self._device, "rejected", said[:200])
-            raise {wire.REJECTED: Rejected, 413: TooLarge}.get(status, Refused)(f"{status} {said[:200]!r}")
+        if status == wire.REJECTED:
+            self._world.note(self._device, "rejected", said[:200])
+        understood(status, said, path, "plane")
         if up or path.startswith("/d/v1/stands"):
             for stream, cursor in wire.unpack_ack(said).items():
                 known = self.known.setdefault((next(iter(epochs)), stream), Cursor())
