@@ -93,7 +93,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "tests/edge/test_journal.py::test_above_its_size_delivered_goes_first_and_the_undelivered_leaves_a_gap",
     ),
     "history stays as long as it was asked to": Safeguard(
-        "edge/journal.py",
+        "edge/committing.py",
         "cut = utc - keep if",
         "cut = utc if",
         "tests/edge/test_journal.py::test_nothing_delivered_is_dropped_before_its_time",
@@ -111,7 +111,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "tests/edge/test_journal.py::test_a_full_disk_is_said_and_heals_and_loses_nothing",
     ),
     "what the disk refused comes back": Safeguard(
-        "edge/journal.py",
+        "edge/committing.py",
         "        pending.follow(self._pending)\n        self._pending = pending\n",
         "",
         "tests/edge/test_journal.py::test_a_full_disk_is_said_and_heals_and_loses_nothing",
@@ -213,25 +213,25 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "tests/edge/test_clock.py::test_what_was_stamped_before_the_clock_was_set_is_moved_once",
     ),
     "stamps of an earlier start are left alone": Safeguard(
-        "edge/journal.py",
+        "edge/committing.py",
         "                open_ = tail.close_earlier(self._db, open_, now, utc)\n",
         "                pass\n",
         "tests/edge/test_clock.py::test_what_an_earlier_start_left_behind_is_not_moved_by_how_far_the_clock_is_off_now",
     ),
     "a clock that was just set tells no age": Safeguard(
-        "edge/journal.py",
+        "edge/committing.py",
         "cut = utc - keep if self._age.trusted(now, utc) else 0",
         "cut = utc - keep",
         "tests/edge/test_clock.py::test_a_clock_that_was_set_by_mistake_takes_no_history",
     ),
     "blocks wait for the clock": Safeguard(
-        "edge/journal.py",
+        "edge/committing.py",
         "hold = pending.urgent or (not is_sure(self.clock) and now < self._held_until)",
         "hold = pending.urgent",
         "tests/edge/test_clock.py::test_what_was_stamped_before_the_clock_was_set_is_moved_once",
     ),
     "intervals by a clock that nobody sets": Safeguard(
-        "edge/journal.py",
+        "edge/committing.py",
         "now, utc, totals = self.clock.mono(), self.clock.utc(), self.totals",
         "now, utc, totals = self.clock.utc(), self.clock.utc(), self.totals",
         "tests/edge/test_clock.py::test_a_block_closes_by_a_clock_that_nobody_sets",

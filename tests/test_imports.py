@@ -20,6 +20,7 @@ ONE_HOME = {
     "yaml": ("edge/config/places.py",),
     "apsw": (
         "edge/journal.py",
+        "edge/committing.py",
         "edge/reading.py",
         "edge/standing.py",
         "edge/numbers.py",
