@@ -44,6 +44,7 @@ from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
 from .records import gaps_told, last_numbers, sound_events, tag_name, tag_names
+from .retention import lack
 from .span import held
 from .stage import Setting, Stage, StageConfig, StatelessStage
 from .state import state_folder
@@ -120,6 +121,7 @@ __all__ = [
     "held",
     "is_sure",
     "joined",
+    "lack",
     "last_numbers",
     "listen_at",
     "load_site",

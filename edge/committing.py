@@ -61,7 +61,7 @@ class Committing(Reading):
         self.path, self.clock, self.config = path, clock, config
         self._writer = ThreadPoolExecutor(1, "journal")
         self._urgent = asyncio.Event()
-        self._sealed = asyncio.Event()
+        self.news = asyncio.Event()  # set when there is more to read than now: take it, look, then wait for it
         self._committing = asyncio.Lock()
         self._age = retention.Age()
         self._next_retention = self._next_trim = self._next_mend = 0
@@ -133,8 +133,8 @@ class Committing(Reading):
             return True
 
     def _tell(self) -> None:
-        self._sealed.set()
-        self._sealed = asyncio.Event()
+        self.news.set()
+        self.news = asyncio.Event()
 
     @property
     def complaint(self) -> str:

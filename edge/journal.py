@@ -166,10 +166,6 @@ class Journal(Committing):
         a disk that refuses they go on, for the rules; then the oldest gives way."""
         return bool(self.trouble) or not self._pending.half_full()
 
-    async def wait_sealed(self) -> None:
-        """Wait until there is something new to read."""
-        await self._sealed.wait()
-
     def close(self) -> None:
         """Close the file and give up the lock. Commit first."""
         self._writer.shutdown()

@@ -27,14 +27,14 @@ def gap(utc: int, source: str, t0: int, t1: int, n: int, cause: str, first: int 
     return lack(utc, f"samples:{source}", (first, last, t0, t1, n), cause)
 
 
-def lack(utc: int, stream: str, run: Run, cause: str) -> Event:
-    """The delivered record of a run of records that are not there."""
+def lack(utc: int, stream: str, run: Run, cause: str, text: str = "") -> Event:
+    """The delivered record of a run of records that are not there, in its own words where `text` has none."""
     first, last, t0, t1, n = run
     key = stream.removeprefix("samples:")
     data = {"stream": stream, "from": t0, "to": t1, "samples": n, "cause": cause, "first": first, "last": last}
     records = f"record {first} of {stream}" if first == last else f"records {first} to {last} of {stream}"
     what = f"{n} samples of {key}" if stream.startswith("samples:") else records
-    return Event("gap", key, cause, utc, "medium", f"{what} were given up: {cause}", data)
+    return Event("gap", key, cause, utc, "medium", text or f"{what} were given up: {cause}", data)
 
 
 def unkept(utc: int, stream: str, n: int) -> Event:

@@ -16,6 +16,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge import ConfigFault, DeviceLost, LinesideError, reason_of
 
@@ -26,6 +27,7 @@ CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 60.0  # seconds; the second since the last
 KEEPALIVE = 20  # seconds without a word after which one asks the broker for one
 NOBODY = 0x10  # the broker took it, and nobody had asked for it
 HEAD = 1024  # bytes of a message beside its body, at most
+UNANSWERED = 256 * 1024  # bytes under way: what a slow line carries before the broker is taken for silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Line:
             self._fail, f"the connection ended ({code})"
         )
         self._client.on_publish = lambda c, u, mid, code, p: self._later(self._taken, mid, code)
+        self._client.on_subscribe = lambda c, u, mid, codes, p: self._later(self._taken, mid, codes[0])
         try:
             async with asyncio.timeout(2 * CONNECT_WITHIN):
                 await apart("mqtt connect", self._connect)
@@ -142,13 +145,15 @@ class Line:
 
     async def listen(self, topic: str, heard: Callable[[Message], None]) -> None:
         """`heard` gets each message, on the loop. One topic a line. Raises DeviceLost or Refused."""
+        self._client.on_message = lambda c, u, message: self._later(self._message, heard, message)
+        await self._subscribe(topic, SubscribeOptions(qos=1))
+
+    async def _subscribe(self, topic: str, how: SubscribeOptions) -> None:
         if self.lost:
             raise self.lost
-        self._client.on_message = lambda c, u, message: self._later(self._message, heard, message)
-        self._client.on_subscribe = lambda c, u, mid, codes, p: self._later(self._taken, mid, codes[0])
-        _, number = self._client.subscribe(topic, qos=1)
+        _, number = self._client.subscribe(topic, options=how)
         if number is None:
-            raise DeviceLost(f"the broker at {self._at} is gone")
+            raise self.lost or DeviceLost(f"the broker at {self._at} is gone")
         await self._answer_to(number)
 
     async def _answer_to(self, number: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from edge import Cursor, Event, gaps_told, last_numbers
+from edge import Cursor, Event, gaps_told, lack
 
 NAME = "sync"  # of the reader
 Span = tuple[int, int]  # first and last number
@@ -52,24 +52,16 @@ def lacking(db: Any, stream: str, there: Cursor, upto: int) -> tuple[int, list[S
     for hole in holes(there, upto):
         held = [seq for (seq,) in _held(db, stream, hole)]
         again += len(held)
-        for first, last in _runs(held):
-            known.add(first, last)
-    for first, last in gaps_told(db, stream):
-        known.add(first, last)
+        known.cover(_runs(held))
+    known.cover(gaps_told(db, stream))
     return again, holes(known, upto)
-
-
-def newest(db: Any) -> dict[str, int]:
-    """The last number that this journal gave, by stream."""
-    return last_numbers(db)
 
 
 def gap(stream: str, span: Span) -> Event:
     """The record of what the plane had, has no longer, and cannot be sent again. Nobody knows its times any longer: 0."""
-    data = {"stream": stream, "from": 0, "to": 0, "samples": 0, "cause": "forgotten", "first": span[0], "last": span[1]}
     source = stream.removeprefix("samples:")
     text = f"records {span[0]} to {span[1]} of {source}: the plane had them and lost them, here their time was over"
-    return Event("gap", source, "forgotten", severity="medium", text=text, data=data)
+    return lack(0, stream, (*span, 0, 0, 0), "forgotten", text)
 
 
 def _held(db: Any, stream: str, hole: Span) -> Iterable[tuple[int]]:

@@ -19,6 +19,7 @@ from edge import (
     Record,
     decode,
     decode_event,
+    last_numbers,
     log,
     plain_data,
     tag_name,
@@ -27,8 +28,8 @@ from edge import (
 
 from .. import wire
 from ..broker import BrokerConfig
-from ..mqtt_line import Line, trusting
-from . import compare
+from ..either import either
+from ..mqtt_line import UNANSWERED, Line, trusting
 
 NAME = "forward"
 Names = dict[int, tuple[str, str, str]]  # of a tag: name, type, unit
@@ -37,7 +38,6 @@ MOST_SAMPLES = (
     2_000  # in one JSON message: below the 128 kB that some brokers take, and no stop of the loop that others feel
 )
 HEAD = 32  # bytes of a message beside topic and body, at most
-UNANSWERED = 256 * 1024  # bytes under way: what a slow line carries before the broker is taken for silent
 
 
 class ForwardConfig(BrokerConfig):
@@ -82,15 +82,9 @@ class Forward:
             await line.open()
             self.host.health.state(NAME, "running")
             while True:
-                news = asyncio.ensure_future(self.host.journal.wait_sealed())
-                await asyncio.sleep(0)  # so that it waits before we look
-                try:
-                    if not await self._round(line):
-                        await asyncio.wait([news, line.broken], return_when=asyncio.FIRST_COMPLETED)
-                    if line.broken.done():
-                        line.broken.result()
-                finally:
-                    news.cancel()
+                news = self.host.journal.news  # taken before we look
+                if not await self._round(line):
+                    await either(news, line.broken)
         finally:
             line.close()
 
@@ -99,7 +93,7 @@ class Forward:
         journal, found = self.host.journal, False
         sealed = await journal.streams()  # first: what is sealed while we read may use newer names
         self.cursors.setdefault("picture", Cursor())
-        newest = await journal.ask(compare.newest)
+        newest = await journal.ask(last_numbers)
         self._move("picture", newest.get("picture", 0))  # none is kept for a reader that sends none
         for stream in ("tag", "text", "event", *sorted(sealed)):
             after = self.cursors.setdefault(stream, Cursor()).watermark

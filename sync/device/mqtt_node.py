@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Callable
 from typing import Any
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge import DeviceLost
-
-from ..mqtt_line import ANSWER_WITHIN, Line
+from ..mqtt_line import Line
 
 
 class NodeLine(Line):
@@ -34,7 +31,6 @@ class NodeLine(Line):
 
     async def open(self) -> None:
         self._client.on_message = lambda c, u, message: self._later(self._came, message)
-        self._client.on_subscribe = lambda c, u, number, codes, p: self._later(self._taken, number, codes[0])
         await super().open()
 
     def _came(self, message: Any) -> None:
@@ -50,18 +46,5 @@ class NodeLine(Line):
         """`kept`: also what the broker has from before. Returns when it has answered, which it does in the order in which it
         read: so it has all that was said until now.
         To subscribe again changes nothing. Raises DeviceLost, Refused."""
-        if self.lost:
-            raise self.lost
-        done: asyncio.Future[None] = self._loop.create_future()
         when = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if kept else SubscribeOptions.RETAIN_DO_NOT_SEND
-        _, number = self._client.subscribe(topic, options=SubscribeOptions(qos=1, retainHandling=when))
-        if number is None:
-            raise self.lost or DeviceLost(f"the broker at {self._at}: the connection ended")
-        self._out[number] = done
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                await done
-        except TimeoutError:
-            raise DeviceLost(f"the broker at {self._at} is silent") from None
-        finally:
-            self._out.pop(number, None)
+        await self._subscribe(topic, SubscribeOptions(qos=1, retainHandling=when))

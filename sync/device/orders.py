@@ -65,14 +65,19 @@ class Orders:
         if not (isinstance(value, (int, float, str)) and isinstance(age, (int, float))):
             why, value = "that is no value", None
         if value is None or why:
-            told = {"value": value[:LONGEST_KEY] if isinstance(value, str) else value, "cause": cause}
-            text = f"by {cause}: {why}"
-            self._host.accept(Event("write", name[:LONGEST_KEY], "refused", severity="medium", text=text, data=told))
+            self._host.accept(refused(name, value, cause, why))
             return
         tag, now = self._host.live.table[name], self._host.clock.mono()
         lives = tag.writable.expires - min(max(0.0, age), 1e9) if tag.writable else 0.0
         value = value if isinstance(value, str) else float(value)
         self._host.accept(Write(tag.id, value, expires=now + round(lives * SECOND), cause=cause))
+
+
+def refused(name: str, value: Any, cause: str, why: str) -> Event:
+    """What is told of an order to write that is not carried out; whatever it says is cut to a length."""
+    told = {"value": value[:LONGEST_KEY] if isinstance(value, str) else value, "cause": cause}
+    text = f"by {cause}: {why}"
+    return Event("write", name[:LONGEST_KEY], "refused", severity="medium", text=text, data=told)
 
 
 def younger(age: Any, than: float) -> bool:

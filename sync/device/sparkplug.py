@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from edge import CodecFault, Cursor, DeviceLost, Host, Period, Quality, Record, TagTable, decode, log
+from edge import CodecFault, Cursor, DeviceLost, Host, Period, Quality, Record, TagTable, decode, last_numbers, log
 
 from ..broker import BrokerConfig
-from ..mqtt_line import Refused, trusting
-from . import compare
+from ..either import either
+from ..mqtt_line import HEAD, UNANSWERED, Refused, trusting
 from . import sparkplug_heard as heard
 from . import sparkplug_payload as say
 from .mqtt_node import NodeLine
@@ -26,7 +26,6 @@ NAME, NAMESPACE = "sparkplug", "spBv1.0"
 AT_ONCE, MOST_BYTES = 8, 32_000  # blocks, and bytes of them, between two answers that move the cursor
 MOST_SAMPLES = 2_000  # in one message: below the 128 kB that some brokers take
 MOST_TEXTS = 100  # likewise
-UNANSWERED = 256 * 1024  # bytes under way: what a slow line carries before the broker is taken for silent
 REBIRTHS = 1.0  # seconds between two births that a host asks for
 BORN_AT_ONCE = 500  # metrics of a birth between two turns of others
 NOT_CARRIED = ("tag", "text", "picture")
@@ -112,44 +111,27 @@ class Sparkplug:
         self._online.clear()
         self._state_at = 0
         await line.subscribe(f"{NAMESPACE}/STATE/{self.config.host}", kept=True)
-        online = asyncio.ensure_future(self._online.wait())
-        waits: list[asyncio.Future[Any]] = [online, line.broken]
-        try:
-            self.host.health.state(NAME, "waiting", f"the host {self.config.host} is not online")
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            if line.broken.done():
-                line.broken.result()
-        finally:
-            online.cancel()
+        self.host.health.state(NAME, "waiting", f"the host {self.config.host} is not online")
+        await either(self._online, line.broken)
 
     async def _turn(self, line: NodeLine) -> None:
         """Births where they are due, what is new, then some history; where there is none, wait for one of these. From the moment
         in which a host asks for a rebirth until that no data goes out (6.4.19)."""
-        news, asked = (
-            asyncio.ensure_future(self.host.journal.wait_sealed()),
-            asyncio.ensure_future(self._rebirth.wait()),
-        )
-        await asyncio.sleep(0)  # so that they wait before we look
-        try:
-            now = asyncio.get_running_loop().time
-            wanted = self._rebirth.is_set() and now() >= self._born_at + REBIRTHS
-            if wanted or self._live is not self.host.live:
-                await self._bear(line)
-            quiet = self._rebirth.is_set()
-            if now() >= self._live_at and not quiet:
-                await self._devices(line)
-                await self._newest(line)
-            if quiet or not await self._history(line):
-                due = self._born_at + REBIRTHS if self._rebirth.is_set() else self._live_at
-                waits: list[asyncio.Future[Any]] = [news, line.broken, self._serving]
-                waits += [] if self._rebirth.is_set() else [asked]
-                await asyncio.wait(waits, timeout=max(0.0, due - now()), return_when=asyncio.FIRST_COMPLETED)
-            for ended in (line.broken, self._serving):
-                if ended.done():
-                    ended.result()
-        finally:
-            news.cancel()
-            asked.cancel()
+        news, now = self.host.journal.news, asyncio.get_running_loop().time  # taken before we look
+        wanted = self._rebirth.is_set() and now() >= self._born_at + REBIRTHS
+        if wanted or self._live is not self.host.live:
+            await self._bear(line)
+        quiet = self._rebirth.is_set()
+        if now() >= self._live_at and not quiet:
+            await self._devices(line)
+            await self._newest(line)
+        if self._serving.done():
+            self._serving.result()
+        if quiet or not await self._history(line):
+            asked = self._rebirth.is_set()
+            due = self._born_at + REBIRTHS if asked else self._live_at
+            waits = [news, line.broken, self._serving, *([] if asked else [self._rebirth])]
+            await either(*waits, timeout=max(0.0, due - now()))
 
     # Births and deaths (5.4 to 5.6, 6.4.19 to 6.4.26)
 
@@ -241,7 +223,7 @@ class Sparkplug:
     async def _history(self, line: NodeLine) -> bool:
         """Some blocks of every device that is there; false when there was nothing."""
         journal, found = self.host.journal, False
-        newest = await journal.ask(compare.newest)
+        newest = await journal.ask(last_numbers)
         for stream in NOT_CARRIED:
             self._mark(stream, newest.get(stream, 0))
         known = set(self._source)
@@ -344,7 +326,7 @@ class Sparkplug:
     def _speak(self, line: NodeLine, kind: str, source: str, metrics: bytes = b"") -> int:
         self._seq = (self._seq + 1) % 256
         body = say.payload(self.host.clock.utc(), metrics, self._seq)
-        if line.most and len(body) + 1024 > line.most:
+        if line.most and len(body) + HEAD > line.most:
             told = f"a {kind} of {source or 'the node'} has {len(body):,} bytes, and the broker takes {line.most:,}"
             raise Refused(told, hint="raise its limit (mosquitto: max_packet_size), or make two sources of this one")
         line.say(self._topic(kind, source), body)

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 from edge import SECOND, Event, Host, Tag, Write, WriteRefused, log
 
+from .orders import LONGEST_KEY, refused
 from .sparkplug_heard import Order, value_of
 from .sparkplug_payload import DATATYPES, DOUBLE
 
 NAME = CAUSE = "sparkplug"
 MOST_WAITING = 64
 TOLD_EVERY = 10 * SECOND  # at most one event in this time of orders to a site that takes none
-LONGEST_KEY = 200  # characters of an order that is told
 NOT_HERE = "this site takes no orders of Sparkplug hosts; `sparkplug: {writes: true}` allows them"
 
 
@@ -77,9 +77,7 @@ class Orders:
         return found
 
     def _refuse(self, name: str, value: float | str, why: str) -> None:
-        told = {"value": value[:LONGEST_KEY] if isinstance(value, str) else value, "cause": CAUSE}
-        text = f"by {CAUSE}: {why}"
-        self._host.accept(Event("write", name[:LONGEST_KEY], "refused", severity="medium", text=text, data=told))
+        self._host.accept(refused(name, value, CAUSE, why))
 
 
 def _called(source: str, order: Order) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgpack
 
-from edge import SECOND, Cursor, DeviceLost, Event, Host, LinesideError, Record, log
+from edge import Cursor, DeviceLost, Host, LinesideError, Record, lack, last_numbers, log
 
 from .. import wire
+from ..either import either
 from . import compare, identity
 from .allowance import SPARING, Allowance, Counted
 from .compare import NAME
@@ -116,43 +117,35 @@ class Uplink:
             await self._compare(transport)
             if not self._broken.is_set():
                 self._reached.set()
-        news = asyncio.ensure_future(self.host.journal.wait_sealed())
-        broken = asyncio.ensure_future(self._broken.wait())
-        await asyncio.sleep(0)  # so that it waits before we look
-        try:
-            records = await self._next_records()
-            if records:
-                self._idle.clear()
-                try:
-                    await self._send(transport, records)
-                except TooLarge:
-                    if self._pace.room > LEAST:
-                        self._pace.refused(sum(len(record.body) for record in records))
-                    elif len(records) > 1:
-                        await self._one_by_one(transport, records)
-                    else:
-                        raise
-                except Rejected:
+        news = self.host.journal.news  # taken before we look
+        records = await self._next_records()
+        if records:
+            self._idle.clear()
+            try:
+                await self._send(transport, records)
+            except TooLarge:
+                if self._pace.room > LEAST:
+                    self._pace.refused(sum(len(record.body) for record in records))
+                elif len(records) > 1:
                     await self._one_by_one(transport, records)
-            else:
-                self._idle.set()
-                self._well()
-                held = LOOK if self._allowance.holds() else None
-                await asyncio.wait([news, broken], timeout=held, return_when=asyncio.FIRST_COMPLETED)
-                if broken.done() and not news.done():  # all its devices lost the plane at this moment
-                    await asyncio.wait([news], timeout=self._rng.uniform(0, FIRST_WAIT))
-        finally:
-            news.cancel()
-            broken.cancel()
+                else:
+                    raise
+            except Rejected:
+                await self._one_by_one(transport, records)
+        else:
+            self._idle.set()
+            self._well()
+            await either(news, self._broken, timeout=LOOK if self._allowance.holds() else None)
+            if self._broken.is_set() and not news.is_set():  # all its devices lost the plane at this moment
+                await either(news, timeout=self._rng.uniform(0, FIRST_WAIT))
 
     async def _compare(self, transport: Transport) -> None:
         """What the plane had acknowledged and no longer has is sent again; what is no longer here either, a gap event tells."""
         journal = self.host.journal
         epoch, given = journal.epoch, dict(self.cursors)  # as it was when we asked: a picture may be under way
-        began, self._pace = self.host.clock.mono(), Pace()
-        stands = wire.unpack_ack(await transport.exchange("GET", f"/d/v1/stands?epoch={epoch}"))
-        self._pace.took(0, (self.host.clock.mono() - began) / SECOND)
-        newest = await journal.ask(compare.newest)
+        self._pace = Pace()
+        stands = wire.unpack_ack(await self._pace.timed(transport, "GET", f"/d/v1/stands?epoch={epoch}"))
+        newest = await journal.ask(last_numbers)
         for stream, there in stands.items():
             if there.last() > newest.get(stream, 0):
                 raise LinesideError(
@@ -170,9 +163,8 @@ class Uplink:
         """What goes next, as much as the line carries in a moment: every tag and every text before anything that uses it, events
         before samples."""
         journal = self.host.journal
-        sealed = (
-            await journal.streams()
-        )  # before the rest is read: a block that is sealed meanwhile may use a newer text
+        # before the rest is read: a block that is sealed meanwhile may use a newer text
+        sealed = await journal.streams()
         records: list[Record] = []
         room = self._pace.room
         samples = sorted(sealed) if not self._allowance.holds() else []
@@ -212,9 +204,12 @@ class Uplink:
                 raise DeviceLost(f"the plane did not take {stream} {missing[0]}")
             if ack[stream].watermark < sent[-1].seq:
                 self._broken.set()  # it lacks something below: put back to a backup, or given up here and not told yet
-            self.cursors[stream] = Cursor(sent[-1].seq)
-            self.host.journal.moved(NAME, stream, self.cursors[stream])
+            self._move(stream, sent[-1].seq)
         return True
+
+    def _move(self, stream: str, number: int) -> None:
+        self.cursors[stream] = Cursor(number)  # a new one: the last may be under way to the disk
+        self.host.journal.moved(NAME, stream, self.cursors[stream])
 
     async def _one_by_one(self, transport: Transport, records: list[Record]) -> None:
         """Find the record that spoils a message: it is set aside with a gap event, so that the rest goes on."""
@@ -227,44 +222,30 @@ class Uplink:
 
     def _set_aside(self, record: Record, error: Rejected) -> None:
         log.error("sync: record %d of %s is set aside: %s", record.seq, record.stream, error)
-        data = {
-            "stream": record.stream,
-            "from": record.t0,
-            "to": record.t1,
-            "samples": record.n,
-            "cause": "rejected",
-        }
-        data |= {"first": record.seq, "last": record.seq}
-        source = record.stream.removeprefix("samples:")
-        self.host.accept(Event("gap", source, "rejected", severity="medium", text=str(error), data=data))
-        self.cursors[record.stream] = Cursor(record.seq)
-        self.host.journal.moved(NAME, record.stream, self.cursors[record.stream])
+        run = record.seq, record.seq, record.t0, record.t1, record.n
+        self.host.accept(lack(0, record.stream, run, "rejected", str(error)))
+        self._move(record.stream, record.seq)
 
     async def _pictures(self, transport: Transport) -> None:
         """One picture; waits where there is none, or where records wait."""
-        news = asyncio.ensure_future(self.host.journal.wait_sealed())
-        await asyncio.sleep(0)  # so that it waits before we look
-        try:
-            await self._pictures_turn()
-            after = self.cursors.setdefault("picture", Cursor()).watermark
-            found = await self.host.journal.read("picture", after, 1, 1)
-            for record in found:
-                fault = None
-                try:
-                    await self._picture(transport, record)
-                except Rejected as error:
-                    fault = error
-                if self.cursors["picture"].watermark != after:  # put back meanwhile: it comes again
-                    return
-                if fault is not None:
-                    self._set_aside(record, fault)
-                else:
-                    self.cursors["picture"] = Cursor(record.seq)
-                    self.host.journal.moved(NAME, "picture", self.cursors["picture"])
-            if not found:
-                await news
-        finally:
-            news.cancel()
+        news = self.host.journal.news
+        await self._pictures_turn()
+        after = self.cursors.setdefault("picture", Cursor()).watermark
+        found = await self.host.journal.read("picture", after, 1, 1)
+        for record in found:
+            fault = None
+            try:
+                await self._picture(transport, record)
+            except Rejected as error:
+                fault = error
+            if self.cursors["picture"].watermark != after:  # put back meanwhile: it comes again
+                return
+            if fault is not None:
+                self._set_aside(record, fault)
+            else:
+                self._move("picture", record.seq)
+        if not found:
+            await news.wait()
 
     async def _pictures_turn(self) -> None:
         """Until no record waits that may go, and pictures may."""
@@ -324,18 +305,12 @@ class Uplink:
 
     async def _commands(self, transport: Transport) -> None:
         """Wait for commands; each is journaled before it runs, and its number with it, so that none runs twice."""
-        if "commands" not in self.cursors:
-            self._moved_to(await self._orders.carried_out(transport))
-        cursor = self.cursors["commands"]
-        answer = await transport.exchange("GET", f"/d/v1/dn?after={cursor.watermark}&wait=20", timeout=40.0)
+        if "commands" not in self.cursors and (last := await self._orders.carried_out(transport)):
+            self._move("commands", last)
+        after = self.cursors.setdefault("commands", Cursor()).watermark
+        answer = await transport.exchange("GET", f"/d/v1/dn?after={after}&wait=20", timeout=40.0)
         for number, verb, data in wire.unpack_commands(answer):
-            if number in cursor:
+            if number in self.cursors["commands"]:
                 continue
-            cursor = self._moved_to(number)
+            self._move("commands", number)
             await self._orders(number, verb, data)
-
-    def _moved_to(self, number: int) -> Cursor:
-        cursor = self.cursors["commands"] = Cursor(number)  # a new one: the last may be under way to the disk
-        if number:
-            self.host.journal.moved(NAME, "commands", cursor)
-        return cursor

@@ -542,12 +542,10 @@ def test_an_event_does_not_wait_for_the_commit_window(tmp_path: Path) -> None:
         journal.append(events=[Event("command", "write")])
         async with asyncio.timeout(30):
             while True:
-                news = asyncio.ensure_future(journal.wait_sealed())
-                await asyncio.sleep(0)  # so that it waits before we look
+                news = journal.news
                 if await journal.read("event"):
                     break
-                await news
-        news.cancel()
+                await news.wait()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 

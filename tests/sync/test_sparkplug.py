@@ -23,10 +23,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.modbus.sim import ModbusSim
 from drivers.mqtt.payload import Metric, Payload, decode_payload, encode_payload
-from edge import SECOND, Batch, CodecFault, Cursor, Quality, decode, decode_event, retention, rows
+from edge import SECOND, Batch, CodecFault, Cursor, Quality, decode, decode_event, last_numbers, retention, rows
 from edge.app import Daemon
 from edge.config.load import load_text
-from sync.device import compare
 from sync.device import sparkplug_heard as heard
 from sync.device import sparkplug_payload as say
 from sync.device.sparkplug import Sparkplug
@@ -311,7 +310,7 @@ def test_what_the_journal_gave_up_meanwhile_is_told_as_a_gap(tmp_path: Path, bro
         data = [m for message in it.host.of("DDATA") for m in message.payload.metrics if m.alias in numbers]
         assert {m.quality for m in data if m.null and m.historical} == {500}
         assert len(told("temp")) == len(begins)
-        newest = (await it.daemon.journal.ask(compare.newest))["event"]
+        newest = (await it.daemon.journal.ask(last_numbers))["event"]
 
         async def moved() -> bool:
             return bool((await it.daemon.journal.cursors("sparkplug"))["event"].watermark >= newest)
