@@ -11,10 +11,10 @@ import apsw
 
 from . import migrations
 from .log import log
+from .scattered import PAGE
 
 FAR = 1 << 20  # rows that are stepped over at once, at most
 UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.FormatError, UnicodeDecodeError)
-PAGE = 4096
 Row = tuple[Any, ...]
 
 

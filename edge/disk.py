@@ -10,7 +10,12 @@ import apsw
 from .errors import LinesideError
 
 Damaged = (apsw.CorruptError, apsw.NotADBError)  # what SQLite raises for pages that are not what was written
-UNREADABLE = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS, apsw.SQLITE_IOERR_DATA)
+READ_FAULTS = (
+    apsw.SQLITE_IOERR_READ,
+    apsw.SQLITE_IOERR_SHORT_READ,
+    apsw.SQLITE_IOERR_CORRUPTFS,
+    apsw.SQLITE_IOERR_DATA,
+)
 
 TAKEN = (apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID)
 
@@ -33,7 +38,7 @@ def reading() -> Iterator[None]:
     try:
         yield
     except apsw.IOError as error:
-        if getattr(error, "extendedresult", 0) not in UNREADABLE:
+        if getattr(error, "extendedresult", 0) not in READ_FAULTS:
             raise
         raise apsw.CorruptError("the disk reports an error where it was read") from None
     except apsw.ConstraintError as error:

@@ -34,10 +34,10 @@ def name(db: apsw.Connection, epoch: str = "") -> str:
 
 def marks(db: apsw.Connection) -> dict[str, int]:
     """What every reader that has a cursor has delivered, by stream."""
-    readers = {reader for (reader,) in db.execute("SELECT DISTINCT reader FROM cursor")}
     found: dict[str, dict[str, int]] = {}
-    for reader, stream, mark in db.execute("SELECT reader, stream, watermark FROM cursor"):
+    for reader, stream, mark, _ in rows.cursors(db):
         found.setdefault(stream, {})[reader] = mark
+    readers = {reader for by in found.values() for reader in by}
     return {stream: min(by.values()) for stream, by in found.items() if by.keys() == readers}
 
 
@@ -76,12 +76,7 @@ def count(db: apsw.Connection, known: Mapping[str, int]) -> list[tuple[str, int,
             last += JUMP
         if last > given.get(stream, -1):
             rows.set_last(db, stream, last)
-    tags = (
-        "SELECT max(id) FROM tag",
-        "SELECT max(watermark) FROM cursor WHERE stream = 'tag'",
-        "SELECT max(seq) FROM sqlite_sequence WHERE name = 'tag'",
-    )
-    last_tag = max(next(db.execute(sql))[0] or 0 for sql in tags)
+    last_tag = rows.last_tag(db)
     db.execute("DELETE FROM sqlite_sequence WHERE name = 'tag'")
     db.execute("INSERT INTO sqlite_sequence VALUES ('tag', ?)", (last_tag,))
     return left_out

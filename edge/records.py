@@ -80,20 +80,25 @@ def untold(db: apsw.Connection, stream: str, after: int, found: Sequence[Record]
 
 
 def gaps_told(db: apsw.Connection, stream: str) -> list[tuple[int, int]]:
-    """First and last number of what gap events tell of that are what was written; a damaged one tells of nothing."""
-    told = []
-    for event in sound_events(db, "WHERE kind = 'gap' AND key = ?", (stream.removeprefix("samples:"),)):
+    """First and last number of what gap events tell of, in order; a damaged one tells of nothing."""
+    return sorted(all_gaps_told(db, "AND key = ?", (stream.removeprefix("samples:"),)).get(stream, ()))
+
+
+def all_gaps_told(db: apsw.Connection, rest: str = "", values: Sequence[Any] = ()) -> dict[str, list[tuple[int, int]]]:
+    """The same by stream; `rest` is SQL that chooses."""
+    told: dict[str, list[tuple[int, int]]] = {}
+    for event in sound_events(db, f"WHERE kind = 'gap' {rest}", values):
         with contextlib.suppress(KeyError, TypeError):
-            if event.data["stream"] == stream and event.data["first"] > 0:
-                told.append((event.data["first"], event.data["last"]))
-    return sorted(told)
+            if event.data["first"] > 0:
+                told.setdefault(event.data["stream"], []).append((event.data["first"], event.data["last"]))
+    return told
 
 
 def sound_events(db: apsw.Connection, rest: str, values: Sequence[Any] = ()) -> Iterator[Event]:
     """Events that are what was written; `rest` is SQL that chooses. A damaged one is left out, without a word."""
-    for crc, body, *head in db.execute(f"SELECT crc, body, {', '.join(sums.HEADS['event'])} FROM event {rest}", values):
+    for _, body in checked(db, "event", rest, values):
         with contextlib.suppress(CodecFault):
-            if sums.sound("event", crc, head, body):
+            if body is not None:
                 yield decode_event(body)
 
 
@@ -110,26 +115,30 @@ def _untold(db: apsw.Connection, stream: str, holes: Iterable[Hole]) -> Iterator
             yield first, last, t0, t1
 
 
-def sound_rows(
-    db: apsw.Connection, table: str, rest: str = "", values: Iterable[Any] = ()
-) -> Iterator[tuple[Row, bytes]]:
-    """(head as in `sums.HEADS`, body) of rows, for tools. A damaged one is named and left out."""
+def checked(
+    db: apsw.Connection, table: str, rest: str = "", values: Sequence[Any] = ()
+) -> Iterator[tuple[Row, bytes | None]]:
+    """(head as in `sums.HEADS`, body) of rows; None in place of the body of one that is not what was written."""
     sql = f"SELECT crc, body, {', '.join(sums.HEADS[table])} FROM {table} {rest}"
-    for crc, body, *head in list(db.execute(sql, tuple(values))):
-        if sums.sound(table, crc, head, body):
-            yield tuple(head), body
+    for crc, body, *head in db.execute(sql, values):
+        yield tuple(head), body if sums.sound(table, crc, head, body) else None
+
+
+def sound_rows(
+    db: apsw.Connection, table: str, rest: str = "", values: Sequence[Any] = ()
+) -> Iterator[tuple[Row, bytes]]:
+    """The same, for tools. A damaged one is named and left out."""
+    for head, body in list(checked(db, table, rest, values)):
+        if body is not None:
+            yield head, body
         else:
             log.warning("journal: a damaged row of %s is left out: %s", table, ", ".join(map(str, head[:2])))
 
 
 def newest(db: apsw.Connection) -> int:
     """When the newest block was written that is what was written; 0 where there is none."""
-    for t, crc, body, *head in db.execute(
-        f"SELECT written, crc, body, {', '.join(sums.HEADS['block'])} FROM block ORDER BY written DESC"
-    ):
-        if sums.sound("block", crc, head, body):
-            return int(t)
-    return 0
+    found = checked(db, "block", "ORDER BY written DESC")
+    return next((int(head[-1]) for head, body in found if body is not None), 0)
 
 
 def tag_name(body: bytes) -> tuple[str, str, str]:
@@ -145,9 +154,9 @@ def tag_names(db: apsw.Connection) -> dict[int, tuple[str, str, str]]:
 
 def texts(db: apsw.Connection) -> Iterator[Text]:
     """The strings of all text tags, in the order of their numbers. A damaged one is named and left out."""
-    for seq, tag, crc, body in db.execute("SELECT seq, tag, crc, body FROM text ORDER BY seq"):
+    for (seq, _), body in checked(db, "text", "ORDER BY seq"):
         try:
-            if not sums.sound("text", crc, (seq, tag), body):
+            if body is None:
                 raise CodecFault("wrong checksum")
             yield (seq, *decode_text(body))
         except CodecFault as fault:
@@ -171,15 +180,9 @@ def snapshots(db: apsw.Connection) -> dict[str, bytes]:
 
 
 def cursors(db: apsw.Connection, reader: str) -> dict[str, Cursor]:
-    """Raises apsw.CorruptError where one is not what was written."""
-    found = {}
-    for stream, mark, ranges, crc in db.execute(
-        "SELECT stream, watermark, ranges, crc FROM cursor WHERE reader = ?", (reader,)
-    ):
-        if not sums.sound("cursor", crc, (reader, stream, mark, ranges)):
-            raise apsw.CorruptError(f"how far {reader} got with {stream} is not what was written")
-        found[stream] = Cursor(mark, [(a, b) for a, b in json.loads(ranges)])
-    return found
+    """By stream. Raises apsw.CorruptError where one is not what was written."""
+    found = rows.cursors(db, "WHERE reader = ?", reader)
+    return {stream: Cursor(mark, [(a, b) for a, b in json.loads(ranges)]) for _, stream, mark, ranges in found}
 
 
 def marks(db: apsw.Connection, reader: str) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
@@ -12,7 +11,8 @@ from . import sums
 from .clock import SECOND
 from .event import Event
 from .log import log
-from .records import Place, sample_streams
+from .records import Place, marks, sample_streams
+from .rows import cursors
 
 FILL = 0.97  # of the pages a journal may have: eviction starts here and ends 4 % lower
 STEP = 64  # rows of a class before it is looked whether there is room
@@ -99,15 +99,8 @@ def delivered(db: apsw.Connection, readers: Collection[str], stream: str) -> int
     """The sequence number up to which every reader has delivered a stream; without readers, everything counts."""
     if not readers:
         return 2**62
-    return min(_mark(db, reader, stream) for reader in readers)
-
-
-def _mark(db: apsw.Connection, reader: str, stream: str) -> int:
-    find = "SELECT watermark, ranges, crc FROM cursor WHERE reader = ? AND stream = ?"
-    mark, ranges, crc = next(db.execute(find, (reader, stream)), (0, "", None))
-    if not sums.sound("cursor", crc, (reader, stream, mark, ranges)):
-        raise apsw.CorruptError(f"how far {reader} got with {stream} is not what was written")
-    return int(mark)
+    found = (cursors(db, "WHERE reader = ? AND stream = ?", reader, stream) for reader in readers)
+    return min(next((mark for _, _, mark, _ in one), 0) for one in found)
 
 
 class Age:
@@ -217,6 +210,6 @@ def joined(runs: Iterable[Run]) -> list[Run]:
 
 def end_reader(db: apsw.Connection, reader: str) -> dict[str, int]:
     """Forget the cursor of a reader that left the site; returns where it stood, for the event that says so."""
-    stood = dict(db.execute("SELECT stream, watermark FROM cursor WHERE reader = ?", (reader,)))
+    stood = marks(db, reader)
     db.execute("DELETE FROM cursor WHERE reader = ?", (reader,))
-    return json.loads(json.dumps(stood))
+    return stood

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import apsw
@@ -92,14 +92,16 @@ def check(db: apsw.Connection, known: Mapping[str, int]) -> None:
 def furthest(db: apsw.Connection, stream: str) -> int | None:
     """The highest watermark that a reader has; None where none has a cursor. Raises apsw.CorruptError where one is not what was
     written."""
-    marks = []
-    for reader, mark, ranges, crc in db.execute(
-        "SELECT reader, watermark, ranges, crc FROM cursor WHERE stream = ?", (stream,)
-    ):
-        if not sums.sound("cursor", crc, (reader, stream, mark, ranges)):
+    return max((mark for _, _, mark, _ in cursors(db, "WHERE stream = ?", stream)), default=None)
+
+
+def cursors(db: apsw.Connection, rest: str = "", *values: str) -> Iterator[tuple[str, str, int, str]]:
+    """(reader, stream, watermark, ranges above it as JSON). Raises apsw.CorruptError where one is not what was written."""
+    for *head, crc in db.execute(f"SELECT reader, stream, watermark, ranges, crc FROM cursor {rest}", values):
+        reader, stream, mark, ranges = head
+        if not sums.sound("cursor", crc, head):
             raise apsw.CorruptError(f"how far {reader} got with {stream} is not what was written")
-        marks.append(int(mark))
-    return max(marks, default=None)
+        yield reader, stream, mark, ranges
 
 
 def set_last(db: apsw.Connection, stream: str, seq: int) -> None:

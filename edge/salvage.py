@@ -20,13 +20,12 @@ import apsw
 import msgpack
 
 from . import migrations, numbers, rows, scattered, sums
-from .codec import CodecFault, decode_event
 from .damaged import UNREADABLE, named, numbered, opened
 from .disk import transaction
 from .errors import LinesideError
 from .event import Event
 from .log import log
-from .records import sample_streams
+from .records import all_gaps_told, sample_streams
 from .retention import Run, joined, lack
 
 
@@ -169,7 +168,6 @@ GOOD: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "picture": _picture,
 }
 SCATTERED = {"tag", "text", "event", "block", "picture"}
-BY_NAME = ("meta", "stream", "cursor", "snapshot")  # without a row number
 KEEP = ("IGNORE", "REPLACE")
 
 
@@ -185,12 +183,14 @@ def _copy(old: apsw.Connection, new: apsw.Connection, table: str, saved: Saved) 
     if not columns:
         return
     listed = ", ".join(columns)
-    insert = f"INSERT OR {KEEP[table in BY_NAME]} INTO {table} ({listed}) VALUES ({', '.join('?' * len(columns))})"
-    found = named(old, table, listed) if table in BY_NAME else numbered(old, table, listed, saved.torn)
+    insert = f"INSERT OR {KEEP[table in sums.BY_NAME]} INTO {table} ({listed}) VALUES ({', '.join('?' * len(columns))})"
+    found = named(old, table, listed) if table in sums.BY_NAME else numbered(old, table, listed, saved.torn)
     for row in found:
         try:
             there = dict(zip(columns, row, strict=True))
-            good = there if sums.sound_row(table, there) else sums.righted(table, there) if table in BY_NAME else None
+            good = (
+                there if sums.sound_row(table, there) else sums.righted(table, there) if table in sums.BY_NAME else None
+            )
             if good is not None and GOOD[table](good):
                 new.execute(insert, tuple(good.values()))
                 saved.rows[table] += new.changes()
@@ -204,7 +204,7 @@ def _gather(path: Path, new: apsw.Connection, saved: Saved) -> None:
     """Rows of torn tables from wherever they lie in the file: pages that named them may be gone. What a gap event tells of stays
     gone, so events come first."""
     for tables in (saved.torn & {"event"}, saved.torn & SCATTERED - {"event"}):
-        told = _told(new)
+        told = all_gaps_told(new)
         columns = {table: [row[1] for row in new.execute(f"PRAGMA table_info({table})")] for table in tables}
         for row in scattered.rows(path) if tables else ():
             for table, names in columns.items():
@@ -243,7 +243,7 @@ def _copy_tail(old: apsw.Connection, new: apsw.Connection, saved: Saved) -> None
 
 def _gaps(db: apsw.Connection, utc: int) -> Iterator[Event]:
     """One for each run of numbers that was given, is not here, was not delivered, and that no gap record tells of."""
-    marks, told = numbers.marks(db), _told(db)
+    marks, told = numbers.marks(db), all_gaps_told(db)
     read = next(db.execute("SELECT 1 FROM cursor"), None) is not None
     for stream, last in list(db.execute("SELECT name, seq FROM stream")):
         if stream.startswith("samples:"):
@@ -257,16 +257,6 @@ def _gaps(db: apsw.Connection, utc: int) -> Iterator[Event]:
         known += [(first, upto, 0, 0, 0) for first, upto in told.get(stream, [])]
         for run in _holes(known, last, utc):
             yield lack(utc, stream, run, "damaged")
-
-
-def _told(db: apsw.Connection) -> dict[str, list[tuple[int, int]]]:
-    found: dict[str, list[tuple[int, int]]] = {}
-    for (body,) in db.execute("SELECT body FROM event WHERE kind = 'gap'"):
-        with contextlib.suppress(CodecFault, KeyError, TypeError):
-            data = decode_event(body).data
-            if data["first"] > 0:
-                found.setdefault(str(data["stream"]), []).append((data["first"], data["last"]))
-    return found
 
 
 def _holes(known: Iterable[Run], last: int, utc: int) -> list[Run]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import apsw
 
-from . import sums
+from .records import checked
 
 MOST_BYTES, MOST_SAMPLES = 1_000_000, 1_000_000  # of blocks in one answer, about
 BEYOND = 16  # times so much, where all of it touches one moment
@@ -36,15 +35,9 @@ def held(db: apsw.Connection, stream: str, t0: int, t1: int, backward: bool) -> 
             if (share > 1 and found and (edge < t1 if backward else edge > t0)) or share > BEYOND:
                 until = edge
                 break
-            find = "WHERE stream = ? AND seq = ?"
-            found += [(seq, body) for body in _bodies(db, "block", find, (stream, seq), 2)]
+            block = checked(db, "block", "WHERE stream = ? AND seq = ?", (stream, seq))
+            found += [(seq, (head[2], body)) for head, body in block]
         bodies = [body for _, body in sorted(found, key=lambda one: one[0])]
-        bodies += [(t0, body) for _, body in _bodies(db, "tail", "WHERE stream = ? ORDER BY id", (stream,), 1) if body]
+        tail = checked(db, "tail", "WHERE stream = ? ORDER BY id", (stream,))
+        bodies += [(t0, body) for _, body in tail if body is not None]
     return Held(bodies, until)
-
-
-def _bodies(db: apsw.Connection, table: str, where: str, values: tuple[str | int, ...], time: int) -> Iterator[Body]:
-    """`time`: which column of the head stands for when it begins."""
-    head = sums.HEADS[table]
-    for crc, body, *beside in list(db.execute(f"SELECT crc, body, {', '.join(head)} FROM {table} {where}", values)):
-        yield beside[time], body if sums.sound(table, crc, beside, body) else None

@@ -18,7 +18,6 @@ from .event import Event
 from .log import log
 from .retention import lack
 
-WHOLE = ("meta", "stream", "cursor", "snapshot")  # small tables, written anew where a row of theirs is wrong
 WORDS = {
     "meta": "the name of the journal: it goes on under a new one",
     "stream": "which number comes next: some are left out",
@@ -34,7 +33,9 @@ def look(
     """Look at each of them, mend what is wrong in one transaction, and return what was told in it. Raises apsw.CorruptError where
     the file itself is damaged. `epoch` and `given`, the last numbers, where the caller knows them; `tags`, of which there may be
     many, are looked at where they are read."""
-    wrong = {table: found for table in (*WHOLE, "tag")[: len(WHOLE) + tags] if (found := _wrong(db, table))}
+    wrong = {
+        table: found for table in (*sums.BY_NAME, "tag")[: len(sums.BY_NAME) + tags] if (found := _wrong(db, table))
+    }
     nameless = not epoch and not list(db.execute("SELECT 1 FROM meta WHERE key = 'epoch'"))
     nameless = nameless and bool(list(db.execute("SELECT 1 FROM stream WHERE seq > 0")))
     if not wrong and not nameless and not numbers.behind(db, given or {}):
@@ -68,7 +69,7 @@ def _mended(db: apsw.Connection, table: str, wrong: Mapping[str, Any], utc: int)
     right = sums.righted(table, wrong)
     names = list(wrong)
     insert = f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-    if table in WHOLE:  # not found by its key, perhaps
+    if table in sums.BY_NAME:  # written anew: a wrong row is not found by its key, perhaps
         kept = [row for row in db.execute(f"SELECT {', '.join(names)} FROM {table}") if row != tuple(wrong.values())]
         db.execute(f"DELETE FROM {table}")
         db.executemany(insert, kept)

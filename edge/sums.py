@@ -21,6 +21,7 @@ HEADS: dict[str, tuple[str, ...]] = {
     "stream": ("name", "seq"),
     "meta": ("key", "value"),
 }
+BY_NAME = ("meta", "stream", "cursor", "snapshot")  # small tables without a row number
 BODIES = ("block", "tail", "event", "text")  # had a sum of the body alone
 
 

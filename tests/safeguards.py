@@ -88,7 +88,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "nothing goes before it is acknowledged": Safeguard(
         "edge/retention.py",
-        "return min(_mark(db, reader, stream) for reader in readers)",
+        "return min(next((mark for _, _, mark, _ in one), 0) for one in found)",
         "return 2**62",
         "tests/edge/test_journal.py::test_above_its_size_delivered_goes_first_and_the_undelivered_leaves_a_gap",
     ),
@@ -166,7 +166,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "a bad sector is damage": Safeguard(
         "edge/disk.py",
-        "not in UNREADABLE:\n            raise\n",
+        "not in READ_FAULTS:\n            raise\n",
         "not in ():\n            raise\n",
         "tests/edge/test_faulty_disk.py::test_a_sector_that_cannot_be_read_is_damage_too",
     ),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from asyncua import ua
 
-from edge import CodecFault, Host, Tag, decode, decode_event, held, tag_names
+from edge import CodecFault, Host, Tag, decode, held, sound_events, tag_names
 
 MOST_VALUES = 10_000  # in one answer, of all nodes together
 MOST_ANSWERS = 64  # of the journal for one node; then a continuation point goes out
@@ -143,11 +143,7 @@ def asked_for(details: Any, place: bytes | None) -> Asked:
 def gaps_of(db: Any, stream: str, t0: int, t1: int) -> list[int]:
     """Where samples of a stream begin and end to be lost, inside a span, as far as gap records tell."""
     out: set[int] = set()
-    for (body,) in db.execute("SELECT body FROM event WHERE kind = 'gap' ORDER BY seq DESC LIMIT ?", (MOST_GAPS,)):
-        try:
-            event = decode_event(body)
-        except CodecFault:
-            continue
+    for event in sound_events(db, "WHERE kind = 'gap' ORDER BY seq DESC LIMIT ?", (MOST_GAPS,)):
         if event.data.get("stream") == stream and event.state not in PLANES_OWN:
             out |= {
                 at for at in (event.data.get("from"), event.data.get("to")) if isinstance(at, int) and t0 <= at <= t1

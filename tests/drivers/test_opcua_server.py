@@ -309,7 +309,10 @@ def test_what_the_journal_lost_is_told_in_its_history(tmp_path: Path) -> None:
     async def work(daemon: Daemon, port: int) -> None:
         await rising(daemon, range(30))
         daemon.accept(gap(daemon.clock.utc(), "plc", START + 10 * SECOND, START + 19 * SECOND, 10, "evicted", 2, 2))
+        daemon.accept(gap(daemon.clock.utc(), "plc", START + 5 * SECOND, START + 6 * SECOND, 2, "evicted", 3, 3))
         await sealed(daemon)
+        no_word = "UPDATE event SET ts = ts + 4321 WHERE seq = (SELECT max(seq) FROM event WHERE kind = 'gap')"
+        await daemon.journal.on_writer(lambda db: db.execute(no_word))  # a damaged one tells of nothing
         gone = f"DELETE FROM block WHERE t0 = {START + 10 * SECOND}"
         await daemon.journal.on_writer(lambda db: db.execute(gone))
         damage = f"UPDATE block SET body = zeroblob(9) WHERE t0 = {START + 20 * SECOND}"

@@ -13,9 +13,8 @@ from edge import Cursor, Event, Picture, sums
 from edge.codec import decode_event
 from edge.errors import LinesideError
 from edge.journal import Journal
-from edge.records import tag_names
+from edge.records import last_numbers, tag_names
 from edge.tags import Tag
-from sync.device.compare import newest
 from tests.edge.test_journal import batch, gaps, with_journal
 
 N = 12
@@ -203,7 +202,7 @@ def test_a_number_that_flipped_high_leaves_no_gap(
         assert await journal.commit()
         told = [decode_event(r.body) for r in await journal.read("event", 0, 10_000)]
         assert [event.data for event in told if event.kind == "gap"] == []
-        assert max((await journal.ask(newest)).values()) < 10_000
+        assert max((await journal.ask(last_numbers)).values()) < 10_000
 
     with_journal(tmp_path, work)
 
@@ -231,7 +230,7 @@ def test_the_id_of_a_tag_that_was_taken_out_stays_given(tmp_path: Path, whole: t
         journal._suspect = True
         assert await journal.commit()
         assert list(await journal.ask(tag_names)) == [1]
-        assert (await journal.ask(newest))["tag"] == 2
+        assert (await journal.ask(last_numbers))["tag"] == 2
         assert journal.tag_ids(TAGS) == [1, 3]
 
     with_journal(tmp_path, work)
@@ -260,5 +259,20 @@ def test_numbers_go_on_where_the_row_that_counts_them_is_gone(tmp_path: Path, sq
         assert await journal.commit(seal=True)
         assert [r.seq for r in await journal.read("samples:plc", 3)] == [4]
         assert decode_event((await journal.read("event", 3))[-1].body).key == "4"
+
+    with_journal(tmp_path, work)
+
+
+def test_a_count_of_tags_that_is_no_number_stops_no_mending(
+    tmp_path: Path, whole: tuple[bytes, dict[str, Any]]
+) -> None:
+    """SQLite keeps it, without a checksum."""
+    (tmp_path / "journal.db").write_bytes(whole[0])
+
+    async def work(journal: Journal) -> None:
+        journal._db.execute("UPDATE sqlite_sequence SET seq = 'x' WHERE name = 'tag'")
+        journal._db.execute("UPDATE stream SET seq = seq + 4321 WHERE name = 'event'")
+        assert await journal.commit(), journal.trouble
+        assert journal.tag_ids([*TAGS, Tag("plc.new")]) == [1, 2, 3]
 
     with_journal(tmp_path, work)
