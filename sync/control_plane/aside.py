@@ -15,7 +15,7 @@ from edge import Event
 from . import tables
 from .live import Hub
 from .own import PLANE, tell
-from .refused import listed
+from .refused import TOLD, listed
 from .store import Store
 
 t = tables.refused
@@ -79,9 +79,7 @@ def aside(store: Store, hub: Hub) -> APIRouter:
 
 def gone(connection: Connection, wanted: Discard) -> bool:
     """False where it is not there."""
-    columns = [c for c in t.c if c is not t.c.body]
-    found = select(*columns, func.length(t.c.body).label("bytes")).where(wanted.row()).with_for_update()
-    row = connection.execute(found).mappings().first()
+    row = connection.execute(TOLD.where(wanted.row()).with_for_update()).mappings().first()
     if row is None:
         return False
     connection.execute(delete(t).where(wanted.row()))

@@ -20,7 +20,7 @@ from edge import LinesideError
 
 from . import days, tables
 from .ca import keep
-from .database import on_postgresql, opened, why
+from .database import on_postgresql, opened, why, word
 from .plane import Where, address_of
 
 KEYS = ("ca.key", "ca.pem", "sessions.key")
@@ -139,4 +139,4 @@ def _copy(source: Connection, target: Connection, table: Table) -> int:
 
 def _fits(value: Any, most: int | None) -> Any:
     """SQLite held texts that no other database takes: with NUL, or longer than their column."""
-    return value[:most].replace("\0", "\ufffd") if isinstance(value, str) else value
+    return word(value, most or len(value)) if isinstance(value, str) else value

@@ -20,11 +20,11 @@ from ..invitation import token
 from . import completeness, mosquitto, plane_check, tables
 from .backup import backup, restore
 from .ca import Authority, keep
+from .database import insert_new
 from .ingest import INVITE_SECONDS, hashed
 from .objects import SECRETS
 from .plane import ROLES, Plane, Where, opened
-from .retention import CLASSES
-from .store import insert_new
+from .retention import KEPT
 
 DO = (
     "run the plane (default), print a token, write everything to FILE, make a plane of such a FILE, set up a broker, say what is "
@@ -46,9 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
     told = "postgresql://USER@HOST/NAME instead of a file in the folder, which remembers it"
     parser.add_argument("--database", default="", metavar="ADDRESS", help=told)
-    told = (
-        f"forget what is older, as in samples=90d (CLASS: {', '.join(CLASSES)}; may be given again; default: nothing)"
-    )
+    told = f"forget what is older, as in samples=90d (CLASS: {', '.join(KEPT)}; may be given again; default: nothing)"
     parser.add_argument("--keep", type=_keep, action="append", default=[], metavar="CLASS=TIME", help=told)
     parser.add_argument(
         "--listen", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine only"
@@ -103,8 +101,8 @@ def _url(*schemes: str) -> Callable[[str], str]:
 
 def _keep(text: str) -> tuple[str, float]:
     name, _, time_ = text.partition("=")
-    if name not in CLASSES:
-        raise argparse.ArgumentTypeError(f"{text!r} names no class of {', '.join(CLASSES)}, as in samples=90d")
+    if name not in KEPT:
+        raise argparse.ArgumentTypeError(f"{text!r} names no class of {', '.join(KEPT)}, as in samples=90d")
     try:
         seconds = TypeAdapter(Duration).validate_python(time_)
     except ValidationError:

@@ -26,6 +26,7 @@ from .ledger import END, KIND
 from .marks import claims, marks_of
 from .noted import Block, Stream, above, below, blocks_of, ended, last_seen, newest
 from .promises import Promises, promises_of
+from .standing import stands
 
 MINUTE = 60 * SECOND
 MOST_MINUTES = 31 * 1440
@@ -171,12 +172,7 @@ def _gap(data: dict[str, Any], stream: str) -> tuple[int, int, int, int] | None:
 
 def _holes(connection: Connection, at: Stream) -> list[tuple[int, int]]:
     """First and last numbers of what neither came nor was told of, below what did."""
-    a = tables.applied
-    where = (a.c.device == at.device, a.c.epoch == at.epoch, a.c.stream == at.name)
-    row = connection.execute(select(a.c.watermark, a.c.ranges).where(*where)).first()
-    if row is None:
-        return []
-    cursor = Cursor(row.watermark, [(first, last) for first, last in json.loads(row.ranges)])
+    cursor = stands(connection, at.device, at.epoch, at.name).get(at.name, Cursor())
     ends = [cursor.watermark, *(last for _, last in cursor.ranges)]
     return [(end + 1, first - 1) for end, (first, _) in zip(ends, cursor.ranges, strict=False)]
 

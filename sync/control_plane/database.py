@@ -87,8 +87,8 @@ async def own_line(engine: Engine, name: str) -> AsyncIterator[Any]:
     options: dict[str, Any] = {**how, **WATCH, "application_name": name, "autocommit": True}
     try:
         async with await psycopg.AsyncConnection.connect(*words, **options) as connection:
-            for option, value in (("idle", 10), ("interval", 5), ("count", 3)):
-                await connection.execute(f"SET tcp_keepalives_{option} = {value}")
+            for option in ("idle", "interval", "count"):
+                await connection.execute(f"SET tcp_keepalives_{option} = {WATCH[f'keepalives_{option}']}")
             yield connection
     except psycopg.Error as error:
         raise LineLost(why(error)) from None
@@ -98,6 +98,11 @@ def why(error: Exception) -> str:
     """The database's own words, without the statement, in one line."""
     words = " ".join(str(getattr(error, "orig", None) or error).split())
     return "the disk is full, free some space" if "disk is full" in words or "No space left" in words else words
+
+
+def word(text: Any, most: int) -> str:
+    """Up to `most` characters of a text, as every database holds it: PostgreSQL knows no NUL."""
+    return str(text)[:most].replace("\0", "\ufffd")
 
 
 def on_postgresql(connection: Connection) -> bool:

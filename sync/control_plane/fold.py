@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select, update
 from edge import Event
 
 from . import tables
+from .database import insert_new, upsert, word
 
 _CHANGES: dict[str, dict[str, Any]] = {
     "raised": {"active": True, "acked": False},
@@ -23,8 +24,6 @@ _CHANGES: dict[str, dict[str, Any]] = {
 
 def alarm(connection: Connection, device: str, epoch: str, seq: int, happened: Event) -> None:
     """Take one alarm event into the state of its alarm. An older event of the same epoch changes nothing."""
-    from .database import upsert
-
     change = _CHANGES.get(happened.state)
     if change is None:
         return
@@ -52,15 +51,13 @@ def alarm(connection: Connection, device: str, epoch: str, seq: int, happened: E
     if happened.state == "shelved":
         state["shelved_until"] = int(happened.data.get("until", 0))
     if happened.state in ("acked", "shelved", "unshelved"):
-        state["by"] = str(happened.data.get("by", ""))[:80].replace("\0", "\ufffd")
+        state["by"] = word(happened.data.get("by", ""), 80)
     upsert(connection, t, state)
 
 
 def journal(connection: Connection, device: str, epoch: str) -> None:
     """The first record of a stream. If it begins a new journal of a device that had another one, an event of the plane's own
     (number 0, which no device gives) says so, and the alarms of the old one, of which nothing more will come, end."""
-    from .store import insert_new
-
     applied, t = tables.applied, tables.alarm
     epochs = set(connection.scalars(select(applied.c.epoch).where(applied.c.device == device).distinct()))
     if not epochs or epoch in epochs:

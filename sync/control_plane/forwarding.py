@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or
 from edge import LinesideError, log
 
 from . import tables
-from .database import insert_new, upsert
+from .database import insert_new, upsert, word
 from .forward_options import ForwardOptions
 from .repeat import repeat
 from .store import Store
@@ -96,7 +96,7 @@ class Forwarding:
     async def run(self) -> None:
         """Until cancelled."""
         try:
-            await repeat(self._look, EVERY, f"events for {self._name}")
+            await repeat(self._look, EVERY, f"events for {self._name} wait")
         finally:
             for task in self._under_way.values():
                 task.cancel()
@@ -189,7 +189,7 @@ class Forwarding:
             log.warning("plane: %s does not take events: %s", self._name, shown)
         self._said, trouble = shown, shown
         t, since = tables.target, time.time() if trouble else 0.0
-        values = {"trouble": trouble[:500].replace("\0", " "), "since": since}
+        values = {"trouble": word(trouble, 500), "since": since}
         await self._store.write(lambda c: c.execute(update(t).where(t.c.name == self._name).values(**values)) and None)
 
 
@@ -266,7 +266,7 @@ def move(connection: Connection, name: str, happened: Happened, after: int, why:
     if not moved.rowcount:
         raise Later("its cursor was moved elsewhere")
     if why:
-        aside = {**place, "seq": happened.seq, "why": why[:500].replace("\0", " "), "tries": tries}
+        aside = {**place, "seq": happened.seq, "why": word(why, 500), "tries": tries}
         upsert(connection, tables.undelivered, {**aside, "at": time.time()})
     else:
         connection.execute(update(t).where(t.c.name == name).values(delivered=t.c.delivered + 1))
@@ -296,7 +296,7 @@ def sent_again(connection: Connection, name: str, happened: Happened, why: str, 
     place = {"target": name, "device": happened.device, "epoch": happened.epoch, "seq": happened.seq}
     own = [u.c[column] == value for column, value in place.items()]
     if why:
-        aside = {"why": why[:500].replace("\0", " "), "tries": tries, "at": time.time()}
+        aside = {"why": word(why, 500), "tries": tries, "at": time.time()}
         connection.execute(update(u).where(*own).values(**aside))
     elif connection.execute(delete(u).where(*own)).rowcount:
         connection.execute(update(t).where(t.c.name == name).values(delivered=t.c.delivered + 1))

@@ -22,13 +22,14 @@ from edge import CodecFault, LinesideError
 from .. import wire
 from . import hold, pieces, tables
 from .ca import Authority
-from .database import upsert
+from .database import insert_new, upsert
 from .live import Hub
 from .objects import ObjectsFault
 from .peers import NEWS
 from .pictures import Pictures
 from .refused import set_aside
-from .store import Message, Store, StoreFault, covers, insert_new, stands
+from .standing import StoreFault, covers, stands
+from .store import Message, Store
 
 INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0
@@ -143,8 +144,12 @@ class Ingest:
         except CodecFault as spoiled:
             if len(frames) == 1:  # the device looks for the one that spoils a message, and tells its gap
                 why = str(spoiled)
-                await self._store.write(lambda c: set_aside(c, device, frames[0], why), device)
-                await self._store.write(lambda c: pieces.drop(c, device, digest), device)
+
+                def keep(connection: Connection) -> None:
+                    set_aside(connection, device, frames[0], why)
+                    pieces.drop(connection, device, digest)
+
+                await self._store.write(keep, device)
             raise
         if digest:
             await self._store.write(lambda c: pieces.drop(c, device, digest), device)

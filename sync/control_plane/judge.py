@@ -16,6 +16,11 @@ from .rollup import MINUTE
 from .rule_options import RuleOptions, RuleTest
 
 
+def key_of(rule: str, device: str) -> str:
+    """What its alarm for that device is called; "" of several together."""
+    return f"{rule}@{device}" if device else rule
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One alarm with its expressions compiled. `said` is its conditions in short: what was held for others does not count."""
@@ -34,13 +39,10 @@ class Rule:
         said = hashlib.sha256(repr((options.when, clear, values)).encode()).hexdigest()[:16]
         return cls(name, options, compile_expression(options.when), compile_expression(clear), said)
 
-    def key(self, device: str) -> str:
-        return f"{self.name}@{device}" if device else self.name
-
     def event(self, kind: str, device: str, state: str, ts: int, text: str, **data: Any) -> Event:
         data = {"rule": self.name, "device": device, **data}
         severity = self.options.severity if kind == "alarm" else "info"
-        return Event(kind, self.key(device), state, ts, severity, text, data)
+        return Event(kind, key_of(self.name, device), state, ts, severity, text, data)
 
 
 @dataclass(frozen=True, slots=True)

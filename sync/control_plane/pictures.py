@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, delete, func, select, update
 
-from edge import LinesideError, log
-
 from .. import wire
 from . import pieces, tables
 from .objects import NAME, Objects, ObjectsFault, name_of
+from .repeat import repeat
 from .store import Store
 
 T = TypeVar("T")
@@ -56,12 +55,14 @@ class Pictures:
     async def lacks(self, digest: str) -> bool:
         """Whether a device has to send it: it is not here, or not to be had from the store of objects now."""
         t = tables.picture
-        here = select(t.c.digest).where(t.c.digest == digest)
-        if not await self._store.read(lambda c: c.execute(here).first()):
-            return True
+        here = select(t.c.place, func.length(t.c.body).label("size")).where(t.c.digest == digest)
+        row = await self._store.read(lambda c: c.execute(here).first())
+        if row is None or row.size or not row.place:
+            return row is None
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self.part(digest, 0, 0) is None
+                await self._blocking(lambda objects: objects.get(row.place, 0, 0))
+                return False
         except (ObjectsFault, TimeoutError):
             return True
 
@@ -71,18 +72,14 @@ class Pictures:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, objects)
 
     async def move(self) -> None:
-        """Keep moving what comes to the store of objects. Until cancelled."""
-        said = ""
-        while self._objects is not None:
-            try:
-                while await self.move_once() == AT_ONCE:
-                    pass
-                said = ""
-            except LinesideError as fault:
-                if str(fault) != said:
-                    log.warning("plane: pictures stay in the database for now: %s", fault)
-                said = str(fault)
-            await asyncio.sleep(EVERY)
+        """Keep moving what comes to the store of objects, if there is one. Until cancelled."""
+
+        async def work() -> None:
+            while await self.move_once() == AT_ONCE:
+                pass
+
+        if self._objects is not None:
+            await repeat(work, EVERY, "pictures stay in the database for now")
 
     async def move_once(self) -> int:
         """Move some that are in the database; how many there were. Raises LinesideError."""

@@ -10,15 +10,19 @@ from sqlalchemy import Connection, and_, delete, func, select
 
 from ..wire import Frame
 from . import tables
-from .store import insert_new
+from .database import insert_new, word
 
 MOST, MOST_BYTES = 1000, 64 * 2**20  # of one device; beyond them the oldest go
+_T = tables.refused
+TOLD = select(
+    *(c for c in _T.c if c is not _T.c.body), func.length(_T.c.body).label("bytes")
+)  # all but the record itself
 
 
 def set_aside(connection: Connection, device: str, frame: Frame, why: str) -> None:
     """Keep a record that comes by itself and is refused; once, however often it comes."""
     t, place = tables.refused, {"device": device, "epoch": frame.epoch, "stream": frame.stream, "seq": frame.seq}
-    told = {"t0": frame.t0, "t1": frame.t1, "n": frame.n, "why": why[:500], "arrived": time.time()}
+    told = {"t0": frame.t0, "t1": frame.t1, "n": frame.n, "why": word(why, 500), "arrived": time.time()}
     insert_new(connection, t, [{**place, **told, "body": frame.body}])
     sizes = select(t.c.epoch, t.c.stream, t.c.seq, func.length(t.c.body)).where(t.c.device == device)
     number = held = 0
@@ -31,9 +35,5 @@ def set_aside(connection: Connection, device: str, frame: Frame, why: str) -> No
 
 def listed(connection: Connection) -> list[dict[str, Any]]:
     """What is set aside, the newest first, without the bodies; at most MOST."""
-    t = tables.refused
-    columns = [c for c in t.c if c is not t.c.body]
-    rows = connection.execute(
-        select(*columns, func.length(t.c.body).label("bytes")).order_by(t.c.arrived.desc()).limit(MOST)
-    )
+    rows = connection.execute(TOLD.order_by(tables.refused.c.arrived.desc()).limit(MOST))
     return [dict(row) for row in rows.mappings()]

@@ -9,7 +9,7 @@ from edge import LinesideError, log
 
 
 async def repeat(work: Callable[[], Awaitable[None]], every: float, what: str) -> None:
-    """`work()` every so many seconds until cancelled. A fault that heals is said once, in `what`'s name."""
+    """`work()` every so many seconds until cancelled. A fault that heals is said once, with `what` comes of it."""
     trouble = ""
     while True:
         try:
@@ -17,8 +17,8 @@ async def repeat(work: Callable[[], Awaitable[None]], every: float, what: str) -
             trouble = ""
         except LinesideError as fault:
             if str(fault) != trouble:
-                log.warning("plane: %s wait: %s", what, fault)
+                log.warning("plane: %s: %s", what, fault)
             trouble = str(fault)
         except Exception:
-            log.exception("plane: %s failed", what)
+            log.exception("plane: %s", what)
         await asyncio.sleep(every)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 
@@ -13,29 +12,28 @@ from edge import SECOND, log
 from . import days, tables
 from .database import on_postgresql
 from .forwarding import wanted
-from .objects import ObjectsFault
 from .pictures import Pictures
+from .repeat import repeat
 from .rollup import HOUR
-from .store import Store, StoreFault
+from .store import Store
 
 EVERY = 3600.0  # seconds
 AT_ONCE = 2000  # rows a transaction, between which devices are served
 UNSET = 1_577_836_800 * SECOND  # before 2020 no clock was right: what says so is not old
 
 
-async def forget(store: Store, keep: Mapping[str, float], pictures: Pictures | None = None) -> None:
-    """Look every hour for what is older than `keep` says: seconds by class. Of `pictures` also what lies elsewhere. Runs until
-    cancelled."""
-    while keep:
-        try:
-            for name, seconds in keep.items():
-                before = time.time_ns() - int(seconds * SECOND)
-                elsewhere = pictures.forget(before / SECOND) if pictures and name == "pictures" else None
-                if gone := await (elsewhere or forget_once(store, name, before)):
-                    log.info("plane: %s: %d rows or days older than %g days are forgotten", name, gone, seconds / 86400)
-        except (StoreFault, ObjectsFault) as fault:
-            log.warning("plane: nothing is forgotten for now: %s", fault)
-        await asyncio.sleep(EVERY)
+async def forget(store: Store, keep: Mapping[str, float], pictures: Pictures) -> None:
+    """Look every hour for what is older than `keep` says: seconds by class of `KEPT`. Runs until cancelled."""
+
+    async def work() -> None:
+        for name, seconds in keep.items():
+            before = time.time_ns() - int(seconds * SECOND)
+            aged = pictures.forget(before / SECOND) if name == "pictures" else forget_once(store, name, before)
+            if gone := await aged:
+                log.info("plane: %s: %d rows or days older than %g days are forgotten", name, gone, seconds / 86400)
+
+    if keep:
+        await repeat(work, EVERY, "nothing is forgotten for now")
 
 
 async def forget_once(store: Store, name: str, before: int) -> int:
@@ -68,11 +66,6 @@ def _events(connection: Connection, before: int) -> int:
     return _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before) & told & ~wanted())
 
 
-def _pictures(connection: Connection, before: int) -> int:
-    t = tables.picture
-    return _some(connection, t, t.c.stored < before / SECOND)
-
-
 def _rollups(connection: Connection, before: int) -> int:
     t = tables.rollup
     return _some(connection, t, (t.c.hour >= UNSET // HOUR) & (t.c.hour < before // HOUR))
@@ -92,6 +85,6 @@ CLASSES: dict[str, Callable[[Connection, int], int]] = {
     "samples": _samples,
     "rollups": _rollups,
     "events": _events,
-    "pictures": _pictures,
     "ledger": _ledger,
 }
+KEPT = ("samples", "rollups", "events", "pictures", "ledger")

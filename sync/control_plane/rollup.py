@@ -9,7 +9,6 @@ tag and minute. Means are float32. Where nothing was to be trusted, values are n
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -27,6 +26,7 @@ from . import days, tables
 from .compact import Compacted, Neighbours, Piece, possible
 from .database import insert_new, upsert
 from .ledger import parts_in
+from .repeat import repeat
 
 if TYPE_CHECKING:
     from .store import Store
@@ -65,14 +65,13 @@ def mark(connection: Connection, blocks: Iterable[tuple[str, Frame]]) -> None:
 
 async def roll(store: Store) -> None:
     """Keep making what is stale. Runs until cancelled."""
-    while True:
-        try:
-            await store.write(days.ahead)
-            while await roll_once(store, time.time_ns()) == AT_ONCE:
-                pass
-        except (LinesideError, SQLAlchemyError, OSError) as fault:  # the database is away
-            log.warning("plane: no roll-ups for now: %s", fault)
-        await asyncio.sleep(EVERY)
+
+    async def work() -> None:
+        await store.write(days.ahead)
+        while await roll_once(store, time.time_ns()) == AT_ONCE:
+            pass
+
+    await repeat(work, EVERY, "no roll-ups for now")
 
 
 async def roll_once(store: Store, now: int) -> int:

@@ -27,6 +27,10 @@ class ValueOptions(BaseModel):
         600.0, description="how long the last sample stands where none comes, as with a deadband"
     )
 
+    def whose(self, device: str) -> str:
+        """Of which device it is, in the alarm for that one."""
+        return self.device or device
+
     @model_validator(mode="after")
     def _one_of(self) -> ValueOptions:
         if bool(self.tag) == bool(self.kind):
@@ -55,9 +59,6 @@ class RuleOptions(BaseModel):
     severity: Literal["low", "medium", "high", "critical"] = Field("medium", description="how much it matters")
     text: str = Field("", max_length=500, description="what an operator reads")
     wait: Period = Field(600.0, description="how long a minute waits for devices that have not delivered it")
-
-    def whose(self, value: ValueOptions, device: str) -> str:
-        return value.device or device
 
     def concerns(self, devices: list[str]) -> list[str]:
         """Of these devices the ones it has an alarm for; one without a name where it is of several together."""

@@ -20,7 +20,7 @@ from edge import SECOND, Event
 from . import tables
 from .cells import Home, Minutes, counted, homes, lead, taken
 from .database import insert_new
-from .judge import Rule, Standing, judge
+from .judge import Rule, Standing, judge, key_of
 from .live import Hub
 from .own import PLANE, tell
 from .progress import Progress
@@ -56,7 +56,7 @@ class Rules:
             while await self.look(time.time_ns()):
                 pass
 
-        await repeat(work, EVERY, "rules")
+        await repeat(work, EVERY, "rules wait")
 
     async def look(self, now: int) -> bool:
         """Judge what can be judged; whether there is more at once."""
@@ -89,19 +89,17 @@ class Rules:
         return list(self._standing)
 
     def _judged(self, connection: Connection, places: Iterable[Place], now: int) -> list[Move]:
-        read = {
-            value.device or device for name, device in places for value in self._rules[name].options.values.values()
-        }
+        read = {value.whose(device) for name, device in places for value in self._rules[name].options.values.values()}
         self._progress.refresh(connection, read, now)
         moves: list[Move] = []
         for place in places:
             rule, device, before = self._rules[place[0]], place[1], self._standing[place]
-            come = {name: self._come(connection, v, v.device or device) for name, v in rule.options.values.items()}
+            come = {name: self._come(connection, v, v.whose(device)) for name, v in rule.options.values.items()}
             end = self._end(rule, before.until, min(come.values()), now)
             if end <= before.until:
                 continue
             columns = {
-                name: self._column(connection, value, value.device or device, come[name], before.until, end)
+                name: self._column(connection, value, value.whose(device), come[name], before.until, end)
                 for name, value in rule.options.values.items()
             }
             after, changes = judge(rule, device, before, columns)
@@ -167,9 +165,10 @@ def begin(connection: Connection, wanted: Mapping[Place, Standing], now: int) ->
             continue
         ended = connection.execute(delete(t).where(t.c.rule == rule, t.c.device == device, t.c.until == stands.until))
         if stands.active and ended.rowcount:
-            key = f"{rule}@{device}" if device else rule
             text = "no longer among the rules of the plane"
-            gone.append(Event("alarm", key, "cleared", now, text=text, data={"rule": rule, "device": device}))
+            gone.append(
+                Event("alarm", key_of(rule, device), "cleared", now, text=text, data={"rule": rule, "device": device})
+            )
     tell(connection, gone)
     return {place: stands for place, stands in found.items() if place in wanted}
 

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 from sqlalchemy import Connection, update
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, TimeoutError
 
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
 
 from ..wire import Frame, shallow
 from . import days, fold, hold, rollup, tables
-from .database import among, insert_new, opened, snapshots, why
+from .database import among, insert_new, opened, snapshots, why, word
 from .standing import Place, StoreFault, cover, covers, cursors_of, stand, stands, streams
 
 T = TypeVar("T")
@@ -147,7 +147,7 @@ class Store:
                     return work(connection)
             except DataError as error:
                 raise LinesideError(f"no database holds this: {why(error)}") from None
-            except (OperationalError, InterfaceError, TimeoutError) as error:
+            except (DBAPIError, TimeoutError) as error:
                 raise StoreFault(f"the plane cannot read: {why(error)}") from None
 
         return await asyncio.to_thread(ask)
@@ -285,11 +285,11 @@ def _take_tags(connection: Connection, device: str, frames: list[Frame]) -> None
                     "device": device,
                     "epoch": frame.epoch,
                     "id": frame.seq,
-                    "name": _word(name, 200),
-                    "type": _word(kind, 20),
-                    "unit": _word(unit, 40),
+                    "name": word(name, 200),
+                    "type": word(kind, 20),
+                    "unit": word(unit, 40),
                     "labels": json.dumps({str(k): str(v) for k, v in labels.items()}, ensure_ascii=False),
-                    "source": _word(source, 200),
+                    "source": word(source, 200),
                 }
             )
         except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
@@ -345,17 +345,12 @@ def _fitted(happened: Event) -> Event:
     kind, key, state, severity, text = happened.kind, happened.key, happened.state, happened.severity, happened.text
     return replace(
         happened,
-        kind=_word(kind, 40),
-        key=_word(key, 200),
-        state=_word(state, 40),
-        severity=_word(severity, 10),
-        text=_word(text, 2000),
+        kind=word(kind, 40),
+        key=word(key, 200),
+        state=word(state, 40),
+        severity=word(severity, 10),
+        text=word(text, 2000),
     )
-
-
-def _word(text: Any, most: int) -> str:
-    """Up to `most` characters of a text, as every database holds it: PostgreSQL knows no NUL."""
-    return str(text)[:most].replace("\0", "\ufffd")
 
 
 def _whole(number: Any) -> int:
@@ -367,7 +362,7 @@ def _whole(number: Any) -> int:
 
 def _gap(gap: Event) -> tuple[str, list[tuple[int, int]]]:
     """Sealed blocks the device gave up count as told: its stream's cursor covers them."""
-    stream = _word(gap.data.get("stream", ""), 220)
+    stream = word(gap.data.get("stream", ""), 220)
     first, last = _whole(gap.data.get("first", 0)), _whole(gap.data.get("last", 0))
     return stream, [(first, last)] if 0 < first <= last else []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from edge import Batch, CodecFault, Cursor, Event, encode, encode_event
 from sync import wire
 from sync.control_plane import standing, tables
 from sync.control_plane.store import Message, Store, StoreFault
+from tests.sync.stored import with_store
 
 BODY = encode(Batch.of("plc", [1], [1.0], 1))
 OLD, NEW = "0" * 16, "1" * 16
@@ -190,3 +192,15 @@ def test_a_journal_has_no_more_streams_than_a_device_has(database: str, monkeypa
         store.close()
 
     asyncio.run(work())
+
+
+def test_a_file_that_is_damaged_is_a_fault_of_the_database_and_told(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        store.engine.dispose()
+        with (tmp_path / "plane.db").open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * 40_960)
+        with pytest.raises(StoreFault, match="the plane cannot read: database disk image is malformed"):
+            await held(store)
+
+    with_store(f"sqlite:///{tmp_path / 'plane.db'}", work)
