@@ -33,7 +33,7 @@ from .errors import (
     WriteRefused,
     reason_of,
 )
-from .event import Event, Job, Picture, Tick, Write, plain_data
+from .event import Answer, Event, Job, Picture, Tick, Write, plain_data
 from .expressions import Expression, ExpressionFault, compile_expression
 from .frame import Frame, FramePool
 from .health import Health
@@ -53,6 +53,7 @@ from .tags import Tag, TagTable
 __all__ = [
     "SECOND",
     "TRUSTED",
+    "Answer",
     "AnswerContradicts",
     "Batch",
     "Clock",

@@ -64,13 +64,20 @@ class Job:
     """Slow work a stage hands to the pool: `run()` on a pool thread, its result back as an item for the flow.
 
     `deadline` is monotonic nanoseconds (0: none). A job not started by then is not run: `expired()` gives the items that
-    say so. Both return an iterable of Event, Batch, Write or Picture.
+    say so. Both return an iterable of Event, Batch, Write, Picture or Answer.
     """
 
     run: Any
     expired: Any = tuple
     deadline: int = 0
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a job tells the stage that gave it, and nobody else: an item for that stage, never journaled."""
+
+    value: Any
 
 
 def plain_data(data: Mapping[str, Any]) -> dict[str, Any]:

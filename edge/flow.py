@@ -15,7 +15,7 @@ import numpy as np
 from .batch import Batch
 from .clock import SECOND, Clock
 from .errors import ConfigFault
-from .event import Event, Job, Picture, Tick, Write
+from .event import Answer, Event, Job, Picture, Tick, Write
 from .frame import Frame
 from .health import Health
 from .late import Late
@@ -188,12 +188,14 @@ class Flow:
                 pictures.append(item)
             elif isinstance(item, Job):
                 self._submit(item, self._back[index - 1])
+            elif isinstance(item, Answer):
+                follow(index, self._call(index, item))
         states = {self.stages[i][0]: s for i in touched if (s := self._snapshot_of(*self.stages[i])) is not None}
         if batches or events or pictures or states:
             self._sink.append(batches, events, pictures, states)
 
     def _came_back(self, index: int, results: Iterable[Any]) -> None:
-        self._run([(index + 1, result) for result in results])
+        self._run([(index if isinstance(result, Answer) else index + 1, result) for result in results])
 
     def _call(self, index: int, item: Any) -> list[Any]:
         """One stage, one item. A stage that raises is counted and shown; it stops nothing else."""

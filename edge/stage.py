@@ -10,17 +10,17 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from pydantic import BaseModel, Field
 
 from .batch import Batch
-from .event import Event, Job, Picture, Tick, Write
+from .event import Answer, Event, Job, Picture, Tick, Write
 from .frame import Frame
 from .tags import TagTable
 
-Item = Batch | Frame | Event | Tick
+Item = Batch | Frame | Event | Tick | Answer
 Result = Batch | Event | Write | Picture | Job
 
 
 @runtime_checkable
 class Stage(Protocol):
-    """Batch, Frame, Event or Tick in; Batch, Event, Write, Picture and Job out.
+    """Batch, Frame, Event, Tick or Answer in; Batch, Event, Write, Picture and Job out.
 
     No I/O, no asyncio, no clock of its own. `due()` names the monotonic time (ns) at which it wants a `Tick` though
     nothing arrived, or None. `inputs` and `outputs` are tag or source names, from which the flow works out the order.

@@ -10,7 +10,7 @@ import pytest
 from edge import Batch, Event, Tick, Write
 from edge.clock import SECOND, ManualClock
 from edge.errors import ConfigFault
-from edge.event import Job
+from edge.event import Answer, Job
 from edge.flow import AFTER_FAILURE, Flow, in_order
 from edge.health import Health
 from edge.stage import StatelessStage
@@ -97,6 +97,28 @@ def test_a_job_comes_back_behind_its_stage_and_is_journaled() -> None:
     job, done = jobs.pop()
     done(job.run())
     assert seen == ["k"] and rig.events == ["k"] and not jobs
+
+
+def test_an_answer_goes_to_the_stage_that_gave_the_job_and_to_nobody_else() -> None:
+    jobs: list[Any] = []
+    seen: list[Any] = []
+
+    def asks(item: Any) -> list[Any]:
+        if isinstance(item, Answer):
+            seen.append(item.value)
+            return [Event("judged", str(item.value))]
+        return [Job(lambda: [Answer(7), Event("beside", "k")])]
+
+    never = Does({"a.x", "event:judged"}, work=lambda i: seen.append("heard") if isinstance(i, Answer) else ())
+    rig = Rig(
+        ("first", never),
+        ("asks", Does({"a.x"}, {"event:judged"}, asks)),
+        submit=lambda job, done: jobs.append((job, done)),
+    )
+    rig.send("a.x")
+    job, done = jobs.pop()
+    done(job.run())
+    assert seen == [7] and rig.events == ["k", "7"]
 
 
 def test_a_stage_that_raises_is_counted_and_stops_nothing() -> None:

@@ -1,0 +1,62 @@
+"""The contract of a tool: a view of a part in, a finding out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from ..verdict import Box
+
+State = Literal["ok", "ng", "recheck"]
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of a part, as its recipe prepared it (registered, cut to the region).
+
+    `image` uint8[h, w] or uint8[h, w, 3] (blue, green, red); `template` of the same shape, or None; `mask` uint8[h, w], where it
+    is 0 nothing is judged, or None; `mm` millimetres a pixel, or None.
+    """
+
+    image: np.ndarray
+    template: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    mm: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`state` of the part by this tool alone; `score`, higher is worse; `boxes` in pixels of the view; `measured` values by name,
+    the unit in the name (`gap_mm`, `area_px`); `text` tells the operator why."""
+
+    state: State
+    score: float = 0.0
+    boxes: Sequence[Box] = ()
+    measured: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+
+
+class ToolConfig(BaseModel):
+    """What every entry under a view's `tools:` may say."""
+
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
+    tool: str = Field(description="name of the tool")
+
+
+class Tool(Protocol):
+    """Made once for a recipe, called from any pool thread, several at a time.
+
+    `__init__` loads what it needs (relative to `folder`, the recipe's) and raises ConfigFault or ModelRefused in words. A call is
+    pure: no clock, no files. It raises for no picture: what cannot be judged is a finding "recheck" that says why.
+    """
+
+    Config: ClassVar[type[ToolConfig]]
+
+    def __init__(self, config: ToolConfig, folder: Path) -> None: ...
+
+    def __call__(self, view: View) -> Finding: ...
