@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -17,7 +18,7 @@ MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sb
 
 
 class Broker:
-    """`start()` and `stop()` it as often as wanted: port and stored messages stay."""
+    """`start()` and `stop()` it as often as wanted: port and stored messages stay. `with` it runs from here to there."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
         if MOSQUITTO is None:
@@ -28,6 +29,13 @@ class Broker:
         listens = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "persistence true"]
         self.config.write_text("\n".join([*listens, f"persistence_location {folder}/", "user root", *lines, ""]))
         self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         self.process = subprocess.Popen([MOSQUITTO, "-c", self.config], stderr=subprocess.DEVNULL)

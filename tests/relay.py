@@ -29,7 +29,7 @@ class Relay:
         first = await reader.read(65536)
         self.hellos.append(first)
         forth.write(first)
-        await asyncio.gather(_pour(reader, forth), _pour(back, writer, self.mute))
+        await asyncio.gather(pour(reader, forth), pour(back, writer, self.mute))
 
     def cut(self) -> None:
         self._open = False
@@ -45,7 +45,8 @@ class Relay:
         self._server.close()
 
 
-async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, let: asyncio.Event | None = None) -> None:
+async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, let: asyncio.Event | None = None) -> None:
+    """What comes on to where it goes, while `let` is set, until one of them ends; then both do."""
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
             if let is not None:

@@ -26,8 +26,8 @@ from edge.app import Daemon
 from edge.apply import apply_site
 from edge.config.load import load_text
 from edge.retention import gap
-from tests.northbound import with_reader
-from tests.waiting import run, until
+from tests.northbound import port_is_taken, with_reader
+from tests.waiting import until
 
 CLIENT = Path(__file__).parent / "node-opcua" / "client.js"
 SITE = """
@@ -207,19 +207,7 @@ def test_options_that_cannot_be(options: str, words: str) -> None:
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
-    async def main() -> None:
-        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-        port: Any = server.sockets[0].getsockname()[1]
-        daemon = Daemon(load_text(SITE.format(port=port, more="")), tmp_path)
-        await daemon.start()
-        part = daemon.health.part("opcua_server")
-        await until(lambda: part.state == "waiting")
-        assert f"cannot listen on 127.0.0.1:{port}: " in part.reason
-        server.close()
-        await until(lambda: part.state == "running")
-        await daemon.stop()
-
-    run(main)
+    assert port_is_taken("opcua_server", SITE, tmp_path)
 
 
 # History

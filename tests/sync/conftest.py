@@ -1,4 +1,4 @@
-"""The plane's tests run on both of its databases."""
+"""The plane's tests run on both of its databases; readers that talk to a broker have a real one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker import Broker
 from tests.postgres import Postgres, absent, running
 
 
@@ -32,3 +33,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     (folder / "database").write_text(server.address(name))
     yield server.address(name)
     server.drop(name)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "broker") as broker:
+        yield broker

@@ -41,10 +41,8 @@ KEY = wire.key_of("s")
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path / "broker", "max_packet_size 50000")
-    broker.start()
-    yield broker
-    broker.stop()
+    with Broker(tmp_path / "broker", "max_packet_size 50000") as broker:
+        yield broker
 
 
 async def asked(

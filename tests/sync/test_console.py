@@ -342,6 +342,17 @@ def with_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(test_spine, "SITE", test_spine.SITE.replace("      stop:", tag))
 
 
+@asynccontextmanager
+async def recipe_page(it: Rig) -> AsyncIterator[tuple[Any, Any]]:
+    """The page of the device, and where it shows the recipe, which is A7."""
+    it.sim.set("recipe", "A7")
+    async with chromium(it) as page:
+        await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
+        value = page.locator('[data-tag="plc.recipe"]')
+        await shows(value).to_have_text("A7")
+        yield page, value
+
+
 def newest(n: int) -> str:
     """The newest changes; older ones may be of scans before the first move."""
     return f".changes tr:nth-child(-n+{n}) td:last-child"
@@ -351,11 +362,7 @@ def test_a_text_is_shown_as_its_string_with_its_changes(tmp_path: Path, monkeypa
     with_recipe(monkeypatch)
 
     async def work(it: Rig) -> None:
-        it.sim.set("recipe", "A7")
-        async with chromium(it) as page:
-            await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
-            value = page.locator('[data-tag="plc.recipe"]')
-            await shows(value).to_have_text("A7")
+        async with recipe_page(it) as (page, value):
             await page.get_by_role("button", name="plc.recipe").click()
             await shows(page.locator(".now")).to_have_text(re.compile("A7"))
             for text, seen in (("<b>配方</b>", "<b>配方</b>"), ("", "(empty)"), ("A7", "A7")):
@@ -374,11 +381,8 @@ def test_an_answer_that_comes_late_takes_no_change_back(tmp_path: Path, monkeypa
     with_recipe(monkeypatch)
 
     async def work(it: Rig) -> None:
-        it.sim.set("recipe", "A7")
-        async with chromium(it) as page:
-            await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
-            value, told = page.locator('[data-tag="plc.recipe"]'), page.locator(newest(5))
-            await shows(value).to_have_text("A7")
+        async with recipe_page(it) as (page, value):
+            told = page.locator(newest(5))
             for text in ("B8", "A7"):
                 it.sim.set("recipe", text)
                 await shows(value).to_have_text(text)
@@ -406,11 +410,8 @@ def test_a_number_that_overtakes_its_string_waits_for_it(tmp_path: Path, monkeyp
     with_recipe(monkeypatch)
 
     async def work(it: Rig) -> None:
-        it.sim.set("recipe", "A7")
-        async with chromium(it) as page:
-            await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
-            value, told = page.locator('[data-tag="plc.recipe"]'), page.locator(newest(2))
-            await shows(value).to_have_text("A7")
+        async with recipe_page(it) as (page, value):
+            told = page.locator(newest(2))
             await page.get_by_role("button", name="plc.recipe").click()
             await shows(told.first).to_have_text("A7")
             early = await (await page.request.get(f"{page.url.split('/#')[0]}/api/devices/dev-1/tags")).text()

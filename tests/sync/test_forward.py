@@ -6,7 +6,7 @@ import asyncio
 import json
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +15,30 @@ import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from drivers.modbus.sim import ModbusSim
 from edge import SECOND, Batch, ConfigFault, Cursor, DeviceLost, Event, Quality, decode, retention, rows
-from edge.app import Daemon
 from edge.apply import apply_site
 from edge.config.load import load_text
 from edge.tags import Tag
 from sync import wire
 from sync.device.forward import MOST_SAMPLES
 from sync.mqtt_line import Line, trusting
+from tests import northbound
 from tests.broker import Broker, certificates
+from tests.northbound import PLC
 from tests.relay import Relay
 
 pytestmark = pytest.mark.system
-SITE = """
-device: {{id: press-4}}
-drivers:
-  plc:
-    driver: modbus
-    url: tcp://127.0.0.1:{sim}
-    every: 50ms
-    tags:
-      temp: {{address: "holding:0", type: int16, unit: "°C"}}
+SITE = (
+    PLC
+    + """\
       bad: {{address: "holding:9", type: float32}}
 journal: {{block: 200ms, durable_within: 50ms}}
 forward: {{url: "mqtt://127.0.0.1:{broker}"{more}}}
 """
+)
 
 
 START = 1_800_000_000 * SECOND
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path / "broker")
-    broker.start()
-    yield broker
-    broker.stop()
 
 
 class Listener:
@@ -83,35 +70,17 @@ class Listener:
         self._client.loop_stop()
 
 
-class Rig:
-    def __init__(self, folder: Path, broker: Broker, more: str = "") -> None:
-        self.folder, self.broker, self.more = folder, broker, more
+class Rig(northbound.Rig):
+    """With a listener at the broker."""
 
-    async def __aenter__(self) -> Rig:
-        config = load_text(SITE.format(sim=1, broker=1, more=""))
-        self.sim = ModbusSim("plc", config.drivers["plc"])  # type: ignore[arg-type]
-        self.sim.port = 0
-        await self.sim.start()
+    async def far_side(self) -> int:
         self.listener = await asyncio.to_thread(Listener, self.broker.port)
         await self.until(lambda: self.listener.ready)
-        self.site = load_text(SITE.format(sim=self.sim.port, broker=self.broker.port, more=self.more))
-        assert not self.site.problems
-        await self.starts()
-        return self
-
-    async def starts(self) -> None:
-        self.daemon = Daemon(self.site, self.folder / "state")
-        await self.daemon.start()
+        return self.broker.port
 
     async def __aexit__(self, *_: object) -> None:
-        await self.daemon.stop()
-        await self.sim.stop()
+        await super().__aexit__()
         await asyncio.to_thread(self.listener.close)
-
-    async def until(self, true: Callable[[], Any], seconds: float = 40) -> None:
-        async with asyncio.timeout(seconds):
-            while not true():
-                await asyncio.sleep(0.02)
 
     async def whole(self) -> Counter[int]:
         """Stop reading and wait until as many samples came as the journal holds."""
@@ -126,7 +95,7 @@ class Rig:
 
 def rig(folder: Path, broker: Broker, work: Callable[[Rig], Awaitable[None]], more: str = "") -> None:
     async def main() -> None:
-        async with Rig(folder, broker, more) as it:
+        async with Rig(folder, broker, SITE, more) as it:
             await work(it)
 
     asyncio.run(main())
@@ -374,7 +343,6 @@ def test_a_broker_whose_certificate_is_not_trusted_is_named(tmp_path: Path) -> N
     certificates(tmp_path)
     keys = (("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key"))
     broker = Broker(tmp_path / "broker", *(f"{k} {tmp_path / v}" for k, v in keys), "require_certificate true")
-    broker.start()
 
     async def work() -> None:
         with pytest.raises(DeviceLost, match=r"the broker at .* is not trusted: .*check `ca`"):
@@ -394,16 +362,11 @@ def test_a_broker_whose_certificate_is_not_trusted_is_named(tmp_path: Path) -> N
         with pytest.raises(DeviceLost, match=r"at 127\.0\.0\.1:1: Connection refused"):
             await Line("mqtt://127.0.0.1:1", "a").open()
 
-    try:
+    with broker:
         asyncio.run(work())
-    finally:
-        broker.stop()
 
 
 def test_what_is_larger_than_the_broker_takes_is_left_out_and_said(tmp_path: Path, caplog: Any) -> None:
-    broker = Broker(tmp_path / "broker", "max_packet_size 20000")
-    broker.start()
-
     async def work(it: Rig) -> None:
         it.daemon.accept(Event("note", "large", "said", data={"much": "x" * 30_000}))
         it.daemon.accept(Event("note", "small", "said"))
@@ -414,10 +377,8 @@ def test_what_is_larger_than_the_broker_takes_is_left_out_and_said(tmp_path: Pat
         assert (told["stream"], told["left_out"], told["bytes"] > 30_000) == ("event", "too_large", True)
         assert "too large: event" in caplog.text and "the broker takes 20,000" in caplog.text
 
-    try:
+    with Broker(tmp_path / "broker", "max_packet_size 20000") as broker:
         rig(tmp_path, broker, work)
-    finally:
-        broker.stop()
 
 
 @pytest.mark.parametrize(
@@ -449,8 +410,6 @@ def test_apply_names_a_reader_that_comes_and_goes(tmp_path: Path, broker: Broker
 
 def test_a_broker_that_refuses_says_so(tmp_path: Path) -> None:
     (tmp_path / "acl").write_text("topic read #\n")
-    broker = Broker(tmp_path / "broker", f"acl_file {tmp_path / 'acl'}")
-    broker.start()
 
     async def work(it: Rig) -> None:
         def reason() -> str:
@@ -459,10 +418,8 @@ def test_a_broker_that_refuses_says_so(tmp_path: Path) -> None:
         await it.until(lambda: "does not take it: Not authorized (check its access rules)" in reason())
         assert await it.daemon.journal.backlog("forward") != {"records": 0, "samples": 0}
 
-    try:
+    with Broker(tmp_path / "broker", f"acl_file {tmp_path / 'acl'}") as broker:
         rig(tmp_path, broker, work)
-    finally:
-        broker.stop()
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,7 @@ from edge.app import Daemon
 from edge.bench.process import free_port
 from edge.config.load import load_text
 from sync.device.metrics import PAGE, number
-from tests.northbound import with_reader
-from tests.waiting import run, until
+from tests.northbound import port_is_taken, with_reader
 
 SITE = """
 device: {{id: press-4}}
@@ -212,22 +211,8 @@ def test_callers_that_say_nothing_leave_room_and_then_do_not(tmp_path: Path) -> 
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
-    async def main() -> None:
-        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        daemon = Daemon(load_text(SITE.format(port=port, more="")), tmp_path)
-        await daemon.start()
-        part = daemon.health.part("metrics")
-        await until(lambda: part.state == "waiting")
-        assert (
-            f"cannot listen on 127.0.0.1:{port}: Address already in use" in part.reason and "`listen:`" in part.reason
-        )
-        server.close()
-        await server.wait_closed()
-        await until(lambda: part.state == "running")
-        await daemon.stop()
-
-    run(main)
+    why = port_is_taken("metrics", SITE, tmp_path)
+    assert "Address already in use" in why and "`listen:`" in why
 
 
 @pytest.mark.parametrize(

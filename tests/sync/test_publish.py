@@ -36,10 +36,8 @@ EPOCH = "0" * 16
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path / "broker", "max_packet_size 20000")
-    broker.start()
-    yield broker
-    broker.stop()
+    with Broker(tmp_path / "broker", "max_packet_size 20000") as broker:
+        yield broker
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ from sync.control_plane.plane import Plane, Where
 from sync.mqtt_line import Line, Message, Refused
 from tests.broker import Broker
 from tests.postgres import Postgres
+from tests.relay import pour
 from tests.sync.test_spine import Rig, both_ways
 
 pytestmark = pytest.mark.system
@@ -63,16 +64,12 @@ class Proxy:
                 far, forth = await asyncio.open_connection("127.0.0.1", self._ports[self._turn % len(self._ports)])
             except OSError:
                 continue
-            pumps = [asyncio.create_task(self._pump(*pair)) for pair in ((near, forth), (far, back))]
+            pumps = [asyncio.create_task(pour(*pair)) for pair in ((near, forth), (far, back))]
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait(pumps, timeout=0.7)
             forth.transport.abort()
             break
         back.transport.abort()
-
-    async def _pump(self, source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
-        while piece := await source.read(65536):
-            to.write(piece)
 
     def stop(self) -> None:
         self._server.close()

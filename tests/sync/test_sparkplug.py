@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from drivers.modbus.sim import ModbusSim
 from drivers.mqtt.payload import Metric, Payload, decode_payload, encode_payload
 from edge import SECOND, Batch, CodecFault, Cursor, Quality, decode, decode_event, last_numbers, retention, rows
 from edge.app import Daemon
@@ -30,19 +29,15 @@ from sync.device import sparkplug_heard as heard
 from sync.device import sparkplug_payload as say
 from sync.device.sparkplug import Sparkplug
 from sync.device.sparkplug_said import Said, Told
+from tests import northbound
 from tests.broker import Broker
+from tests.northbound import PLC
 from tests.relay import Relay
 
 pytestmark = pytest.mark.system
-SITE = """
-device: {{id: press-4}}
-drivers:
-  plc:
-    driver: modbus
-    url: tcp://127.0.0.1:{sim}
-    every: 50ms
-    tags:
-      temp: {{address: "holding:0", type: int16, unit: "°C"}}
+SITE = (
+    PLC
+    + """\
       bad: {{address: "holding:9", type: float32}}
     units:
       part: {{unit: 2, tags: {{count: {{address: "holding:1"}}}}}}
@@ -51,6 +46,7 @@ tags:
 journal: {{block: 300ms, durable_within: 50ms}}
 sparkplug: {{url: "mqtt://127.0.0.1:{broker}", group: hall{more}}}
 """
+)
 INT16, INT64, UINT16, FLOAT, DOUBLE, BOOLEAN = 2, 4, 6, 9, 10, 11
 START = 1_800_000_000 * SECOND
 
@@ -104,43 +100,21 @@ class Host:
         self.client.loop_stop()
 
 
-class Rig:
-    """A simulated PLC, the daemon, a relay to the broker, and a host at the broker."""
+class Rig(northbound.Rig):
+    """With a relay to the broker, and a host at the broker."""
 
-    def __init__(self, folder: Path, broker: Broker, more: str, text: str) -> None:
-        self.folder, self.broker, self.more, self.text, self.ended = folder, broker, more, text, False
-
-    async def __aenter__(self) -> Rig:
-        config = load_text(self.text.format(sim=1, broker=1, more=""))
-        self.sim = ModbusSim("plc", config.drivers["plc"])  # type: ignore[arg-type]
-        self.sim.port = 0
-        await self.sim.start()
+    async def far_side(self) -> int:
         self.sim.units[1].words["holding"][9] = 0x7FC0  # no number
         self.relay = Relay(self.broker.port)
         await self.relay.start()
         self.host = await asyncio.to_thread(Host, self.broker.port)
         await self.until(lambda: self.host.ready)
-        self.site = load_text(self.text.format(sim=self.sim.port, broker=self.relay.port, more=self.more))
-        assert not self.site.problems
-        self.daemon = Daemon(self.site, self.folder / "state")
-        await self.daemon.start()
-        return self
+        return self.relay.port
 
     async def __aexit__(self, *_: object) -> None:
-        await self.ends()
-        await self.sim.stop()
+        await super().__aexit__()
         self.relay.close()
         await asyncio.to_thread(self.host.close)
-
-    async def ends(self) -> None:
-        if not self.ended:
-            self.ended = True
-            await self.daemon.stop()
-
-    async def until(self, true: Callable[[], Any], seconds: float = 40) -> None:
-        async with asyncio.timeout(seconds):
-            while not true():
-                await asyncio.sleep(0.02)
 
     async def moves(self, name: str, values: range) -> None:
         """Give a tag these values, each only when the one before was read."""
@@ -170,18 +144,10 @@ def rig(
     folder: Path, broker: Broker, work: Callable[[Rig], Awaitable[None]], more: str = ", every: 100ms", text: str = SITE
 ) -> None:
     async def main() -> None:
-        async with Rig(folder, broker, more, text) as it:
+        async with Rig(folder, broker, text, more) as it:
             await work(it)
 
     asyncio.run(main())
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path / "broker")
-    broker.start()
-    yield broker
-    broker.stop()
 
 
 def named(message: Message) -> dict[str, Metric]:
@@ -486,18 +452,14 @@ drivers:
 
 
 def test_a_broker_that_takes_no_birth_says_so(tmp_path: Path) -> None:
-    broker = Broker(tmp_path / "broker", "max_packet_size 1100")
-    broker.start()
 
     async def work(it: Rig) -> None:
         part = it.daemon.health.part("sparkplug")
         await it.until(lambda: part.state == "waiting")
         assert "bytes, and the broker takes 1,100 (raise its limit" in part.reason
 
-    try:
+    with Broker(tmp_path / "broker", "max_packet_size 1100") as broker:
         rig(tmp_path, broker, work)
-    finally:
-        broker.stop()
 
 
 # Bytes

@@ -6,29 +6,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from drivers.mqtt.payload import Metric, Payload, decode_payload, encode_payload
 from edge import Cursor, Quality, decode_event
-from edge.app import Daemon
 from sync.device.sparkplug import Sparkplug
 from tests.broker import Broker
+from tests.northbound import PLC
 from tests.sync import test_sparkplug as base
 from tests.sync.test_sparkplug import Message, Rig, named
 
 pytestmark = pytest.mark.system
-SITE = """
-device: {{id: press-4}}
-drivers:
-  plc:
-    driver: modbus
-    url: tcp://127.0.0.1:{sim}
-    every: 50ms
-    tags:
-      temp: {{address: "holding:0", type: int16, unit: "°C"}}
+SITE = (
+    PLC
+    + """\
       scaled: {{address: "holding:1", type: int16, scale: 0.1}}
       count: {{address: "holding:2", type: uint32}}
       total: {{address: "holding:4", type: int64}}
@@ -42,6 +35,7 @@ tags: {{excess: {{expression: "plc.temp - 60"}}}}
 journal: {{block: 200ms, durable_within: 50ms}}
 sparkplug: {{url: "mqtt://127.0.0.1:{broker}", group: hall{more}}}
 """
+)
 REBIRTH = Metric("Node Control/Rebirth", datatype=11, kind="bool", value=True)
 DATA = ("NBIRTH", "DBIRTH", "NDATA", "DDATA")
 
@@ -102,17 +96,15 @@ async def live(it: Rig, out: Life) -> None:
 
 
 @pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
     folder, out = tmp_path_factory.mktemp("life"), Life()
-    broker = Broker(folder / "broker")
-    broker.start()
 
     async def work(it: Rig) -> None:
         await live(it, out)
 
-    base.rig(folder, broker, work, ", every: 100ms", SITE)
-    broker.stop()
-    yield out
+    with Broker(folder / "broker") as broker:
+        base.rig(folder, broker, work, ", every: 100ms", SITE)
+    return out
 
 
 def will(packet: bytes) -> tuple[int, str, bytes]:
@@ -338,14 +330,6 @@ def test_a_rebirth_is_a_whole_one(life: Life) -> None:
     assert [(m.kind, m.device) for m in second[1:3]] == [("DBIRTH", "plc"), ("DBIRTH", "virtual")]
 
 
-@pytest.fixture
-def broker(tmp_path: Any) -> Iterator[Broker]:
-    broker = Broker(tmp_path / "broker")
-    broker.start()
-    yield broker
-    broker.stop()
-
-
 def test_from_a_rebirth_asked_for_to_the_birth_no_data_goes_out(
     tmp_path: Any, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,8 +370,7 @@ def test_bdseq_goes_up_by_one_and_from_255_to_0(tmp_path: Any, broker: Broker) -
         for n in (1, 2, 3):
             await it.daemon.stop()
             await it.until(lambda n=n: len(it.host.of("NDEATH")) == n)
-            it.daemon = Daemon(it.site, it.folder / "state")
-            await it.daemon.start()
+            await it.starts()
             await it.until(lambda n=n: len(it.host.of("NBIRTH")) == n + 1)
         assert [bdseq(m) for m in it.host.of("NBIRTH")] == [0, 254, 255, 0]
         assert [bdseq(m) for m in it.host.of("NDEATH")] == [0, 254, 255]
