@@ -121,6 +121,7 @@ def _move(
                     for batch in block.batches:
                         rows.tail(new, stream, batch)
             numbers.name(new, epoch)
+            _count_tags(old, new)
             numbers.count(new, given)
             if saved.left["tag"] or "tag" in saved.torn:  # nor an id
                 new.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'tag'", (numbers.JUMP,))
@@ -128,6 +129,14 @@ def _move(
             told.append(Event("journal", "journal", "salvaged", utc, "high", saved.words(), {"kept": saved.rows}))
             rows.add_events(new, told, utc)
     return saved
+
+
+def _count_tags(old: apsw.Connection, new: apsw.Connection) -> None:
+    """An id that was given to a tag that is gone is not given again."""
+    with contextlib.suppress(*UNREADABLE, apsw.SQLError):
+        for (seq,) in list(old.execute("SELECT seq FROM sqlite_sequence WHERE name = 'tag'")):
+            new.execute("DELETE FROM sqlite_sequence WHERE name = 'tag'")
+            new.execute("INSERT INTO sqlite_sequence VALUES ('tag', ?)", (seq,))
 
 
 # Rows

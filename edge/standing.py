@@ -33,6 +33,7 @@ def look(
     """Look at each of them, mend what is wrong in one transaction, and return what was told in it. Raises apsw.CorruptError where
     the file itself is damaged. `epoch` and `given`, the last numbers, where the caller knows them; `tags`, of which there may be
     many, are looked at where they are read."""
+    _whole(db)
     wrong = {
         table: found for table in (*sums.BY_NAME, "tag")[: len(sums.BY_NAME) + tags] if (found := _wrong(db, table))
     }
@@ -56,6 +57,14 @@ def look(
     for event in told:
         log.error("journal: %s", event.text)
     return told
+
+
+def _whole(db: apsw.Connection) -> None:
+    """Raises apsw.CorruptError where a page of these tables holds more than it says: no number of a row would be missed."""
+    for table in (*sums.BY_NAME, "tag"):
+        for (said,) in db.execute(f"PRAGMA quick_check({table})"):
+            if said != "ok":
+                raise apsw.CorruptError(f"the table {table} is not what was written: {said}")
 
 
 def _wrong(db: apsw.Connection, table: str) -> list[dict[str, Any]]:
