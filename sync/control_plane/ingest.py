@@ -28,7 +28,7 @@ from .objects import ObjectsFault
 from .peers import NEWS
 from .pictures import Pictures
 from .refused import set_aside
-from .standing import StoreFault, covers, stands
+from .standing import StoreFault, anew, covers, stands
 from .store import Message, Store
 
 INVITE_SECONDS = 24 * 3600
@@ -163,6 +163,8 @@ class Ingest:
             return _stranger()
         epoch, _ = wire.place(request.query_params.get("epoch", ""), "1")
         found = await self._store.read(lambda c: stands(c, device, epoch))
+        if any(cursor.ranges for cursor in found.values()):
+            found = await self._store.write(lambda c: anew(c, device, epoch), device)
         return Response(wire.pack_ack(found), media_type="application/msgpack")
 
     async def live(self, request: Request) -> Response:

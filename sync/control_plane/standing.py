@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from edge import CodecFault, Cursor, LinesideError
 
 from . import tables
-from .database import among, upsert
+from .database import among, upsert, word
 
 Place = tuple[str, str, str]  # device, epoch, stream
+Span = tuple[int, int]  # first and last number
 MOST_STREAMS, MOST_RANGES = 2_000, 1_000  # of a journal; of what lies above the watermark of one stream
+TOLD = 0.25  # of these, what gap events may fill: the rest is for records
+MOST_GAPS = 10_000  # gap events of a device that are looked through at once
 
 
 class StoreFault(LinesideError):
@@ -30,16 +34,60 @@ def stands(connection: Connection, device: str, epoch: str, *only: str) -> dict[
     return {s: _cursor(w, r) for s, w, r in rows}
 
 
-def covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[tuple[int, int]]) -> Cursor:
-    """Mark spans of a stream as taken or told. Reads anew where it stands: a gap event may have moved its own stream. Raises
+def covers(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[Span]) -> Cursor:
+    """Mark spans of a stream as taken. Reads anew where it stands: a gap event may have moved its own stream. Raises
     CodecFault or StoreFault where a journal would have too many streams, or one of them too many holes."""
-    cursor = stands(connection, device, epoch, stream).get(stream)
-    if cursor is None:
-        streams(connection, device, epoch, 1)
-        cursor = Cursor()
+    cursor = _stood(connection, device, epoch, stream)
     cover(cursor, stream, spans)
     stand(connection, {(device, epoch, stream): cursor})
     return cursor
+
+
+def told(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[Span]) -> None:
+    """Mark spans of a stream as told, the lowest first. Those for which there is no room count later (`anew`): events are before
+    samples, so to refuse them would hold up for ever what is to fill the room between. Raises CodecFault as `covers` does."""
+    cursor = _stood(connection, device, epoch, stream)
+    waiting = sorted(span for span in spans if span[1] > cursor.watermark)
+    most = int(MOST_RANGES * TOLD)
+    while waiting and (room := max(most - len(cursor.ranges), waiting[0][0] <= cursor.watermark + 1)) > 0:
+        cursor.cover(waiting[:room])
+        del waiting[:room]
+    stand(connection, {(device, epoch, stream): cursor})
+
+
+def anew(connection: Connection, device: str, epoch: str) -> dict[str, Cursor]:
+    """Where every stream of a journal stands once what gap events told, and what found no room then, is counted."""
+    t = tables.event
+    waiting = {stream: list[Span]() for stream, cursor in stands(connection, device, epoch).items() if cursor.ranges}
+    if waiting:
+        gaps = select(t.c.data).where(t.c.device == device, t.c.kind == "gap", t.c.epoch == epoch)
+        for data in connection.scalars(gaps.order_by(t.c.ts.desc(), t.c.seq.desc()).limit(MOST_GAPS)):
+            stream, spans = gap_of(json.loads(data))
+            if stream in waiting:
+                waiting[stream] += spans
+    for stream, spans in waiting.items():
+        told(connection, device, epoch, stream, spans)
+    return stands(connection, device, epoch)
+
+
+def gap_of(data: Mapping[str, Any]) -> tuple[str, list[Span]]:
+    """The stream that a gap event is about, and the numbers that its device gave up. Raises ValueError, TypeError."""
+    first, last = whole(data.get("first", 0)), whole(data.get("last", 0))
+    return word(data.get("stream", ""), 220), [(first, last)] if 0 < first <= last else []
+
+
+def whole(number: Any) -> int:
+    """A whole number as the database holds it. Raises ValueError, TypeError."""
+    if not -(2**63) <= int(number) < 2**63:
+        raise ValueError(f"{number} is beyond 64 bits")
+    return int(number)
+
+
+def _stood(connection: Connection, device: str, epoch: str, stream: str) -> Cursor:
+    """Where a stream stands; at its beginning, if there is room for one more."""
+    if (cursor := stands(connection, device, epoch, stream).get(stream)) is None:
+        streams(connection, device, epoch, 1)
+    return cursor or Cursor()
 
 
 def streams(connection: Connection, device: str, epoch: str, more: int) -> int:
@@ -51,7 +99,7 @@ def streams(connection: Connection, device: str, epoch: str, more: int) -> int:
     return had
 
 
-def cover(cursor: Cursor, stream: str, spans: Iterable[tuple[int, int]]) -> None:
+def cover(cursor: Cursor, stream: str, spans: Iterable[Span]) -> None:
     """Raises StoreFault where so many numbers are missing in between that it would take long to know which: it may be taken once
     some of those are here or told."""
     had = len(cursor.ranges)

@@ -21,7 +21,7 @@ from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_
 from ..wire import Frame, shallow
 from . import days, fold, hold, rollup, tables
 from .database import among, insert_new, opened, snapshots, why, word
-from .standing import Place, StoreFault, cover, covers, cursors_of, stand, stands, streams
+from .standing import Place, StoreFault, cover, covers, cursors_of, gap_of, stand, stands, streams, told, whole
 
 T = TypeVar("T")
 Answer = tuple[asyncio.Future[Any], Any, Exception | None]
@@ -191,10 +191,10 @@ def apply_messages(connection: Connection, messages: list[Message]) -> list[dict
     """Take messages in, each frame once; returns where the streams of each now stand. The blocks of all devices go in together, in
     a few statements, however many there are."""
     answers = [_apply_records(connection, m.device, [f for f in m.frames if f.stream in _TAKE]) for m in messages]
-    told = tables.device
+    t = tables.device
     heard = {message.device for message in messages}
     if heard:
-        connection.execute(update(told).where(among(connection, told.c.id, heard)).values(seen=time.time()))
+        connection.execute(update(t).where(among(connection, t.c.id, heard)).values(seen=time.time()))
     for answer, stood in zip(answers, _apply_blocks(connection, messages), strict=True):
         answer.update(stood)
     return answers
@@ -306,7 +306,7 @@ def _take_texts(connection: Connection, device: str, frames: list[Frame]) -> Non
 
 
 def _take_events(connection: Connection, device: str, frames: list[Frame]) -> None:
-    rows, told = [], defaultdict[tuple[str, str], list[tuple[int, int]]](list)
+    rows, gaps = [], defaultdict[tuple[str, str], list[tuple[int, int]]](list)
     for frame in sorted(frames, key=lambda f: f.seq):
         happened = decode_event(frame.body)
         if not shallow(happened.data):
@@ -316,11 +316,11 @@ def _take_events(connection: Connection, device: str, frames: list[Frame]) -> No
         if happened.kind == "alarm":
             fold.alarm(connection, device, frame.epoch, frame.seq, happened)
         elif happened.kind == "gap":
-            stream, spans = _gap(happened)
-            told[frame.epoch, stream] += spans
-    for (epoch, stream), spans in told.items():
+            stream, spans = gap_of(happened.data)
+            gaps[frame.epoch, stream] += spans
+    for (epoch, stream), spans in gaps.items():
         if spans:
-            covers(connection, device, epoch, stream, spans)
+            told(connection, device, epoch, stream, spans)
     insert_new(connection, tables.event, rows)
 
 
@@ -329,7 +329,7 @@ def _event_row(device: str, frame: Frame, happened: Event) -> dict[str, Any]:
         "device": device,
         "epoch": frame.epoch,
         "seq": frame.seq,
-        "ts": _whole(happened.ts),
+        "ts": whole(happened.ts),
         "kind": happened.kind,
         "key": happened.key,
         "state": happened.state,
@@ -351,20 +351,6 @@ def _fitted(happened: Event) -> Event:
         severity=word(severity, 10),
         text=word(text, 2000),
     )
-
-
-def _whole(number: Any) -> int:
-    """A whole number as the database holds it. Raises ValueError."""
-    if not -(2**63) <= int(number) < 2**63:
-        raise ValueError(f"{number} is beyond 64 bits")
-    return int(number)
-
-
-def _gap(gap: Event) -> tuple[str, list[tuple[int, int]]]:
-    """Sealed blocks the device gave up count as told: its stream's cursor covers them."""
-    stream = word(gap.data.get("stream", ""), 220)
-    first, last = _whole(gap.data.get("first", 0)), _whole(gap.data.get("last", 0))
-    return stream, [(first, last)] if 0 < first <= last else []
 
 
 _TAKE: dict[str, Callable[[Connection, str, list[Frame]], None]] = {

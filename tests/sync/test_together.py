@@ -14,10 +14,13 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import func, select
 from sqlalchemy.event import listen
+from starlette.requests import Request
 
 from edge import Batch, CodecFault, Cursor, Event, encode, encode_event
 from sync import wire
 from sync.control_plane import standing, tables
+from sync.control_plane.ingest import PROVEN, Ingest
+from sync.control_plane.live import Hub
 from sync.control_plane.store import Message, Store, StoreFault
 from tests.sync.stored import with_store
 
@@ -165,8 +168,8 @@ def test_numbers_with_many_holes_are_refused_until_those_are_filled(
         assert isinstance(answers[0], StoreFault) and answers[1]["samples:plc"].watermark == 1
         assert (await store.write(Message("bad", odd[:10])))["samples:plc"].watermark == 0
         with pytest.raises(StoreFault, match="in more than 10 places"):
-            await store.write(Message("bad", [event(1, stream="samples:plc", first=30, last=31)]))
-        filled = [event(1, stream="samples:plc", first=5, last=9), event(2, stream="samples:plc", first=30, last=31)]
+            await store.write(Message("bad", [block(30)]))
+        filled = [block(seq) for seq in (5, 7, 9, 30, 31)]
         await store.write(Message("bad", filled))
         assert (await store.write(Message("bad", [block(1)])))["samples:plc"] == Cursor(2, STOOD)
         await store.write(Message("bad", [block(3), *odd]))
@@ -174,6 +177,41 @@ def test_numbers_with_many_holes_are_refused_until_those_are_filled(
         store.close()
 
     STOOD = [(4, 10), *((n, n) for n in range(12, 21, 2)), (30, 31)]
+    asyncio.run(work())
+
+
+def test_gaps_that_find_no_room_are_taken_and_count_when_what_is_below_them_is_here(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events go before samples: to refuse a gap would hold up both for ever, and every alarm."""
+    monkeypatch.setattr(standing, "MOST_RANGES", 12)
+
+    async def work() -> None:
+        store = Store(database)
+        ingest = Ingest(store, Hub(), None)  # type: ignore[arg-type]
+
+        async def stands() -> Cursor:
+            scope = {"type": "http", "query_string": f"epoch={OLD}".encode(), "headers": [], PROVEN: "a"}
+            answer = await ingest.stands(Request(scope))
+            return wire.unpack_ack(bytes(answer.body))["samples:plc"]
+
+        def gone(event_: int, seq: int) -> wire.Frame:
+            return event(event_, stream="samples:plc", first=seq, last=seq)
+
+        await store.write(Message("a", [gone(k, 40 + 2 * k) for k in range(1, 11)]))  # 42 ... 60
+        await store.write(Message("a", [gone(k, 2 * k - 20) for k in range(11, 31)]))  # 2 ... 40
+        alarm = wire.Frame(OLD, "event", 31, 1, 1, 1, encode_event(Event("alarm", "hot", "raised", 1)))
+        assert (await store.write(Message("a", [alarm])))["event"] == Cursor(31)
+        assert len((await stands()).ranges) == 3
+        for first in range(1, 62, 8):
+            sent = [block(seq) for seq in range(first, min(first + 8, 62), 2)]
+            stood = (await store.write(Message("a", sent)))["samples:plc"]
+            if stood.watermark < sent[-1].seq:
+                stood = await stands()
+            assert stood.watermark >= sent[-1].seq
+        assert stood == Cursor(61)
+        store.close()
+
     asyncio.run(work())
 
 
