@@ -39,6 +39,7 @@ from .frame import Frame, FramePool
 from .health import Health
 from .log import log
 from .memo import joined
+from .parquet import write as write_parquet
 from .plugins import find as find_part
 from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
@@ -138,4 +139,5 @@ __all__ = [
     "state_folder",
     "tag_name",
     "tag_names",
+    "write_parquet",
 ]

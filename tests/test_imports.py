@@ -38,7 +38,7 @@ ONE_HOME = {
         "edge/commands/doctor.py",
     ),
     "asyncua": ("drivers/opcua/",),
-    "pyarrow": ("edge/commands/parquet.py",),
+    "pyarrow": ("edge/parquet.py",),
     "ai_edge_litert": ("models/",),
     "onnxruntime": ("models/",),
     "torch": ("models/train/",),

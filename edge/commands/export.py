@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from .. import parquet
 from ..batch import Batch, Quality
 from ..codec import CodecFault, decode, decode_event
 from ..config.load import folder_of
@@ -24,7 +25,6 @@ from ..event import plain_data
 from ..log import log
 from ..records import reading, sound_rows, tag_names, texts
 from ..texts import TYPE
-from . import parquet
 from .arguments import between, since_until, site_and_state
 
 HELP = "write samples from the journal as CSV or Parquet"
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         if options.out is None:
             _csv(sys.stdout, found, names)
         elif options.out.suffix.lower() in parquet.ENDS:
-            log.info("%s: %d samples", options.out, parquet.write(options.out, found, names))
+            log.info("%s: %d samples", options.out, parquet.save(options.out, found, names))
         else:
             with options.out.open("w", encoding="utf-8", newline="") as file:
                 _csv(file, found, names)

@@ -291,7 +291,7 @@ def _alarms(store: Store) -> APIRouter:
 
     @router.get("/api/forwarding")
     async def forwarding() -> list[dict[str, Any]]:
-        """Every system that events are forwarded to: how many it has taken, how many wait, how many it refused (`aside`), and why
+        """Every system that events or files go to: how many it has taken, how many wait, how many it refused (`aside`), and why
         they wait (`trouble`, `since` when)."""
         return await store.read(forwarded)
 

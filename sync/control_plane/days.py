@@ -21,6 +21,7 @@ from .database import on_postgresql
 DAY, HOUR = 86_400 * 10**9, 3600 * 10**9  # ns
 BACK, AHEAD = 400, 1  # days before and after today that get a partition
 WAIT, AGAIN = 0.5, 30.0  # seconds for which others are held up at most, and before that is tried again
+LONGEST = 48  # hours of a block; what spans more had a clock that jumped, and counts at its end only
 T = TypeVar("T")
 LOCK = 0x64617973  # PostgreSQL's advisory lock of who makes one
 
@@ -49,8 +50,8 @@ def ahead(connection: Connection) -> None:
 
 
 def drop(connection: Connection, before: int) -> int | None:
-    """Drop the days that ended before `before` (ns UTC) and of which no hour is stale; returns how many. None while somebody reads
-    long: they wait for the next time."""
+    """Drop the days that ended before `before` (ns UTC) and of which no hour is stale or waits to be written as a file; returns how
+    many. None while somebody reads long: they wait for the next time."""
     listed = "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'block'::regclass"
     found = {name: _day(name) for name in connection.exec_driver_sql(listed).scalars() if name != "block_other"}
     old = {name: day for name, day in found.items() if (day + 1) * DAY <= before}
@@ -60,6 +61,8 @@ def drop(connection: Connection, before: int) -> int | None:
 def _drop(connection: Connection, old: dict[str, int]) -> int:
     connection.exec_driver_sql("LOCK TABLE ONLY block IN ACCESS EXCLUSIVE MODE")  # no block comes after this look
     stale = {hour * HOUR // DAY for hour in connection.execute(select(tables.stale.c.hour).distinct()).scalars()}
+    unfiled = connection.execute(select(tables.unfiled.c.hour).distinct()).scalars().all()
+    stale |= {day for hour in unfiled for day in range(hour * HOUR // DAY, (hour + LONGEST) * HOUR // DAY + 1)}
     gone = [name for name, day in old.items() if day not in stale]
     for name in gone:
         connection.exec_driver_sql(f"DROP TABLE {name}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 from edge import log
 
 from . import forwarding
+from .filing import Filing
 from .forwarding import Forwarding, Target
 from .leader import Work
 from .live import Hub
@@ -15,15 +17,17 @@ from .plane_file import PlaneFile
 from .publish import Broker
 from .rules import Rules, standing
 from .store import Store
+from .unfiled import PREFIX
 from .webhook import Webhook
 
 
 class Duties:
     """`works` is what one process of the plane does at a time, begun anew wherever that is; hardly anything where there is no file.
-    Raises ConfigFault where a target cannot be used."""
+    `folder` is for files on their way. Raises LinesideError where a target cannot be used."""
 
-    def __init__(self, store: Store, hub: Hub, file: PlaneFile) -> None:
-        self._store, self._hub, self._file = store, hub, file
+    def __init__(self, store: Store, hub: Hub, file: PlaneFile, folder: Path | None = None) -> None:
+        self._store, self._hub, self._file, self._folder = store, hub, file, folder
+        self._files()
         for target in self._targets().values():  # what is wrong with one is said at once
             target.close()
         self.works: list[Work] = [self._run if file.given else self._remind]
@@ -31,6 +35,10 @@ class Duties:
     def _targets(self) -> dict[str, Target]:
         found: dict[str, Target] = {f"webhook {name}": Webhook(given) for name, given in self._file.webhooks.items()}
         return found | {f"broker {name}": Broker(given) for name, given in self._file.brokers.items()}
+
+    def _files(self) -> dict[str, Filing]:
+        given = {f"{PREFIX}{name}": options for name, options in self._file.parquet.items()}
+        return {name: Filing(self._store, name, options, self._folder) for name, options in given.items()}
 
     async def _remind(self) -> None:
         """Without a file nothing of an earlier one ends: a start that forgot it loses nothing. Raises StoreFault."""
@@ -41,11 +49,13 @@ class Duties:
 
     async def _run(self) -> None:
         """Raises StoreFault."""
-        targets = self._targets()
-        for name in await self._store.write(lambda c: forwarding.end(c, set(targets))):
+        targets, files = self._targets(), self._files()
+        for name in await self._store.write(lambda c: forwarding.end(c, {*targets, *files})):
             log.info("plane: nothing is forwarded to %s any more", name)
-        log.info("plane: %d rules, %d targets of events", len(self._file.rules), len(targets))
+        log.info("plane: %d rules, %d targets", len(self._file.rules), len(targets) + len(files))
         async with asyncio.TaskGroup() as group:
             group.create_task(Rules(self._store, self._hub, self._file.rules, time.time_ns()).run())
             for name, target in targets.items():
                 group.create_task(Forwarding(self._store, name, target).run())
+            for filing in files.values():
+                group.create_task(filing.run())

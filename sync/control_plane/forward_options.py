@@ -9,17 +9,42 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, field_validator
 
 from ..broker import BrokerConfig
+from .objects import SECRETS, address_of
 
 
-class ForwardOptions(BaseModel):
-    """Which events go there."""
+class DeviceOptions(BaseModel):
+    """Of which devices something goes there."""
 
     model_config = {"extra": "forbid", "frozen": True}
-    kinds: list[str] = Field(["alarm", "inspection"], max_length=50, description="kinds of events; an empty list: all")
     devices: str = Field("*", max_length=64, description="names of devices, such as press-*; the plane's own is @plane")
 
     def wants(self, device: str) -> bool:
         return fnmatch.fnmatchcase(device, self.devices)
+
+
+class ForwardOptions(DeviceOptions):
+    """Which events go there."""
+
+    kinds: list[str] = Field(["alarm", "inspection"], max_length=50, description="kinds of events; an empty list: all")
+
+
+class ParquetOptions(DeviceOptions):
+    """Samples as Parquet files, one for each device and hour."""
+
+    to: str = Field(
+        min_length=1, max_length=2000, description="a folder, or https://s3.example/BUCKET; it has to be there"
+    )
+    key: str = Field(
+        "",
+        description=f"file with the key of that and its secret, a line each (default: {' and '.join(SECRETS)} of the environment)",
+    )
+
+    @field_validator("to")
+    @classmethod
+    def _somewhere(cls, to: str) -> str:
+        if "://" in to and address_of(to) is None:
+            raise ValueError("write a folder, or https://s3.example/BUCKET; its key goes into a file, see `key`")
+        return to
 
 
 class WebhookOptions(ForwardOptions):

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or
 
 from edge import LinesideError, log
 
-from . import tables
+from . import tables, unfiled
 from .database import insert_new, upsert, word
 from .forward_options import ForwardOptions
 from .repeat import repeat
@@ -204,8 +204,8 @@ def delay(tries: int, wish: float = 0.0) -> float:
 def begin(connection: Connection, name: str) -> None:
     """Note a target. A new one gets what comes from now on."""
     t, f, a = tables.target, tables.forwarded, tables.applied
-    if connection.execute(select(t.c.name).where(t.c.name == name)).first():
-        return
+    if connection.execute(update(t).where(t.c.name == name).values(trouble="", since=0.0)).rowcount:
+        return  # there already; what its trouble was at an earlier start shows again
     insert_new(connection, t, [{"name": name, "delivered": 0, "trouble": "", "since": 0.0}])
     rows = connection.execute(select(a.c.device, a.c.epoch, a.c.watermark).where(a.c.stream == "event")).all()
     insert_new(connection, f, [{"target": name, "device": d, "epoch": e, "watermark": w} for d, e, w in rows])
@@ -221,6 +221,7 @@ def end(connection: Connection, wanted: set[str]) -> list[str]:
     t, f, u = tables.target, tables.forwarded, tables.undelivered
     gone = [name for name in names(connection) if name not in wanted]
     for name in gone:
+        unfiled.end(connection, name)
         connection.execute(delete(f).where(f.c.target == name))
         connection.execute(delete(u).where(u.c.target == name))
         connection.execute(delete(t).where(t.c.name == name))
@@ -316,7 +317,8 @@ def wanted() -> ColumnElement[bool]:
     """That an event still waits for one of the targets, or is to be sent once more: it is not forgotten, however old."""
     t, f, e = tables.target, tables.forwarded, tables.event
     own = and_(f.c.target == t.c.name, f.c.device == e.c.device, f.c.epoch == e.c.epoch)
-    waits = select(t.c.name).select_from(t.outerjoin(f, own)).where(e.c.seq > func.coalesce(f.c.watermark, -1))
+    takes = ~t.c.name.startswith(unfiled.PREFIX)
+    waits = select(t.c.name).select_from(t.outerjoin(f, own)).where(takes, e.c.seq > func.coalesce(f.c.watermark, -1))
     u = tables.undelivered
     place = and_(u.c.device == e.c.device, u.c.epoch == e.c.epoch, u.c.seq == e.c.seq)
     return or_(exists(waits.correlate(e)), exists(select(u.c.target).where(place, u.c.tries == 0).correlate(e)))
@@ -332,7 +334,9 @@ def told(connection: Connection) -> list[dict[str, Any]]:
 
 
 def _waits(connection: Connection, name: str) -> int:
-    """How many events have not been looked at for a target yet."""
+    """How many events have not been looked at for a target yet, or how many files are not stored there."""
+    if name.startswith(unfiled.PREFIX):
+        return unfiled.waits(connection, name)
     a, f, e = tables.applied, tables.forwarded, tables.event
     own = and_(f.c.target == name, f.c.device == a.c.device, f.c.epoch == a.c.epoch)
     news = and_(e.c.device == a.c.device, e.c.epoch == a.c.epoch, e.c.seq <= a.c.watermark)

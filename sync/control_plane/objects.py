@@ -12,8 +12,9 @@ import io
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import urllib3
@@ -43,9 +44,35 @@ class Objects(Protocol):
     def drop(self, name: str) -> None:
         """Also where it is not there."""
 
+    def store(self, name: str, file: BinaryIO) -> None:
+        """All of a file, in place of what has this name, in one piece; returns when it is there to stay. The folder has to be
+        there, as a bucket has: a disk that is not mounted is none."""
+
 
 def name_of(digest: str) -> str:
     return f"{digest[:2]}/{digest}-{secrets.token_hex(4)}"
+
+
+class Address(NamedTuple):
+    """Of a bucket, or what begins with `prefix` in it."""
+
+    tls: bool
+    host: str  # with its port
+    bucket: str
+    prefix: str
+
+
+def address_of(url: str) -> Address | None:
+    """What an https://HOST/BUCKET[/PREFIX] says; None where it is none."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    bucket, _, prefix = parts.path.strip("/").partition("/")
+    if not good or not bucket or parts.query or parts.fragment or parts.username is not None:
+        return None
+    return Address(parts.scheme == "https", parts.netloc, bucket, f"{prefix}/" if prefix else "")
 
 
 def at(address: str, key: Path | None = None) -> Objects:
@@ -53,20 +80,14 @@ def at(address: str, key: Path | None = None) -> Objects:
     else they are in the environment. Raises LinesideError."""
     if "://" not in address:
         return Folder(Path(address).absolute())
-    try:
-        parts = urlsplit(address)
-        good = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
-    except ValueError:
-        good = False
-    bucket, _, prefix = urlsplit(address).path.strip("/").partition("/") if good else ("", "", "")
-    if not bucket or parts.query or parts.username:
+    if (there := address_of(address)) is None:
         hint = "a folder, or https://s3.example/BUCKET; its key goes into a file, see --objects-key"
         raise LinesideError("what was given as the store of objects is no address", hint=hint)
     words = key.read_text().split() if key else [os.environ.get(name, "") for name in SECRETS]
     if len(words) != 2 or not all(words):
         where = f"{key} has not two lines" if key else f"{' and '.join(SECRETS)} are not set"
-        raise LinesideError(f"no key for {parts.hostname}: {where}", hint="the first is the key, the second its secret")
-    return S3(parts.netloc, parts.scheme == "https", bucket, f"{prefix}/" if prefix else "", (words[0], words[1]))
+        raise LinesideError(f"no key for {there.host}: {where}", hint="the first is the key, the second its secret")
+    return S3(there, (words[0], words[1]))
 
 
 class Folder:
@@ -98,6 +119,23 @@ class Folder:
         with self._told():
             (self._folder / name).unlink(missing_ok=True)
 
+    def store(self, name: str, file: BinaryIO) -> None:
+        place = self._folder / name
+        fresh = place.with_suffix(".new")
+        with self._told():
+            if not self._folder.is_dir():
+                raise ObjectsFault(f"there is no folder {self._folder}", hint="make it, or mount its disk")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            fresh.unlink(missing_ok=True)  # of one that was killed, or is frozen and must not write into ours
+            with fresh.open("xb") as out:
+                file.seek(0)
+                shutil.copyfileobj(file, out)
+                out.flush()
+                os.fsync(out.fileno())
+            fresh.replace(place)
+            for folder in place.parents[: len(Path(name).parents)]:
+                _settled(folder)
+
     @contextlib.contextmanager
     def _told(self) -> Any:
         try:
@@ -115,18 +153,18 @@ def _settled(folder: Path) -> None:
 
 
 class S3:
-    """A bucket, or what begins with `prefix` in it."""
+    """A bucket, or a part of it."""
 
-    def __init__(self, host: str, tls: bool, bucket: str, prefix: str, key: tuple[str, str]) -> None:
+    def __init__(self, there: Address, key: tuple[str, str]) -> None:
         try:
             from minio import Minio
         except ImportError as error:
             raise LinesideError(f"S3 needs minio: {error}", hint="pip install 'lineside[s3]'") from None
-        self._at, self._bucket, self._prefix = f"{host}/{bucket}", bucket, prefix
+        self._at, self._bucket, self._prefix = f"{there.host}/{there.bucket}", there.bucket, there.prefix
         pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(TIMEOUT), retries=False, cert_reqs="CERT_REQUIRED", maxsize=4
         )
-        self._client = Minio(host, access_key=key[0], secret_key=key[1], secure=tls, http_client=pool)
+        self._client = Minio(there.host, access_key=key[0], secret_key=key[1], secure=there.tls, http_client=pool)
 
     def put(self, name: str, body: bytes) -> None:
         with self._told():
@@ -147,6 +185,13 @@ class S3:
             finally:
                 answer.close()
                 answer.release_conn()
+
+    def store(self, name: str, file: BinaryIO) -> None:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        place: dict[str, Any] = {"bucket_name": self._bucket, "object_name": self._prefix + name}
+        with self._told():
+            self._client.put_object(**place, data=file, length=size)
 
     def drop(self, name: str) -> None:
         with self._told():

@@ -122,7 +122,7 @@ class Plane:
             self._only = only(where, self.store)
             self.authority = authority(where, self.store)
             self.hub = Hub()
-            self.duties = Duties(self.store, self.hub, file)
+            self.duties = Duties(self.store, self.hub, file, where.folder)
             self.pictures = Pictures(self.store, objects_of(where))
             self.ingest = Ingest(self.store, self.hub, self.authority, self.pictures)
             self.people = People(where.folder / "sessions.key", where.apart and self.store.shared)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from edge import ConfigFault, ExpressionFault, Tree, bind_options, compile_expression, read_tree
 
-from .forward_options import BrokerTargetOptions, WebhookOptions
+from .forward_options import BrokerTargetOptions, ParquetOptions, WebhookOptions
 from .judge import Rule
 from .rule_options import RuleOptions, RuleTest
 
@@ -19,6 +19,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "rules": RuleOptions,
     "webhooks": WebhookOptions,
     "brokers": BrokerTargetOptions,
+    "parquet": ParquetOptions,
 }
 KNOWN = (*SECTIONS, "tests")
 MOST_NAME = 60  # characters
@@ -31,6 +32,7 @@ class PlaneFile:
     rules: dict[str, Rule] = field(default_factory=dict)
     webhooks: dict[str, WebhookOptions] = field(default_factory=dict)
     brokers: dict[str, BrokerTargetOptions] = field(default_factory=dict)
+    parquet: dict[str, ParquetOptions] = field(default_factory=dict)
     tests: list[RuleTest] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     given: bool = True  # whether there is a file: one without rules ends those of before
@@ -57,7 +59,7 @@ def load(path: Path) -> PlaneFile:
                 tree.fault((section, name), said, key=True)
             elif bound := bind_options(model, entry, tree, (section, name)):
                 found[section][name] = bound
-    out.webhooks, out.brokers = found["webhooks"], found["brokers"]
+    out.webhooks, out.brokers, out.parquet = found["webhooks"], found["brokers"], found["parquet"]
     hidden = [("webhooks", name, "secret") for name in out.webhooks]
     hidden += [("brokers", name, "password") for name, broker in out.brokers.items() if broker.password]
     for at in hidden:

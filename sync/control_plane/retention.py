@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, exists, select,
 
 from edge import SECOND, log
 
-from . import days, tables
+from . import days, tables, unfiled
 from .database import on_postgresql
 from .forwarding import wanted
 from .pictures import Pictures
@@ -47,7 +47,7 @@ async def forget_once(store: Store, name: str, before: int) -> int:
 
 
 def _samples(connection: Connection, before: int) -> int:
-    """None of an hour that waits for its roll-up and the notes of its blocks."""
+    """None of an hour that waits for its roll-up and the notes of its blocks, or to be written as a file."""
     b, s, gone = tables.block, tables.stale, 0
     if on_postgresql(connection):
         before -= before % days.DAY
@@ -57,7 +57,7 @@ def _samples(connection: Connection, before: int) -> int:
         gone = dropped
     place = (s.c[name] == b.c[name] for name in ("device", "epoch", "stream"))
     waits = exists().where(*place, s.c.hour == b.c.t1 // HOUR)
-    return gone + _some(connection, b, (b.c.t1 >= UNSET) & (b.c.t1 < before) & ~waits)
+    return gone + _some(connection, b, (b.c.t1 >= UNSET) & (b.c.t1 < before) & ~waits & ~unfiled.wanted())
 
 
 def _events(connection: Connection, before: int) -> int:

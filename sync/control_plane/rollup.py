@@ -22,9 +22,10 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from edge import TRUSTED, Batch, CodecFault, LinesideError, decode, encode, log
 
 from ..wire import Frame
-from . import days, tables
+from . import days, tables, unfiled
 from .compact import Compacted, Neighbours, Piece, possible
 from .database import insert_new, upsert
+from .days import LONGEST
 from .ledger import parts_in
 from .repeat import repeat
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MINUTE, HOUR = 60 * 10**9, 3600 * 10**9  # ns
-LONGEST = 48  # hours of a block; what spans more had a clock that jumped, and is rolled up at its end only
 SETTLED = 2 * MINUTE  # after the end of an hour, before its roll-up is made
 EVERY, AT_ONCE = 30.0, 200  # seconds between looks, hours a look
 MOST_CELLS = 2**20  # tags times minutes of one row
@@ -57,10 +57,15 @@ def mark(connection: Connection, blocks: Iterable[tuple[str, Frame]]) -> None:
     hours = {
         (device, f.epoch, f.stream, hour)
         for device, f in blocks
-        for hour in range(max(min(f.t0, f.t1) // HOUR, f.t1 // HOUR - LONGEST), f.t1 // HOUR + 1)
+        for hour in range(first_hour(f.t0, f.t1), f.t1 // HOUR + 1)
     }
     names = ("device", "epoch", "stream", "hour")
     insert_new(connection, tables.stale, [dict(zip(names, hour, strict=True)) for hour in sorted(hours)])
+
+
+def first_hour(t0: int, t1: int) -> int:
+    """From which hour on a block of these times counts, up to that of its end."""
+    return max(min(t0, t1) // HOUR, t1 // HOUR - LONGEST)
 
 
 async def roll(store: Store) -> None:
@@ -196,6 +201,7 @@ def _settle(connection: Connection, place: Place, found: Made) -> None:
         upsert(connection, t, {**key, "n": found.n, "body": found.body})
     _replace(connection, place, found.compacted)
     connection.execute(delete(s).where(*(s.c[name] == value for name, value in key.items())))
+    unfiled.mark(connection, place["device"], place["hour"])
 
 
 def _settled(connection: Connection, place: Place, found: Made, told: set[str]) -> None:
@@ -220,6 +226,7 @@ def _given_up(connection: Connection, place: Place, error: Exception, told: set[
     rows = connection.execute(select(b.c.seq, b.c.t0, b.c.t1).where(_within(place), ended)).mappings()
     insert_new(connection, t, [{**key, **row, "runs": b"", "parts": None} for row in rows])
     connection.execute(delete(s).where(*(s.c[name] == value for name, value in place.items())))
+    unfiled.mark(connection, place["device"], place["hour"])
 
 
 def _replace(connection: Connection, place: Place, found: Compacted) -> None:

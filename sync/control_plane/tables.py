@@ -201,6 +201,23 @@ undelivered = Table(
     Column("tries", Integer, nullable=False),
     Column("at", Float, nullable=False),
 )
+unfiled = Table(  # hours that wait to be written as files, see unfiled.py
+    "unfiled",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("target", String(80), primary_key=True),
+    Column("marked", BigInteger, nullable=False),
+    Index("unfiled_marked", "target", "marked"),
+)
+filed = Table(  # which blocks the files of an hour hold
+    "filed",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("target", String(80), primary_key=True),
+    Column("parts", Text, nullable=False),
+)
 picture = Table(
     "picture",
     metadata,

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import shutil
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
@@ -30,52 +22,11 @@ from sync.control_plane.objects import Folder, Objects, ObjectsFault, name_of
 from sync.control_plane.pictures import Pictures
 from sync.control_plane.plane import Where, objects_of
 from sync.control_plane.store import Store, insert_new
+from tests.sync.buckets import bucket, moto
 from tests.sync.stored import with_store
 
 BODY = bytes(range(256)) * 40
 DIGEST = wire.digest(BODY)
-MOTO = shutil.which("moto_server", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-
-
-class Bucket(BaseHTTPRequestHandler):
-    """As much of S3 as a bucket needs, for those who come with a signature."""
-
-    held: dict[str, bytes]
-
-    def do_GET(self) -> None:
-        whole = self.held.get(self.path)
-        if "location" in self.path:
-            self._answer(
-                200, b'<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></LocationConstraint>'
-            )
-        elif "AWS4-HMAC-SHA256 Credential=me/" not in self.headers.get("Authorization", ""):
-            self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
-        elif whole is None:
-            self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
-        elif found := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
-            self._answer(206, whole[int(found[1]) : int(found[2]) + 1])
-        else:
-            self._answer(200, whole)
-
-    do_HEAD = do_GET
-
-    def do_PUT(self) -> None:
-        self.held[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(200, b"")
-
-    def do_DELETE(self) -> None:
-        self.held.pop(self.path, None)
-        self._answer(204, b"")
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        for name, value in (("Content-Length", str(len(body))), ("ETag", '"x"'), ("Content-Type", "application/xml")):
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None: ...
 
 
 @pytest.fixture
@@ -91,22 +42,11 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path, key: Path) -> Iterator[
         return
     pytest.importorskip("minio", reason="needs the s3 extra")
     if request.param == "bucket":
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Mine", (Bucket,), {"held": {}}))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield objects.at(f"http://127.0.0.1:{server.server_port}/lineside/pictures", key)
-        server.shutdown()
-        server.server_close()
-        return
-    if MOTO is None:
-        pytest.skip(
-            "there is no S3 server here (pip install 'moto[s3]' flask flask-cors, in an environment of its own)"
-        )
-    port = free_port()
-    with subprocess.Popen([MOTO, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        url = f"http://127.0.0.1:{port}/lineside"
-        urllib3.PoolManager().request("PUT", url, retries=urllib3.Retry(60, backoff_factor=0.2, backoff_max=0.5))
-        yield objects.at(f"{url}/pictures", key)
-        process.terminate()
+        with bucket() as (url, _):
+            yield objects.at(f"{url}/pictures", key)
+    else:
+        with moto() as url:
+            yield objects.at(f"{url}/pictures", key)
 
 
 def test_what_is_put_is_there_until_it_is_dropped(kept: Objects) -> None:

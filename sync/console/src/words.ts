@@ -14,7 +14,7 @@ const en = {
   moreTags: "more; filter to see them", noDevice: "No device is called", broken: "This page cannot be shown; the others can",
   raised: "raised", cleared: "cleared", acked: "acknowledged", unacked: "not acknowledged", shelved: "shelved", until: "until",
   acknowledge: "Acknowledge", asked: "Asked", shelve: "Shelve 1 h", unshelve: "Unshelve", noAlarms: "No alarm stands",
-  plane: "Control plane", forwarding: "Events for other systems", noTargets: "The plane's file names no target",
+  plane: "Control plane", forwarding: "For other systems", noTargets: "The plane's file names no target",
   target: "Target", delivered: "Taken", waits: "Waiting", aside4xx: "Refused", sendAgain: "Send again", runs: "running", rules: "Rules", rule: "Rule",
   noRules: "The plane's file has no rules", judgedUntil: "Judged until", quietRule: "quiet", blind: "no value for", history: "What happened", nothing: "Nothing yet",
   ok: "OK", ng: "NG", recheck: "Look again", part: "part", score: "score", noInspections: "No part was judged yet",
