@@ -1,7 +1,11 @@
-"""Any bit of a journal may flip: nothing that is read is another thing than what was written, and what is gone is told of."""
+"""Any bit of a journal may flip: nothing that is read is another thing than what was written, and what is gone is told of.
+
+`FLIPS=150 pytest tests/edge/test_flips.py -k any_bit` plays 150 seeds of 40 bits each.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from edge.tags import Tag
 from tests.edge.test_journal import batch, gaps, with_journal
 
 N = 12
+SEEDS = int(os.environ.get("FLIPS", "6"))
 DELIVERED = 4
 TAGS = [Tag("plc.a", type="float"), Tag("plc.b", type="text")]
 STREAMS = ("samples:plc", "event", "picture", "text", "tag")
@@ -104,7 +109,7 @@ def opened(folder: Path, content: bytes, before: dict[str, Any]) -> None:
     with_journal(folder, work)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_any_bit_may_flip(tmp_path: Path, whole: tuple[bytes, dict[str, Any]], seed: int) -> None:
     content, before = whole
     rng = random.Random(seed)
