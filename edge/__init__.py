@@ -13,6 +13,7 @@ from .codec import (
     encode_text,
     pieces,
 )
+from .commands.arguments import between, since_until, site_and_state
 from .config.bind import bind as bind_options
 from .config.load import load as load_site
 from .config.places import Tree, read_yaml
@@ -44,7 +45,7 @@ from .plugins import find as find_part
 from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
-from .records import gaps_told, last_numbers, sound_events, tag_name, tag_names
+from .records import events_of, gaps_told, last_numbers, sound_events, tag_name, tag_names
 from .retention import lack
 from .span import held
 from .stage import Setting, Stage, StageConfig, StatelessStage
@@ -108,6 +109,7 @@ __all__ = [
     "Write",
     "WriteRefused",
     "ask_daemon",
+    "between",
     "bind_options",
     "compile_expression",
     "concatenate",
@@ -118,6 +120,7 @@ __all__ = [
     "encode",
     "encode_event",
     "encode_text",
+    "events_of",
     "find_part",
     "gaps_told",
     "held",
@@ -135,6 +138,8 @@ __all__ = [
     "read_tree",
     "read_yaml",
     "reason_of",
+    "since_until",
+    "site_and_state",
     "sound_events",
     "state_folder",
     "tag_name",

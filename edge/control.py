@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .app import Daemon
 
 MOST_LINE = 65_536
+MOST_WORDS = 1000  # characters of what a person says of a part
 NAME = "control.sock"
 PATIENCE = WITHIN + SETTLES + 2  # seconds that a caller waits for the outcome of a write
 LONGEST_TOOL = 30.0  # seconds
@@ -115,6 +116,8 @@ class Control:
                 return {"found": await self._browse(str(request["driver"]), str(request["node"]), int(request["most"]))}
             case "ack" | "shelve" | "unshelve" as verb:
                 return await self._command(verb, str(request["alarm"]), str(request.get("by", "local")))
+            case "review":
+                return await self._review(request)
             case "apply":
                 return {"done": await apply_site(daemon, Path(request["site"]), float(request.get("trial", 10)))}
         raise LinesideError(f"cannot do {request['do']!r}")
@@ -193,6 +196,18 @@ class Control:
             raise LinesideError(f"no alarm is called {alarm!r}")
         self._daemon.accept(Event("command", verb, data={"alarm": alarm, "by": by}))
         return {"alarm": alarm, "durable": await self._daemon.journal.commit()}
+
+    async def _review(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A person's own verdict on an inspection. Answers when it is durable."""
+        state, of, stage = str(request["state"]), str(request["of"]), str(request["stage"])
+        if state not in ("ok", "ng"):
+            raise LinesideError(f"a part is ok or ng, not {state!r}")
+        data = {k: str(request[k])[:MOST_WORDS] for k in ("label", "by") if request.get(k)} | {
+            "of": of,
+            "part": request.get("part"),
+        }
+        self._daemon.accept(Event("review", stage, state, text=str(request.get("text", ""))[:MOST_WORDS], data=data))
+        return {"of": of, "state": state, "durable": await self._daemon.journal.commit()}
 
 
 @contextlib.contextmanager

@@ -238,6 +238,12 @@ def reading(path: Path) -> Iterator[apsw.Connection]:
         db.close()
 
 
+def events_of(path: Path, *kinds: str) -> Iterator[Event]:
+    """The events of these kinds in a journal's file, in its order; damaged ones are left out. Blocks. Raises LinesideError."""
+    with reading(path) as db:
+        yield from sound_events(db, f"WHERE kind IN ({','.join('?' * len(kinds))}) ORDER BY seq", kinds)
+
+
 def journal_of(path: Path) -> apsw.Connection:
     """A read-only connection for tools. Raises LinesideError where there is no journal."""
     if not path.is_file():

@@ -1,0 +1,138 @@
+"""`lineside review`: what a person found on a part; `lineside audit`: what the reviews prove of the station, and whether its
+records are as they were made."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edge import (
+    Event,
+    LinesideError,
+    ask_daemon,
+    between,
+    events_of,
+    load_site,
+    since_until,
+    site_and_state,
+    state_folder,
+)
+
+from .chain import breaks
+from .ledger import Part, Proof, account, parts_of
+
+RATE, CONFIDENCE = 0.004, 0.95
+
+
+class Review:
+    HELP = "say what a part really is, for the audit"
+
+    @staticmethod
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        site_and_state(parser)
+        parser.add_argument("part", type=int, help="part number")
+        parser.add_argument("truth", choices=["ok", "ng"], help="what the part is")
+        parser.add_argument("--stage", help="whose inspection (default: the newest one of that part)")
+        parser.add_argument("--label", default="", help="which defect it has")
+        parser.add_argument("--text", default="", help="anything else worth knowing")
+        parser.add_argument("--by", default=getpass.getuser(), help="who looked (default: this user)")
+
+    @staticmethod
+    def run(options: argparse.Namespace) -> int:
+        folder = _state(options)
+        part = _newest(folder, options.part, options.stage)
+        said = {"label": options.label, "text": options.text, "by": options.by}
+        ask_daemon(
+            folder,
+            {"do": "review", "stage": part.stage, "of": part.id, "part": part.number, "state": options.truth} | said,
+        )
+        print(f"{part.stage}, part {part.number}: the station said {part.verdict}, {options.by} says {options.truth}")
+        return 0
+
+
+class Audit:
+    HELP = "what audited parts prove: escapes and false calls with their bounds, and whether every record is as it was made"
+
+    @staticmethod
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        site_and_state(parser)
+        since_until(parser)
+        parser.add_argument("--stage", help="only this inspection (default: all)")
+        told = "share of escapes that is to be shown not to be reached (default: 0.004)"
+        parser.add_argument("--rate", type=_share, default=RATE, help=told)
+        parser.add_argument("--confidence", type=_share, default=CONFIDENCE, help="of the bounds (default: 0.95)")
+        parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+    @staticmethod
+    def run(options: argparse.Namespace) -> int:
+        t0, t1 = between(options)
+        events = [
+            e
+            for e in events_of(_state(options) / "journal.db", "inspection", "review")
+            if options.stage in (None, e.key)
+        ]
+        if not any(e.kind == "inspection" for e in events):
+            raise LinesideError("the journal holds no inspection" + (f" of {options.stage!r}" if options.stage else ""))
+        parts = [part for part in parts_of(events) if t0 <= part.ts <= t1]
+        told = account(parts, options.rate, options.confidence)
+        broken = [f"part {e.data.get('part')} of {e.key}: {why}" for e, why in _broken(events)]
+        told |= {"hashed": sum("hash" in e.data for e in events), "broken": broken}
+        print(json.dumps(told, default=asdict, ensure_ascii=False) if options.json else "\n".join(_page(told, options)))
+        return 1 if broken else 0
+
+
+def _broken(events: list[Event]) -> Iterator[tuple[Event, str]]:
+    judged = [e for e in events if e.kind == "inspection"]
+    for stage in sorted({e.key for e in judged}):
+        yield from breaks(e for e in judged if e.key == stage)
+
+
+def _page(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
+    judged = told["judged"]
+    yield f"{told['parts']:,} parts: {judged['ok']:,} OK, {judged['ng']:,} NG, {judged['recheck']:,} to be looked at again"
+    yield f"escapes:     {_said(told['escapes'], 'OK', options)}"
+    yield f"false calls: {_said(told['false_calls'], 'NG', options)}"
+    for label, count, share in told["pareto"][:10]:
+        yield f"  {label:<24} {count:>8,} {share:>7.1%}"
+    if told["broken"]:
+        yield from (f"BROKEN {words}" for words in told["broken"])
+    elif told["hashed"]:
+        yield f"{told['hashed']:,} records, each as it was made and in its place"
+
+
+def _said(proof: Proof, called: str, options: argparse.Namespace) -> str:
+    if not proof.of:
+        return f"no part that was called {called} has been audited yet (`lineside review`)"
+    words = f"{proof.found} of {proof.of:,} audited parts that were called {called}: "
+    words += f"below {proof.below:.3%} at {options.confidence:.0%}"
+    return words + (f"; {proof.more:,} more without one would show {options.rate:.3%}" if proof.more else "")
+
+
+def _newest(folder: Path, number: int, stage: str | None) -> Part:
+    found = [
+        p
+        for p in parts_of(events_of(folder / "journal.db", "inspection"))
+        if p.number == number and stage in (None, p.stage)
+    ]
+    if not found:
+        raise LinesideError(f"the journal holds no inspection of part {number}" + (f" by {stage!r}" if stage else ""))
+    return found[-1]
+
+
+def _state(options: argparse.Namespace) -> Path:
+    return state_folder(load_site(options.site).device.id, options.state)
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; write 0.004 for 0.4 %")
+    return number
