@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
+from itertools import islice
 
 import apsw
 
 from . import sums
 from .clock import SECOND
+from .codec import CodecFault, decode_event
 from .event import Event
 from .log import log
 from .records import Place, marks, sample_streams
@@ -126,10 +128,11 @@ def evict(db: apsw.Connection, readers: Collection[str], utc: int, cut: int, mos
         oldest = "SELECT rowid AS r, written FROM block WHERE stream = ? AND seq <= ? ORDER BY seq LIMIT ?"
         remove = f"DELETE FROM block WHERE rowid IN (SELECT r FROM ({oldest}) WHERE written < ?)"
         db.execute(remove, (stream, delivered(db, readers, stream), OLD, cut))
-    for table, time in (("event", "written"), ("picture", "ts")):
-        oldest = f"SELECT seq, {time} AS t FROM {table} WHERE seq <= ? ORDER BY seq LIMIT ?"
-        remove = f"DELETE FROM {table} WHERE seq IN (SELECT seq FROM ({oldest}) WHERE t < ?)"
-        db.execute(remove, (delivered(db, readers, table), OLD, cut))
+    oldest = "SELECT seq, ts FROM picture WHERE seq <= ? ORDER BY seq LIMIT ?"
+    remove = f"DELETE FROM picture WHERE seq IN (SELECT seq FROM ({oldest}) WHERE ts < ?)"
+    db.execute(remove, (delivered(db, readers, "picture"), OLD, cut))
+    events = list(islice(_told_events(db, readers, cut), OLD))
+    db.executemany("DELETE FROM event WHERE seq = ?", [(seq,) for seq, _, written in events if written < cut])
     if used_bytes(db) <= most * FILL:
         return []
     return give_up(db, readers, utc, lambda: used_bytes(db) <= most * (FILL - 0.04))
@@ -180,15 +183,43 @@ def _samples(db: apsw.Connection, readers: Collection[str], runs: dict[str, list
 
 
 def _events(db: apsw.Connection, readers: Collection[str], runs: dict[str, list[Run]], waiting: bool) -> int:
-    done = delivered(db, readers, "event")
-    first = "SELECT seq FROM event WHERE seq <= ? AND (seq <= ? OR kind <> 'gap') ORDER BY seq LIMIT ?"
-    gone = list(
-        db.execute(
-            f"DELETE FROM event WHERE seq IN ({first}) RETURNING seq, ts", (2**62 if waiting else done, done, STEP)
-        )
-    )
-    _note(runs, "event", [(seq, seq, ts, ts, 0) for seq, ts in gone if seq > done])
+    gone = [(seq, ts) for seq, ts, _ in islice(_told_events(db, readers), STEP)]
+    if waiting and not gone:
+        more = "SELECT seq, ts FROM event WHERE seq > ? AND kind <> 'gap' ORDER BY seq LIMIT ?"
+        gone = list(db.execute(more, (delivered(db, readers, "event"), STEP)))
+        _note(runs, "event", [(seq, seq, ts, ts, 0) for seq, ts in gone])
+    db.executemany("DELETE FROM event WHERE seq = ?", [(seq,) for seq, _ in gone])
     return len(gone)
+
+
+def _told_events(db: apsw.Connection, readers: Collection[str], cut: int = 2**63 - 1) -> Iterator[tuple[int, int, int]]:
+    """(number, time, written) of what is delivered, from the oldest, but for gap events from before `cut` of what a reader has still
+    to come to: it would be missed there without a word, and told of a second time."""
+    behind: dict[str, int] = {}
+    oldest = "SELECT seq, ts, written, kind, body FROM event WHERE seq <= ? ORDER BY seq"
+    for seq, ts, written, kind, body in db.execute(oldest, (delivered(db, readers, "event"),)):
+        if kind == "gap" and written < cut:
+            stream, last = _gap_of(body)
+            if last > behind.setdefault(stream, _behind(db, readers, stream)):
+                continue
+        yield seq, ts, written
+
+
+def _gap_of(body: bytes) -> tuple[str, int]:
+    """The stream that a gap event is about, and the last number that it tells of; 0 where it tells of none."""
+    try:
+        data = decode_event(body).data
+        return str(data["stream"]), int(data["last"])
+    except (CodecFault, KeyError, TypeError, ValueError):
+        return "", 0
+
+
+def _behind(db: apsw.Connection, readers: Collection[str], stream: str) -> int:
+    """What no reader has still to come to: all of them read samples, some of them other streams."""
+    if stream.startswith("samples:"):
+        return delivered(db, readers, stream)
+    found = cursors(db, "WHERE stream = ?", stream)
+    return min((mark for reader, _, mark, _ in found if reader in readers), default=2**62)
 
 
 def _note(runs: dict[str, list[Run]], stream: str, found: Iterable[Run]) -> None:

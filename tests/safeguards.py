@@ -76,8 +76,8 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "gap records stay": Safeguard(
         "edge/retention.py",
-        "(seq <= ? OR kind <> 'gap')",
-        "(seq <= ? OR true)",
+        "seq > ? AND kind <> 'gap'",
+        "seq > ? AND true",
         "tests/edge/test_room.py::test_classes_go_in_order_and_gap_records_never",
     ),
     "a gap record for what is evicted": Safeguard(

@@ -535,6 +535,31 @@ def test_nothing_delivered_is_dropped_before_its_time(tmp_path: Path) -> None:
     with_journal(tmp_path, work, keep="1h")
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_a_gap_stays_told_until_every_reader_has_passed_it(tmp_path: Path, full: bool) -> None:
+    async def work(journal: Journal) -> None:
+        clock: Any = journal.clock
+        journal.readers = {"sync"}
+        await ten_blocks(journal)
+        journal._db.execute("UPDATE block SET crc = crc + 98765 WHERE seq = 7")
+        assert await journal.read("samples:plc")
+        assert await journal.commit() and await gaps(journal) == (told := [("damaged", "samples:plc", 7)])
+        journal.moved("sync", "samples:plc", Cursor(3))
+        journal.moved("sync", "event", Cursor(11))
+        clock.advance(60 if full else 4000)
+        assert await journal.commit()
+        if full:
+            journal.room.clear(journal._db, journal.readers, 10**9, unsent=False)
+        assert len(await journal.read("event", 0, 1000)) == 1, "the others went"
+        assert len(await values(journal)) >= 6 and await journal.commit()
+        assert await gaps(journal) == told, "once"
+        journal.moved("sync", "samples:plc", Cursor(7))
+        clock.advance(4000)
+        assert await journal.commit() and await gaps(journal) == []
+
+    with_journal(tmp_path, work, keep="1h")
+
+
 def test_an_event_does_not_wait_for_the_commit_window(tmp_path: Path) -> None:
     async def work(journal: Journal) -> None:
         running = asyncio.ensure_future(journal.run())
