@@ -281,3 +281,20 @@ def test_a_count_of_tags_that_is_no_number_stops_no_mending(
         assert journal.tag_ids([*TAGS, Tag("plc.new")]) == [1, 2, 3]
 
     with_journal(tmp_path, work)
+
+
+@pytest.mark.parametrize("size", [1_000, 4_000_000])
+def test_no_bit_is_looked_for_beside_a_large_body(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """It would hold up every commit for most of a second."""
+    head, tried, plain = {"seq": 1, "digest": "a" * 64, "media": "image/png", "ts": 5}, [0], sums.of
+
+    def counted(head: Any, body: bytes = b"") -> int:
+        tried[0] += len(body)
+        return plain(head, body)
+
+    row = {**head, "body": bytes(size), "crc": plain(tuple(head.values()), bytes(size))}
+    monkeypatch.setattr(sums, "of", counted)
+    right = sums.righted("picture", {**row, "ts": 4})
+    assert right == (row if size < sums.LARGE else None)
+    assert sums.righted("picture", {**row, "crc": row["crc"] ^ 8}) == row, "the sum itself costs one look"
+    assert tried[0] <= 64_000_000
