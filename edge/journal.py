@@ -151,7 +151,7 @@ class Journal(Committing):
         """Take these for the next commit; events, pictures and the snapshots with them go at once."""
         pending = self._pending
         self.totals.appended += sum(map(len, batches))
-        pending.add(batches, events, pictures, snapshots or {})
+        pending.add(batches, events, pictures, snapshots or {}, [self.clock.utc()] * len(pictures))
         if events or pictures or pending.half_full():
             self._urgent.set()
         self.totals.dropped += pending.give_way(self.clock.utc())

@@ -24,6 +24,7 @@ class Pending:
     batches: list[Batch] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    came: list[int] = field(default_factory=list)  # when, of each picture (ns UTC)
     snapshots: dict[str, bytes] = field(default_factory=dict)
     cursors: dict[tuple[str, str], Cursor] = field(default_factory=dict)
     texts: list[Text] = field(default_factory=list)  # bounded by their table
@@ -40,10 +41,12 @@ class Pending:
         events: Sequence[Event],
         pictures: Sequence[Picture],
         snapshots: Mapping[str, bytes],
+        came: Sequence[int],
     ) -> None:
         self.batches.extend(batches)
         self.events.extend(events)
         self.pictures.extend(pictures)
+        self.came.extend(came)
         self.snapshots.update(snapshots)
         self.nbytes += sum(batch.nbytes for batch in batches)
         self.picture_bytes += sum(len(picture.body) for picture in pictures)
@@ -53,7 +56,7 @@ class Pending:
         """Take in what came after this."""
         for step in newer.steps:
             self.rebase(*step)
-        self.add(newer.batches, newer.events, newer.pictures, newer.snapshots)
+        self.add(newer.batches, newer.events, newer.pictures, newer.snapshots, newer.came)
         self.cursors.update(newer.cursors)
         self.texts += newer.texts
         self.damaged |= newer.damaged
@@ -97,14 +100,15 @@ class Pending:
         if self.picture_bytes > MOST_BYTES:
             gone = _oldest([len(picture.body) for picture in self.pictures], self.picture_bytes, MOST_BYTES)
             self.picture_bytes -= sum(len(picture.body) for picture in self.pictures[:gone])
-            del self.pictures[:gone]
-            told.append(retention.unkept(utc, "picture", gone))
+            told.append(retention.unkept(utc, "picture", min(self.came[:gone]), gone))
+            del self.pictures[:gone], self.came[:gone]
         if len(self.events) > MOST_EVENTS or self.event_bytes > MOST_EVENT_BYTES:
             gone = _oldest([_size(event) for event in self.events], self.event_bytes, MOST_EVENT_BYTES)
             gone = max(gone, len(self.events) - MOST_EVENTS // 2 if len(self.events) > MOST_EVENTS else 0)
             old, self.events = self.events[:gone], self.events[gone:]
             gaps = [event for event in old if event.kind == "gap"]
-            lost = [retention.unkept(utc, "event", len(old) - len(gaps))] if len(gaps) < len(old) else []
+            times = [event.ts or utc for event in old if event.kind != "gap"]
+            lost = [retention.unkept(utc, "event", min(times), len(times))] if times else []
             told = _folded([*gaps, *told, *lost], utc)
             self.event_bytes = sum(map(_size, self.events))
         self.events.extend(told)
@@ -143,7 +147,8 @@ def _folded(gaps: Sequence[Event], utc: int) -> list[Event]:
         sums[stream, event.key] = min(t0, data["from"]), max(t1, data["to"]), n + data["samples"]
     for (stream, key), (t0, t1, n) in sums.items():
         samples = stream.startswith("samples:")
-        out.append(retention.gap(utc, key, t0, t1, n, "journal_full") if samples else retention.unkept(utc, stream, n))
+        one = retention.gap(utc, key, t0, t1, n, "journal_full") if samples else retention.unkept(utc, stream, t0, n)
+        out.append(one)
     return out
 
 

@@ -39,9 +39,18 @@ def lack(utc: int, stream: str, run: Run, cause: str, text: str = "") -> Event:
     return Event("gap", key, cause, utc, "medium", text or f"{what} were given up: {cause}", data)
 
 
-def unkept(utc: int, stream: str, n: int) -> Event:
-    """The record of events or pictures that never became durable and gave way to newer ones; they had no number yet."""
-    data = {"stream": stream, "from": 0, "to": utc, "samples": n, "cause": "journal_full", "first": 0, "last": 0}
+def unkept(utc: int, stream: str, since: int, n: int) -> Event:
+    """The record of events or pictures that never became durable and gave way to newer ones; they had no number yet. The oldest of
+    them was of `since`."""
+    data = {
+        "stream": stream,
+        "from": min(since, utc),
+        "to": utc,
+        "samples": n,
+        "cause": "journal_full",
+        "first": 0,
+        "last": 0,
+    }
     text = f"{n} {stream}s were given up: journal_full"
     return Event("gap", stream, "journal_full", utc, "medium", text, data)
 
@@ -193,14 +202,16 @@ def _events(db: apsw.Connection, readers: Collection[str], runs: dict[str, list[
 
 
 def _told_events(db: apsw.Connection, readers: Collection[str], cut: int = 2**63 - 1) -> Iterator[tuple[int, int, int]]:
-    """(number, time, written) of what is delivered, from the oldest, but for gap events from before `cut` of what a reader has still
-    to come to: it would be missed there without a word, and told of a second time."""
+    """(number, time, written) of what is delivered, from the oldest, but for gap events from before `cut` of what a reader has
+    still to come to: it would be missed there without a word, and told of a second time."""
     behind: dict[str, int] = {}
     oldest = "SELECT seq, ts, written, kind, body FROM event WHERE seq <= ? ORDER BY seq"
     for seq, ts, written, kind, body in db.execute(oldest, (delivered(db, readers, "event"),)):
         if kind == "gap" and written < cut:
             stream, last = _gap_of(body)
-            if last > behind.setdefault(stream, _behind(db, readers, stream)):
+            if stream not in behind:
+                behind[stream] = _behind(db, readers, stream)
+            if last > behind[stream]:
                 continue
         yield seq, ts, written
 

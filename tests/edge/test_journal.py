@@ -292,7 +292,7 @@ def test_what_was_given_up_stays_told_and_bounded_however_long_the_disk_is_full(
     monkeypatch.setattr("edge.pending.MOST_EVENTS", 20)
     pending, n, dropped = Pending(), 300, 0
     for i in range(1000):
-        pending.add([Batch.of(f"s{i % 5}", range(n), np.zeros(n), i)], [Event("k", str(i))], [], {})
+        pending.add([Batch.of(f"s{i % 5}", range(n), np.zeros(n), i)], [Event("k", str(i))], [], {}, [])
         dropped += pending.give_way(i)
         assert len(pending.events) <= 20 + 8, "what is told of 5 sources and of the events"
     told = [event for event in pending.events if event.kind == "gap"]
@@ -304,11 +304,26 @@ def test_what_was_given_up_stays_told_and_bounded_however_long_the_disk_is_full(
     assert min(first) == 0 and max(e.data["to"] for e in told) >= 990
 
 
+def test_what_never_got_a_number_is_told_from_its_first_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.pending.MOST_BYTES", 10_000)
+    monkeypatch.setattr("edge.pending.MOST_EVENTS", 20)
+    pending = Pending()
+    for i in range(300):
+        at, newer = 5_000 + i, Pending()
+        newer.add([], [Event("k", str(i), ts=at)], [Picture(str(i), "image/png", bytes(100))], {}, [at])
+        pending.follow(newer)
+        pending.give_way(at)
+    told = {event.key: event.data for event in pending.events if event.kind == "gap"}
+    assert told["event"]["from"] == 5_000 and told["event"]["to"] > 5_200
+    spans = [e.data for e in pending.events if e.key == "picture"]
+    assert min(data["from"] for data in spans) == 5_000 and len(pending.came) == len(pending.pictures)
+
+
 def test_large_events_are_bounded_by_their_bytes_while_the_disk_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.pending.MOST_EVENT_BYTES", 100_000)
     pending = Pending()
     for i in range(500):
-        pending.add([], [Event("k", str(i), data={"boxes": "x" * 2_000})], [], {})
+        pending.add([], [Event("k", str(i), data={"boxes": "x" * 2_000})], [], {}, [])
         pending.give_way(i)
         assert len(pending.events) <= 45
     told = [event for event in pending.events if event.kind == "gap"]
