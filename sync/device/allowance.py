@@ -52,8 +52,9 @@ class Allowance:
     are the machine's local ones; a clock that goes back, or is not set, begins no new day; after a clock that was wrong
     the next day is one."""
 
-    def __init__(self, a_day: int, windows: list[str], clock: Clock, folder: Path) -> None:
+    def __init__(self, a_day: int, windows: list[str], clock: Clock, folder: Path, a_second: int = 0) -> None:
         self.a_day, self._windows = a_day, [window(text) for text in windows]
+        self._a_second, self._free = a_second, 0  # when samples and pictures may go again (monotonic ns)
         self._clock, self._file = clock, folder / FILE
         self._day, self.used, self._kept = 0, 0, 0
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
@@ -62,11 +63,18 @@ class Allowance:
         self._kept = self.used
         self._today()
 
-    def spent(self, size: int) -> None:
+    def spent(self, size: int, much: bool = False) -> None:
+        """`much`: for samples or pictures, which wait then, so that they take no more of a second than they may."""
         self._today()
         self.used += size
+        if much and self._a_second:
+            self._free = max(self._free, self._clock.mono()) + size * SECOND // self._a_second
         if self.a_day and self.used - self._kept >= self.a_day // 100:
             self._keep()
+
+    def rest(self) -> float:
+        """Seconds until samples and pictures may go on."""
+        return max(0, self._free - self._clock.mono()) / SECOND
 
     @property
     def over(self) -> bool:
@@ -91,6 +99,8 @@ class Allowance:
         """For the status: what waits, and what was used where there is a limit."""
         samples, pictures = self.holds(), self.holds(pictures=True)
         said = [f"samples and pictures {samples}"] if samples else [f"pictures {pictures}"] if pictures else []
+        if self._a_second:
+            said.append(f"{self._a_second / 1000:g} kB a second")
         if self.a_day:
             said.append(f"{100 * self.used // self.a_day} % of {self.a_day / MB:,.0f} MB today")
         return "; ".join(said)
@@ -118,15 +128,15 @@ class Allowance:
 
 
 class Counted:
-    """A transport whose every exchange counts, also one that fails."""
+    """A transport whose every exchange counts, also one that fails. `much`: of samples or pictures."""
 
-    def __init__(self, transport: Transport, allowance: Allowance) -> None:
-        self._transport, self._allowance = transport, allowance
+    def __init__(self, transport: Transport, allowance: Allowance, much: bool = False) -> None:
+        self._transport, self._allowance, self._much = transport, allowance, much
 
     async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
-        self._allowance.spent(BESIDE + len(body))
+        self._allowance.spent(BESIDE + len(body), self._much)
         answer = await self._transport.exchange(method, path, body, timeout)
-        self._allowance.spent(len(answer))
+        self._allowance.spent(len(answer), self._much)
         return answer
 
     def close(self) -> None:

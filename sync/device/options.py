@@ -29,6 +29,11 @@ class SyncConfig(BrokerConfig):
         ge=1_000_000,
         description="bytes a day, both ways; then samples wait for midnight, pictures from the half of it on",
     )
+    a_second: Size | None = Field(
+        None,
+        ge=1_000,
+        description="bytes a second that samples and pictures take at most; what is urgent goes beside them",
+    )
     windows: list[str] = Field(
         [],
         description="times of the day in which samples and pictures go, as `22:00-06:00`; alarms and events always go",

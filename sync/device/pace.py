@@ -19,8 +19,10 @@ class Pace:
     """Told of each exchange, `room` follows: bytes for the next one. One Pace for each time that the line stands, since the next
     line may be another."""
 
-    def __init__(self) -> None:
-        self.room, self._most = FIRST, MOST
+    def __init__(self, a_second: int = 0) -> None:
+        """`a_second`: bytes that the site allows (0: any)."""
+        self._most = min(MOST, max(LEAST, int(IN_FLIGHT * a_second))) if a_second else MOST
+        self.room = min(FIRST, self._most)
         self._least = math.inf  # seconds that the line takes for nothing
 
     async def timed(

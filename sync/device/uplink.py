@@ -43,11 +43,12 @@ class Uplink:
         self._transport = transport
         self._rng = rng or random.Random()
         self._gives, self._orders = config.gives, Orders(host, config.writes)
-        self._allowance = Allowance(self._gives.a_day, config.windows, host.clock, host.folder)
+        self._a_second = config.a_second or 0
+        self._allowance = Allowance(self._gives.a_day, config.windows, host.clock, host.folder, self._a_second)
         self.cursors: dict[str, Cursor] = {}
         self._whole = True  # the next live message brings every value
         self._said = ""
-        self._pace = Pace()
+        self._pace = Pace(self._a_second)
         self._upload: Upload | None = None
         self._idle = asyncio.Event()  # no record waits: pictures have their turn
         self._broken = asyncio.Event()  # the plane may be another one now: compare before anything else is sent
@@ -55,13 +56,13 @@ class Uplink:
 
     async def run(self) -> None:
         line = self._transport or self._reach(identity.load(self.host.folder, self.host.config.device.id))
-        transport = Counted(line, self._allowance)
+        transport, much = Counted(line, self._allowance), Counted(line, self._allowance, much=True)
         self.cursors = await self.host.journal.cursors(NAME)
         self._broken.set()
         try:
             async with asyncio.TaskGroup() as lanes:
-                lanes.create_task(self._again(lambda: self._deliver(transport), leads=True))
-                lanes.create_task(self._again(lambda: self._pictures(transport)))
+                lanes.create_task(self._again(lambda: self._deliver(transport, much), leads=True))
+                lanes.create_task(self._again(lambda: self._pictures(much)))
                 lanes.create_task(self._again(lambda: self._live(transport)))
                 lanes.create_task(self._again(lambda: self._commands(transport)))
         except ExceptionGroup as several:  # not `except*`: before Python 3.11.4 it wraps what is raised in it again
@@ -109,8 +110,8 @@ class Uplink:
 
     # Up
 
-    async def _deliver(self, transport: Transport) -> None:
-        """One message; waits for news when there is nothing to send."""
+    async def _deliver(self, transport: Transport, much: Transport) -> None:
+        """One message, by `much` where it has samples; waits for news when there is nothing to send."""
         if self._broken.is_set():
             self._broken.clear()
             self._idle.clear()
@@ -121,6 +122,7 @@ class Uplink:
         records = await self._next_records()
         if records:
             self._idle.clear()
+            transport = much if records[-1].stream.startswith("samples:") else transport
             try:
                 await self._send(transport, records)
             except TooLarge:
@@ -132,6 +134,10 @@ class Uplink:
                     raise
             except Rejected:
                 await self._one_by_one(transport, records)
+        elif rest := self._allowance.rest():
+            self._idle.clear()  # whatever waits, samples are before pictures
+            self._well()
+            await either(news, self._broken, timeout=rest)
         else:
             self._idle.set()
             self._well()
@@ -143,7 +149,7 @@ class Uplink:
         """What the plane had acknowledged and no longer has is sent again; what is no longer here either, a gap event tells."""
         journal = self.host.journal
         epoch, given = journal.epoch, dict(self.cursors)  # as it was when we asked: a picture may be under way
-        self._pace = Pace()
+        self._pace = Pace(self._a_second)
         stands = wire.unpack_ack(await self._pace.timed(transport, "GET", f"/d/v1/stands?epoch={epoch}"))
         newest = await journal.ask(last_numbers)
         for stream, there in stands.items():
@@ -167,7 +173,7 @@ class Uplink:
         sealed = await journal.streams()
         records: list[Record] = []
         room = self._pace.room
-        samples = sorted(sealed) if not self._allowance.holds() else []
+        samples = sorted(sealed) if not (self._allowance.holds() or self._allowance.rest()) else []
         for stream in ("tag", "text", "event", *samples):
             if records and [stream] == samples[:1]:
                 room = min(room, self._pace.room // 4)  # what is urgent takes little else with it
@@ -250,8 +256,8 @@ class Uplink:
     async def _pictures_turn(self) -> None:
         """Until no record waits that may go, and pictures may."""
         await self._idle.wait()
-        while self._allowance.holds(pictures=True):
-            await asyncio.sleep(LOOK)
+        while wait := LOOK if self._allowance.holds(pictures=True) else self._allowance.rest():
+            await asyncio.sleep(wait)
             await self._idle.wait()
 
     async def _picture(self, transport: Transport, record: Record) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("sqlalchemy", reason="needs the plane extra")
 
-from edge import SECOND, Event, ManualClock, Picture
+from edge import SECOND, Batch, Event, ManualClock, Picture
 from edge.config.load import load_text
 from sync import wire
 from sync.control_plane.live import Newest
@@ -207,6 +208,62 @@ def test_a_day_that_is_spent_holds_back_what_is_much_and_nothing_that_is_urgent(
     lived(tmp_path, {"a_day": MB}, work)
 
 
+class Timed(Looked):
+    """Keeps when how much of samples and pictures came."""
+
+    def __init__(self, store: Any) -> None:
+        super().__init__(store)
+        self.came: list[tuple[float, str, int]] = []
+
+    async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
+        what = "picture" if path.startswith(("/d/v1/picture", "/d/v1/piece")) else ""
+        if path.startswith("/d/v1/up") and any(f.stream.startswith("samples:") for f in wire.unpack(body)):
+            what = "samples"
+        if what:
+            self.came.append((asyncio.get_running_loop().time(), what, len(body) + BESIDE))
+        if path.startswith("/d/v1/piece"):
+            return str(int(path.partition("&at=")[2]) + len(body)).encode()
+        return await super().exchange(method, path, body, timeout)
+
+    def fastest(self, what: str) -> float:
+        """Bytes a second, in any five."""
+        came = [(t, n) for t, w, n in self.came if w == what]
+        return max(sum(n for t, n in came if since <= t < since + 5) / 5 for since, _ in came)
+
+
+def test_bytes_of_a_second_hold_back_samples_and_pictures_and_nothing_that_is_urgent(tmp_path: Path) -> None:
+    async def work(device: Device, far: Far) -> None:
+        assert isinstance(far, Timed)
+        far.away = True
+
+        async def block(k: int) -> None:
+            """About 4 kB that do not get smaller."""
+            when = device.clock.utc() + np.arange(500) * 1_000_000
+            device.journal.append([Batch.of("plc", [1] * 500, np.random.default_rng(k).random(500), when)])
+            await device.journal.commit(seal=True)
+
+        for k in range(60):
+            await block(k)
+        shot = np.random.default_rng(1).bytes(100_000)
+        device.journal.append(pictures=[Picture(wire.digest(shot), "image/png", shot)])
+        await device.journal.commit()
+        far.away = False
+        await until(lambda: count_of(far) > 3_000, 200)
+        for k in range(3):
+            await happens(device, far, f"a{k}")
+        assert count_of(far) < 15_000 and device.health.part("sync").reason == "10 kB a second"
+        await until(lambda: count_of(far) == 30_000 and len(far.came) > 65, 200)
+        for k in range(5):
+            await block(k)
+        await until(lambda: far.pictures == 1, 200)
+        went = [what for _, what, _ in far.came]
+        assert count_of(far) == 32_500 and went[:60] == ["samples"] * 60, "samples go before pictures"
+        assert went[65:75].count("samples") == 5, "also those that come meanwhile"
+        assert 7_000 < far.fastest("samples") <= 11_200 and 7_000 < far.fastest("picture") <= 11_200
+
+    test_away.rig(tmp_path, work, Timed, SyncConfig(url="https://x", a_second=10_000))
+
+
 def count_of(far: Far) -> int:
     try:
         return count(far)
@@ -232,6 +289,7 @@ def test_what_a_kind_of_line_gives() -> None:
         ('windows: ["06:00-06:00"]', "is no time of the day"),
         ("a_day: 5kB", "greater than or equal to 1000000"),
         ("a_day: lots", "is no size; write a number and a unit"),
+        ("a_second: 10B", "greater than or equal to 1000"),
     ],
 )
 def test_options_that_cannot_be(options: str, words: str) -> None:
