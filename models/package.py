@@ -13,10 +13,10 @@ import zipfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 import numpy as np
-from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
 from edge import ModelRefused, read_yaml
 
@@ -24,23 +24,18 @@ from .engines.contract import Interpreter, bounded, choose
 
 SHIPPED = Path(__file__).parent / "packages"
 PROVE_WITHIN = 60.0  # seconds
+Side = Annotated[int, Field(ge=16, le=8192)]
 
 
-class Description(BaseModel):
-    """`model.yaml`."""
+class Described(BaseModel):
+    """What every `model.yaml` says."""
 
     model_config = {"extra": "forbid", "frozen": True}
     name: str
     version: int = Field(ge=1)
-    task: Literal["classify"]
     engine: Literal["tflite", "onnx"]
     weights: str = Field(pattern=r"^[\w.-]+$", description="file beside this one")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the weights")
-    crop: tuple[PositiveInt, PositiveInt] = Field(description="height and width cut from the middle of a picture")
-    size: tuple[PositiveInt, PositiveInt] = Field(
-        description="height and width the network wants; the cut is averaged down to it"
-    )
-    labels: list[str] = Field(min_length=2, description="of the outputs; the first one is the good part")
     ng_above: float = Field(gt=0, lt=1, description="probability of any defect from which a part is NG")
     ok_below: float = Field(gt=0, lt=1, description="and below which it is OK; between them it is looked at again")
     tolerance: int = Field(2, ge=0, le=32, description="steps an output may differ from the golden one")
@@ -48,10 +43,58 @@ class Description(BaseModel):
     data: str = Field(description="what it was trained on")
 
     @model_validator(mode="after")
-    def _between(self) -> Description:
+    def _between(self) -> Self:
         if self.ok_below > self.ng_above:
             raise ValueError(f"ok_below {self.ok_below:g} is above ng_above {self.ng_above:g}: one part would be both")
         return self
+
+
+class Classify(Described):
+    """A picture in, a number for each label out."""
+
+    task: Literal["classify"]
+    crop: tuple[PositiveInt, PositiveInt] = Field(description="height and width cut from the middle of a picture")
+    size: tuple[PositiveInt, PositiveInt] = Field(
+        description="height and width the network wants; the cut is averaged down to it"
+    )
+    labels: list[str] = Field(min_length=2, description="of the outputs; the first one is the good part")
+
+
+class Detect(Described):
+    """A picture and its template in; for each cell of a grid a number for each label, and the box of what lies there, out."""
+
+    task: Literal["detect"]
+    size: tuple[Side, Side] = Field(
+        description="height and width the network wants; what is larger is judged in tiles that overlap"
+    )
+    fold: int = Field(ge=1, le=16, description="neighbours in a row that the network takes as channels of one pixel")
+    stride: int = Field(ge=1, le=64, description="pixels a cell is wide and high")
+    unit: float = Field(gt=0, le=4096, description="pixels a box is wide and high where the network says 0")
+    labels: list[str] = Field(min_length=1, max_length=256, description="of the defects")
+    level: int | None = Field(None, ge=1, le=255, description="grey from which on a pixel is white; unset: grey stays")
+    views: Literal[1, 2] = Field(1, description="2 judges each picture upright and turned by 180 degrees, and averages")
+
+    @model_validator(mode="after")
+    def _grid(self) -> Self:
+        height, width = self.size
+        if height % self.stride or width % self.stride or width % self.fold:
+            raise ValueError(
+                f"size {height} x {width} is no whole number of cells ({self.stride}) and folds ({self.fold})"
+            )
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels: one stands there twice")
+        return self
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Of what goes in, and of the two that come out."""
+        (h, w), s = self.size, self.stride
+        return (1, h, w // self.fold, 2 * self.fold), (1, h // s, w // s, len(self.labels)), (1, h // s, w // s, 4)
+
+
+Description = Classify | Detect
+D = TypeVar("D", Classify, Detect)
+READER: TypeAdapter[Description] = TypeAdapter(Annotated[Description, Field(discriminator="task")])
 
 
 class Package:
@@ -60,11 +103,21 @@ class Package:
     def __init__(self, folder: Path, description: Description) -> None:
         self.folder, self.description = folder, description
 
-    def interpreter(self, threads: int = 1) -> Interpreter:
-        """Raises ModelRefused, also where the files are no longer those that proved themselves."""
+    def described(self, kind: type[D]) -> D:
+        """What it says of itself, as a package of this task. Raises ModelRefused for one of another task."""
+        if not isinstance(self.description, kind):
+            has, wanted = self.description.task, kind.model_fields["task"].annotation
+            raise ModelRefused(
+                f"{self.folder.name} is a model to {has}, and here one to {get_args(wanted)[0]} is wanted"
+            )
+        return self.description
+
+    def interpreter(self, threads: int = 1, engine: str = "") -> Interpreter:
+        """By the package's own engine, or the one of that name. Raises ModelRefused, also where the files are no longer those
+        that proved themselves."""
         if describe(self.folder) != self.description:
             raise ModelRefused(f"{self.folder.name} was exchanged since it proved itself", hint="apply the site again")
-        return choose(self.description.engine).load(self.folder / self.description.weights, threads)
+        return choose(engine or self.description.engine).load(self.folder / self.description.weights, threads)
 
 
 def find(name: str, beside: Path) -> Path:
@@ -84,16 +137,22 @@ def describe(folder: Path) -> Description:
     if problems or not isinstance(data, dict):
         raise ModelRefused("; ".join(problems) or f"{folder / 'model.yaml'}:1:1: expected options (key: value)")
     try:
-        description = Description.model_validate(data)
+        description = READER.validate_python(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{'.'.join(map(str, first['loc']))}: " if first["loc"] else ""
-        said = first["msg"].removeprefix("Value error, ")
-        raise ModelRefused(f"{folder / 'model.yaml'}: {where}{said}") from None
+        raise ModelRefused(f"{folder / 'model.yaml'}: {_first_fault(error)}") from None
     weights = bounded(folder / description.weights).read_bytes()
     if (found := hashlib.sha256(weights).hexdigest()) != description.sha256:
         raise ModelRefused(f"{description.weights} is not the file that model.yaml names (sha256 {found[:12]}...)")
     return description
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Where and what, in words; the place begins with the task, which nobody wrote there."""
+    first = error.errors()[0]
+    if first["type"].startswith("union_tag"):
+        return "task: say one of classify, detect"
+    where = ".".join(map(str, first["loc"][1:]))
+    return f"{where}: {first['msg']}" if where else first["msg"].removeprefix("Value error, ")
 
 
 def load(folder: Path) -> Package:
@@ -124,26 +183,59 @@ def _proved(folder: Path, seal: str) -> Package:
 def prove(folder: Path) -> None:
     """Run the golden vectors here. Raises ModelRefused. In a child, since the interpreter may crash."""
     package = Package(folder, describe(folder))
+    description = package.description
+    names = ("input", "output") if isinstance(description, Classify) else ("input", "heat", "place")
     try:
         with np.load(folder / "golden.npz", allow_pickle=False) as golden:
-            given, wanted = golden["input"], golden["output"]
+            given, *wanted = (golden[name] for name in names)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ModelRefused(f"its golden.npz cannot be read ({type(error).__name__})") from None
     if not len(given):
         raise ModelRefused("its golden.npz holds no vector: nothing is proved")
     run = package.interpreter()
-    for i, (picture, answer) in enumerate(zip(given, wanted, strict=True)):
-        (got,) = run(picture[None])
-        far = steps(got.ravel(), answer.ravel())
-        if not far <= package.description.tolerance:  # also what is no number
-            raise ModelRefused(
-                f"golden vector {i} is off by {far:.3g} steps, {package.description.tolerance} are allowed"
-            )
-        if int(got.ravel().argmax()) != int(answer.ravel().argmax()):
+    if isinstance(description, Detect) and (said := wrong_shape(run, description)):
+        raise ModelRefused(said)
+    for i, (picture, *answers) in enumerate(zip(given, *wanted, strict=True)):
+        got = run(picture[None])
+        for one, answer in zip(got, answers, strict=True):
+            far = steps(one.ravel(), answer.ravel())
+            if not far <= description.tolerance:  # also what is no number
+                raise ModelRefused(f"golden vector {i} is off by {far:.3g} steps, {description.tolerance} are allowed")
+        if not _same_decision(run, description, got, answers):
             raise ModelRefused(f"golden vector {i} is decided otherwise")
-    labels, (got,) = package.description.labels, run(np.zeros((1, *package.description.size, 1), np.int8))
-    if got.size != len(labels):
-        raise ModelRefused(f"it gives {got.size} numbers for {len(labels)} labels")
+    if isinstance(description, Classify):
+        labels, (out,) = description.labels, run(np.zeros((1, *description.size, 1), np.int8))
+        if out.size != len(labels):
+            raise ModelRefused(f"it gives {out.size} numbers for {len(labels)} labels")
+
+
+def wrong_shape(run: Interpreter, description: Detect) -> str:
+    """What of a detector's network is not as its description says; empty where all is."""
+    given, *out = description.shapes
+    have = [tuple(tensor.shape) for tensor in (*run.inputs, *run.outputs)]
+    if have == [given, *out] and np.dtype(run.inputs[0].dtype) in (np.int8, np.float32):
+        return ""
+    shapes = ", ".join(str(shape) for shape in have)
+    return f"its network takes and gives {shapes}; model.yaml says int8 or float {given}, {out[0]}, {out[1]}"
+
+
+def _same_decision(run: Interpreter, description: Description, got: list[np.ndarray], wanted: list[np.ndarray]) -> bool:
+    if isinstance(description, Classify):
+        return int(got[0].ravel().argmax()) == int(wanted[0].ravel().argmax())
+    from .vision import peaks
+
+    heat, place = run.outputs
+    one, two = (
+        peaks.boxes(
+            [(said[0].reshape(heat.shape[1:]), said[1].reshape(place.shape[1:]))],
+            peaks.odds(heat),
+            place,
+            description,
+            description.ng_above,
+        )
+        for said in (got, wanted)
+    )
+    return peaks.agree(one, two)
 
 
 def steps(got: np.ndarray, wanted: np.ndarray) -> float:

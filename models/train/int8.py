@@ -1,5 +1,5 @@
 """A full-int8 TFLite model, written tensor by tensor: per-channel symmetric weights, per-tensor asymmetric activations, int32
-biases (the TFLite 8-bit quantisation specification). Only what our networks need: convolutions."""
+biases (the TFLite 8-bit quantisation specification). Only what our networks need: convolutions, sums and doubling of the size."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+INT8, INT32 = schema.TensorType.INT8, schema.TensorType.INT32
+VERSIONS = {
+    schema.BuiltinOperator.CONV_2D: 3,
+    schema.BuiltinOperator.ADD: 2,
+    schema.BuiltinOperator.TRANSPOSE_CONV: 3,
+}
+
 
 @dataclass(frozen=True)
 class Conv:
-    """`weight` float[out, kh, kw, in], `bias` float[out]; `low`, `high` the calibrated range of what comes out."""
+    """`weight` float[out, kh, kw, in], `bias` float[out]; `low`, `high` the calibrated range of what comes out; `stride` of both
+    sides, or of height and width."""
 
     weight: np.ndarray
     bias: np.ndarray
-    stride: int
+    stride: int | tuple[int, int]
     low: float
     high: float
     relu: bool = True
@@ -33,68 +41,63 @@ def scale_of(low: float, high: float) -> tuple[float, int]:
 
 
 class Writer:
-    """Collects tensors and operators, then gives the bytes."""
+    """Collects tensors and operators, then gives the bytes. A tensor is named by its number."""
 
     def __init__(self) -> None:
         self._tensors: list[Any] = []
         self._buffers: list[bytes] = [b""]
         self._operators: list[Any] = []
+        self._codes: list[int] = []
 
-    def tensor(
-        self,
-        name: str,
-        shape: Sequence[int],
-        kind: int,
-        scale: np.ndarray,
-        zero: np.ndarray,
-        body: np.ndarray | None = None,
-    ) -> int:
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name.encode(), [int(n) for n in shape], kind, 0
-        if body is not None:
-            self._buffers.append(np.ascontiguousarray(body).tobytes())
-            tensor.buffer = len(self._buffers) - 1
-        quantization = schema.QuantizationParametersT()
-        quantization.scale, quantization.zeroPoint = scale.astype(np.float32), zero.astype(np.int64)
-        tensor.quantization = quantization
-        self._tensors.append(tensor)
-        return len(self._tensors) - 1
+    def picture(self, shape: Sequence[int]) -> int:
+        """What goes in: uint8[h, w, c] shifted by -128, a pixel's own scale is 1/255."""
+        return self._tensor("picture", (1, *shape), INT8, np.array([1 / 255.0]), np.array([-128]))
 
-    def conv(self, number: int, at: int, layer: Conv, scale_in: float) -> tuple[int, float]:
-        """Append one convolution on tensor `at`; returns its output tensor and that one's scale."""
-        weight, int8 = layer.weight, schema.TensorType.INT8
-        scales = np.maximum(np.abs(weight).max(axis=(1, 2, 3)), 1e-8) / 127.0
-        whole = np.clip(np.round(weight / scales[:, None, None, None]), -127, 127).astype(np.int8)
-        none = np.zeros(len(scales))
-        weights = self.tensor(f"w{number}", weight.shape, int8, scales, none, whole)
-        bias = np.round(layer.bias / (scales * scale_in)).astype(np.int32)
-        biases = self.tensor(f"b{number}", bias.shape, schema.TensorType.INT32, scales * scale_in, none, bias)
-        _, height, width, _ = self._tensors[at].shape
-        sides = zip((height, width), weight.shape[1:3], strict=True)
-        step = layer.stride
-        size = [-(-n // step) if layer.same else (n - k) // step + 1 for n, k in sides]
-        scale, zero = scale_of(layer.low, layer.high)
-        out = self.tensor(f"y{number}", (1, *size, len(scales)), int8, np.array([scale]), np.array([zero]))
+    def conv(self, at: int, layer: Conv) -> int:
+        """One convolution of tensor `at`."""
+        weights, biases = self._parameters(at, layer)
+        steps = layer.stride if isinstance(layer.stride, tuple) else (layer.stride, layer.stride)
+        sides = zip(self._tensors[at].shape[1:3], layer.weight.shape[1:3], steps, strict=True)
+        size = [-(-n // step) if layer.same else (n - k) // step + 1 for n, k, step in sides]
+        out = self._activation((1, *size, len(layer.bias)), layer.low, layer.high)
         options = schema.Conv2DOptionsT()
         options.padding = schema.Padding.SAME if layer.same else schema.Padding.VALID
-        options.strideH = options.strideW = layer.stride
+        options.strideH, options.strideW = steps
         options.dilationHFactor = options.dilationWFactor = 1
         options.fusedActivationFunction = int(layer.relu)
-        operator = schema.OperatorT()
-        operator.opcodeIndex, operator.inputs, operator.outputs = 0, [at, weights, biases], [out]
-        operator.builtinOptions, operator.builtinOptionsType = options, schema.BuiltinOptions.Conv2DOptions
-        self._operators.append(operator)
-        return out, scale
+        kind = schema.BuiltinOptions.Conv2DOptions
+        return self._operator(schema.BuiltinOperator.CONV_2D, [at, weights, biases], out, options, kind)
 
-    def finish(self, start: int, end: int) -> bytes:
-        code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
-        code.version = 3
+    def add(self, one: int, two: int, low: float, high: float, relu: bool = True) -> int:
+        """The sum of two tensors of one shape."""
+        out = self._activation(self._tensors[one].shape, low, high)
+        options = schema.AddOptionsT()
+        options.fusedActivationFunction = int(relu)
+        return self._operator(schema.BuiltinOperator.ADD, [one, two], out, options, schema.BuiltinOptions.AddOptions)
+
+    def double(self, at: int, layer: Conv) -> int:
+        """Twice as high and wide: a transposed convolution of 2 x 2 at stride 2, with no ReLU."""
+        _, height, width, _ = self._tensors[at].shape
+        shape = np.array([1, 2 * height, 2 * width, len(layer.bias)], np.int32)
+        sizes = self._tensor(f"s{len(self._tensors)}", (4,), INT32, None, None, shape)
+        weights, biases = self._parameters(at, layer)
+        out = self._activation(shape.tolist(), layer.low, layer.high)
+        options = schema.TransposeConvOptionsT()
+        options.padding, options.strideH, options.strideW = schema.Padding.VALID, 2, 2
+        kind = schema.BuiltinOptions.TransposeConvOptions
+        return self._operator(schema.BuiltinOperator.TRANSPOSE_CONV, [sizes, weights, at, biases], out, options, kind)
+
+    def finish(self, given: Sequence[int], out: Sequence[int]) -> bytes:
         graph = schema.SubGraphT()
         graph.name, graph.tensors, graph.operators = b"main", self._tensors, self._operators
-        graph.inputs, graph.outputs = [start], [end]
+        graph.inputs, graph.outputs = list(given), list(out)
         model = schema.ModelT()
-        model.version, model.description, model.operatorCodes, model.subgraphs = 3, b"lineside", [code], [graph]
+        model.version, model.description, model.operatorCodes, model.subgraphs = 3, b"lineside", [], [graph]
+        for builtin in self._codes:
+            code = schema.OperatorCodeT()
+            code.builtinCode = code.deprecatedBuiltinCode = builtin
+            code.version = VERSIONS[builtin]
+            model.operatorCodes.append(code)
         model.buffers = []
         for body in self._buffers:
             buffer = schema.BufferT()
@@ -104,12 +107,59 @@ class Writer:
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
 
+    def _parameters(self, at: int, layer: Conv) -> tuple[int, int]:
+        """Weights, whole numbers of a step for each output channel, and biases in steps of that and of what comes in."""
+        before = float(self._tensors[at].quantization.scale[0])
+        least = np.abs(layer.bias) / (
+            before * 2**30
+        )  # of a channel whose weights are almost nothing the bias has to fit too
+        scales = np.maximum(np.maximum(np.abs(layer.weight).max(axis=(1, 2, 3)), 1e-8) / 127.0, least)
+        whole = np.clip(np.round(layer.weight / scales[:, None, None, None]), -127, 127).astype(np.int8)
+        none, number = np.zeros(len(scales)), len(self._tensors)
+        weights = self._tensor(f"w{number}", layer.weight.shape, INT8, scales, none, whole)
+        steps = scales * before
+        bias = np.round(layer.bias / steps).astype(np.int32)
+        return weights, self._tensor(f"b{number}", bias.shape, INT32, steps, none, bias)
+
+    def _activation(self, shape: Sequence[int], low: float, high: float) -> int:
+        scale, zero = scale_of(low, high)
+        return self._tensor(f"y{len(self._tensors)}", shape, INT8, np.array([scale]), np.array([zero]))
+
+    def _tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        kind: int,
+        scale: np.ndarray | None,
+        zero: np.ndarray | None,
+        body: np.ndarray | None = None,
+    ) -> int:
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name.encode(), [int(n) for n in shape], kind, 0
+        if body is not None:
+            self._buffers.append(np.ascontiguousarray(body).tobytes())
+            tensor.buffer = len(self._buffers) - 1
+        if scale is not None and zero is not None:
+            quantization = schema.QuantizationParametersT()
+            quantization.scale, quantization.zeroPoint = scale.astype(np.float32), zero.astype(np.int64)
+            tensor.quantization = quantization
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def _operator(self, builtin: int, given: list[int], out: int, options: Any, kind: int) -> int:
+        if builtin not in self._codes:
+            self._codes.append(builtin)
+        operator = schema.OperatorT()
+        operator.opcodeIndex, operator.inputs, operator.outputs = self._codes.index(builtin), given, [out]
+        operator.builtinOptions, operator.builtinOptionsType = options, kind
+        self._operators.append(operator)
+        return out
+
 
 def compile_int8(shape: tuple[int, int, int], layers: Sequence[Conv]) -> bytes:
-    """The model of a chain of convolutions on uint8 pictures [h, w, c] that were shifted by -128: a pixel's own scale is 1/255."""
+    """The model of a chain of convolutions on uint8 pictures [h, w, c] that were shifted by -128."""
     writer = Writer()
-    scale = 1 / 255.0
-    at = start = writer.tensor("picture", (1, *shape), schema.TensorType.INT8, np.array([scale]), np.array([-128]))
-    for number, layer in enumerate(layers):
-        at, scale = writer.conv(number, at, layer, scale)
-    return writer.finish(start, at)
+    at = start = writer.picture(shape)
+    for layer in layers:
+        at = writer.conv(at, layer)
+    return writer.finish([start], [at])

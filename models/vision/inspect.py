@@ -14,7 +14,7 @@ from pydantic import Field
 from edge import ConfigFault, Event, Frame, Job, Period, Setting, StageConfig, StatelessStage, Write
 
 from ..engines.contract import Interpreter
-from ..package import Description, find, load
+from ..package import Classify, find, load
 from .verdict import Verdict, results, unjudged
 
 
@@ -54,7 +54,7 @@ class Inspect(StatelessStage):
             for state, orders in (("ng", config.ng), ("ok", config.ok), ("recheck", config.ng))
         }
         self._package = load(find(config.model, setting.folder))
-        described = self._package.description
+        self._described = described = self._package.described(Classify)
         self._ng_above = config.ng_above or described.ng_above
         self._ok_below = config.ok_below or described.ok_below
         if self._ok_below > self._ng_above:
@@ -85,7 +85,7 @@ class Inspect(StatelessStage):
         try:
             if not hasattr(self._local, "run"):
                 self._local.run = self._package.interpreter()
-            chances = probabilities(self._local.run, prepare(frame.image, self._package.description))
+            chances = probabilities(self._local.run, prepare(frame.image, self._described))
             verdict = self._verdict(chances)
             took = (time.monotonic_ns() - frame.mono) / 1e6 if frame.mono else 0.0
             wanted = self.config.keep == "all" or (self.config.keep == "ng" and verdict.state != "ok")
@@ -102,7 +102,7 @@ class Inspect(StatelessStage):
             frame.release()
 
     def _verdict(self, chances: np.ndarray) -> Verdict:
-        described = self._package.description
+        described = self._described
         defect = 1.0 - float(chances[0])
         worst = 1 + int(np.argmax(chances[1:]))
         if defect >= self._ng_above:
@@ -115,7 +115,7 @@ class Inspect(StatelessStage):
         )
 
 
-def prepare(image: np.ndarray, described: Description) -> np.ndarray:
+def prepare(image: np.ndarray, described: Classify) -> np.ndarray:
     """uint8 or uint16[h, w, c] -> int8[1, size, size, 1]: the middle cut out, grey, averaged down, less 128."""
     height, width = described.crop
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2

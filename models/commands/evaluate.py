@@ -1,0 +1,166 @@
+"""`lineside model evaluate PACKAGE --data FOLDER`: average precision, F and speed of a detector on labelled pairs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from edge import LinesideError, ModelRefused
+
+from ..package import SHIPPED, Detect, Package, describe, find, load
+from ..vision.detect import Detector, one_thread
+from ..vision.pairs import Pair, Pairs
+from ..vision.score import Score, Truth
+
+HELP = "average precision, F and speed of a package on a folder of labelled pictures"
+LEAST = 0.02  # scores below are no boxes: they would only lengthen the tail of the precision curve
+LAYOUT = "PART*.zip (or folder) with GROUP/NUMBER_temp and _test, PART*_list.txt, PART*_boxes.csv"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("package", nargs="?", help="a folder, or the name of a shipped one")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=f"labelled pairs: {LAYOUT}")
+    parser.add_argument("--part", default="test", help="which part of them (default: test)")
+    parser.add_argument(
+        "--engine", default="", metavar="NAME", help="instead of the package's own: tflite, tflite-runtime, onnx"
+    )
+    told = "write what was found, a JSON object per picture"
+    parser.add_argument("--predictions", type=Path, metavar="FILE.jsonl", help=told)
+    parser.add_argument("--json", action="store_true", help="figures as one JSON object, the last line")
+    parser.add_argument(
+        "--list", action="store_true", help="what can be evaluated, and which packages are shipped for it"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.list:
+        return _list(options.json)
+    if options.package is None or options.data is None:
+        raise LinesideError(
+            "say which package and which data", hint="lineside model evaluate PACKAGE --data FOLDER, or --list"
+        )
+    package = load(find(options.package, Path()))
+    package.described(Detect)
+    with contextlib.ExitStack() as stack:
+        to = None
+        if options.predictions:
+            try:
+                to = stack.enter_context(options.predictions.open("w", encoding="utf-8"))
+            except OSError as error:
+                raise LinesideError(f"cannot write {options.predictions}: {error.strerror}") from None
+        figures = evaluated(package, Pairs(options.data, options.part), options.engine, to)
+    print(json.dumps(figures, allow_nan=False) if options.json else _words(figures))
+    return 0
+
+
+def evaluated(package: Package, pairs: Pairs, engine: str = "", to: TextIO | None = None) -> dict[str, Any]:
+    """All figures; those that need boxes are None where nobody drew any. Raises LinesideError. Uses one thread."""
+    one_thread()
+    model = package.described(Detect)
+    detector = Detector(package, LEAST, engine)
+    found, truth, wall, cpu = [], [], 0.0, 0.0
+    for done, pair in enumerate(pairs):
+        if not done:
+            _judged(detector, pair)  # the first one warms up
+        began, busy = time.perf_counter(), time.thread_time()
+        found.append(_judged(detector, pair))
+        wall, cpu = wall + time.perf_counter() - began, cpu + time.thread_time() - busy
+        truth.append(_truth(pair, model.labels))
+        if to:
+            rows = [
+                [*map(_rounded, box[:4]), _rounded(box[4], 5), model.labels[int(box[5])]] for box in found[-1].tolist()
+            ]
+            to.write(json.dumps({"id": pair.id, "boxes": rows}) + "\n")
+        if sys.stderr.isatty():
+            print(f"\r{done + 1} of {len(pairs)} pictures", end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    figures: dict[str, Any] = {
+        "package": model.name,
+        "version": model.version,
+        "engine": engine or model.engine,
+        "views": model.views,
+        "pictures": len(pairs),
+        "pairs_per_s": round(len(pairs) / wall, 1),
+        "pairs_per_cpu_s": round(len(pairs) / max(cpu, 1e-9), 1),
+        "threshold": model.ng_above,
+        "missing": pairs.missing,
+    }
+    score = Score(found, truth, model.labels) if pairs.drawn else None
+    return figures | _quality(score, model.ng_above)
+
+
+def _quality(score: Score | None, threshold: float) -> dict[str, Any]:
+    if score is None or not score.boxes:
+        return dict.fromkeys(("boxes", "mAP", "mAP_pooled", "AP", "precision", "recall", "F"))
+    precision, recall, f = score.at(threshold)
+    return {
+        "boxes": score.boxes,
+        "mAP": round(score.mean(), 3),
+        "mAP_pooled": round(score.pooled(), 3),
+        "AP": {label: round(ap, 3) for label, ap in score.by_type().items()},
+        "precision": round(precision, 5),
+        "recall": round(recall, 5),
+        "F": round(f, 3),
+    }
+
+
+def _judged(detector: Detector, pair: Pair) -> np.ndarray:
+    try:
+        return detector(pair.part, pair.template)
+    except ValueError as error:
+        raise LinesideError(f"{pair.id}: {error}") from None
+
+
+def _truth(pair: Pair, labels: list[str]) -> Truth:
+    unknown = set(pair.types) - set(labels)
+    if unknown:
+        raise LinesideError(
+            f"{pair.id} has boxes of type {', '.join(sorted(unknown))}; the package knows {', '.join(labels)}"
+        )
+    return pair.boxes, np.array([labels.index(kind) for kind in pair.types], int)
+
+
+def _rounded(x: float, digits: int = 2) -> float:
+    return round(x, digits)
+
+
+def _list(as_json: bool) -> int:
+    packages = []
+    for path in sorted(SHIPPED.glob("*/model.yaml")):
+        with contextlib.suppress(ModelRefused):
+            if isinstance(described := describe(path.parent), Detect):
+                packages.append(described.name)
+    names = ["mAP", "mAP_pooled", "AP", "precision", "recall", "F", "pairs_per_s"]
+    if as_json:
+        print(json.dumps({"evaluations": [{"task": "detect", "data": LAYOUT, "figures": names, "packages": packages}]}))
+        return 0
+    print(f"detect: {', '.join(names)}")
+    print(f"  data: {LAYOUT}")
+    print(f"  shipped packages: {', '.join(packages) or 'none'}")
+    return 0
+
+
+def _words(figures: dict[str, Any]) -> str:
+    lines = [
+        f"{figures['package']} version {figures['version']} on {figures['pictures']} pairs, engine {figures['engine']}"
+    ]
+    if figures["mAP"] is None:
+        lines.append("no boxes were drawn: nothing to compare with")
+    else:
+        lines.append(f"mAP {figures['mAP']:.2f} %, pooled {figures['mAP_pooled']:.2f} % of {figures['boxes']} boxes")
+        lines += [f"  {label:16} {ap:6.2f} %" for label, ap in figures["AP"].items() if not math.isnan(ap)]
+        told = f"F {figures['F']:.2f} % at {figures['threshold']:g}"
+        lines.append(f"{told}: precision {figures['precision']:.4f}, recall {figures['recall']:.4f}")
+    lines.append(f"{figures['pairs_per_s']:.0f} pairs/s on one thread, picture to verdict")
+    if figures["missing"]:
+        lines.append(f"missing: {', '.join(figures['missing'])}")
+    return "\n".join(lines)

@@ -1,0 +1,89 @@
+"""A learned detector at work: a part and its template in, boxes of defects out.
+
+Both pictures become the two channels of one (`cv2.merge`), shifted to int8 by flipping the upper bit; neighbours of a row are the
+network's channels by a reshape that moves nothing. A picture larger than the network is judged in tiles that overlap; a box belongs
+to the tile in whose own part its middle lies, so none is told twice and none is cut.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from edge import ModelRefused
+
+from ..package import Detect, Package, wrong_shape
+from . import peaks
+
+
+class Detector:
+    """One network, for one thread at a time. `boxes` are told from the score `least` on."""
+
+    def __init__(self, package: Package, least: float, engine: str = "") -> None:
+        """Raises ModelRefused."""
+        self.model, self.least = package.described(Detect), least
+        self._run = package.interpreter(engine=engine)
+        if said := wrong_shape(self._run, self.model):
+            raise ModelRefused(said)
+        heat, self._place = self._run.outputs
+        self._table = peaks.odds(heat)
+        self._whole = np.dtype(self._run.inputs[0].dtype) == np.int8
+
+    def __call__(self, part: np.ndarray, template: np.ndarray) -> np.ndarray:
+        """uint8[h, w] or uint8[h, w, 3], twice the same -> float32[n, 6]: x0, y0, x1, y1 within the picture, score, label's number;
+        the best first. Raises ValueError for two that are no pair."""
+        if part.shape != template.shape or part.dtype != np.uint8 or template.dtype != np.uint8 or 0 in part.shape:
+            raise ValueError(f"the part is {part.dtype}{part.shape}, its template {template.dtype}{template.shape}")
+        pair = cv2.merge([self._shown(part), self._shown(template)])
+        found = self._tile(pair) if pair.shape[:2] == self.model.size else self._tiles(pair)
+        height, width = part.shape[:2]
+        found[:, :4] = np.clip(found[:, :4], 0, (width, height, width, height))
+        return found
+
+    def _shown(self, image: np.ndarray) -> np.ndarray:
+        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        return (
+            grey if self.model.level is None else cv2.threshold(grey, self.model.level - 1, 255, cv2.THRESH_BINARY)[1]
+        )
+
+    def _tile(self, pair: np.ndarray) -> np.ndarray:
+        """uint8[h, w, 2] of the network's size."""
+        views = (pair,) if self.model.views == 1 else (pair, cv2.flip(pair, -1))
+        said = []
+        for view in views:
+            given = np.bitwise_xor(view, 0x80).view(np.int8) if self._whole else view.astype(np.float32) / 255
+            heat, place = self._run(given.reshape(self.model.shapes[0]))
+            said.append((heat[0], place[0]))
+        return peaks.boxes(said, self._table, self._place, self.model, self.least)
+
+    def _tiles(self, pair: np.ndarray) -> np.ndarray:
+        tall, wide = self.model.size
+        below, right = max(0, tall - pair.shape[0]), max(0, wide - pair.shape[1])
+        pair = cv2.copyMakeBorder(pair, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        shared = round(3 * self.model.unit)
+        found = [np.zeros((0, 6), np.float32)]
+        for top, first_y, last_y in cuts(pair.shape[0], tall, shared):
+            for left, first_x, last_x in cuts(pair.shape[1], wide, shared):
+                here = self._tile(np.ascontiguousarray(pair[top : top + tall, left : left + wide]))
+                here[:, :4] += (left, top, left, top)
+                x, y = here[:, [0, 2]].mean(axis=1), here[:, [1, 3]].mean(axis=1)
+                found.append(here[(first_x <= x) & (x < last_x) & (first_y <= y) & (y < last_y)])
+        every = np.concatenate(found)
+        return peaks.without_doubles(every[np.argsort(-every[:, 4], kind="stable")])
+
+
+def cuts(length: int, side: int, shared: int) -> list[tuple[int, float, float]]:
+    """Tiles of `side` pixels over `length`, each shares `shared` or more with the next: where each starts, and from where to where
+    it owns what lies there, middle to middle of what is shared."""
+    shared = min(shared, side // 2)
+    many = 1 if length <= side else 2 + (length - side - 1) // (side - shared)
+    starts = np.linspace(0, length - side, many).round().astype(int).tolist()
+    seams = [(one + side + two) / 2 for one, two in pairwise(starts)]
+    return list(zip(starts, [-np.inf, *seams], [*seams, np.inf], strict=True))
+
+
+def one_thread() -> None:
+    """OpenCV of this process works on one thread from here on: models run side by side, and a speed says for how many cores."""
+    cv2.setNumThreads(1)

@@ -1,0 +1,136 @@
+"""A folder of pairs, a part and its template each, with boxes that people drew: laid out as the DeepPCB set is.
+
+`PART*_list.txt` has a group and a number per line, `PART*_boxes.csv` group, id, x1, y1, x2, y2, type; the pictures are
+`GROUP/NUMBER_temp` and `GROUP/NUMBER_test` (.png, .jpg, .bmp), in `PART*.zip` or a folder `PART*`. Where several
+files fit a pattern all are read. What is absent is told in `missing`, and what is there is used.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from edge import LinesideError
+
+MOST_BYTES = 64 * 2**20  # of one picture, packed or not
+MOST_TEXT = 64 * 2**20  # of a list
+PICTURE = re.compile(r"(?:^|/)([^/]+/[^/]+)_(temp|test)\.(?:png|jpe?g|bmp)$", re.IGNORECASE)
+
+
+class Pair(NamedTuple):
+    """`boxes` float32[k, 4] with their `types`, as drawn; `part` and `template` uint8[h, w]."""
+
+    id: str
+    part: np.ndarray
+    template: np.ndarray
+    boxes: np.ndarray
+    types: list[str]
+
+
+class Pairs:
+    """The pairs of one part (`test`, `trainval`) of a folder, in the order of its list. Pictures are read when asked for."""
+
+    def __init__(self, folder: Path, part: str) -> None:
+        """Raises LinesideError where nothing can be read at all."""
+        if not folder.is_dir():
+            raise LinesideError(f"there is no folder {folder}")
+        self.missing: list[str] = []
+        self._pictures: dict[tuple[str, str], Callable[[], bytes]] = {}
+        for path in sorted(folder.glob(f"{part}*")):
+            if path.suffix == ".zip" or path.is_dir():
+                self._look_in(path)
+        if not self._pictures:
+            raise LinesideError(
+                f"{folder} holds no pictures of the part {part!r}",
+                hint=f"{part}*.zip with GROUP/NUMBER_temp.png and _test.png",
+            )
+        has = sorted({name for name, _ in self._pictures})
+        listed = list(
+            dict.fromkeys(" ".join(line.split()).replace(" ", "/") for line in self._lines(folder, f"{part}*_list.txt"))
+        )
+        both = {name for name in has if {(name, "temp"), (name, "test")} <= self._pictures.keys()}
+        self.missing += [name for name in listed or has if name not in both]
+        self.ids = [name for name in listed or has if name in both]
+        if not self.ids:
+            raise LinesideError(f"{folder} holds no whole pair of the part {part!r}: its list names other pictures")
+        self._boxes, self.drawn = self._read_boxes(folder, part)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (self[name] for name in self.ids)
+
+    def __getitem__(self, name: str) -> Pair:
+        """Raises LinesideError for a picture that cannot be read."""
+        rows = self._boxes.get(name, [])
+        boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
+        return Pair(name, self._picture(name, "test"), self._picture(name, "temp"), boxes, [row[1] for row in rows])
+
+    def _picture(self, name: str, which: str) -> np.ndarray:
+        body = self._pictures[name, which]()
+        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
+        if image is None:
+            raise LinesideError(f"the picture {name}_{which} cannot be read")
+        return np.asarray(image)
+
+    def _look_in(self, path: Path) -> None:
+        if path.is_dir():
+            for file in sorted(path.rglob("*_te*")):
+                if (found := PICTURE.search(file.as_posix())) and file.stat().st_size <= MOST_BYTES:
+                    self._pictures.setdefault((found[1], found[2].lower()), file.read_bytes)
+            return
+        try:
+            packed = zipfile.ZipFile(path)
+            entries = packed.infolist()
+        except (OSError, zipfile.BadZipFile) as error:
+            raise LinesideError(f"{path} cannot be read: {error}") from None
+        for entry in entries:
+            if (found := PICTURE.search(entry.filename)) and entry.file_size <= MOST_BYTES:
+                self._pictures.setdefault((found[1], found[2].lower()), _reading(packed, entry))
+
+    def _lines(self, folder: Path, pattern: str) -> Iterator[str]:
+        files = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
+        if not files:
+            self.missing.append(pattern)
+        for path in files:
+            if path.stat().st_size > MOST_TEXT:
+                raise LinesideError(f"{path} has {path.stat().st_size} bytes: no list of pictures")
+            yield from filter(str.strip, path.read_text("utf-8", errors="replace").splitlines())
+
+    def _read_boxes(self, folder: Path, part: str) -> tuple[dict[str, list[tuple[list[float], str]]], bool]:
+        """By picture; and whether there is any file of them."""
+        boxes: dict[str, list[tuple[list[float], str]]] = {}
+        pattern, read = f"{part}*_boxes.csv", False
+        for row in csv.reader(self._lines(folder, pattern)):
+            read = True
+            if row[:2] == ["group", "id"]:
+                continue
+            try:
+                group, number, *sides, kind = row
+                box = [float(side) for side in sides]
+                if len(box) != 4 or not np.isfinite(box).all():
+                    raise ValueError
+            except ValueError:
+                raise LinesideError(
+                    f"{folder / pattern}: {','.join(row)[:80]!r} is no group,id,x1,y1,x2,y2,type"
+                ) from None
+            boxes.setdefault(f"{group}/{number}", []).append((box, kind))
+        return boxes, read
+
+
+def _reading(packed: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            return packed.read(entry)
+        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+            return b""
+
+    return read

@@ -1,0 +1,81 @@
+"""The tool `detect`: a trained network compares a view with its template and names what is wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from edge import ConfigFault
+
+from ... import package
+from ..detect import Detector
+from ..verdict import Box
+from .contract import Finding, State, ToolConfig, View
+
+
+class DetectConfig(ToolConfig):
+    """A model package of task `detect`."""
+
+    model: str = Field(description="model package: a folder beside the recipe, or the name of a shipped one")
+    ng_above: float | None = Field(
+        None, gt=0, lt=1, description="score of a defect that makes the part NG; default: the package's"
+    )
+    ok_below: float | None = Field(
+        None, gt=0, lt=1, description="score below which nothing is one; default: the package's"
+    )
+
+
+class DetectTool:
+    """NG for a box whose score is `ng_above` or more, recheck for one of `ok_below` or more, else OK."""
+
+    Config = DetectConfig
+
+    def __init__(self, config: DetectConfig, folder: Path) -> None:
+        """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""
+        self._package = package.load(package.find(config.model, folder))
+        model = self._package.described(package.Detect)
+        self._labels = model.labels
+        self._ng_above, self._ok_below = config.ng_above or model.ng_above, config.ok_below or model.ok_below
+        if self._ok_below > self._ng_above:
+            raise ConfigFault(
+                f"detect: ok_below {self._ok_below:g} is above ng_above {self._ng_above:g}",
+                hint=f"{config.model} itself says {model.ok_below:g} and {model.ng_above:g}",
+            )
+        self._local = threading.local()
+        self._local.detector = Detector(self._package, self._ok_below)
+
+    def __call__(self, view: View) -> Finding:
+        if view.template is None:
+            return Finding("recheck", text="nothing to compare with: the view has no template")
+        try:
+            if not hasattr(self._local, "detector"):
+                self._local.detector = Detector(self._package, self._ok_below)
+            found = self._local.detector(view.image, view.template)
+        except Exception as error:  # the engines' errors share no base, and no part is without a finding
+            return Finding("recheck", text=f"cannot be judged: {error}")
+        return self._finding(found if view.mask is None else found[unmasked(found, view.mask)])
+
+    def _finding(self, found: np.ndarray) -> Finding:
+        if not len(found):
+            return Finding("ok", text="no defect")
+        worst = float(found[0, 4])
+        state: State = "ng" if worst >= self._ng_above else "recheck"
+        told = found[found[:, 4] >= self._ng_above] if state == "ng" else found
+        names = [self._labels[int(number)] for number in told[:, 5]]
+        sides, scores = told[:, :4].round().astype(int).tolist(), told[:, 4].tolist()
+        boxes: list[Box] = [(*side, name, score) for side, name, score in zip(sides, names, scores, strict=True)]
+        kinds = ", ".join(f"{many} {name.replace('_', ' ')}" for name, many in Counter(names).items())
+        text = f"{kinds} (up to {worst:.0%})" if state == "ng" else f"not sure: {kinds} (up to {worst:.0%})"
+        return Finding(state, worst, boxes, {"defects": float(len(boxes))}, text)
+
+
+def unmasked(found: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """bool[n]: whose middle lies where something is judged."""
+    height, width = mask.shape
+    x = np.clip(found[:, [0, 2]].mean(axis=1).astype(int), 0, width - 1)
+    y = np.clip(found[:, [1, 3]].mean(axis=1).astype(int), 0, height - 1)
+    return mask[y, x] > 0

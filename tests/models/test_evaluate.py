@@ -1,0 +1,151 @@
+"""`lineside model evaluate`: folders of pairs are found by pattern, the figures are those worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.cli import main
+from models.vision.pairs import Pairs
+from models.vision.score import Score, average_precision
+
+pytest.importorskip(
+    "ai_edge_litert", reason="LiteRT, whose schema writes the network, is not installed: make setup brings it"
+)
+from tests.models import detector as made
+
+pytestmark = pytest.mark.usefixtures("engine")
+SPOTS = {"a/1": [(16, 24), (40, 8)], "a/2": [], "b/3": [(0, 48)]}
+DRAWN = {
+    "a/1": [(12, 20, 28, 36, "spurious"), (36, 4, 52, 20, "lacking")],
+    "b/3": [(0, 44, 12, 60, "spurious"), (40, 40, 56, 56, "spurious")],
+}
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.package(tmp_path_factory.mktemp("models") / "difference")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Laid out like the recorded set: one of three pictures has no defect, one drawn box is not there, one is of another type."""
+    root = tmp_path / "set"
+    root.mkdir()
+    with zipfile.ZipFile(root / "test_some.zip", "w") as packed:
+        for name, spots in SPOTS.items():
+            for which, image in zip(("test", "temp"), made.pictures(*spots), strict=True):
+                packed.writestr(f"{name}_{which}.png", cv2.imencode(".png", image)[1].tobytes())
+    (root / "test_some_list.txt").write_text("".join(f"{name.replace('/', ' ')}\n" for name in SPOTS))
+    rows = [f"{name.replace('/', ',')},{','.join(map(str, box))}\n" for name, boxes in DRAWN.items() for box in boxes]
+    (root / "test_some_boxes.csv").write_text("group,id,x1,y1,x2,y2,type\n" + "".join(rows))
+    return root
+
+
+def evaluate(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
+    assert main(["model", "evaluate", *map(str, words), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert isinstance(said, dict)
+    return said
+
+
+def test_figures_and_predictions(package: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    to = folder / "found.jsonl"
+    figures = evaluate(capsys, package, "--data", folder, "--predictions", to)
+    assert (figures["pictures"], figures["boxes"], figures["missing"]) == (3, 4, [])
+    # Of three that are told two count; of three drawn as spurious two are found, the wrong one between them or after them.
+    assert (
+        figures["precision"] == round(2 / 3, 5) and figures["recall"] == 0.5 and figures["F"] == pytest.approx(57.143)
+    )
+    assert figures["AP"]["lacking"] == 0 and 0 < figures["AP"]["spurious"] < 67
+    assert figures["mAP"] == pytest.approx(figures["AP"]["spurious"] / 2, abs=0.01) and figures["mAP_pooled"] > 0
+    assert figures["pairs_per_s"] > 0 and figures["threshold"] == 0.5 and figures["views"] == 1
+    lines = [json.loads(line) for line in to.read_text().splitlines()]
+    assert [line["id"] for line in lines] == ["a/1", "a/2", "b/3"] and lines[1]["boxes"] == []
+    box = lines[2]["boxes"][0]
+    assert box[:4] == pytest.approx([0, 44, 12, 60], abs=0.1) and 0.9 < box[4] <= 1 and box[5] == "spurious"
+
+
+def test_what_is_absent_is_told_and_the_rest_is_used(
+    package: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "test_some_boxes.csv").unlink()
+    (folder / "test_some_list.txt").write_text("a 1\nc 9\n\nb 3\n")
+    figures = evaluate(capsys, package, "--data", folder)
+    assert figures["missing"] == ["c/9", "test*_boxes.csv"] and figures["pictures"] == 2 and figures["mAP"] is None
+    (folder / "test_some_list.txt").unlink()
+    figures = evaluate(capsys, package, "--data", folder)
+    assert figures["missing"] == ["test*_list.txt", "test*_boxes.csv"] and figures["pictures"] == 3
+    assert main(["model", "evaluate", str(package), "--data", str(folder)]) == 0
+    assert "no boxes were drawn" in capsys.readouterr().out
+
+
+def test_a_folder_does_as_well_as_an_archive(package: Path, folder: Path) -> None:
+    with zipfile.ZipFile(folder / "test_some.zip") as packed:
+        packed.extractall(folder / "test_some")
+    packed_ones = list(Pairs(folder, "test"))
+    (folder / "test_some.zip").unlink()
+    for one, two in zip(packed_ones, Pairs(folder, "test"), strict=True):
+        assert one.id == two.id and np.array_equal(one.part, two.part) and one.types == two.types
+
+
+@pytest.mark.parametrize(
+    ("file", "body", "said"),
+    [
+        ("test_some.zip", b"PK nothing", "test_some.zip cannot be read"),
+        ("test_some_boxes.csv", b"a,1,2,3,x,4,spurious\n", "'a,1,2,3,x,4,spurious' is no group,id,x1,y1,x2,y2,type"),
+        ("test_some_boxes.csv", b"a,1,2,3,nan,4,spurious\n", "is no group,id"),
+        (
+            "test_some_boxes.csv",
+            b"a,1,2,3,3,4,rust\n",
+            "a/1 has boxes of type rust; the package knows spurious, lacking",
+        ),
+        ("test_some_list.txt", b"x 1\n", "holds no whole pair of the part 'test'"),
+        ("", b"", "there is no folder"),
+        ("none", b"", "say which package and which data"),
+    ],
+)
+def test_a_set_that_cannot_be_read_is_a_fault_in_words(
+    package: Path, folder: Path, capsys: pytest.CaptureFixture[str], file: str, body: bytes, said: str
+) -> None:
+    words = [str(package), "--data", str(folder if file else folder / "nowhere")]
+    if body:
+        (folder / file).write_bytes(body)
+    assert main(["model", "evaluate", *(words[:1] if file == "none" else words)]) != 0
+    told = capsys.readouterr()
+    assert said in told.err + told.out and "Traceback" not in told.err
+
+
+def test_a_damaged_picture_is_named(package: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with zipfile.ZipFile(folder / "test_some.zip", "w") as packed:
+        packed.writestr("a/1_test.png", b"no picture")
+        packed.writestr("a/1_temp.png", b"no picture")
+    assert main(["model", "evaluate", str(package), "--data", str(folder)]) != 0
+    assert "the picture a/1_test cannot be read" in capsys.readouterr().err
+
+
+def test_what_can_be_evaluated_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    said = evaluate(capsys, "--list")["evaluations"]
+    assert [one["task"] for one in said] == ["detect"] and "mAP" in said[0]["figures"]
+
+
+def test_average_precision_is_the_area_under_falling_precision() -> None:
+    score, good = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, True])
+    assert average_precision(score, good, 4) == pytest.approx((1 + 0.75 + 0.75) / 4)
+    assert average_precision(score[:0], good[:0], 4) == 0 and np.isnan(average_precision(score, good, 0))
+
+
+def test_a_box_counts_once_and_the_threshold_is_where_f_is_best() -> None:
+    truth = (np.array([[0, 0, 10, 10.0], [50, 50, 60, 60]]), np.array([0, 1]))
+    found = np.array([[0, 0, 10, 10, 0.9, 0], [1, 0, 11, 10, 0.8, 0], [50, 50, 60, 60, 0.7, 1], [0, 0, 10, 10, 0.6, 1]])
+    score = Score([found], [truth], ["one", "two"])
+    assert score.by_type() == {"one": 100.0, "two": 100.0} and score.pooled() == pytest.approx(100 * (1 + 2 / 3) / 2)
+    assert score.best_threshold() == pytest.approx(0.65) and score.at(0.65) == (2 / 3, 1.0, pytest.approx(80))
+    shifted = found + np.array([6, 0, 6, 0, 0, 0])
+    assert Score([shifted], [truth], ["one", "two"]).mean() == 0, "an overlap of 0.25 is none"

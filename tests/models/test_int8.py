@@ -1,0 +1,71 @@
+"""The writer of int8 models: every operator against the same sums in float, worked out here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip(
+    "ai_edge_litert", reason="LiteRT, whose schema writes models, is not installed: make setup brings it"
+)
+from models.engines.contract import Engine
+from models.train.int8 import Conv, Writer
+
+
+def same(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, step: tuple[int, int]) -> np.ndarray:
+    """Convolution [h, w, i] with SAME padding as TFLite pads: what is odd is padded after."""
+    pads = []
+    for n, k, s in zip(x.shape[:2], weight.shape[1:3], step, strict=True):
+        need = max(0, (-(-n // s) - 1) * s + k - n)
+        pads.append((need // 2, need - need // 2))
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, [*pads, (0, 0)]), weight.shape[1:3], (0, 1))
+    return np.einsum("hwcij,oijc->hwo", windows[:: step[0], :: step[1]], weight) + bias
+
+
+def doubled(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    out = np.empty((2 * x.shape[0], 2 * x.shape[1], len(bias)))
+    for i in (0, 1):
+        for j in (0, 1):
+            out[i::2, j::2] = x @ weight[:, i, j].T + bias
+    return out
+
+
+def span(x: np.ndarray) -> tuple[float, float]:
+    return float(x.min()), float(x.max())
+
+
+def test_each_operator_says_what_float_says(engine: Engine, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    w1, w2, w3 = (rng.normal(0, 0.3, shape) for shape in ((8, 6, 3, 2), (8, 3, 3, 8), (8, 2, 2, 8)))
+    b1, b2, b3 = rng.normal(0, 0.2, (3, 8))
+    given = rng.integers(0, 256, (32, 16, 2))
+    one = np.maximum(same(given / 255, w1, b1, (4, 1)), 0)
+    two = same(one, w2, b2, (2, 2))
+    three = doubled(two, w3, b3)
+    total = np.maximum(one + three, 0)
+    writer = Writer()
+    x = writer.picture(given.shape)
+    y1 = writer.conv(x, Conv(w1, b1, (4, 1), *span(one)))
+    y2 = writer.conv(y1, Conv(w2, b2, 2, *span(two), relu=False))
+    y3 = writer.double(y2, Conv(w3, b3, 2, *span(three)))
+    y4 = writer.add(y1, y3, *span(total))
+    (tmp_path / "model.tflite").write_bytes(writer.finish([x], [y1, y2, y3, y4]))
+    run = engine.load(tmp_path / "model.tflite")
+    for spec, got, wanted in zip(
+        run.outputs, run((given ^ 0x80).astype(np.uint8).view(np.int8)[None]), (one, two, three, total), strict=True
+    ):
+        assert got[0].shape == wanted.shape
+        off = np.abs((got[0].astype(float) - spec.zero) * spec.scale - wanted) / spec.scale
+        assert off.max() < 4 and off.mean() < 1, spec.name
+
+
+def test_a_channel_with_no_weights_keeps_its_bias(engine: Engine, tmp_path: Path) -> None:
+    writer = Writer()
+    x = writer.picture((2, 2, 1))
+    y = writer.conv(x, Conv(np.zeros((1, 1, 1, 1)), np.array([0.75]), 1, 0, 1))
+    (tmp_path / "model.tflite").write_bytes(writer.finish([x], [y]))
+    run = engine.load(tmp_path / "model.tflite")
+    (got,) = run(np.full((1, 2, 2, 1), 50, np.int8))
+    assert np.allclose((got.astype(float) - run.outputs[0].zero) * run.outputs[0].scale, 0.75, atol=0.01)
