@@ -236,7 +236,7 @@ def _history(store: Store, hub: Hub) -> APIRouter:
         values: list[Any] = [None if v != v else v for v in value.tolist()]
         if row and newest and row["epoch"] == epoch:
             last = int(ts[-1]) if len(ts) else start
-            fresh: list[tuple[int, Any]] = [(s, v) for s, v in newest.recent.get(row["id"], ()) if last < s <= until]
+            fresh: list[tuple[int, Any]] = [(s, v) for s, v in newest.recent.of(row["id"]) if last < s <= until]
             shown, quality, stamp = newest.values.get(row["id"], (None, "BAD", until))
             if not times and not fresh and stamp < start and not newest.silent() and Quality[quality] <= TRUSTED:
                 fresh = [(start, shown)]

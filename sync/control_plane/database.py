@@ -56,9 +56,9 @@ def opened(address: str) -> Engine:
             "what was given as the database is no address", hint="postgresql://USER@HOST/NAME or sqlite:////FOLDER/FILE"
         ) from None
     kind = {"postgres": "postgresql"}.get(url.get_backend_name(), url.get_backend_name())
-    if kind not in _ENGINES:
+    if kind not in ("sqlite", "postgresql"):
         raise LinesideError(f"a plane keeps its things in PostgreSQL or SQLite, not in {kind}")
-    engine = _ENGINES[kind](url)
+    engine = _engine(kind, url)
     try:
         _migrate(engine)
     except (SQLAlchemyError, alembic.util.CommandError) as error:
@@ -69,6 +69,11 @@ def opened(address: str) -> Engine:
             shown, hint = url.render_as_string(), "`psql` with the same address has to connect, as its owner"
         raise LinesideError(f"the database {shown} cannot be used: {why(error)}", hint=hint) from None
     return engine
+
+
+def beside(engine: Engine) -> Engine:
+    """A second engine on the same database: its one connection is of nobody else."""
+    return _engine(engine.dialect.name, engine.url, pool_size=1)
 
 
 class LineLost(LinesideError):
@@ -178,8 +183,12 @@ def _whole(kind: Any) -> Any:
     return Text() if isinstance(kind, String) else kind
 
 
-def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30})
+def _engine(kind: str, url: URL, **pool: int) -> Engine:
+    return (_sqlite if kind == "sqlite" else _postgresql)(url, **pool)
+
+
+def _sqlite(url: URL, **pool: int) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": 30}, **pool)
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:
@@ -194,12 +203,12 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: URL, pool_size: int = 8) -> Engine:
     try:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,  # a server that was started anew
-            pool_size=8,
+            pool_size=pool_size,
             connect_args=WATCH,
         )
     except ImportError as error:
@@ -215,9 +224,6 @@ def _postgresql(url: URL) -> Engine:
         connection.commit()
 
     return engine
-
-
-_ENGINES = {"sqlite": _sqlite, "postgresql": _postgresql}
 
 
 def _migrate(engine: Engine) -> None:

@@ -25,23 +25,24 @@ class Bounded(HttpToolsProtocol):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._read, self._most = 0, MOST_HEAD
+        self._lacks_head = True
         self._ends: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._await_head()
+        self._time_head()
 
-    def _await_head(self) -> None:
-        if self._ends is None:
+    def _time_head(self) -> None:
+        """Most heads come whole, and need no time of their own."""
+        if self._lacks_head and self._ends is None:
             self._ends = asyncio.get_running_loop().call_later(LONGEST_HEAD, self.transport.abort)
-
-    def _head_is_here(self) -> None:
-        if self._ends is not None:
+        elif not self._lacks_head and self._ends is not None:
             self._ends.cancel()
             self._ends = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_here()
+        self._lacks_head = False
+        self._time_head()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -50,13 +51,14 @@ class Bounded(HttpToolsProtocol):
             self.transport.abort()
         elif not self.transport.is_closing():
             super().data_received(data)
+            self._time_head()
 
     def on_message_begin(self) -> None:
-        self._await_head()
+        self._lacks_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._head_is_here()
+        self._lacks_head = False
         self._read, self._most = 0, MOST_REQUEST
         super().on_headers_complete()
 

@@ -23,6 +23,8 @@ from .. import wire
 from . import hold, pieces, tables
 from .ca import Authority
 from .database import insert_new, upsert
+from .door import Door
+from .keys import Keys
 from .live import Hub
 from .objects import ObjectsFault
 from .peers import NEWS
@@ -45,10 +47,10 @@ class Ingest:
     def __init__(self, store: Store, hub: Hub, authority: Authority, pictures: Pictures | None = None) -> None:
         self._store, self._hub, self._authority = store, hub, authority
         self.pictures = pictures or Pictures(store)
-        self._known: dict[str, str] = {}  # device -> hash of its secret
+        self.keys = Keys(store)
         self._news: dict[str, asyncio.Event] = {}
         self._closed = False
-        self.app = Starlette(
+        routed = Starlette(
             routes=[
                 Route("/d/v1/ca", self.ca),
                 Route("/d/v1/enroll", self.enroll, methods=["POST"]),
@@ -63,6 +65,7 @@ class Ingest:
             ],
             exception_handlers={LinesideError: fault, OverflowError: fault},
         )
+        self.app = Door(routed, "/d/v1/up", self.up, fault)
 
     async def ca(self, request: Request) -> Response:
         return PlainTextResponse(self._authority.pem)
@@ -95,7 +98,7 @@ class Ingest:
 
         if not await self._store.write(trade, device):
             return JSONResponse({"detail": "this invitation was used already or has expired; ask for a new one"}, 403)
-        self._known[device] = hashed(secret)
+        self.keys.put(device, hashed(secret))
         self._tell("enrolled", device)
         return JSONResponse({"secret": secret})
 
@@ -107,23 +110,10 @@ class Ingest:
         device, _, secret = proof.partition(":")
         if scheme == "Lineside":
             for anew in (False, True):
-                key = await self.key(device, anew)
+                key = await self.keys.of(device, anew)
                 if key is not None and hmac.compare_digest(key, hashed(secret)):
                     return device
         return None
-
-    async def key(self, device: str, anew: bool = False) -> str | None:
-        """What is kept of a device's secret; None of a stranger. `anew`: it may have been enrolled again at another process."""
-        if anew or device not in self._known:
-            t = tables.device
-            wanted = select(t.c.secret).where(t.c.id == device)
-            fits = wire.DEVICE.fullmatch(device)
-            found = await self._store.read(lambda c: c.execute(wanted).scalar()) if fits else None
-            if found is None:
-                self._known.pop(device, None)
-                return None
-            self._known[device] = found
-        return self._known[device]
 
     async def certificate(self, request: Request) -> Response:
         """A certificate in the device's name for the key of its request: to be let in at a broker of ours, for nothing else."""
@@ -162,7 +152,7 @@ class Ingest:
         if (device := await self.device(request)) is None:
             return _stranger()
         epoch, _ = wire.place(request.query_params.get("epoch", ""), "1")
-        found = await self._store.read(lambda c: stands(c, device, epoch))
+        found = await self._store.glance(lambda c: stands(c, device, epoch))
         if any(cursor.ranges for cursor in found.values()):
             found = await self._store.write(lambda c: anew(c, device, epoch), device)
         return Response(wire.pack_ack(found), media_type="application/msgpack")
@@ -211,9 +201,9 @@ class Ingest:
     async def _whole(self, request: Request, device: str, most: int) -> tuple[bytes | None, str]:
         """(the body of a request, "") or, where it came in pieces before, (what they make, their digest). Pieces that do not make
         what their digest says are thrown away, so that they come again."""
-        if not (digest := request.query_params.get("whole", "")):
+        if not request.scope["query_string"] or not (digest := request.query_params.get("whole", "")):
             return await body_of(request, most), ""
-        body = await self._store.read(lambda c: pieces.whole(c, device, digest))
+        body = await self._store.glance(lambda c: pieces.whole(c, device, digest))
         if body is None:
             await self._store.write(lambda c: pieces.drop(c, device, digest), device)
         elif len(body) > most:
@@ -257,8 +247,7 @@ class Ingest:
 
     def forget(self, device: str = "") -> None:
         """The secret of that device, or of any, may be another one by now, and an order may wait."""
-        for name in [device] if device else list(self._known):
-            self._known.pop(name, None)
+        self.keys.forget(device)
         for news in [] if device else self._news.values():
             news.set()
 
@@ -276,14 +265,14 @@ class Ingest:
         wanted = select(t.c.number, t.c.verb, t.c.data, t.c.created).where(t.c.device == device, t.c.number > after)
         news = self._news.setdefault(device, asyncio.Event())
         news.clear()
-        rows = await self._store.read(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
+        rows = await self._store.glance(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
         if not rows and wait and not self._closed:
             try:
                 async with asyncio.timeout(wait):
                     await news.wait()
             except TimeoutError:
                 pass
-            rows = await self._store.read(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
+            rows = await self._store.glance(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
         now = time.time()
         orders = [[n, verb, {**json.loads(data), "age": max(0.0, now - made)}] for n, verb, data, made in rows]
         return Response(msgpack.packb(orders))

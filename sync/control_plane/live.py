@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,10 @@ from edge import TRUSTED, Quality, log
 
 from ..wire import VERSION, WireFault, shallow
 from .peers import LIVE, Peers
+from .recent import EACH, POINT, Recent, share
 
 MOST_ROWS = 50_000  # newest values in one message
 MOST_TAGS = 20_000  # of one device that are shown live
-KEPT = 600  # newest points a tag, to bridge what is not sealed yet
 MOST_WAITING = 100  # messages a slow page may be behind before it is cut off
 LONGEST_EVERY = 3600.0  # seconds between two messages, as far as a device is believed
 SILENT = 10.0  # seconds without a live message after which a device is not heard
@@ -31,7 +31,7 @@ class Newest:
 
     epoch: str = ""
     values: dict[int, tuple[float | None, str, int]] = field(default_factory=dict)
-    recent: dict[int, deque[tuple[int, float | None]]] = field(default_factory=dict)
+    recent: Recent = field(default_factory=Recent)
     status: dict[str, Any] = field(default_factory=dict)
     heard: float = 0.0
     full: bool = False
@@ -94,20 +94,35 @@ class Hub:
             }
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise WireFault(f"damaged live message: {error}") from None
-        newest = self.devices.setdefault(device, Newest())
+        if (newest := self.devices.get(device)) is None:
+            newest = self.devices[device] = Newest()
+            self._share()
         if fresh := newest.epoch != epoch:
-            newest.epoch, newest.values, newest.recent, newest.full = str(epoch)[:16], {}, {}, False
+            newest.epoch, newest.values, newest.recent, newest.full = str(epoch)[:16], {}, Recent(), False
         if len(newest.values) + len(rows) > MOST_TAGS:
             self._fit(device, newest, rows)
-        newest.values.update(rows)
-        for number, (shown, name, stamp) in rows.items():
-            known = shown if Quality[name] <= TRUSTED else None  # what is not trusted is a gap
-            recent = newest.recent.setdefault(number, deque(maxlen=KEPT))
-            if not recent or recent[-1][0] < stamp:
-                recent.append((stamp, known))
+        self._remember(newest, rows)
         newest.status, newest.heard = status if isinstance(status, dict) else {}, time.monotonic()
         self._show({"kind": "values", "device": device, "epoch": newest.epoch, "values": rows, "status": newest.status})
         return fresh
+
+    def _remember(self, newest: Newest, rows: dict[int, tuple[float | None, str, int]]) -> None:
+        """Take these values as the newest; one that is newer than what was known of its tag is a point, or a gap where it is not
+        trusted."""
+        old = newest.values
+        points = [
+            (tag, stamp, value if value is not None and Quality[name] <= TRUSTED else math.nan)
+            for tag, (value, name, stamp) in rows.items()
+            if tag not in old or old[tag][2] < stamp
+        ]
+        old.update(rows)
+        newest.recent.add(np.array(points, POINT), min(EACH * len(old), share(len(self.devices))))
+
+    def _share(self) -> None:
+        """There is one device more, and maybe less room for each."""
+        if (each := share(len(self.devices))) < share(len(self.devices) - 1):
+            for one in self.devices.values():
+                one.recent.fit(each)
 
     def _fit(self, device: str, newest: Newest, rows: dict[int, Any]) -> None:
         """Take out of `rows` the tags for which there is no room."""

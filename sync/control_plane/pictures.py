@@ -47,16 +47,16 @@ class Pictures:
 
     async def part(self, digest: str, at: int, most: int) -> tuple[int, bytes] | None:
         """(size, bytes from `at` on, at most so many); None where it is not here. Raises ObjectsFault."""
-        place: str | None = await self._store.read(lambda c: c.scalar(_elsewhere(digest)))
+        place: str | None = await self._store.glance(lambda c: c.scalar(_elsewhere(digest)))
         if not place:
-            return await self._store.read(lambda c: pieces.read(c, digest, at, most))
+            return await self._store.glance(lambda c: pieces.read(c, digest, at, most))
         return await self._blocking(lambda objects: objects.get(place, at, most))
 
     async def lacks(self, digest: str) -> bool:
         """Whether a device has to send it: it is not here, or not to be had from the store of objects now."""
         t = tables.picture
         here = select(t.c.place, func.length(t.c.body).label("size")).where(t.c.digest == digest)
-        row = await self._store.read(lambda c: c.execute(here).first())
+        row = await self._store.glance(lambda c: c.execute(here).first())
         if row is None or row.size or not row.place:
             return row is None
         try:

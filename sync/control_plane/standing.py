@@ -86,17 +86,21 @@ def whole(number: Any) -> int:
 def _stood(connection: Connection, device: str, epoch: str, stream: str) -> Cursor:
     """Where a stream stands; at its beginning, if there is room for one more."""
     if (cursor := stands(connection, device, epoch, stream).get(stream)) is None:
-        streams(connection, device, epoch, 1)
+        room_for(1, streams(connection, {device}).get((device, epoch), 0))
     return cursor or Cursor()
 
 
-def streams(connection: Connection, device: str, epoch: str, more: int) -> int:
-    """How many streams a journal has here. Raises CodecFault where with `more` it would have more than any device has."""
+def streams(connection: Connection, devices: Collection[str]) -> dict[tuple[str, str], int]:
+    """How many streams each journal of these devices has here, by device and epoch."""
     t = tables.applied
-    had = connection.scalar(select(func.count()).where(t.c.device == device, t.c.epoch == epoch)) or 0
+    wanted = select(t.c.device, t.c.epoch, func.count()).where(among(connection, t.c.device, devices))
+    return {(d, e): n for d, e, n in connection.execute(wanted.group_by(t.c.device, t.c.epoch))}
+
+
+def room_for(more: int, had: int) -> None:
+    """Raises CodecFault where a journal that has so many streams would have more than any device has."""
     if had + more > MOST_STREAMS:
         raise CodecFault(f"{had + more} streams in one journal, at most {MOST_STREAMS:,} are taken")
-    return had
 
 
 def cover(cursor: Cursor, stream: str, spans: Iterable[Span]) -> None:

@@ -1,4 +1,4 @@
-"""The plane's database: one writer thread that commits for many at once, readers beside it."""
+"""The plane's database: one writer thread that commits for many at once on a connection of its own, readers beside it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,35 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 from sqlalchemy import Connection, update
-from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
 
 from ..wire import Frame, shallow
 from . import days, fold, hold, rollup, tables
-from .database import among, insert_new, opened, snapshots, why, word
-from .standing import Place, StoreFault, cover, covers, cursors_of, gap_of, stand, stands, streams, told, whole
+from .database import among, beside, insert_new, opened, snapshots, why, word
+from .readers import Readers
+from .standing import (
+    Place,
+    StoreFault,
+    cover,
+    covers,
+    cursors_of,
+    gap_of,
+    room_for,
+    stand,
+    stands,
+    streams,
+    told,
+    whole,
+)
 
 T = TypeVar("T")
 Answer = tuple[asyncio.Future[Any], Any, Exception | None]
 MOST_TOGETHER = 256  # requests committed in one transaction
 FEW, GATHER = 64, 0.02  # where several come at a time and fewer than that wait, seconds to wait for more
+CROWD, LONGER = 16, 0.06  # where so many came together last time, seconds to wait: half the work for each
+READERS, GLANCES = 8, 4  # threads for what pages and works ask, and for what devices wait for
 FURTHEST = 9 * 10**18  # ns from 1970; 64 bits hold it, and the hours around it
 MOST_SAMPLES = 2**20  # of a block; the codec makes and reads none with more
 TRIES = 3  # of a transaction that another process is in the way of
@@ -46,7 +62,9 @@ class Store:
     def __init__(self, url: str) -> None:
         """Raises LinesideError where there is no such database."""
         self.engine = opened(url)
-        self._asked = snapshots(self.engine)
+        self.writing = beside(self.engine)  # whoever asks for long leaves the writer its connection
+        self._readers = Readers(snapshots(self.engine), READERS, "plane-reader")
+        self._glances = Readers(snapshots(self.engine), GLANCES, "plane-glance")
         self.shared = self.engine.dialect.name == "postgresql"  # other processes may be at work on it
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="plane-writer", daemon=True)
@@ -68,7 +86,7 @@ class Store:
         many = 1
         while (first := self._waiting.get()) is not None:
             if many > 1 and self._waiting.qsize() < FEW:
-                time.sleep(GATHER)  # a transaction for each would cost ten times as much
+                time.sleep(LONGER if many > CROWD else GATHER)  # a transaction for each would cost ten times as much
             group = [first]
             while len(group) < MOST_TOGETHER and not self._waiting.empty():
                 more = self._waiting.get()
@@ -77,8 +95,11 @@ class Store:
                     break
                 group.append(more)
             many = len(group)
-            for done, answer, fault in self._commit(group):
-                done.get_loop().call_soon_threadsafe(settle, done, answer, fault)
+            answers = defaultdict[asyncio.AbstractEventLoop, list[Answer]](list)
+            for answer in self._commit(group):
+                answers[answer[0].get_loop()].append(answer)
+            for loop, some in answers.items():
+                loop.call_soon_threadsafe(settle_all, some)  # one wake for all of them
 
     def _commit(self, group: list[Job]) -> list[Answer]:
         """Never raises."""
@@ -108,7 +129,7 @@ class Store:
 
     def _transaction(self, group: list[Job]) -> list[Answer]:
         answers: list[Answer] = []
-        with self.engine.begin() as connection:
+        with self.writing.begin() as connection:
             hold.devices(connection, {job.device for job in group if job.device})
             messages = [(job.work, job.done) for job in group if isinstance(job.work, Message)]
             found, fault = self._together(connection, [message for message, _ in messages])
@@ -138,23 +159,20 @@ class Store:
             return None, StoreFault("the plane failed to write this")
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run a reading `work` on another thread, on one snapshot of the database. Raises StoreFault when the database does not
-        answer, LinesideError for what none can hold."""
+        """What a reading `work(connection)` returns, of one snapshot of the database, for pages and works. Raises StoreFault when
+        the database does not answer, LinesideError for what none can hold."""
+        return await self._readers.read(work)
 
-        def ask() -> T:
-            try:
-                with self._asked.connect() as connection:
-                    return work(connection)
-            except DataError as error:
-                raise LinesideError(f"no database holds this: {why(error)}") from None
-            except (DBAPIError, TimeoutError) as error:
-                raise StoreFault(f"the plane cannot read: {why(error)}") from None
-
-        return await asyncio.to_thread(ask)
+    async def glance(self, work: Callable[[Connection], T]) -> T:
+        """As `read`, for a device that waits: what pages ask for long is not waited for."""
+        return await self._glances.read(work)
 
     def close(self) -> None:
         self._waiting.put(None)
         self._thread.join(timeout=5)
+        for readers in (self._readers, self._glances):
+            readers.close()
+        self.writing.dispose()
         self.engine.dispose()
 
 
@@ -166,6 +184,11 @@ def settle(done: asyncio.Future[Any], answer: Any, fault: Exception | None) -> N
         done.set_exception(fault)
     else:
         done.set_result(answer)
+
+
+def settle_all(answers: list[Answer]) -> None:
+    for answer in answers:
+        settle(*answer)
 
 
 # What a message means
@@ -223,9 +246,13 @@ def _apply_blocks(connection: Connection, messages: list[Message]) -> list[dict[
 
 
 def _begun(connection: Connection, places: list[Place]) -> None:
-    """The first record of these streams."""
-    for (device, epoch), many in Counter(place[:2] for place in places).items():
-        if not streams(connection, device, epoch, many):
+    """The first record of these streams: of thousands at once after a start, so they are asked for together."""
+    more = Counter(place[:2] for place in places)
+    had = streams(connection, {device for device, _ in more}) if more else {}
+    known = {device for device, _ in had}
+    for (device, epoch), many in more.items():
+        room_for(many, had.get((device, epoch), 0))
+        if device in known and (device, epoch) not in had:
             fold.journal(connection, device, epoch)
 
 

@@ -217,7 +217,7 @@ def test_what_a_device_says_of_its_newest_values_fills_no_memory(monkeypatch: py
     for tags in ((1, 2, 3), (4, 1, 5, 6), (7, 8, 2)):
         says(EPOCH, *tags)
     newest = hub.devices["d"]
-    assert set(newest.values) == set(newest.recent) == {1, 2, 3, 4, 5} and not newest.silent()
+    assert set(newest.values) == set(newest.recent.all()["tag"]) == {1, 2, 3, 4, 5} and not newest.silent()
     assert [set(message["values"]) for message in page] == [{1, 2, 3}, {1, 4, 5}, {2}]
     assert sum("more than 5 tags" in line for line in caplog.messages) == 1
     says("f" * 16, 9)

@@ -80,7 +80,7 @@ def test_a_commit_is_durable_whatever_the_database_was_told(empty: str) -> None:
         connection.exec_driver_sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
     store.close()
     store = Store(empty)
-    for engine in (store.engine, store._asked):
+    for engine in (store.engine, store.writing, database.snapshots(store.engine)):
         with engine.connect() as connection:
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
             raw: Any = connection.connection.driver_connection

@@ -351,13 +351,13 @@ def test_what_is_not_trusted_is_a_gap_in_history(tmp_path: Path) -> None:
         number, now = it.daemon.table["plc.temp"].id, it.daemon.clock.utc()
         it.daemon.accept(Batch.of("plc", [number], [7.0], now, Quality.STALE))
 
-        recent = it.plane.hub.devices["dev-1"].recent[number]
+        recent = it.plane.hub.devices["dev-1"].recent
 
         async def live() -> bool:
-            return recent[-1][0] == now
+            return recent.of(number)[-1][0] == now
 
         await it.until(live)
-        assert recent[-1] == (now, None)
+        assert recent.of(number)[-1] == (now, None)
         await it.all_arrived()
         it.plane.hub.devices.clear()
         found = await asyncio.to_thread(ask)

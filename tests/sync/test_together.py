@@ -19,9 +19,11 @@ from starlette.requests import Request
 from edge import Batch, CodecFault, Cursor, Event, encode, encode_event
 from sync import wire
 from sync.control_plane import standing, tables
+from sync.control_plane import store as store_module
 from sync.control_plane.ingest import PROVEN, Ingest
 from sync.control_plane.live import Hub
-from sync.control_plane.store import Message, Store, StoreFault
+from sync.control_plane.standing import stands
+from sync.control_plane.store import READERS, Message, Store, StoreFault
 from tests.sync.stored import with_store
 
 BODY = encode(Batch.of("plc", [1], [1.0], 1))
@@ -88,7 +90,7 @@ def test_an_answer_comes_after_the_commit(database: str) -> None:
             reached.set()
             assert go.wait(20)
 
-        listen(store.engine, "commit", hold)
+        listen(store.writing, "commit", hold)
         answer = asyncio.ensure_future(store.write(Message("a", [block(1)])))
         try:
             await asyncio.to_thread(reached.wait, 20)
@@ -242,3 +244,71 @@ def test_a_file_that_is_damaged_is_a_fault_of_the_database_and_told(tmp_path: Pa
             await held(store)
 
     with_store(f"sqlite:///{tmp_path / 'plane.db'}", work)
+
+
+def test_who_asks_for_long_holds_up_neither_the_writer_nor_a_device(database: str) -> None:
+    """The pages have threads of their own, and their connections are not the writer's."""
+
+    async def work(store: Store) -> None:
+        go, at_it = threading.Event(), threading.Semaphore(0)
+
+        def slow(connection: Any) -> int:
+            connection.execute(select(tables.device.c.id)).all()
+            at_it.release()
+            return int(go.wait(60))
+
+        questions = [asyncio.ensure_future(store.read(slow)) for _ in range(40)]
+        try:
+            for _ in range(READERS):
+                assert await asyncio.to_thread(at_it.acquire, True, 20)
+            rest = [store.engine.connect() for _ in range(connections(store) - READERS)]
+            async with asyncio.timeout(60):
+                answer = await store.write(Message("a", [block(1)]))
+                assert answer["samples:plc"].watermark == 1
+                rest.pop().close()
+                assert await store.glance(lambda c: stands(c, "a", OLD)) == answer
+            for one in rest:
+                one.close()
+        finally:
+            go.set()
+        assert await asyncio.gather(*questions) == [1] * 40
+
+    def connections(store: Store) -> int:
+        pool: Any = store.engine.pool
+        return int(pool.size() + pool._max_overflow)
+
+    with_store(database, work)
+
+
+def test_the_answers_of_a_group_come_in_one_turn_of_the_loop(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[int] = []
+
+    def counted(answers: Any) -> None:
+        groups.append(len(answers))
+        settle_all(answers)
+
+    settle_all = store_module.settle_all
+    monkeypatch.setattr(store_module, "settle_all", counted)
+
+    async def work(store: Store) -> None:
+        await at_once(store, [Message(name, [block(1)]) for name in "abcdef"])
+        assert groups == [1, 6]
+
+    with_store(database, work)
+
+
+def test_the_first_blocks_of_many_devices_take_as_many_questions_as_of_few(database: str) -> None:
+    async def work(store: Store) -> None:
+        asked: list[str] = []
+        listen(store.writing, "before_cursor_execute", lambda c, k, text, given, x, many: asked.append(text))
+        many = []
+        for some in (["a", "b"], [f"d{k}" for k in range(60)]):
+            asked.clear()
+            await at_once(store, [Message(name, [block(1)]) for name in some])
+            many.append(len([text for text in asked if "SELECT" in text]))
+        assert many[1] <= many[0], "those of the second group know the day's table already"
+        await at_once(store, [Message("a", [block(1, NEW)]), Message("b", [block(2)]), Message("e", [block(1, NEW)])])
+        t = tables.event
+        assert await store.read(lambda c: c.execute(select(t.c.device, t.c.epoch, t.c.seq)).all()) == [("a", NEW, 0)]
+
+    with_store(database, work)

@@ -276,8 +276,8 @@ def half_of_a_message_taken() -> None:
 def plane_not_synced_at_each_commit() -> None:
     engine = database._sqlite
 
-    def lax(*given: Any) -> Any:
-        made = engine(*given)
+    def lax(*given: Any, **pool: Any) -> Any:
+        made = engine(*given, **pool)
         listen(made, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=NORMAL"))
         return made
 

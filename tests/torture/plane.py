@@ -36,6 +36,9 @@ class InlineStore(Store):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._group: list[Job] = []
+        for readers in (self._readers, self._glances):  # in the loop's own thread, at once
+            readers.close()
+            readers.threads = None
 
     def _take(self, job: Job) -> None:
         self._group.append(job)
