@@ -1,0 +1,79 @@
+"""The last fraction of a pixel: a shift (and turn, and scale) fitted by least squares on a template's strongest edges."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+POINTS = 16384  # pixels that are fitted on; remap takes 32767 in a row
+ROUNDS = 12
+SMOOTH = 1.0  # pixels
+
+
+class Fit:
+    """Fits any picture of one size to one template. Light may differ by gain and offset; what is no edge of the template (a
+    defect) is bounded in its say."""
+
+    def __init__(self, template: np.ndarray, turns: bool, scales: bool) -> None:
+        soft = cv2.GaussianBlur(template, (0, 0), SMOOTH).astype(np.float32)
+        slope_x, slope_y = (
+            cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=0.125),
+            cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.125),
+        )
+        h, w = template.shape
+        self._middle = np.array([(w - 1) / 2, (h - 1) / 2], np.float32)
+        strength = slope_x**2 + slope_y**2
+        strength[:2], strength[-2:], strength[:, :2], strength[:, -2:] = 0, 0, 0, 0
+        at = np.sort(
+            np.argpartition(strength.ravel(), -min(POINTS, strength.size // 2))[-min(POINTS, strength.size // 2) :]
+        )
+        y, x = np.divmod(at, w)
+        self._x, self._y = (x - self._middle[0]).astype(np.float32), (y - self._middle[1]).astype(np.float32)
+        gx, gy = slope_x.ravel()[at], slope_y.ravel()[at]
+        columns = [gx, gy]
+        columns += [gy * self._x - gx * self._y] if turns else []
+        columns += [gx * self._x + gy * self._y] if scales else []
+        self._turns, self._scales = turns, scales
+        self._slopes = np.stack(columns).astype(np.float64)
+        self._want = soft.ravel()[at].astype(np.float64)
+
+    def __call__(self, image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        """`matrix` float64[2, 3] from template to picture, improved; as it was where nothing can be fitted."""
+        soft = cv2.GaussianBlur(image, (0, 0), SMOOTH).astype(np.float32)
+        h, w = soft.shape
+        now = np.vstack([matrix, (0, 0, 1)])
+        to_middle = np.eye(3)
+        to_middle[:2, 2] = self._middle
+        now = np.linalg.inv(to_middle) @ now @ to_middle
+        for _ in range(ROUNDS):
+            x = (now[0, 0] * self._x + now[0, 1] * self._y + now[0, 2] + self._middle[0]).astype(np.float32)
+            y = (now[1, 0] * self._x + now[1, 1] * self._y + now[1, 2] + self._middle[1]).astype(np.float32)
+            got = cv2.remap(soft, x[None], y[None], cv2.INTER_LINEAR).ravel()
+            inside = (x > 0) & (y > 0) & (x < w - 1) & (y < h - 1)
+            step = self._step(got.astype(np.float64), inside)
+            if step is None:
+                return matrix
+            now = now @ np.linalg.inv(step)
+            if np.abs(step[:2, 2]).max() < 1e-3 and abs(step[1, 0]) < 1e-6 and abs(step[0, 0] - 1) < 1e-6:
+                break
+        return (to_middle @ now @ np.linalg.inv(to_middle))[:2]
+
+    def _step(self, got: np.ndarray, inside: np.ndarray) -> np.ndarray | None:
+        """float64[3, 3] by which the template would have to move to meet what was got."""
+        if inside.sum() < 64:
+            return None
+        got, want, slopes = got[inside], self._want[inside], self._slopes[:, inside]
+        spread = float(got.std())
+        if spread < 1e-3:
+            return None
+        differs = (got - got.mean()) * (want.std() / spread) - (want - want.mean())
+        bound = 3.0 * float(np.median(np.abs(differs))) + 1.0
+        differs = np.clip(differs, -bound, bound)
+        try:
+            by = np.linalg.solve(slopes @ slopes.T, slopes @ differs)
+        except np.linalg.LinAlgError:
+            return None
+        turn = by[2] if self._turns else 0.0
+        scale = 1 + (by[-1] if self._scales else 0.0)
+        c, s = scale * np.cos(turn), scale * np.sin(turn)
+        return np.array([[c, -s, by[0]], [s, c, by[1]], [0, 0, 1]])

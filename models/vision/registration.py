@@ -1,0 +1,286 @@
+"""Registration: where a part lies in its picture, and the picture brought to where the template has it.
+
+A coarse search by one of three ways (fiducials, phase correlation, features), then a least-squares fit on the template's
+strongest edges (Lucas and Kanade 1981; the inverse form of Baker and Matthews 2004), then the gate. What does not pass the gate
+is not placed at all: nobody judges a part by a guess of where it lies.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, Field, PositiveInt, model_validator
+
+from edge import ConfigFault
+
+from .fit import Fit
+
+COARSE = 800  # pixels of the longer side in which the coarse search looks
+FEWEST_MATCHES = 12
+SLACK = (1.0, 0.03)  # degrees and share by which a coarse estimate may pass its limit
+WEAK = 4.0  # grey levels a pixel
+LEVEL = 4.0  # standard deviation in grey levels below which a template shows nothing
+
+
+class NotPlaced(ValueError):
+    """The part cannot be judged: where it lies is not known. The words are for the operator."""
+
+
+class RegistrationConfig(BaseModel):
+    """How a view finds its part."""
+
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
+    by: Literal["fiducial", "phase", "feature"] = Field(
+        "phase",
+        description="fiducial: small marks; phase: shifts, turns of a degree; feature: any allowed turn and scale",
+    )
+    search: int = Field(20, ge=1, le=1000, description="pixels each way the part may lie off")
+    turn: float = Field(0, ge=0, le=180, description="degrees each way the part may be turned")
+    scale: float = Field(0, ge=0, le=0.25, description="share by which the part may be larger or smaller")
+    quality: float = Field(
+        0.75,
+        ge=0.3,
+        le=1,
+        description="likeness of its edges (of a mark: of its picture) below which the part cannot be judged",
+    )
+    marks: list[tuple[int, int, PositiveInt, PositiveInt]] = Field(
+        default_factory=list, max_length=8, description="of `fiducial`: x, y, width, height of each in the template"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> RegistrationConfig:
+        if (self.by == "fiducial") != bool(self.marks):
+            raise ValueError("`marks` and `by: fiducial` go together")
+        if self.by == "fiducial" and len(self.marks) < 2 and (self.turn or self.scale):
+            raise ValueError("one mark tells no turn and no scale: give two or more")
+        if self.by == "phase" and (self.turn > 2 or self.scale > 0.02):
+            raise ValueError("phase follows turns of 2 degrees and 0.02 of scale at most: use feature")
+        return self
+
+
+@dataclass(frozen=True)
+class Placed:
+    """`image` lies as the template does; `seen` uint8[h, w] is 0 where the picture ends; `matrix` float64[2, 3] maps a place of
+    the template to the place in the picture; `turn` in degrees, `scale` as a share; `quality` is the likeness from 0 to 1."""
+
+    image: np.ndarray
+    seen: np.ndarray
+    matrix: np.ndarray
+    dx: float
+    dy: float
+    turn: float
+    scale: float
+    quality: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A fiducial: its top left corner in the template, its picture, and how far it may lie off, in pixels."""
+
+    x: int
+    y: int
+    patch: np.ndarray
+    fit: Fit
+    reach: int
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """uint8[h, w] of a picture of one or three channels."""
+    if image.ndim == 3:
+        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.shape[2] == 3 else np.ascontiguousarray(image[:, :, 0])
+    return image
+
+
+class Registration:
+    """Made once for a template; called from any thread.
+
+    Raises ConfigFault for a template that shows nothing to hold on to, or a mark that is not within it.
+    """
+
+    def __init__(self, config: RegistrationConfig, template: np.ndarray) -> None:
+        self.config, self.template = config, grey(template)
+        if float(self.template.std()) < LEVEL:
+            raise ConfigFault("the template shows one grey only: nothing to find a part by")
+        self._coarse = min(1.0, COARSE / max(self.template.shape))
+        self._small = _shrunk(self.template, self._coarse)
+        self._fit = Fit(self.template, config.turn > 0, config.scale > 0)
+        if config.by == "phase":
+            self._window = cv2.createHanningWindow(self._small.shape[::-1], cv2.CV_32F)
+            self._waves = np.conj(self._waves_of(self._small))
+        if config.by == "feature":
+            self._points, self._words = _orb().detectAndCompute(self._small, None)
+            if len(self._points) < 2 * FEWEST_MATCHES:
+                raise ConfigFault(f"only {len(self._points)} corners in the template: use fiducial or phase")
+        self._marks = [self._mark(*m) for m in config.marks]
+
+    def __call__(self, image: np.ndarray) -> Placed:
+        """Bring a picture of the template's size to where the template lies. Raises NotPlaced in words, and no guess."""
+        flat = grey(image)
+        if flat.shape != self.template.shape or flat.dtype != np.uint8:
+            h, w = self.template.shape
+            raise NotPlaced(
+                f"the picture is {flat.shape[1]} x {flat.shape[0]} {flat.dtype}, its template {w} x {h} uint8"
+            )
+        matrix, likeness = {"fiducial": self._by_marks, "phase": self._by_phase, "feature": self._by_features}[
+            self.config.by
+        ](flat)
+        size = flat.shape[::-1]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        moved = cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        seen = cv2.warpAffine(np.full_like(flat, 255), matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+        if likeness is None:
+            likeness = alike(grey(moved), self.template, seen)
+        if not likeness >= self.config.quality:
+            raise NotPlaced(f"it is like the template by {max(likeness, 0):.2f} only, {self.config.quality:g} is asked")
+        return Placed(moved, seen, matrix, *self._within(matrix, 0.05, 1e-3), likeness)
+
+    def _within(self, matrix: np.ndarray, turns: float, scales: float) -> tuple[float, float, float, float]:
+        """Shift of the picture's middle, turn and scale. Raises NotPlaced beyond the limits."""
+        dx, dy, turn, scale = decomposed(matrix, self.template.shape)
+        limit = self.config
+        if max(abs(dx), abs(dy)) > limit.search + 0.5:
+            raise NotPlaced(
+                f"no such part within {limit.search} px: what is most like it lies {dx:.0f}, {dy:.0f} px off"
+            )
+        if abs(turn) > limit.turn + turns:
+            raise NotPlaced(f"the part is turned by {turn:.1f} degrees, {limit.turn:g} are allowed")
+        if abs(scale) > limit.scale + scales:
+            raise NotPlaced(f"the part is {scale:+.1%} in size, {limit.scale:.1%} is allowed")
+        return dx, dy, turn, scale
+
+    def _fitted(self, flat: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, None]:
+        dx, dy, turn, scale = self._within(matrix, *SLACK)
+        turn, scale = turn * bool(self.config.turn), scale * bool(self.config.scale)
+        return self._fit(flat, composed(dx, dy, turn, scale, flat.shape)), None
+
+    def _waves_of(self, small: np.ndarray) -> np.ndarray:
+        return np.fft.rfft2((small - np.float32(small.mean())) * self._window)
+
+    def _by_phase(self, flat: np.ndarray) -> tuple[np.ndarray, None]:
+        """The best shift within the search: a pattern that repeats has others outside of it."""
+        small = _shrunk(flat, self._coarse)
+        both = self._waves_of(small) * self._waves
+        surface = np.fft.irfft2(both / (np.abs(both) + 1e-9), small.shape)
+        reach = [min(math.ceil(self.config.search * self._coarse) + 1, n // 2 - 1) for n in small.shape]
+        rows, columns = (np.r_[-r : r + 1] for r in reach)
+        near = surface[np.ix_(rows, columns)]
+        at_y, at_x = np.unravel_index(int(near.argmax()), near.shape)
+        dx, dy = int(columns[at_x]) / self._coarse, int(rows[at_y]) / self._coarse
+        return self._fitted(flat, np.array([[1, 0, dx], [0, 1, dy]]))
+
+    def _by_features(self, flat: np.ndarray) -> tuple[np.ndarray, None]:
+        points, words = _orb().detectAndCompute(_shrunk(flat, self._coarse), None)
+        pairs = cv2.BFMatcher(cv2.NORM_HAMMING, True).match(self._words, words) if words is not None else []
+        matrix, count = None, 0
+        if len(pairs) >= FEWEST_MATCHES:
+            here = np.array([self._points[p.queryIdx].pt for p in pairs])
+            there = np.array([points[p.trainIdx].pt for p in pairs])
+            matrix, inside = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=2.0)
+            count = int(inside.sum())
+        if matrix is None or count < FEWEST_MATCHES:
+            raise NotPlaced(f"{count} corners are where the template has them, {FEWEST_MATCHES} are needed")
+        matrix = np.column_stack([matrix[:, :2], matrix[:, 2] / self._coarse])
+        return self._fitted(flat, matrix)
+
+    def _mark(self, x: int, y: int, w: int, h: int) -> Mark:
+        height, width = self.template.shape
+        if x < 0 or y < 0 or x + w > width or y + h > height or min(w, h) < 12:
+            raise ConfigFault(
+                f"mark {x}, {y}, {w}, {h}: 12 px or more each way, within the {width} x {height} of the template"
+            )
+        patch = self.template[y : y + h, x : x + w]
+        if float(patch.std()) < LEVEL:
+            raise ConfigFault(f"mark {x}, {y}, {w}, {h} shows one grey only")
+        arm = max(math.hypot(u - width / 2, v - height / 2) for u in (x, x + w) for v in (y, y + h))
+        swing = arm * (math.radians(self.config.turn) + self.config.scale)
+        return Mark(
+            x, y, patch, Fit(patch, self.config.turn > 0, self.config.scale > 0), math.ceil(self.config.search + swing)
+        )
+
+    def _by_marks(self, flat: np.ndarray) -> tuple[np.ndarray, float]:
+        found = [self._seek(flat, mark) for mark in self._marks]
+        here = np.array([[m.x + (m.patch.shape[1] - 1) / 2, m.y + (m.patch.shape[0] - 1) / 2] for m in self._marks])
+        off = np.array([f[:2] for f in found])
+        matrix = _similar(here, here + off, self.config.turn > 0, self.config.scale > 0)
+        strays = np.hypot(*(here @ matrix[:, :2].T + matrix[:, 2] - here - off).T).max()
+        if strays > 2.0:
+            raise NotPlaced(f"the marks lie up to {strays:.1f} px otherwise to each other than in the template")
+        return matrix, min(f[2] for f in found)
+
+    def _seek(self, flat: np.ndarray, mark: Mark) -> tuple[float, float, float]:
+        """Shift of a mark and its likeness. Raises NotPlaced for one that is absent or there twice."""
+        (h, w), x, y = mark.patch.shape, mark.x, mark.y
+        left, top = max(0, x - mark.reach), max(0, y - mark.reach)
+        window = flat[top : y + h + mark.reach, left : x + w + mark.reach]
+        likes = cv2.matchTemplate(window, mark.patch, cv2.TM_CCOEFF_NORMED)
+        likes[~np.isfinite(likes)] = 0
+        _, best, _, (u, v) = cv2.minMaxLoc(likes)
+        if best < self.config.quality:
+            raise NotPlaced(f"the mark at {x}, {y} is not there: {max(best, 0):.2f} alike at best")
+        others = likes.copy()
+        others[max(0, v - h // 2) : v + h // 2 + 1, max(0, u - w // 2) : u + w // 2 + 1] = -1
+        if (second := float(others.max())) > 0.95 * best:
+            raise NotPlaced(f"the mark at {x}, {y} is there twice ({best:.2f} and {second:.2f} alike)")
+        dx, dy, _, _ = decomposed(mark.fit(window, np.array([[1.0, 0, u], [0, 1, v]])), mark.patch.shape)
+        if max(abs(dx - u), abs(dy - v)) > 2.0:
+            raise NotPlaced(f"the mark at {x}, {y} lies at the end of the search, or farther")
+        return left + dx - x, top + dy - y, best
+
+
+def composed(dx: float, dy: float, turn: float, scale: float, shape: tuple[int, ...]) -> np.ndarray:
+    """float64[2, 3]: turned (degrees) and scaled about the picture's middle, then shifted."""
+    middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])
+    c, s = (1 + scale) * math.cos(math.radians(turn)), (1 + scale) * math.sin(math.radians(turn))
+    linear = np.array([[c, -s], [s, c]])
+    return np.column_stack([linear, middle - linear @ middle + (dx, dy)])
+
+
+def decomposed(matrix: np.ndarray, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+    """dx, dy, turn (degrees) and scale (share) of such a matrix."""
+    middle = np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2])
+    dx, dy = matrix[:, :2] @ middle + matrix[:, 2] - middle
+    a, b = matrix[0, 0], matrix[1, 0]
+    return float(dx), float(dy), math.degrees(math.atan2(b, a)), math.hypot(a, b) - 1
+
+
+def alike(image: np.ndarray, template: np.ndarray, seen: np.ndarray) -> float:
+    """How far two grey pictures agree in their edges where the first was seen, from -1 to 1: the correlation of their slopes, a
+    weak edge counting nearly as much as a strong one. Light says little; one outline, with other things within it, too."""
+    inner = cv2.erode(seen, np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    if inner.sum() < 64:
+        return 0.0
+    ax, ay, bx, by = (s[inner] for x in (image, template) for s in _slopes(x))
+    sums = [float(np.dot(p, q) + np.dot(r, t)) for p, q, r, t in ((ax, bx, ay, by), (ax, ax, ay, ay), (bx, bx, by, by))]
+    both = math.sqrt(sums[1] * sums[2])
+    return sums[0] / both if both > 0 else 0.0
+
+
+def _slopes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32[h, w] along x and y, from -1 to 1: a slope of WEAK grey levels a pixel counts half."""
+    soft = cv2.GaussianBlur(image, (0, 0), 1.5)
+    x, y = (cv2.Sobel(soft, cv2.CV_32F, dx, 1 - dx, scale=0.125 / WEAK) for dx in (1, 0))
+    bound = 1 + cv2.magnitude(x, y)
+    return x / bound, y / bound
+
+
+def _similar(here: np.ndarray, there: np.ndarray, turns: bool, scales: bool) -> np.ndarray:
+    """float64[2, 3], least squares of here[n, 2] on there[n, 2], by turn and scale only where they are allowed."""
+    a, b = here.mean(0), there.mean(0)
+    p, q = (here - a) @ (1, 1j), (there - b) @ (1, 1j)
+    ratio = np.vdot(p, q) / max(float(np.vdot(p, p).real), 1e-9) if turns or scales else 1.0
+    if not scales or not turns:
+        ratio = (ratio / abs(ratio) if turns else abs(ratio)) if ratio else 1.0
+    linear = np.array([[ratio.real, -ratio.imag], [ratio.imag, ratio.real]])
+    return np.column_stack([linear, b - linear @ a])
+
+
+def _shrunk(image: np.ndarray, factor: float) -> np.ndarray:
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else image
+
+
+def _orb() -> Any:
+    return cv2.ORB_create(1000)  # type: ignore[attr-defined]
