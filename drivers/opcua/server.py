@@ -16,10 +16,24 @@ from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.user_managers import UserManager
 from pydantic import BaseModel, Field, model_validator
 
-from edge import SECOND, DeviceLost, Host, Listen, Period, Quality, Tag, listen_at, log, only_here, reason_of
+from edge import (
+    SECOND,
+    DeviceLost,
+    Host,
+    Listen,
+    Period,
+    Quality,
+    Tag,
+    WriteRefused,
+    listen_at,
+    log,
+    only_here,
+    reason_of,
+)
 
 from .history import JournalHistory
 from .trust import fingerprint, own
+from .values import native
 
 NAME = "opcua_server"
 AT_ONCE = 500  # values written between two turns of others
@@ -34,6 +48,18 @@ STATUS = {
     Quality.TIMEOUT: ua.StatusCodes.BadTimeout,
     Quality.EXCEPTION: ua.StatusCodes.BadDeviceFailure,
     Quality.BAD: ua.StatusCodes.BadNotConnected,
+}
+KINDS = {  # of a node, by the type that holds every value of its tag
+    "bool": ua.VariantType.Boolean,
+    "int8": ua.VariantType.SByte,
+    "int16": ua.VariantType.Int16,
+    "int32": ua.VariantType.Int32,
+    "int64": ua.VariantType.Int64,
+    "uint8": ua.VariantType.Byte,
+    "uint16": ua.VariantType.UInt16,
+    "uint32": ua.VariantType.UInt32,
+    "uint64": ua.VariantType.UInt64,
+    "float32": ua.VariantType.Float,
 }
 BEGIN = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -157,7 +183,7 @@ class OpcUaServer:
         for k, tag in enumerate(self._live.table):
             above, _, name = tag.name.rpartition(".")
             node = _node(tag.name)
-            first = ua.Variant("", ua.VariantType.String) if _is_text(tag) else ua.Variant(0.0, ua.VariantType.Double)
+            first = ua.Variant("", ua.VariantType.String) if _is_text(tag) else _number(tag, 0.0)
             variable = await (await folder(above)).add_variable(node, ua.QualifiedName(name, 2), first)
             waits = ua.DataValue(StatusCode=_status(ua.StatusCodes.BadWaitingForInitialData))
             for attribute, shown in (
@@ -201,7 +227,7 @@ class OpcUaServer:
             if shown is None or shown != shown:
                 status = _status(ua.StatusCodes.BadOutOfRange)
             else:
-                variant = ua.Variant(shown, ua.VariantType.String if _is_text(tag) else ua.VariantType.Double)
+                variant = ua.Variant(shown, ua.VariantType.String) if _is_text(tag) else _number(tag, shown)
         at: Any = BEGIN + datetime.timedelta(seconds=ts // SECOND, microseconds=ts % SECOND // 1000)
         return ua.DataValue(Value=variant, StatusCode=status, SourceTimestamp=at, ServerTimestamp=now)
 
@@ -212,6 +238,15 @@ def _node(name: str) -> Any:
 
 def _status(code: int) -> Any:
     return ua.StatusCode(ua.UInt32(code))
+
+
+def _number(tag: Tag, value: float) -> ua.Variant:
+    """A number as its node has it; as Double where that does not hold it, as in history from before the tag had another type."""
+    kind = KINDS.get(tag.fits, ua.VariantType.Double)
+    try:
+        return ua.Variant(native(kind, value), kind)
+    except (WriteRefused, OverflowError):
+        return ua.Variant(value, ua.VariantType.Double)
 
 
 def _is_text(tag: Tag) -> bool:

@@ -38,7 +38,10 @@ drivers:
     url: tcp://127.0.0.1:1
     every: 1h
     tags:
-      temp: {{address: "holding:0", unit: "°C"}}
+      temp: {{address: "holding:0", scale: 0.1, unit: "°C"}}
+      door: {{address: "coil:0"}}
+      parts: {{address: "holding:8", type: int32}}
+      flow: {{address: "holding:12", type: float32}}
       recipe: {{address: "holding:3", type: text, length: 4}}
     units:
       m7: {{unit: 7, tags: {{kwh: {{address: "holding:1"}}}}}}
@@ -91,6 +94,33 @@ def test_what_is_newest_can_be_browsed_and_read(tmp_path: Path) -> None:
             tell(daemon, "plc.temp", math.nan, Quality.TIMEOUT, later=1)
             bad = await shown(client, "plc.temp", lambda v: not v.StatusCode.is_good())
             assert bad.StatusCode.value == ua.StatusCodes.BadTimeout and bad.Value.Value is None
+
+    with_daemon(tmp_path, work)
+
+
+def test_a_variable_has_the_type_of_its_tag(tmp_path: Path) -> None:
+    kinds = ua.VariantType
+    told: list[tuple[str, float | str, ua.VariantType]] = [
+        ("plc.door", 1, kinds.Boolean),
+        ("plc.parts", -5, kinds.Int32),
+        ("plc.m7.kwh", 65535, kinds.UInt16),
+        ("plc.flow", 0.5, kinds.Float),
+        ("plc.temp", 71.5, kinds.Double),
+        ("plc.recipe", "A7", kinds.String),
+    ]
+
+    async def work(daemon: Daemon, port: int) -> None:
+        for name, value, _ in told:
+            tell(daemon, name, value)
+        await daemon.journal.commit()
+        async with Client(f"opc.tcp://127.0.0.1:{port}") as client:
+            for name, value, kind in told:
+                node = client.get_node(f"ns=2;s={name}")
+                assert await node.read_data_type_as_variant_type() == kind
+                now = await shown(client, name, lambda v: v.StatusCode.is_good())
+                (then,) = await node.read_raw_history(at(-1), at(1))
+                for one in (now.Value, then.Value):
+                    assert (one.Value, one.VariantType) == (value, kind)
 
     with_daemon(tmp_path, work)
 
@@ -229,10 +259,10 @@ def raw_values(begins: datetime.datetime, ends: datetime.datetime) -> Any:
     return ua.ReadRawModifiedDetails(IsReadModified=False, StartTime=begins, EndTime=ends)
 
 
-async def rising(daemon: Daemon, numbers: range) -> None:
+async def rising(daemon: Daemon, numbers: range, name: str = "plc.temp") -> None:
     """A sample each second in a block each ten."""
     for n in numbers:
-        tell(daemon, "plc.temp", n, later=n)
+        tell(daemon, name, n, later=n)
         if n % 10 == 9:
             await sealed(daemon)
 
@@ -289,6 +319,19 @@ def test_history_comes_in_pieces_each_value_once(
             both.NodesToRead = [ua.HistoryReadValueId(NodeId=node.nodeid) for _ in range(3)]
             sizes = [len(r.HistoryData.DataValues) for r in await client.uaclient.history_read(both)]
             assert sizes == [7, 0, 0]  # of all together
+
+    with_daemon(tmp_path, work)
+
+
+def test_what_a_tag_held_before_it_had_another_type_is_told_as_it_was(tmp_path: Path) -> None:
+    async def work(daemon: Daemon, port: int) -> None:
+        tell(daemon, "plc.parts", 1.5)
+        tell(daemon, "plc.parts", 2, later=1)
+        await daemon.journal.commit()
+        async with Client(f"opc.tcp://127.0.0.1:{port}") as client:
+            found = await client.get_node("ns=2;s=plc.parts").read_raw_history(at(0), at(9))
+            told = [(dv.Value.Value, dv.Value.VariantType) for dv in found]
+            assert told == [(1.5, ua.VariantType.Double), (2, ua.VariantType.Int32)]
 
     with_daemon(tmp_path, work)
 
@@ -366,12 +409,12 @@ def test_node_opcua_reads_the_history_too(tmp_path: Path, node_opcua: Path, monk
     node = shutil.which("node", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
 
     async def work(daemon: Daemon, port: int) -> None:
-        await rising(daemon, range(20))
-        tell(daemon, "plc.temp", math.nan, Quality.TIMEOUT, later=20)
-        tell(daemon, "plc.temp", 4.0, Quality.SUBSTITUTED, later=21)
+        await rising(daemon, range(20), "plc.parts")
+        tell(daemon, "plc.parts", math.nan, Quality.TIMEOUT, later=20)
+        tell(daemon, "plc.parts", 4.0, Quality.SUBSTITUTED, later=21)
         await daemon.journal.commit()
         begins, ends = (at(n).isoformat().replace("+00:00", "Z") for n in (0, 99))
-        words = [str(node), str(CLIENT), f"opc.tcp://127.0.0.1:{port}", "ns=2;s=plc.temp", begins, ends]
+        words = [str(node), str(CLIENT), f"opc.tcp://127.0.0.1:{port}", "ns=2;s=plc.parts", begins, ends]
         pipe = asyncio.subprocess.PIPE
         client = await asyncio.create_subprocess_exec(
             *words, str(tmp_path / "pki"), cwd=node_opcua, stdout=pipe, stderr=pipe
@@ -380,6 +423,7 @@ def test_node_opcua_reads_the_history_too(tmp_path: Path, node_opcua: Path, monk
         assert client.returncode == 0, err.decode()
         found = json.loads(out.splitlines()[-1])
         assert found["values"] == [*range(20), None, 4] and found["pieces"] == 4
+        assert {*found["types"]} - {None, "Null"} == {"Int32"} == {found["declared"]}
         assert found["times"][:2] == ["2027-01-15T08:00:00.000Z", "2027-01-15T08:00:01.000Z"]
         assert found["statuses"][-3:] == ["Good", "BadTimeout", "UncertainSubstituteValue"]
 

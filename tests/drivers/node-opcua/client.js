@@ -10,7 +10,9 @@ async function main() {
   const client = opcua.OPCUAClient.create({ endpointMustExist: false, clientCertificateManager: manager, connectionStrategy: { maxRetry: 1 } });
   await client.connect(url);
   const session = await client.createSession();
-  const out = { values: [], times: [], statuses: [], pieces: 0 };
+  const out = { values: [], types: [], times: [], statuses: [], pieces: 0 };
+  const declared = await session.read({ nodeId: node, attributeId: opcua.AttributeIds.DataType });
+  out.declared = opcua.DataType[declared.value.value.value];
   const details = new opcua.ReadRawModifiedDetails({
     isReadModified: false, startTime: new Date(start), endTime: new Date(end), numValuesPerNode: 0, returnBounds: false,
   });
@@ -25,6 +27,7 @@ async function main() {
     out.pieces += 1;
     for (const value of result.historyData.dataValues) {
       out.values.push(value.value ? value.value.value ?? null : null);
+      out.types.push(value.value ? opcua.DataType[value.value.dataType] : null);
       out.times.push(value.sourceTimestamp.toISOString());
       out.statuses.push(value.statusCode.name);
     }
