@@ -1,4 +1,4 @@
-"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`, `complete`, `check`, `test`."""
+"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`, `broker`, `proxy`, `complete`, `check`, `test`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from .plane import ROLES, Plane, Where, opened
 from .retention import KEPT
 
 DO = (
-    "run the plane (default), print a token, write everything to FILE, make a plane of such a FILE, set up a broker, say what is "
-    "missing of DEVICE TAG, check a FILE of rules, run its tests, or print the schema of such files"
+    "run the plane (default), print a token, write everything to FILE, make a plane of such a FILE, set up a broker, make a "
+    "certificate for a proxy, say what is missing of DEVICE TAG, check a FILE of rules, run its tests, or print the schema of "
+    "such files"
 )
-DOES = ("run", "invite", "backup", "restore", "broker", "complete", "check", "test", "schema")
+DOES = ("run", "invite", "backup", "restore", "broker", "proxy", "complete", "check", "test", "schema")
 WITH_FILE = ("backup", "restore", "check", "test")
 SHORTEST = 3600.0  # seconds that anything is kept
 HELP = "run the control plane; `plane invite` prints a token for one device, `plane backup FILE` keeps everything"
@@ -131,6 +132,8 @@ def run(options: argparse.Namespace) -> int:
         return {"check": plane_check.check, "test": plane_check.test}[options.do](Path(options.words[0]))
     if options.do == "broker":
         broker_files(where, options.broker_port)
+    elif options.do == "proxy":
+        proxy_files(where)
     elif options.do == "backup":
         (file,) = map(Path, options.words)
         log.info("plane: %d rows are in %s, with the plane's keys", backup(where, file), file)
@@ -147,6 +150,16 @@ def broker_files(where: Where, port: int) -> None:
     print(f"and the plane with: --broker mqtts://localhost:{port}")
     name = where.names[0] if where.names else "localhost"
     print(f'devices have: sync: {{url: "mqtts://{name}:{port}"}}')
+
+
+def proxy_files(where: Where) -> None:
+    """For a proxy that ends TLS itself: devices believe the plane's authority, and so whom it signed."""
+    if not where.url:
+        raise LinesideError("where do devices find the proxy?", hint="say it as in --url https://plane.example:8443")
+    certificate, key = Authority(where.folder).server(where.all_names(), stem="proxy")
+    print(f"the proxy's certificate: {certificate.resolve()}")
+    print(f"and its key: {key.resolve()} (for a year; make both anew then)")
+    print(f"it believes the plane behind it by: {(where.folder / 'ca.pem').resolve()}")
 
 
 async def serve(where: Where) -> None:

@@ -12,16 +12,21 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("sqlalchemy", reason="needs the plane extra")
+pytest.importorskip("fastapi", reason="needs the plane extra")
+
+from cryptography import x509
 
 from edge import DeviceLost, LinesideError
-from sync import half_open
+from edge.cli import main
+from sync import half_open, wire
 from sync.control_plane import ca
 from sync.control_plane.ca import Authority
+from sync.control_plane.plane import Plane, Where
 from sync.device import identity, transport
 from sync.device.identity import Identity
 from sync.device.transport import Https, Refused, Rejected, TooLarge
 from sync.invitation import token
+from tests.relay import pour
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
 ANSWERS = {
@@ -163,6 +168,42 @@ def test_a_daemon_takes_up_what_enroll_wrote_later(tmp_path: Path) -> None:
     with pytest.raises(LinesideError, match="damaged") as damaged:
         identity.load(tmp_path, "d")
     assert absent.value.heals and damaged.value.heals
+
+
+def test_a_proxy_that_ends_tls_is_believed_by_a_certificate_of_the_planes_own(tmp_path: Path) -> None:
+    async def work() -> None:
+        folder = tmp_path / "plane"
+        plane = Plane(Where(folder, device_port=0, page_port=0))
+        await plane.start()
+        assert main(["plane", "proxy", "--folder", str(folder), "--url", "https://plane.example:8443"]) == 0
+        near, far = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        near.load_cert_chain(folder / "proxy.pem", folder / "proxy.key")
+        names = x509.load_pem_x509_certificate((folder / "proxy.pem").read_bytes()).extensions
+        assert "plane.example" in names.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
+            x509.DNSName
+        )
+        behind = int(plane.url.rpartition(":")[2])
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            back, forth = await asyncio.open_connection("127.0.0.1", behind, ssl=far)
+            await asyncio.gather(pour(reader, forth), pour(back, writer))
+
+        proxy = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=near)
+        url = f"https://localhost:{proxy.sockets[0].getsockname()[1]}"
+        words = token(url, plane.authority.fingerprint, await plane.ingest.invite())
+        me = await asyncio.to_thread(identity.enroll, words, "d", tmp_path / "d")
+        line = Https(me)
+        assert await line.exchange("GET", f"/d/v1/stands?epoch={'0' * 16}") == wire.pack_ack({})
+        line.close()
+        proxy.close()
+        await plane.stop()
+
+    asyncio.run(work())
+
+
+def test_a_proxy_is_somewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plane", "proxy", "--folder", str(tmp_path)]) == 2
+    assert "say it as in --url https://plane.example:8443" in capsys.readouterr().err
 
 
 def test_enrolling_at_something_else_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
