@@ -116,8 +116,10 @@ class Folder:
             return size, file.read(size if most is None else most)
 
     def drop(self, name: str) -> None:
+        file = self._folder / name
         with self._told():
-            (self._folder / name).unlink(missing_ok=True)
+            for one in (file, file.with_suffix(".new")):  # of a put that was killed
+                one.unlink(missing_ok=True)
 
     def store(self, name: str, file: BinaryIO) -> None:
         place = self._folder / name

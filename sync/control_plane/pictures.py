@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Select, delete, func, select, update
 
 from .. import wire
-from . import pieces, tables
+from . import loose, pieces, tables
 from .objects import NAME, Objects, ObjectsFault, name_of
 from .repeat import repeat
 from .store import Store
@@ -19,6 +20,7 @@ from .store import Store
 T = TypeVar("T")
 EVERY, AT_ONCE = 10.0, 16  # seconds between two looks for what has come; pictures a look
 DROPPED_AT_ONCE = 500
+SWEPT, OLD = 3600.0, 24 * 3600.0  # seconds between two looks for objects that no picture has; how old those are
 PATIENCE = 3.0  # seconds that a device waits for what the store of objects says
 
 
@@ -86,13 +88,16 @@ class Pictures:
         t = tables.picture
         here = select(t.c.digest, t.c.place).where(func.length(t.c.body) > 0).limit(AT_ONCE)
         found = await self._store.read(lambda c: c.execute(here).all())
+        names = {digest: name_of(digest) for digest, _ in found}
+        if names:
+            await self._store.write(lambda c: loose.note(c, names.values()))
         for digest, old in found:
             mine = select(t.c.body).where(t.c.digest == digest)
             if not (body := await self._store.read(lambda c, m=mine: c.execute(m).scalar())):  # type: ignore[misc]
                 continue
-            name = await self._blocking(lambda objects, d=digest, o=old, b=body: _put(objects, d, o, bytes(b)))  # type: ignore[misc]
-            stays = update(t).where(t.c.digest == digest, t.c.place == old).values(place=name, body=b"")
-            if not await self._store.write(lambda c, s=stays: c.execute(s).rowcount) and name != old:  # type: ignore[misc]
+            fresh = names[digest]
+            name = await self._blocking(lambda objects, f=fresh, o=old, b=body: _put(objects, f, o, bytes(b)))  # type: ignore[misc]
+            if not await self._store.write(lambda c, d=digest, o=old, n=name: _placed(c, d, o, n)) and name != old:  # type: ignore[misc]
                 await self._blocking(lambda objects, n=name: objects.drop(n))  # type: ignore[misc]  # forgotten, or moved by another
         return len(found)
 
@@ -103,20 +108,51 @@ class Pictures:
         while last == DROPPED_AT_ONCE:
             places = await self._store.write(lambda c: _forget(c, before))
             total, last = total + len(places), len(places)
-            for place in filter(NAME.fullmatch, places):
-                await self._blocking(lambda objects, p=place: objects.drop(p))  # type: ignore[misc]
+            await self._drop(list(filter(NAME.fullmatch, places)))
         return total
 
+    async def _drop(self, names: list[str]) -> None:
+        for name in names:
+            await self._blocking(lambda objects, n=name: objects.drop(n))  # type: ignore[misc]
+        if names:
+            await self._store.write(lambda c: loose.dropped(c, names))
 
-def _put(objects: Objects, digest: str, old: str, body: bytes) -> str:
-    """Where it lies now: where it did, if it came once more and is still there. Raises ObjectsFault."""
+    async def sweep(self) -> None:
+        """Keep looking for objects that a kill, or a store that was away, left behind. Until cancelled."""
+
+        async def work() -> None:
+            while await self.sweep_once(time.time() - OLD) == loose.AT_ONCE:
+                pass
+
+        if self._objects is not None:
+            await repeat(work, SWEPT, "objects that no picture has stay in their store for now")
+
+    async def sweep_once(self, before: float) -> int:
+        """Drop some that were noted before that time (seconds) and that no picture has; how many. Raises LinesideError."""
+        names = await self._store.write(lambda c: loose.claimed(c, before))
+        await self._drop(names)
+        return len(names)
+
+
+def _put(objects: Objects, name: str, old: str, body: bytes) -> str:
+    """Where it lies now: where it did, if it came once more and is still there, else under that name. Raises ObjectsFault."""
     if old:
         with contextlib.suppress(ObjectsFault):
             if objects.get(old)[1] == body:
                 return old
-    name = name_of(digest)
     objects.put(name, body)
     return name
+
+
+def _placed(connection: Connection, digest: str, old: str, name: str) -> bool:
+    """The picture lies there and no longer here; not where it was forgotten, or moved by another. Raises ObjectsFault where it is
+    being dropped there."""
+    t = tables.picture
+    stays = update(t).where(t.c.digest == digest, t.c.place == old).values(place=name, body=b"")
+    moved = connection.execute(stays).rowcount > 0
+    if moved and name != old and not loose.placed(connection, name):
+        raise ObjectsFault(f"the object {name} came so late that it is dropped again")
+    return moved
 
 
 def _elsewhere(digest: str) -> Select[Any]:
@@ -129,4 +165,6 @@ def _forget(connection: Connection, before: float) -> list[str]:
     t = tables.picture
     some = select(t.c.digest).where(t.c.stored < before).limit(DROPPED_AT_ONCE)
     gone = delete(t).where(t.c.stored < before, t.c.digest.in_(some)).returning(t.c.place)
-    return list(connection.execute(gone).scalars())
+    places = list(connection.execute(gone).scalars())
+    loose.note(connection, filter(NAME.fullmatch, places))
+    return places

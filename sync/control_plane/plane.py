@@ -191,7 +191,9 @@ class Plane:
                 lambda: roll(self.store),
             ]
             self._works.append(
-                asyncio.create_task(lead(self.store.engine, [*works, self.pictures.move, *self.duties.works]))
+                asyncio.create_task(
+                    lead(self.store.engine, [*works, self.pictures.move, self.pictures.sweep, *self.duties.works])
+                )
             )
 
     def _heard(self, kind: str, device: str, body: bytes) -> None:

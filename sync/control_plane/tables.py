@@ -231,6 +231,13 @@ picture = Table(
     Index("picture_age", "stored"),
     Index("picture_place", "place"),
 )
+loose = Table(  # objects that no picture has yet, or no longer, see loose.py
+    "loose",
+    metadata,
+    Column("name", String(120), primary_key=True),
+    Column("at", Float, nullable=False),
+    Index("loose_age", "at"),
+)
 piece = Table(  # of what is too large for one message, see pieces.py
     "piece",
     metadata,

@@ -6,6 +6,7 @@ import asyncio
 import io
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +22,10 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="needs the parquet extra
 
 from sqlalchemy import select
 
-from edge import Batch, ConfigFault, LinesideError, Quality, decode, encode, encode_text
+from edge import Batch, ConfigFault, Event, LinesideError, Quality, decode, encode, encode_event, encode_text
 from sync import wire
 from sync.control_plane import filing, forwarding, objects, tables, unfiled
+from sync.control_plane.days import DAY
 from sync.control_plane.duties import Duties
 from sync.control_plane.filing import Filing
 from sync.control_plane.forward_options import ParquetOptions
@@ -35,7 +37,7 @@ from sync.control_plane.rollup import HOUR, MINUTE
 from sync.control_plane.store import Message, Store
 from tests.sync.buckets import bucket, moto
 from tests.sync.stored import rolled, with_store
-from tests.sync.test_rollups import EPOCH, START, TAG, minute_blocks
+from tests.sync.test_rollups import EPOCH, START, TAG, block, minute_blocks
 
 NAME = "parquet lake"
 Row = tuple[int, str, float | None, str | None, str, str]
@@ -199,6 +201,9 @@ def test_what_comes_late_makes_its_file_anew_and_no_other(database: str, lake: L
         before = lake.files()
         assert everything(lake) == sent(all_of_it[:70] + all_of_it[75:]) and len(before) == 3
         await store.write(Message("a", all_of_it))
+        await store.write(lambda c: unfiled.mark(c, "a", START // HOUR + 1))
+        await written(store, lake)
+        assert lake.files() == before, "an hour that is not settled waits until it is"
         rolled(store, "a")
         await written(store, lake)
         after = lake.files()
@@ -414,7 +419,23 @@ def test_only_what_is_wanted_goes_and_from_when_it_is_new(database: str, tmp_pat
         day = "date=2027-01-15/09.parquet"
         assert lake.files().keys() == {f"device=press-1/{day}", f"device=press-2/{day}"}
         assert (await told(store))["waits"] == 0
-        assert await forget_once(store, "events", START) == 0
+        happened = Event("alarm", "hot", "raised", START, "high", "")
+        await store.write(Message("oven", [wire.Frame(EPOCH, "event", 1, START, START, 1, encode_event(happened))]))
+        assert await forget_once(store, "events", START + HOUR) == 1, "it takes no events"
+
+    with_store(database, work)
+
+
+def test_what_waits_is_not_forgotten_with_its_day(database: str) -> None:
+    async def work(store: Store) -> None:
+        now = time.time_ns()
+        await begun(store)
+        await store.write(Message("a", [TAG, block(1, np.array([now - 100 * DAY]), np.array([1.0]))]))
+        rolled(store, "a")
+        assert await forget_once(store, "samples", now - 60 * DAY) == 0
+        (mark,) = await store.read(lambda c: unfiled.waiting(c, NAME, 2**62, 1.0, 9))
+        await store.write(lambda c: unfiled.filed(c, NAME, mark, None))
+        assert await forget_once(store, "samples", now - 60 * DAY) == 1
 
     with_store(database, work)
 

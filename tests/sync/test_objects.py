@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from edge import LinesideError
 from edge.bench.process import free_port
 from edge.cli import main
 from sync import wire
-from sync.control_plane import objects, tables
+from sync.control_plane import loose, objects, tables
 from sync.control_plane.objects import Folder, Objects, ObjectsFault, name_of
 from sync.control_plane.pictures import Pictures
 from sync.control_plane.plane import Where, objects_of
@@ -151,6 +152,75 @@ def test_who_moves_the_same_picture_later_leaves_nothing_behind(database: str, t
         name, _ = await place(store)
         files = [str(file.relative_to(tmp_path / "objects")) for file in (tmp_path / "objects").rglob("*-*")]
         assert files == [name]
+        assert await Pictures(store, quick).whole(DIGEST) == ("image/png", BODY)
+
+    with_store(database, work)
+
+
+class Killed(BaseException):
+    """What comes after it does not happen."""
+
+
+def test_what_a_kill_left_behind_is_swept_and_nothing_else(
+    database: str, kept: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(store: Store) -> None:
+        pictures, put = Pictures(store, kept), list[str]()
+        stored, drop = kept.put, kept.drop
+
+        def killed(name: str, body: bytes) -> None:
+            stored(name, body)
+            put.append(name)
+            raise Killed
+
+        kept.put(stranger := name_of("f" * 64), b"not ours")
+        await comes(store)
+        monkeypatch.setattr(kept, "put", killed)
+        with pytest.raises(Killed):
+            await pictures.move_once()
+        monkeypatch.setattr(kept, "put", stored)
+        assert await pictures.move_once() == 1
+        name, _ = await place(store)
+        now = time.time()
+        assert await pictures.sweep_once(now - 3600) == 0, "it may be on its way"
+        assert kept.get(put[0]) == (len(BODY), BODY)
+        assert await pictures.sweep_once(now + 1) == 1 and await pictures.sweep_once(now + 1) == 0
+        with pytest.raises(ObjectsFault):
+            kept.get(put[0])
+        assert await pictures.whole(DIGEST) == ("image/png", BODY) and kept.get(stranger)[1] == b"not ours"
+
+        def away(name: str) -> None:
+            raise ObjectsFault("it is away")
+
+        monkeypatch.setattr(kept, "drop", away)
+        with pytest.raises(ObjectsFault):
+            await pictures.forget(2000.0)
+        assert kept.get(name)[1] == BODY and await pictures.whole(DIGEST) is None
+        monkeypatch.setattr(kept, "drop", drop)
+        assert await pictures.sweep_once(now + 3600) == 1
+        with pytest.raises(ObjectsFault):
+            kept.get(name)
+
+    with_store(database, work)
+
+
+def test_an_object_that_is_swept_is_given_to_no_picture(database: str, tmp_path: Path) -> None:
+    """A process that was frozen for a day, after it put an object and before it said where."""
+
+    async def work(store: Store) -> None:
+        class Frozen(Folder):
+            def put(self, name: str, body: bytes) -> None:
+                super().put(name, body)
+                swept = store.write(lambda c: loose.claimed(c, time.time() + 1))
+                assert asyncio.run_coroutine_threadsafe(swept, loop).result(20) == [name]
+                quick.drop(name)  # and the sweep is killed here
+
+        loop, quick = asyncio.get_running_loop(), Folder(tmp_path / "objects")
+        await comes(store)
+        with pytest.raises(ObjectsFault, match="dropped again"):
+            await Pictures(store, Frozen(tmp_path / "objects")).move_once()
+        assert await Pictures(store, quick).whole(DIGEST) == ("image/png", BODY)
+        assert await Pictures(store, quick).move_once() == 1
         assert await Pictures(store, quick).whole(DIGEST) == ("image/png", BODY)
 
     with_store(database, work)
