@@ -33,13 +33,15 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Write:
     """Set one tag; a text tag to a string. `expires` is monotonic nanoseconds (0: when the tag's `writable` says); a write found
-    expired is refused, not sent late. `cause` says who wants it: `alarm oil_hot`, `user anna`, `plane console`."""
+    expired is refused, not sent late. `cause` says who wants it: `alarm oil_hot`, `user anna`, `plane console`. Of a `quiet` one
+    an event tells only when it is refused or fails: a bit that a machine moves each second."""
 
     tag: int
     value: float | str
     id: str = ""
     expires: int = 0
     cause: str = ""
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

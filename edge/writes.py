@@ -59,7 +59,7 @@ class WriteQueue:
         out = []
         older = self._waiting.pop(write.tag, None)
         if older is not None:
-            out.append(outcome(older, self._table, "superseded", "a newer order came first"))
+            out += [] if older.quiet else [outcome(older, self._table, "superseded", "a newer order came first")]
         elif len(self._waiting) >= MOST_WAITING:
             return [outcome(write, self._table, "refused", f"{MOST_WAITING} writes are waiting already")]
         self._waiting[write.tag] = write
@@ -100,7 +100,7 @@ class WriteQueue:
                 self._written |= {} if before is None else {write.tag: before}
                 raise
             if allowed.readback is None:
-                self._report(outcome(write, self._table, "done"))
+                self._tell(write, "done")
                 return
             wanted = write.value if stored is None else stored
             self._proofs[write.tag] = proofs.create_task(self._prove(driver, write, wanted, allowed.readback))
@@ -114,7 +114,11 @@ class WriteQueue:
 
         with self._telling(write, overtaken):
             fault = await read_back(driver, write.tag, wanted, tolerance)
-            self._report(outcome(write, self._table, "failed" if fault else "done", fault))
+            self._tell(write, "failed" if fault else "done", fault)
+
+    def _tell(self, write: Write, state: str, why: str = "") -> None:
+        if not write.quiet or state == "failed":
+            self._report(outcome(write, self._table, state, why))
 
     @contextlib.contextmanager
     def _telling(self, write: Write, overtaken: Callable[[Any], tuple[str, str]]) -> Iterator[None]:
@@ -128,7 +132,7 @@ class WriteQueue:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
-                self._report(outcome(write, self._table, *overtaken(task)))
+                self._tell(write, *overtaken(task))
                 raise
             self._report(outcome(write, self._table, "failed", "the driver gave it up"))
         except Exception as error:

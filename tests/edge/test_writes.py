@@ -109,6 +109,20 @@ def test_a_tag_that_is_nobodys_is_refused_and_not_taken_for_another() -> None:
     rig(work)
 
 
+def test_of_a_quiet_order_only_what_goes_wrong_is_told() -> None:
+    async def work(it: Rig) -> None:
+        assert not it.put("plc.a", 1, quiet=True) and not it.put("plc.a", 2, quiet=True)
+        assert not it.put("plc.exact", 3, quiet=True)
+        await asyncio.sleep(1)
+        assert it.sent == [("plc.a", 2), ("plc.exact", 3)] and not it.ended
+        it.error = LinesideError("nobody there")
+        it.put("plc.a", 3, quiet=True)
+        await asyncio.sleep(1)
+        assert it.states == [("plc.a", "failed")] and it.put("plc.a", 11, quiet=True)[0].state == "refused"
+
+    rig(work)
+
+
 def test_the_newest_wins_and_the_older_is_told() -> None:
     async def work(it: Rig) -> None:
         assert not it.put("plc.a", 1) and not it.put("plc.b", 5)
