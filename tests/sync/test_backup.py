@@ -63,6 +63,10 @@ def where(tmp_path: Path, database: str) -> Iterator[Where]:
         to = {"target": "webhook a", "device": "a", "epoch": EPOCH}
         insert_new(c, tables.forwarded, [{**to, "watermark": 3}])
         insert_new(c, tables.undelivered, [{**to, "seq": 2, "why": "no", "tries": 5, "at": 1.0}])
+        file = {"target": "parquet a", "device": "a", "hour": 1}
+        insert_new(c, tables.unfiled, [{**file, "marked": 5}])
+        insert_new(c, tables.filed, [{**file, "parts": "[]"}])
+        insert_new(c, tables.loose, [{"name": "ab/x", "at": 1.0}])
         insert_new(c, tables.judged, [{"rule": "hot", "device": "a", **stands}])
         note = {"device": "a", "epoch": EPOCH, "stream": "samples:plc", "seq": 9, "t0": 1, "t1": 2, "runs": b"x"}
         insert_new(c, tables.ledger, [note])
