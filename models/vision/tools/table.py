@@ -9,23 +9,27 @@ from edge import ConfigFault
 
 from .blob import BlobTool
 from .caliper import CaliperTool
+from .classify import ClassifyTool
 from .code import CodeTool
 from .colour import ColourTool
 from .count import CountTool
 from .detect import DetectTool
 from .edge import EdgeTool
 from .presence import PresenceTool
+from .template import TemplateTool
 from .text import TextTool
 
 TOOLS: dict[str, Any] = {  # classes that keep the contract of a Tool
     "blob": BlobTool,
     "caliper": CaliperTool,
+    "classify": ClassifyTool,
     "code": CodeTool,
     "colour": ColourTool,
     "count": CountTool,
     "detect": DetectTool,
     "edge": EdgeTool,
     "presence": PresenceTool,
+    "template": TemplateTool,
     "text": TextTool,
 }
 

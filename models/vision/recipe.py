@@ -1,0 +1,226 @@
+"""Recipes: how one product is judged. A YAML file with its views, their tools, and the rules from findings to a verdict."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, Field, model_validator
+
+from edge import ConfigFault, Identifier, LinesideError, Tree, bind_options, read_tree
+
+from .. import package
+from .registration import Registration, RegistrationConfig
+from .rules import Rule
+from .tools.contract import Tool, ToolConfig
+from .tools.table import tool
+from .view import Viewer
+
+MOST_PIXELS = 100_000_000
+Corner = Annotated[int, Field(ge=0, le=20_000)]
+Side = Annotated[int, Field(ge=1, le=20_000)]
+
+
+class ViewConfig(BaseModel):
+    """One picture of the part, or a region of one, and what judges it."""
+
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
+    camera: str = Field(description="name of the camera's driver in the site; several views may share one")
+    template: str = Field("", description="picture of a good part, beside the recipe")
+    size: tuple[Side, Side] | None = Field(
+        None, description="height and width of the picture, where there is no template"
+    )
+    registration: RegistrationConfig | None = Field(None, description="brings the part to where the template has it")
+    region: tuple[Corner, Corner, Side, Side] | None = Field(None, description="x, y, width, height that is judged")
+    mask: str = Field("", description="picture beside the recipe: black is not judged; as large as the template")
+    mm: float | None = Field(None, gt=0, description="millimetres a pixel")
+    optional: bool = Field(False, description="may be left out when there is no time (`degrade` of the station)")
+    tools: dict[Identifier, dict[str, Any]] = Field(
+        min_length=1, description="what judges this view, each under a name"
+    )
+
+    @model_validator(mode="after")
+    def _sized(self) -> ViewConfig:
+        if not self.template and self.size is None:
+            raise ValueError(
+                "say `template`, or `size: [height, width]`: else nobody knows whether there is time enough"
+            )
+        if self.registration is not None and not self.template:
+            raise ValueError("`registration` needs a `template`")
+        return self
+
+
+class RecipeConfig(BaseModel):
+    """A recipe file."""
+
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
+    recipe: str = Field(min_length=1, max_length=64, description="name of the product, for people")
+    views: dict[Identifier, ViewConfig] = Field(min_length=1, description="each under a name")
+    rules: list[Rule] = Field(
+        default_factory=list, description="what a found defect means; the first that holds decides"
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Loaded, and warm. `digest` is SHA-256 over the file, its pictures and its models; `checksum` its first 16 bits, never 0, as
+    the PLC sees it. `models` by `view.tool`: name, version and SHA-256."""
+
+    name: str
+    path: Path
+    views: Mapping[str, Viewer]
+    rules: list[Rule]
+    digest: str
+    models: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def checksum(self) -> int:
+        return int(self.digest[:4], 16) or 1
+
+    @property
+    def cameras(self) -> list[str]:
+        return sorted({view.camera for view in self.views.values()})
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A recipe that cannot be used: `faults` as people read them; `cameras` that it would have asked."""
+
+    path: Path
+    faults: list[str]
+    cameras: list[str] = field(default_factory=list)
+
+
+def load(path: Path) -> Recipe | Refused:
+    """Read, check and load a recipe; every fault with its place. Blocks while its models prove themselves."""
+    tree = read_tree(path)
+    if not isinstance(tree.data, dict):
+        if not tree.problems:
+            tree.fault((), "the recipe is empty", "begin with `recipe: NAME`")
+        return Refused(path, [str(problem) for problem in tree.problems])
+    config = bind_options(RecipeConfig, tree.data, tree, ())
+    cameras = _cameras(tree.data)
+    if config is None:
+        return Refused(path, _told(tree), cameras)
+    for number, rule in enumerate(config.rules):
+        _check_rule(rule, ("rules", number), config, tree)
+    seal = hashlib.sha256()
+    models: dict[str, str] = {}
+    views: dict[str, Viewer] = {}
+    for file in tree.files:
+        seal.update(file.read_bytes())
+    for name, view in config.views.items():
+        built = _view(name, view, path.parent, tree, models, seal)
+        if built is not None:
+            views[name] = built
+    if tree.problems:
+        return Refused(path, _told(tree), cameras)
+    return Recipe(config.recipe, path, views, config.rules, seal.hexdigest(), models)
+
+
+def _told(tree: Tree) -> list[str]:
+    return [str(problem) for problem in sorted(tree.problems, key=lambda p: (p.place.line, p.place.column))]
+
+
+def _cameras(data: dict[Any, Any]) -> list[str]:
+    views = data.get("views")
+    found = views.values() if isinstance(views, dict) else ()
+    return sorted({str(view["camera"]) for view in found if isinstance(view, dict) and "camera" in view})
+
+
+def _check_rule(rule: Rule, at: tuple[str | int, ...], config: RecipeConfig, tree: Tree) -> None:
+    if rule.view and rule.view not in config.views:
+        tree.fault((*at, "view"), f"no view is called {rule.view!r}", f"there are {', '.join(config.views)}")
+    lacking = [name for name, view in config.views.items() if view.mm is None and rule.view in ("", name)]
+    if rule.in_mm and lacking:
+        tree.fault(at, f"millimetres, and {lacking[0]} does not say how many a pixel has", f"add `mm:` to {lacking[0]}")
+
+
+def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, models: dict[str, str], seal: Any) -> Viewer | None:
+    at: tuple[str | int, ...] = ("views", name)
+    before = len(tree.problems)
+    template = _picture(folder, config.template, cv2.IMREAD_COLOR, (*at, "template"), tree, seal)
+    mask = _picture(folder, config.mask, cv2.IMREAD_GRAYSCALE, (*at, "mask"), tree, seal)
+    shape = template.shape[:2] if template is not None else config.size or (1, 1)
+    if template is not None and config.size not in (None, shape):
+        tree.fault((*at, "size"), f"the template is {shape[1]} x {shape[0]}", "leave `size` away")
+    if mask is not None and len(tree.problems) == before and mask.shape != shape:
+        tree.fault((*at, "mask"), f"is {mask.shape[1]} x {mask.shape[0]}, the picture {shape[1]} x {shape[0]}")
+    if config.region and len(tree.problems) == before:
+        x, y, w, h = config.region
+        if x + w > shape[1] or y + h > shape[0]:
+            tree.fault((*at, "region"), f"reaches beyond the picture of {shape[1]} x {shape[0]}")
+    registration = None
+    if config.registration is not None and template is not None:
+        try:
+            registration = Registration(config.registration, template)
+        except ConfigFault as error:
+            tree.fault((*at, "registration"), str(error))
+    tools = dict(_tools(name, config, folder, tree, models, seal))
+    if len(tree.problems) > before:
+        return None
+    return Viewer(
+        name, config.camera, shape, tools, template, mask, registration, config.region, config.mm, config.optional
+    )
+
+
+def _tools(
+    view: str, config: ViewConfig, folder: Path, tree: Tree, models: dict[str, str], seal: Any
+) -> Iterator[tuple[str, Tool]]:
+    for name, options in config.tools.items():
+        at: tuple[str | int, ...] = ("views", view, "tools", name)
+        if not isinstance(options.get("tool"), str):
+            tree.fault((*at, "tool"), "is missing", "say which tool judges")
+            continue
+        try:
+            kind = tool(options["tool"])
+        except ConfigFault as error:
+            tree.fault((*at, "tool"), error.args[0], error.hint)
+            continue
+        bound = bind_options(kind.Config, options, tree, at)
+        if bound is None:
+            continue
+        try:
+            made = kind(bound, folder)
+            _sealed(f"{view}.{name}", bound, folder, models, seal)
+        except (LinesideError, OSError) as error:
+            tree.fault(at, str(error))
+            continue
+        yield name, made
+
+
+def _sealed(name: str, config: ToolConfig, folder: Path, models: dict[str, str], seal: Any) -> None:
+    """The files that a tool's options name count with the recipe: its model, and whatever else lies beside it."""
+    for option, value in config:
+        if option == "model" and isinstance(value, str):
+            described = package.describe(package.find(value, folder))
+            models[name] = f"{described.name} {described.version} {described.sha256}"
+            seal.update(described.sha256.encode())
+        elif isinstance(value, str) and value and (folder / value).is_file():
+            seal.update(hashlib.sha256((folder / value).read_bytes()).digest())
+
+
+def _picture(folder: Path, name: str, how: int, at: tuple[str | int, ...], tree: Tree, seal: Any) -> np.ndarray | None:
+    """A picture beside the recipe; None where none is named, or where it cannot be read, which is a fault then."""
+    if not name:
+        return None
+    path = folder / name
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        tree.fault(at, f"cannot read {path}: {error.strerror}")
+        return None
+    try:
+        image = cv2.imdecode(np.frombuffer(body, np.uint8), how) if body else None
+    except cv2.error:
+        image = None
+    if image is None or image.size > MOST_PIXELS:
+        tree.fault(at, f"{path} is no picture")
+        return None
+    seal.update(hashlib.sha256(body).digest())
+    return np.asarray(image)

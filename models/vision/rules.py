@@ -1,0 +1,118 @@
+"""From findings to a verdict: OK, NG or RECHECK by class, size and place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from .tools.contract import Finding, State
+from .verdict import Box
+
+WORSE: tuple[State, ...] = ("ok", "recheck", "ng")
+
+
+class Rule(BaseModel):
+    """What a found defect means. All that is said has to hold; the first rule that holds decides."""
+
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
+    label: list[str] = Field(default_factory=list, description="classes it is about; empty: every one")
+    view: str = Field("", description="only in this view")
+    inside: tuple[int, int, int, int] | None = Field(
+        None, description="x, y, width, height in pixels of the view: the middle of the defect lies in it"
+    )
+    longer_px: float | None = Field(None, ge=0, description="the longer side of its box has at least this many pixels")
+    shorter_px: float | None = Field(None, gt=0, description="the longer side has fewer pixels than this")
+    longer_mm: float | None = Field(None, ge=0, description="likewise in millimetres; the view has to say `mm`")
+    shorter_mm: float | None = Field(None, gt=0, description="likewise in millimetres; the view has to say `mm`")
+    score_above: float | None = Field(None, description="its score is at least this")
+    score_below: float | None = Field(None, description="its score is below this")
+    then: Literal["ok", "ng", "recheck"] = Field(description="what such a defect makes the part")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Rule:
+        if self.model_fields_set <= {"then"}:
+            raise ValueError("it holds for every defect: say which (label, view, inside, longer_px ...)")
+        return self
+
+    @property
+    def in_mm(self) -> bool:
+        return self.longer_mm is not None or self.shorter_mm is not None
+
+    def holds(self, view: str, box: Box, mm: float | None) -> bool:
+        x0, y0, x1, y1, label, score = box
+        side = max(x1 - x0, y1 - y0)
+        checks = [
+            not self.label or label in self.label,
+            not self.view or view == self.view,
+            self.inside is None or _within((x0 + x1) / 2, (y0 + y1) / 2, self.inside),
+            _between(side, self.longer_px, self.shorter_px),
+            _between(score, self.score_above, self.score_below),
+            not self.in_mm or (mm is not None and _between(side * mm, self.longer_mm, self.shorter_mm)),
+        ]
+        return all(checks)
+
+
+def _within(x: float, y: float, place: tuple[int, int, int, int]) -> bool:
+    return place[0] <= x < place[0] + place[2] and place[1] <= y < place[1] + place[3]
+
+
+def _between(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value < high)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the tools of one view said: findings by tool; `frame` is the number of its picture."""
+
+    view: str
+    findings: Mapping[str, Finding]
+    mm: float | None = None
+    took_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict on a part. `boxes` in pixels of their view, as (view, box, state); `measured` as `view.tool.name`."""
+
+    state: State
+    score: float = 0.0
+    label: str = ""
+    text: str = ""
+    boxes: list[tuple[str, Box, State]] = field(default_factory=list)
+    measured: dict[str, float] = field(default_factory=dict)
+
+
+def decide(seen: Iterable[Seen], rules: Iterable[Rule]) -> Decision:
+    """The worst of all findings: NG before RECHECK before OK. A finding with boxes is as bad as the worst of them by the rules;
+    one without is what its tool said."""
+    rules = list(rules)
+    worst: State = "ok"
+    why: list[tuple[int, str]] = []
+    boxes: list[tuple[str, Box, State]] = []
+    measured: dict[str, float] = {}
+    score = 0.0
+    for view in seen:
+        for name, finding in view.findings.items():
+            judged = [(box, _ruled(view, box, finding.state, rules)) for box in finding.boxes]
+            state = max((s for _, s in judged), key=WORSE.index) if judged else finding.state
+            boxes += [(view.view, box, s) for box, s in judged]
+            measured |= {f"{view.view}.{name}.{key}": float(value) for key, value in finding.measured.items()}
+            if state != "ok":
+                why.append((WORSE.index(state), f"{view.view}: {finding.text or state}"))
+            worst, score = max(worst, state, key=WORSE.index), max(score, float(finding.score))
+    bad = [box for _, box, state in boxes if state == worst and worst != "ok"]
+    label = max(bad, key=lambda box: box[5])[4] if bad else ""
+    text = "; ".join(said for bad_as, said in why if bad_as == WORSE.index(worst))
+    return Decision(worst, score, label, text, boxes, measured)
+
+
+def _ruled(view: Seen, box: Box, said: State, rules: list[Rule]) -> State:
+    return next((rule.then for rule in rules if rule.holds(view.view, box, view.mm)), said)
+
+
+def plain(boxes: list[tuple[str, Box, State]]) -> list[list[Any]]:
+    """As JSON: x0, y0, x1, y1, label, score, view, state."""
+    return [[*map(int, box[:4]), box[4], round(float(box[5]), 4), view, state] for view, box, state in boxes]

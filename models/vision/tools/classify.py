@@ -1,0 +1,72 @@
+"""The tool `classify`: a network says which of its classes a view shows."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from edge import ConfigFault
+
+from ... import package
+from ..inspect import prepare, probabilities
+from .contract import Finding, ToolConfig, View
+
+
+class ClassifyConfig(ToolConfig):
+    """A model package of task `classify`."""
+
+    model: str = Field(description="model package: a folder beside the recipe, or the name of a shipped one")
+    ng_above: float | None = Field(
+        None, gt=0, lt=1, description="probability of any defect that makes NG; default: the package's"
+    )
+    ok_below: float | None = Field(None, gt=0, lt=1, description="and below which it is OK; default: the package's")
+
+
+class ClassifyTool:
+    """One box with the likeliest defect, over the whole view: a class has no place."""
+
+    Config = ClassifyConfig
+
+    def __init__(self, config: ClassifyConfig, folder: Path) -> None:
+        """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""
+        self._package = package.load(package.find(config.model, folder))
+        self._model = self._package.described(package.Classify)
+        self._ng_above, self._ok_below = (
+            config.ng_above or self._model.ng_above,
+            config.ok_below or self._model.ok_below,
+        )
+        if self._ok_below > self._ng_above:
+            raise ConfigFault(
+                f"classify: ok_below {self._ok_below:g} is above ng_above {self._ng_above:g}",
+                hint=f"{config.model} itself says {self._model.ok_below:g} and {self._model.ng_above:g}",
+            )
+        self._local = threading.local()
+        self._local.run = self._package.interpreter()
+
+    def __call__(self, view: View) -> Finding:
+        try:
+            if not hasattr(self._local, "run"):
+                self._local.run = self._package.interpreter()
+            image = view.image if view.mask is None else np.where(_like(view.mask, view.image), view.image, 0)
+            chances = probabilities(self._local.run, prepare(image, self._model))
+        except Exception as error:  # the engines' errors share no base, and no part is without a finding
+            return Finding("recheck", text=f"cannot be judged: {error}")
+        return self._finding(chances, view.image.shape)
+
+    def _finding(self, chances: np.ndarray, shape: tuple[int, ...]) -> Finding:
+        defect, worst = 1.0 - float(chances[0]), 1 + int(np.argmax(chances[1:]))
+        label, chance = self._model.labels[worst], float(chances[worst])
+        if defect < self._ok_below:
+            return Finding("ok", defect)
+        box = (0, 0, shape[1], shape[0], label, chance)
+        called = label.replace("_", " ")
+        if defect >= self._ng_above:
+            return Finding("ng", defect, [box], text=f"{called} ({chance:.0%})")
+        return Finding("recheck", defect, [box], text=f"not sure: {called} {chance:.0%}")
+
+
+def _like(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+    return (mask > 0)[..., None] if image.ndim == 3 else mask > 0

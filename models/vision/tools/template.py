@@ -1,0 +1,59 @@
+"""The tool `template`: what differs from the template by more than an edge may move. No training, one good picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from ..compare import Rules, compare
+from ..verdict import Box
+from .contract import Finding, ToolConfig, View
+
+
+class TemplateConfig(ToolConfig):
+    """Works in black and white; the view has to have a template."""
+
+    search: int = Field(4, ge=0, le=32, description="pixels each way the part may lie off")
+    tolerance: int = Field(2, ge=0, le=16, description="pixels an edge may move")
+    area: int = Field(8, ge=1, description="pixels a defect has at least")
+    level: int = Field(128, ge=1, le=255, description="from this grey level on a pixel is white")
+    refuse_below: float = Field(
+        0.8, ge=0, le=1, description="share of agreeing pixels below which it is no such part: recheck"
+    )
+
+
+class TemplateTool:
+    """NG with a box for each place that differs."""
+
+    Config = TemplateConfig
+
+    def __init__(self, config: TemplateConfig, folder: Path) -> None:
+        self.config = config
+        self._rules = Rules(config.search, config.tolerance, config.area, level=config.level)
+
+    def __call__(self, view: View) -> Finding:
+        if view.template is None:
+            return Finding("recheck", text="nothing to compare with: the view has no template")
+        try:
+            found = compare(_grey(view.image), _grey(view.template), self._rules)
+        except (ValueError, cv2.error) as error:
+            return Finding("recheck", text=f"cannot be compared: {error}")
+        if found.fit < self.config.refuse_below:
+            return Finding("recheck", found.fit, text=f"only {found.fit:.0%} of the picture fit the template")
+        boxes: list[Box] = [
+            (int(x0), int(y0), int(x1), int(y1), "differs", float(area))
+            for (x0, y0, x1, y1), area in zip(found.boxes, found.areas, strict=True)
+            if view.mask is None or view.mask[(y0 + y1) // 2, (x0 + x1) // 2]
+        ]
+        if not boxes:
+            return Finding("ok", measured={"differs_px": 0.0})
+        total = sum(box[5] for box in boxes)
+        places = "one place differs" if len(boxes) == 1 else f"{len(boxes)} places differ"
+        return Finding("ng", total, boxes, {"differs_px": total}, f"{places} from the template")
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image

@@ -1,0 +1,88 @@
+"""One view of a recipe at work: a camera's picture in, the findings of its tools out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .registration import NotPlaced, Registration
+from .rules import Seen
+from .tools.contract import Finding, Tool, View
+
+RUNS = 3  # of which the slowest counts for the certificate
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """`shape` of the camera's picture, [h, w]; `region` x, y, width, height. Called from pool threads, several at a time."""
+
+    name: str
+    camera: str
+    shape: tuple[int, int]
+    tools: Mapping[str, Tool]
+    template: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    registration: Registration | None = None
+    region: tuple[int, int, int, int] | None = None
+    mm: float | None = None
+    optional: bool = False
+
+    def __call__(self, image: np.ndarray) -> Seen:
+        """uint8 or uint16[h, w] or [h, w, c]. Never raises for a picture: what cannot be judged is a recheck."""
+        began = time.perf_counter()
+        try:
+            view = self._view(image)
+        except (NotPlaced, ValueError, cv2.error) as error:
+            findings: dict[str, Finding] = {"picture": Finding("recheck", text=str(error))}
+        else:
+            findings = {name: _finding(judge, view) for name, judge in self.tools.items()}
+        return Seen(self.name, findings, self.mm, (time.perf_counter() - began) * 1e3)
+
+    def _view(self, image: np.ndarray) -> View:
+        image = plain(image)
+        if image.shape[:2] != self.shape:
+            told = f"the picture is {image.shape[1]} x {image.shape[0]}, the recipe is for {self.shape[1]} x {self.shape[0]}"
+            raise ValueError(told)
+        template, mask = self.template, self.mask
+        if template is not None and image.ndim == 2:
+            template = cv2.cvtColor(template, cv2.COLOR_BGR2GRAY)
+        if self.registration is not None:
+            placed = self.registration(image)
+            image = placed.image
+            mask = placed.seen if mask is None else cv2.bitwise_and(mask, placed.seen)
+        if self.region is not None:
+            image = _cut(image, self.region)
+            template = None if template is None else _cut(template, self.region)
+            mask = None if mask is None else _cut(mask, self.region)
+        return View(image, template, mask, self.mm)
+
+    def measure(self) -> float:
+        """Milliseconds from picture to findings on this board, the slowest of RUNS after a first one that warms everything up."""
+        image = self.template
+        if image is None:
+            image = np.random.default_rng(1).integers(0, 255, (*self.shape, 3), np.uint8)
+        self(image)
+        return max(self(image).took_ms for _ in range(RUNS))
+
+
+def _cut(image: np.ndarray, region: tuple[int, int, int, int]) -> np.ndarray:
+    x, y, w, h = region
+    return np.ascontiguousarray(image[y : y + h, x : x + w])
+
+
+def _finding(judge: Tool, view: View) -> Finding:
+    try:
+        return judge(view)
+    except Exception as error:  # against its contract; no part is without a finding
+        return Finding("recheck", text=f"cannot be judged: {type(error).__name__}: {error}")
+
+
+def plain(image: np.ndarray) -> np.ndarray:
+    """uint8[h, w] or uint8[h, w, 3] of what a camera gives."""
+    if image.dtype == np.uint16:
+        image = np.right_shift(image, 8).astype(np.uint8)
+    return image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image

@@ -1,0 +1,228 @@
+"""Recipes: every fault with its place, what the checksum covers, and what a found defect means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from models.vision.recipe import Recipe, Refused, load
+from models.vision.rules import Rule, Seen, decide
+from models.vision.tools.contract import Finding
+from models.vision.tools.table import tool
+
+GOOD = """\
+recipe: board A
+views:
+  top:
+    camera: cam
+    template: good.png
+    tools:
+      copper: {tool: template}
+rules:
+  - {label: [differs], shorter_px: 4, then: ok}
+"""
+
+
+def board() -> np.ndarray:
+    image = np.full((120, 160, 3), 230, np.uint8)
+    for x in range(20, 150, 20):
+        cv2.line(image, (x, 10), (x, 110), (20, 20, 20), 6)
+    return image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    cv2.imwrite(str(tmp_path / "good.png"), board())
+    return tmp_path
+
+
+def written(folder: Path, text: str = GOOD) -> Path:
+    path = folder / "a.yaml"
+    path.write_text(text)
+    return path
+
+
+def good(folder: Path, text: str = GOOD) -> Recipe:
+    found = load(written(folder, text))
+    assert isinstance(found, Recipe), found
+    return found
+
+
+def faults(folder: Path, text: str) -> list[str]:
+    found = load(written(folder, text))
+    assert isinstance(found, Refused), "it was taken"
+    return [fault.replace(f"{folder}/", "") for fault in found.faults]
+
+
+def test_a_part_is_judged_by_its_recipe(folder: Path) -> None:
+    recipe = good(folder)
+    part = board()
+    part[50:60, 16:26] = 230  # an open line
+    states = [decide([recipe.views["top"](image)], recipe.rules) for image in (board(), part, board()[:100])]
+    assert [s.state for s in states] == ["ok", "ng", "recheck"]
+    assert (
+        states[1].label == "differs"
+        and states[1].boxes[0][0] == "top"
+        and states[1].measured["top.copper.differs_px"] > 8
+    )
+    assert "160 x 100" in states[2].text and "160 x 120" in states[2].text
+
+
+def test_a_region_and_a_mask_say_what_is_judged(folder: Path) -> None:
+    part = board()
+    part[50:60, 16:26] = 230
+    mask = np.full((120, 160), 255, np.uint8)
+    mask[40:70, 10:35] = 0
+    cv2.imwrite(str(folder / "mask.png"), mask)
+    for more in ("region: [60, 0, 100, 120]", "mask: mask.png"):
+        recipe = good(folder, GOOD.replace("    tools:", f"    {more}\n    tools:"))
+        assert decide([recipe.views["top"](part)], []).state == "ok", more
+
+
+def test_a_part_that_lies_off_is_brought_to_its_place(folder: Path) -> None:
+    moved = cv2.warpAffine(
+        board(), np.array([[1, 0, 7], [0, 1, 5]], np.float32), (160, 120), borderValue=(230, 230, 230)
+    )
+    cv2.rectangle(moved, (60, 20), (66, 26), (20, 20, 20), -1)
+    recipe = good(folder, GOOD.replace("    tools:", "    registration: {search: 12}\n    tools:"))
+    found = decide([recipe.views["top"](moved)], [])
+    x0, y0, x1, y1, *_ = found.boxes[0][1]
+    assert found.state == "ng" and len(found.boxes) == 1
+    assert x0 <= 53 <= x1 and y0 <= 15 <= y1
+    assert decide([recipe.views["top"](board())], []).state == "ok"
+    assert decide([recipe.views["top"](np.zeros((120, 160, 3), np.uint8))], []).state == "recheck"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "words"),
+    [
+        ("camera: cam", "camra: cam", "a.yaml:4:5: views.top.camra", "did you mean 'camera'"),
+        ("good.png", "none.png", "a.yaml:5:15: views.top.template", "cannot read none.png"),
+        ("tool: template", "tool: templat", "a.yaml:7:22: views.top.tools.copper.tool", "did you mean 'template'"),
+        (
+            "{tool: template}",
+            "{tool: template, aera: 9}",
+            "a.yaml:7:32: views.top.tools.copper.aera",
+            "did you mean 'area'",
+        ),
+        (
+            "{tool: template}",
+            "{tool: classify, model: nothing}",
+            "views.top.tools.copper",
+            "no model package 'nothing'",
+        ),
+        ("{tool: template}", "{area: 3}", "views.top.tools.copper.tool", "say which tool judges"),
+        ("    template: good.png\n", "", "views.top", "size: [height, width]"),
+        ("shorter_px: 4", "shorter_mm: 4", "a.yaml:9:5: rules.0", "add `mm:` to top"),
+        ("label: [differs], shorter_px: 4, ", "", "a.yaml:9:5: rules.0", "say which"),
+        ("shorter_px: 4", "view: side", "rules.0.view", "no view is called 'side'"),
+        (
+            "    tools:",
+            "    region: [100, 0, 100, 120]\n    tools:",
+            "views.top.region",
+            "beyond the picture of 160 x 120",
+        ),
+        ("    tools:", "    mask: good.yaml\n    tools:", "views.top.mask", "cannot read"),
+        ("recipe: board A", "recipe: [", "a.yaml:", "not YAML"),
+    ],
+)
+def test_a_fault_has_its_place_and_what_to_do(folder: Path, old: str, new: str, place: str, words: str) -> None:
+    assert old in GOOD
+    said = " | ".join(faults(folder, GOOD.replace(old, new)))
+    assert place in said and words in said, said
+
+
+def test_all_faults_at_once_and_an_empty_file_is_one(folder: Path) -> None:
+    assert len(faults(folder, GOOD.replace("good.png", "none.png").replace("tool: template", "tool: x"))) == 2
+    assert "the recipe is empty" in faults(folder, "")[0]
+    assert faults(folder, GOOD.replace("good.png", "a.yaml"))[0].endswith("is no picture")
+
+
+def test_a_refused_recipe_still_says_which_cameras_it_wanted(folder: Path) -> None:
+    found = load(written(folder, GOOD.replace("good.png", "none.png")))
+    assert isinstance(found, Refused) and found.cameras == ["cam"]
+
+
+def test_the_checksum_covers_file_and_pictures_and_fits_a_register(folder: Path) -> None:
+    first = good(folder)
+    assert first.digest == good(folder).digest and 0 < first.checksum < 65_536
+    other = good(folder, GOOD.replace("shorter_px: 4", "shorter_px: 5"))
+    brighter = board()
+    brighter[0, 0] += 1
+    cv2.imwrite(str(folder / "good.png"), brighter)
+    assert len({first.digest, other.digest, good(folder).digest}) == 3
+
+
+def test_its_model_is_part_of_a_recipe(folder: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="no TFLite engine is installed: make setup brings LiteRT")
+    text = GOOD.replace("template: good.png", "size: [240, 320]").replace(
+        "{tool: template}", "{tool: classify, model: washer}"
+    )
+    recipe = good(folder, text)
+    assert recipe.models["top.copper"].startswith("washer 1 ") and recipe.views["top"].measure() > 0
+    found = recipe.views["top"](np.zeros((240, 320, 3), np.uint8)).findings["copper"]
+    assert found.state in ("ok", "ng", "recheck") and 0 <= found.score <= 1
+    assert recipe.views["top"](np.zeros((24, 32, 3), np.uint8)).findings["picture"].state == "recheck"
+
+
+def test_a_tool_that_raises_is_a_recheck(folder: Path) -> None:
+    view = good(folder).views["top"]
+
+    def broken(_: object) -> Finding:
+        raise RuntimeError("planted")
+
+    view.tools["copper"] = broken  # type: ignore[index]
+    finding = view(board()).findings["copper"]
+    assert finding.state == "recheck" and "planted" in finding.text
+
+
+def seen(*boxes: tuple[int, int, int, int, str, float], state: str = "ng", mm: float | None = None) -> Seen:
+    return Seen("top", {"t": Finding(state, 1.0, boxes, text="a spur")}, mm)  # type: ignore[arg-type]
+
+
+SPUR = (10, 10, 30, 14, "spur", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("rule", "state"),
+    [
+        ({"label": ["spur"]}, "ok"),
+        ({"label": ["short"]}, "ng"),
+        ({"shorter_px": 20}, "ng"),
+        ({"shorter_px": 21}, "ok"),
+        ({"longer_px": 20}, "ok"),
+        ({"longer_px": 21}, "ng"),
+        ({"longer_mm": 1.0}, "ok"),
+        ({"longer_mm": 1.01}, "ng"),
+        ({"inside": (0, 0, 21, 13)}, "ok"),
+        ({"inside": (0, 0, 20, 13)}, "ng"),
+        ({"view": "side"}, "ng"),
+        ({"score_below": 0.9}, "ng"),
+        ({"score_above": 0.9}, "ok"),
+    ],
+)
+def test_a_rule_decides_by_class_size_and_place(rule: dict[str, object], state: str) -> None:
+    found = decide([seen(SPUR, mm=0.05)], [Rule.model_validate({**rule, "then": "ok"})])
+    assert found.state == state
+
+
+def test_the_first_rule_decides_and_the_worst_defect_counts() -> None:
+    rules = [Rule(label=["spur"], shorter_px=5, then="ok"), Rule(label=["spur"], then="recheck")]
+    assert decide([seen(SPUR)], rules).state == "recheck"
+    assert decide([seen(SPUR, (0, 0, 3, 3, "spur", 0.5))], rules).state == "recheck"
+    assert decide([seen((0, 0, 3, 3, "spur", 0.5))], rules).state == "ok"
+    assert decide([seen(SPUR, (0, 0, 3, 3, "short", 0.5))], rules).state == "ng"
+    both = decide([seen(state="recheck"), seen(SPUR)], [])
+    assert (both.state, both.label, both.text) == ("ng", "spur", "top: a spur")
+
+
+def test_without_millimetres_a_rule_in_millimetres_holds_for_nothing() -> None:
+    assert decide([seen(SPUR)], [Rule(longer_mm=0.1, then="ok")]).state == "ng"
+
+
+def test_every_tool_of_the_table_is_there() -> None:
+    for name in ("template", "classify", "detect"):
+        assert tool(name).Config.model_fields["tool"]
