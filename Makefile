@@ -8,7 +8,7 @@ EXTRAS := plane,postgres,s3,parquet,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train torture torture-mutants hostile maps bench bench-long test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train train-pcb torture torture-mutants hostile maps bench bench-long test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -45,6 +45,10 @@ run: $(STAMP) $(WEB) ## a small simulated factory with its live page
 train: $(STAMP) ## train the shipped model anew (brings PyTorch, several minutes)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train]'
 	$(BIN)/python -m models.train.washer
+
+train-pcb: $(STAMP) ## train a detector of board defects: make train-pcb DATA=FOLDER [OUT=build/packages/pcb-deeppcb] [MORE="--seed 2"]; without DATA on rendered boards
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train]'
+	$(BIN)/python -m models.train.pcb $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(MORE)
 
 torture: $(STAMP) ## faults by the dice, then kill -9 of daemon, plane and mosquitto: make torture SEEDS=200 MINUTES=15 [KILLS=100] [FIRST=1]
 	@$(BIN)/python -m tests.torture $(or $(SEEDS),200) --first $(or $(FIRST),1) --minutes $(or $(MINUTES),60) --kills $(or $(KILLS),100)

@@ -75,7 +75,7 @@ class Writer:
         options.fusedActivationFunction = int(relu)
         return self._operator(schema.BuiltinOperator.ADD, [one, two], out, options, schema.BuiltinOptions.AddOptions)
 
-    def double(self, at: int, layer: Conv) -> int:
+    def enlarge(self, at: int, layer: Conv) -> int:
         """Twice as high and wide: a transposed convolution of 2 x 2 at stride 2, with no ReLU."""
         _, height, width, _ = self._tensors[at].shape
         shape = np.array([1, 2 * height, 2 * width, len(layer.bias)], np.int32)

@@ -49,7 +49,7 @@ def test_each_operator_says_what_float_says(engine: Engine, tmp_path: Path) -> N
     x = writer.picture(given.shape)
     y1 = writer.conv(x, Conv(w1, b1, (4, 1), *span(one)))
     y2 = writer.conv(y1, Conv(w2, b2, 2, *span(two), relu=False))
-    y3 = writer.double(y2, Conv(w3, b3, 2, *span(three)))
+    y3 = writer.enlarge(y2, Conv(w3, b3, 2, *span(three)))
     y4 = writer.add(y1, y3, *span(total))
     (tmp_path / "model.tflite").write_bytes(writer.finish([x], [y1, y2, y3, y4]))
     run = engine.load(tmp_path / "model.tflite")

@@ -1,0 +1,209 @@
+"""The network of a detector: wired once, run in float by PyTorch and written as int8 by our own writer.
+
+Part and template come as one picture of two channels, four neighbours of a row folded into channels, so the first convolution can
+subtract. The trunk works at a quarter, an eighth and a sixteenth of the size, and answers at an eighth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .int8 import Conv, Writer
+from .samples import FOLD
+
+CLIP = 12.0  # log odds beyond this say nothing more, and would cost the int8 steps that the rest needs
+T = TypeVar("T")
+
+
+class Ops(Protocol[T]):
+    """What a network is wired of; each step has a name."""
+
+    def conv(self, name: str, x: T) -> T: ...
+    def add(self, name: str, one: T, two: T) -> T: ...
+    def enlarge(self, name: str, x: T) -> T: ...
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of one convolution."""
+
+    given: int
+    out: int
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    relu: bool = True
+    norm: bool = True
+
+
+def shapes(width: float, labels: int) -> dict[str, Shape]:
+    a, b, c = (round(n * width / 8) * 8 for n in (32, 48, 96))
+    return {
+        "stem": Shape(2 * FOLD, a, (6, 3), (4, 1)),
+        "down8": Shape(a, b, stride=(2, 2)),
+        "res8a": Shape(b, b),
+        "res8b": Shape(b, b, relu=False),
+        "down16": Shape(b, c, stride=(2, 2)),
+        "res16a": Shape(c, c),
+        "res16b": Shape(c, c, relu=False),
+        "wide16": Shape(c, c),
+        "up": Shape(c, b, (2, 2), (2, 2), relu=False, norm=False),
+        "mix8": Shape(b, b),
+        "head8": Shape(b, b),
+        "heat": Shape(b, labels, (1, 1), relu=False, norm=False),
+        "place": Shape(b, 4, (1, 1), relu=False, norm=False),
+    }
+
+
+def wire(g: Ops[T], x: T) -> tuple[T, T]:
+    """The heat and the place of what `x` holds."""
+    x = g.conv("down8", g.conv("stem", x))
+    x = g.add("sum8", x, g.conv("res8b", g.conv("res8a", x)))
+    y = g.conv("down16", x)
+    y = g.conv("wide16", g.add("sum16", y, g.conv("res16b", g.conv("res16a", y))))
+    x = g.conv("head8", g.conv("mix8", g.add("sum", x, g.enlarge("up", y))))
+    return g.conv("heat", x), g.conv("place", x)
+
+
+class Net(nn.Module):
+    """In float. SAME padding as TFLite pads: what is odd is padded after. `seen(name, tensor)` is told each step, to calibrate."""
+
+    def __init__(self, width: float, labels: int) -> None:
+        super().__init__()
+        self.width, self.labels = width, labels
+        self.shapes = shapes(width, labels)
+        self.layers, self.norms = nn.ModuleDict(), nn.ModuleDict()
+        self.seen: Any = None
+        for name, shape in self.shapes.items():
+            if name == "up":
+                self.layers[name] = nn.ConvTranspose2d(shape.given, shape.out, 2, 2)
+            else:
+                self.layers[name] = nn.Conv2d(shape.given, shape.out, shape.kernel, shape.stride, bias=not shape.norm)
+            if shape.norm:
+                self.norms[name] = nn.BatchNorm2d(shape.out)
+        heat: Any = self.layers["heat"]
+        nn.init.constant_(heat.bias, -4.0)  # defects are rare
+        place: Any = self.layers["place"]
+        nn.init.zeros_(place.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8[n, h, w, 2] -> log odds [n, labels, h / 8, w / 8] and places [n, 4, h / 8, w / 8]."""
+        n, h, w, _ = x.shape
+        folded = x.reshape(n, h, w // FOLD, 2 * FOLD).permute(0, 3, 1, 2)
+        return wire(self, folded.float().div(255))
+
+    def conv(self, name: str, x: Tensor) -> Tensor:
+        shape, pads = self.shapes[name], []
+        for side, kernel, stride in zip(x.shape[2:], shape.kernel, shape.stride, strict=True):
+            need = max(0, (-(-side // stride) - 1) * stride + kernel - side)
+            pads.append((need // 2, need - need // 2))
+        (top, below), (left, right) = pads
+        if top == below and left == right:
+            layer: Any = self.layers[name]
+            x = functional.conv2d(x, layer.weight, layer.bias, shape.stride, (top, left))
+        else:
+            x = self.layers[name](functional.pad(x, (left, right, top, below)))
+        if shape.norm:
+            x = self.norms[name](x)
+        return self._told(name, torch.relu(x) if shape.relu else x)
+
+    def add(self, name: str, one: Tensor, two: Tensor) -> Tensor:
+        return self._told(name, torch.relu(one + two))
+
+    def enlarge(self, name: str, x: Tensor) -> Tensor:
+        return self._told(name, self.layers[name](x))
+
+    def _told(self, name: str, x: Tensor) -> Tensor:
+        if self.seen is not None:
+            self.seen(name, x)
+        return x
+
+    def folded(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Weight [out, kh, kw, in] and bias [out] of a step, its normalisation taken in."""
+        layer: Any = self.layers[name]
+        weight = layer.weight.detach().double()
+        if name == "up":
+            return weight.permute(1, 2, 3, 0).numpy(), layer.bias.detach().double().numpy()
+        if name not in self.norms:
+            return weight.permute(0, 2, 3, 1).numpy(), layer.bias.detach().double().numpy()
+        norm: Any = self.norms[name]
+        gain = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
+        bias = norm.bias.detach().double() - norm.running_mean.double() * gain
+        return (weight * gain[:, None, None, None]).permute(0, 2, 3, 1).numpy(), bias.numpy()
+
+
+Ranges = dict[str, tuple[float, float]]
+
+
+def calibrated(net: Net, pictures: Sequence[np.ndarray], clip: float = 2e-5) -> Ranges:
+    """The range of each step over pictures uint8[h, w, 2]: of each without the outermost share `clip`, then the mean of all."""
+    ends: dict[str, list[tuple[float, float]]] = {}
+
+    def seen(name: str, x: Tensor) -> None:
+        flat = x.flatten().numpy()
+        low = int(clip * (len(flat) - 1))
+        high = len(flat) - 1 - low
+        least = np.partition(flat, (low, high))
+        ends.setdefault(name, []).append((float(least[low]), float(least[high])))
+
+    net.eval()
+    net.seen = seen
+    try:
+        with torch.no_grad():
+            for picture in pictures:
+                net(torch.from_numpy(picture[None]))
+    finally:
+        net.seen = None
+    ranges = {
+        name: (float(np.mean([e[0] for e in every])), float(np.mean([e[1] for e in every])))
+        for name, every in ends.items()
+    }
+    ranges["heat"] = (max(ranges["heat"][0], -CLIP), min(ranges["heat"][1], CLIP))
+    return ranges
+
+
+class _Int8:
+    """The same wiring, written."""
+
+    def __init__(self, net: Net, ranges: Ranges) -> None:
+        self._net, self._ranges, self.writer = net, ranges, Writer()
+
+    def _layer(self, name: str) -> Conv:
+        shape = self._net.shapes[name]
+        return Conv(*self._net.folded(name), shape.stride, *self._ranges[name], relu=shape.relu)
+
+    def conv(self, name: str, x: int) -> int:
+        return self.writer.conv(x, self._layer(name))
+
+    def add(self, name: str, one: int, two: int) -> int:
+        return self.writer.add(one, two, *self._ranges[name])
+
+    def enlarge(self, name: str, x: int) -> int:
+        return self.writer.enlarge(x, self._layer(name))
+
+
+def compiled(net: Net, ranges: Ranges, size: tuple[int, int]) -> bytes:
+    """The int8 model for pictures of this height and width."""
+    ops = _Int8(net, ranges)
+    given = ops.writer.picture((size[0], size[1] // FOLD, 2 * FOLD))
+    heat, place = wire(ops, given)
+    return ops.writer.finish([given], [heat, place])
+
+
+def loss(
+    heat: Tensor, place: Tensor, wanted: Tensor, counts: Tensor, off: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Focal loss on `wanted` [n, labels, h, w] (1 in the cell of a middle, falling around it), where `counts` [n, h, w] is 1; and
+    smooth L1 on places `off` [n, 4, h, w] by their `weight` [n, h, w]."""
+    heat, place = heat.float(), place.float()
+    yes, no, p = functional.logsigmoid(heat), functional.logsigmoid(-heat), heat.sigmoid()
+    middle = (wanted == 1).float()
+    each = -(middle * (1 - p) ** 2 * yes + (1 - middle) * (1 - wanted) ** 4 * p**2 * no) * counts[:, None]
+    far = functional.smooth_l1_loss(place, off, reduction="none", beta=0.1).sum(1) * weight
+    return each.sum() / middle.sum().clamp(min=1), far.sum() / weight.sum().clamp(min=1)
