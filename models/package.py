@@ -25,6 +25,7 @@ from .engines.contract import Interpreter, bounded, choose
 SHIPPED = Path(__file__).parent / "packages"
 PROVE_WITHIN = 60.0  # seconds
 Side = Annotated[int, Field(ge=16, le=8192)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Described(BaseModel):
@@ -73,6 +74,10 @@ class Detect(Described):
     labels: list[str] = Field(min_length=1, max_length=256, description="of the defects")
     level: int | None = Field(None, ge=1, le=255, description="grey from which on a pixel is white; unset: grey stays")
     views: Literal[1, 2] = Field(1, description="2 judges each picture upright and turned by 180 degrees, and averages")
+    doubt: tuple[Share, Share] | None = Field(
+        None,
+        description="of two views the second is taken only where a score of the first lies between these; unset: always",
+    )
 
     @model_validator(mode="after")
     def _grid(self) -> Self:

@@ -17,9 +17,9 @@ def board(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
     drawing = drawn(rng, side)
     soft = cv2.GaussianBlur(drawing, (0, 0), rng.uniform(0.8, 2.0))
     bias = rng.normal(0, 14)
-    off = rng.normal(0, 0.6, 2) if rng.random() < 0.7 else rng.uniform(-2.5, 2.5, 2)
+    off = rng.normal(0, 0.5, 2) if rng.random() < 0.8 else rng.uniform(-2.5, 2.5, 2)
     template = scanned(soft, rng, 128 + bias, np.zeros(2))
-    return scanned(soft, rng, 128 + bias + rng.normal(0, 14), off), template
+    return scanned(soft, rng, 128 + bias + rng.normal(0, 10), off), template
 
 
 def scanned(soft: np.ndarray, rng: np.random.Generator, level: float, off: np.ndarray) -> np.ndarray:

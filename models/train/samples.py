@@ -37,7 +37,7 @@ class Rendered:
 
 def rendered(rng: np.random.Generator, side: int, defects: int) -> Sample:
     part, template = boards.board(rng, side)
-    return _off(np.dstack([part, template]), rng, 0.2), synth.add(part, NONE, rng, defects)
+    return _off(np.dstack([part, template]), rng, 0.1), synth.add(part, NONE, rng, defects)
 
 
 class Recorded:

@@ -17,6 +17,8 @@ from edge import ModelRefused
 from ..package import Detect, Package, wrong_shape
 from . import peaks
 
+Said = tuple[np.ndarray, np.ndarray]  # heat and place of one view
+
 
 class Detector:
     """One network, for one thread at a time. `boxes` are told from the score `least` on."""
@@ -50,13 +52,22 @@ class Detector:
 
     def _tile(self, pair: np.ndarray) -> np.ndarray:
         """uint8[h, w, 2] of the network's size."""
-        views = (pair,) if self.model.views == 1 else (pair, cv2.flip(pair, -1))
-        said = []
-        for view in views:
-            given = np.bitwise_xor(view, 0x80).view(np.int8) if self._whole else view.astype(np.float32) / 255
-            heat, place = self._run(given.reshape(self.model.shapes[0]))
-            said.append((heat[0], place[0]))
+        said = [self._said(pair)]
+        if self.model.views == 2 and (self.model.doubt is None or self._doubtful(said, *self.model.doubt)):
+            said.append(self._said(cv2.flip(pair, -1)))
+        return self._boxes(said)
+
+    def _said(self, view: np.ndarray) -> Said:
+        given = np.bitwise_xor(view, 0x80).view(np.int8) if self._whole else view.astype(np.float32) / 255
+        heat, place = self._run(given.reshape(self.model.shapes[0]))
+        return heat[0], place[0]
+
+    def _boxes(self, said: list[Said]) -> np.ndarray:
         return peaks.boxes(said, self._table, self._place, self.model, self.least)
+
+    def _doubtful(self, said: list[Said], low: float, high: float) -> bool:
+        score = self._boxes(said)[:, 4]
+        return bool(((score > low) & (score < high)).any())
 
     def _tiles(self, pair: np.ndarray) -> np.ndarray:
         tall, wide = self.model.size

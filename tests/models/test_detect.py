@@ -65,6 +65,15 @@ def test_the_second_view_takes_the_mean(folder: Path, turned: Path) -> None:
     assert where(Detector(one, 0.2)(*pair)) == [(12, 20, 28, 36, 0), (44, 36, 60, 52, 0)], "which two views cancel"
 
 
+def test_the_second_view_is_taken_where_there_is_doubt(turned: Path) -> None:
+    sure, (part, template) = (12, 20, 28, 36, 0), made.pictures((16, 24))
+    unsure = part.copy()
+    unsure[26:] = 0  # a quarter of a cell differs: a score of a half
+    judge = Detector(load(made.package(turned.parent / "doubt", shift=0.25, views=2, doubt="[0.1, 0.9]")), 0.2)
+    assert where(judge(part, template)) == [(14, 20, 30, 36, 0)], "one view, with its shift"
+    assert where(judge(unsure, template)) == [sure], "two, whose shifts cancel"
+
+
 def test_a_large_picture_is_judged_in_tiles_and_nothing_is_told_twice(folder: Path) -> None:
     rng = np.random.default_rng(1)
     detector, side = Detector(load(folder), 0.2), 200
