@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -34,6 +35,7 @@ DO = (
 DOES = ("run", "invite", "backup", "restore", "broker", "proxy", "complete", "check", "test", "schema")
 WITH_FILE = ("backup", "restore", "check", "test")
 SHORTEST = 3600.0  # seconds that anything is kept
+LITTER = (50_000, 20, 20)  # objects and rounds before Python looks for what is left over, see `serve`
 HELP = "run the control plane; `plane invite` prints a token for one device, `plane backup FILE` keeps everything"
 
 
@@ -169,6 +171,10 @@ async def serve(where: Where) -> None:
     plane = Plane(where)
     try:
         await plane.start()
+        gc.set_threshold(
+            *LITTER
+        )  # ten thousand connections are millions of objects, and all wait while they are looked through
+        gc.freeze()
         if plane.url:
             keep(where.folder / "url", plane.url.encode())
         print(f"open this link: {plane.link}" if plane.link else f"does its part: {', '.join(where.roles)}", flush=True)

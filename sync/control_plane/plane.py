@@ -156,7 +156,8 @@ class Plane:
         line = _listen(self.where.listen, self.where.device_port)
         with tempfile.TemporaryDirectory(prefix="tls-", dir=self.where.folder) as private:
             cert, key = self.authority.server(self.where.all_names(), Path(private))
-            self._serve(self.ingest.app, line, ssl_certfile=cert, ssl_keyfile=key, timeout_keep_alive=75)
+            tls = {"ssl_certfile": cert, "ssl_keyfile": key}
+            self._serve(self.ingest.app, line, **tls, timeout_keep_alive=75, proxy_headers=False)
         self.url = self.where.url or f"https://{self._shown}:{line.getsockname()[1]}"
 
     def _for_people(self) -> None:

@@ -79,12 +79,31 @@ class Load:
         """Seconds until all connections stand, and every device has asked where it stands, as it does before it sends."""
         began = time.monotonic()
         with ThreadPoolExecutor(DIALING) as pool:
-            for work in (self._dial, self._ask):
+            for work in (self._come, self._stays):
                 for _ in pool.map(work, self.lines):
                     pass
         for line in self.lines:
             self._listen(line)
         return time.monotonic() - began
+
+    def _come(self, line: Line) -> None:
+        self._dial(line)
+        self._ask(line)
+
+    def _stays(self, line: Line) -> None:
+        """The plane ends connections on which nothing comes for 75 s; to make thousands may take longer."""
+        assert line.socket is not None
+        line.socket.settimeout(0.0)
+        try:
+            gone = not line.socket.recv(1)
+        except (ssl.SSLWantReadError, BlockingIOError):
+            gone = False
+        except OSError:
+            gone = True
+        line.socket.settimeout(60)
+        if gone:
+            line.socket.close()
+            self._come(line)
 
     def _dial(self, line: Line) -> None:
         plain = socket.create_connection(("127.0.0.1", self._port), 60)
@@ -98,7 +117,9 @@ class Load:
             line.socket.sendall(head.encode())
             answer = b""
             while not (whole := parted(answer)):
-                answer += line.socket.recv(4096)
+                piece = line.socket.recv(4096)
+                assert piece, "the plane ended a connection"
+                answer += piece
             assert whole[0].startswith("http/1.1 200"), whole[0]
 
     def _listen(self, line: Line) -> None:
