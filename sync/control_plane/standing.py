@@ -106,10 +106,16 @@ def room_for(more: int, had: int) -> None:
 def cover(cursor: Cursor, stream: str, spans: Iterable[Span]) -> None:
     """Raises StoreFault where so many numbers are missing in between that it would take long to know which: it may be taken once
     some of those are here or told."""
-    had = len(cursor.ranges)
+    before = cursor.watermark, cursor.ranges
     cursor.cover(spans)
-    if len(cursor.ranges) > max(had, MOST_RANGES):
+    if len(cursor.ranges) > max(len(before[1]), MOST_RANGES):
+        cursor.watermark, cursor.ranges = before
         raise StoreFault(f"{stream}: records are missing in more than {MOST_RANGES:,} places; send those first")
+
+
+def fitting(cursor: Cursor, numbers: list[int]) -> list[int]:
+    """The lowest of these numbers, in order, for which there is room in any case."""
+    return numbers[: max(0, MOST_RANGES - len(cursor.ranges), numbers[0] <= cursor.watermark + 1)]
 
 
 def cursors_of(connection: Connection, places: Collection[Place]) -> dict[Place, Cursor]:

@@ -28,6 +28,7 @@ from .standing import (
     cover,
     covers,
     cursors_of,
+    fitting,
     gap_of,
     room_for,
     stand,
@@ -232,13 +233,22 @@ def _apply_blocks(connection: Connection, messages: list[Message]) -> list[dict[
     cursors = cursors_of(connection, sent)
     _begun(connection, [place for place in sent if place not in cursors])
     fresh, moved = list[tuple[str, Frame]](), dict[Place, Cursor]()
+    more = {m.device for m in messages if any(f.stream in _TAKE for f in m.frames)}
     for place, frames in sent.items():
         cursor = cursors.setdefault(place, Cursor())
         new = cursor.missing(f.seq for f in frames)
         if new:
+            try:
+                cover(cursor, place[2], ((seq, seq) for seq in new))
+            except StoreFault:
+                new = fitting(
+                    cursor, new
+                )  # the answer says which are not taken; what came with them may tell of the holes
+                if not new and place[0] not in more:
+                    raise
+                cover(cursor, place[2], ((seq, seq) for seq in new))
             first = {f.seq: f for f in reversed(frames)}
             fresh += [(place[0], _believed(first[seq])) for seq in new]
-            cover(cursor, place[2], ((seq, seq) for seq in new))
             moved[place] = cursor
     _take_blocks(connection, fresh)
     stand(connection, moved)

@@ -203,14 +203,22 @@ class Uplink:
                 return False
             path, message, self._upload = f"{path}?whole={self._upload.digest}", b"", None
         ack = wire.unpack_ack(await self._pace.timed(transport, "POST", path, message))
-        for stream in {r.stream for r in records}:
+        moved = False
+        for stream in dict.fromkeys(r.stream for r in records):
             sent = [r for r in records if r.stream == stream]
             missing = [r.seq for r in sent if r.seq not in ack.get(stream, Cursor())]
+            if missing and (taken := [r.seq for r in sent if r.seq < missing[0]]):
+                self._move(stream, taken[-1])
+                moved = True
+            if missing and moved:
+                self._broken.set()  # it may count more by now of what it was told is gone: compare, and send the rest again
+                break
             if missing:
                 raise DeviceLost(f"the plane did not take {stream} {missing[0]}")
             if ack[stream].watermark < sent[-1].seq:
                 self._broken.set()  # it lacks something below: put back to a backup, or given up here and not told yet
             self._move(stream, sent[-1].seq)
+            moved = True
         return True
 
     def _move(self, stream: str, number: int) -> None:

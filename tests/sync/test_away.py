@@ -16,14 +16,15 @@ import apsw
 import msgpack
 from sqlalchemy import select
 
-from edge import Batch, Cursor, DeviceLost, Event, decode
+from edge import SECOND, Batch, Cursor, DeviceLost, Event, decode, disk, rows
 from edge.health import Health
 from edge.journal import Journal, JournalConfig
 from edge.live import Live
+from edge.retention import gap
 from edge.tags import Tag, TagTable
 from edge.testing import VirtualClock, virtual_run
 from sync import wire
-from sync.control_plane import tables
+from sync.control_plane import standing, tables
 from sync.control_plane.store import Store, apply_frames, stands
 from sync.device.uplink import SyncConfig, Uplink
 
@@ -216,6 +217,49 @@ def test_damage_in_the_journal_reaches_the_plane_as_a_gap_and_holds_nothing_up(t
         assert (await device.journal.cursors("sync"))["samples:plc"] == Cursor(last["samples:plc"])
 
     rig(tmp_path, work)
+
+
+class Counts(Far):
+    """Asked where it stands, it counts what gap events told."""
+
+    async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
+        if path.startswith("/d/v1/stands"):
+            with self.store.engine.begin() as connection:
+                return wire.pack_ack(standing.anew(connection, "d", path.partition("epoch=")[2]))
+        return await super().exchange(method, path, body, timeout)
+
+
+def test_more_holes_than_a_plane_counts_hold_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told of in any order, while samples go with them."""
+    monkeypatch.setattr(standing, "MOST_RANGES", 40)
+    n = 600
+
+    def fill(db: apsw.Connection) -> None:
+        with disk.transaction(db):
+            for i in range(n):
+                rows.seal(db, "samples:plc", [Batch.of("plc", [1], [float(i)], 10**18 + i)], 10**18)
+            db.execute("DELETE FROM block WHERE seq % 2 = 0")
+
+    async def work(device: Device, far: Far) -> None:
+        far.away = True
+        holes = list(range(2, n, 2))
+        random.Random(1).shuffle(holes)
+        await device.journal.on_writer(fill)
+        device.journal.append(events=[gap(10**18, "plc", 1, 2, 1, "damaged", k, k) for k in holes])
+        device.journal.append(events=[Event("alarm", "hot", "raised", ts=1)])
+        await device.journal.commit()
+        far.away = False
+        began = device.clock.mono()
+        while "hot" not in keys(far, "alarm"):
+            await asyncio.sleep(1)
+        assert device.clock.mono() - began < 100 * SECOND
+        while len(held(far)) < n // 2:
+            await asyncio.sleep(1)
+        await asyncio.sleep(60)
+        with far.store.engine.connect() as connection:
+            assert stands(connection, "d", device.journal.epoch)["samples:plc"] == Cursor(n)
+
+    rig(tmp_path, work, Counts)
 
 
 def test_a_device_knocks_once_at_a_time_and_less_and_less_often(tmp_path: Path) -> None:
