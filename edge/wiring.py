@@ -35,5 +35,7 @@ def build(config: Config, refused: Mapping[str, tuple[Any, str]] = MappingProxyT
         if refused.get(name, (None,))[0] != entry:
             config.tree.fault(("stages", name), str(error) or type(error).__name__)
 
-    stages_of(config, TagTable.numbered(config.tags()), refuse)
+    for name, stage in stages_of(config, TagTable.numbered(config.tags()), refuse):
+        for fault in getattr(stage, "faults", ()):  # what a stage runs without, and a person has to know
+            config.tree.fault(("stages", name), fault)
     config.problems = list(config.tree.problems)

@@ -42,6 +42,7 @@ class CameraConfig(DriverConfig):
     )
     every: Period = Field(1.0, description="time between two pictures, where there is no `trigger`")
     trigger: str = Field("", description="tag whose rising edge takes a picture")
+    on_demand: bool = Field(False, description="pictures only when an inspection asks for one (it writes NAME.trigger)")
     part: str = Field("", description="tag with the part number of that picture (default: a counter)")
     buffers: int = Field(4, ge=2, le=32, description="pictures under way at once")
     timeout: Period = Field(5.0, description="how long to wait for a picture")
@@ -79,6 +80,8 @@ class CameraConfig(DriverConfig):
             yield ("url",), f"there is no {parts.path}", "a path is taken from where the daemon was started"
         elif parts.scheme == "file" and Path(parts.path).is_dir():
             yield ("url",), f"{parts.path} is a folder", f"write folder:{parts.path}"
+        if self.on_demand and self.trigger:
+            yield ("on_demand",), f"pictures on demand, and of {self.trigger}", "remove one of the two"
         if self.part and not self.trigger:
             yield ("part",), "a part number without a trigger", "add `trigger:`"
 
@@ -118,7 +121,7 @@ class Camera:
                     Batch.of(self.source.name, [trigger], [np.nan], self.source.clock.utc(), Quality.STALE)
                 )
             self.source.running()
-            if self.config.trigger:
+            if self.config.trigger or self.config.on_demand:
                 await self._standing(shots)
             grid = Grid(self.config.every, self.source)
             while True:
@@ -175,7 +178,7 @@ class Camera:
 
     async def write(self, write: Write) -> None:
         """Take the picture of part number `write.value` now."""
-        if self.config.trigger and not self._free and self._shots is not None:
+        if (self.config.trigger or self.config.on_demand) and not self._free and self._shots is not None:
             self.source.count("overrun")
             self.source.event(Event("overrun", self.source.name, severity="medium", data={"part": int(write.value)}))
             raise WriteRefused(

@@ -104,6 +104,14 @@ class Handshake:
         return [told, *self._on(mono)]
 
     @property
+    def connected(self) -> bool:
+        return self._connected
+
+    def part_of(self, number: int) -> int:
+        """The part number of an inspection that is under way."""
+        return self._under_way[number]
+
+    @property
     def under_way(self) -> tuple[int, ...]:
         return tuple(self._under_way)
 
@@ -229,13 +237,34 @@ class Handshake:
             "words": asdict(self._words),
         }
 
-    def restore(self, state: dict[str, Any], mono: int = 0) -> None:
+    def restore(self, state: dict[str, Any]) -> list[Result]:
         """After a restart: verdicts that were not acknowledged are shown again under their ids, and a part that was under way
-        is rechecked. A trigger that was taken and is still high is no new one. Raises for what is no snapshot."""
+        is rechecked; those are returned. A trigger that was taken and is still high is no new one. Raises for what is no
+        snapshot."""
         results = {r["id"]: Result(**r) for r in json.loads(json.dumps(state["results"]))}
         under_way = {int(number): int(part) for number, part in state["under_way"]}
         self._last, self._words = int(state["last"]), Result(**state["words"])
         self._trigger = self._taken = bool(state["taken"])
         self._buffer = deque(r for number, r in results.items() if number not in under_way)
-        for number, part in under_way.items():
-            self._buffer.append(results.get(number) or Result(number, part, "recheck"))
+        rechecked = [Result(n, part, "recheck") for n, part in under_way.items() if n not in results]
+        self._buffer += sorted(
+            [*(r for number, r in results.items() if number in under_way), *rechecked],
+            key=lambda r: list(under_way).index(r.id),
+        )
+        return rechecked
+
+    def catch_up(self, taken_id: int, *, restored: bool) -> list[Result]:
+        """At a start, with what the PLC says was taken last. A crash may have come between that and the disk: those parts are
+        rechecked under the ids that the PLC has for them, and returned. A station without any memory goes on behind them."""
+        ahead = (taken_id - self._last) % LAST_ID
+        if not 0 < taken_id <= LAST_ID or not ahead:
+            return []
+        if not restored:
+            self._last = taken_id
+            return []
+        owed = []
+        for _ in range(ahead if ahead <= BUFFER else 0):
+            self._last = self._last % LAST_ID + 1
+            owed.append(Result(self._last, self._last, "recheck"))
+        self._buffer += owed
+        return owed

@@ -1,0 +1,94 @@
+"""The options of a station: its lines to the PLC, its recipes, its times."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from edge import Period, Point, StageConfig
+
+from .handshake import LAST_ID
+from .outputs import ORDER
+
+WORDS = ("taken_id", "result_id", "part_done", "recipe", "checksum")
+LARGEST_PART = 2**31
+TOTALS = ("parts", "ok", "ng", "recheck", "refused")
+
+
+class Lines(BaseModel):
+    """Tags of the handshake (docs/aoi-station.md). What is left away is not read and not written."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    trigger: str = Field("", description="bit: a part lies in place")
+    ack: str = Field(description="bit: the verdict is read")
+    product: str = Field("", description="product code, number or text: chooses the recipe")
+    part: str = Field("", description="number of the part, in one read with `trigger` (default: the inspection id)")
+    valid: str = Field(description="bit: a whole verdict stands")
+    result_id: str = Field(description="word: inspection id of the verdict, 1 to 65535")
+    ready: str = Field(description="bit: a trigger would be taken")
+    taken: str = Field("", description="bit: the trigger that is high was taken")
+    taken_id: str = Field("", description="word: inspection id of the part that was taken last")
+    refused: str = Field("", description="bit: the trigger that is high was refused")
+    busy: str = Field("", description="bit: at least one part is being judged")
+    ok: str = Field(description="bit of the verdict")
+    ng: str = Field(description="bit of the verdict")
+    recheck: str = Field(description="bit of the verdict: nobody knows, look again")
+    overrun: str = Field("", description="bit: a trigger was refused, or an acknowledgement is late")
+    heartbeat: str = Field("", description="bit: changes each `heartbeat`")
+    part_done: str = Field("", description="word: number of the part that the verdict is about")
+    recipe: str = Field("", description="word: checksum of the recipe that is loaded, 0 for none")
+    checksum: str = Field("", description="word: checksum of the recipe that judged the part")
+
+    def read(self) -> dict[str, str]:
+        return {name: tag for name in ("trigger", "ack", "product", "part") if (tag := getattr(self, name))}
+
+    def written(self) -> dict[str, str]:
+        return {name: tag for name in ORDER if (tag := getattr(self, name))}
+
+
+class StationConfig(StageConfig):
+    """Parts are judged by recipes, with a verdict before each takt ends."""
+
+    plc: Lines = Field(description="tags of the handshake with the PLC")
+    starts: str = Field(
+        "", description="camera whose picture is the trigger (a hardware line), in place of `plc.trigger`"
+    )
+    recipes: dict[str | int, str] = Field(min_length=1, description="file of each product code, beside the site")
+    takt: Period = Field(description="from trigger to verdict at most")
+    reserve: Period = Field(0.1, description="of the takt, kept back for the way to the PLC and back")
+    ack_within: Period | None = Field(
+        None, description="an acknowledgement that takes longer is an overrun (default: the takt)"
+    )
+    heartbeat: Period = Field(1.0, description="time between two changes of the heartbeat")
+    keep: Literal["all", "ng", "none"] = Field("all", description="whose pictures are kept")
+    degrade: list[str] = Field(
+        default_factory=list,
+        description="what is given up when verdicts come late, in this order: pictures, or an optional view",
+    )
+    frozen: bool = Field(
+        True, description="two parts with exactly the same picture mean that the camera hangs: recheck"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> StationConfig:
+        if bool(self.plc.trigger) == bool(self.starts):
+            raise ValueError("say how a part announces itself: `plc: {trigger: TAG}`, or `starts: CAMERA`")
+        if not self.plc.product and len(self.recipes) > 1:
+            raise ValueError("several recipes, and nothing to choose by: add `plc: {product: TAG}`")
+        if self.reserve >= self.takt:
+            raise ValueError("`reserve` leaves nothing of the takt")
+        used = list(self.plc.read().values()) + list(self.plc.written().values())
+        if twice := sorted({tag for tag in used if used.count(tag) > 1}):
+            raise ValueError(f"{twice[0]} stands twice under `plc`")
+        return self
+
+    def reads(self) -> tuple[str, ...]:
+        return tuple(self.plc.read().values())
+
+    def points(self) -> dict[str, Point]:
+        return {name: Point() for name in TOTALS}
+
+    def orders(self) -> dict[str, dict[str, float]]:
+        most = {name: LAST_ID if name in WORDS else 1 for name in ORDER}
+        return {"plc": {tag: float(most[name]) for name, tag in self.plc.written().items()}}

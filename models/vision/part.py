@@ -1,0 +1,166 @@
+"""One part on its way through a station: its views as they come in, and the record of its verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge import Event, Frame, Picture
+
+from .recipe import Recipe
+from .rules import Decision, Seen, decide, plain
+from .tools.contract import Finding
+from .view import Viewer
+
+SEVERITY = {"ok": "info", "ng": "medium", "recheck": "low"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a job says of one view: `check` tells its camera's picture from another one."""
+
+    id: int
+    camera: str
+    seen: Seen
+    check: int = 0
+    frame: int = 0
+    ts: int = 0
+    picture: Picture | None = None
+
+
+@dataclass
+class Part:
+    """`deadline` in monotonic ns: at it the part has its verdict, whatever is missing. `left_out`: views for which there is no
+    time. `failed`: by camera, why it gives no picture."""
+
+    id: int
+    number: int
+    recipe: Recipe
+    began: int
+    ts: int
+    deadline: int
+    left_out: tuple[str, ...] = ()
+    judged: dict[str, Judged] = field(default_factory=dict)
+    arrived: set[str] = field(default_factory=set)  # cameras whose picture is here
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def views(self, camera: str | None = None) -> list[Viewer]:
+        wanted = [v for v in self.recipe.views.values() if v.name not in self.left_out]
+        return [v for v in wanted if camera in (None, v.camera)]
+
+    def cameras(self) -> list[str]:
+        return sorted({view.camera for view in self.views()})
+
+    def complete(self) -> bool:
+        return all(view.name in self.judged or view.camera in self.failed for view in self.views())
+
+    def decide(self) -> Decision:
+        """The verdict on what was seen; a view that is missing is a recheck, whatever the others say but NG."""
+        return decide([self._seen(view) for view in self.views()], self.recipe.rules)
+
+    def _seen(self, view: Viewer) -> Seen:
+        if view.name in self.judged:
+            return self.judged[view.name].seen
+        came = view.camera in self.arrived
+        why = self.failed.get(view.camera) or (
+            "no time left to judge it" if came else f"no picture from {view.camera} in time"
+        )
+        return missing(view.name, why)
+
+    def record(self, stage: str, decision: Decision, now: int) -> Event:
+        """The inspection event, not yet linked to the one before it."""
+        shots = [self.judged[view.name] for view in self.views() if view.name in self.judged]
+        data: dict[str, Any] = {
+            "part": self.number,
+            "inspection": self.id,
+            "recipe": self.recipe.name,
+            "checksum": self.recipe.checksum,
+            "digest": self.recipe.digest,
+            "models": dict(self.recipe.models),
+            "source": shots[0].camera if shots else "",
+            "label": decision.label,
+            "score": round(decision.score, 4),
+            "boxes": plain(decision.boxes),
+            "measured": {name: round(value, 4) for name, value in decision.measured.items()},
+            "findings": {
+                f"{shot.seen.view}.{name}": [f.state, round(float(f.score), 4)]
+                for shot in shots
+                for name, f in shot.seen.findings.items()
+            },
+            "pictures": {
+                s.seen.view: [s.camera, s.frame, s.ts, s.picture.digest if s.picture else None] for s in shots
+            },
+            "left_out": list(self.left_out),
+            "took_ms": round((now - self.began) / 1e6, 3),
+            "judged_ms": {shot.seen.view: round(shot.seen.took_ms, 3) for shot in shots},
+        }
+        refs = tuple(dict.fromkeys(shot.picture.digest for shot in shots if shot.picture))
+        text = (
+            decision.text
+            if not self.left_out
+            else f"{decision.text}; without {', '.join(self.left_out)}".removeprefix("; ")
+        )
+        return Event("inspection", stage, decision.state, self.ts, SEVERITY[decision.state], text, data, refs)
+
+
+def missing(view: str, why: str) -> Seen:
+    return Seen(view, {"picture": Finding("recheck", text=why)})
+
+
+def judge(number: int, view: Viewer, frame: Frame, keep: str) -> Judged:
+    """On a pool thread. Gives the frame back whatever happens."""
+    try:
+        image = frame.image
+        seen = view(image)
+        bad = any(finding.state != "ok" for finding in seen.findings.values())
+        picture = encoded(image) if keep == "all" or (keep == "ng" and bad) else None
+        check = zlib.crc32(image[::8].tobytes())
+        return Judged(number, view.camera, seen, check, frame.seq, frame.ts, picture)
+    except Exception as error:  # no part is without a finding
+        return Judged(number, view.camera, missing(view.name, f"cannot be judged: {type(error).__name__}: {error}"))
+    finally:
+        frame.release()
+
+
+def given_up(number: int, view: Viewer, frame: Frame) -> Judged:
+    frame.release()
+    return Judged(number, view.camera, missing(view.name, "no time left to judge it"), frame=frame.seq, ts=frame.ts)
+
+
+def encoded(image: np.ndarray) -> Picture | None:
+    done, body = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    if not done:
+        return None
+    whole = body.tobytes()
+    return Picture(hashlib.sha256(whole).hexdigest(), "image/jpeg", whole)
+
+
+@dataclass
+class Load:
+    """Whether verdicts come in time. `order`: what is given up, one after another; `level` of them are given up now."""
+
+    order: list[str]
+    level: int = 0
+    _hot: int = 0
+    _cool: int = 0
+
+    def saw(self, share: float) -> int:
+        """One part took this share of its time. Returns 1 where one thing more is given up from now on, -1 where one less."""
+        self._hot = self._hot + 1 if share >= 0.9 else 0
+        self._cool = self._cool + 1 if share < 0.5 else 0
+        if self._hot >= 2 and self.level < len(self.order):
+            self.level, self._hot = self.level + 1, 0
+            return 1
+        if self._cool >= 30 and self.level:
+            self.level, self._cool = self.level - 1, 0
+            return -1
+        return 0
+
+    @property
+    def given_up(self) -> list[str]:
+        return self.order[: self.level]

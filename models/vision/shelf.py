@@ -1,0 +1,85 @@
+"""The recipes of a station: loaded and warm before a part comes, chosen by the product code, with their takt certificates."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .recipe import Recipe, Refused, load
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a recipe takes on this board: `ms` by view, one after another, against what the takt leaves (`room_ms`)."""
+
+    recipe: str
+    digest: str
+    board: str
+    ms: Mapping[str, float]
+    room_ms: float
+
+    @property
+    def part_ms(self) -> float:
+        return sum(self.ms.values())
+
+    @property
+    def keeps(self) -> bool:
+        return self.part_ms <= self.room_ms
+
+    def __str__(self) -> str:
+        views = ", ".join(f"{name} {ms:.1f}" for name, ms in self.ms.items())
+        return f"{self.part_ms:.1f} of {self.room_ms:.0f} ms on {self.board} ({views})"
+
+
+def certify(recipe: Recipe, room_ms: float) -> Certificate:
+    """Measure it here; once more where it does not keep the takt, since something else may have run. Blocks."""
+    board = f"{platform.machine()}, {os.cpu_count()} cores"
+
+    def measured() -> Certificate:
+        return Certificate(
+            recipe.name, recipe.digest, board, {n: v.measure() for n, v in recipe.views.items()}, room_ms
+        )
+
+    first = measured()
+    return first if first.keeps else min(first, measured(), key=lambda found: found.part_ms)
+
+
+class Shelf:
+    """`files` by product code. `room_ms`: what the takt leaves for judging a part."""
+
+    def __init__(self, files: Mapping[str | int, str], folder: Path, room_ms: float) -> None:
+        """Blocks while models prove themselves and every recipe is run."""
+        self.recipes: dict[str, Recipe] = {}
+        self.refused: dict[str, str] = {}
+        self.certificates: dict[str, Certificate] = {}
+        self.faults: list[str] = []
+        self.cameras: set[str] = set()
+        known: dict[str, Recipe | Refused] = {}
+        for code, file in files.items():
+            found = known.setdefault(file, load(folder / file)) if file not in known else known[file]
+            self.cameras |= set(found.cameras)
+            self._put(str(code), found, room_ms)
+
+    def _put(self, code: str, found: Recipe | Refused, room_ms: float) -> None:
+        if isinstance(found, Refused):
+            self.refused[code] = found.faults[0]
+            self.faults += [fault for fault in found.faults if fault not in self.faults]
+            return
+        same = next((c for c in self.certificates.values() if c.digest == found.digest), None)
+        certificate = self.certificates[code] = same or certify(found, room_ms)
+        if certificate.keeps:
+            self.recipes[code] = found
+            return
+        self.refused[code] = f"{found.path}: cannot keep the takt: {certificate}"
+        self.faults.append(self.refused[code])
+
+    def why_not(self, code: str) -> str:
+        """Why there is no recipe for a product; empty where there is one."""
+        if code in self.recipes:
+            return ""
+        return (
+            self.refused.get(code) or f"no recipe for product {code!r}; there are {', '.join(self.recipes) or 'none'}"
+        )

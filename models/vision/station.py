@@ -1,0 +1,339 @@
+"""The stage `station`: a part arrives, its cameras are asked, its views are judged, and the PLC has its verdict within the takt.
+
+The handshake (handshake.py), what stands in the PLC (outputs.py), the recipes (shelf.py) and one part (part.py) are machines of
+their own; here they meet the tags, the frames and the jobs. docs/aoi-station.md tells what the PLC sees.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from edge import SECOND, TRUSTED, Answer, Batch, ConfigFault, Event, Frame, Job, Quality, Setting, Tick, Write
+
+from ..quality.chain import Chain
+from .handshake import Handshake, Result, Told
+from .lines import TOTALS, StationConfig
+from .outputs import Outputs
+from .part import Judged, Load, Part, given_up, judge, missing
+from .recipe import Recipe
+from .shelf import Shelf
+from .view import Viewer
+
+WORDS = {
+    "lost": "the PLC does not answer; verdicts wait",
+    "unacked": "a verdict stands without its acknowledgement",
+    "ack_stuck": "the acknowledgement does not fall; the next verdict waits",
+    "full": "eight parts are under way or wait for their acknowledgement; no trigger is taken",
+}
+
+
+class Station:
+    """Batches of the PLC, frames of the cameras, answers of its jobs in; writes, jobs and one inspection event per part out.
+
+    `faults` are the recipes that cannot be used: the station runs without them, and is not ready for their products.
+    """
+
+    Config = StationConfig
+
+    def __init__(self, config: StationConfig, setting: Setting) -> None:
+        self.config, self.name, self._table = config, setting.name, setting.table
+        self._shelf = Shelf(config.recipes, setting.folder, (config.takt - config.reserve) * 1e3)
+        self.faults = self._shelf.faults
+        cameras = self._shelf.cameras | ({config.starts} if config.starts else set())
+        self._triggers = {name: self._tag(f"{name}.trigger") for name in sorted(cameras)}
+        self._names = {self._tag(tag): name for name, tag in (config.plc.read() | config.plc.written()).items()}
+        self._numbers = np.array(sorted(self._names), np.int32)
+        self._totals = {name: self._tag(f"{setting.name}.{name}") for name in TOTALS}
+        told = {f"event:{kind} {key}" for c in cameras for kind, key in (("source", c), ("write", f"{c}.trigger"))}
+        self.inputs = frozenset({*config.plc.read().values(), *config.plc.written().values(), *cameras, *told})
+        self.outputs = frozenset({f"{setting.name}.{name}" for name in TOTALS} | {f"event:inspection {setting.name}"})
+        self._outputs = Outputs({n: self._tag(t) for n, t in config.plc.written().items()}, setting.name)
+        self._handshake = self._new_handshake()
+        self._values: dict[str, float] = {}
+        self._parts: dict[int, Part] = {}
+        self._owed: list[Result] = []  # rechecks of parts that a restart overtook
+        self._restored = self._met = False  # from a snapshot; the PLC, since the start
+        self._recipe: Recipe | None = None
+        self._said: str | None = None  # why it is not ready, as an event told it
+        self._away: dict[str, str] = {}  # cameras that are lost, and why
+        self._checks: dict[str, tuple[int, int]] = {}  # camera -> check of its last picture, and of which part
+        self._hanging: set[str] = set()
+        self._load = Load(self._order())
+        self._counts = dict.fromkeys(TOTALS, 0)
+        self._chain = Chain()
+        self._now = self._utc = 0
+
+    def _tag(self, name: str) -> int:
+        if name not in self._table:
+            hint = "a camera that this site does not have" if name.endswith(".trigger") else ""
+            raise ConfigFault(f"{self.name}: no tag is called {name!r}", hint=hint)
+        return self._table[name].id
+
+    def _new_handshake(self) -> Handshake:
+        within = self.config.takt if self.config.ack_within is None else self.config.ack_within
+        return Handshake(round(within * SECOND), round(self.config.heartbeat * SECOND))
+
+    def _order(self) -> list[str]:
+        """What may be given up. Raises ConfigFault for what no recipe calls optional."""
+        optional = {v.name for recipe in self._shelf.recipes.values() for v in recipe.views.values() if v.optional}
+        for name in self.config.degrade:
+            if name != "pictures" and name not in optional and self._shelf.recipes:
+                known = ", ".join(["pictures", *sorted(optional)])
+                raise ConfigFault(f"{self.name}: degrade: {name!r} cannot be given up", hint=f"there are {known}")
+        return list(self.config.degrade)
+
+    # The contract of a stage
+
+    def __call__(self, item: Any) -> Iterator[Any]:
+        before = dict(self._counts)
+        if isinstance(item, Batch):
+            yield from self._scanned(item)
+        elif isinstance(item, Frame):
+            yield from self._pictured(item)
+        elif isinstance(item, Answer):
+            yield from self._answered(item.value)
+        elif isinstance(item, Event):
+            yield from self._heard(item)
+        elif isinstance(item, Tick):
+            self._now, self._utc = max(self._now, item.mono), max(self._utc, item.utc)
+            yield from self._ticked()
+        if self._handshake.connected:
+            yield from self._outputs.write(self._handshake.shown(), self._now)
+        if self._counts != before:
+            numbers = list(self._totals.values())
+            yield Batch.of(
+                self.name, numbers, [float(self._counts[n]) for n in self._totals], self._utc, mono=self._now
+            )
+
+    def due(self) -> int | None:
+        return min([self._handshake.due(), *(part.deadline for part in self._parts.values())])
+
+    def snapshot(self) -> bytes | None:
+        kept = {"handshake": self._handshake.snapshot(), "counts": self._counts, "chain": self._chain.last}
+        return json.dumps({"version": 1, **kept}).encode()
+
+    def restore(self, state: bytes) -> None:
+        said = json.loads(state)
+        if said["version"] != 1:
+            raise ValueError(f"its version is {said['version']}")
+        handshake = self._new_handshake()
+        owed, counts = handshake.restore(said["handshake"]), {n: int(said["counts"].get(n, 0)) for n in TOTALS}
+        self._handshake, self._owed, self._counts, self._restored = handshake, owed, counts, True
+        self._chain = Chain(str(said["chain"]))
+
+    # What arrives
+
+    def _scanned(self, batch: Batch) -> Iterator[Any]:
+        """The tags of the PLC, moment after moment."""
+        mine = np.isin(batch.tag, self._numbers) & (batch.quality != Quality.LATE)
+        self._now = max(self._now, batch.mono)
+        for ts in np.unique(batch.ts[mine]):
+            now = mine & (batch.ts == ts)
+            self._utc = max(self._utc, int(ts))
+            yield from self._moment(batch.tag[now], batch.value[now], batch.quality[now])
+
+    def _moment(self, tags: np.ndarray, values: np.ndarray, qualities: np.ndarray) -> Iterator[Any]:
+        asked = self.config.plc.read()
+        for tag, value, quality in zip(tags.tolist(), values.tolist(), qualities.tolist(), strict=True):
+            name = self._names[tag]
+            if quality > TRUSTED:
+                self._values.pop(name, None)
+            else:
+                self._values[name] = value
+                self._outputs.see(name, value)
+        if not self._values.keys() >= asked.keys():
+            if self._handshake.connected:
+                self._outputs.forget()
+                yield from self._follow(self._handshake.lost(self._now))
+            return
+        if not self._met:
+            self._met = True
+            taken = int(self._values.get("taken_id", self._values.get("result_id", 0)))
+            self._owed += self._handshake.catch_up(taken, restored=self._restored)
+        yield from self._paid()
+        yield from self._permitted()
+        part = round(self._values["part"]) if "part" in asked else None
+        trigger, ack = bool(self._values.get("trigger", 0)), bool(self._values["ack"])
+        told = self._handshake.plc(trigger, ack, self._now, part, standing=self._outputs.standing())
+        yield from self._follow(told)
+
+    def _pictured(self, frame: Frame) -> Iterator[Any]:
+        self._now = max(self._now, frame.mono)
+        part = self._parts.get(frame.part or 0)
+        if frame.source == self.config.starts:
+            yield from self._permitted()
+            (first, *rest) = self._handshake.take(self._now)
+            yield from self._follow([first], asks=False)
+            part = self._parts.get(first.id)
+            yield from self._follow(rest)
+            if part is not None:
+                yield from self._asked(part)
+        if (
+            part is None
+            or frame.source in part.arrived
+            or (frame.mono < part.began and frame.source != self.config.starts)
+        ):
+            return  # of a part that has its verdict, or not of a part at all
+        part.arrived.add(frame.source)
+        keep = "none" if "pictures" in self._load.given_up else self.config.keep
+        for view in part.views(frame.source):
+            yield self._job(part, view, frame.hold(), keep)
+
+    def _job(self, part: Part, view: Viewer, frame: Frame, keep: str) -> Job:
+        number = part.id
+        return Job(
+            lambda: [Answer(judge(number, view, frame, keep))],
+            lambda: [Answer(given_up(number, view, frame))],
+            part.deadline,
+            f"{self.name} {view.name}",
+        )
+
+    def _answered(self, judged: Judged) -> Iterator[Any]:
+        yield from self._moved(judged)
+        part = self._parts.get(judged.id)
+        if part is None:
+            return
+        if judged.camera in self._hanging:
+            told = f"{judged.camera} shows the same picture as for the part before: it hangs"
+            judged = Judged(
+                judged.id, judged.camera, missing(judged.seen.view, told), judged.check, judged.frame, judged.ts
+            )
+        part.judged[judged.seen.view] = judged
+        if part.complete():
+            yield from self._finish(part)
+
+    def _moved(self, judged: Judged) -> Iterator[Event]:
+        """Whether a camera still moves: no two pictures of one sensor are ever the same."""
+        check, of = self._checks.get(judged.camera, (0, judged.id))
+        if not self.config.frozen or not judged.check or of == judged.id:
+            self._checks.setdefault(judged.camera, (judged.check, judged.id))
+            return
+        same = check == judged.check
+        self._checks[judged.camera] = judged.check, judged.id
+        if same and judged.camera not in self._hanging:
+            self._hanging.add(judged.camera)
+            text = f"{judged.camera} hangs: two parts, one picture"
+            yield Event("camera", f"{self.name}.{judged.camera}", "frozen", severity="high", text=text)
+        elif not same and judged.camera in self._hanging:
+            self._hanging.discard(judged.camera)
+            yield Event("camera", f"{self.name}.{judged.camera}", "moves", text=f"{judged.camera} moves again")
+
+    def _heard(self, event: Event) -> Iterator[Any]:
+        """A camera is lost or back, or did not take the picture it was asked for."""
+        camera = event.key.removesuffix(".trigger") if event.kind == "write" else event.key
+        if event.kind == "source":
+            self._away.pop(camera, None)
+            if event.state == "lost":
+                self._away[camera] = event.text
+            yield from self._permitted()
+        elif event.state not in ("failed", "refused", "superseded"):
+            return
+        if event.kind == "source" and event.state != "lost":
+            return
+        asked = event.data.get("value")
+        for part in list(self._parts.values()):
+            waits = camera in part.cameras() and camera not in part.arrived
+            if waits and (event.kind == "source" or asked == part.id):
+                part.failed[camera] = f"{camera} gives no picture: {event.text}"
+                if part.complete():
+                    yield from self._finish(part)
+
+    def _ticked(self) -> Iterator[Any]:
+        yield from self._paid()
+        for part in list(self._parts.values()):
+            if part.deadline <= self._now:
+                yield from self._finish(part)
+        yield from self._follow(self._handshake.tick(self._now))
+
+    # What follows
+
+    def _permitted(self) -> Iterator[Event]:
+        """Whether parts can be judged now, and by which recipe; told when it changes."""
+        code = self._product()
+        why = "the PLC has not said which product" if code is None else self._shelf.why_not(code)
+        self._recipe = None if why or code is None else self._shelf.recipes[code]
+        if self._recipe is not None:
+            lost = [camera for camera in self._recipe.cameras if camera in self._away]
+            why = f"{lost[0]} is lost: {self._away[lost[0]]}" if lost else ""
+        self._handshake.permit(why, self._recipe.checksum if self._recipe else 0)
+        said = why or f"ready for {self._recipe.name if self._recipe else ''}, recipe {self._handshake.shown().recipe}"
+        if said == self._said:
+            return
+        self._said = said
+        data = {"product": code, "digest": self._recipe.digest if self._recipe else ""}
+        if code in self._shelf.certificates:
+            data["takt"] = str(self._shelf.certificates[code])
+        yield Event("station", self.name, "not_ready" if why else "ready", 0, "high" if why else "info", said, data)
+
+    def _product(self) -> str | None:
+        """The code that chooses the recipe; None before the PLC has said one."""
+        if not self.config.plc.product:
+            return str(next(iter(self.config.recipes)))
+        value = self._values.get("product")
+        if value is None or value != value:
+            return None
+        if self._table[self.config.plc.product].type == "text":
+            return self._table.texts.show(value)
+        return f"{value:.15g}"
+
+    def _follow(self, told: Iterable[Told], *, asks: bool = True) -> Iterator[Any]:
+        for what, number, state in told:
+            if what == "taken":
+                part = self._begin(number)
+                if asks:
+                    yield from self._asked(part)
+            elif what == "refused":
+                self._counts["refused"] += 1
+                why = self._handshake.why_not_ready or "it rose while `ready` was low, or unseen"
+                text = f"a trigger was refused: {why}"
+                yield Event("handshake", f"{self.name}.refused", "refused", 0, "medium", text)
+            elif what in ("raised", "cleared"):
+                severity = "high" if what == "raised" else "info"
+                yield Event("handshake", f"{self.name}.{state}", what, 0, severity, WORDS[state], {"result_id": number})
+
+    def _begin(self, number: int) -> Part:
+        assert self._recipe is not None
+        deadline = self._now + round((self.config.takt - self.config.reserve) * SECOND)
+        given = self._handshake.part_of(number)
+        left_out = tuple(name for name in self._load.given_up if name in self._recipe.views)
+        part = Part(number, given, self._recipe, self._now, self._utc, deadline, left_out)
+        self._parts[number] = part
+        return part
+
+    def _asked(self, part: Part) -> Iterator[Write]:
+        """The cameras of a part take their pictures; the frame carries the inspection id back."""
+        for camera in part.cameras():
+            if camera != self.config.starts:
+                yield Write(self._triggers[camera], float(part.id), expires=part.deadline, cause=self.name, quiet=True)
+
+    def _finish(self, part: Part) -> Iterator[Any]:
+        del self._parts[part.id]
+        decision = part.decide()
+        self._count(decision.state)
+        if self.config.keep != "none":
+            yield from (shot.picture for shot in part.judged.values() if shot.picture)
+        yield self._chain.link(part.record(self.name, decision, self._now))
+        result = Result(part.id, part.number, decision.state, part.recipe.checksum)
+        yield from self._follow(self._handshake.judged(result, self._now))
+        share = (self._now - part.began) / (part.deadline - part.began)
+        if step := self._load.saw(share if part.complete() else 1.0):
+            given_up = ", ".join(self._load.given_up) or "nothing"
+            text = f"verdicts come {'late' if step > 0 else 'in time again'}; given up: {given_up}"
+            yield Event("station", self.name, "degraded" if step > 0 else "restored", 0, "medium", text)
+
+    def _count(self, state: str) -> None:
+        self._counts["parts"] += 1
+        self._counts[state] += 1
+
+    def _paid(self) -> Iterator[Event]:
+        """The records of parts that were under way when the station ended."""
+        owed, self._owed = self._owed, []
+        for result in owed:
+            self._count("recheck")
+            data = {"part": result.part, "inspection": result.id, "label": "", "score": 0.0, "boxes": []}
+            text = "the station ended before it was judged"
+            yield self._chain.link(Event("inspection", self.name, "recheck", self._utc, "low", text, data))

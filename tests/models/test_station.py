@@ -1,0 +1,455 @@
+"""The station as a whole, on virtual time: a PLC that keeps the handshake, cameras that answer, and everything that goes wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge import (
+    Batch,
+    ConfigFault,
+    Event,
+    Frame,
+    FramePool,
+    Job,
+    ManualClock,
+    Picture,
+    Quality,
+    TagTable,
+    Writable,
+    Write,
+)
+from edge.flow import Flow
+from edge.health import Health
+from edge.stage import Setting
+from edge.tags import Tag
+from models.quality.chain import breaks
+from models.vision.lines import TOTALS, Lines, StationConfig
+from models.vision.outputs import ORDER
+from models.vision.plc import Plc
+from models.vision.station import Station
+
+MS = 1_000_000
+SCAN = 20 * MS
+RECIPE = """\
+recipe: board {code}
+views:
+  top: {{camera: top, template: good.png, tools: {{copper: {{tool: template}}}}}}
+{more}"""
+SIDE = "  side: {camera: side, template: good.png, tools: {copper: {tool: template}}, optional: true}\n"
+LINES = {"trigger", "ack", *ORDER}
+NAMES = ["plc.product", "plc.part", *(f"plc.{name}" for name in sorted(LINES))]
+
+
+def board(blot: bool = False, noise: int = 0) -> np.ndarray:
+    image = np.full((64, 80, 3), 230, np.uint8)
+    for x in range(12, 80, 16):
+        cv2.line(image, (x, 8), (x, 56), (20, 20, 20), 5)
+    if blot:
+        cv2.circle(image, (36, 30), 4, (20, 20, 20), -1)
+    image[0, 0] = noise % 256, noise // 256 % 256, 230
+    return image
+
+
+@dataclass
+class Cell:
+    """A site of one station. `look(camera, part id)` is the picture that a camera takes (None: none); `takes` ms a job."""
+
+    folder: Path
+    options: dict[str, Any] = field(default_factory=dict)
+    look: Callable[[str, int], np.ndarray | None] = lambda camera, number: board(noise=number)
+    takes: int = 50
+    cable: bool = True
+    product: float = 7
+    number: float = 500
+    events: list[Event] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    asked: list[tuple[str, int]] = field(default_factory=list)
+    states: dict[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.clock = ManualClock()
+        tags = [Tag(name, source="plc", writable=Writable(range=(0, 65535))) for name in NAMES]
+        tags += [Tag(f"{c}.trigger", source=c, writable=Writable(range=(0, 2**31))) for c in ("top", "side")]
+        self.table = TagTable.numbered([*tags, *(Tag(f"aoi.{name}", source="aoi") for name in TOTALS)])
+        self.plc = Plc(1000 * MS, memory=dict.fromkeys(ORDER, 0.0))
+        self.later: list[tuple[int, Callable[[], None]]] = []
+        self.pool = FramePool((64, 80, 3), 8)
+        self.frames = 0
+        self.start()
+
+    def start(self) -> None:
+        """The daemon starts, with what survived."""
+        lines = {name: f"plc.{name}" for name in LINES} | {"product": "plc.product", "part": "plc.part"}
+        lines |= self.options.pop("plc", {})
+        given = {"takt": 1.0, "recipes": {7: "a.yaml"}, **self.options}
+        config = StationConfig(stage="station", plc=Lines(**{k: v for k, v in lines.items() if v}), **given)
+        self.station = Station(config, Setting("aoi", self.table, self.folder))
+        self.flow = Flow(
+            self.table,
+            [("aoi", self.station)],
+            self,
+            self.clock,
+            Health(self.clock),
+            write=self.write,
+            submit=self.submit,
+        )
+        self.flow.restore(self.states)
+        self.later = []
+
+    def append(self, batches: Any = (), events: Any = (), pictures: Any = (), snapshots: Any = None) -> None:
+        self.events += events
+        self.pictures += pictures
+        self.states |= snapshots or {}
+
+    def write(self, write: Write) -> list[Event]:
+        source, _, name = self.table.by_id(write.tag).name.partition(".")
+        if source == "plc" and self.cable:
+            self.plc.memory[name] = float(write.value)
+        elif source != "plc":
+            self.asked.append((source, int(write.value)))
+            self.after(30, lambda: self.shoot(source, int(write.value)))
+        return []
+
+    def shoot(self, camera: str, number: int) -> None:
+        image = self.look(camera, number)
+        if image is not None:
+            self.frames += 1
+            buffer = self.pool.take()
+            assert buffer is not None, "a frame was not given back"
+            buffer[:] = image
+            self.flow.accept(
+                Frame(camera, self.frames, self.clock.utc(), buffer, number, 0, self.pool.give, self.clock.mono())
+            )
+
+    def after(self, ms: int, do: Callable[[], None]) -> None:
+        self.later.append((self.clock.mono() + ms * MS, do))
+
+    def submit(self, job: Job, done: Callable[[Any], None]) -> None:
+        due = self.clock.mono() + self.takes * MS
+        late = bool(job.deadline) and due - self.takes * MS // 2 > job.deadline
+        self.after(self.takes, lambda: done(job.expired() if late else job.run()))
+
+    def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        for _ in range(round(seconds * 1e9 / SCAN)):
+            if until():
+                return
+            self.step()
+
+    def step(self) -> None:
+        end = self.clock.mono() + SCAN
+        for at, do in sorted((x for x in self.later if x[0] <= end), key=lambda x: x[0]):
+            self.later.remove((at, do))
+            self.tick_to(at)
+            do()
+        self.tick_to(end)
+        self.plc.step(self.clock.mono())
+        values = {"product": self.product, "part": self.number, "trigger": self.plc.trigger, "ack": self.plc.ack}
+        values |= self.plc.memory
+        ids = [self.table[f"plc.{name}"].id for name in values]
+        quality = Quality.GOOD if self.cable else Quality.TIMEOUT
+        given = [float(v) if self.cable else np.nan for v in values.values()]
+        self.flow.accept(Batch.of("plc", ids, given, self.clock.utc(), quality))
+
+    def tick_to(self, mono: int) -> None:
+        while (due := self.flow.due()) <= mono:
+            self.clock.advance_to(due)
+            self.flow.tick()
+        self.clock.advance_to(mono)
+
+    def parts(self, count: int, within: float = 30) -> list[tuple[int, str]]:
+        """Wait until the PLC has so many verdicts more."""
+        wanted = len(self.plc.results) + count
+        self.run(within, lambda: len(self.plc.results) >= wanted)
+        return self.plc.results[wanted - count : wanted]
+
+    def told(self, kind: str) -> list[tuple[str, str]]:
+        return [(event.key, event.state) for event in self.events if event.kind == kind]
+
+    def texts(self, kind: str) -> str:
+        return " | ".join(event.text for event in self.events if event.kind == kind)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    cv2.imwrite(str(tmp_path / "good.png"), board())
+    (tmp_path / "a.yaml").write_text(RECIPE.format(code="A", more=""))
+    (tmp_path / "b.yaml").write_text(RECIPE.format(code="B", more=SIDE))
+    return tmp_path
+
+
+def test_parts_are_judged_and_each_has_one_record(folder: Path) -> None:
+    cell = Cell(folder, look=lambda camera, number: board(number % 3 == 0, number))
+    assert cell.parts(6) == [(1, "ok"), (2, "ok"), (3, "ng"), (4, "ok"), (5, "ok"), (6, "ng")]
+    assert max(cell.plc.waited) < 1000 * MS and not cell.plc.memory["overrun"]
+    records = [event for event in cell.events if event.kind == "inspection"]
+    assert [(e.data["inspection"], e.state, e.data["part"]) for e in records] == [
+        (i, s, 500) for i, s in cell.plc.results
+    ]
+    assert records[2].data["label"] == "differs" and records[2].data["boxes"][0][-2:] == ["top", "ng"]
+    assert records[2].data["checksum"] == cell.plc.memory["checksum"] == cell.plc.memory["recipe"] > 0
+    assert {p.digest for p in cell.pictures} == {d for e in records for d in e.refs} and len(cell.pictures) == 6
+    assert not list(breaks(records)) and cell.plc.memory["part_done"] == 500
+    assert len(cell.pool) == 8, "every buffer is back"
+
+
+def test_several_views_make_one_verdict(folder: Path) -> None:
+    cell = Cell(folder, {"recipes": {7: "b.yaml"}}, look=lambda camera, number: board(camera == "side", number))
+    assert cell.parts(1) == [(1, "ng")] and cell.asked == [("side", 1), ("top", 1)]
+    (record,) = [event for event in cell.events if event.kind == "inspection"]
+    assert set(record.data["findings"]) == {"top.copper", "side.copper"} and len(record.refs) == 2
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_missing_view_is_a_recheck_in_time_and_hides_no_defect(folder: Path, bad: bool) -> None:
+    def look(camera: str, number: int) -> np.ndarray | None:
+        return None if camera == "side" else board(bad, number)
+
+    cell = Cell(folder, {"recipes": {7: "b.yaml"}}, look=look)
+    assert cell.parts(1) == [(1, "ng" if bad else "recheck")]
+    assert cell.plc.waited[0] <= 1000 * MS
+    assert bad or "no picture from side in time" in cell.texts("inspection")
+
+
+def test_slow_tools_make_an_honest_recheck_before_the_takt_ends(folder: Path) -> None:
+    cell = Cell(folder, takes=1500)
+    assert [state for _, state in cell.parts(3)] == ["recheck"] * 3
+    assert max(cell.plc.waited) <= 1000 * MS and "no time left to judge it" in cell.texts("inspection")
+    cell.plc.resting = True
+    cell.run(5)
+    assert len(cell.pool) == 8 and len(cell.told("inspection")) == len(cell.plc.results), (
+        "a late answer is no second verdict"
+    )
+
+
+def test_overload_gives_up_in_the_declared_order_and_says_so(folder: Path) -> None:
+    cell = Cell(folder, {"recipes": {7: "b.yaml"}, "degrade": ["pictures", "side"]}, takes=1500)
+    cell.parts(6)
+    assert cell.told("station")[1:] == [("aoi", "degraded")] * 2 and "given up: pictures, side" in cell.texts("station")
+    cell.takes, before = 50, len(cell.events)
+    assert cell.parts(2)[-1][1] == "ok"
+    record = [event for event in cell.events[before:] if event.kind == "inspection"][-1]
+    assert record.data["left_out"] == ["side"] and "without side" in record.text and not record.refs
+    cell.parts(65, within=120)
+    assert cell.told("station")[3:] == [("aoi", "restored")] * 2
+    assert [event for event in cell.events if event.kind == "inspection"][-1].data["left_out"] == []
+
+
+def test_a_wrong_product_code_is_not_ready_and_says_why(folder: Path) -> None:
+    cell = Cell(folder)
+    cell.parts(1)
+    cell.product = 9
+    cell.run(3)
+    before = len(cell.plc.results)
+    assert not cell.plc.memory["ready"] and cell.plc.memory["recipe"] == 0
+    assert cell.told("station") == [
+        ("aoi", "ready"),
+        ("aoi", "not_ready"),
+    ] and "no recipe for product '9'" in cell.texts("station")
+    cell.plc.faults.blind = True
+    cell.run(1, lambda: bool(cell.plc.memory["refused"]))
+    assert (
+        cell.plc.memory["refused"]
+        and cell.plc.memory["overrun"]
+        and ("aoi.refused", "refused") in cell.told("handshake")
+    )
+    cell.product = 7
+    assert cell.parts(1) and len(cell.plc.results) == before + 1
+
+
+def test_a_changeover_takes_effect_with_the_next_scan(folder: Path) -> None:
+    cell = Cell(folder, {"recipes": {7: "a.yaml", 8: "b.yaml"}})
+    cell.parts(1)
+    first = cell.plc.memory["recipe"]
+    cell.product = 8
+    cell.run(2 * SCAN / 1e9)
+    assert cell.plc.memory["recipe"] not in (0, first)
+    cell.parts(2)
+    assert cell.events[-1].data["recipe"] == "board B" and cell.plc.memory["checksum"] == cell.plc.memory["recipe"]
+
+
+@pytest.mark.parametrize("spoilt", ["exchanged", "yaml"])
+def test_what_cannot_be_loaded_is_refused_and_the_other_recipes_run(folder: Path, spoilt: str) -> None:
+    text = RECIPE.format(code="C", more="").replace("{tool: template}", "{tool: classify, model: mine}")
+    (folder / "c.yaml").write_text(text if spoilt == "exchanged" else text.replace("camera", "camra"))
+    (folder / "mine").mkdir()
+    for file in (Path(__file__).parents[2] / "models/packages/washer").iterdir():
+        (folder / "mine" / file.name).write_bytes(
+            file.read_bytes()[:-1] if file.suffix == ".tflite" else file.read_bytes()
+        )
+    cell = Cell(folder, {"recipes": {7: "a.yaml", 8: "c.yaml"}})
+    assert cell.parts(1) and cell.station.faults
+    cell.product = 8
+    cell.run(1)
+    words = "is not the file that model.yaml names" if spoilt == "exchanged" else "did you mean 'camera'"
+    assert (
+        not cell.plc.memory["ready"]
+        and cell.told("station")[-1] == ("aoi", "not_ready")
+        and words in cell.texts("station")
+    )
+
+
+def test_a_recipe_that_cannot_keep_the_takt_is_refused(folder: Path) -> None:
+    cell = Cell(folder, {"takt": 0.1001, "reserve": 0.1})
+    cell.run(1)
+    assert (
+        not cell.plc.memory["ready"]
+        and "cannot keep the takt" in cell.station.faults[0]
+        and "cores" in cell.station.faults[0]
+    )
+
+
+def test_a_frozen_camera_is_told_and_every_part_rechecked(folder: Path) -> None:
+    cell = Cell(folder)
+    cell.parts(2)
+    cell.look = lambda camera, number: board()
+    assert [state for _, state in cell.parts(4)][1:] == ["recheck"] * 3
+    assert cell.told("camera") == [("aoi.top", "frozen")] and "it hangs" in cell.texts("inspection")
+    cell.look = lambda camera, number: board(noise=number)
+    assert cell.parts(2)[-1][1] == "ok" and cell.told("camera")[-1] == ("aoi.top", "moves")
+
+
+def test_a_still_picture_may_be_allowed(folder: Path) -> None:
+    cell = Cell(folder, {"frozen": False}, look=lambda camera, number: board())
+    assert [state for _, state in cell.parts(3)] == ["ok"] * 3
+
+
+def test_a_lost_camera_is_not_ready_and_what_waits_for_it_is_rechecked_at_once(folder: Path) -> None:
+    cell = Cell(folder, look=lambda camera, number: None)
+    cell.run(0.2, lambda: bool(cell.asked))
+    cell.flow.accept(Event("source", "top", "lost", text="no picture within 5 s"))
+    cell.run(0.2)
+    assert cell.plc.results == [(1, "recheck")] and not cell.plc.memory["ready"]
+    assert "top is lost: no picture within 5 s" in cell.texts("station")
+    cell.flow.accept(Event("source", "top", "back"))
+    cell.look = lambda camera, number: board(noise=number)
+    assert cell.parts(1) == [(2, "ok")]
+
+
+def test_a_picture_that_was_refused_is_a_recheck_at_once(folder: Path) -> None:
+    cell = Cell(folder, look=lambda camera, number: None)
+    cell.run(0.2, lambda: bool(cell.asked))
+    cell.flow.accept(Event("write", "top.trigger", "refused", text="overrun", data={"value": 1.0}))
+    cell.run(0.1)
+    assert cell.plc.results == [(1, "recheck")] and "overrun" in cell.texts("inspection")
+
+
+def test_a_picture_that_comes_too_late_or_from_before_is_no_other_parts(folder: Path) -> None:
+    cell = Cell(folder, look=lambda camera, number: None)
+    assert cell.parts(1) == [(1, "recheck")]
+    cell.shoot = lambda camera, number: None  # type: ignore[method-assign]
+    cell.run(2, lambda: len(cell.asked) == 2)
+    buffer = cell.pool.take()
+    assert buffer is not None
+    for number, mono in ((1, cell.clock.mono()), (2, 1)):
+        cell.flow.accept(Frame("top", 9, cell.clock.utc(), buffer.copy(), number, 0, None, mono))
+    assert cell.parts(1) == [(2, "recheck")]
+
+
+def test_a_pulled_cable_loses_no_verdict(folder: Path) -> None:
+    cell = Cell(folder)
+    cell.parts(2)
+    cell.run(2, lambda: bool(cell.plc.memory["busy"]))
+    cell.cable = False
+    beat = cell.plc.memory["heartbeat"]
+    cell.run(5)
+    assert cell.told("handshake")[-1] == ("aoi.lost", "raised") and cell.plc.memory["heartbeat"] == beat
+    assert len(cell.told("inspection")) == 3 and len(cell.plc.results) == 2
+    cell.cable = True
+    assert cell.parts(2) == [(3, "ok"), (4, "ok")] and cell.told("handshake")[-1] == ("aoi.lost", "cleared")
+
+
+def test_a_plc_that_forgot_its_memory_gets_everything_again(folder: Path) -> None:
+    cell = Cell(folder)
+    cell.parts(2)
+    cell.plc.restart()
+    assert cell.parts(3) == [(3, "ok"), (4, "ok"), (5, "ok")]
+
+
+def test_a_station_that_restarts_owes_nothing(folder: Path) -> None:
+    cell = Cell(folder, look=lambda camera, number: board(noise=number) if number < 3 else None)
+    cell.parts(2)
+    cell.run(2, lambda: bool(cell.plc.memory["taken"]))
+    cell.start()
+    cell.look = lambda camera, number: board(noise=number)
+    assert cell.parts(2) == [(3, "recheck"), (4, "ok")]
+    records = [event for event in cell.events if event.kind == "inspection"]
+    assert [e.data["inspection"] for e in records] == [1, 2, 3, 4] and not list(breaks(records))
+    assert "ended before it was judged" in records[2].text and json.loads(cell.states["aoi"])["counts"]["parts"] == 4
+
+
+def test_a_part_that_was_taken_just_before_a_power_cut_is_rechecked_under_its_id(folder: Path) -> None:
+    cell = Cell(folder, look=lambda camera, number: board(noise=number) if number != 3 else None)
+    cell.parts(2)
+    cell.run(0.1)
+    kept = dict(cell.states)
+    cell.run(2, lambda: bool(cell.plc.memory["taken"]))
+    cell.states = kept  # what came after did not reach the disk
+    cell.start()
+    assert cell.parts(2) == [(3, "recheck"), (4, "ok")]
+
+
+def test_a_station_without_any_memory_gives_no_id_twice(folder: Path) -> None:
+    cell = Cell(folder)
+    cell.parts(2)
+    cell.run(0.1)
+    cell.states = {}
+    cell.start()
+    assert cell.parts(2) == [(3, "ok"), (4, "ok")]
+
+
+def test_the_picture_itself_may_be_the_trigger(folder: Path) -> None:
+    cell = Cell(folder, {"plc": {"trigger": ""}, "starts": "top", "recipes": {7: "b.yaml"}})
+    cell.plc.resting = True
+    cell.run(0.1)
+    for k in range(3):
+        cell.shoot("top", 900 + k)
+        cell.run(1)
+    assert cell.plc.results == [(1, "ok"), (2, "ok"), (3, "ok")] and cell.asked == [
+        ("side", 1),
+        ("side", 2),
+        ("side", 3),
+    ]
+    cell.product = 9
+    cell.run(0.1)
+    cell.shoot("top", 950)
+    cell.run(1)
+    assert (
+        len(cell.plc.results) == 3
+        and cell.plc.memory["overrun"]
+        and cell.told("handshake")[-1] == ("aoi.refused", "refused")
+    )
+    cell.product = 7
+    cell.run(0.1)
+    cell.shoot("top", 951)
+    cell.run(1)
+    assert len(cell.plc.results) == 4 and not cell.plc.memory["overrun"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"plc": {"trigger": ""}}, "how a part announces itself"),
+        ({"plc": {"product": ""}, "recipes": {7: "a.yaml", 8: "b.yaml"}}, "nothing to choose by"),
+        ({"reserve": 1.0}, "leaves nothing of the takt"),
+        ({"plc": {"busy": "plc.ready"}}, "plc.ready stands twice"),
+        ({"degrade": ["side"]}, "'side' cannot be given up"),
+        ({"plc": {"busy": "plc.buzy"}}, "no tag is called 'plc.buzy'"),
+    ],
+)
+def test_what_cannot_be_is_said(folder: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises((ValueError, ConfigFault), match=words):
+        Cell(folder, options)
+
+
+def test_a_camera_that_the_site_does_not_have_is_said(folder: Path) -> None:
+    (folder / "a.yaml").write_text(RECIPE.format(code="A", more="").replace("camera: top", "camera: bottom"))
+    with pytest.raises(ConfigFault, match=r"no tag is called 'bottom\.trigger'"):
+        Cell(folder)
