@@ -52,6 +52,7 @@ def judge(world: World) -> Verdict:
             for source in SOURCES:
                 _samples(world, verdict, db, device, source, told)
             _events(world, verdict, db, device, told)
+            _causes(world, device, told)
             _commands(world, db, device)
             _tags(world, db, device)
     verdict.violations = len(world.violations)
@@ -164,6 +165,15 @@ def _named(device: Device, epoch: str, stream: str, own: list[dict[str, Any]]) -
         if (of, where) == (epoch, stream) and any(a <= seq <= b for a, b in spans):
             found |= inside
     return found
+
+
+def _causes(world: World, device: Device, told: Gaps) -> None:
+    """What was given up is not told of as damage."""
+    for (name, _), every in told.items():
+        if name == device.name and not device.flipped:
+            for gap in every:
+                if gap["cause"] == "damaged":
+                    world.violation(f"{name}: a gap says that records were damaged where nothing was: {gap}")
 
 
 def _commands(world: World, db: Any, device: Device) -> None:

@@ -43,7 +43,7 @@ class Device:
         self.ledger = Ledger()
         self.config = SimpleNamespace(device=SimpleNamespace(id=name))
         self._small = self._rng.random() < 0.4  # a journal too small for a long outage
-        self.up, self.producing = False, True
+        self.up, self.producing, self.flipped = False, True, False
         self._tasks: list[asyncio.Task[Any]] = []
         self.journal: Any = None
         self.last_epoch = ""
@@ -54,7 +54,7 @@ class Device:
         self.disk.boot()
         self.ended.clear()
         self.clock.boot()
-        at_most = 150_000 if self._small else 4 * 10**9
+        at_most = 105_000 if self._small else 4 * 10**9
         config = JournalConfig(block=10.0, durable_within=2.0, keep=60.0 if self._small else 3600.0, at_most=at_most)
         try:
             self.journal = Journal(self.path, self.clock, config)
@@ -199,6 +199,7 @@ class Device:
                 at = self._rng.randrange(len(body) // 2, len(body))
                 spoilt[at] ^= 1 << self._rng.randrange(8)
                 db.execute(f"UPDATE {table} SET body = ? WHERE {key[table]} = ?", (bytes(spoilt), row))
+                self.flipped = True
                 return str(table)
         return ""
 
