@@ -25,7 +25,8 @@ class TemplateConfig(StageConfig):
         "", description="picture of a good part, beside the site; empty: the second channel of each frame"
     )
     search: int = Field(4, ge=0, le=32, description="pixels each way the part may lie off")
-    tolerance: int = Field(2, ge=0, le=16, description="pixels an edge may move")
+    local: int = Field(2, ge=0, le=8, description="pixels each way that a place of the part may lie off besides")
+    tolerance: int = Field(1, ge=0, le=16, description="pixels an edge may move")
     area: int = Field(8, ge=1, description="pixels a defect has at least")
     level: int = Field(128, ge=1, le=255, description="from this grey level on a pixel is white")
     refuse_below: float = Field(
@@ -47,7 +48,9 @@ class Template(StatelessStage):
         self.config, self.name = config, setting.name
         self.inputs = frozenset({config.camera})
         self.outputs = frozenset({f"event:inspection {setting.name}"})
-        self._rules = Rules(config.search, config.tolerance, config.area, level=config.level)
+        self._rules = Rules(
+            search=config.search, local=config.local, tolerance=config.tolerance, area=config.area, level=config.level
+        )
         self._template = _read(setting.folder / config.template) if config.template else None
 
     def __call__(self, item: Any) -> Iterator[Any]:

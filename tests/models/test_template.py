@@ -47,6 +47,44 @@ def test_a_gap_and_a_blot_are_found_where_they_are() -> None:
     assert all(min(np.hypot(x - u, y - v) for x, y in centres) < 5 for u, v in ((42, 66), (192, 151)))
 
 
+def stretched(image: np.ndarray, by: int) -> np.ndarray:
+    """Wider by `by` pixels from the middle to each side, as an uneven scan makes it."""
+    h, w = image.shape
+    x = np.arange(w, dtype=np.float32) - by * (2 * np.arange(w, dtype=np.float32) / w - 1)
+    return cv2.remap(
+        image, np.tile(x, (h, 1)), np.tile(np.arange(h, dtype=np.float32)[:, None], (1, w)), cv2.INTER_LINEAR
+    )
+
+
+def test_an_uneven_scan_is_no_difference_and_hides_none() -> None:
+    assert len(compare(stretched(board(), 3), board(), Rules(local=0)).boxes)
+    assert not len(compare(stretched(board(), 3), board(), Rules()).boxes)
+    part = board()
+    part[60:70, 36:46] = 230
+    found = compare(stretched(part, 3), board(), Rules())
+    assert len(found.boxes) == 1 and found.boxes[0][0] < 40 < found.boxes[0][2]
+
+
+def test_what_is_deep_is_stronger_than_what_is_long() -> None:
+    part = board()
+    part[40:160, 43:47] = 20  # an edge that runs off by three pixels for a long way
+    cv2.circle(part, (190, 150), 5, 20, -1)
+    found = compare(part, board(), Rules(local=0))
+    long, deep = sorted(range(2), key=lambda k: found.boxes[k][0])
+    assert found.areas[long] > found.areas[deep] and found.strengths[deep] > found.strengths[long]
+
+
+def test_a_mask_takes_out_its_pixels_and_no_more() -> None:
+    part, mask = board(), np.full((200, 240), 255, np.uint8)
+    part[60:70, 36:46] = 230
+    part[100:110, 176:186] = 230
+    mask[55:75, 30:50] = 0
+    found = compare(part, board(), Rules(), mask)
+    assert len(found.boxes) == 1 and found.boxes[0][1] > 80
+    mask[55:75, 40:50] = 255  # half of the first gap shows again
+    assert len(compare(part, board(), Rules(), mask).boxes) == 2
+
+
 def test_another_size_is_no_pair() -> None:
     with pytest.raises(ValueError, match="its template"):
         compare(board(), board()[:-1], Rules())
