@@ -32,7 +32,11 @@ class Readers:
         def ask() -> T:
             try:
                 with self._engine.connect() as connection:
-                    return work(connection)
+                    try:
+                        return work(connection)
+                    except BaseException:
+                        connection.invalidate()  # on SQLite rows that nobody read on hold the next question to this moment
+                        raise
             except DataError as error:
                 raise LinesideError(f"no database holds this: {why(error)}") from None
             except (DBAPIError, TimeoutError) as error:
