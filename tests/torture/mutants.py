@@ -274,14 +274,14 @@ def half_of_a_message_taken() -> None:
 
 
 def plane_not_synced_at_each_commit() -> None:
-    engine = database._ENGINES["sqlite"]
+    engine = database._sqlite
 
     def lax(*given: Any, **pool: Any) -> Any:
         made = engine(*given, **pool)
         listen(made, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=NORMAL"))
         return made
 
-    put(database, "_ENGINES", database._ENGINES | {"sqlite": lax})
+    put(database, "_sqlite", lax)
 
 
 def answer_before_commit() -> None:
