@@ -149,8 +149,11 @@ def _rules(config: Config) -> None:
             wanted_tag = getattr(driver, option, None)
             if isinstance(wanted_tag, str) and wanted_tag:
                 missing(config, known, [wanted_tag], ("drivers", name, option))
-        _one_moment(config, name, getattr(driver, "trigger", ""), getattr(driver, "part", ""))
+        at = ("drivers", name, "part")
+        _one_moment(config, at, getattr(driver, "trigger", ""), getattr(driver, "part", ""))
     for name, stage in config.stages.items():
+        for option, trigger, part in getattr(stage, "one_moment", tuple)():
+            _one_moment(config, ("stages", name, *option), trigger, part)
         reads: Iterable[str] = getattr(stage, "reads", tuple)()
         camera = getattr(stage, "camera", None)
         missing(config, known | set(config.drivers), set(reads) - {camera}, ("stages", name))
@@ -159,17 +162,17 @@ def _rules(config: Config) -> None:
             config.tree.fault(("stages", name, "camera"), f"no driver is called {camera!r}", f"there are {there}")
 
 
-def _one_moment(config: Config, name: str, trigger: str, part: str) -> None:
+def _one_moment(config: Config, at: Path_, trigger: str, part: str) -> None:
     """A part number read at another time than its trigger may be that of the part before."""
     if not (part and trigger in config.points() and part in config.points()):
         return
     source, _, below = trigger.partition(".")
     other, _, number = part.partition(".")
     if source != other:
-        config.tree.fault(("drivers", name, "part"), f"comes from another connection than the trigger {trigger}")
+        config.tree.fault(at, f"comes from another connection than the trigger {trigger}")
     elif source in config.drivers and not config.drivers[source].read_together([below, number]):
         config.tree.fault(
-            ("drivers", name, "part"),
+            at,
             f"does not lie in one read request with the trigger {trigger}",
             "put both into one table, close together (the trigger as a bit of a register)",
         )

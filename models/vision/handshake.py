@@ -80,7 +80,8 @@ class Handshake:
         self._late = False  # the PLC let `ack_within` pass
         self._beat, self._beat_due = False, 0
         self._words = Result(0, 0, "")
-        self._faults: set[State] = {"lost"}
+        self._faults: set[State] = set()
+        self._met = False  # the PLC has answered since the start
 
     # What the station says
 
@@ -124,7 +125,7 @@ class Handshake:
         valid result that the same scan shows in the PLC (0: none), where that is known: an `ack` is of no other one."""
         told: list[Told] = []
         if not self._connected:
-            self._connected, self._since, self._late = True, mono, False
+            self._connected, self._met, self._since, self._late = True, True, mono, False
             if trigger and not self._trigger:  # it rose while nobody saw it: whose part that is nobody knows
                 self._refused = True
                 told.append(Told("refused", state="refused"))
@@ -174,7 +175,7 @@ class Handshake:
             self._valid, self._words, self._since, self._late = True, self._buffer[0], mono, False
         if self._connected and mono - self._since >= self._ack_within:
             self._late |= self._valid or (self._ack and bool(self._buffer))
-        now = {state for state, holds in self._standing() if holds}
+        now = {state for state, holds in self._standing() if holds and self._met}
         told = [
             Told("raised", self._words.id, s)
             for s in ("lost", "unacked", "ack_stuck", "full")

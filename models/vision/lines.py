@@ -86,6 +86,10 @@ class StationConfig(StageConfig):
     def reads(self) -> tuple[str, ...]:
         return tuple(self.plc.read().values())
 
+    def one_moment(self) -> tuple[tuple[tuple[str, ...], str, str], ...]:
+        """What has to be read together: the option, the trigger, and what belongs to it."""
+        return tuple((("plc", name), self.plc.trigger, getattr(self.plc, name)) for name in ("part", "product"))
+
     def points(self) -> dict[str, Point]:
         return {name: Point() for name in TOTALS}
 

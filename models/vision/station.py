@@ -78,13 +78,13 @@ class Station:
         return Handshake(round(within * SECOND), round(self.config.heartbeat * SECOND))
 
     def _order(self) -> list[str]:
-        """What may be given up. Raises ConfigFault for what no recipe calls optional."""
+        """What may be given up; what no recipe calls optional is a fault, unless it stands in one that is refused."""
         optional = {v.name for recipe in self._shelf.recipes.values() for v in recipe.views.values() if v.optional}
-        for name in self.config.degrade:
-            if name != "pictures" and name not in optional and self._shelf.recipes:
-                known = ", ".join(["pictures", *sorted(optional)])
-                raise ConfigFault(f"{self.name}: degrade: {name!r} cannot be given up", hint=f"there are {known}")
-        return list(self.config.degrade)
+        odd = [name for name in self.config.degrade if name != "pictures" and name not in optional]
+        if odd and not self.faults:
+            known = ", ".join(["pictures", *sorted(optional)])
+            self.faults.append(f"degrade: {odd[0]!r} cannot be given up; there are {known}")
+        return [name for name in self.config.degrade if name not in odd]
 
     # The contract of a stage
 
@@ -293,7 +293,8 @@ class Station:
                 yield Event("handshake", f"{self.name}.refused", "refused", 0, "medium", text)
             elif what in ("raised", "cleared"):
                 severity = "high" if what == "raised" else "info"
-                yield Event("handshake", f"{self.name}.{state}", what, 0, severity, WORDS[state], {"result_id": number})
+                text = WORDS[state] if what == "raised" else f"over: {WORDS[state]}"
+                yield Event("handshake", f"{self.name}.{state}", what, 0, severity, text, {"result_id": number})
 
     def _begin(self, number: int) -> Part:
         assert self._recipe is not None

@@ -178,7 +178,7 @@ def test_after_a_restart_nothing_is_lost() -> None:
     other = Handshake(TAKT, 500 * MS)
     other.restore(one.snapshot())
     other.permit("", 77)
-    assert other.plc(True, False, 5) == [Told("cleared", 0, "lost")]
+    assert other.plc(True, False, 5) == []
     seen = []
     while other.shown().valid:
         shown = other.shown()
@@ -259,7 +259,7 @@ FAULT = st.sampled_from(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.tuples(FAULT, st.integers(1, 40)), max_size=10))
 def test_whatever_the_plc_does_no_verdict_is_missed_and_none_is_doubled(
     seed: int, faults: list[tuple[str, int]]
@@ -297,7 +297,7 @@ def test_an_hour_of_parts_has_its_verdicts_within_the_takt(drop: float) -> None:
     assert len(waited) >= (3500 if not drop else 500) and line.plc.refused == 0
     assert np.percentile(waited, 99) < (1000 if not drop else 2000)
     if not drop:
-        assert Counter(t.what for t in line.told).keys() == {"taken", "delivered", "cleared"}
+        assert Counter(t.what for t in line.told).keys() == {"taken", "delivered"}
 
 
 def test_words_stand_before_valid_rises_and_change_only_after_it_fell() -> None:

@@ -440,13 +440,21 @@ def test_the_picture_itself_may_be_the_trigger(folder: Path) -> None:
         ({"plc": {"product": ""}, "recipes": {7: "a.yaml", 8: "b.yaml"}}, "nothing to choose by"),
         ({"reserve": 1.0}, "leaves nothing of the takt"),
         ({"plc": {"busy": "plc.ready"}}, "plc.ready stands twice"),
-        ({"degrade": ["side"]}, "'side' cannot be given up"),
         ({"plc": {"busy": "plc.buzy"}}, "no tag is called 'plc.buzy'"),
     ],
 )
 def test_what_cannot_be_is_said(folder: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises((ValueError, ConfigFault), match=words):
         Cell(folder, options)
+
+
+def test_only_what_a_recipe_calls_optional_can_be_given_up(folder: Path) -> None:
+    assert Cell(folder, {"degrade": ["side"]}).station.faults == [
+        "degrade: 'side' cannot be given up; there are pictures"
+    ]
+    (folder / "b.yaml").write_text("")
+    (fault,) = Cell(folder, {"recipes": {7: "b.yaml"}, "degrade": ["side"]}).station.faults
+    assert "the recipe is empty" in fault
 
 
 def test_a_camera_that_the_site_does_not_have_is_said(folder: Path) -> None:

@@ -1,0 +1,99 @@
+"""`lineside station conform`: the handshake of a station against a PLC with all its moods; `recipes`: what each takes here."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from edge import LinesideError, load_site
+
+from ..vision.bench import Bench
+from ..vision.conform import Outcome, bits, conform
+from ..vision.lines import StationConfig
+from ..vision.shelf import Shelf
+
+HELP = (
+    "stations that judge parts: `station conform SITE` tries the handshake, `station recipes SITE` measures the recipes"
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    does = parser.add_subparsers(dest="do", required=True, metavar="conform|recipes")
+    words = (
+        "run the station against a simulated PLC on a real socket, with every fault it has to stand; prints a report"
+    )
+    one = does.add_parser("conform", help=words, description=words)
+    one.add_argument("--log", type=Path, metavar="FILE", help="write every bit and word as it moved")
+    other = does.add_parser("recipes", help="check the recipes and measure what each takes on this board")
+    for each in (one, other):
+        each.add_argument("site", type=Path, help="site file (YAML)")
+        each.add_argument("--stage", help="which station, where the site has several")
+        each.add_argument("--json", action="store_true", help="one JSON object per line")
+
+
+def run(options: argparse.Namespace) -> int:
+    return asyncio.run(_conform(options)) if options.do == "conform" else _recipes(options)
+
+
+async def _conform(options: argparse.Namespace) -> int:
+    bench = Bench(options.site, options.stage)
+    with tempfile.TemporaryDirectory(prefix="lineside-") as folder:
+        async with bench.running(Path(folder)):
+            outcomes = await conform(bench)
+    if options.log:
+        options.log.write_text("\n".join(bits(bench.log)) + "\n")
+    failed = sum(bool(outcome.fault) for outcome in outcomes)
+    for line in _report(bench, outcomes, failed, as_json=options.json):
+        print(line)
+    return 1 if failed else 0
+
+
+def _report(bench: Bench, outcomes: list[Outcome], failed: int, *, as_json: bool) -> list[str]:
+    worst = f"{bench.slowest / 1e6:.0f} ms"
+    told: dict[str, Any] = {
+        "site": str(bench.site),
+        "station": bench.stage,
+        "parts": len(bench.plc.results),
+        "slowest": worst,
+        "moves": len(bench.log),
+        "board": f"{platform.node()}, {platform.machine()}",
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "passed": not failed,
+    }
+    if as_json:
+        cases = ({"case": o.name, "fault": o.fault, "seconds": round(o.seconds, 2)} for o in outcomes)
+        return [json.dumps(line) for line in (*cases, told)]
+    lines = [f"{'FAILED' if o.fault else 'passed'}  {o.name}" + (f": {o.fault}" if o.fault else "") for o in outcomes]
+    lines.append(f"{told['parts']} parts, the slowest verdict after {worst}, {told['moves']} bits and words moved")
+    verdict = (
+        f"{failed} of {len(outcomes)} cases failed: not signed off"
+        if failed
+        else f"signed off: {len(outcomes)} cases passed"
+    )
+    return [*lines, f"{bench.stage} of {bench.site}, on {told['board']}, {told['at']}: {verdict}"]
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    config = load_site(options.site)
+    if config.problems:
+        raise LinesideError("\n".join(map(str, config.problems)))
+    faults = 0
+    for name, entry in config.stages.items():
+        if not isinstance(entry, StationConfig) or options.stage not in (None, name):
+            continue
+        shelf = Shelf(entry.recipes, config.folder, (entry.takt - entry.reserve) * 1e3)
+        for code in map(str, entry.recipes):
+            recipe, why = shelf.recipes.get(code), shelf.why_not(code)
+            faults += bool(why)
+            takt = str(shelf.certificates.get(code, ""))
+            told: dict[str, Any] = {"station": name, "product": code, "fault": why, "takt": takt}
+            told |= {"recipe": recipe.name, "checksum": recipe.checksum, "digest": recipe.digest} if recipe else {}
+            line = why or f"{recipe.name if recipe else ''}, checksum {told.get('checksum', 0)}, {takt}"
+            print(json.dumps(told, ensure_ascii=False) if options.json else f"{name} {code}: {line}")
+    return 1 if faults else 0

@@ -1,0 +1,109 @@
+"""The conformance kit: a real daemon and a real socket, and what the kit says of a station that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edge.cli import main
+from models.vision import conform as cases
+from models.vision.bench import Bench
+from models.vision.conform import bits, conform
+
+ROOT = Path(__file__).parents[2]
+SITE = ROOT / "configs/aoi-station.yaml"
+
+
+@pytest.mark.system
+def test_the_shipped_station_keeps_the_handshake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ai_edge_litert", reason="no TFLite engine is installed: make setup brings LiteRT")
+    (tmp_path / "recipes").symlink_to(ROOT / "configs/recipes")
+    site = tmp_path / "station.yaml"
+    site.write_text(SITE.read_text().replace("takt: 1s", "takt: 500ms").replace("heartbeat: 1s", "heartbeat: 300ms"))
+    wanted = (
+        cases.starts,
+        cases.parts,
+        cases.skipped_ack,
+        cases.pulled_cable,
+        cases.killed_station,
+        cases.none_lost,
+    )
+    monkeypatch.setattr(cases, "CASES", wanted)
+    bench, home = Bench(site), tmp_path / "home"
+    home.mkdir()
+
+    async def tried() -> list[cases.Outcome]:
+        async with bench.running(home):
+            return await conform(bench)
+
+    outcomes = asyncio.run(tried())
+    assert len(outcomes) == len(wanted) and not [f"{o.name}: {o.fault}" for o in outcomes if o.fault]
+    assert any("heartbeat" in line for line in bits(bench.log))
+
+
+@pytest.mark.parametrize(
+    ("results", "taken", "words"),
+    [
+        ([], [], "there was none"),
+        ([(1, "ok"), (1, "ok")], [1], "the ids were"),
+        ([(1, "ok"), (3, "ok")], [1, 3], "the ids were"),
+        ([(1, "ok")], [1, 2], r"never judged: \[2\]"),
+        ([(1, "ok"), (2, "ng")], [1, 2], "^$"),
+    ],
+)
+def test_a_lost_or_doubled_verdict_is_no_sign_off(results: list[Any], taken: list[int], words: str) -> None:
+    import re
+
+    bench: Any = SimpleNamespace(plc=SimpleNamespace(results=results, taken=taken))
+    assert re.search(words, asyncio.run(cases.none_lost(bench)))
+
+
+def test_recipes_are_measured_and_a_refused_one_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ai_edge_litert", reason="no TFLite engine is installed: make setup brings LiteRT")
+    (tmp_path / "recipes").mkdir()
+    for file in (ROOT / "configs/recipes").glob("*.yaml"):
+        (tmp_path / "recipes" / file.name).write_text(file.read_text())
+    site = tmp_path / "site.yaml"
+    site.write_text(SITE.read_text())
+    assert main(["station", "recipes", str(site), "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [t["product"] for t in told] == ["7", "8"] and all(
+        t["checksum"] and " of 900 ms on " in t["takt"] for t in told
+    )
+    (tmp_path / "recipes/washer.yaml").write_text("recipe: x\n")
+    assert main(["station", "recipes", str(site)]) == 1
+    assert "washer.yaml:1:1: views: is missing" in capsys.readouterr().out
+    assert main(["check", str(site)]) == 1
+    assert "washer.yaml:1:1: views: is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("stage: station", "stage: statoin", "did you mean"),
+        ("      taken: plc.taken\n", "", "cannot be tried without taken"),
+        ("trigger: plc.trigger", "trigger: plc.triger", "did you mean 'plc.trigger'"),
+    ],
+)
+def test_what_cannot_be_tried_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, words: str
+) -> None:
+    site = tmp_path / "site.yaml"
+    assert old in SITE.read_text()
+    site.write_text(SITE.read_text().replace(old, new))
+    assert main(["station", "conform", str(site)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_part_number_of_another_moment_than_its_trigger_is_a_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(SITE.read_text().replace('part_no:   {address: "holding:12"', 'part_no:   {address: "input:900"'))
+    assert main(["check", str(site)]) == 1
+    assert "does not lie in one read request with the trigger plc.trigger" in capsys.readouterr().out
