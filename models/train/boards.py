@@ -5,6 +5,8 @@ The part and its template show one drawing; each has its own uneven edges, its o
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -26,12 +28,25 @@ def scanned(soft: np.ndarray, rng: np.random.Generator, level: float, off: np.nd
     """One picture of a soft drawing: moved by `off` pixels, with noise of its own, black and white."""
     move = np.array([[1, 0, off[0]], [0, 1, off[1]]], np.float32)
     seen = cv2.warpAffine(soft, move, soft.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    noise = cv2.GaussianBlur(rng.standard_normal(soft.shape, np.float32), (0, 0), rng.uniform(0.7, 1.6))
-    picture = np.where(seen + noise * rng.uniform(10, 80) > level, 255, 0).astype(np.uint8)
-    picture[seen > 250], picture[seen < 5] = 255, 0  # noise moves edges; it makes no spots
+    noise = uneven(rng, soft.shape[0], soft.shape[1]) * np.float32(rng.uniform(10, 80))
+    noise[(seen > 250) | (seen < 5)] = 0  # it moves edges; it makes no spots
+    picture = cv2.threshold(seen + noise, level, 255, cv2.THRESH_BINARY)[1].astype(np.uint8)
     for x, y in rng.integers(2, len(soft) - 2, (int(rng.integers(0, 4)), 2)).tolist():
         cv2.circle(picture, (x, y), int(rng.integers(0, 2)), int(rng.integers(2)) * 255, -1)
     return picture
+
+
+@cache
+def field(number: int) -> np.ndarray:
+    """float32[1024, 1024]: smooth noise of one grain, always the same."""
+    noise = np.random.default_rng((30_000_000, number)).standard_normal((1024, 1024), np.float32)
+    return cv2.GaussianBlur(noise, (0, 0), (0.7, 1.0, 1.2, 1.6)[number])
+
+
+def uneven(rng: np.random.Generator, height: int, width: int, number: int | None = None) -> np.ndarray:
+    """A piece of such a field from somewhere, not larger than that."""
+    y, x = rng.integers(0, 1024 - height), rng.integers(0, 1024 - width)
+    return field(int(rng.integers(4)) if number is None else number)[y : y + height, x : x + width]
 
 
 def drawn(rng: np.random.Generator, side: int) -> np.ndarray:

@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import cv2
@@ -114,6 +115,17 @@ class Training:
         return of_heat.item(), of_place.item()
 
 
+def following(queue: Any, child: Any) -> samples.Batch:
+    """The next batch. Exits where the process that makes them died."""
+    while True:
+        try:
+            batch: samples.Batch = queue.get(timeout=2)
+            return batch
+        except Empty:
+            if not child.is_alive():
+                raise SystemExit("the process that draws the pieces ended: what it said stands above") from None
+
+
 def train(run: Training) -> None:
     """Until its steps or its minutes are over. Saves each minute, and when somebody interrupts."""
     options, queue = run.options, multiprocessing.get_context("spawn").Queue(4)
@@ -124,7 +136,7 @@ def train(run: Training) -> None:
     told, first = 0.0, run.done()
     try:
         while run.done() < 1:
-            seen = seen * 0.98 + 0.02 * np.array(run.learn(queue.get(timeout=600)))
+            seen = seen * 0.98 + 0.02 * np.array(run.learn(following(queue, child)))
             now = time.monotonic()
             run.spent = before + now - began
             if now - saved > SAVED:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from .boards import uneven
+
 LABELS = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
 OPEN, SHORT, MOUSEBITE, SPUR, COPPER, PINHOLE = range(6)
 MARGIN = 10  # pixels that a box has around what changed
@@ -45,8 +47,7 @@ def stroke(shape: np.ndarray, rng: np.random.Generator, angle: float, length: fl
 
 def rough(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """With an uneven rim; the largest piece."""
-    noise = rng.standard_normal(shape.shape, np.float32)
-    soft = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), 1.0) + 0.35 * cv2.GaussianBlur(noise, (0, 0), 1.2)
+    soft = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), 1.0) + 0.35 * uneven(rng, 2 * REACH, 2 * REACH, 2)
     near = cv2.dilate(shape, np.ones((7, 7), np.uint8)) > 0
     return largest(((soft > 0.45) & near).astype(np.uint8))
 
@@ -105,19 +106,24 @@ def across(window: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     return rough(moved, rng)
 
 
-def spot(copper: np.ndarray, wanted: int, rng: np.random.Generator) -> tuple[int, int] | None:
-    """A pixel around which a defect of this kind may come out."""
-    source = copper if wanted in (OPEN, MOUSEBITE, PINHOLE) else 1 - copper
-    edge = cv2.dilate(1 - source, np.ones((9, 9), np.uint8))
-    if wanted in (MOUSEBITE, SPUR):
-        source = source & edge
-    elif wanted in (COPPER, PINHOLE) and rng.random() < 0.6:
-        source = source & (1 - edge)
-    at = np.flatnonzero(source)
-    if not len(at):
-        return None
-    y, x = divmod(int(at[rng.integers(len(at))]), source.shape[1])
-    return x, y
+class Places:
+    """Pixels around which a defect of a kind may come out."""
+
+    def __init__(self, copper: np.ndarray) -> None:
+        wide = np.ones((9, 9), np.uint8)
+        self._source = copper, 1 - copper
+        self._edge = cv2.dilate(1 - copper, wide), cv2.dilate(copper, wide)
+
+    def one(self, wanted: int, rng: np.random.Generator) -> tuple[int, int] | None:
+        added = wanted not in (OPEN, MOUSEBITE, PINHOLE)
+        source, edge = self._source[added], self._edge[added]
+        y, x = rng.integers(0, source.shape, (200, 2)).T
+        good = source[y, x] > 0
+        if wanted in (MOUSEBITE, SPUR):
+            good &= edge[y, x] > 0
+        elif wanted in (COPPER, PINHOLE) and rng.random() < 0.6:
+            good &= edge[y, x] == 0
+        return (int(x[good.argmax()]), int(y[good.argmax()])) if good.any() else None
 
 
 def add(part: np.ndarray, boxes: np.ndarray, rng: np.random.Generator, many: int) -> np.ndarray:
@@ -127,9 +133,10 @@ def add(part: np.ndarray, boxes: np.ndarray, rng: np.random.Generator, many: int
     copper = (part < 128).astype(np.uint8)
     wide = cv2.copyMakeBorder(copper, REACH, REACH, REACH, REACH, cv2.BORDER_REFLECT_101)
     inside = cv2.copyMakeBorder(np.ones_like(copper), REACH, REACH, REACH, REACH, cv2.BORDER_CONSTANT, value=0)
+    places = Places(copper)
     for _ in range(many):
         wanted = int(rng.integers(6))
-        place = spot(copper, wanted, rng)
+        place = places.one(wanted, rng)
         if place is None:
             continue
         x, y = place

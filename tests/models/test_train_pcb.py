@@ -152,6 +152,23 @@ def test_int8_says_what_the_float_network_says(engine: Engine, tmp_path: Path) -
         assert off.mean() < 2 * spec.scale, spec.name
 
 
+def test_a_process_that_draws_no_more_ends_training_in_words() -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed here: make train brings it (extra train)")
+    from queue import Empty
+
+    from models.train.pcb import following
+
+    class Gone:
+        def get(self, timeout: float) -> None:
+            raise Empty
+
+        def is_alive(self) -> bool:
+            return False
+
+    with pytest.raises(SystemExit, match="the process that draws the pieces ended"):
+        following(Gone(), Gone())
+
+
 def test_training_goes_on_as_if_there_had_been_no_break(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed here: make train brings it (extra train)")
     from argparse import Namespace
