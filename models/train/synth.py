@@ -98,7 +98,8 @@ def across(window: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     if best is None or best[0] > 50:
         return None
     shape = np.zeros_like(window)
-    stroke(shape, rng, best[1], best[0] + rng.uniform(3, 12), int(rng.integers(2, 9)))
+    thick = int(rng.integers(2, 9) if rng.random() < 0.8 else rng.integers(9, 30))
+    stroke(shape, rng, best[1], best[0] + rng.uniform(3, 12), thick)
     move = best[2] / 2 * np.array([np.cos(best[1]), np.sin(best[1])])
     moved = cv2.warpAffine(
         shape, np.array([[1, 0, move[0]], [0, 1, move[1]]], np.float32), shape.shape[::-1], flags=cv2.INTER_NEAREST

@@ -130,6 +130,14 @@ def test_a_damaged_picture_is_named(package: Path, folder: Path, capsys: pytest.
     assert "the picture a/1_test cannot be read" in capsys.readouterr().err
 
 
+def test_the_recorded_set_is_read_whole(data: Path) -> None:
+    pairs = Pairs(data / "deeppcb", "test")
+    assert pairs.missing == [] and len(pairs) >= 200
+    first = pairs[pairs.ids[0]]
+    assert first.part.shape == first.template.shape == (640, 640) and len(first.boxes) == len(first.types) > 0
+    assert set(first.types) <= {"open", "short", "mousebite", "spur", "copper", "pin-hole"}
+
+
 def test_what_can_be_evaluated_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     said = evaluate(capsys, "--list")["evaluations"]
     assert [one["task"] for one in said] == ["detect"] and "mAP" in said[0]["figures"]
