@@ -13,7 +13,7 @@ import zipfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar, get_args
+from typing import Annotated, ClassVar, Literal, Self, TypeVar, get_args
 
 import numpy as np
 from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 from edge import ModelRefused, read_yaml
 
 from .engines.contract import Interpreter, bounded, choose
+from .vision.placing import RegistrationConfig
 
 SHIPPED = Path(__file__).parent / "packages"
 PROVE_WITHIN = 60.0  # seconds
@@ -97,8 +98,27 @@ class Detect(Described):
         return (1, h, w // self.fold, 2 * self.fold), (1, h // s, w // s, len(self.labels)), (1, h // s, w // s, 4)
 
 
-Description = Classify | Detect
-D = TypeVar("D", Classify, Detect)
+class Variation(Described):
+    """A placed picture in; for each cell of STEP pixels how far it lies beyond what good parts do, as a share, out."""
+
+    STEP: ClassVar[int] = 2
+    WINDOW: ClassVar[int] = 4  # pixels that a cell takes together
+    task: Literal["variation"]
+    size: tuple[Side, Side] = Field(description="height and width of a picture")
+    place: RegistrationConfig = Field(
+        description="how a part is found in its picture; in template.png beside this file"
+    )
+    template: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of template.png, the mean of the good parts")
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of what goes in, and of what comes out."""
+        height, width = ((n - self.WINDOW) // self.STEP + 1 for n in self.size)
+        return (1, *self.size, 1), (1, height, width, 1)
+
+
+Description = Classify | Detect | Variation
+D = TypeVar("D", Classify, Detect, Variation)
 READER: TypeAdapter[Description] = TypeAdapter(Annotated[Description, Field(discriminator="task")])
 
 
@@ -155,7 +175,7 @@ def _first_fault(error: ValidationError) -> str:
     """Where and what, in words; the place begins with the task, which nobody wrote there."""
     first = error.errors()[0]
     if first["type"].startswith("union_tag"):
-        return "task: say one of classify, detect"
+        return "task: say one of classify, detect, variation"
     where = ".".join(map(str, first["loc"][1:]))
     return f"{where}: {first['msg']}" if where else first["msg"].removeprefix("Value error, ")
 
@@ -189,7 +209,7 @@ def prove(folder: Path) -> None:
     """Run the golden vectors here. Raises ModelRefused. In a child, since the interpreter may crash."""
     package = Package(folder, describe(folder))
     description = package.description
-    names = ("input", "output") if isinstance(description, Classify) else ("input", "heat", "place")
+    names = ("input", "heat", "place") if isinstance(description, Detect) else ("input", "output")
     try:
         with np.load(folder / "golden.npz", allow_pickle=False) as golden:
             given, *wanted = (golden[name] for name in names)
@@ -198,7 +218,7 @@ def prove(folder: Path) -> None:
     if not len(given):
         raise ModelRefused("its golden.npz holds no vector: nothing is proved")
     run = package.interpreter()
-    if isinstance(description, Detect) and (said := wrong_shape(run, description)):
+    if not isinstance(description, Classify) and (said := wrong_shape(run, description)):
         raise ModelRefused(said)
     for i, (picture, *answers) in enumerate(zip(given, *wanted, strict=True)):
         got = run(picture[None])
@@ -214,19 +234,23 @@ def prove(folder: Path) -> None:
             raise ModelRefused(f"it gives {out.size} numbers for {len(labels)} labels")
 
 
-def wrong_shape(run: Interpreter, description: Detect) -> str:
-    """What of a detector's network is not as its description says; empty where all is."""
+def wrong_shape(run: Interpreter, description: Detect | Variation) -> str:
+    """What of such a network is not as its description says; empty where all is."""
     given, *out = description.shapes
     have = [tuple(tensor.shape) for tensor in (*run.inputs, *run.outputs)]
     if have == [given, *out] and np.dtype(run.inputs[0].dtype) in (np.int8, np.float32):
         return ""
     shapes = ", ".join(str(shape) for shape in have)
-    return f"its network takes and gives {shapes}; model.yaml says int8 or float {given}, {out[0]}, {out[1]}"
+    return f"its network takes and gives {shapes}; model.yaml says int8 or float {given}, {', '.join(map(str, out))}"
 
 
 def _same_decision(run: Interpreter, description: Description, got: list[np.ndarray], wanted: list[np.ndarray]) -> bool:
     if isinstance(description, Classify):
         return int(got[0].ravel().argmax()) == int(wanted[0].ravel().argmax())
+    if isinstance(description, Variation):
+        spec = run.outputs[0]
+        tops = [(float(said[0].max()) - spec.zero) * (spec.scale or 1.0) for said in (got, wanted)]
+        return (tops[0] >= description.ng_above) == (tops[1] >= description.ng_above)
     from .vision import peaks
 
     heat, place = run.outputs

@@ -1,13 +1,15 @@
-"""`lineside model evaluate`: what a model package is worth on pictures that people labelled."""
+"""`lineside model`: `evaluate` says what a package is worth on labelled pictures, `teach` makes one from good parts."""
 
 from __future__ import annotations
 
 import argparse
 
-from . import evaluate
+from . import evaluate, teach
 
-HELP = "model packages: `model evaluate PACKAGE --data FOLDER` says how good one is"
-DOES = {"evaluate": evaluate}
+HELP = (
+    "model packages: `model teach FOLDER --out PACKAGE` learns from good parts, `model evaluate` says how good one is"
+)
+DOES = {"evaluate": evaluate, "teach": teach}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .int8 import Conv, Writer
+from ..engines.int8 import Conv, Writer
 from .samples import FOLD
 
 CLIP = 12.0  # log odds beyond this say nothing more, and would cost the int8 steps that the rest needs

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .int8 import Conv, compile_int8, scale_of
+from ..engines.int8 import Conv, compile_int8, scale_of
 
 FOLDER = Path(__file__).parent.parent / "engines" / "selftest"
 

@@ -21,9 +21,9 @@ from torch import nn
 
 from edge import find_part
 
+from ..engines.int8 import Conv, compile_int8
 from ..engines.tflite import LiteRt
 from ..package import SHIPPED
-from .int8 import Conv, compile_int8
 
 CROP, SIZE = 240, 120
 LABELS = ("good", "missing_hole", "scratch", "stain", "chipped_edge")

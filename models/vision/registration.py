@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, Field, PositiveInt, model_validator
 
 from edge import ConfigFault
 
 from .fit import Fit
+from .placing import RegistrationConfig
 
 COARSE = 800  # pixels of the longer side in which the coarse search looks
 FEWEST_MATCHES = 12
@@ -28,38 +28,6 @@ LEVEL = 4.0  # standard deviation in grey levels below which a template shows no
 
 class NotPlaced(ValueError):
     """The part cannot be judged: where it lies is not known. The words are for the operator."""
-
-
-class RegistrationConfig(BaseModel):
-    """How a view finds its part."""
-
-    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
-    by: Literal["fiducial", "phase", "feature"] = Field(
-        "phase",
-        description="fiducial: small marks; phase: shifts, turns of a degree; feature: any allowed turn and scale",
-    )
-    search: int = Field(20, ge=1, le=1000, description="pixels each way the part may lie off")
-    turn: float = Field(0, ge=0, le=180, description="degrees each way the part may be turned")
-    scale: float = Field(0, ge=0, le=0.25, description="share by which the part may be larger or smaller")
-    quality: float = Field(
-        0.75,
-        ge=0.3,
-        le=1,
-        description="likeness of its edges (of a mark: of its picture) below which the part cannot be judged",
-    )
-    marks: list[tuple[int, int, PositiveInt, PositiveInt]] = Field(
-        default_factory=list, max_length=8, description="of `fiducial`: x, y, width, height of each in the template"
-    )
-
-    @model_validator(mode="after")
-    def _whole(self) -> RegistrationConfig:
-        if (self.by == "fiducial") != bool(self.marks):
-            raise ValueError("`marks` and `by: fiducial` go together")
-        if self.by == "fiducial" and len(self.marks) < 2 and (self.turn or self.scale):
-            raise ValueError("one mark tells no turn and no scale: give two or more")
-        if self.by == "phase" and (self.turn > 2 or self.scale > 0.02):
-            raise ValueError("phase follows turns of 2 degrees and 0.02 of scale at most: use feature")
-        return self
 
 
 @dataclass(frozen=True)
@@ -229,6 +197,20 @@ class Registration:
         if max(abs(dx - u), abs(dy - v)) > 2.0:
             raise NotPlaced(f"the mark at {x}, {y} lies at the end of the search, or farther")
         return left + dx - x, top + dy - y, best
+
+
+def always_seen(config: RegistrationConfig, shape: tuple[int, ...]) -> np.ndarray:
+    """bool[h, w]: which of a template's pixels every picture shows, wherever within its limits the part lies."""
+    whole = np.full(shape, 255, np.uint8)
+    seen: Any = whole
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    turns = np.linspace(-config.turn, config.turn, 1 + 2 * math.ceil(config.turn / 3))
+    for turn in turns:
+        for dx in (-config.search, config.search):
+            for dy in (-config.search, config.search):
+                move = composed(dx, dy, float(turn), config.scale, shape)
+                seen = cv2.bitwise_and(seen, cv2.warpAffine(whole, move, shape[::-1], flags=flags))
+    return seen > 0
 
 
 def composed(dx: float, dy: float, turn: float, scale: float, shape: tuple[int, ...]) -> np.ndarray:

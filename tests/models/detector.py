@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.train.int8 import Conv, Writer
+from models.engines.int8 import Conv, Writer
 
 SIDE, CELL, FOLD = 64, 8, 4
 MODEL = f"""name: difference

@@ -11,7 +11,7 @@ pytest.importorskip(
     "ai_edge_litert", reason="LiteRT, whose schema writes models, is not installed: make setup brings it"
 )
 from models.engines.contract import Engine
-from models.train.int8 import Conv, Writer
+from models.engines.int8 import Conv, Writer
 
 
 def same(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, step: tuple[int, int]) -> np.ndarray:
@@ -69,3 +69,24 @@ def test_a_channel_with_no_weights_keeps_its_bias(engine: Engine, tmp_path: Path
     run = engine.load(tmp_path / "model.tflite")
     (got,) = run(np.full((1, 2, 2, 1), 50, np.int8))
     assert np.allclose((got.astype(float) - run.outputs[0].zero) * run.outputs[0].scale, 0.75, atol=0.01)
+
+
+def test_constants_differences_and_products(engine: Engine, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    picture, most, times = (
+        rng.integers(0, 256, (6, 7, 1)),
+        rng.integers(0, 256, (6, 7, 1)),
+        rng.uniform(0, 3, (6, 7, 1)),
+    )
+    writer = Writer()
+    start = writer.picture(picture.shape)
+    more = writer.subtract(start, writer.constant(most / 255, 0.0, 1.0), 1.0)
+    end = writer.multiply(more, writer.constant(times, 0.0, 3.0), 0.0, 2.0)
+    (tmp_path / "m.tflite").write_bytes(writer.finish([start], [end]))
+    run = engine.load(tmp_path / "m.tflite", plain=True)
+    (out,), spec = run((picture - 128).astype(np.int8)[None]), run.outputs[0]
+    wanted = np.minimum(np.maximum(picture - most, 0) / 255 * times, 2.0)
+    assert (
+        np.abs((out[0].astype(float) - spec.zero) * spec.scale - wanted).max() < 0.5 * spec.scale + 0.5 * 3 / 255 + 1e-6
+    )
+    assert wanted.max() > 1.5

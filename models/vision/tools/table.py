@@ -18,6 +18,7 @@ from .edge import EdgeTool
 from .presence import PresenceTool
 from .template import TemplateTool
 from .text import TextTool
+from .variation import VariationTool
 
 TOOLS: dict[str, Any] = {  # classes that keep the contract of a Tool
     "blob": BlobTool,
@@ -31,6 +32,7 @@ TOOLS: dict[str, Any] = {  # classes that keep the contract of a Tool
     "presence": PresenceTool,
     "template": TemplateTool,
     "text": TextTool,
+    "variation": VariationTool,
 }
 
 

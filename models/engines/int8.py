@@ -15,6 +15,8 @@ INT8, INT32 = schema.TensorType.INT8, schema.TensorType.INT32
 VERSIONS = {
     schema.BuiltinOperator.CONV_2D: 3,
     schema.BuiltinOperator.ADD: 2,
+    schema.BuiltinOperator.SUB: 2,
+    schema.BuiltinOperator.MUL: 2,
     schema.BuiltinOperator.TRANSPOSE_CONV: 3,
 }
 
@@ -74,6 +76,24 @@ class Writer:
         options = schema.AddOptionsT()
         options.fusedActivationFunction = int(relu)
         return self._operator(schema.BuiltinOperator.ADD, [one, two], out, options, schema.BuiltinOptions.AddOptions)
+
+    def constant(self, values: np.ndarray, low: float, high: float) -> int:
+        """Numbers [h, w, c] that are the same for every picture, in steps of low..high."""
+        scale, zero = scale_of(low, high)
+        whole = np.clip(np.round(values / scale) + zero, -128, 127).astype(np.int8)
+        scales, zeros = np.array([scale]), np.array([zero])
+        return self._tensor(f"c{len(self._tensors)}", (1, *values.shape), INT8, scales, zeros, whole)
+
+    def subtract(self, one: int, two: int, high: float) -> int:
+        """What `one` is more than `two`, or 0: tensors of one shape."""
+        out, options = self._activation(self._tensors[one].shape, 0.0, high), schema.SubOptionsT()
+        options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+        return self._operator(schema.BuiltinOperator.SUB, [one, two], out, options, schema.BuiltinOptions.SubOptions)
+
+    def multiply(self, one: int, two: int, low: float, high: float) -> int:
+        """Number by number: tensors of one shape."""
+        out, options = self._activation(self._tensors[one].shape, low, high), schema.MulOptionsT()
+        return self._operator(schema.BuiltinOperator.MUL, [one, two], out, options, schema.BuiltinOptions.MulOptions)
 
     def enlarge(self, at: int, layer: Conv) -> int:
         """Twice as high and wide: a transposed convolution of 2 x 2 at stride 2, with no ReLU."""

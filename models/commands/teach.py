@@ -1,0 +1,108 @@
+"""`lineside model teach FOLDER --out PACKAGE`: a few good parts become a package that judges the next one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edge import LinesideError
+
+from ..vision.certificate import write
+from ..vision.detect import one_thread
+from ..vision.good_parts import picture, pictures, size
+from ..vision.placing import RegistrationConfig
+from ..vision.teaching import learn
+from ..vision.variation import Allowance
+
+HELP = "learn from a folder of good parts (5 to 20) what is normal, on this device"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="pictures of good parts, of one size, and nothing else")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="PACKAGE", help="folder of the package; must not be there yet"
+    )
+    fields = RegistrationConfig.model_fields
+    parser.add_argument(
+        "--by", choices=("phase", "feature"), default="phase", help="how a part is found (default: phase)"
+    )
+    for name, kind in (("search", int), ("turn", float), ("scale", float), ("quality", float)):
+        described = f"{fields[name].description} (default: {fields[name].default})"
+        parser.add_argument(f"--{name}", type=kind, default=fields[name].default, help=described)
+    parser.add_argument(
+        "--edge", type=int, choices=range(9), default=1, metavar="PX", help="pixels an edge may move (default: 1)"
+    )
+    parser.add_argument(
+        "--levels", type=_above_zero, default=8.0, help="grey levels that are no defect anywhere (default: 8)"
+    )
+    parser.add_argument(
+        "--spread", type=_above_zero, default=3.0, help="standard deviations that are none (default: 3)"
+    )
+    parser.add_argument("--mask", type=Path, metavar="PICTURE", help="where it is black nothing is judged")
+    parser.add_argument("--every", action="store_true", help="keep parts that are unlike the others: they are good")
+    parser.add_argument("--json", action="store_true", help="the certificate as one JSON object, the last line")
+
+
+def run(options: argparse.Namespace) -> int:
+    began = time.monotonic()
+    one_thread()
+    try:
+        place = RegistrationConfig(
+            by=options.by, search=options.search, turn=options.turn, scale=options.scale, quality=options.quality
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise LinesideError(f"{f'--{where}: ' if where else ''}{first['msg'].removeprefix('Value error, ')}") from None
+    if options.out.exists():
+        raise LinesideError(f"{options.out} is there already", hint="name another folder: a package is never changed")
+    names, parts = pictures(options.folder)
+    mask = None
+    if options.mask:
+        mask = picture(options.mask)
+        if mask.shape != parts[0].shape:
+            raise LinesideError(f"{options.mask} is {size(mask)}, the parts are {size(parts[0])}")
+    allowance = Allowance(options.edge, options.levels, options.spread)
+    lesson = learn(parts, names, place, allowance, mask, options.every, _say)
+    certificate = write(options.out, lesson, parts, place, allowance, datetime.now(UTC), began, _say)
+    print(json.dumps(certificate) if options.json else words(options.out, certificate))
+    return 0
+
+
+def words(out: Path, told: dict[str, Any]) -> str:
+    """The certificate for a person."""
+    sure = [spot for spot in told["finds"] if spot["noticed"] >= 0.95]
+    least = min(sure, key=lambda spot: (spot["across_px"], spot["grey_levels"]), default=None)
+    finds = (
+        f"a spot of {least['across_px']} px that is {least['grey_levels']} grey levels off is noticed ({least['noticed']:.0%})"
+        if least
+        else "none of the planted spots is noticed reliably: steadier light and place would help"
+    )
+    lines = [
+        f"{out}: learned from {told['parts']} parts of {told['size'][1]} x {told['size'][0]} in {told['took_s']:.1f} s",
+        f"OK below {told['ok_below']:.3f}, NG from {told['ng_above']:.3f}, between them RECHECK",
+        f"{told['judged_share']:.0%} of the picture is judged: what every allowed place of the part shows",
+        f"good parts that are looked at again: {told['good_parts_looked_at_again']}",
+        finds,
+        f"{told['ms']['median']:.0f} ms a part, at most {told['ms']['most']:.0f}, on {told['board']['cpu']}",
+        f"use it in a recipe: {{tool: variation, model: {out.name}}}; all figures: {out / 'certificate.json'}",
+    ]
+    return "\n".join(lines)
+
+
+def _above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 255:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 255")
+    return value
+
+
+def _say(text: str) -> None:
+    print(f"{text} ...", file=sys.stderr)

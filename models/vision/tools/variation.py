@@ -1,0 +1,122 @@
+"""The tool `variation`: what differs from taught good parts by more than they differ among themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from edge import ConfigFault, ModelRefused
+
+from ... import package
+from ..registration import NotPlaced, Placed, Registration, grey
+from ..variation import boxes_of
+from ..verdict import Box
+from .contract import Finding, State, ToolConfig, View
+
+
+class VariationConfig(ToolConfig):
+    """A package that `lineside model teach` made."""
+
+    model: str = Field(description="model package: a folder beside the recipe")
+    ng_above: float | None = Field(
+        None, gt=0, lt=1, description="score from which the part is NG; default: the package's"
+    )
+    ok_below: float | None = Field(None, gt=0, lt=1, description="score below which it is OK; default: the package's")
+
+
+class VariationTool:
+    """Places the part by the package's own template, and judges each cell of it. NG, recheck and OK as the package calibrated."""
+
+    Config = VariationConfig
+
+    def __init__(self, config: VariationConfig, folder: Path) -> None:
+        """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""
+        self._package = package.load(package.find(config.model, folder))
+        model = self._package.described(package.Variation)
+        self._ng_above, self._ok_below = config.ng_above or model.ng_above, config.ok_below or model.ok_below
+        if self._ok_below > self._ng_above:
+            raise ConfigFault(
+                f"variation: ok_below {self._ok_below:g} is above ng_above {self._ng_above:g}",
+                hint=f"{config.model} itself says {model.ok_below:g} and {model.ng_above:g}",
+            )
+        self._template = _template(self._package.folder / "template.png", model)
+        self._registration = Registration(model.place, self._template)
+        self._local = threading.local()
+        self._local.run = self._package.interpreter()
+
+    def __call__(self, view: View) -> Finding:
+        try:
+            placed = self._registration(grey(view.image))
+            if not hasattr(self._local, "run"):
+                self._local.run = self._package.interpreter()
+            cells = judged(self._local.run, given(placed, self._template))
+        except NotPlaced as error:
+            return Finding("recheck", 1.0, text=str(error))
+        except Exception as error:  # the engines' errors share no base, and no part is without a finding
+            return Finding("recheck", 1.0, text=f"cannot be judged: {error}")
+        if view.mask is not None:
+            size = cells.shape[::-1]
+            cells[cv2.resize(_moved(view.mask, placed), size, interpolation=cv2.INTER_NEAREST) == 0] = 0
+        return self._finding(cells, placed)
+
+    def _finding(self, cells: np.ndarray, placed: Placed) -> Finding:
+        score = float(cells.max())
+        state: State = "ok" if score < self._ok_below else "ng" if score >= self._ng_above else "recheck"
+        measured = {
+            "score": score,
+            "likeness": placed.quality,
+            "dx_px": placed.dx,
+            "dy_px": placed.dy,
+            "turn_deg": placed.turn,
+        }
+        if state == "ok":
+            return Finding(state, score, measured=measured)
+        least = self._ok_below if state == "recheck" else self._ng_above
+        boxes = [_back(box, placed) for box in boxes_of(cells, least)]
+        places = "one place differs" if len(boxes) == 1 else f"{len(boxes)} places differ"
+        text = f"{places} from the taught parts (score {score:.2f}, good ones reach {self._ok_below:.2f})"
+        return Finding(state, score, boxes, measured, text if state == "ng" else f"not sure: {text}")
+
+
+def given(placed: Placed, template: np.ndarray) -> np.ndarray:
+    """int8[1, h, w, 1] of a placed grey part; where the picture ended it is as the template is."""
+    image = placed.image if (placed.seen > 0).all() else np.where(placed.seen > 0, placed.image, template)
+    return np.bitwise_xor(image, 0x80).view(np.int8)[None, :, :, None]
+
+
+def judged(run: package.Interpreter, picture: np.ndarray) -> np.ndarray:
+    """float32[h', w'], the score of each cell, 0 to 1."""
+    (out,), spec = run(picture), run.outputs[0]
+    return (out[0, :, :, 0].astype(np.float32) - spec.zero) * np.float32(spec.scale or 1.0)
+
+
+def _template(path: Path, model: package.Variation) -> np.ndarray:
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        raise ModelRefused(f"{path} cannot be read: {error.strerror}", hint="copy the package here anew") from None
+    image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
+    if image is None or hashlib.sha256(body).hexdigest() != model.template or image.shape != model.size:
+        raise ModelRefused(f"{path} is not the picture that model.yaml names", hint="copy the package here anew")
+    return np.asarray(image)
+
+
+def _moved(mask: np.ndarray, placed: Placed) -> np.ndarray:
+    """A mask of the view, as the placed part lies."""
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(mask, placed.matrix, mask.shape[::-1], flags=flags)
+
+
+def _back(box: tuple[int, int, int, int, float], placed: Placed) -> Box:
+    """The box around the same place in the view."""
+    x0, y0, x1, y1, score = box
+    corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], float) @ placed.matrix[:, :2].T + placed.matrix[:, 2]
+    height, width = placed.image.shape[:2]
+    low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+    (a, b), (c, d) = np.clip(low, 0, (width, height)).astype(int), np.clip(high, 0, (width, height)).astype(int)
+    return int(a), int(b), int(c), int(d), "differs", score

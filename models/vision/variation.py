@@ -1,0 +1,93 @@
+"""The variation of good parts: how light and how dark each pixel may be, learned from a few of them.
+
+Every placed part is softened a little; mean and spread of each pixel follow. An edge may move by `edge` pixels, so a pixel may be
+as light as the lightest mean around it and as dark as the darkest. What lies beyond is counted in tolerances, a tolerance being
+`spread` standard deviations or `levels` grey levels, whichever is more. A cell's score is the mean of its window of 4 x 4 pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..package import Variation
+
+BORDER = 2  # pixels at each side that are not judged: softening knows only half of them
+MOST = 8.0  # tolerances that one pixel adds at most
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """`edge` pixels, `levels` grey levels, `spread` standard deviations."""
+
+    edge: int = 1
+    levels: float = 8.0
+    spread: float = 3.0
+
+
+@dataclass(frozen=True)
+class Normal:
+    """float32[h, w] each, in grey levels: what a pixel may be, and its tolerance; that is 0 where nothing is judged."""
+
+    low: np.ndarray
+    high: np.ndarray
+    tolerance: np.ndarray
+
+
+def softened(image: np.ndarray) -> np.ndarray:
+    """float32[h, w] of uint8[h, w]: 1 2 1 across and down."""
+    return cv2.GaussianBlur(image.astype(np.float32), (3, 3), 0)
+
+
+class Learner:
+    """Sums over good parts, from which any one of them can be left out."""
+
+    def __init__(self, parts: np.ndarray, judged: np.ndarray, allowance: Allowance) -> None:
+        """`parts` float32[n, h, w], softened; `judged` bool[h, w]."""
+        self._parts, self._judged, self._allowance = parts, judged, allowance
+        self._sum = parts.sum(axis=0, dtype=np.float64)
+        self._squares = np.einsum("nhw,nhw->hw", parts, parts, dtype=np.float64)
+
+    def normal(self, without: int | None = None) -> Normal:
+        many, total, squares = len(self._parts), self._sum, self._squares
+        if without is not None:
+            one = self._parts[without].astype(np.float64)
+            many, total, squares = many - 1, total - one, squares - one * one
+        mean = total / many
+        variance = np.maximum(squares / many - mean * mean, 0) * (many / (many - 1))
+        deviation = np.sqrt(cv2.blur(variance, (5, 5))).astype(
+            np.float32
+        )  # a pixel's own spread is little known of few parts
+        window = np.ones((2 * self._allowance.edge + 1,) * 2, np.uint8)
+        tolerance = np.maximum(
+            cv2.dilate(deviation, window) * self._allowance.spread, np.float32(self._allowance.levels)
+        )
+        tolerance[~self._judged] = 0
+        flat = mean.astype(np.float32)
+        return Normal(cv2.erode(flat, window), cv2.dilate(flat, window), tolerance)
+
+
+def field(soft: np.ndarray, normal: Normal) -> np.ndarray:
+    """float32[h', w']: how many tolerances each cell of a softened part lies beyond what is normal."""
+    beyond = np.maximum(soft - normal.high, 0) + np.maximum(normal.low - soft, 0)
+    each = np.divide(beyond, normal.tolerance, out=np.zeros_like(beyond), where=normal.tolerance > 0)
+    window, step = Variation.WINDOW, Variation.STEP
+    mean = cv2.blur(np.minimum(each, MOST), (window, window), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    return mean[: soft.shape[0] - window + 1 : step, : soft.shape[1] - window + 1 : step]
+
+
+def boxes_of(cells: np.ndarray, least: float) -> list[tuple[int, int, int, int, float]]:
+    """x0, y0, x1, y1 in pixels and the highest score of each group of cells of `least` or more, the worst first."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((cells >= least).astype(np.uint8), connectivity=8)
+    if count == 1:
+        return []
+    worst = np.zeros(count, np.float32)
+    np.maximum.at(worst, np.asarray(labels, np.intp).ravel(), cells.ravel())
+    step, window = Variation.STEP, Variation.WINDOW
+    found = []
+    for (x, y, w, h, _), score in zip(stats[1:].tolist(), worst[1:].tolist(), strict=True):
+        x0, y0 = x * step, y * step
+        found.append((x0, y0, x0 + (w - 1) * step + window, y0 + (h - 1) * step + window, score))
+    return sorted(found, key=lambda box: -box[4])
