@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 import re
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -51,7 +53,7 @@ class Bench:
             raise LinesideError(
                 f"{source} is no device on a network", hint="a serial line is tried with its own simulator"
             )
-        self.sim.host, self.sim.port = "127.0.0.1", 0
+        self.sim.host, self.sim.port = "127.0.0.1", _free_port()
         self.url = str(part.url)
         self.below = {name: tag.partition(".")[2] for name, tag in (self.lines.read() | self.lines.written()).items()}
         self.takt = round(self.options.takt * SECOND)
@@ -61,6 +63,7 @@ class Bench:
         self.log: list[tuple[float, str, float]] = []
         self.slowest = 0  # ns from trigger to verdict, before anything was broken on purpose
         self.cable = False
+        self._product = str(next(iter(self.options.recipes)))
         self._began = time.monotonic()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -72,7 +75,6 @@ class Bench:
         self._write_site()
         cycles = asyncio.create_task(self._cycle())
         try:
-            self.product(str(next(iter(self.options.recipes))))
             await self.start()
             yield
         finally:
@@ -81,7 +83,14 @@ class Bench:
             await self.pull()
 
     async def plug(self) -> None:
+        """The cable is in: what the PLC held is still there."""
         await self.sim.start()
+        held = self.plc.memory | {"trigger": float(self.plc.trigger), "ack": float(self.plc.ack)}
+        for name, value in held.items():
+            self.sim.set(self.below[name], float(value))
+        if "part" in self.below:
+            self.sim.set(self.below["part"], float(self.plc.part % 65_536))
+        self.product(self._product)
         self.cable = True
 
     async def pull(self) -> None:
@@ -108,6 +117,7 @@ class Bench:
 
     def product(self, code: str) -> None:
         """The PLC asks for this product from now on."""
+        self._product = code
         if "product" in self.below:
             with contextlib.suppress(ValueError):
                 self.sim.set(self.below["product"], float(code) if re.fullmatch(r"[\d.]+", code) else code)
@@ -132,19 +142,21 @@ class Bench:
 
     async def _cycle(self) -> None:
         while True:
-            for name in self.lines.written():
-                value = float(self.sim.get(self.below[name]))
-                if value != self.plc.memory[name]:
+            for name in self.lines.written() if self.cable else ():
+                held = self.sim.get(self.below[name])
+                value = float(await held if inspect.isawaitable(held) else held)
+                if value != self.plc.memory[name] and self.cable:
                     self.plc.memory[name] = value
                     self._note(name, value)
             before = self.plc.trigger, self.plc.ack
             self.plc.step(time.monotonic_ns())
-            if self.plc.trigger and not before[0] and "part" in self.below:
+            if self.cable and self.plc.trigger and not before[0] and "part" in self.below:
                 self.sim.set(self.below["part"], float(self.plc.part % 65_536))
             for name, old in zip(("trigger", "ack"), before, strict=True):
                 new = getattr(self.plc, name)
-                self.sim.set(self.below[name], float(new))
                 if new != old:
+                    if self.cable:
+                        self.sim.set(self.below[name], float(new))
                     self._note(name, float(new))
             await asyncio.sleep(CYCLE)
 
@@ -168,3 +180,8 @@ class Bench:
             if beside.name not in ("site.yaml", "state", "log"):
                 (self._folder / beside.name).symlink_to(beside)
         (self._folder / "site.yaml").write_text(json.dumps(made))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as line:
+        return int(line.getsockname()[1])

@@ -23,6 +23,7 @@ from .recipe import Recipe
 from .shelf import Shelf
 from .view import Viewer
 
+ASKED = 10_000_000  # on top of an inspection id: the number of a picture that a station asked for, and of no other one
 WORDS = {
     "lost": "the PLC does not answer; verdicts wait",
     "unacked": "a verdict stands without its acknowledgement",
@@ -163,7 +164,7 @@ class Station:
 
     def _pictured(self, frame: Frame) -> Iterator[Any]:
         self._now = max(self._now, frame.mono)
-        part = self._parts.get(frame.part or 0)
+        part = self._parts.get((frame.part or 0) - ASKED)
         if frame.source == self.config.starts:
             yield from self._permitted()
             (first, *rest) = self._handshake.take(self._now)
@@ -237,7 +238,7 @@ class Station:
         asked = event.data.get("value")
         for part in list(self._parts.values()):
             waits = camera in part.cameras() and camera not in part.arrived
-            if waits and (event.kind == "source" or asked == part.id):
+            if waits and (event.kind == "source" or asked == ASKED + part.id):
                 part.failed[camera] = f"{camera} gives no picture: {event.text}"
                 if part.complete():
                     yield from self._finish(part)
@@ -309,7 +310,9 @@ class Station:
         """The cameras of a part take their pictures; the frame carries the inspection id back."""
         for camera in part.cameras():
             if camera != self.config.starts:
-                yield Write(self._triggers[camera], float(part.id), expires=part.deadline, cause=self.name, quiet=True)
+                yield Write(
+                    self._triggers[camera], float(ASKED + part.id), expires=part.deadline, cause=self.name, quiet=True
+                )
 
     def _finish(self, part: Part) -> Iterator[Any]:
         del self._parts[part.id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,20 +20,28 @@ ROOT = Path(__file__).parents[2]
 SITE = ROOT / "configs/aoi-station.yaml"
 
 
+MODBUS = (cases.starts, cases.parts, cases.skipped_ack, cases.pulled_cable, cases.killed_station, cases.none_lost)
+OPCUA = (cases.starts, cases.parts, cases.none_lost)
+
+
+def over_opcua(site: str) -> str:
+    """The same site with a PLC that speaks OPC UA."""
+    site = site.replace("driver: modbus", "driver: opcua").replace("tcp://127.0.0.1:5024", "opc.tcp://127.0.0.1:4840")
+    return re.sub(
+        r'^(      )(\w+): +\{address: "[\w:.]+"(?:, type: \w+)?', r'\1\2: {node: "ns=2;s=\2"', site, flags=re.M
+    )
+
+
 @pytest.mark.system
-def test_the_shipped_station_keeps_the_handshake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wanted", [MODBUS, OPCUA], ids=["modbus", "opcua"])
+def test_the_shipped_station_keeps_the_handshake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: tuple[cases.Case, ...]
+) -> None:
     pytest.importorskip("ai_edge_litert", reason="no TFLite engine is installed: make setup brings LiteRT")
     (tmp_path / "recipes").symlink_to(ROOT / "configs/recipes")
     site = tmp_path / "station.yaml"
-    site.write_text(SITE.read_text().replace("takt: 1s", "takt: 500ms").replace("heartbeat: 1s", "heartbeat: 300ms"))
-    wanted = (
-        cases.starts,
-        cases.parts,
-        cases.skipped_ack,
-        cases.pulled_cable,
-        cases.killed_station,
-        cases.none_lost,
-    )
+    text = SITE.read_text().replace("takt: 1s", "takt: 500ms").replace("heartbeat: 1s", "heartbeat: 300ms")
+    site.write_text(text if wanted is MODBUS else over_opcua(text))
     monkeypatch.setattr(cases, "CASES", wanted)
     bench, home = Bench(site), tmp_path / "home"
     home.mkdir()
@@ -57,8 +66,6 @@ def test_the_shipped_station_keeps_the_handshake(tmp_path: Path, monkeypatch: py
     ],
 )
 def test_a_lost_or_doubled_verdict_is_no_sign_off(results: list[Any], taken: list[int], words: str) -> None:
-    import re
-
     bench: Any = SimpleNamespace(plc=SimpleNamespace(results=results, taken=taken))
     assert re.search(words, asyncio.run(cases.none_lost(bench)))
 

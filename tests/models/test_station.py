@@ -34,7 +34,7 @@ from models.quality.chain import breaks
 from models.vision.lines import TOTALS, Lines, StationConfig
 from models.vision.outputs import ORDER
 from models.vision.plc import Plc
-from models.vision.station import Station
+from models.vision.station import ASKED, Station
 
 MS = 1_000_000
 SCAN = 20 * MS
@@ -114,8 +114,9 @@ class Cell:
         if source == "plc" and self.cable:
             self.plc.memory[name] = float(write.value)
         elif source != "plc":
-            self.asked.append((source, int(write.value)))
-            self.after(30, lambda: self.shoot(source, int(write.value)))
+            number = int(write.value) - ASKED
+            self.asked.append((source, number))
+            self.after(30, lambda: self.shoot(source, number))
         return []
 
     def shoot(self, camera: str, number: int) -> None:
@@ -126,7 +127,9 @@ class Cell:
             assert buffer is not None, "a frame was not given back"
             buffer[:] = image
             self.flow.accept(
-                Frame(camera, self.frames, self.clock.utc(), buffer, number, 0, self.pool.give, self.clock.mono())
+                Frame(
+                    camera, self.frames, self.clock.utc(), buffer, ASKED + number, 0, self.pool.give, self.clock.mono()
+                )
             )
 
     def after(self, ms: int, do: Callable[[], None]) -> None:
@@ -336,7 +339,7 @@ def test_a_lost_camera_is_not_ready_and_what_waits_for_it_is_rechecked_at_once(f
 def test_a_picture_that_was_refused_is_a_recheck_at_once(folder: Path) -> None:
     cell = Cell(folder, look=lambda camera, number: None)
     cell.run(0.2, lambda: bool(cell.asked))
-    cell.flow.accept(Event("write", "top.trigger", "refused", text="overrun", data={"value": 1.0}))
+    cell.flow.accept(Event("write", "top.trigger", "refused", text="overrun", data={"value": ASKED + 1.0}))
     cell.run(0.1)
     assert cell.plc.results == [(1, "recheck")] and "overrun" in cell.texts("inspection")
 
@@ -346,10 +349,8 @@ def test_a_picture_that_comes_too_late_or_from_before_is_no_other_parts(folder: 
     assert cell.parts(1) == [(1, "recheck")]
     cell.shoot = lambda camera, number: None  # type: ignore[method-assign]
     cell.run(2, lambda: len(cell.asked) == 2)
-    buffer = cell.pool.take()
-    assert buffer is not None
-    for number, mono in ((1, cell.clock.mono()), (2, 1)):
-        cell.flow.accept(Frame("top", 9, cell.clock.utc(), buffer.copy(), number, 0, None, mono))
+    for number, mono in ((ASKED + 1, cell.clock.mono()), (ASKED + 2, 1), (2, cell.clock.mono())):
+        cell.flow.accept(Frame("top", 9, cell.clock.utc(), board(noise=99), number, 0, None, mono))
     assert cell.parts(1) == [(2, "recheck")]
 
 
@@ -394,6 +395,16 @@ def test_a_part_that_was_taken_just_before_a_power_cut_is_rechecked_under_its_id
     cell.states = kept  # what came after did not reach the disk
     cell.start()
     assert cell.parts(2) == [(3, "recheck"), (4, "ok")]
+    assert [e.data["inspection"] for e in cell.events if e.kind == "inspection"] == [1, 2, 3, 4]
+
+
+def test_a_late_sample_is_no_trigger(folder: Path) -> None:
+    cell = Cell(folder)
+    cell.plc.resting = True
+    cell.run(0.2)
+    late = Batch.of("plc", [cell.table["plc.trigger"].id], [1.0], cell.clock.utc() - 40 * MS)
+    cell.flow.accept(late)
+    assert not cell.asked and not cell.told("handshake")
 
 
 def test_a_station_without_any_memory_gives_no_id_twice(folder: Path) -> None:
