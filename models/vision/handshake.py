@@ -51,6 +51,7 @@ class Shown(NamedTuple):
     part_done: int = 0
     recipe: int = 0
     checksum: int = 0
+    interlock: bool = False  # set by the station: master samples are wanted
 
 
 class Told(NamedTuple):

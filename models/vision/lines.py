@@ -36,6 +36,7 @@ class Lines(BaseModel):
     recheck: str = Field(description="bit of the verdict: nobody knows, look again")
     overrun: str = Field("", description="bit: a trigger was refused, or an acknowledgement is late")
     heartbeat: str = Field("", description="bit: changes each `heartbeat`")
+    interlock: str = Field("", description="bit: master samples have to be shown; other parts get a recheck")
     part_done: str = Field("", description="word: number of the part that the verdict is about")
     recipe: str = Field("", description="word: checksum of the recipe that is loaded, 0 for none")
     checksum: str = Field("", description="word: checksum of the recipe that judged the part")

@@ -14,7 +14,19 @@ from edge import SECOND, Write
 from .handshake import Shown
 
 RESULT = ("part_done", "checksum", "ok", "ng", "recheck", "result_id")  # the id last: it vouches for those before it
-ORDER = ("valid", *RESULT, "recipe", "overrun", "taken_id", "taken", "refused", "busy", "ready", "heartbeat")
+ORDER = (
+    "valid",
+    *RESULT,
+    "recipe",
+    "interlock",
+    "overrun",
+    "taken_id",
+    "taken",
+    "refused",
+    "busy",
+    "ready",
+    "heartbeat",
+)
 AGAIN = SECOND // 2  # after which an output that the PLC shows otherwise is written anew
 
 

@@ -45,6 +45,7 @@ class Part:
     ts: int
     deadline: int
     left_out: tuple[str, ...] = ()
+    masters: tuple[int, ...] = ()  # that were wanted when it came
     judged: dict[str, Judged] = field(default_factory=dict)
     arrived: set[str] = field(default_factory=set)  # cameras whose picture is here
     failed: dict[str, str] = field(default_factory=dict)
@@ -60,8 +61,16 @@ class Part:
         return all(view.name in self.judged or view.camera in self.failed for view in self.views())
 
     def decide(self) -> Decision:
-        """The verdict on what was seen; a view that is missing is a recheck, whatever the others say but NG."""
-        return decide([self._seen(view) for view in self.views()], self.recipe.rules)
+        """The verdict on what was seen; a view that is missing is a recheck, whatever the others say but NG. So is everything
+        while master samples are wanted."""
+        seen = [self._seen(view) for view in self.views()]
+        if self.masters and not self.is_master:
+            seen.append(missing("masters", f"show the master samples first: {', '.join(map(str, self.masters))}"))
+        return decide(seen, self.recipe.rules)
+
+    @property
+    def is_master(self) -> bool:
+        return self.recipe.masters is not None and self.number in self.recipe.masters.parts
 
     def _seen(self, view: Viewer) -> Seen:
         if view.name in self.judged:
@@ -73,7 +82,7 @@ class Part:
         return missing(view.name, why)
 
     def record(self, stage: str, decision: Decision, now: int) -> Event:
-        """The inspection event, not yet linked to the one before it."""
+        """The inspection event, not yet linked to the one before it; of a master sample an event `master`."""
         shots = [self.judged[view.name] for view in self.views() if view.name in self.judged]
         data: dict[str, Any] = {
             "part": self.number,
@@ -105,7 +114,8 @@ class Part:
             if not self.left_out
             else f"{decision.text}; without {', '.join(self.left_out)}".removeprefix("; ")
         )
-        return Event("inspection", stage, decision.state, self.ts, SEVERITY[decision.state], text, data, refs)
+        kind = "master" if self.is_master else "inspection"
+        return Event(kind, stage, decision.state, self.ts, SEVERITY[decision.state], text, data, refs)
 
 
 def missing(view: str, why: str) -> Seen:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 from edge import ConfigFault, Identifier, LinesideError, Tree, bind_options, read_tree
 
 from .. import package
+from .masters import MastersConfig
 from .registration import Registration, RegistrationConfig
 from .rules import Rule
 from .tools.contract import Tool, ToolConfig
@@ -61,6 +62,9 @@ class RecipeConfig(BaseModel):
     model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
     recipe: str = Field(min_length=1, max_length=64, description="name of the product, for people")
     views: dict[Identifier, ViewConfig] = Field(min_length=1, description="each under a name")
+    masters: MastersConfig | None = Field(
+        None, description="parts with known verdicts that have to be shown each shift"
+    )
     rules: list[Rule] = Field(
         default_factory=list, description="what a found defect means; the first that holds decides"
     )
@@ -77,6 +81,7 @@ class Recipe:
     rules: list[Rule]
     digest: str
     models: Mapping[str, str] = field(default_factory=dict)
+    masters: MastersConfig | None = None
 
     @property
     def checksum(self) -> int:
@@ -120,7 +125,7 @@ def load(path: Path) -> Recipe | Refused:
             views[name] = built
     if tree.problems:
         return Refused(path, _told(tree), cameras)
-    return Recipe(config.recipe, path, views, config.rules, seal.hexdigest(), models)
+    return Recipe(config.recipe, path, views, config.rules, seal.hexdigest(), models, config.masters)
 
 
 def _told(tree: Tree) -> list[str]:

@@ -17,11 +17,13 @@ from edge import SECOND, TRUSTED, Answer, Batch, ConfigFault, Event, Frame, Job,
 from ..quality.chain import Chain
 from .handshake import Handshake, Result, Told
 from .lines import TOTALS, StationConfig
+from .masters import Masters
 from .outputs import Outputs
 from .part import Judged, Load, Part, given_up, judge, missing
 from .recipe import Recipe
 from .shelf import Shelf
 from .view import Viewer
+from .watch import Watch
 
 ASKED = 10_000_000  # on top of an inspection id: the number of a picture that a station asked for, and of no other one
 WORDS = {
@@ -44,6 +46,8 @@ class Station:
         self.config, self.name, self._table = config, setting.name, setting.table
         self._shelf = Shelf(config.recipes, setting.folder, (config.takt - config.reserve) * 1e3)
         self.faults = self._shelf.faults
+        if not config.plc.part and any(recipe.masters for recipe in self._shelf.recipes.values()):
+            self.faults.append("master samples are known by their part numbers: add `plc: {part: TAG}`")
         cameras = self._shelf.cameras | ({config.starts} if config.starts else set())
         self._triggers = {name: self._tag(f"{name}.trigger") for name in sorted(cameras)}
         self._names = {self._tag(tag): name for name, tag in (config.plc.read() | config.plc.written()).items()}
@@ -60,12 +64,10 @@ class Station:
         self._restored = self._met = False  # from a snapshot; the PLC, since the start
         self._recipe: Recipe | None = None
         self._said: str | None = None  # why it is not ready, as an event told it
-        self._away: dict[str, str] = {}  # cameras that are lost, and why
-        self._checks: dict[str, tuple[int, int]] = {}  # camera -> check of its last picture, and of which part
-        self._hanging: set[str] = set()
+        self._watch = Watch(setting.name, frozen=config.frozen)
         self._load = Load(self._order())
         self._counts = dict.fromkeys(TOTALS, 0)
-        self._chain = Chain()
+        self._chain, self._masters = Chain(), Masters()
         self._now = self._utc = 0
 
     def _tag(self, name: str) -> int:
@@ -100,10 +102,11 @@ class Station:
         elif isinstance(item, Event):
             yield from self._heard(item)
         elif isinstance(item, Tick):
-            self._now, self._utc = max(self._now, item.mono), max(self._utc, item.utc)
+            self._now, self._utc = max(self._now, item.mono), item.utc
             yield from self._ticked()
         if self._handshake.connected:
-            yield from self._outputs.write(self._handshake.shown(), self._now)
+            shown = self._handshake.shown()._replace(interlock=bool(self._wanted()))
+            yield from self._outputs.write(shown, self._now)
         if self._counts != before:
             numbers = list(self._totals.values())
             yield Batch.of(
@@ -115,6 +118,7 @@ class Station:
 
     def snapshot(self) -> bytes | None:
         kept = {"handshake": self._handshake.snapshot(), "counts": self._counts, "chain": self._chain.last}
+        kept["masters"] = self._masters.proved
         return json.dumps({"version": 1, **kept}).encode()
 
     def restore(self, state: bytes) -> None:
@@ -125,6 +129,13 @@ class Station:
         owed, counts = handshake.restore(said["handshake"]), {n: int(said["counts"].get(n, 0)) for n in TOTALS}
         self._handshake, self._owed, self._counts, self._restored = handshake, owed, counts, True
         self._chain = Chain(str(said["chain"]))
+        known = {recipe.digest for recipe in self._shelf.recipes.values()}
+        proved = {
+            d: {int(n): int(utc) for n, utc in each.items()}
+            for d, each in said.get("masters", {}).items()
+            if d in known
+        }
+        self._masters = Masters(proved)
 
     # What arrives
 
@@ -134,7 +145,7 @@ class Station:
         self._now = max(self._now, batch.mono)
         for ts in np.unique(batch.ts[mine]):
             now = mine & (batch.ts == ts)
-            self._utc = max(self._utc, int(ts))
+            self._utc = int(ts)
             yield from self._moment(batch.tag[now], batch.value[now], batch.quality[now])
 
     def _moment(self, tags: np.ndarray, values: np.ndarray, qualities: np.ndarray) -> Iterator[Any]:
@@ -194,11 +205,11 @@ class Station:
         )
 
     def _answered(self, judged: Judged) -> Iterator[Any]:
-        yield from self._moved(judged)
+        yield from self._watch.looked(judged)
         part = self._parts.get(judged.id)
         if part is None:
             return
-        if judged.camera in self._hanging:
+        if judged.camera in self._watch.hanging:
             told = f"{judged.camera} shows the same picture as for the part before: it hangs"
             judged = Judged(
                 judged.id, judged.camera, missing(judged.seen.view, told), judged.check, judged.frame, judged.ts
@@ -207,29 +218,13 @@ class Station:
         if part.complete():
             yield from self._finish(part)
 
-    def _moved(self, judged: Judged) -> Iterator[Event]:
-        """Whether a camera still moves: no two pictures of one sensor are ever the same."""
-        check, of = self._checks.get(judged.camera, (0, judged.id))
-        if not self.config.frozen or not judged.check or of == judged.id:
-            self._checks.setdefault(judged.camera, (judged.check, judged.id))
-            return
-        same = check == judged.check
-        self._checks[judged.camera] = judged.check, judged.id
-        if same and judged.camera not in self._hanging:
-            self._hanging.add(judged.camera)
-            text = f"{judged.camera} hangs: two parts, one picture"
-            yield Event("camera", f"{self.name}.{judged.camera}", "frozen", severity="high", text=text)
-        elif not same and judged.camera in self._hanging:
-            self._hanging.discard(judged.camera)
-            yield Event("camera", f"{self.name}.{judged.camera}", "moves", text=f"{judged.camera} moves again")
-
     def _heard(self, event: Event) -> Iterator[Any]:
         """A camera is lost or back, or did not take the picture it was asked for."""
         camera = event.key.removesuffix(".trigger") if event.kind == "write" else event.key
         if event.kind == "source":
-            self._away.pop(camera, None)
+            self._watch.away.pop(camera, None)
             if event.state == "lost":
-                self._away[camera] = event.text
+                self._watch.away[camera] = event.text
             yield from self._permitted()
         elif event.state not in ("failed", "refused", "superseded"):
             return
@@ -258,8 +253,8 @@ class Station:
         why = "the PLC has not said which product" if code is None else self._shelf.why_not(code)
         self._recipe = None if why or code is None else self._shelf.recipes[code]
         if self._recipe is not None:
-            lost = [camera for camera in self._recipe.cameras if camera in self._away]
-            why = f"{lost[0]} is lost: {self._away[lost[0]]}" if lost else ""
+            lost = [camera for camera in self._recipe.cameras if camera in self._watch.away]
+            why = f"{lost[0]} is lost: {self._watch.away[lost[0]]}" if lost else ""
         self._handshake.permit(why, self._recipe.checksum if self._recipe else 0)
         said = why or f"ready for {self._recipe.name if self._recipe else ''}, recipe {self._handshake.shown().recipe}"
         if said == self._said:
@@ -302,7 +297,7 @@ class Station:
         deadline = self._now + round((self.config.takt - self.config.reserve) * SECOND)
         given = self._handshake.part_of(number)
         left_out = tuple(name for name in self._load.given_up if name in self._recipe.views)
-        part = Part(number, given, self._recipe, self._now, self._utc, deadline, left_out)
+        part = Part(number, given, self._recipe, self._now, self._utc, deadline, left_out, tuple(self._wanted()))
         self._parts[number] = part
         return part
 
@@ -317,10 +312,14 @@ class Station:
     def _finish(self, part: Part) -> Iterator[Any]:
         del self._parts[part.id]
         decision = part.decide()
-        self._count(decision.state)
         if self.config.keep != "none":
             yield from (shot.picture for shot in part.judged.values() if shot.picture)
-        yield self._chain.link(part.record(self.name, decision, self._now))
+        record = part.record(self.name, decision, self._now)
+        if part.is_master:
+            yield from self._proved(part, record)
+        else:
+            self._count(decision.state)
+            yield self._chain.link(record)
         result = Result(part.id, part.number, decision.state, part.recipe.checksum)
         yield from self._follow(self._handshake.judged(result, self._now))
         share = (self._now - part.began) / (part.deadline - part.began)
@@ -328,6 +327,23 @@ class Station:
             given_up = ", ".join(self._load.given_up) or "nothing"
             text = f"verdicts come {'late' if step > 0 else 'in time again'}; given up: {given_up}"
             yield Event("station", self.name, "degraded" if step > 0 else "restored", 0, "medium", text)
+
+    def _wanted(self) -> list[int]:
+        """Master samples that have to be shown before parts of this recipe are judged."""
+        return self._masters.wanted(self._recipe.masters, self._recipe.digest, self._utc) if self._recipe else []
+
+    def _proved(self, part: Part, record: Event) -> Iterator[Event]:
+        """A master sample was judged: what that proves. It is no part of the line, and counts nowhere."""
+        assert part.recipe.masters is not None
+        yield record
+        recipe, known = part.recipe, part.recipe.masters
+        if not self._masters.judged(known, recipe.digest, part.number, record.state, self._utc):
+            text = f"master sample {part.number} is {known.parts[part.number]}, and was judged {record.state}: no part is judged"
+            yield Event("station", self.name, "interlock", 0, "high", text)
+        elif not self._masters.wanted(known, recipe.digest, self._utc):
+            yield Event(
+                "station", self.name, "proved", text=f"all master samples of {recipe.name} were judged as they should"
+            )
 
     def _count(self, state: str) -> None:
         self._counts["parts"] += 1

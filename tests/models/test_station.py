@@ -459,6 +459,51 @@ def test_what_cannot_be_is_said(folder: Path, options: dict[str, Any], words: st
         Cell(folder, options)
 
 
+MASTERS = "masters: {every: 1h, parts: {901: ok, 902: ng}}\n"
+
+
+def show(cell: Cell, number: int, bad: bool) -> str:
+    """One part with this number; what the PLC read."""
+    cell.number, cell.look = number, lambda camera, n: board(bad, n)
+    return cell.parts(1)[0][1]
+
+
+def test_until_the_masters_of_the_shift_are_judged_right_no_part_is_ok(folder: Path) -> None:
+    (folder / "a.yaml").write_text(RECIPE.format(code="A", more=MASTERS))
+    cell = Cell(folder)
+    assert show(cell, 5, False) == "recheck" and cell.plc.memory["interlock"]
+    assert "show the master samples first: 901, 902" in cell.texts("inspection")
+    assert show(cell, 5, True) == "ng", "a defect is one all the same"
+    assert (show(cell, 901, False), show(cell, 6, False), show(cell, 902, True)) == ("ok", "recheck", "ng")
+    assert show(cell, 7, False) == "ok" and not cell.plc.memory["interlock"]
+    assert cell.told("master") == [("aoi", "ok"), ("aoi", "ng")] and ("aoi", "proved") in cell.told("station")
+    assert json.loads(cell.states["aoi"])["counts"]["parts"] == 4, "masters are no parts"
+    cell.run(0.1)
+    cell.start()
+    assert show(cell, 8, False) == "ok", "a proof outlives a restart"
+    cell.clock.advance(3600)
+    assert show(cell, 9, False) == "recheck"
+
+
+def test_a_master_that_is_judged_wrong_stops_the_line(folder: Path) -> None:
+    (folder / "a.yaml").write_text(RECIPE.format(code="A", more=MASTERS))
+    cell = Cell(folder)
+    show(cell, 901, False), show(cell, 902, True)
+    assert show(cell, 7, False) == "ok"
+    assert show(cell, 902, False) == "ok" and cell.told("station")[-1] == ("aoi", "interlock")
+    assert show(cell, 8, False) == "recheck" and cell.plc.memory["interlock"]
+    (folder / "a.yaml").write_text(RECIPE.format(code="other", more=MASTERS))
+    show(cell, 901, False), show(cell, 902, True)
+    cell.run(0.1)
+    cell.start()
+    assert show(cell, 9, False) == "recheck", "another recipe has to be proved anew"
+
+
+def test_masters_need_part_numbers(folder: Path) -> None:
+    (folder / "a.yaml").write_text(RECIPE.format(code="A", more=MASTERS))
+    assert "known by their part numbers" in Cell(folder, {"plc": {"part": ""}}).station.faults[0]
+
+
 def test_only_what_a_recipe_calls_optional_can_be_given_up(folder: Path) -> None:
     assert Cell(folder, {"degrade": ["side"]}).station.faults == [
         "degrade: 'side' cannot be given up; there are pictures"

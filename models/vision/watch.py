@@ -1,0 +1,35 @@
+"""Whether the cameras of a station are there, and whether they move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edge import Event
+
+from .part import Judged
+
+
+class Watch:
+    """`away`: lost cameras, and why. `hanging`: those that showed two parts the very same picture, which no sensor does twice."""
+
+    def __init__(self, stage: str, *, frozen: bool) -> None:
+        self._stage, self._frozen = stage, frozen
+        self.away: dict[str, str] = {}
+        self.hanging: set[str] = set()
+        self._checks: dict[str, tuple[int, int]] = {}  # camera -> check of its last picture, and of which part
+
+    def looked(self, judged: Judged) -> Iterator[Event]:
+        """A picture of a camera was judged; the events tell where it began to hang, or moves again."""
+        camera = judged.camera
+        check, of = self._checks.get(camera, (0, judged.id))
+        if not self._frozen or not judged.check or of == judged.id:
+            self._checks.setdefault(camera, (judged.check, judged.id))
+            return
+        self._checks[camera] = judged.check, judged.id
+        if check == judged.check and camera not in self.hanging:
+            self.hanging.add(camera)
+            text = f"{camera} hangs: two parts, one picture"
+            yield Event("camera", f"{self._stage}.{camera}", "frozen", severity="high", text=text)
+        elif check != judged.check and camera in self.hanging:
+            self.hanging.discard(camera)
+            yield Event("camera", f"{self._stage}.{camera}", "moves", text=f"{camera} moves again")
