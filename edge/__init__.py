@@ -45,7 +45,7 @@ from .plugins import find as find_part
 from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
-from .records import events_of, gaps_told, last_numbers, sound_events, tag_name, tag_names
+from .records import events_of, gaps_told, last_numbers, sound_events, stored_pictures, tag_name, tag_names
 from .retention import lack
 from .span import held
 from .stage import Setting, Stage, StageConfig, StatelessStage
@@ -142,6 +142,7 @@ __all__ = [
     "site_and_state",
     "sound_events",
     "state_folder",
+    "stored_pictures",
     "tag_name",
     "tag_names",
     "write_parquet",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +242,19 @@ def events_of(path: Path, *kinds: str) -> Iterator[Event]:
     """The events of these kinds in a journal's file, in its order; damaged ones are left out. Blocks. Raises LinesideError."""
     with reading(path) as db:
         yield from sound_events(db, f"WHERE kind IN ({','.join('?' * len(kinds))}) ORDER BY seq", kinds)
+
+
+@contextlib.contextmanager
+def stored_pictures(path: Path) -> Iterator[Callable[[str], bytes | None]]:
+    """A function from a digest to the picture's bytes in a journal's file; None for one that is not there, or damaged, which is
+    named. Calls block. Raises LinesideError."""
+
+    def body(digest: str) -> bytes | None:
+        found = picture(db, digest)
+        return found[1] if found else None
+
+    with reading(path) as db:
+        yield body
 
 
 def journal_of(path: Path) -> apsw.Connection:

@@ -64,8 +64,8 @@ class Audit:
         since_until(parser)
         parser.add_argument("--stage", help="only this inspection (default: all)")
         told = "share of escapes that is to be shown not to be reached (default: 0.004)"
-        parser.add_argument("--rate", type=_share, default=RATE, help=told)
-        parser.add_argument("--confidence", type=_share, default=CONFIDENCE, help="of the bounds (default: 0.95)")
+        parser.add_argument("--rate", type=share, default=RATE, help=told)
+        parser.add_argument("--confidence", type=share, default=CONFIDENCE, help="of the bounds (default: 0.95)")
         parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
     @staticmethod
@@ -95,8 +95,8 @@ def _broken(events: list[Event]) -> Iterator[tuple[Event, str]]:
 def _page(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
     judged = told["judged"]
     yield f"{told['parts']:,} parts: {judged['ok']:,} OK, {judged['ng']:,} NG, {judged['recheck']:,} to be looked at again"
-    yield f"escapes:     {_said(told['escapes'], 'OK', options)}"
-    yield f"false calls: {_said(told['false_calls'], 'NG', options)}"
+    yield f"escapes:     {said_of(told['escapes'], 'OK', options.confidence, options.rate)}"
+    yield f"false calls: {said_of(told['false_calls'], 'NG', options.confidence, options.rate)}"
     for label, count, share in told["pareto"][:10]:
         yield f"  {label:<24} {count:>8,} {share:>7.1%}"
     if told["broken"]:
@@ -105,12 +105,13 @@ def _page(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
         yield f"{told['hashed']:,} records, each as it was made and in its place"
 
 
-def _said(proof: Proof, called: str, options: argparse.Namespace) -> str:
+def said_of(proof: Proof, called: str, confidence: float, rate: float) -> str:
+    """What reviews of parts that were `called` OK or NG prove, in a line."""
     if not proof.of:
         return f"no part that was called {called} has been audited yet (`lineside review`)"
     words = f"{proof.found} of {proof.of:,} audited parts that were called {called}: "
-    words += f"below {proof.below:.3%} at {options.confidence:.0%}"
-    return words + (f"; {proof.more:,} more without one would show {options.rate:.3%}" if proof.more else "")
+    words += f"below {proof.below:.3%} at {confidence:.0%}"
+    return words + (f"; {proof.more:,} more without one would show {rate:.3%}" if proof.more else "")
 
 
 def _newest(folder: Path, number: int, stage: str | None) -> Part:
@@ -128,7 +129,8 @@ def _state(options: argparse.Namespace) -> Path:
     return state_folder(load_site(options.site).device.id, options.state)
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """For `type=`: a number between 0 and 1."""
     try:
         number = float(text)
     except ValueError:

@@ -35,14 +35,15 @@ class Viewer:
         """uint8 or uint16[h, w] or [h, w, c]. Never raises for a picture: what cannot be judged is a recheck."""
         began = time.perf_counter()
         try:
-            view = self._view(image)
+            view = self.prepared(image)
         except (NotPlaced, ValueError, cv2.error) as error:
             findings: dict[str, Finding] = {"picture": Finding("recheck", text=str(error))}
         else:
             findings = {name: _finding(judge, view) for name, judge in self.tools.items()}
         return Seen(self.name, findings, self.mm, (time.perf_counter() - began) * 1e3)
 
-    def _view(self, image: np.ndarray) -> View:
+    def prepared(self, image: np.ndarray) -> View:
+        """The picture as the tools see it. Raises NotPlaced, ValueError or cv2.error for one that cannot be judged."""
         image = plain(image)
         if image.shape[:2] != self.shape:
             told = f"the picture is {image.shape[1]} x {image.shape[0]}, the recipe is for {self.shape[1]} x {self.shape[0]}"
