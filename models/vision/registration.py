@@ -21,7 +21,7 @@ from .placing import RegistrationConfig
 
 COARSE = 800  # pixels of the longer side in which the coarse search looks
 FEWEST_MATCHES = 12
-SLACK = (1.0, 0.03)  # degrees and share by which a coarse estimate may pass its limit
+SLACK = (2.0, 0.06)  # degrees and share by which a coarse estimate may pass its limit
 WEAK = 4.0  # grey levels a pixel
 LEVEL = 4.0  # standard deviation in grey levels below which a template shows nothing
 
@@ -148,11 +148,13 @@ class Registration:
             here = np.array([self._points[p.queryIdx].pt for p in pairs])
             there = np.array([points[p.trainIdx].pt for p in pairs])
             matrix, inside = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=2.0)
-            count = int(inside.sum())
+            kept = inside.ravel() > 0
+            count = int(kept.sum())
         if matrix is None or count < FEWEST_MATCHES:
             raise NotPlaced(f"{count} corners are where the template has them, {FEWEST_MATCHES} are needed")
-        matrix = np.column_stack([matrix[:, :2], matrix[:, 2] / self._coarse])
-        return self._fitted(flat, matrix)
+        self._within(np.column_stack([matrix[:, :2], matrix[:, 2] / self._coarse]), *SLACK)
+        matrix = _similar(here[kept], there[kept], self.config.turn > 0, self.config.scale > 0)
+        return self._fitted(flat, np.column_stack([matrix[:, :2], matrix[:, 2] / self._coarse]))
 
     def _mark(self, x: int, y: int, w: int, h: int) -> Mark:
         height, width = self.template.shape
@@ -265,4 +267,4 @@ def _shrunk(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _orb() -> Any:
-    return cv2.ORB_create(1000)  # type: ignore[attr-defined]
+    return cv2.ORB_create(1000, fastThreshold=10)  # type: ignore[attr-defined]

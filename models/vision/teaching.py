@@ -20,7 +20,7 @@ from edge import LinesideError
 from ..package import Variation
 from .placing import RegistrationConfig
 from .registration import NotPlaced, Placed, Registration, always_seen
-from .variation import BORDER, MOST, Allowance, Learner, Normal, field, softened
+from .variation import BORDER, MOST, Allowance, Learner, Normal, field, lit, softened
 
 FEWEST = 5
 ODD = 3.0  # times the middle score from which a part is no longer like the others
@@ -42,10 +42,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What was learned. `scores` of each part by the others, `placed` all parts by the `template`."""
+    """What was learned. `images` are the parts, placed by the `template` and in its light; `scores` of each part by the others."""
 
     template: np.ndarray
-    placed: list[Placed]
+    images: list[np.ndarray]
     judged: np.ndarray
     normal: Normal
     scores: list[float]
@@ -72,7 +72,7 @@ def learn(
     rough = _placed(parts, names, wide, parts[0], f"as it is in {names[0]}")
     middle = _middle(rough)
     first = _placed(parts, names, place, parts[middle], f"as it is in {names[middle]}, which lies in the middle of all")
-    template = np.mean([one.image for one in first], axis=0).round().astype(np.uint8)
+    template = np.mean(_in_one_light(first, names, parts[middle]), axis=0).round().astype(np.uint8)
     placed = _placed(parts, names, place, template, "as it is in the mean of all")
     judged = np.asarray(always_seen(place, template.shape))
     judged[:BORDER], judged[-BORDER:], judged[:, :BORDER], judged[:, -BORDER:] = False, False, False, False
@@ -83,10 +83,12 @@ def learn(
     if judged.mean() < 0.01:
         raise LinesideError("nothing is left to judge", hint="a smaller `search` or `turn`, or another mask")
     say("learning what is normal, each part by the others")
-    learner = Learner(np.stack([softened(one.image) for one in placed]), judged, allowance)
-    scores = [float(field(softened(one.image), learner.normal(without=k)).max()) for k, one in enumerate(placed)]
+    images = _in_one_light(placed, names, template)
+    softs = np.stack([softened(image) for image in images])
+    learner = Learner(softs, judged, allowance)
+    scores = [float(field(soft, learner.normal(without=k)).max()) for k, soft in enumerate(softs)]
     _are_alike(scores, names, every)
-    return Lesson(template, placed, judged, learner.normal(), scores, limits(scores))
+    return Lesson(template, images, judged, learner.normal(), scores, limits(scores))
 
 
 def limits(scores: Sequence[float]) -> Limits:
@@ -171,6 +173,16 @@ def _placed(
                 f"{name}: the part is not found {told}: {error}",
                 hint="take that picture out, or allow more: --search, --turn, --by feature, --quality",
             ) from None
+    return found
+
+
+def _in_one_light(placed: Sequence[Placed], names: Sequence[str], template: np.ndarray) -> list[np.ndarray]:
+    found = []
+    for one, name in zip(placed, names, strict=True):
+        try:
+            found.append(lit(one, template)[0])
+        except NotPlaced as error:
+            raise LinesideError(f"{name}: {error}", hint="take that picture out, or steady the light") from None
     return found
 
 

@@ -1,8 +1,9 @@
 """The variation of good parts: how light and how dark each pixel may be, learned from a few of them.
 
-Every placed part is softened a little; mean and spread of each pixel follow. An edge may move by `edge` pixels, so a pixel may be
-as light as the lightest mean around it and as dark as the darkest. What lies beyond is counted in tolerances, a tolerance being
-`spread` standard deviations or `levels` grey levels, whichever is more. A cell's score is the mean of its window of 4 x 4 pixels.
+Every placed part is brought to the template's light and softened a little; mean and spread of each pixel follow. An edge may move
+by `edge` pixels, so a pixel may be as light as the lightest mean around it and as dark as the darkest. What lies beyond is counted
+in tolerances, a tolerance being `spread` standard deviations or `levels` grey levels, whichever is more. A cell's score is the mean
+of its window of 4 x 4 pixels.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import cv2
 import numpy as np
 
 from ..package import Variation
+from .registration import NotPlaced, Placed
 
 BORDER = 2  # pixels at each side that are not judged: softening knows only half of them
+LIGHT = 1.8  # times the contrast of the taught parts, either way
 MOST = 8.0  # tolerances that one pixel adds at most
 
 
@@ -34,6 +37,23 @@ class Normal:
     low: np.ndarray
     high: np.ndarray
     tolerance: np.ndarray
+
+
+def lit(placed: Placed, template: np.ndarray) -> tuple[np.ndarray, float]:
+    """uint8[h, w] of a placed grey part as the template's light shows it, the template where the picture ended; and how many
+    times its contrast was the template's. Raises NotPlaced beyond LIGHT: too little of the part may be left to see."""
+    (mean, spread), (wanted, wide) = (_mean_and_spread(x, placed.seen) for x in (placed.image, template))
+    contrast = spread / max(wide, 1e-6)
+    if not 1 / LIGHT <= contrast <= LIGHT:
+        raise NotPlaced(f"the light is another one: {contrast:.2f} times the contrast of the taught parts")
+    levels = np.clip((np.arange(256) - mean) / contrast + wanted, 0, 255).round().astype(np.uint8)
+    image = cv2.LUT(placed.image, levels)
+    return (image if (placed.seen > 0).all() else np.where(placed.seen > 0, image, template)), contrast
+
+
+def _mean_and_spread(image: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
+    mean, spread = cv2.meanStdDev(image, mask=seen)
+    return float(mean[0, 0]), float(spread[0, 0])
 
 
 def softened(image: np.ndarray) -> np.ndarray:
@@ -57,7 +77,7 @@ class Learner:
             many, total, squares = many - 1, total - one, squares - one * one
         mean = total / many
         variance = np.maximum(squares / many - mean * mean, 0) * (many / (many - 1))
-        deviation = np.sqrt(cv2.blur(variance, (5, 5))).astype(
+        deviation = np.sqrt(np.maximum(cv2.blur(variance, (5, 5)), 0)).astype(
             np.float32
         )  # a pixel's own spread is little known of few parts
         window = np.ones((2 * self._allowance.edge + 1,) * 2, np.uint8)

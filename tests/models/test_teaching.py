@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge import ConfigFault, LinesideError, ModelRefused
+from edge import ConfigFault, LinesideError, ModelRefused, find_part
 from edge.cli import main
 from models import package
 from models.vision import certificate
@@ -70,6 +72,31 @@ def test_a_taught_package_judges_parts_it_never_saw(taught: Path) -> None:
         assert label == "differs" and x0 < 200 + dx < x1 and y0 < 150 + dy < y1 and x1 - x0 < 24 and y1 - y0 < 24
 
 
+def test_another_light_is_no_defect_and_hides_none(taught: Path) -> None:
+    for light in (0.75, 1.25):
+        rng = np.random.default_rng(5)
+        assert judged(taught, part(*rng.uniform(-6, 6, 2), seed=200, light=light)).state != "ng"
+        assert judged(taught, part(*rng.uniform(-6, 6, 2), seed=200, light=light, defect=True)).state == "ng"
+    dim = judged(taught, part(light=0.4))
+    assert dim.state == "recheck" and "times the contrast of the taught parts" in dim.text
+
+
+def test_parts_that_lie_turned_any_way_are_taught_and_judged(tmp_path: Path) -> None:
+    pytest.importorskip(
+        "ai_edge_litert", reason="LiteRT, which a model is written with, is not installed: make setup brings it"
+    )
+    parts: Any = find_part("sims", "parts")
+    images = [cv2.cvtColor(parts.render(seed), cv2.COLOR_BGR2GRAY) for seed in range(10)]
+    place, allowance = RegistrationConfig(by="feature", search=30, turn=180), Allowance()
+    lesson = learn(images, [str(k) for k in range(10)], place, allowance)
+    certificate.write(tmp_path / "washer", lesson, images, place, allowance, datetime.now(UTC), time.monotonic(), str)
+    kind = tool("variation")
+    judge = kind(kind.Config(tool="variation", model="washer"), tmp_path)
+    states = {d: [judge(View(parts.render(seed, d))).state for seed in range(1000, 1006)] for d in ("", *parts.DEFECTS)}
+    assert "ng" not in states[""] and states[""].count("ok") >= 4
+    assert all("ok" not in states[d] and states[d].count("ng") >= 4 for d in parts.DEFECTS)
+
+
 @pytest.mark.parametrize(
     ("image", "why"),
     [
@@ -108,7 +135,7 @@ def test_the_certificate_says_what_was_measured(taught: Path) -> None:
     assert told["parts"] == len(told["scores_by_the_others"]) == COUNT and told["size"] == list(SHAPE)
     assert told["good_parts_looked_at_again"].startswith(f"about 1 in {COUNT + 1}")
     assert max(told["scores_by_the_others"]) <= told["ok_below"] < told["ng_above"]
-    assert told["int8"]["differs_at_most"] <= 0.1 and told["int8"]["correlation"] > 0.95
+    assert told["int8"]["differs_at_most"] <= 0.35 * told["int8"]["a_tolerance"] and told["int8"]["correlation"] > 0.95
     largest = told["finds"][-1]
     assert (largest["across_px"], largest["grey_levels"], largest["noticed"]) == (8, 40, 1.0)
     assert told["board"]["cores"] and told["ms"]["most"] > 0 and told["took_s"] > 0
@@ -211,10 +238,10 @@ def test_teaching_needs_no_torch(taught: Path) -> None:
 def test_each_part_is_scored_by_the_others_alone() -> None:
     parts = [good(seed) for seed in range(6)]
     lesson = learn(parts, [str(k) for k in range(6)], PLACE, Allowance())
-    with_itself = [float(field(softened(one.image), lesson.normal).max()) for one in lesson.placed]
+    with_itself = [float(field(softened(image), lesson.normal).max()) for image in lesson.images]
     assert all(score > own for score, own in zip(lesson.scores, with_itself, strict=True))
-    learner = Learner(np.stack([softened(one.image) for one in lesson.placed]), lesson.judged, Allowance())
-    alone = Learner(np.stack([softened(one.image) for one in lesson.placed[1:]]), lesson.judged, Allowance())
+    learner = Learner(np.stack([softened(image) for image in lesson.images]), lesson.judged, Allowance())
+    alone = Learner(np.stack([softened(image) for image in lesson.images[1:]]), lesson.judged, Allowance())
     for one, two in zip(vars(learner.normal(without=0)).values(), vars(alone.normal()).values(), strict=True):
         assert np.abs(one - two).max() < 0.02
     with pytest.raises(LinesideError, match="4 parts tell nothing"):

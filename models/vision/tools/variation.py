@@ -14,7 +14,7 @@ from edge import ConfigFault, ModelRefused
 
 from ... import package
 from ..registration import NotPlaced, Placed, Registration, grey
-from ..variation import boxes_of
+from ..variation import boxes_of, lit
 from ..verdict import Box
 from .contract import Finding, State, ToolConfig, View
 
@@ -54,7 +54,8 @@ class VariationTool:
             placed = self._registration(grey(view.image))
             if not hasattr(self._local, "run"):
                 self._local.run = self._package.interpreter()
-            cells = judged(self._local.run, given(placed, self._template))
+            image, contrast = lit(placed, self._template)
+            cells = judged(self._local.run, as_input(image))
         except NotPlaced as error:
             return Finding("recheck", 1.0, text=str(error))
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
@@ -62,14 +63,15 @@ class VariationTool:
         if view.mask is not None:
             size = cells.shape[::-1]
             cells[cv2.resize(_moved(view.mask, placed), size, interpolation=cv2.INTER_NEAREST) == 0] = 0
-        return self._finding(cells, placed)
+        return self._finding(cells, placed, contrast)
 
-    def _finding(self, cells: np.ndarray, placed: Placed) -> Finding:
+    def _finding(self, cells: np.ndarray, placed: Placed, contrast: float) -> Finding:
         score = float(cells.max())
         state: State = "ok" if score < self._ok_below else "ng" if score >= self._ng_above else "recheck"
         measured = {
             "score": score,
             "likeness": placed.quality,
+            "contrast": contrast,
             "dx_px": placed.dx,
             "dy_px": placed.dy,
             "turn_deg": placed.turn,
@@ -83,9 +85,8 @@ class VariationTool:
         return Finding(state, score, boxes, measured, text if state == "ng" else f"not sure: {text}")
 
 
-def given(placed: Placed, template: np.ndarray) -> np.ndarray:
-    """int8[1, h, w, 1] of a placed grey part; where the picture ended it is as the template is."""
-    image = placed.image if (placed.seen > 0).all() else np.where(placed.seen > 0, placed.image, template)
+def as_input(image: np.ndarray) -> np.ndarray:
+    """uint8[h, w] -> int8[1, h, w, 1]."""
     return np.bitwise_xor(image, 0x80).view(np.int8)[None, :, :, None]
 
 
