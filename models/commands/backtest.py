@@ -31,6 +31,7 @@ from ..vision.lines import StationConfig
 from ..vision.recipe import Recipe, Refused, load
 from ..vision.replay import images, replay
 from ..vision.rules import Decision
+from ..vision.view import plain
 
 HELP = "judge stored parts again by another recipe: calls gained and lost, and what the reviews say of them"
 
@@ -188,17 +189,16 @@ def _write(path: Path, told: dict[str, Any], trial: Trial, options: argparse.Nam
 
 
 def _row(trial: Trial, event: Event, call: Call, now: Decision) -> page.Row:
-    found, old = images(event, trial.body_of), trial.then(event)
+    found = images(event, trial.body_of)
     views = []
     for name, viewer in trial.recipe.views.items():
         if viewer.camera not in found:
             continue
-        image = found[viewer.camera]
+        image = plain(found[viewer.camera])
         was = [(*box[:6], box[7]) for box in event.data.get("boxes", []) if len(box) == 8 and box[6] == name]
-        then = page.seen(old.views.get(name) if old else viewer, image)
-        left = page.Side(f"{name}, then", call.part.verdict, event.text, then, was)
+        left = page.Side(f"{name}, then", call.part.verdict, event.text, image, was)
         boxes = [(*box, state) for view, box, state in now.boxes if view == name]
-        views.append((left, page.Side(f"{name}, now", call.now, now.text, page.seen(viewer, image), boxes)))
+        views.append((left, page.Side(f"{name}, now", call.now, now.text, image, boxes)))
     part = call.part
     truth = f"; {part.by} found it {part.truth.upper()} {part.found}".rstrip() if part.truth else ""
     return page.Row(

@@ -74,6 +74,7 @@ class Handshake:
         self._buffer: deque[Result] = deque()
         self._connected = False
         self._trigger = self._taken = self._refused = self._ack = False
+        self.acquiring = False  # the part before is still before its cameras: set by the station
         self._missed = False  # the last part that announced itself by its picture was refused
         self._valid = False
         self._why, self._recipe = "nothing is loaded", 0
@@ -162,7 +163,8 @@ class Handshake:
 
     def ready(self) -> bool:
         room = len(self._under_way) + len(self._buffer) < BUFFER
-        return self._connected and not self._why and room and not self._taken and not self._refused
+        free = not (self.acquiring or self._taken or self._refused)
+        return self._connected and not self._why and room and free
 
     def _begin(self, part: int | None) -> Told:
         if not self.ready():

@@ -10,9 +10,6 @@ from html import escape
 import cv2
 import numpy as np
 
-from .registration import NotPlaced
-from .view import Viewer, plain
-
 WIDE = 640  # pixels a shown picture has at most
 COLOURS = {"ng": (40, 40, 220), "recheck": (0, 150, 240), "ok": (80, 170, 60)}
 Shown = tuple[float, float, float, float, str, float, str]  # x0, y0, x1, y1, label, score, state
@@ -82,13 +79,3 @@ def drawn(image: np.ndarray, boxes: Iterable[Shown]) -> np.ndarray:
         corners = [round(v * by) + off for v, off in zip((x0, y0, x1, y1), (-4, -4, 4, 4), strict=True)]
         cv2.rectangle(shown, corners[:2], corners[2:], COLOURS.get(state, COLOURS["recheck"]), 2)
     return shown
-
-
-def seen(viewer: Viewer | None, image: np.ndarray) -> np.ndarray:
-    """As the tools of this view see it, in whose pixels its boxes are; the picture itself where it cannot be prepared."""
-    if viewer is not None:
-        try:
-            return viewer.prepared(image).image
-        except (NotPlaced, ValueError, cv2.error):
-            pass
-    return plain(image)

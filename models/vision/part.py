@@ -57,6 +57,10 @@ class Part:
     def cameras(self) -> list[str]:
         return sorted({view.camera for view in self.views()})
 
+    def waits(self) -> bool:
+        """Whether a camera has not given its picture yet, so that the part must not move and no other one come."""
+        return not self.arrived.union(self.failed).issuperset(self.cameras())
+
     def complete(self) -> bool:
         return all(view.name in self.judged or view.camera in self.failed for view in self.views())
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from .tools.contract import Finding, State
@@ -65,17 +66,20 @@ def _between(value: float, low: float | None, high: float | None) -> bool:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the tools of one view said: findings by tool; `frame` is the number of its picture."""
+    """What the tools of one view said: findings by tool."""
 
     view: str
     findings: Mapping[str, Finding]
     mm: float | None = None
     took_ms: float = 0.0
+    place: np.ndarray | None = (
+        None  # float64[2, 3]: from a place in the view to the one in the camera's picture; None: the same
+    )
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict on a part. `boxes` in pixels of their view, as (view, box, state); `measured` as `view.tool.name`."""
+    """The verdict on a part. `boxes` in pixels of the camera's picture, as (view, box, state); `measured` as `view.tool.name`."""
 
     state: State
     score: float = 0.0
@@ -98,7 +102,7 @@ def decide(seen: Iterable[Seen], rules: Iterable[Rule]) -> Decision:
         for name, finding in view.findings.items():
             judged = [(box, _ruled(view, box, finding.state, rules)) for box in finding.boxes]
             state = max((s for _, s in judged), key=WORSE.index) if judged else finding.state
-            boxes += [(view.view, box, s) for box, s in judged]
+            boxes += [(view.view, placed(box, view.place), s) for box, s in judged]
             measured |= {f"{view.view}.{name}.{key}": float(value) for key, value in finding.measured.items()}
             if state != "ok":
                 why.append((WORSE.index(state), f"{view.view}: {finding.text or state}"))
@@ -107,6 +111,16 @@ def decide(seen: Iterable[Seen], rules: Iterable[Rule]) -> Decision:
     label = max(bad, key=lambda box: box[5])[4] if bad else ""
     text = "; ".join(said for bad_as, said in why if bad_as == WORSE.index(worst))
     return Decision(worst, score, label, text, boxes, measured)
+
+
+def placed(box: Box, place: np.ndarray | None) -> Box:
+    """A box of a view around the same piece of the camera's picture."""
+    if place is None:
+        return box
+    x0, y0, x1, y1 = box[:4]
+    corners = np.array([(x0, y0, 1), (x1, y0, 1), (x1, y1, 1), (x0, y1, 1)], float) @ place.T
+    (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+    return (int(left), int(top), int(right), int(bottom), box[4], box[5])
 
 
 def _ruled(view: Seen, box: Box, said: State, rules: list[Rule]) -> State:

@@ -34,8 +34,14 @@ class Certificate:
         return f"{self.part_ms:.1f} of {self.room_ms:.0f} ms on {self.board} ({views})"
 
 
+_measured: dict[
+    str, Mapping[str, float]
+] = {}  # ms of each view by a recipe's digest: an apply checks a site, then takes it over
+
+
 def certify(recipe: Recipe, room_ms: float) -> Certificate:
-    """Measure it here; once more where it does not keep the takt, since something else may have run. Blocks."""
+    """Measure it here; once more where it does not keep the takt, since something else may have run. Blocks, once in a
+    process."""
     board = f"{platform.machine()}, {os.cpu_count()} cores"
 
     def measured() -> Certificate:

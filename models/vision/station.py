@@ -104,6 +104,7 @@ class Station:
         elif isinstance(item, Tick):
             self._now, self._utc = max(self._now, item.mono), item.utc
             yield from self._ticked()
+        self._handshake.acquiring = any(part.waits() for part in self._parts.values())
         if self._handshake.connected:
             shown = self._handshake.shown()._replace(interlock=bool(self._wanted()))
             yield from self._outputs.write(shown, self._now)
@@ -284,7 +285,8 @@ class Station:
                     yield from self._asked(part)
             elif what == "refused":
                 self._counts["refused"] += 1
-                why = self._handshake.why_not_ready or "it rose while `ready` was low, or unseen"
+                before = "the part before is still before its cameras" if self._handshake.acquiring else ""
+                why = self._handshake.why_not_ready or before or "it rose while `ready` was low, or unseen"
                 text = f"a trigger was refused: {why}"
                 yield Event("handshake", f"{self.name}.refused", "refused", 0, "medium", text)
             elif what in ("raised", "cleared"):

@@ -34,16 +34,17 @@ class Viewer:
     def __call__(self, image: np.ndarray) -> Seen:
         """uint8 or uint16[h, w] or [h, w, c]. Never raises for a picture: what cannot be judged is a recheck."""
         began = time.perf_counter()
+        place: np.ndarray | None = None
         try:
-            view = self.prepared(image)
+            view, place = self._view(image)
         except (NotPlaced, ValueError, cv2.error) as error:
             findings: dict[str, Finding] = {"picture": Finding("recheck", text=str(error))}
         else:
             findings = {name: _finding(judge, view) for name, judge in self.tools.items()}
-        return Seen(self.name, findings, self.mm, (time.perf_counter() - began) * 1e3)
+        return Seen(self.name, findings, self.mm, (time.perf_counter() - began) * 1e3, place)
 
-    def prepared(self, image: np.ndarray) -> View:
-        """The picture as the tools see it. Raises NotPlaced, ValueError or cv2.error for one that cannot be judged."""
+    def _view(self, image: np.ndarray) -> tuple[View, np.ndarray | None]:
+        """What the tools see, and where it lies in the picture."""
         image = plain(image)
         if image.shape[:2] != self.shape:
             told = f"the picture is {image.shape[1]} x {image.shape[0]}, the recipe is for {self.shape[1]} x {self.shape[0]}"
@@ -51,15 +52,18 @@ class Viewer:
         template, mask = self.template, self.mask
         if template is not None and image.ndim == 2:
             template = cv2.cvtColor(template, cv2.COLOR_BGR2GRAY)
+        place: np.ndarray | None = None
         if self.registration is not None:
             placed = self.registration(image)
-            image = placed.image
+            image, place = placed.image, placed.matrix
             mask = placed.seen if mask is None else cv2.bitwise_and(mask, placed.seen)
         if self.region is not None:
             image = _cut(image, self.region)
             template = None if template is None else _cut(template, self.region)
             mask = None if mask is None else _cut(mask, self.region)
-        return View(image, template, mask, self.mm)
+            base = np.eye(2, 3) if place is None else place
+            place = np.column_stack([base[:, :2], base @ (*self.region[:2], 1)])
+        return View(image, template, mask, self.mm), place
 
     def measure(self) -> float:
         """Milliseconds from picture to findings on this board, the slowest of RUNS after a first one that warms everything up."""

@@ -232,6 +232,16 @@ def test_slow_tools_make_an_honest_recheck_before_the_takt_ends(folder: Path) ->
     )
 
 
+def test_a_trigger_before_the_picture_of_the_part_before_is_refused(folder: Path) -> None:
+    cell = Cell(folder, look=lambda camera, number: None)
+    cell.run(0.3, lambda: bool(cell.plc.taken))
+    cell.plc.faults.blind, cell.plc.next_part = True, 0
+    cell.run(0.2, lambda: bool(cell.plc.refused))
+    assert cell.plc.refused and not cell.plc.memory["ready"] and "still before its cameras" in cell.texts("handshake")
+    cell.look = lambda camera, number: board(noise=number)
+    assert cell.parts(2) == [(1, "recheck"), (2, "ok")], "and no verdict is doubled"
+
+
 def test_overload_gives_up_in_the_declared_order_and_says_so(folder: Path) -> None:
     cell = Cell(folder, {"recipes": {7: "b.yaml"}, "degrade": ["pictures", "side"]}, takes=1500)
     cell.parts(6)

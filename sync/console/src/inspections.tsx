@@ -6,8 +6,11 @@ import { known, language, t } from "./words";
 
 const VERDICTS = ["all", "ng", "recheck", "ok"] as const;
 const CROWDED = 6; // boxes; beyond it a small picture shows them without words
-type Box = [number, number, number, number, string, number];
+type Box = [number, number, number, number, string, number, string?, string?]; // ..., of which view, what it makes the part
 const boxes = (e: Happening): Box[] => (Array.isArray(e.data.boxes) ? e.data.boxes.filter((b: unknown): b is Box => Array.isArray(b)) : []);
+/** The picture that a box lies in: of a part with several views each has its own. */
+const pictureOf = (e: Happening, b: Box): string | undefined => (b[6] === undefined ? e.refs[0] : e.data.pictures?.[b[6]]?.[3]);
+const worst = (e: Happening): string | undefined => { const bad = boxes(e).find((b) => b[7] === e.state && pictureOf(e, b)); return bad ? pictureOf(e, bad) : e.refs[0]; };
 
 export function Inspections() {
   const [verdict, setVerdict] = useState<(typeof VERDICTS)[number]>("all");
@@ -25,7 +28,7 @@ export function Inspections() {
       <ul class="inspections">{shown.map((e) => (
         <li key={`${e.device}${e.epoch}${e.seq}`} class={`inspection ${e.state}`}>
           <button class="plain" aria-label={`${t("larger")}: ${t("part")} ${e.data.part ?? ""}`} aria-haspopup="dialog" onClick={() => setLarger(e)}>
-            <Picture event={e} crowded={boxes(e).length > CROWDED} />
+            <Picture event={e} digest={worst(e)} crowded={boxes(e).length > CROWDED} />
           </button>
           <Words event={e} />
           <p class="quiet">{e.key} · {moment(e.ts / 1e6)}</p>
@@ -62,7 +65,7 @@ function Larger({ event: e, close }: { event: Happening; close: () => void }) {
   ];
   return (
     <dialog ref={dialog} class={`inspection ${e.state}`} onClose={close} onClick={(c) => { if (c.target === c.currentTarget) c.currentTarget.close(); }}>
-      <Picture event={e} crowded={false} />
+      {e.refs.length > 1 ? e.refs.map((digest) => <Picture key={digest} event={e} digest={digest} crowded={false} />) : <Picture event={e} digest={e.refs[0]} crowded={false} />}
       <Words event={e} />
       <dl class="facts">{facts.map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>
       <form method="dialog"><button>{t("close")}</button></form>
@@ -70,8 +73,7 @@ function Larger({ event: e, close }: { event: Happening; close: () => void }) {
   );
 }
 
-function Picture({ event: e, crowded }: { event: Happening; crowded: boolean }) {
-  const digest = e.refs[0];
+function Picture({ event: e, digest, crowded }: { event: Happening; digest: string | undefined; crowded: boolean }) {
   const [turn, setTurn] = useState(0);
   const [size, setSize] = useState<[number, number] | null>(null);
   useEffect(() => {
@@ -85,7 +87,7 @@ function Picture({ event: e, crowded }: { event: Happening; crowded: boolean }) 
         <img src={`/api/pictures/${digest}${turn ? `?${turn}` : ""}`} alt={`${t("part")} ${e.data.part ?? ""}`} hidden={!size}
           onLoad={(l) => setSize([l.currentTarget.naturalWidth, l.currentTarget.naturalHeight])}
           onError={() => { if (turn < 5) window.setTimeout(() => setTurn((n) => n + 1), 3000); }} />
-        {size ? boxes(e).map((b, i) => <Mark key={i} box={b} size={size} />) : null}
+        {size ? boxes(e).filter((b) => pictureOf(e, b) === digest).map((b, i) => <Mark key={i} box={b} size={size} />) : null}
       </div>
       {size ? null : <span class="quiet">{t("pictureComing")}</span>}
     </div>
