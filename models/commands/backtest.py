@@ -27,11 +27,11 @@ from ..quality.calls import Call, compare
 from ..quality.commands import CONFIDENCE, RATE, said_of, share
 from ..quality.ledger import Part, parts_of
 from ..vision import page
-from ..vision.lines import StationConfig
-from ..vision.recipe import Recipe, Refused, load
+from ..vision.recipe import Recipe
 from ..vision.replay import images, replay
 from ..vision.rules import Decision
 from ..vision.view import plain
+from .known import known, loaded
 
 HELP = "judge stored parts again by another recipe: calls gained and lost, and what the reviews say of them"
 
@@ -56,9 +56,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     site = load_site(options.site)
     journal = state_folder(site.device.id, options.state) / "journal.db"
-    recipe = _loaded(options.recipe)
+    recipe = loaded(options.recipe)
     parts = list(_chosen(journal, options, options.of or recipe.name))
-    before = {found.digest: found for found in _known(site.folder, site.stages.values(), options.before)}
+    before = known(site.folder, site.stages.values(), [options.before] if options.before else [])
     with stored_pictures(journal) as body_of:
         trial = Trial(recipe, before, body_of)
         for event, part in _watched(parts):
@@ -68,23 +68,6 @@ def run(options: argparse.Namespace) -> int:
             _write(options.page, told, trial, options)
     print(json.dumps(told, default=asdict, ensure_ascii=False) if options.json else "\n".join(_words(told, options)))
     return 0
-
-
-def _loaded(path: Path) -> Recipe:
-    found = load(path)
-    if isinstance(found, Refused):
-        raise LinesideError("\n".join(found.faults))
-    return found
-
-
-def _known(folder: Path, stages: Any, given: Path | None) -> Iterator[Recipe]:
-    """The recipes that may have judged: the site's, as far as they can be used, and the one that was named."""
-    files = {folder / file for stage in stages if isinstance(stage, StationConfig) for file in stage.recipes.values()}
-    for path in sorted(files):
-        if isinstance(found := load(path), Recipe):
-            yield found
-    if given:
-        yield _loaded(given)
 
 
 def _chosen(journal: Path, options: argparse.Namespace, name: str) -> Iterator[tuple[Event, Part]]:
@@ -161,7 +144,8 @@ def _words(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
     yield f"{told['parts']:,} parts that were judged, {told['compared']:,} compared"
     yield from (f"  {count:,} not judged again: {why}" for why, count in told["not_judged"].items())
     if told["unlike"]:
-        yield f"  {told['unlike']:,} left out: the recipe of then says something else of the stored picture (JPEG) already"
+        why = "the recipe of then says something else of the stored picture already (JPEG, or the verdict was not on it alone)"
+        yield f"  {told['unlike']:,} left out: {why}"
     if told["untried"]:
         words = "the recipe of then is not here (`--before FILE`): a call may change by the stored picture (JPEG) alone"
         yield f"  {told['untried']:,} of which nobody can tell: {words}"

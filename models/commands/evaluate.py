@@ -16,13 +16,14 @@ import numpy as np
 from edge import LinesideError, ModelRefused
 
 from ..package import SHIPPED, Detect, Package, describe, find, load
+from ..vision.coco import CocoPairs, pairs_in
 from ..vision.detect import Detector, one_thread
 from ..vision.pairs import Pair, Pairs
 from ..vision.score import Score, Truth
 
 HELP = "average precision, F and speed of a package on a folder of labelled pictures"
 LEAST = 0.02  # scores below are no boxes: they would only lengthen the tail of the precision curve
-LAYOUT = "PART*.zip (or folder) with GROUP/NUMBER_temp and _test, PART*_list.txt, PART*_boxes.csv"
+LAYOUT = "PART*.zip (or folder) with GROUP/NUMBER_temp and _test, PART*_list.txt, PART*_boxes.csv; or annotations.json (COCO)"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +57,12 @@ def run(options: argparse.Namespace) -> int:
                 to = stack.enter_context(options.predictions.open("w", encoding="utf-8"))
             except OSError as error:
                 raise LinesideError(f"cannot write {options.predictions}: {error.strerror}") from None
-        figures = evaluated(package, Pairs(options.data, options.part), options.engine, to)
+        figures = evaluated(package, pairs_in(options.data, options.part), options.engine, to)
     print(json.dumps(figures, allow_nan=False) if options.json else _words(figures))
     return 0
 
 
-def evaluated(package: Package, pairs: Pairs, engine: str = "", to: TextIO | None = None) -> dict[str, Any]:
+def evaluated(package: Package, pairs: Pairs | CocoPairs, engine: str = "", to: TextIO | None = None) -> dict[str, Any]:
     """All figures; those that need boxes are None where nobody drew any. Raises LinesideError. Uses one thread."""
     one_thread()
     model = package.described(Detect)

@@ -1,15 +1,16 @@
-"""`lineside model`: `evaluate` says what a package is worth on labelled pictures, `teach` makes one from good parts."""
+"""`lineside model`: `teach` makes a package from good parts, `dataset` labelled pictures from judged ones, `evaluate` says what
+a package is worth on those."""
 
 from __future__ import annotations
 
 import argparse
 
-from . import evaluate, teach
+from . import dataset, evaluate, teach
 
 HELP = (
     "model packages: `model teach FOLDER --out PACKAGE` learns from good parts, `model evaluate` says how good one is"
 )
-DOES = {"evaluate": evaluate, "teach": teach}
+DOES = {"dataset": dataset, "evaluate": evaluate, "teach": teach}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

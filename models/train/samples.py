@@ -10,7 +10,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ..vision.pairs import Pair, Pairs
+from edge import LinesideError
+
+from ..vision.coco import pairs_in
+from ..vision.pairs import Pair
 from . import boards, synth
 
 FOLD, STRIDE, UNIT = 4, 8, 32.0  # of every network here, as `Detect` says them
@@ -44,7 +47,7 @@ class Recorded:
     """The pairs of a folder's list `trainval`, with defects drawn onto them besides their own."""
 
     def __init__(self, folder: Path) -> None:
-        every = [_sample(pair) for number, pair in enumerate(Pairs(folder, "trainval")) if number % HELD_BACK]
+        every = [_sample(pair) for number, pair in enumerate(pairs_in(folder, "trainval")) if number % HELD_BACK]
         self._packed = [np.packbits(picture >> 7, axis=1) for picture, _ in every]
         self._boxes = [boxes for _, boxes in every]
         self._flat = [(i, j) for i, boxes in enumerate(self._boxes) for j in range(len(boxes))]
@@ -86,6 +89,10 @@ def _off(pair: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray
 
 
 def _sample(pair: Pair) -> Sample:
+    if unknown := set(pair.types) - set(synth.LABELS):
+        raise LinesideError(
+            f"{pair.id} has boxes of type {', '.join(sorted(unknown))}; known are {', '.join(synth.LABELS)}"
+        )
     picture = np.where(np.dstack([pair.part, pair.template]) >= 128, 255, 0).astype(np.uint8)
     rows = [(*box, synth.LABELS.index(kind)) for box, kind in zip(pair.boxes, pair.types, strict=True)]
     return picture, np.array(rows, np.float32).reshape(-1, 5)
@@ -95,7 +102,7 @@ def held_back(folder: Path | None) -> Iterator[Sample]:
     """What every choice is made on and nothing is trained on: each tenth pair of the training list, or rendered boards of seeds of
     their own."""
     if folder is not None:
-        pairs = Pairs(folder, "trainval")
+        pairs = pairs_in(folder, "trainval")
         yield from (_sample(pairs[name]) for name in pairs.ids[::HELD_BACK])
         return
     for number in range(RENDERED):

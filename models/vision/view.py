@@ -36,15 +36,15 @@ class Viewer:
         began = time.perf_counter()
         place: np.ndarray | None = None
         try:
-            view, place = self._view(image)
+            view, place = self.prepared(image)
         except (NotPlaced, ValueError, cv2.error) as error:
             findings: dict[str, Finding] = {"picture": Finding("recheck", text=str(error))}
         else:
             findings = {name: _finding(judge, view) for name, judge in self.tools.items()}
         return Seen(self.name, findings, self.mm, (time.perf_counter() - began) * 1e3, place)
 
-    def _view(self, image: np.ndarray) -> tuple[View, np.ndarray | None]:
-        """What the tools see, and where it lies in the picture."""
+    def prepared(self, image: np.ndarray) -> tuple[View, np.ndarray | None]:
+        """What the tools see, and where it lies in the picture. Raises ValueError or cv2.error for what cannot be judged."""
         image = plain(image)
         if image.shape[:2] != self.shape:
             told = f"the picture is {image.shape[1]} x {image.shape[0]}, the recipe is for {self.shape[1]} x {self.shape[0]}"

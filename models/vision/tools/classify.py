@@ -43,6 +43,7 @@ class ClassifyTool:
                 f"classify: ok_below {self._ok_below:g} is above ng_above {self._ng_above:g}",
                 hint=f"{config.model} itself says {self._model.ok_below:g} and {self._model.ng_above:g}",
             )
+        self.labels = self._model.labels[1:]
         self._local = threading.local()
         self._local.run = self._package.interpreter()
 

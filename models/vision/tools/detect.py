@@ -38,7 +38,7 @@ class DetectTool:
         """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""
         self._package = package.load(package.find(config.model, folder))
         model = self._package.described(package.Detect)
-        self._labels = model.labels
+        self.labels = model.labels
         self._ng_above, self._ok_below = config.ng_above or model.ng_above, config.ok_below or model.ok_below
         if self._ok_below > self._ng_above:
             raise ConfigFault(
@@ -65,7 +65,7 @@ class DetectTool:
         worst = float(found[0, 4])
         state: State = "ng" if worst >= self._ng_above else "recheck"
         told = found[found[:, 4] >= self._ng_above] if state == "ng" else found
-        names = [self._labels[int(number)] for number in told[:, 5]]
+        names = [self.labels[int(number)] for number in told[:, 5]]
         sides, scores = told[:, :4].round().astype(int).tolist(), told[:, 4].tolist()
         boxes: list[Box] = [(*side, name, score) for side, name, score in zip(sides, names, scores, strict=True)]
         kinds = ", ".join(f"{many} {name.replace('_', ' ')}" for name, many in Counter(names).items())
