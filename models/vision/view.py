@@ -16,6 +16,9 @@ from .tools.contract import Finding, Tool, View
 RUNS = 3  # of which the slowest counts for the certificate
 
 
+UNSEEN = 0.01  # share of a region that a picture may lack; more of it is not judged by what is left
+
+
 @dataclass(frozen=True)
 class Viewer:
     """`shape` of the camera's picture, [h, w]; `region` x, y, width, height. Called from pool threads, several at a time."""
@@ -55,6 +58,8 @@ class Viewer:
         place: np.ndarray | None = None
         if self.registration is not None:
             placed = self.registration(image)
+            if self.region is not None and (unseen := float((_cut(placed.seen, self.region) == 0).mean())) > UNSEEN:
+                raise NotPlaced(f"the picture ends within the region: {unseen:.0%} of it cannot be seen")
             image, place = placed.image, placed.matrix
             mask = placed.seen if mask is None else cv2.bitwise_and(mask, placed.seen)
         if self.region is not None:

@@ -104,6 +104,15 @@ def test_a_part_that_lies_off_is_brought_to_its_place(folder: Path) -> None:
     assert decide([recipe.views["top"](np.zeros((120, 160, 3), np.uint8))], []).state == "recheck"
 
 
+def test_a_region_that_the_picture_does_not_show_is_looked_at_again(folder: Path) -> None:
+    more = "    registration: {search: 12}\n    region: [120, 10, 40, 100]\n    tools:"
+    view = good(folder, GOOD.replace("    tools:", more)).views["top"]
+    assert decide([view(board())], []).state == "ok"
+    move = np.array([[1, 0, 9], [0, 1, 0]], np.float32)
+    found = decide([view(cv2.warpAffine(board(), move, (160, 120), borderValue=(230, 230, 230)))], [])
+    assert found.state == "recheck" and "the picture ends within the region" in found.text
+
+
 @pytest.mark.parametrize(
     ("old", "new", "place", "words"),
     [

@@ -81,7 +81,8 @@ def test_another_light_is_no_defect_and_hides_none(taught: Path) -> None:
     assert dim.state == "recheck" and "times the contrast of the taught parts" in dim.text
 
 
-def test_parts_that_lie_turned_any_way_are_taught_and_judged(tmp_path: Path) -> None:
+def test_parts_that_lie_turned_any_way_are_taught_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificate, "TRIES", 1)
     pytest.importorskip(
         "ai_edge_litert", reason="LiteRT, which a model is written with, is not installed: make setup brings it"
     )
@@ -92,9 +93,9 @@ def test_parts_that_lie_turned_any_way_are_taught_and_judged(tmp_path: Path) -> 
     certificate.write(tmp_path / "washer", lesson, images, place, allowance, datetime.now(UTC), time.monotonic(), str)
     kind = tool("variation")
     judge = kind(kind.Config(tool="variation", model="washer"), tmp_path)
-    states = {d: [judge(View(parts.render(seed, d))).state for seed in range(1000, 1006)] for d in ("", *parts.DEFECTS)}
-    assert "ng" not in states[""] and states[""].count("ok") >= 4
-    assert all("ok" not in states[d] and states[d].count("ng") >= 4 for d in parts.DEFECTS)
+    states = {d: [judge(View(parts.render(seed, d))).state for seed in range(1000, 1004)] for d in ("", *parts.DEFECTS)}
+    assert "ng" not in states[""] and states[""].count("ok") >= 3
+    assert all("ok" not in states[d] and states[d].count("ng") >= 3 for d in parts.DEFECTS)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +105,8 @@ def test_parts_that_lie_turned_any_way_are_taught_and_judged(tmp_path: Path) -> 
         (part(kind=WRONG), "like the template by"),
         (part(18, 0), "within 10 px|like the template"),
         (part()[:-2], "the picture is 400 x 298"),
-        (part().astype(np.uint16), "uint16"),
     ],
-    ids=["absent", "wrong", "far off", "other size", "16 bit"],
+    ids=["absent", "wrong", "far off", "other size"],
 )
 def test_what_cannot_be_judged_is_looked_at_again(taught: Path, image: np.ndarray, why: str) -> None:
     finding = judged(taught, image)

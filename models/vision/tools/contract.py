@@ -20,13 +20,23 @@ class View:
     """One picture of a part, as its recipe prepared it (registered, cut to the region).
 
     `image` uint8[h, w] or uint8[h, w, 3] (blue, green, red); `template` of the same shape, or None; `mask` uint8[h, w], where it
-    is 0 nothing is judged, or None; `mm` millimetres a pixel, or None.
+    is 0 nothing is judged, or None; `mm` millimetres a pixel, or None. Raises ValueError for anything else: OpenCV ends the whole
+    process on a picture without pixels.
     """
 
     image: np.ndarray
     template: np.ndarray | None = None
     mask: np.ndarray | None = None
     mm: float | None = None
+
+    def __post_init__(self) -> None:
+        shape, kind = self.image.shape, self.image.dtype
+        if kind != np.uint8 or 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+            raise ValueError(f"a picture of {kind}{shape} cannot be judged: uint8, grey or blue-green-red")
+        if self.mask is not None and self.mask.shape != shape[:2]:
+            raise ValueError(f"the mask is {self.mask.shape}, the picture {shape[:2]}")
+        if self.mask is not None and not self.mask.any():
+            raise ValueError("the mask leaves nothing to judge")
 
 
 @dataclass(frozen=True)
