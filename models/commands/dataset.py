@@ -82,7 +82,8 @@ def _wanted(
         bodies = [body_of(digest) if digest else None for _, _, digest in pictures(event)]
         return None if None in bodies else sum(len(body) for body in bodies if body)
 
-    shadowed = {str(e.data.get("of")) for e in events if e.kind == "shadow" and e.state == "differs"}
+    records = {e.data.get("record") for e in events if e.kind == "shadow" and e.state == "differs"}
+    shadowed = {e.id for e in stored.values() if e.data.get("hash") in records - {None}}
     reviewed = {part.id for part in parts.values() if part.truth}
     chosen = choose(stored.values(), size_of, options.hardest, shadowed=shadowed, known=reviewed)
     return [(stored[one.id], parts[one.id]) for one in chosen], chosen

@@ -24,7 +24,7 @@ from edge import (
 )
 
 from .chain import breaks
-from .ledger import Part, Proof, account, parts_of
+from .ledger import Part, Proof, account, parts_of, shadowed
 
 RATE, CONFIDENCE = 0.004, 0.95
 
@@ -73,7 +73,7 @@ class Audit:
         t0, t1 = between(options)
         events = [
             e
-            for e in events_of(_state(options) / "journal.db", "inspection", "review")
+            for e in events_of(_state(options) / "journal.db", "inspection", "review", "shadow")
             if options.stage in (None, e.key)
         ]
         if not any(e.kind == "inspection" for e in events):
@@ -81,6 +81,7 @@ class Audit:
         parts = [part for part in parts_of(events) if t0 <= part.ts <= t1]
         told = account(parts, options.rate, options.confidence)
         broken = [f"part {e.data.get('part')} of {e.key}: {why}" for e, why in _broken(events)]
+        told["shadow"] = shadowed((e for e in events if t0 <= e.ts <= t1), parts)
         told |= {"hashed": sum("hash" in e.data for e in events), "broken": broken}
         print(json.dumps(told, default=asdict, ensure_ascii=False) if options.json else "\n".join(_page(told, options)))
         return 1 if broken else 0
@@ -99,6 +100,13 @@ def _page(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
     yield f"false calls: {said_of(told['false_calls'], 'NG', options.confidence, options.rate)}"
     for label, count, share in told["pareto"][:10]:
         yield f"  {label:<24} {count:>8,} {share:>7.1%}"
+    if (shadow := told["shadow"])["seen"]:
+        passed = f"{shadow['passed_over']:,} not seen for want of time"
+        yield f"shadow:      differs on {shadow['differs']:,} of {shadow['seen']:,} parts, {passed}"
+        yield (
+            f"  of {shadow['reviewed']:,} that were reviewed the shadow was right on {shadow['shadow_right']:,},"
+            f" the station on {shadow['station_right']:,}"
+        )
     if told["broken"]:
         yield from (f"BROKEN {words}" for words in told["broken"])
     elif told["hashed"]:

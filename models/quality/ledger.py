@@ -43,6 +43,31 @@ def parts_of(events: Iterable[Event]) -> list[Part]:
     return list(parts.values())
 
 
+def shadowed(events: Iterable[Event], parts: Iterable[Part]) -> dict[str, int]:
+    """What shadow tools said of parts: how many were seen, on how many a tool differs from the one that judged, for how many there
+    was no time; and of those that differ and were reviewed, on how many the shadow was right, and on how many the station."""
+    events = list(events)
+    known = {
+        str(event.data["hash"]): event.id for event in events if event.kind == "inspection" and "hash" in event.data
+    }
+    by_id = {part.id: part for part in parts}
+    told = dict.fromkeys(("seen", "differs", "passed_over", "reviewed", "shadow_right", "station_right"), 0)
+    for event in events:
+        if event.kind != "shadow":
+            continue
+        told["seen"] += 1
+        told["passed_over"] += int(event.data.get("passed_over", 0))
+        told["differs"] += event.state == "differs"
+        part = by_id.get(known.get(str(event.data.get("record")), ""))
+        if event.state == "differs" and part is not None and part.truth:
+            states = [said[1] for said in event.data.get("findings", {}).values()]
+            worst = next((state for state in ("ng", "recheck") if state in states), "ok")
+            told["reviewed"] += 1
+            told["shadow_right"] += worst == part.truth
+            told["station_right"] += part.verdict == part.truth
+    return told
+
+
 @dataclass(frozen=True)
 class Proof:
     """`found` of `of` audited parts, the rate that they show to be `below` at the asked confidence, and how many `more` without

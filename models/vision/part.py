@@ -31,6 +31,7 @@ class Judged:
     frame: int = 0
     ts: int = 0
     picture: Picture | None = None
+    image: np.ndarray | None = None  # for shadow tools, where the view has any
 
 
 @dataclass
@@ -95,6 +96,7 @@ class Part:
             "checksum": self.recipe.checksum,
             "digest": self.recipe.digest,
             "models": dict(self.recipe.models),
+            "tools": {name: dict(options) for name, options in self.recipe.options.items()},
             "source": shots[0].camera if shots else "",
             "label": decision.label,
             "score": round(decision.score, 4),
@@ -134,7 +136,8 @@ def judge(number: int, view: Viewer, frame: Frame, keep: str) -> Judged:
         bad = any(finding.state != "ok" for finding in seen.findings.values())
         picture = encoded(image) if keep == "all" or (keep == "ng" and bad) else None
         check = zlib.crc32(image[::8].tobytes())
-        return Judged(number, view.camera, seen, check, frame.seq, frame.ts, picture)
+        kept = image.copy() if view.shadow else None
+        return Judged(number, view.camera, seen, check, frame.seq, frame.ts, picture, kept)
     except Exception as error:  # no part is without a finding
         return Judged(number, view.camera, missing(view.name, f"cannot be judged: {type(error).__name__}: {error}"))
     finally:

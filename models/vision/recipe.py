@@ -44,6 +44,10 @@ class ViewConfig(BaseModel):
     tools: dict[Identifier, dict[str, Any]] = Field(
         min_length=1, description="what judges this view, each under a name"
     )
+    shadow: dict[Identifier, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="other tools under the names of `tools`: tried after the verdict, without a say in it",
+    )
 
     @model_validator(mode="after")
     def _sized(self) -> ViewConfig:
@@ -73,7 +77,7 @@ class RecipeConfig(BaseModel):
 @dataclass(frozen=True)
 class Recipe:
     """Loaded, and warm. `digest` is SHA-256 over the file, its pictures and its models; `checksum` its first 16 bits, never 0, as
-    the PLC sees it. `models` by `view.tool`: name, version and SHA-256."""
+    the PLC sees it. By `view.tool` or `view.shadow.tool`: `models` has name, version and SHA-256, `options` what it was told."""
 
     name: str
     path: Path
@@ -82,6 +86,7 @@ class Recipe:
     digest: str
     models: Mapping[str, str] = field(default_factory=dict)
     masters: MastersConfig | None = None
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def checksum(self) -> int:
@@ -101,6 +106,14 @@ class Refused:
     cameras: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Kept:
+    """What records say of each tool, by `view.tool` or `view.shadow.tool`."""
+
+    models: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
 def load(path: Path) -> Recipe | Refused:
     """Read, check and load a recipe; every fault with its place. Blocks while its models prove themselves."""
     tree = read_tree(path)
@@ -115,17 +128,17 @@ def load(path: Path) -> Recipe | Refused:
     for number, rule in enumerate(config.rules):
         _check_rule(rule, ("rules", number), config, tree)
     seal = hashlib.sha256()
-    models: dict[str, str] = {}
+    kept = Kept()
     views: dict[str, Viewer] = {}
     for file in tree.files:
         seal.update(file.read_bytes())
     for name, view in config.views.items():
-        built = _view(name, view, path.parent, tree, models, seal)
+        built = _view(name, view, path.parent, tree, kept, seal)
         if built is not None:
             views[name] = built
     if tree.problems:
         return Refused(path, _told(tree), cameras)
-    return Recipe(config.recipe, path, views, config.rules, seal.hexdigest(), models, config.masters)
+    return Recipe(config.recipe, path, views, config.rules, seal.hexdigest(), kept.models, config.masters, kept.options)
 
 
 def _told(tree: Tree) -> list[str]:
@@ -146,7 +159,7 @@ def _check_rule(rule: Rule, at: tuple[str | int, ...], config: RecipeConfig, tre
         tree.fault(at, f"millimetres, and {lacking[0]} does not say how many a pixel has", f"add `mm:` to {lacking[0]}")
 
 
-def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, models: dict[str, str], seal: Any) -> Viewer | None:
+def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, kept: Kept, seal: Any) -> Viewer | None:
     at: tuple[str | int, ...] = ("views", name)
     before = len(tree.problems)
     template = _picture(folder, config.template, cv2.IMREAD_COLOR, (*at, "template"), tree, seal)
@@ -166,19 +179,24 @@ def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, models: dict[
             registration = Registration(config.registration, template)
         except ConfigFault as error:
             tree.fault((*at, "registration"), str(error))
-    tools = dict(_tools(name, config, folder, tree, models, seal))
+    tools = dict(_tools((*at, "tools"), config.tools, folder, tree, kept, seal))
+    for shadow in config.shadow:
+        if shadow not in config.tools:
+            tree.fault((*at, "shadow", shadow), "shadows no tool", f"there are {', '.join(config.tools)}", key=True)
+    shadows = dict(_tools((*at, "shadow"), config.shadow, folder, tree, kept, seal))
     if len(tree.problems) > before:
         return None
-    return Viewer(
-        name, config.camera, shape, tools, template, mask, registration, config.region, config.mm, config.optional
-    )
+    place = (registration, config.region, config.mm)
+    return Viewer(name, config.camera, shape, tools, template, mask, *place, config.optional, shadows)
 
 
 def _tools(
-    view: str, config: ViewConfig, folder: Path, tree: Tree, models: dict[str, str], seal: Any
+    under: tuple[str | int, ...], tools: Mapping[str, dict[str, Any]], folder: Path, tree: Tree, kept: Kept, seal: Any
 ) -> Iterator[tuple[str, Tool]]:
-    for name, options in config.tools.items():
-        at: tuple[str | int, ...] = ("views", view, "tools", name)
+    _, view, group = under
+    for name, options in tools.items():
+        at = (*under, name)
+        called = f"{view}.{name}" if group == "tools" else f"{view}.{group}.{name}"
         if not isinstance(options.get("tool"), str):
             tree.fault((*at, "tool"), "is missing", "say which tool judges")
             continue
@@ -192,10 +210,11 @@ def _tools(
             continue
         try:
             made = kind(bound, folder)
-            _sealed(f"{view}.{name}", bound, folder, models, seal)
+            _sealed(called, bound, folder, kept.models, seal)
         except (LinesideError, OSError) as error:
             tree.fault(at, str(error))
             continue
+        kept.options[called] = bound.model_dump(mode="json")
         yield name, made
 
 

@@ -21,6 +21,7 @@ from .masters import Masters
 from .outputs import Outputs
 from .part import Judged, Load, Part, given_up, judge, missing
 from .recipe import Recipe
+from .shadow import Shadowed, Shadows
 from .shelf import Shelf
 from .view import Viewer
 from .watch import Watch
@@ -67,7 +68,7 @@ class Station:
         self._watch = Watch(setting.name, frozen=config.frozen)
         self._load = Load(self._order())
         self._counts = dict.fromkeys(TOTALS, 0)
-        self._chain, self._masters = Chain(), Masters()
+        self._chain, self._masters, self._shadows = Chain(), Masters(), Shadows(setting.name)
         self._now = self._utc = 0
 
     def _tag(self, name: str) -> int:
@@ -97,6 +98,8 @@ class Station:
             yield from self._scanned(item)
         elif isinstance(item, Frame):
             yield from self._pictured(item)
+        elif isinstance(item, Answer) and isinstance(item.value, Shadowed):
+            yield from filter(None, [self._shadows.answered(item.value)])
         elif isinstance(item, Answer):
             yield from self._answered(item.value)
         elif isinstance(item, Event):
@@ -108,6 +111,8 @@ class Station:
         if self._handshake.connected:
             shown = self._handshake.shown()._replace(interlock=bool(self._wanted()))
             yield from self._outputs.write(shown, self._now)
+        if not self._parts and (job := self._shadows.job()):
+            yield job
         if self._counts != before:
             numbers = list(self._totals.values())
             yield Batch.of(
@@ -321,7 +326,9 @@ class Station:
             yield from self._proved(part, record)
         else:
             self._count(decision.state)
-            yield self._chain.link(record)
+            record = self._chain.link(record)
+            yield record
+            self._shadows.offer(record, part)
         result = Result(part.id, part.number, decision.state, part.recipe.checksum)
         yield from self._follow(self._handshake.judged(result, self._now))
         share = (self._now - part.began) / (part.deadline - part.began)

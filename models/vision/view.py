@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -33,6 +33,7 @@ class Viewer:
     region: tuple[int, int, int, int] | None = None
     mm: float | None = None
     optional: bool = False
+    shadow: Mapping[str, Tool] = field(default_factory=dict)
 
     def __call__(self, image: np.ndarray) -> Seen:
         """uint8 or uint16[h, w] or [h, w, c]. Never raises for a picture: what cannot be judged is a recheck."""
@@ -45,6 +46,14 @@ class Viewer:
         else:
             findings = {name: _finding(judge, view) for name, judge in self.tools.items()}
         return Seen(self.name, findings, self.mm, (time.perf_counter() - began) * 1e3, place)
+
+    def watch(self, image: np.ndarray) -> dict[str, Finding]:
+        """What the shadow tools find; nothing on a picture that cannot be judged."""
+        try:
+            view, _ = self.prepared(image)
+        except (NotPlaced, ValueError, cv2.error):
+            return {}
+        return {name: _finding(judge, view) for name, judge in self.shadow.items()}
 
     def prepared(self, image: np.ndarray) -> tuple[View, np.ndarray | None]:
         """What the tools see, and where it lies in the picture. Raises ValueError or cv2.error for what cannot be judged."""
@@ -76,7 +85,16 @@ class Viewer:
         if image is None:
             image = np.random.default_rng(1).integers(0, 255, (*self.shape, 3), np.uint8)
         self(image)
-        return max(self(image).took_ms for _ in range(RUNS))
+        return max(self(image).took_ms for _ in range(RUNS)) + self._in_the_way(image)
+
+    def _in_the_way(self, image: np.ndarray) -> float:
+        """Milliseconds for which shadow tools that had begun may hold up this view."""
+        if not self.shadow:
+            return 0.0
+        self.watch(image)
+        began = time.perf_counter()
+        self.watch(image)
+        return (time.perf_counter() - began) * 1e3
 
 
 def _cut(image: np.ndarray, region: tuple[int, int, int, int]) -> np.ndarray:
