@@ -40,7 +40,8 @@ class Rendered:
 
 def rendered(rng: np.random.Generator, side: int, defects: int) -> Sample:
     part, template = boards.board(rng, side)
-    return _off(np.dstack([part, template]), rng, 0.1), synth.add(part, NONE, rng, defects)
+    boxes = synth.add(part, NONE, rng, defects)  # onto the part, before it is copied
+    return _off(np.dstack([part, template]), rng, 0.1), boxes
 
 
 class Recorded:

@@ -25,13 +25,20 @@ def odds(spec: Tensor) -> np.ndarray | None:
     return sigmoid((held - spec.zero) * spec.scale).astype(np.float32)
 
 
+def _sound(x: np.ndarray) -> np.ndarray:
+    """Raises ValueError for what is no number: it would be above no threshold, and a bad part a good one."""
+    if not np.isfinite(x).all():
+        raise ValueError("its network says what is no number")
+    return x.astype(np.float32)
+
+
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-x))
 
 
 def chance(heats: Sequence[np.ndarray], table: np.ndarray | None) -> np.ndarray:
     """float32[h, w, labels]: mean over one view, or over two of which the second is turned by 180 degrees."""
-    each = [sigmoid(heat.astype(np.float32)) if table is None else table[heat.view(np.uint8)] for heat in heats]
+    each = [sigmoid(_sound(heat)) if table is None else table[heat.view(np.uint8)] for heat in heats]
     return each[0] if len(each) == 1 else (each[0] + each[1][::-1, ::-1]) * np.float32(0.5)
 
 
@@ -75,7 +82,8 @@ def without_doubles(found: np.ndarray) -> np.ndarray:
 def boxes(
     said: Sequence[tuple[np.ndarray, np.ndarray]], table: np.ndarray | None, place: Tensor, model: Detect, least: float
 ) -> np.ndarray:
-    """float32[n, 6], x0, y0, x1, y1 in pixels, score and label's number, the best first: `said` is (heat, place) of each view."""
+    """float32[n, 6], x0, y0, x1, y1 in pixels, score and label's number, the best first: `said` is (heat, place) of each view.
+    Raises ValueError where they are no numbers."""
     grid = chance([heat for heat, _ in said], table)
     best = grid[:, :, 0].copy()
     for label in range(1, grid.shape[2]):
@@ -85,7 +93,7 @@ def boxes(
     if len(said) == 2:  # a view turned by 180 degrees: its shifts point the other way
         h, w = best.shape
         off = (off + _numbers(said[1][1][h - 1 - y, w - 1 - x], place) * (-1, -1, 1, 1)) / 2
-    off = np.clip(off, -8, 8)
+    off = np.clip(off if place.scale else _sound(off), -8, 8)
     middle = (np.stack([x, y], axis=1) + 0.5 + off[:, :2]) * model.stride
     half = np.exp(off[:, 2:]) * (model.unit / 2)
     label = grid[y, x].argmax(axis=1)

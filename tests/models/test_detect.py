@@ -112,6 +112,16 @@ def test_a_table_says_what_a_sigmoid_says() -> None:
     assert np.allclose(plain, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_is_no_number_is_no_good_part(folder: Path, which: int) -> None:
+    said = [np.full((8, 8, 2), 3.0, np.float32), np.zeros((8, 8, 4), np.float32)]
+    plain = Tensor("plain", (), np.float32)
+    assert len(peaks.boxes([(said[0], said[1])], None, plain, load(folder).described(Detect), 0.2))
+    said[which][:] = np.nan
+    with pytest.raises(ValueError, match="no number"):
+        peaks.boxes([(said[0], said[1])], None, plain, load(folder).described(Detect), 0.2)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -80,6 +80,16 @@ def test_boxes_are_around_all_that_was_changed_and_every_kind_comes() -> None:
     assert kinds == set(range(6))
 
 
+def test_the_defects_are_in_the_picture_that_is_trained_on() -> None:
+    for seed in range(6):
+        picture, boxes = samples.rendered(np.random.default_rng(seed), 320, 8)
+        differs = (picture[:, :, 0] != picture[:, :, 1]).astype(np.uint8)
+        solid = cv2.erode(differs, np.ones((3, 3), np.uint8))  # not the edges alone
+        for x0, y0, x1, y1, _ in boxes.astype(int):
+            assert solid[y0:y1, x0:x1].any() or differs[y0:y1, x0:x1].sum() >= synth.SMALLEST
+        assert len(boxes) and solid.sum() > 10 * len(boxes)
+
+
 def test_a_seed_and_a_number_give_the_same_pieces() -> None:
     one, two = (samples.batch(samples.Rendered(), 7, 3) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
