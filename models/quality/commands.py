@@ -8,12 +8,17 @@ import getpass
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from edge import (
+    SECOND,
     Event,
     LinesideError,
+    Period,
     ask_daemon,
     between,
     events_of,
@@ -25,6 +30,7 @@ from edge import (
 
 from .chain import breaks
 from .ledger import Part, Proof, account, parts_of, shadowed
+from .process import Length, lengths, odd_lots
 
 RATE, CONFIDENCE = 0.004, 0.95
 
@@ -66,6 +72,8 @@ class Audit:
         told = "share of escapes that is to be shown not to be reached (default: 0.004)"
         parser.add_argument("--rate", type=share, default=RATE, help=told)
         parser.add_argument("--confidence", type=share, default=CONFIDENCE, help="of the bounds (default: 0.95)")
+        told = "time of one lot: those whose share of NG parts is out of the ordinary are named (default: 1h)"
+        parser.add_argument("--lot", type=_period, default=_period("1h"), metavar="TIME", help=told)
         parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
     @staticmethod
@@ -82,9 +90,17 @@ class Audit:
         told = account(parts, options.rate, options.confidence)
         broken = [f"part {e.data.get('part')} of {e.key}: {why}" for e, why in _broken(events)]
         told["shadow"] = shadowed((e for e in events if t0 <= e.ts <= t1), parts)
+        inside = (e for e in events if e.kind == "inspection" and t0 <= e.ts <= t1)
+        told |= {"odd_lots": odd_lots(parts, options.lot), "lengths": lengths(inside)}
         told |= {"hashed": sum("hash" in e.data for e in events), "broken": broken}
-        print(json.dumps(told, default=asdict, ensure_ascii=False) if options.json else "\n".join(_page(told, options)))
+        print(_json(told) if options.json else "\n".join(_page(told, options)))
         return 1 if broken else 0
+
+
+def _json(told: dict[str, Any]) -> str:
+    """Null for what is no number, as the Cpk of parts that are all the same."""
+    said = json.loads(json.dumps(told, default=asdict), parse_constant=lambda _: None)
+    return json.dumps(said, ensure_ascii=False)
 
 
 def _broken(events: list[Event]) -> Iterator[tuple[Event, str]]:
@@ -100,6 +116,11 @@ def _page(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
     yield f"false calls: {said_of(told['false_calls'], 'NG', options.confidence, options.rate)}"
     for label, count, share in told["pareto"][:10]:
         yield f"  {label:<24} {count:>8,} {share:>7.1%}"
+    for odd in told["odd_lots"]:
+        began = datetime.fromtimestamp(odd.ts // 10**9, UTC).strftime("%Y-%m-%dT%H:%MZ")
+        share = f"{odd.ng:,} of {odd.of:,} parts NG, {odd.ng / odd.of:.1%}, where {odd.usual:.1%} are usual"
+        yield f"{odd.stage} from {began}: {share}: rule {'; '.join(odd.rules)}"
+    yield from map(_can, told["lengths"])
     if (shadow := told["shadow"])["seen"]:
         passed = f"{shadow['passed_over']:,} not seen for want of time"
         yield f"shadow:      differs on {shadow['differs']:,} of {shadow['seen']:,} parts, {passed}"
@@ -111,6 +132,14 @@ def _page(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
         yield from (f"BROKEN {words}" for words in told["broken"])
     elif told["hashed"]:
         yield f"{told['hashed']:,} records, each as it was made and in its place"
+
+
+def _can(length: Length) -> str:
+    limits = " to ".join("open" if limit is None else f"{limit:g}" for limit in (length.low, length.high))
+    said = f"{length.stage} {length.name}: mean {length.can.mean:.3f} of {length.parts:,} parts, limits {limits}"
+    if length.can.cpk is None or length.can.ppk is None:
+        return said
+    return f"{said}, Cpk {length.can.cpk:.2f}, Ppk {length.can.ppk:.2f}"
 
 
 def said_of(proof: Proof, called: str, confidence: float, rate: float) -> str:
@@ -135,6 +164,14 @@ def _newest(folder: Path, number: int, stage: str | None) -> Part:
 
 def _state(options: argparse.Namespace) -> Path:
     return state_folder(load_site(options.site).device.id, options.state)
+
+
+def _period(text: str) -> int:
+    """For `type=`: a time such as 8h, in ns."""
+    try:
+        return max(1, round(TypeAdapter(Period).validate_python(text) * SECOND))
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error.errors()[0]['msg']}") from None
 
 
 def share(text: str) -> float:

@@ -76,6 +76,7 @@ def drawn(image: np.ndarray, boxes: Iterable[Shown]) -> np.ndarray:
         shown = cv2.resize(shown, None, fx=by, fy=by, interpolation=cv2.INTER_AREA if by < 1 else cv2.INTER_NEAREST)
     by = shown.shape[1] / image.shape[1]
     for x0, y0, x1, y1, _, _, state in boxes:
-        corners = [round(v * by) + off for v, off in zip((x0, y0, x1, y1), (-4, -4, 4, 4), strict=True)]
+        edges = zip((x0, y0, x1, y1), (-4, -4, 4, 4), shown.shape[1::-1] * 2, strict=True)
+        corners = [min(max(round(v * by) + off, 1), side - 2) for v, off, side in edges]
         cv2.rectangle(shown, corners[:2], corners[2:], COLOURS.get(state, COLOURS["recheck"]), 2)
     return shown
