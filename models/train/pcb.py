@@ -49,19 +49,19 @@ A detector of six defects of bare boards ({labels}), for the tool `detect`.
 
 - Data: {data}
 - Licence: {licence}
-- Seed {seed}, {steps} steps of {batch} pieces in {minutes:.0f} minutes on {threads} thread(s), width {width:g}
+- Seed {seed}, {steps} steps of {batch} pieces of {crop} x {crop} in {minutes:.0f} minutes on {threads} thread(s), width {width:g}
 - On what was held back from training ({pictures} pictures): {figures}
 """
 
 
-def produce(queue: Any, folder: Path | None, seed: int, first: int) -> None:
+def produce(queue: Any, folder: Path | None, seed: int, first: int, crop: int, many: int) -> None:
     """In a process of its own: batches in order, from number `first` on, until nobody wants them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the trainer is interrupted, and ends this one
     one_thread()
     queue.cancel_join_thread()
-    source = samples.Recorded(folder) if folder else samples.Rendered()
+    source = samples.Recorded(folder, crop) if folder else samples.Rendered(crop)
     for number in count(first):
-        made = samples.batch(source, seed, number)
+        made = samples.batch(source, seed, number, many)
         while True:
             try:
                 queue.put(made, timeout=5)
@@ -81,7 +81,9 @@ class Training:
         self.net: Net = net.to(memory_format=torch.channels_last)
         self.mean = copy.deepcopy(net).eval()
         self.rate = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-2)
-        self._settings = {name: str(getattr(options, name)) for name in ("data", "seed", "width", "steps")}
+        self._settings = {
+            name: str(getattr(options, name)) for name in ("data", "seed", "width", "steps", "crop", "batch")
+        }
 
     def save(self) -> None:
         path: Path = self.options.checkpoint
@@ -145,7 +147,7 @@ def following(queue: Any, child: Any) -> samples.Batch:
 def train(run: Training) -> None:
     """Until its steps or its minutes are over. Saves each minute, and when somebody interrupts."""
     options, queue = run.options, multiprocessing.get_context("spawn").Queue(4)
-    words = (queue, options.data, options.seed, run.step)
+    words = (queue, options.data, options.seed, run.step, options.crop, options.batch)
     child = multiprocessing.get_context("spawn").Process(target=produce, args=words, daemon=True)
     child.start()
     began, before, saved, seen = time.monotonic(), run.spent, time.monotonic(), np.zeros(2)
@@ -295,6 +297,7 @@ def export(run: Training) -> int:
         "minutes": round(run.spent / 60, 1),
         "threads": options.threads,
         "width": options.width,
+        "batch": [options.batch, options.crop],
     }
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     lost = exact.mean() - same.mean()
@@ -306,8 +309,8 @@ def export(run: Training) -> int:
         "pictures": len(held),
         "figures": said,
     }
-    words |= {"minutes": run.spent / 60, "steps": run.step, "batch": samples.BATCH}
-    words |= {name: getattr(options, name) for name in ("licence", "seed", "threads", "width")}
+    words |= {"minutes": run.spent / 60, "steps": run.step}
+    words |= {name: getattr(options, name) for name in ("licence", "seed", "threads", "width", "crop", "batch")}
     (folder / "card.md").write_text(CARD.format(**words))
     print(json.dumps(figures))
     if not lost <= WORSE:
@@ -337,6 +340,12 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--width", type=float, default=1.125, help="1 has 0.41 million weights (default: 1.125)")
+    parser.add_argument(
+        "--crop", type=int, choices=(128, 192, 256, 320, 384), default=samples.CROP, help="side of a piece"
+    )
+    parser.add_argument(
+        "--batch", type=int, choices=range(2, 65), metavar="2..64", default=samples.BATCH, help="pieces a step"
+    )
     parser.add_argument("--views", type=int, choices=(1, 2), default=2)
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="where the CPU has no bf16 of its own")

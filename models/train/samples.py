@@ -26,7 +26,7 @@ NONE = np.zeros((0, 5), np.float32)
 
 
 class Source(Protocol):
-    """Where pieces of CROP x CROP come from."""
+    """Where square pieces come from."""
 
     def __call__(self, rng: np.random.Generator) -> Sample: ...
 
@@ -34,8 +34,11 @@ class Source(Protocol):
 class Rendered:
     """Boards that were never made."""
 
+    def __init__(self, crop: int = CROP) -> None:
+        self._crop = crop
+
     def __call__(self, rng: np.random.Generator) -> Sample:
-        return rendered(rng, CROP, int(rng.integers(1, 9)))
+        return rendered(rng, self._crop, int(rng.integers(1, 9)))
 
 
 def rendered(rng: np.random.Generator, side: int, defects: int) -> Sample:
@@ -47,7 +50,8 @@ def rendered(rng: np.random.Generator, side: int, defects: int) -> Sample:
 class Recorded:
     """The pairs of a folder's list `trainval`, with defects drawn onto them besides their own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, crop: int = CROP) -> None:
+        self._crop = crop
         every = [_sample(pair) for number, pair in enumerate(pairs_in(folder, "trainval")) if number % HELD_BACK]
         self._packed = [np.packbits(picture >> 7, axis=1) for picture, _ in every]
         self._boxes = [boxes for _, boxes in every]
@@ -55,19 +59,20 @@ class Recorded:
 
     def __call__(self, rng: np.random.Generator) -> Sample:
         height, row = self._packed[0].shape[:2]
-        most = np.array([row * 8 - CROP, height - CROP])
+        side = self._crop
+        most = np.array([row * 8 - side, height - side])
         if rng.random() < 0.85:
             which, defect = self._flat[rng.integers(len(self._flat))]
             middle = self._boxes[which][defect, :4].reshape(2, 2).mean(axis=0)
-            corner = np.clip(middle - rng.integers(30, CROP - 30, 2), 0, most).astype(int)
+            corner = np.clip(middle - rng.integers(30, side - 30, 2), 0, most).astype(int)
         else:
             which, corner = int(rng.integers(len(self._packed))), rng.integers(0, most + 1)
         x, y = corner.tolist()
-        part, template = np.unpackbits(self._packed[which][y : y + CROP], axis=1)[:, x : x + CROP].transpose(
+        part, template = np.unpackbits(self._packed[which][y : y + side], axis=1)[:, x : x + side].transpose(
             2, 0, 1
         ) * np.uint8(255)
         boxes = self._boxes[which] - np.array([x, y, x, y, 0], np.float32)
-        boxes = boxes[(boxes[:, 2] > 0) & (boxes[:, 3] > 0) & (boxes[:, 0] < CROP) & (boxes[:, 1] < CROP)]
+        boxes = boxes[(boxes[:, 2] > 0) & (boxes[:, 3] > 0) & (boxes[:, 0] < side) & (boxes[:, 1] < side)]
         part, template = part.copy(), template.copy()
         if rng.random() < 0.6:
             boxes = synth.add(part, boxes, rng, int(rng.integers(1, 7)))
@@ -153,12 +158,12 @@ def targets(boxes: np.ndarray, side: int, labels: int) -> Batch:
     return heat, counts, off, weight
 
 
-def batch(source: Source, seed: int, number: int) -> Batch:
-    """uint8[BATCH, CROP, CROP, 2] and what is wanted of them, the same for the same seed and number."""
+def batch(source: Source, seed: int, number: int, many: int = BATCH) -> Batch:
+    """uint8[many, h, w, 2] and what is wanted of them, the same for the same seed and number."""
     rng = np.random.default_rng((seed, number))
     pictures, wanted = [], []
-    for _ in range(BATCH):
+    for _ in range(many):
         picture, boxes = turned(source(rng), int(rng.integers(8)))
         pictures.append(np.ascontiguousarray(picture))
-        wanted.append(targets(boxes, CROP, len(synth.LABELS)))
+        wanted.append(targets(boxes, len(picture), len(synth.LABELS)))
     return np.stack(pictures), *(np.stack(each) for each in zip(*wanted, strict=True))

@@ -186,7 +186,15 @@ def test_training_goes_on_as_if_there_had_been_no_break(tmp_path: Path) -> None:
     from models.train.pcb import Training
 
     options = Namespace(
-        seed=1, width=0.25, steps=4, minutes=0.0, data=None, bf16=False, checkpoint=tmp_path / "here.pt"
+        seed=1,
+        width=0.25,
+        steps=4,
+        minutes=0.0,
+        crop=320,
+        batch=16,
+        data=None,
+        bf16=False,
+        checkpoint=tmp_path / "here.pt",
     )
     batches = [tuple(part[:2] for part in samples.batch(samples.Rendered(), 1, number)) for number in range(4)]
     whole, first, second = Training(options), Training(options), Training(options)
