@@ -27,7 +27,7 @@ from edge import (
     WriteRefused,
 )
 
-from .sources import Shots, address_of, shown, source_of, wishes
+from .sources import Shots, address_of, car_wishes, shown, source_of, wishes
 
 SCHEMES = ("pattern", "file", "folder", "v4l2", "rtsp", "http", "https")
 LARGEST_PART = 2**31
@@ -57,7 +57,7 @@ class CameraConfig(DriverConfig):
                 f"{shown(text)!r} is no camera; it begins with one of {', '.join(f'{s}:' for s in SCHEMES)}"
             )
         if parts.scheme == "pattern":
-            wishes(parts.query)
+            (car_wishes if parts.path == "car" else wishes)(parts.query)
         elif parts.scheme not in ("file", "folder", "v4l2"):
             if not parts.hostname:
                 raise ValueError("it names no host; write rtsp://192.168.1.20/stream")

@@ -174,6 +174,49 @@ class Pattern:
         return None
 
 
+class CarPattern:
+    """A rendered car whose lamp program begins with the first picture of each part; `model` is sedan or suv."""
+
+    def __init__(self, query: str, slots: int) -> None:
+        self._model, self._slots, self._part, self._began = car_wishes(query), slots, -1, 0.0
+
+    async def open(self) -> np.ndarray:
+        from . import car
+
+        self._shared = np.zeros((self._slots, car.HEIGHT, car.WIDTH, 3), np.uint8)
+        return self._shared
+
+    async def take(self, slot: int, part: int) -> tuple[int, int]:
+        now = asyncio.get_running_loop().time()
+        if part != self._part:
+            self._part, self._began = part, now
+        return await asyncio.to_thread(self._fill, slot, part, now - self._began)
+
+    def _fill(self, slot: int, part: int, t: float) -> tuple[int, int]:
+        import time
+
+        from . import car
+
+        self._shared[slot] = car.render(self._model, t, part)
+        return time.time_ns() // 1000 * 1000, zlib.crc32(self._shared[slot, ::16].tobytes())
+
+    async def ended(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        return None
+
+
+def car_wishes(query: str) -> str:
+    """The `model` of a url with a rendered car. Raises ValueError."""
+    from .car import MODELS
+
+    model = dict(parse_qsl(query, keep_blank_values=True)).get("model", "sedan")
+    if model not in MODELS:
+        raise ValueError(f"no car is called {model!r}; write model={' or model='.join(MODELS)}")
+    return model
+
+
 def truth(part: int, seed: int = 1, ng: float = 0.2) -> str:
     """The defect that part number `part` has, empty for a good one; the same for every asker."""
     from .parts import DEFECTS
@@ -185,6 +228,8 @@ def truth(part: int, seed: int = 1, ng: float = 0.2) -> str:
 def source_of(url: str, slots: int, timeout: float) -> Shots:
     """The source behind a url that the configuration accepted."""
     parts = urlsplit(url)
+    if parts.scheme == "pattern" and parts.path == "car":
+        return CarPattern(parts.query, slots)
     if parts.scheme == "pattern":
         return Pattern(parts.query, slots)
     path = Path(parts.path)

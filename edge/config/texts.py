@@ -87,7 +87,7 @@ def _read(config: Config, texts: set[str], known: set[str]) -> Iterator[Fault]:
                 yield ("drivers", name, option), f"{getattr(driver, option)} is text", "name a tag that is a number"
     for name, stage in config.stages.items():
         reads: Iterable[Any] = getattr(stage, "reads", tuple)()
-        for tag in sorted(texts.intersection(reads)):
+        for tag in sorted(texts.intersection(reads) - frozenset(getattr(stage, "reads_text", tuple)())):
             yield ("stages", name), f"{tag} is text, the stage reads numbers", "leave it out"
 
 

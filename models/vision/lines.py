@@ -87,6 +87,9 @@ class StationConfig(StageConfig):
     def reads(self) -> tuple[str, ...]:
         return tuple(self.plc.read().values())
 
+    def reads_text(self) -> tuple[str, ...]:
+        return (self.plc.product,)
+
     def one_moment(self) -> tuple[tuple[tuple[str, ...], str, str], ...]:
         """What has to be read together: the option, the trigger, and what belongs to it."""
         return tuple((("plc", name), self.plc.trigger, getattr(self.plc, name)) for name in ("part", "product"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
 import numpy as np
 
-from edge import Event, Frame, Picture
+from edge import SECOND, Event, Frame, Picture
 
 from .recipe import Recipe
 from .rules import Decision, Seen, decide, plain
@@ -32,6 +33,7 @@ class Judged:
     ts: int = 0
     picture: Picture | None = None
     image: np.ndarray | None = None  # for shadow tools, where the view has any
+    after: float = 0.0  # seconds from the trigger to the picture
 
 
 @dataclass
@@ -50,6 +52,45 @@ class Part:
     judged: dict[str, Judged] = field(default_factory=dict)
     arrived: set[str] = field(default_factory=set)  # cameras whose picture is here
     failed: dict[str, str] = field(default_factory=dict)
+    started: set[str] = field(default_factory=set)  # cameras that gave a picture
+    rounds: dict[str, int] = field(default_factory=dict)  # when a camera that films is asked next
+    films: dict[str, list[Judged]] = field(default_factory=dict)  # by view
+    out: Counter[str] = field(default_factory=Counter)  # pictures of a film that are being judged, by view
+
+    def roll(self) -> None:
+        """The films begin; their first pictures were asked for."""
+        for view in self.views():
+            if view.lasts:
+                self.rounds[view.camera] = min(
+                    self.rounds.get(view.camera, self.deadline), self.began + round(view.every * SECOND)
+                )
+                self.films[view.name] = []
+
+    def asks(self, now: int) -> list[str]:
+        """The cameras that film and whose next picture is due. One whose film is over has given all its pictures."""
+        due = [camera for camera, at in self.rounds.items() if at <= now]
+        for camera in due:
+            films = [view for view in self.views(camera) if view.lasts]
+            if now >= self.began + round(max(view.lasts for view in films) * SECOND):
+                del self.rounds[camera]
+                self.arrived.add(camera)
+            else:
+                every = round(min(view.every for view in films) * SECOND)
+                self.rounds[camera] += every * ((now - self.rounds[camera]) // every + 1)
+        return [camera for camera in due if camera in self.rounds]
+
+    def develop(self) -> None:
+        """Judge each film that is over and whose pictures are all back."""
+        for view in self.views():
+            over = view.camera in self.arrived and not self.out[view.name]
+            if view.name in self.films and over and view.name not in self.judged:
+                film = self.films[view.name]
+                seen = view.over([(shot.after, shot.seen) for shot in film])
+                kept = next((shot for shot in film if shot.picture), Judged(self.id, view.camera, seen))
+                self.judged[view.name] = replace(kept, seen=seen)
+
+    def due(self) -> int:
+        return min([self.deadline, *self.rounds.values()])
 
     def views(self, camera: str | None = None) -> list[Viewer]:
         wanted = [v for v in self.recipe.views.values() if v.name not in self.left_out]
@@ -128,16 +169,16 @@ def missing(view: str, why: str) -> Seen:
     return Seen(view, {"picture": Finding("recheck", text=why)})
 
 
-def judge(number: int, view: Viewer, frame: Frame, keep: str) -> Judged:
-    """On a pool thread. Gives the frame back whatever happens."""
+def judge(number: int, view: Viewer, frame: Frame, keep: str, began: int = 0) -> Judged:
+    """On a pool thread; `began` is when the part did. Gives the frame back whatever happens."""
     try:
         image = frame.image
         seen = view(image)
         bad = any(finding.state != "ok" for finding in seen.findings.values())
         picture = encoded(image) if keep == "all" or (keep == "ng" and bad) else None
         check = zlib.crc32(image[::8].tobytes())
-        kept = image.copy() if view.shadow else None
-        return Judged(number, view.camera, seen, check, frame.seq, frame.ts, picture, kept)
+        kept, after = image.copy() if view.shadow else None, (frame.mono - began) / SECOND
+        return Judged(number, view.camera, seen, check, frame.seq, frame.ts, picture, kept, after)
     except Exception as error:  # no part is without a finding
         return Judged(number, view.camera, missing(view.name, f"cannot be judged: {type(error).__name__}: {error}"))
     finally:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
-from edge import ConfigFault, Identifier, LinesideError, Tree, bind_options, read_tree
+from edge import ConfigFault, Duration, Identifier, LinesideError, Period, Tree, bind_options, read_tree
 
 from .. import package
 from .masters import MastersConfig
@@ -40,6 +40,10 @@ class ViewConfig(BaseModel):
     region: tuple[Corner, Corner, Side, Side] | None = Field(None, description="x, y, width, height that is judged")
     mask: str = Field("", description="picture beside the recipe: black is not judged; as large as the template")
     mm: float | None = Field(None, gt=0, description="millimetres a pixel")
+    lasts: Duration = Field(
+        0.0, description="more than one picture: for so long after the trigger (tools that judge over time)"
+    )
+    every: Period = Field(0.1, description="time between two pictures of a view that `lasts`")
     optional: bool = Field(False, description="may be left out when there is no time (`degrade` of the station)")
     tools: dict[Identifier, dict[str, Any]] = Field(
         min_length=1, description="what judges this view, each under a name"
@@ -180,6 +184,12 @@ def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, kept: Kept, s
         except ConfigFault as error:
             tree.fault((*at, "registration"), str(error))
     tools = dict(_tools((*at, "tools"), config.tools, folder, tree, kept, seal))
+    for key, made in tools.items():
+        if hasattr(made, "over_time") != bool(config.lasts):
+            words = ("judges over time: say how long the view `lasts`", "judges one picture, and the view `lasts`")
+            tree.fault((*at, "tools", key), words[bool(config.lasts)])
+    if config.lasts and config.shadow:
+        tree.fault((*at, "shadow"), "a view that `lasts` has no shadow", "remove it")
     for shadow in config.shadow:
         if shadow not in config.tools:
             tree.fault((*at, "shadow", shadow), "shadows no tool", f"there are {', '.join(config.tools)}", key=True)
@@ -187,7 +197,8 @@ def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, kept: Kept, s
     if len(tree.problems) > before:
         return None
     place = (registration, config.region, config.mm)
-    return Viewer(name, config.camera, shape, tools, template, mask, *place, config.optional, shadows)
+    film = (config.lasts, config.every)
+    return Viewer(name, config.camera, shape, tools, template, mask, *place, config.optional, shadows, *film)
 
 
 def _tools(

@@ -51,6 +51,8 @@ def replay(event: Event, recipe: Recipe, found: dict[str, np.ndarray]) -> Decisi
     for view in part.views():
         if view.camera not in found:
             return f"no picture of {view.camera} is kept"
+        if view.lasts:
+            return f"{view.name} was a film, of which one picture is kept"
         frame = Frame(view.camera, 0, event.ts, found[view.camera])
         part.judged[view.name] = judge(0, view, frame, "none")
     if not part.judged:

@@ -120,7 +120,7 @@ class Station:
             )
 
     def due(self) -> int | None:
-        return min([self._handshake.due(), *(part.deadline for part in self._parts.values())])
+        return min([self._handshake.due(), *(part.due() for part in self._parts.values())])
 
     def snapshot(self) -> bytes | None:
         kept = {"handshake": self._handshake.snapshot(), "counts": self._counts, "chain": self._chain.last}
@@ -196,15 +196,20 @@ class Station:
             or (frame.mono < part.began and frame.source != self.config.starts)
         ):
             return  # of a part that has its verdict, or not of a part at all
-        part.arrived.add(frame.source)
-        keep = "none" if "pictures" in self._load.given_up else self.config.keep
+        films, opens = frame.source in part.rounds, frame.source not in part.started
+        part.started.add(frame.source)
+        if not films:
+            part.arrived.add(frame.source)
+        keep = "none" if "pictures" in self._load.given_up or not opens else self.config.keep
         for view in part.views(frame.source):
-            yield self._job(part, view, frame.hold(), keep)
+            if view.lasts or opens:
+                part.out[view.name] += bool(view.lasts)
+                yield self._job(part, view, frame.hold(), keep)
 
     def _job(self, part: Part, view: Viewer, frame: Frame, keep: str) -> Job:
         number = part.id
         return Job(
-            lambda: [Answer(judge(number, view, frame, keep))],
+            lambda: [Answer(judge(number, view, frame, keep, part.began))],
             lambda: [Answer(given_up(number, view, frame))],
             part.deadline,
             f"{self.name} {view.name}",
@@ -220,7 +225,12 @@ class Station:
             judged = Judged(
                 judged.id, judged.camera, missing(judged.seen.view, told), judged.check, judged.frame, judged.ts
             )
-        part.judged[judged.seen.view] = judged
+        if judged.seen.view in part.films:
+            part.films[judged.seen.view].append(judged)
+            part.out[judged.seen.view] -= 1
+            part.develop()
+        else:
+            part.judged[judged.seen.view] = judged
         if part.complete():
             yield from self._finish(part)
 
@@ -247,7 +257,10 @@ class Station:
     def _ticked(self) -> Iterator[Any]:
         yield from self._paid()
         for part in list(self._parts.values()):
-            if part.deadline <= self._now:
+            for camera in part.asks(self._now):
+                yield self._ask(part, camera)
+            part.develop()
+            if part.deadline <= self._now or part.complete():
                 yield from self._finish(part)
         yield from self._follow(self._handshake.tick(self._now))
 
@@ -310,11 +323,13 @@ class Station:
 
     def _asked(self, part: Part) -> Iterator[Write]:
         """The cameras of a part take their pictures; the frame carries the inspection id back."""
+        part.roll()
         for camera in part.cameras():
             if camera != self.config.starts:
-                yield Write(
-                    self._triggers[camera], float(ASKED + part.id), expires=part.deadline, cause=self.name, quiet=True
-                )
+                yield self._ask(part, camera)
+
+    def _ask(self, part: Part, camera: str) -> Write:
+        return Write(self._triggers[camera], float(ASKED + part.id), expires=part.deadline, cause=self.name, quiet=True)
 
     def _finish(self, part: Part) -> Iterator[Any]:
         del self._parts[part.id]

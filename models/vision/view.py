@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -34,6 +34,21 @@ class Viewer:
     mm: float | None = None
     optional: bool = False
     shadow: Mapping[str, Tool] = field(default_factory=dict)
+    lasts: float = 0.0  # seconds; a film where it is not 0
+    every: float = 0.1  # seconds between two of its pictures
+
+    def over(self, film: Sequence[tuple[float, Seen]]) -> Seen:
+        """What a film shows: seconds after the trigger, and what was seen then."""
+        findings: dict[str, Finding] = {}
+        for name, judge in self.tools.items():
+            told = [(t, seen.findings[name]) for t, seen in film if name in seen.findings]
+            try:
+                findings[name] = judge.over_time(told)  # type: ignore[attr-defined]
+            except Exception as error:  # against its contract; no part is without a finding
+                findings[name] = Finding("recheck", text=f"cannot be judged: {type(error).__name__}: {error}")
+        return Seen(
+            self.name, findings, self.mm, sum(seen.took_ms for _, seen in film), film[0][1].place if film else None
+        )
 
     def __call__(self, image: np.ndarray) -> Seen:
         """uint8 or uint16[h, w] or [h, w, c]. Never raises for a picture: what cannot be judged is a recheck."""

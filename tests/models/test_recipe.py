@@ -143,6 +143,12 @@ def test_a_region_that_the_picture_does_not_show_is_looked_at_again(folder: Path
             "beyond the picture of 160 x 120",
         ),
         ("    tools:", "    mask: good.yaml\n    tools:", "views.top.mask", "cannot read"),
+        (
+            "    tools:",
+            "    lasts: 1s\n    tools:",
+            "views.top.tools.copper",
+            "judges one picture, and the view `lasts`",
+        ),
         ("recipe: board A", "recipe: [", "a.yaml:", "not YAML"),
     ],
 )

@@ -173,6 +173,9 @@ class Cell:
         self.run(within, lambda: len(self.plc.results) >= wanted)
         return self.plc.results[wanted - count : wanted]
 
+    def began(self, number: int) -> int:
+        return self.station._parts[number].began
+
     def told(self, kind: str) -> list[tuple[str, str]]:
         return [(event.key, event.state) for event in self.events if event.kind == kind]
 
@@ -512,6 +515,56 @@ def test_a_master_that_is_judged_wrong_stops_the_line(folder: Path) -> None:
 def test_masters_need_part_numbers(folder: Path) -> None:
     (folder / "a.yaml").write_text(RECIPE.format(code="A", more=MASTERS))
     assert "known by their part numbers" in Cell(folder, {"plc": {"part": ""}}).station.faults[0]
+
+
+FILM = """\
+recipe: blinker
+views:
+  top:
+    camera: top
+    size: [64, 80]
+    lasts: 2s
+    every: 100ms
+    tools: {lamps: {tool: lamps, lamps: {left: {at: [10, 10, 10, 10], on: [[500ms, 1s]]}, right: {at: [50, 10, 10, 10], on: []}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("late", "state", "words"), [(0.0, "ok", ""), (0.3, "ng", "left is dark at 0."), (None, "ng", "left is dark at 0.")]
+)
+def test_a_film_is_judged_over_time_and_the_next_part_waits(
+    folder: Path, late: float | None, state: str, words: str
+) -> None:
+    (folder / "a.yaml").write_text(FILM)
+    cell = Cell(folder, {"takt": 3.0})
+
+    def look(camera: str, number: int) -> np.ndarray:
+        after = (cell.clock.mono() - cell.began(number)) / 1e9
+        image = np.full((64, 80, 3), 90, np.uint8)
+        if late is not None and 0.5 + late <= after < 1 + late:
+            image[10:20, 10:20] = 240
+        image[0, 0] = len(cell.asked) % 250
+        return image
+
+    cell.look, cell.plc.cadence = look, 3000 * MS
+    assert cell.parts(2) == [(1, state), (2, state)]
+    assert words in cell.texts("inspection") and max(cell.plc.waited) < 3000 * MS
+    assert 18 <= cell.asked.count(("top", 1)) <= 21 and not cell.told("camera")
+    assert len(cell.pictures) == 2, "one picture of each film is kept"
+    assert len(cell.pool) == 8 and cell.told("handshake") == []
+
+
+def test_a_film_that_breaks_off_is_a_recheck(folder: Path) -> None:
+    (folder / "a.yaml").write_text(FILM)
+    cell = Cell(folder, {"takt": 3.0})
+    frames: list[int] = []
+
+    def look(camera: str, number: int) -> np.ndarray | None:
+        frames.append(number)
+        return np.full((64, 80, 3), 90, np.uint8) if len(frames) < 4 else None
+
+    cell.look = look
+    assert cell.parts(1) == [(1, "recheck")] and "too few pictures to tell of left" in cell.texts("inspection")
 
 
 def test_only_what_a_recipe_calls_optional_can_be_given_up(folder: Path) -> None:

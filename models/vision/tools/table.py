@@ -15,6 +15,7 @@ from .colour import ColourTool
 from .count import CountTool
 from .detect import DetectTool
 from .edge import EdgeTool
+from .lamps import LampsTool
 from .presence import PresenceTool
 from .template import TemplateTool
 from .text import TextTool
@@ -29,6 +30,7 @@ TOOLS: dict[str, Any] = {  # classes that keep the contract of a Tool
     "count": CountTool,
     "detect": DetectTool,
     "edge": EdgeTool,
+    "lamps": LampsTool,
     "presence": PresenceTool,
     "template": TemplateTool,
     "text": TextTool,
