@@ -202,7 +202,7 @@ class Control:
         state, of, stage = str(request["state"]), str(request["of"]), str(request["stage"])
         if state not in ("ok", "ng"):
             raise LinesideError(f"a part is ok or ng, not {state!r}")
-        data = {k: str(request[k])[:MOST_WORDS] for k in ("label", "by") if request.get(k)} | {
+        data = {k: str(request[k])[:MOST_WORDS] for k in ("label", "by", "record") if request.get(k)} | {
             "of": of,
             "part": request.get("part"),
         }

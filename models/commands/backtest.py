@@ -49,8 +49,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=share, default=RATE, help="share of escapes not to be reached (default: 0.004)")
     parser.add_argument("--confidence", type=share, default=CONFIDENCE, help="of the bounds (default: 0.95)")
     parser.add_argument("--page", type=Path, metavar="FILE.html", help="write the changed parts with their pictures")
-    parser.add_argument("--most", type=int, default=100, help="changed parts on the page at most (default: 100)")
+    parser.add_argument("--most", type=_some, default=100, help="changed parts on the page at most (default: 100)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def _some(text: str) -> int:
+    if not text.isdecimal() or len(text) > 6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of parts")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ from edge import (
 )
 
 from .chain import breaks
-from .ledger import Part, Proof, account, parts_of, shadowed
+from .ledger import Part, Proof, account, of_other_records, parts_of, shadowed
 from .process import Length, lengths, odd_lots
 
 RATE, CONFIDENCE = 0.004, 0.95
@@ -52,7 +52,7 @@ class Review:
     def run(options: argparse.Namespace) -> int:
         folder = _state(options)
         part = _newest(folder, options.part, options.stage)
-        said = {"label": options.label, "text": options.text, "by": options.by}
+        said = {"label": options.label, "text": options.text, "by": options.by, "record": part.hash}
         ask_daemon(
             folder,
             {"do": "review", "stage": part.stage, "of": part.id, "part": part.number, "state": options.truth} | said,
@@ -89,6 +89,9 @@ class Audit:
         parts = [part for part in parts_of(events) if t0 <= part.ts <= t1]
         told = account(parts, options.rate, options.confidence)
         broken = [f"part {e.data.get('part')} of {e.key}: {why}" for e, why in _broken(events)]
+        broken += [
+            f"part {e.data.get('part')} of {e.key}: made anew after it was reviewed" for e in of_other_records(events)
+        ]
         told["shadow"] = shadowed((e for e in events if t0 <= e.ts <= t1), parts)
         inside = (e for e in events if e.kind == "inspection" and t0 <= e.ts <= t1)
         told |= {"odd_lots": odd_lots(parts, options.lot), "lengths": lengths(inside)}

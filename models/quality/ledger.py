@@ -14,7 +14,7 @@ from .charts import pareto
 
 @dataclass(frozen=True)
 class Part:
-    """One inspection: the verdict of a stage, and the truth where a person looked (`truth` "" until then)."""
+    """One inspection: the verdict of a stage, and the truth where a person looked ("" until then). `hash` is its record's."""
 
     id: str
     stage: str
@@ -25,6 +25,7 @@ class Part:
     truth: str = ""
     found: str = ""
     by: str = ""
+    hash: str = ""
 
 
 def parts_of(events: Iterable[Event]) -> list[Part]:
@@ -36,11 +37,20 @@ def parts_of(events: Iterable[Event]) -> list[Part]:
         if event.kind == "inspection":
             number = data.get("part")
             label = str(data.get("label", ""))
-            parts[event.id] = Part(event.id, event.key, number, event.ts, event.state, label)
+            record = str(data.get("hash", ""))
+            parts[event.id] = Part(event.id, event.key, number, event.ts, event.state, label, hash=record)
         elif event.kind == "review" and (part := parts.get(str(data.get("of")))) is not None:
             found, by = str(data.get("label", "")), str(data.get("by", ""))
             parts[part.id] = replace(part, truth=event.state, found=found, by=by)
     return list(parts.values())
+
+
+def of_other_records(events: Iterable[Event]) -> list[Event]:
+    """Reviews of a record by a hash that it no longer has: it was made anew after a person saw it."""
+    events = list(events)
+    hashes = {event.id: event.data.get("hash") for event in events if event.kind == "inspection"}
+    reviews = (event for event in events if event.kind == "review" and event.data.get("record"))
+    return [e for e in reviews if hashes.get(str(e.data.get("of")), e.data["record"]) != e.data["record"]]
 
 
 def shadowed(events: Iterable[Event], parts: Iterable[Part]) -> dict[str, int]:

@@ -19,10 +19,11 @@ from .pairs import MOST_BYTES, MOST_TEXT, Pair, Pairs
 FILE = "annotations.json"
 TESTED = 5  # of so many parts one is the test's
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[int, Field(strict=True)]
 
 
 class Image(BaseModel):
-    id: int
+    id: Number
     file_name: str
     template: str = ""
     inspection: str = ""
@@ -30,14 +31,14 @@ class Image(BaseModel):
 
 
 class Note(BaseModel):
-    image_id: int
-    category_id: int
+    image_id: Number
+    category_id: Number
     bbox: tuple[Finite, Finite, Finite, Finite]
     iscrowd: int = 0
 
 
 class Category(BaseModel):
-    id: int
+    id: Number
     name: str
 
 
@@ -104,13 +105,13 @@ class CocoPairs:
         return Pair(name, *pictures, boxes, [row[1] for row in rows])
 
     def _picture(self, name: str) -> np.ndarray:
-        path = (self._folder / name).resolve()
-        if not path.is_relative_to(self._folder.resolve()):
-            raise LinesideError(f"{self._folder / FILE} names a picture outside of its folder: {name}")
         try:
+            path = (self._folder / name).resolve()
+            if not path.is_relative_to(self._folder.resolve()):
+                raise LinesideError(f"{self._folder / FILE} names a picture outside of its folder: {name}")
             body = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
-        except OSError as error:
-            raise LinesideError(f"cannot read {path}: {error.strerror}") from None
+        except (OSError, ValueError) as error:  # ValueError: no name of a file at all
+            raise LinesideError(f"cannot read the picture {name!r} of {self._folder}: {error}") from None
         try:
             image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
         except cv2.error:

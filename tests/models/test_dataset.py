@@ -109,6 +109,11 @@ def test_parts_whose_recipe_is_gone_are_counted(tmp_path: Path, capsys: pytest.C
         ('{"images": [{"id": 1, "file_name": "../x.png", "template": "t"}]}', "outside of its folder"),
         ('{"images": [{"id": 1, "file_name": "x.png", "template": "t"}]}', "cannot read"),
         ('{"images": [{"id": 1, "file_name": "annotations.json", "template": "t"}]}', "is no picture"),
+        ('{"images": [{"id": 1, "file_name": "a\\u0000", "template": "t"}]}', "cannot read the picture"),
+        (
+            '{"images": [{"id": "1", "file_name": "a", "template": "t"}]}',
+            "images.0.id: Input should be a valid integer",
+        ),
     ],
 )
 def test_files_that_cannot_be_used(text: str, words: str, tmp_path: Path) -> None:

@@ -86,6 +86,24 @@ def test_what_is_absent_is_told_and_the_rest_is_used(
     assert "no boxes were drawn" in capsys.readouterr().out
 
 
+def test_a_coco_file_does_as_well(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, notes = [], []
+    for number, (name, spots) in enumerate(SPOTS.items()):
+        files = [f"{name.replace('/', '-')}-{which}.png" for which in ("test", "temp")]
+        for file, image in zip(files, made.pictures(*spots), strict=True):
+            cv2.imwrite(str(tmp_path / file), image)
+        images.append({"id": number, "file_name": files[0], "template": files[1]})
+        for x0, y0, x1, y1, kind in DRAWN.get(name, []):
+            box = [x0, y0, x1 - x0, y1 - y0]
+            notes.append({"image_id": number, "bbox": box, "category_id": 1 + (kind == "lacking")})
+    kinds = [{"id": 1, "name": "spurious"}, {"id": 2, "name": "lacking"}]
+    said = {"images": images, "annotations": notes, "categories": kinds}
+    (tmp_path / "annotations.json").write_text(json.dumps(said))
+    figures = evaluate(capsys, package, "--data", tmp_path, "--part", "")
+    assert (figures["pictures"], figures["boxes"], figures["recall"]) == (3, 4, 0.5)
+    assert figures["F"] == pytest.approx(57.143)
+
+
 def test_a_folder_does_as_well_as_an_archive(package: Path, folder: Path) -> None:
     with zipfile.ZipFile(folder / "test_some.zip") as packed:
         packed.extractall(folder / "test_some")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edge import Event
+from edge import Event, events_of
 from edge.app import Daemon
 from edge.cli import main
 from edge.config.load import load_text
@@ -135,6 +135,9 @@ def test_what_anna_found_is_durable_and_counted(tmp_path: Path, capsys: pytest.C
         assert "the journal holds no inspection of part 77" in capsys.readouterr().err
 
     with_daemon(tmp_path, work)
+    kept = list(events_of(tmp_path / "journal.db", "inspection", "review"))
+    hashes = {event.id: event.data["hash"] for event in kept if event.kind == "inspection"}
+    assert [e.data["record"] for e in kept if e.kind == "review"] == [hashes["i2"], hashes["i5"]]
     assert main(["audit", str(site), *state, "--json"]) == 0
     found = told(capsys)
     assert found["parts"] == 5 and found["hashed"] == 5 and not found["broken"]
@@ -163,6 +166,24 @@ def test_an_audit_of_a_changed_record_fails(tmp_path: Path, capsys: pytest.Captu
     with_daemon(tmp_path, work)
     assert main(["audit", str(site), "--state", str(tmp_path)]) == 1
     assert "BROKEN part 1 of aoi: it was changed after it was made" in capsys.readouterr().out
+
+
+def test_a_review_is_a_witness_of_the_record_that_was_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(SITE)
+    seen, anew = chained(3), Chain()
+    records = [anew.link(replace(e, state="ok", data={k: v for k, v in e.data.items() if k != "hash"})) for e in seen]
+    assert not list(breaks(records)), "a new chain, whole in itself"
+
+    async def work(daemon: Daemon) -> None:
+        for event in (*records, *(review(n, "ng") for n in range(2))):
+            said = {"record": seen[0].data["hash"]} if event.kind == "review" and event.data["of"] == "i0" else {}
+            daemon.accept(replace(event, data={**event.data, **said, "part": 0}) if said else event)
+
+    with_daemon(tmp_path, work)
+    assert main(["audit", str(site), "--state", str(tmp_path)]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "BROKEN" in line]
+    assert line == "BROKEN part 0 of aoi: made anew after it was reviewed"
 
 
 @pytest.mark.parametrize("rate", ["0", "1", "none"])

@@ -14,6 +14,7 @@ from edge import Event
 from edge.cli import main
 from models.quality.ledger import parts_of, shadowed
 from models.vision.recipe import Refused, load
+from models.vision.tools.contract import Finding
 from tests.models.stored import journal, last_json, review
 from tests.models.test_station import Cell, board
 
@@ -102,6 +103,37 @@ def test_what_there_is_no_time_for_is_passed_over_and_counted(folder: Path) -> N
     cell.run(20, lambda: len(shadows(cell)) >= 2)
     seen, passed = len(shadows(cell)), sum(e.data["passed_over"] for e in shadows(cell))
     assert 2 <= seen < 8 and passed > 0
+
+
+def test_a_shadow_job_that_the_pool_has_no_place_for_holds_up_no_later_one(folder: Path) -> None:
+    cell = Cell(folder, look=look)
+    submit, pushed_out = cell.submit, []
+
+    def full(job: Any, done: Any) -> None:
+        if job.name.endswith("shadow") and not pushed_out:
+            pushed_out.append(job)
+            cell.after(10, lambda: done(job.expired()))
+        else:
+            submit(job, done)
+
+    cell.flow._submit = full
+    cell.parts(3)
+    cell.run(1, lambda: len(shadows(cell)) == 2)
+    assert [event.data["inspection"] for event in shadows(cell)] == [2, 3] and pushed_out
+
+
+def test_the_certificate_counts_what_a_shadow_tool_may_hold_up(folder: Path) -> None:
+    found = load(folder / "a.yaml")
+    assert not isinstance(found, Refused)
+    viewer, looked = found.views["top"], []
+
+    def watched(view: Any) -> Finding:
+        looked.append(view)
+        return Finding("ok")
+
+    alone = replace(viewer, shadow={"copper": watched})
+    assert alone.measure() > 0 and len(looked) == 2
+    assert alone(board()).findings.keys() == {"copper"} and len(looked) == 2, "no part waits for it"
 
 
 def test_a_shadow_of_nothing_is_a_fault(folder: Path) -> None:
