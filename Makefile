@@ -78,7 +78,7 @@ bench-long: $(STAMP) ## the measurements that take ten minutes and more
 	$(BIN)/lineside bench opcua --seconds 600
 
 test: $(STAMP) $(WEB) ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # numpy 2 lies beside it for one test: there the engine imports and cannot compute, and must be refused.
 $(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt
