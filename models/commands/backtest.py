@@ -185,7 +185,11 @@ def _row(trial: Trial, event: Event, call: Call, now: Decision) -> page.Row:
         if viewer.camera not in found:
             continue
         image = plain(found[viewer.camera])
-        was = [(*box[:6], box[7]) for box in event.data.get("boxes", []) if len(box) == 8 and box[6] == name]
+        was = [
+            (*box[:5], float(box[5] or 0), box[7])
+            for box in event.data.get("boxes", [])
+            if len(box) == 8 and box[6] == name
+        ]
         left = page.Side(f"{name}, then", call.part.verdict, event.text, image, was)
         boxes = [(*box, state) for view, box, state in now.boxes if view == name]
         views.append((left, page.Side(f"{name}, now", call.now, now.text, image, boxes)))

@@ -76,7 +76,7 @@ def _findings(event: Event) -> dict[str, tuple[str, float]]:
     """State and score by `view.tool`, of a record that says them."""
     said = event.data.get("findings")
     whole = said.items() if isinstance(said, dict) else ()
-    return {str(name): (str(f[0]), float(f[1])) for name, f in whole if isinstance(f, (list, tuple)) and len(f) == 2}
+    return {str(name): (str(f[0]), float(f[1])) for name, f in whole if len(f) == 2 and isinstance(f[1], int | float)}
 
 
 def _tools_differ(event: Event) -> bool:

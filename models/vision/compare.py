@@ -120,10 +120,11 @@ def settled(part: np.ndarray, template: np.ndarray, reach: int) -> np.ndarray:
 
 
 def depth(part: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """float32[h, w]: how far each pixel of the part is from the next template pixel of its colour; both 0 or 255."""
+    """float32[h, w]: how far each pixel of the part is from the next template pixel of its colour; both 0 or 255. Where the
+    template has none of that colour it is at most the diagonal of the picture."""
     to_white = cv2.distanceTransform(cv2.bitwise_not(template), cv2.DIST_L2, 5)
     to_black = cv2.distanceTransform(template, cv2.DIST_L2, 5)
-    return np.where(part > 0, to_white, to_black)
+    return np.minimum(np.where(part > 0, to_white, to_black), np.float32(np.hypot(*part.shape)))
 
 
 def _boxes(differs: np.ndarray, deep: np.ndarray, rules: Rules, shift: tuple[int, int], agree: float) -> Difference:

@@ -66,7 +66,9 @@ class Export:
         if not found:
             self.left_out["its pictures are not kept"] += 1
         for viewer in recipe.views.values():
-            if viewer.camera in found:
+            if viewer.lasts:
+                self.left_out[f"{viewer.name} was a film, of which one picture is kept"] += 1
+            elif viewer.camera in found:
                 yield from self._view(event, part, viewer, found[viewer.camera])
 
     def _view(self, event: Event, part: Part, viewer: Viewer, image: np.ndarray) -> Iterator[Labelled]:
@@ -84,7 +86,7 @@ class Export:
         rows = [
             box for box in event.data.get("boxes", []) if len(box) == 8 and box[6] == viewer.name and box[7] != "ok"
         ]
-        boxes = [_inside(placed((*box[:4], str(box[4]), float(box[5])), back), view.image.shape) for box in rows]
+        boxes = [_inside(placed((*box[:4], str(box[4]), float(box[5] or 0)), back), view.image.shape) for box in rows]
         yield Labelled(part, viewer.name, file, template, (view.image.shape[0], view.image.shape[1]), boxes)
 
     def _written(self, name: str, image: np.ndarray) -> str:

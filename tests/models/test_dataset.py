@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from edge import Event, LinesideError
 from edge.cli import main
 from models.quality.choice import DAY, choose
 from models.quality.coco import Labelled, file_of, truth_of
-from models.quality.ledger import Part
+from models.quality.ledger import Part, parts_of
 from models.vision.coco import CocoPairs, pairs_in, read
+from models.vision.dataset import Export
 from tests.models.stored import T0, board, journal, judged, last_json, loaded, recipe_file, review, site_with
 
 BOX = (10.0, 20.0, 30.0, 26.0, "spur", 0.9)
@@ -138,6 +140,15 @@ def test_a_file_of_another_program_is_read(tmp_path: Path) -> None:
     assert read(tmp_path / "annotations.json").images[0].whole
 
 
+def test_a_film_is_no_picture_to_learn_from(tmp_path: Path) -> None:
+    recipe = loaded(recipe_file(tmp_path / "then.yaml"))
+    event, pictures = judged(recipe, 1, board(3))
+    film = replace(recipe, views={"top": replace(recipe.views["top"], lasts=1.0)})
+    export = Export(tmp_path / "set", {recipe.digest: film}, {p.digest: p.body for p in pictures}.get)
+    told = export([(event, parts_of([event])[0])])
+    assert told["images"] == 0 and told["left_out"] == {"top was a film, of which one picture is kept": 1}
+
+
 def part(number: int, state: str, score: float, day: int = 0, other: str = "") -> Event:
     findings = {"top.a": [state, score]} | ({"top.b": [other, 0.0]} if other else {})
     data = {"findings": findings, "digest": "d", "part": number}
@@ -165,6 +176,8 @@ def test_what_is_worth_a_look_by_turns_and_within_the_days_budget() -> None:
     assert chosen(600, shadowed={"i7"}) == found
     assert ("i39", "near") not in chosen(600, known={"i39"}) and chosen(99) == []
     assert not choose(events, lambda event: None, 600), "what is not kept cannot be sent"
+    odd = replace(events[0], id="odd", data={"findings": {"top.a": ["ok", None]}})
+    assert [c.id for c in choose([*events[1:], odd], lambda event: 100, 600)][:2] == ["i200", "i300"]
     assert len(choose(events, lambda event: 100, 10**9)) < 40, "parts that tell nothing new are not chosen"
 
 

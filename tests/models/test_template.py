@@ -37,6 +37,14 @@ def test_a_good_part_that_lies_off_has_no_difference(dx: int, dy: int) -> None:
     assert found.shift == (dx, dy) and not len(found.boxes)
 
 
+def test_a_blot_where_the_template_has_nothing_has_a_strength_that_is_a_number() -> None:
+    bare = np.full((200, 240), 230, np.uint8)
+    part = bare.copy()
+    part[90:100, 110:120] = 20
+    found = compare(part, bare, Rules())
+    assert found.areas.tolist() == [100] and 100 < found.strengths[0] <= 100 * (200**2 + 240**2) * 1.001
+
+
 def test_a_gap_and_a_blot_are_found_where_they_are() -> None:
     part = board()
     part[60:70, 36:46] = 230  # an open line
