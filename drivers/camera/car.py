@@ -16,6 +16,7 @@ LAMPS = {
 STEP, ON = 0.36, 0.32  # seconds from one lamp to the next, and each is on
 MODELS = ("sedan", "suv")
 FAULTS = ("dead", "stuck", "late")
+_GRAIN = np.random.default_rng(7).normal(0, 4, (2 * HEIGHT, 2 * WIDTH)).astype(np.float32)
 
 
 def program(model: str) -> dict[str, tuple[float, float]]:
@@ -36,5 +37,6 @@ def render(model: str, t: float, seed: int = 1, fault: str = "", lamp: str = "")
         if name == lamp and fault in ("dead", "stuck"):
             on = fault == "stuck"
         image[y : y + h, x : x + w] = 235 if on else 45 * light
-    noisy = cv2.GaussianBlur(image, (5, 5), 0) + rng.normal(0, 4, image.shape).astype(np.float32)
-    return np.repeat(np.clip(noisy, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    down, along = rng.integers(HEIGHT), rng.integers(WIDTH)
+    noisy = cv2.add(cv2.GaussianBlur(image, (5, 5), 0), _GRAIN[down : down + HEIGHT, along : along + WIDTH])
+    return cv2.cvtColor(cv2.convertScaleAbs(noisy), cv2.COLOR_GRAY2BGR)

@@ -61,6 +61,7 @@ def _report(bench: Bench, outcomes: list[Outcome], failed: int, *, as_json: bool
         "station": bench.stage,
         "parts": len(bench.plc.results),
         "slowest": worst,
+        "changeover": f"{bench.changeover / 1e6:.0f} ms" if bench.changeover else "not tried",
         "moves": len(bench.log),
         "board": f"{platform.node()}, {platform.machine()}",
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -70,7 +71,8 @@ def _report(bench: Bench, outcomes: list[Outcome], failed: int, *, as_json: bool
         cases = ({"case": o.name, "fault": o.fault, "seconds": round(o.seconds, 2)} for o in outcomes)
         return [json.dumps(line) for line in (*cases, told)]
     lines = [f"{'FAILED' if o.fault else 'passed'}  {o.name}" + (f": {o.fault}" if o.fault else "") for o in outcomes]
-    lines.append(f"{told['parts']} parts, the slowest verdict after {worst}, {told['moves']} bits and words moved")
+    moved = f"changeover {told['changeover']}, {told['moves']} bits and words moved"
+    lines.append(f"{told['parts']} parts, the slowest verdict after {worst}, {moved}")
     verdict = (
         f"{failed} of {len(outcomes)} cases failed: not signed off"
         if failed

@@ -62,6 +62,7 @@ class Bench:
         self.plc.resting = True
         self.log: list[tuple[float, str, float]] = []
         self.slowest = 0  # ns from trigger to verdict, before anything was broken on purpose
+        self.changeover = 0  # ns from another product code to its recipe, the longest
         self.cable = False
         self._product = str(next(iter(self.options.recipes)))
         self._began = time.monotonic()

@@ -128,6 +128,20 @@ async def wrong_product(b: Bench) -> str:
     return "" if await b.until(lambda: b.see("ready"), SLACK) else "it does not come back with the right product"
 
 
+async def changeover(b: Bench) -> str:
+    """another product code loads its recipe within 100 ms"""
+    codes = [str(code) for code in b.options.recipes]
+    if "recipe" not in b.below or "product" not in b.below or len(codes) < 2:
+        return ""
+    for code in (codes[1], codes[0]):
+        before, began = b.see("recipe"), time.monotonic_ns()
+        b.product(code)
+        if not await b.until(lambda before=before: b.see("recipe") not in (0, before), SLACK):  # type: ignore[misc]
+            return f"the recipe of product {code} does not come"
+        b.changeover = max(b.changeover, time.monotonic_ns() - began)
+    return "" if b.changeover <= SECOND // 10 else f"it took {b.changeover / 1e6:.0f} ms"
+
+
 async def full_buffer(b: Bench) -> str:
     """with eight verdicts unacknowledged nothing more is taken, and all eight come in order"""
     before, taken = len(b.plc.results), len(b.plc.taken)
@@ -215,6 +229,7 @@ CASES: tuple[Case, ...] = (
     skipped_ack,
     stuck_ack,
     wrong_product,
+    changeover,
     full_buffer,
     pulled_cable,
     pulled_at_trigger,

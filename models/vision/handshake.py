@@ -259,11 +259,12 @@ class Handshake:
 
     def catch_up(self, taken_id: int, *, restored: bool) -> list[Result]:
         """At a start, with what the PLC says was taken last. A crash may have come between that and the disk: those parts are
-        rechecked under the ids that the PLC has for them, and returned. A station without any memory goes on behind them."""
+        rechecked under the ids that the PLC has for them, and returned. A station without any memory, or with that of long ago,
+        goes on behind them."""
         ahead = (taken_id - self._last) % LAST_ID
         if not 0 < taken_id <= LAST_ID or not ahead:
             return []
-        if not restored:
+        if not restored or BUFFER < ahead < LAST_ID // 2:
             self._last = taken_id
             return []
         owed = []

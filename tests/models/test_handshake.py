@@ -190,6 +190,30 @@ def test_after_a_restart_nothing_is_lost() -> None:
     assert whats(other.plc(True, False, 9)) == ["taken 5"]
 
 
+@pytest.mark.parametrize(
+    ("last", "taken", "restored", "owed", "then"),
+    [
+        (10, 12, True, [11, 12], 13),
+        (10, 10, True, [], 11),
+        (10, 12, False, [], 13),
+        (10, 0, True, [], 11),
+        (10, 500, True, [], 501),
+        (500, 10, True, [], 501),
+        (LAST_ID - 1, 2, True, [LAST_ID, 1, 2], 3),
+        (LAST_ID - 1, 0, True, [], LAST_ID),
+    ],
+)
+def test_what_the_plc_remembers_is_caught_up_with(
+    last: int, taken: int, restored: bool, owed: list[int], then: int
+) -> None:
+    one = fresh()
+    one.restore(
+        {"last": last, "under_way": [], "results": [], "taken": False, "words": {"id": 0, "part": 0, "state": ""}}
+    )
+    assert [result.id for result in one.catch_up(taken, restored=restored)] == owed
+    assert f"taken {then}" in whats(one.plc(True, False, 2))
+
+
 def test_ids_fit_a_register() -> None:
     one = fresh()
     one.restore(
