@@ -1,7 +1,8 @@
 """Many small blocks of an hour that is over become one: a third less is kept, one row stands where there were hundreds, and a chart
 reads it in a tenth of the time.
 
-Only neighbours become one: what has a number missing between it and the next stays apart, since a hole has a place. Values, times,
+Only neighbours become one: what has a number missing between it and the next stays apart, since a hole has a place, and so does
+what a Parquet file holds from what it does not (see filing.py). Values, times,
 qualities, and the order within a tag stay as they came, which is looked at before the small ones go. A number that comes again is
 known by the cursor of its stream, which stays as it is. What a block ends and begins at is kept in the note of the large one
 (`parts`), so that every answer about completeness is the same before and after.
@@ -9,6 +10,7 @@ known by the cursor of its stream, which stays as it is. What a block ends and b
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,16 +44,18 @@ class Compacted(NamedTuple):
 
 
 class Neighbours:
-    """Takes blocks in the order of their numbers; what becomes of them is in `found` after `end()`."""
+    """Takes blocks in the order of their numbers; what becomes of them is in `found` after `end()`. One whose number is in `edges`
+    is not joined to those before it."""
 
-    def __init__(self) -> None:
-        self.found = Compacted([], [], [])
+    def __init__(self, edges: Set[int] = frozenset()) -> None:
+        self.found, self._edges = Compacted([], [], []), edges
         self._run: list[Piece] = []
         self._many = 0  # samples of them
 
     def add(self, piece: Piece) -> None:
         run = self._run
-        if run and (piece.first != run[-1].last + 1 or self._many + len(piece.batch) > MOST):
+        apart = bool(run) and (piece.first != run[-1].last + 1 or piece.first in self._edges)
+        if apart or self._many + len(piece.batch) > MOST:
             self.end()
         self._run.append(piece)
         self._many += len(piece.batch)

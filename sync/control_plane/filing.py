@@ -54,8 +54,9 @@ class Filing:
         self._store, self._name, self._options, self._folder = store, name, options, folder
         try:
             self._objects = objects.at(options.to, Path(options.key) if options.key else None)
-        except OSError as error:
-            raise ConfigFault(f"the key {options.key} cannot be read: {reason_of(error)}", hint="check `key`") from None
+        except (OSError, UnicodeDecodeError) as error:
+            why = reason_of(error) if isinstance(error, OSError) else "it is no text"
+            raise ConfigFault(f"the key {options.key} cannot be read: {why}", hint="check `key`") from None
         with tempfile.TemporaryFile(dir=folder) as out:
             write_parquet(out, [])  # is everything there that it needs?
         self._thread: ThreadPoolExecutor | None = None
@@ -73,6 +74,7 @@ class Filing:
     async def _look(self) -> None:
         """All that waits, or until the target takes nothing."""
         longest = forwarding.LONGEST_WAIT
+        await self._pass(await self._store.read(lambda c: unfiled.devices(c, self._name)))
         while marks := await self._store.read(
             lambda c: unfiled.waiting(c, self._name, time.time_ns(), longest, AT_ONCE)
         ):
@@ -83,18 +85,16 @@ class Filing:
     async def _one(self, mark: Mark) -> bool:
         """Whether the target may take others."""
         if not self._options.wants(mark.device):
-            await self._store.write(lambda c: unfiled.passed(c, self._name, mark))
+            await self._pass([mark.device])
             return True
         try:
             parts = await self._file(mark)
-        except (ObjectsFault, OSError) as fault:  # the second: no room for files on their way
+        except (ObjectsFault, StoreFault, OSError) as fault:  # the last: no room for files on their way
             wait = delay(self._tries)
             self._tries += 1
-            await self._put_off(mark, str(fault) if isinstance(fault, ObjectsFault) else reason_of(fault), wait)
+            await self._put_off(mark, reason_of(fault) if isinstance(fault, OSError) else str(fault), wait)
             await asyncio.sleep(wait)
             return False
-        except StoreFault:
-            raise
         except Exception as error:
             file = name_of(mark.device, mark.hour, 0)
             log.exception("plane: the file %s for %s cannot be made", file, self._name)
@@ -104,6 +104,11 @@ class Filing:
         self._tries = 0
         await self._say("")
         return True
+
+    async def _pass(self, devices: list[str]) -> None:
+        """Nothing waits of those that are not wanted, also while the target takes nothing."""
+        if others := [device for device in devices if not self._options.wants(device)]:
+            await self._store.write(lambda c: unfiled.passed(c, self._name, others))
 
     async def _put_off(self, mark: Mark, why: str, wait: float) -> None:
         await self._store.write(lambda c: unfiled.put_off(c, self._name, mark, wait))
@@ -160,7 +165,7 @@ def _blocks(connection: Connection, mark: Mark) -> Iterator[Any]:
 
 
 def _span(row: Any) -> tuple[str, int, int]:
-    return f"{row.epoch} {row.stream}", row.seq, row.seq if row.last is None else row.last
+    return unfiled.place(row.epoch, row.stream), row.seq, row.seq if row.last is None else row.last
 
 
 def _samples(connection: Connection, mark: Mark, rows: list[Any]) -> Iterator[tuple[Batch, Names]]:

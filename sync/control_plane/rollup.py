@@ -108,7 +108,9 @@ def _away(error: Exception) -> bool:
 def made(connection: Connection, place: Place) -> Made:
     """What an hour of a stream comes to."""
     b, t = tables.block, tables.ledger
-    start, parts, blocks, unread, neighbours = place["hour"] * HOUR, [], [], [], Neighbours()
+    start, parts, blocks, unread = place["hour"] * HOUR, [], [], []
+    edges, looked = set[int](), set[int]()  # of what files hold, and of which hours
+    neighbours = Neighbours(edges)
     same = [t.c[name] == b.c[name] for name in ("device", "epoch", "stream", "seq")]
     wanted = select(b, t.c.t0.label("from"), t.c.t1.label("to"), t.c.parts).outerjoin_from(b, t, and_(*same))
     rows = connection.execute(wanted.where(_within(place)).order_by(b.c.seq).execution_options(yield_per=AT_A_TIME))
@@ -122,6 +124,9 @@ def made(connection: Connection, place: Place) -> Made:
         except CodecFault as error:
             log.warning("plane: a block of %s cannot be read: %s", place["device"], error)
         if mine and len(possible(batch)):
+            for hour in set(range(first_hour(row["t0"], row["t1"]), place["hour"] + 1)) - looked:
+                looked.add(hour)
+                edges |= unfiled.edges(connection, place["device"], place["epoch"], place["stream"], hour)
             neighbours.add(_piece(row, batch))
         elif mine and row["from"] is None:
             unread.append({"seq": row["seq"], "t0": row["t0"], "t1": row["t1"], "runs": b"", "parts": None})

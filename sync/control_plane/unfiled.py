@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, update
@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, 
 from edge import SECOND
 
 from . import tables
-from .database import insert_new, upsert, word
+from .database import among, insert_new, upsert, word
 from .days import HOUR, LONGEST
 
 PREFIX = "parquet "  # of the names of targets that take hours; the others take events
@@ -64,9 +64,16 @@ def put_off(connection: Connection, name: str, mark: Mark, seconds: float) -> No
     connection.execute(update(tables.unfiled).where(*_mine(name, mark)).values(marked=until))
 
 
-def passed(connection: Connection, name: str, mark: Mark) -> None:
-    """A target does not want it."""
-    connection.execute(delete(tables.unfiled).where(*_mine(name, mark)))
+def devices(connection: Connection, name: str) -> list[str]:
+    """Of which devices hours wait."""
+    u = tables.unfiled
+    return list(connection.scalars(select(u.c.device).where(u.c.target == name).distinct()))
+
+
+def passed(connection: Connection, name: str, unwanted: Collection[str]) -> None:
+    """A target wants nothing of these devices: their blocks are not kept for it."""
+    u = tables.unfiled
+    connection.execute(delete(u).where(u.c.target == name, among(connection, u.c.device, unwanted)))
 
 
 def parts(connection: Connection, name: str, device: str, hour: int) -> list[Held]:
@@ -119,6 +126,18 @@ def wanted() -> ColumnElement[bool]:
 
 
 # Which blocks are where
+
+
+def place(epoch: str, stream: str) -> str:
+    return f"{epoch} {stream}"
+
+
+def edges(connection: Connection, device: str, epoch: str, stream: str, hour: int) -> set[int]:
+    """The numbers of a stream before which what a file of an hour holds begins or ends."""
+    t, here = tables.filed, place(epoch, stream)
+    files = connection.scalars(select(t.c.parts).where(t.c.device == device, t.c.hour == hour)).all()
+    spans = (span for parts in files for part in json.loads(parts) for span in part.get(here, ()))
+    return {number for first, last in spans for number in (first, last + 1)}
 
 
 def held(blocks: Iterable[tuple[str, int, int]]) -> Held:

@@ -33,7 +33,8 @@ from sync.control_plane.leader import lead
 from sync.control_plane.live import Hub
 from sync.control_plane.plane_file import PlaneFile, load
 from sync.control_plane.retention import forget_once
-from sync.control_plane.rollup import HOUR, MINUTE
+from sync.control_plane.rollup import HOUR, MINUTE, roll_once
+from sync.control_plane.standing import StoreFault
 from sync.control_plane.store import Message, Store
 from tests.sync.buckets import bucket, moto
 from tests.sync.stored import rolled, with_store
@@ -241,6 +242,33 @@ def test_what_comes_when_its_hour_was_forgotten_goes_beside_it(database: str, tm
     with_store(database, work)
 
 
+def test_what_a_file_holds_is_not_joined_with_what_it_does_not(database: str, tmp_path: Path) -> None:
+    """A block across the end of an hour is in two files. Where the others of the first are forgotten, and something of that hour
+    comes late, its samples are not written a second time."""
+    lake, hour = folder(tmp_path / "lake"), START - START % DAY  # PostgreSQL forgets whole days
+
+    async def work(store: Store) -> None:
+        def part(seq: int, minute: int, minutes: int) -> wire.Frame:
+            ts = hour + (minute - 60) * MINUTE + np.arange(60) * (minutes * MINUTE // 60)
+            return block(seq, ts, np.arange(60.0) + seq)
+
+        frames = [part(1, 50, 5), part(2, 55, 4), part(3, 59, 2), part(4, 61, 2), part(5, 63, 2), part(6, 40, 5)]
+        await begun(store)
+        for upto, now in ((3, hour + 3 * MINUTE), (5, hour + 2 * HOUR)):
+            await store.write(Message("a", [TAG, *frames[:upto]]))
+            assert await roll_once(store, now) > 0
+            await written(store, lake)
+        assert everything(lake) == sent(frames[:5]) and len(lake.files()) == 2
+        assert await forget_once(store, "samples", hour) > 0
+        await store.write(Message("a", frames))
+        rolled(store, "a")
+        await written(store, lake)
+        assert sorted(name.split("/")[-1] for name in lake.files()) == ["00.parquet", "23-1.parquet", "23.parquet"]
+        assert everything(lake) == sent(frames)
+
+    with_store(database, work)
+
+
 def test_a_target_that_is_away_gets_everything_and_holds_up_no_other(database: str, tmp_path: Path) -> None:
     away, here = tmp_path / "away", folder(tmp_path / "lake")
 
@@ -298,14 +326,15 @@ def test_a_store_that_says_no_is_told_and_asked_again(database: str, key: Path) 
     with_store(database, work)
 
 
+@pytest.mark.parametrize("fault", [ArithmeticError("poison"), StoreFault("the plane cannot read: poison")])
 def test_one_that_cannot_be_made_holds_up_no_other(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     lake, make, poison = folder(tmp_path / "lake"), filing.make, {"a"}
 
     def spoiled(connection: Any, name: str, mark: unfiled.Mark, out: Any) -> Any:
         if mark.device in poison:
-            raise ArithmeticError("poison")
+            raise fault
         return make(connection, name, mark, out)
 
     monkeypatch.setattr(filing, "make", spoiled)
@@ -321,7 +350,7 @@ def test_one_that_cannot_be_made_holds_up_no_other(
             async with asyncio.timeout(50):
                 await stands(store, waits=2, delivered=2)
                 assert {name[:8] for name in lake.files()} == {"device=b"}
-                while "date=2027-01-15/0" not in (await told(store))["trouble"]:
+                while "poison" not in (await told(store))["trouble"]:
                     await asyncio.sleep(0.01)
                 poison.clear()
                 await stands(store, waits=0, delivered=4, trouble="")
@@ -426,6 +455,22 @@ def test_only_what_is_wanted_goes_and_from_when_it_is_new(database: str, tmp_pat
     with_store(database, work)
 
 
+def test_what_is_not_wanted_waits_for_no_target_that_is_away(database: str, tmp_path: Path) -> None:
+    options = ParquetOptions(to=str(tmp_path / "away"), devices="press-*")
+
+    async def work(store: Store) -> None:
+        await begun(store)
+        for device in ("press-1", "oven"):
+            await store.write(Message(device, [TAG, *minute_blocks(0, 120)]))
+            rolled(store, device)
+        await Filing(store, NAME, options)._look()
+        assert (await told(store))["waits"] == 2
+        assert await store.read(lambda c: unfiled.devices(c, NAME)) == ["press-1"]
+        assert await forget_once(store, "samples", START + 10 * DAY) > 0, "of the other one"
+
+    with_store(database, work)
+
+
 def test_what_waits_is_not_forgotten_with_its_day(database: str) -> None:
     async def work(store: Store) -> None:
         now = time.time_ns()
@@ -464,6 +509,9 @@ def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     none: Any = None
     with pytest.raises(ConfigFault, match="no-key"):
         Filing(none, NAME, ParquetOptions(to="https://s3.example/b", key=str(tmp_path / "no-key")))
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigFault, match="it is no text"):
+        Filing(none, NAME, ParquetOptions(to="https://s3.example/b", key=str(tmp_path / "key")))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(LinesideError, match="needs the package pyarrow") as fault:
         Filing(none, NAME, folder(tmp_path / "lake").options)
