@@ -30,7 +30,7 @@ from .objects import ObjectsFault
 from .peers import NEWS
 from .pictures import Pictures
 from .refused import set_aside
-from .standing import StoreFault, anew, covers, stands
+from .standing import StoreFault, anew, covers, stands, untold
 from .store import Message, Store
 
 INVITE_SECONDS = 24 * 3600
@@ -154,7 +154,9 @@ class Ingest:
         epoch, _ = wire.place(request.query_params.get("epoch", ""), "1")
         found = await self._store.glance(lambda c: stands(c, device, epoch))
         if any(cursor.ranges for cursor in found.values()):
-            found = await self._store.write(lambda c: anew(c, device, epoch), device)
+            waiting = await self._store.glance(lambda c: untold(c, device, epoch))
+            if waiting:
+                found = await self._store.write(lambda c: anew(c, device, epoch, waiting), device)
         return Response(wire.pack_ack(found), media_type="application/msgpack")
 
     async def live(self, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ Place = tuple[str, str, str]  # device, epoch, stream
 Span = tuple[int, int]  # first and last number
 MOST_STREAMS, MOST_RANGES = 2_000, 1_000  # of a journal; of what lies above the watermark of one stream
 TOLD = 0.25  # of these, what gap events may fill: the rest is for records
+LARGEST = 2**63  # no number is
 MOST_GAPS = 10_000  # gap events of a device that are looked through at once
 
 
@@ -44,7 +46,7 @@ def covers(connection: Connection, device: str, epoch: str, stream: str, spans: 
 
 
 def told(connection: Connection, device: str, epoch: str, stream: str, spans: Iterable[Span]) -> None:
-    """Mark spans of a stream as told, the lowest first. Those for which there is no room count later (`anew`): events are before
+    """Mark spans of a stream as told, the lowest first. Those for which there is no room count later (`untold`): events are before
     samples, so to refuse them would hold up for ever what is to fill the room between. Raises CodecFault as `covers` does."""
     cursor = _stood(connection, device, epoch, stream)
     waiting = sorted(span for span in spans if span[1] > cursor.watermark)
@@ -55,16 +57,29 @@ def told(connection: Connection, device: str, epoch: str, stream: str, spans: It
     stand(connection, {(device, epoch, stream): cursor})
 
 
-def anew(connection: Connection, device: str, epoch: str) -> dict[str, Cursor]:
-    """Where every stream of a journal stands once what gap events told, and what found no room then, is counted."""
-    t = tables.event
-    waiting = {stream: list[Span]() for stream, cursor in stands(connection, device, epoch).items() if cursor.ranges}
+def untold(connection: Connection, device: str, epoch: str) -> dict[str, list[Span]]:
+    """What gap events told of streams that have holes here and that does not count yet. It takes long where there are many: not for
+    the writer."""
+    found = stands(connection, device, epoch)
+    waiting = {stream: list[Span]() for stream, cursor in found.items() if cursor.ranges}
     if waiting:
+        t = tables.event
         gaps = select(t.c.data).where(t.c.device == device, t.c.kind == "gap", t.c.epoch == epoch)
-        for data in connection.scalars(gaps.order_by(t.c.ts.desc(), t.c.seq.desc()).limit(MOST_GAPS)):
+        for data in connection.scalars(gaps.order_by(t.c.ts.desc(), t.c.seq.desc()).limit(MOST_GAPS)).all():
             stream, spans = gap_of(json.loads(data))
             if stream in waiting:
                 waiting[stream] += spans
+    lacks = {stream: [span for span in spans if not _counts(found[stream], *span)] for stream, spans in waiting.items()}
+    return {stream: spans for stream, spans in lacks.items() if spans}
+
+
+def _counts(cursor: Cursor, first: int, last: int) -> bool:
+    k = bisect_right(cursor.ranges, (first, LARGEST)) - 1
+    return last <= cursor.watermark or (k >= 0 and last <= cursor.ranges[k][1])
+
+
+def anew(connection: Connection, device: str, epoch: str, waiting: Mapping[str, Iterable[Span]]) -> dict[str, Cursor]:
+    """Where every stream of a journal stands once what waits (`untold`) is counted, as far as there is room."""
     for stream, spans in waiting.items():
         told(connection, device, epoch, stream, spans)
     return stands(connection, device, epoch)

@@ -225,7 +225,8 @@ class Counts(Far):
     async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
         if path.startswith("/d/v1/stands"):
             with self.store.engine.begin() as connection:
-                return wire.pack_ack(standing.anew(connection, "d", path.partition("epoch=")[2]))
+                place = (connection, "d", path.partition("epoch=")[2])
+                return wire.pack_ack(standing.anew(*place, standing.untold(*place)))
         return await super().exchange(method, path, body, timeout)
 
 

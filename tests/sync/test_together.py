@@ -216,6 +216,11 @@ def test_gaps_that_find_no_room_are_taken_and_count_when_what_is_below_them_is_h
                 stood = await stands()
             assert stood.watermark >= sent[-1].seq
         assert stood == Cursor(61)
+        await store.write(Message("a", [block(64), gone(32, 66)]))
+        monkeypatch.setattr(store, "write", None)
+        assert await stands() == Cursor(61, [(64, 64), (66, 66)]), (
+            "a device that asks and asks does not hold up the writer"
+        )
         store.close()
 
     asyncio.run(work())
