@@ -23,6 +23,9 @@ COARSE = 800  # pixels of the longer side in which the coarse search looks
 FEWEST_MATCHES = 12
 SLACK = (2.0, 0.06)  # degrees and share by which a coarse estimate may pass its limit
 WEAK = 4.0  # grey levels a pixel
+GRAIN = 1.5  # grey levels a pixel
+GRID = 40  # places of the longer side in which likeness is told apart
+FAINT = 0.05  # of the strongest place's edges: a place with less has none
 LEVEL = 4.0  # standard deviation in grey levels below which a template shows nothing
 
 
@@ -73,6 +76,7 @@ class Registration:
         self.config, self.template = config, grey(template)
         if float(self.template.std()) < LEVEL:
             raise ConfigFault("the template shows one grey only: nothing to find a part by")
+        self._slopes = slopes_of(self.template)
         self._coarse = min(1.0, COARSE / max(self.template.shape))
         self._small = _shrunk(self.template, self._coarse)
         self._fit = Fit(self.template, config.turn > 0, config.scale > 0)
@@ -101,7 +105,7 @@ class Registration:
         moved = cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
         seen = cv2.warpAffine(np.full_like(flat, 255), matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
         if likeness is None:
-            likeness = alike(grey(moved), self.template, seen)
+            likeness = alike(grey(moved), self._slopes, seen)
         if not likeness >= self.config.quality:
             raise NotPlaced(f"it is like the template by {max(likeness, 0):.2f} only, {self.config.quality:g} is asked")
         return Placed(moved, seen, matrix, *self._within(matrix, 0.05, 1e-3), likeness)
@@ -231,24 +235,29 @@ def decomposed(matrix: np.ndarray, shape: tuple[int, ...]) -> tuple[float, float
     return float(dx), float(dy), math.degrees(math.atan2(b, a)), math.hypot(a, b) - 1
 
 
-def alike(image: np.ndarray, template: np.ndarray, seen: np.ndarray) -> float:
-    """How far two grey pictures agree in their edges where the first was seen, from -1 to 1: the correlation of their slopes, a
-    weak edge counting nearly as much as a strong one. Light says little; one outline, with other things within it, too."""
+def alike(image: np.ndarray, slopes: tuple[np.ndarray, np.ndarray], seen: np.ndarray) -> float:
+    """How far a grey picture agrees with a template's slopes in its edges where it was seen, from -1 to 1: the mean, over the
+    places of a grid in which either has edges, of how far both agree there. Light says little, and a strong outline no more than
+    what lies within it."""
     inner = cv2.erode(seen, np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
-    if inner.sum() < 64:
-        return 0.0
-    ax, ay, bx, by = (s[inner] for x in (image, template) for s in _slopes(x))
-    sums = [float(np.dot(p, q) + np.dot(r, t)) for p, q, r, t in ((ax, bx, ay, by), (ax, ax, ay, ay), (bx, bx, by, by))]
-    both = math.sqrt(sums[1] * sums[2])
-    return sums[0] / both if both > 0 else 0.0
+    (ax, ay), (bx, by) = slopes_of(image), slopes
+    both = np.where(inner, ax * bx + ay * by, np.float32(0))
+    either = np.where(inner, ax * ax + ay * ay + bx * bx + by * by, np.float32(0)) / 2
+    size = [max(1, round(n * GRID / max(image.shape))) for n in image.shape[::-1]]
+    agree, there = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (both, either))
+    places = there > FAINT * float(there.max())
+    return float((agree[places] / there[places]).mean()) if places.any() else 0.0
 
 
-def _slopes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32[h, w] along x and y, from -1 to 1: a slope of WEAK grey levels a pixel counts half."""
+def slopes_of(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32[h, w] along x and y, from -1 to 1: a slope of WEAK grey levels a pixel counts half, and what grain makes
+    nothing. Grain is three times the middle slope, GRAIN at most: most of a picture has no edge."""
     soft = cv2.GaussianBlur(image, (0, 0), 1.5)
-    x, y = (cv2.Sobel(soft, cv2.CV_32F, dx, 1 - dx, scale=0.125 / WEAK) for dx in (1, 0))
-    bound = 1 + cv2.magnitude(x, y)
-    return x / bound, y / bound
+    x, y = (cv2.Sobel(soft, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
+    size = cv2.magnitude(x, y)
+    grain = min(3 * float(np.median(size[::4, ::4])), GRAIN)
+    part = np.maximum(size - grain, 0) / ((WEAK + size) * np.maximum(size, np.float32(1e-6)))
+    return x * part, y * part
 
 
 def _similar(here: np.ndarray, there: np.ndarray, turns: bool, scales: bool) -> np.ndarray:

@@ -77,6 +77,18 @@ def test_a_wrong_part_of_the_same_outline_is_not_placed(by: str) -> None:
         registration(by=by)(part(kind=WRONG))
 
 
+def test_grain_around_a_small_part_says_nothing() -> None:
+    rng = np.random.default_rng(8)
+    template, image = (np.clip(rng.normal(40, 3, (900, 1200)), 0, 255).astype(np.uint8) for _ in range(2))
+    template[300:600, 400:800], image[304:604, 395:795] = part(seed=1), part(seed=2)
+    place = Registration(RegistrationConfig(search=15), template)
+    found = place(image)
+    assert (found.dx, found.dy) == pytest.approx((-5, 4), abs=0.05) and found.quality > 0.9
+    image[304:604, 395:795] = part(kind=WRONG)
+    with pytest.raises(NotPlaced, match="like the template by"):
+        place(image)
+
+
 def test_a_part_with_a_defect_is_placed() -> None:
     found = registration()(part(3.3, -2.6, defect=True))
     assert abs(found.dx - 3.3) < 0.03 and abs(found.dy + 2.6) < 0.03
