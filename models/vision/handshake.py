@@ -83,6 +83,7 @@ class Handshake:
         self._beat, self._beat_due = False, 0
         self._words = Result(0, 0, "")
         self._faults: set[State] = set()
+        self._gone = 0  # when it ceased to answer
         self._met = False  # the PLC has answered since the start
 
     # What the station says
@@ -126,11 +127,13 @@ class Handshake:
         """One scan of the PLC's bits, all of one moment; `part` its part number, where it says one. `standing`: the id of the
         valid result that the same scan shows in the PLC (0: none), where that is known: an `ack` is of no other one."""
         told: list[Told] = []
+        unseen = False
         if not self._connected:
+            unseen = not self._met or mono - self._gone > self._ack_within
             self._connected, self._met, self._since, self._late = True, True, mono, False
-            if trigger and not self._trigger:  # it rose while nobody saw it: whose part that is nobody knows
-                self._refused = True
-                told.append(Told("refused", state="refused"))
+        if trigger and not self._trigger and unseen:  # it rose while nobody saw it: whose part that is nobody knows
+            self._refused = True
+            told.append(Told("refused", state="refused"))
         elif trigger and not self._trigger:
             told.append(self._begin(part))
             self._taken, self._refused = told[-1].what == "taken", told[-1].what == "refused"
@@ -146,6 +149,7 @@ class Handshake:
 
     def lost(self, mono: int) -> list[Told]:
         """The PLC does not answer. Nothing is taken, and what waits goes on waiting."""
+        self._gone = mono if self._connected else self._gone
         self._connected = False
         return self._on(mono)
 

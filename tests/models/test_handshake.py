@@ -138,7 +138,17 @@ def test_a_lost_plc_gets_what_waited_and_a_trigger_that_rose_unseen_is_no_part()
     assert not one.shown().valid
     assert whats(one.plc(False, False, 4)) == ["cleared lost"] and one.shown().valid
     one.lost(5)
-    assert "refused refused" in whats(one.plc(True, False, 6))
+    one.lost(6 + TAKT)
+    assert "refused refused" in whats(one.plc(True, False, 7 + TAKT))
+
+
+def test_a_scan_that_failed_costs_no_trigger_and_a_start_takes_none_that_is_high() -> None:
+    one = fresh()
+    one.lost(2)
+    assert "taken 1" in whats(one.plc(True, False, 3))
+    other = Handshake(TAKT, 500 * MS)
+    other.permit("", 77)
+    assert whats(other.plc(True, False, 1)) == ["refused refused"]
 
 
 def test_the_trigger_of_before_the_cable_was_pulled_is_no_new_one() -> None:
