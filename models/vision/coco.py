@@ -18,7 +18,7 @@ from .pairs import MOST_BYTES, MOST_TEXT, Pair, Pairs
 
 FILE = "annotations.json"
 TESTED = 5  # of so many parts one is the test's
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
 Number = Annotated[int, Field(strict=True)]
 
 
@@ -81,8 +81,11 @@ class CocoPairs:
         for note in found.annotations:
             x, y, w, h = note.bbox
             self._boxes.setdefault(note.image_id, []).append(([x, y, x + w, y + h], names[note.category_id]))
+        crowds = {note.image_id for note in found.annotations if note.iscrowd}  # many in one box: nobody drew each
         chosen = [image for image in found.images if part in ("", _part_of(image))]
-        self._images = {image.file_name: image for image in chosen if image.whole and image.template}
+        self._images = {
+            image.file_name: image for image in chosen if image.whole and image.template and image.id not in crowds
+        }
         self.missing = sorted(image.file_name for image in chosen if image.file_name not in self._images)
         self.ids = sorted(self._images)
         if not self.ids:

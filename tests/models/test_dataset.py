@@ -20,6 +20,8 @@ from models.vision.coco import CocoPairs, pairs_in, read
 from models.vision.dataset import Export
 from tests.models.stored import T0, board, journal, judged, last_json, loaded, recipe_file, review, site_with
 
+CROWD = """{{"images": [{{"id": 1, "file_name": "x.png", "template": "t"}}], "categories": [{{"id": 1, "name": "spur"}}],
+"annotations": [{{"image_id": 1, "category_id": 1, "bbox": [{box}], "iscrowd": 1}}]}}"""
 BOX = (10.0, 20.0, 30.0, 26.0, "spur", 0.9)
 
 
@@ -106,6 +108,9 @@ def test_parts_whose_recipe_is_gone_are_counted(tmp_path: Path, capsys: pytest.C
     [
         ("{", "Invalid JSON"),
         ('{"images": [{"id": 1}]}', "images.0.file_name: Field required"),
+        (CROWD.format(box="1, 2, 3, 4"), "no picture of the part"),
+        (CROWD.format(box="1, 2, 3e300, 4"), "annotations.0.bbox.2: Input should be less than"),
+        ("[" * 100_000, "Invalid JSON"),
         ('{"images": [], "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]}', "category_id"),
         ('{"images": [{"id": 1, "file_name": "a.png"}]}', "an image needs `template`"),
         ('{"images": [{"id": 1, "file_name": "../x.png", "template": "t"}]}', "outside of its folder"),
