@@ -36,7 +36,13 @@ def test_what_travels_in_the_wheel(wheel: Path) -> None:
         "sync/control_plane/migrations/versions/0002_newest_first.py",
     ):
         assert wanted in names, wanted
-    for wanted in ("demo.yaml", "lineside.service", "schema.json", "templates/three_phase_meter.yaml"):
+    for wanted in (
+        "demo.yaml",
+        "lineside.service",
+        "schema.json",
+        "templates/three_phase_meter.yaml",
+        "recipes/washer.yaml",
+    ):
         assert any(name.endswith(f"share/lineside/configs/{wanted}") for name in names), wanted
     assert not any(name.startswith("tests/") for name in names)
 
