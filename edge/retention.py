@@ -159,8 +159,9 @@ def give_up(
     nobody has yet in the same order, so that events go when nothing else is left, and gap records never. Returns the gap
     events of what nobody had, one for each run of numbers."""
     runs: dict[str, list[Run]] = {}
+    told = _told_events(db, readers)  # looked through once, not at each step
     for waiting in (False, True)[: 1 + unsent]:
-        for step in (_pictures, _samples, _events):
+        for step in (_pictures, _samples, partial(_events, told)):
             one = partial(step, db, readers, runs, waiting)
             steps = 0
             while steps < MOST and not enough() and one():
@@ -191,8 +192,14 @@ def _samples(db: apsw.Connection, readers: Collection[str], runs: dict[str, list
     return len(rows)
 
 
-def _events(db: apsw.Connection, readers: Collection[str], runs: dict[str, list[Run]], waiting: bool) -> int:
-    gone = [(seq, ts) for seq, ts, _ in islice(_told_events(db, readers), STEP)]
+def _events(
+    told: Iterator[tuple[int, int, int]],
+    db: apsw.Connection,
+    readers: Collection[str],
+    runs: dict[str, list[Run]],
+    waiting: bool,
+) -> int:
+    gone = [(seq, ts) for seq, ts, _ in islice(told, STEP)]
     if waiting and not gone:
         more = "SELECT seq, ts FROM event WHERE seq > ? AND kind <> 'gap' ORDER BY seq LIMIT ?"
         gone = list(db.execute(more, (delivered(db, readers, "event"), STEP)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge import Batch, Cursor, Event, Picture
+from edge import Batch, Cursor, Event, Picture, retention
 from edge.clock import SECOND
 from edge.codec import decode_event
 from edge.journal import Journal
@@ -192,6 +192,25 @@ def test_classes_go_in_order_and_gap_records_never(tmp_path: Path) -> None:
             assert [n for _, s, n in told if s == stream] == sorted(range(1, 41)), "still told"
 
     with_journal(tmp_path, work, at_most=700_000)
+
+
+def test_gap_records_that_stay_are_looked_through_once_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With thousands of them, at each step, it held up every commit for many seconds."""
+    looked: list[bytes] = []
+    gap_of = retention._gap_of
+    monkeypatch.setattr(retention, "_gap_of", lambda body: (looked.append(body), gap_of(body))[1])
+
+    async def work(journal: Journal) -> None:
+        journal.readers = {"sync"}
+        lacks = [retention.lack(10**18, "samples:plc", (n, n, 0, 0, 1), "evicted") for n in range(5, 305, 2)]
+        journal.append(events=[*lacks, *(Event("k", str(i)) for i in range(300))])
+        journal.moved("sync", "event", Cursor(450))
+        assert await journal.commit()
+        looked.clear()
+        retention.give_up(journal._db, journal.readers, 10**18, lambda: False, unsent=False)
+        assert len(await numbers(journal, "event")) == len(looked) == 150
+
+    with_journal(tmp_path, work)
 
 
 def test_how_long_it_lasts_is_foretold_from_what_is_here(tmp_path: Path) -> None:
