@@ -345,7 +345,8 @@ def small_blocks_gone_without_the_large() -> None:
 
 
 def gap_records_not_counted() -> None:
-    put(store, "_gap", lambda gap: ("", []))
+    for place in (standing, store):
+        put(place, "gap_of", lambda data: ("", []))
 
 
 def watermark_over_holes() -> None:

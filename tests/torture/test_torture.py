@@ -32,3 +32,11 @@ def test_some_seeds_lose_double_and_reorder_nothing() -> None:
 def test_planted_bugs_are_noticed() -> None:
     code, found, words = torture("--mutants", "--only", "tail_forgotten_at_start", "answer_before_commit")
     assert code == 0 and found == {"planted": 2, "killed": 2}, words
+
+
+def test_every_bug_has_a_place_to_be_planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from . import mutants
+
+    monkeypatch.setattr(mutants, "put", lambda place, name, value: getattr(place, name))
+    for plant in mutants.MUTANTS.values():
+        plant()
