@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from sqlalchemy import select
 
 from edge import Batch, ConfigFault, Event, LinesideError, Quality, decode, encode, encode_event, encode_text
 from sync import wire
-from sync.control_plane import filing, forwarding, objects, tables, unfiled
+from sync.control_plane import compact, filing, forwarding, objects, tables, unfiled
 from sync.control_plane.days import DAY
 from sync.control_plane.duties import Duties
 from sync.control_plane.filing import Filing
@@ -267,6 +268,45 @@ def test_what_a_file_holds_is_not_joined_with_what_it_does_not(database: str, tm
         assert everything(lake) == sent(frames)
 
     with_store(database, work)
+
+
+@pytest.mark.parametrize("seed", [6, 7, 13])
+def test_late_blocks_roll_ups_what_is_forgotten_and_restarts_in_any_order(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance, lake, frames = random.Random(seed), folder(tmp_path / "lake"), list[wire.Frame]()
+    monkeypatch.setattr(compact, "MOST", chance.choice([60, 130, 400, 100_000]))
+    end = START
+    for seq in range(1, 60):
+        width = chance.choice([1, 3, 7, 20, 90]) * MINUTE
+        ts = np.sort(end + np.array([chance.randrange(width) for _ in range(chance.randrange(1, 60))], np.int64))
+        frames.append(block(seq, ts, np.arange(len(ts)) + 1000.0 * seq))
+        end += width
+
+    async def turns(store: Store, left: list[wire.Frame], many: int) -> None:
+        for _ in range(many):
+            some = [left.pop(0) for _ in range(min(len(left), chance.randrange(1, 8)))]
+            await store.write(Message("a", [TAG, *some]))
+            if chance.random() < 0.6:
+                await roll_once(store, chance.choice([START + 3 * HOUR, end + 3 * HOUR]))
+                await written(store, lake)
+            if chance.random() < 0.35:
+                await forget_once(store, "samples", chance.randrange(START, end))
+
+    async def whole(store: Store) -> None:
+        await roll_once(store, end + 60 * HOUR)
+        await written(store, lake)
+        assert everything(lake) == sent(frames)
+
+    left = list(frames)
+    for _ in range(12):
+        at = chance.randrange(len(left))
+        left.insert(min(len(left), at + chance.randrange(30)), left.pop(at))
+    address = f"sqlite:///{tmp_path}/plane.db"
+    with_store(address, lambda store: begun(store))
+    for _ in range(4):
+        with_store(address, lambda store: turns(store, left, 6))
+    with_store(address, whole)
 
 
 def test_a_target_that_is_away_gets_everything_and_holds_up_no_other(database: str, tmp_path: Path) -> None:
