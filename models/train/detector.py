@@ -141,7 +141,7 @@ class Net(nn.Module):
 Ranges = dict[str, tuple[float, float]]
 
 
-def calibrated(net: Net, pictures: Sequence[np.ndarray], clip: float = 2e-5) -> Ranges:
+def calibrated(net: Net, pictures: Sequence[np.ndarray], clip: float = 0.0) -> Ranges:
     """The range of each step over pictures uint8[h, w, 2]: of each without the outermost share `clip`, then the mean of all."""
     ends: dict[str, list[tuple[float, float]]] = {}
 
