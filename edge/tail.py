@@ -108,8 +108,9 @@ def replay(db: apsw.Connection, since: int) -> tuple[Open, dict[Place, tuple[str
         except NewerVersion:
             raise
         except CodecFault as error:
-            log.error("journal: a tail record of %s is damaged, %d samples are gone: %s", stream, n, error)
-            damaged["tail", row] = (str(stream), n if isinstance(n, int) else 0)
+            gone = n if isinstance(n, int) else 0  # the number may be what is damaged
+            log.error("journal: a tail record of %s is damaged, %d samples are gone: %s", stream, gone, error)
+            damaged["tail", row] = (str(stream), gone)
             continue
         block = found.setdefault(stream, OpenBlock(since=since, earlier=True))
         block.batches.append(batch)

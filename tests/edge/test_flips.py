@@ -176,6 +176,16 @@ def test_a_value_beside_a_body_that_changed_is_no_data(
     with_journal(tmp_path, work)
 
 
+def test_a_count_that_is_no_number_stops_no_start(tmp_path: Path, whole: tuple[bytes, dict[str, Any]]) -> None:
+    content, before = whole
+    (tmp_path / "journal.db").write_bytes(content)
+    db = apsw.Connection(str(tmp_path / "journal.db"))
+    db.execute("UPDATE tail SET n = 'six' WHERE id = (SELECT max(id) FROM tail)")
+    assert db.changes() == 1
+    db.close()
+    opened(tmp_path, (tmp_path / "journal.db").read_bytes(), before)
+
+
 @pytest.mark.parametrize("column", ["reader", "stream", "watermark", "ranges", "crc"])
 def test_one_bit_of_a_cursor_is_put_right(tmp_path: Path, whole: tuple[bytes, dict[str, Any]], column: str) -> None:
     content, before = whole
