@@ -41,6 +41,7 @@ LEAST = 0.02  # as `lineside model evaluate` counts
 WORSE = 0.1  # mAP that int8 may lose
 DOUBT, GIVEN_UP = (0.05, 0.9), 0.03  # the second view only there, if that costs no more mAP than this
 SAVED = 60.0  # seconds between two check points
+TOLERANCE = 6  # int8 steps between kernel sets, ADR 14; the boxes over the threshold have to be the same
 CLEAR = 0.05  # of a score from the threshold that no engine's rounding crosses
 RATE, WARM = 2e-3, 200
 CARD = """# {name}
@@ -235,6 +236,7 @@ def describe_in(
         "views": options.views,
         "ng_above": round(ng_above, 3),
         "ok_below": round(ng_above / 2, 3),
+        "tolerance": TOLERANCE,
         "licence": options.licence,
         "data": data,
     }
