@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeVar, get_args
 import numpy as np
 from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
-from edge import ModelRefused, read_yaml
+from edge import ConfigFault, ModelRefused, read_yaml
 
 from .engines.contract import Interpreter, bounded, choose
 from .vision.placing import RegistrationConfig
@@ -49,6 +49,16 @@ class Described(BaseModel):
         if self.ok_below > self.ng_above:
             raise ValueError(f"ok_below {self.ok_below:g} is above ng_above {self.ng_above:g}: one part would be both")
         return self
+
+    def limits(self, of: str, model: str, ng_above: float | None, ok_below: float | None) -> tuple[float, float]:
+        """(ng_above, ok_below) for the stage or tool `of`, which may give its own. Raises ConfigFault where they cross."""
+        above, below = ng_above or self.ng_above, ok_below or self.ok_below
+        if below > above:
+            raise ConfigFault(
+                f"{of}: ok_below {below:g} is above ng_above {above:g}",
+                hint=f"{model} itself says {self.ok_below:g} and {self.ng_above:g}",
+            )
+        return above, below
 
 
 class Classify(Described):

@@ -55,13 +55,8 @@ class Inspect(StatelessStage):
         }
         self._package = load(find(config.model, setting.folder))
         self._described = described = self._package.described(Classify)
-        self._ng_above = config.ng_above or described.ng_above
-        self._ok_below = config.ok_below or described.ok_below
-        if self._ok_below > self._ng_above:
-            raise ConfigFault(
-                f"{setting.name}: ok_below {self._ok_below:g} is above ng_above {self._ng_above:g}",
-                hint=f"{config.model} itself says {described.ok_below:g} and {described.ng_above:g}",
-            )
+        said = config.ng_above, config.ok_below
+        self._ng_above, self._ok_below = described.limits(setting.name, config.model, *said)
         self._local = threading.local()
 
     def __call__(self, item: Any) -> Iterator[Any]:

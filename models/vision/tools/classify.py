@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from edge import ConfigFault
-
 from ... import package
 from ..inspect import prepare, probabilities
 from .contract import Finding, ToolConfig, View
@@ -34,15 +32,7 @@ class ClassifyTool:
         """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""
         self._package = package.load(package.find(config.model, folder))
         self._model = self._package.described(package.Classify)
-        self._ng_above, self._ok_below = (
-            config.ng_above or self._model.ng_above,
-            config.ok_below or self._model.ok_below,
-        )
-        if self._ok_below > self._ng_above:
-            raise ConfigFault(
-                f"classify: ok_below {self._ok_below:g} is above ng_above {self._ng_above:g}",
-                hint=f"{config.model} itself says {self._model.ok_below:g} and {self._model.ng_above:g}",
-            )
+        self._ng_above, self._ok_below = self._model.limits("classify", config.model, config.ng_above, config.ok_below)
         self.labels = self._model.labels[1:]
         self._local = threading.local()
         self._local.run = self._package.interpreter()

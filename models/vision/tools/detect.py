@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from edge import ConfigFault
-
 from ... import package
 from ..detect import Detector
 from ..verdict import Box
@@ -39,12 +37,7 @@ class DetectTool:
         self._package = package.load(package.find(config.model, folder))
         model = self._package.described(package.Detect)
         self.labels = model.labels
-        self._ng_above, self._ok_below = config.ng_above or model.ng_above, config.ok_below or model.ok_below
-        if self._ok_below > self._ng_above:
-            raise ConfigFault(
-                f"detect: ok_below {self._ok_below:g} is above ng_above {self._ng_above:g}",
-                hint=f"{config.model} itself says {model.ok_below:g} and {model.ng_above:g}",
-            )
+        self._ng_above, self._ok_below = model.limits("detect", config.model, config.ng_above, config.ok_below)
         self._local = threading.local()
         self._local.detector = Detector(self._package, self._ok_below)
 

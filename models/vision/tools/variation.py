@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from edge import ConfigFault, ModelRefused
+from edge import ModelRefused
 
 from ... import package
 from ..registration import NotPlaced, Placed, Registration, grey
@@ -38,12 +38,7 @@ class VariationTool:
         """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""
         self._package = package.load(package.find(config.model, folder))
         model = self._package.described(package.Variation)
-        self._ng_above, self._ok_below = config.ng_above or model.ng_above, config.ok_below or model.ok_below
-        if self._ok_below > self._ng_above:
-            raise ConfigFault(
-                f"variation: ok_below {self._ok_below:g} is above ng_above {self._ng_above:g}",
-                hint=f"{config.model} itself says {model.ok_below:g} and {model.ng_above:g}",
-            )
+        self._ng_above, self._ok_below = model.limits("variation", config.model, config.ng_above, config.ok_below)
         self._template = _template(self._package.folder / "template.png", model)
         self._registration = Registration(model.place, self._template)
         self._local = threading.local()
