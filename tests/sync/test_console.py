@@ -39,6 +39,7 @@ pytestmark = [
 
 
 shows = async_api.expect
+shows.set_options(timeout=40_000)  # ms: a device comes back to its plane after a wait by the dice
 
 
 @asynccontextmanager
