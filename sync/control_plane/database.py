@@ -231,7 +231,8 @@ def _migrate(engine: Engine) -> None:
     settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as connection:
         if on_postgresql(connection):
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")  # a slow board reads the steps
+            # a slow board takes its time to read the steps
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATING})")
             if (encoding := connection.exec_driver_sql("SHOW server_encoding").scalar()) != "UTF8":
                 raise LinesideError(f"the database is in {encoding}", hint="make it with ENCODING 'UTF8'")
