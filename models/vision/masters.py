@@ -3,11 +3,15 @@ says OK to nothing else."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from edge import SECOND, Period
+from edge import SECOND, Event, Period
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 
 class MastersConfig(BaseModel):
@@ -23,20 +27,32 @@ class MastersConfig(BaseModel):
 class Masters:
     """What was proved, by the digest of a recipe: another file, model or threshold has to be proved anew. `utc` in ns."""
 
-    def __init__(self, proved: dict[str, dict[int, int]] | None = None) -> None:
-        self.proved = proved or {}
+    def __init__(self, stage: str, proved: Mapping[str, Mapping[Any, Any]] | None = None) -> None:
+        """`proved` as a snapshot had it."""
+        self._stage = stage
+        self.proved = {d: {int(n): int(utc) for n, utc in each.items()} for d, each in (proved or {}).items()}
 
-    def wanted(self, config: MastersConfig | None, digest: str, utc: int) -> list[int]:
+    def wanted(self, recipe: Recipe | None, utc: int) -> list[int]:
         """The part numbers that have to be shown before other parts are judged."""
-        if config is None:
+        if recipe is None or recipe.masters is None:
             return []
-        proved, holds = self.proved.get(digest, {}), round(config.every * SECOND)
-        return [n for n in config.parts if not 0 <= utc - proved.get(n, -holds - 1) < holds]
+        proved, holds = self.proved.get(recipe.digest, {}), round(recipe.masters.every * SECOND)
+        return [n for n in recipe.masters.parts if not 0 <= utc - proved.get(n, -holds - 1) < holds]
 
-    def judged(self, config: MastersConfig, digest: str, number: int, state: str, utc: int) -> bool:
-        """Whether this one was judged as it should; one that was not ends the proof of all."""
-        if state != config.parts[number]:
-            self.proved.pop(digest, None)
-            return False
-        self.proved.setdefault(digest, {})[number] = utc
-        return True
+    def judged(self, recipe: Recipe, number: int, state: str, utc: int) -> Iterator[Event]:
+        """A master sample was judged: what that proves. One that was not judged as it should ends the proof of all."""
+        assert recipe.masters is not None
+        known = recipe.masters.parts[number]
+        if state != known:
+            self.proved.pop(recipe.digest, None)
+            text = f"master sample {number} is {known}, and was judged {state}: no part is judged"
+            yield Event("station", self._stage, "interlock", 0, "high", text)
+            return
+        self.proved.setdefault(recipe.digest, {})[number] = utc
+        if not self.wanted(recipe, utc):
+            text = f"all master samples of {recipe.name} were judged as they should"
+            yield Event("station", self._stage, "proved", text=text)
+
+    def forget(self, known: Collection[str]) -> None:
+        """What was proved of other recipes than these (digests)."""
+        self.proved = {digest: each for digest, each in self.proved.items() if digest in known}

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import cv2
-import numpy as np
+from edge import SECOND, Event
 
-from edge import SECOND, Event, Frame, Picture
-
+from .judging import Judged, missing
 from .recipe import Recipe
 from .rules import Decision, Seen, decide, plain
-from .tools.contract import Finding
 from .view import Viewer
 
 SEVERITY = {"ok": "info", "ng": "medium", "recheck": "low"}
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a job says of one view: `check` tells its camera's picture from another one."""
-
-    id: int
-    camera: str
-    seen: Seen
-    check: int = 0
-    frame: int = 0
-    ts: int = 0
-    picture: Picture | None = None
-    image: np.ndarray | None = None  # for shadow tools, where the view has any
-    after: float = 0.0  # seconds from the trigger to the picture
 
 
 @dataclass
@@ -163,62 +143,3 @@ class Part:
         )
         kind = "master" if self.is_master else "inspection"
         return Event(kind, stage, decision.state, self.ts, SEVERITY[decision.state], text, data, refs)
-
-
-def missing(view: str, why: str) -> Seen:
-    return Seen(view, {"picture": Finding("recheck", text=why)})
-
-
-def judge(number: int, view: Viewer, frame: Frame, keep: str, began: int = 0) -> Judged:
-    """On a pool thread; `began` is when the part did. Gives the frame back whatever happens."""
-    try:
-        image = frame.image
-        seen = view(image)
-        bad = any(finding.state != "ok" for finding in seen.findings.values())
-        picture = encoded(image) if keep == "all" or (keep == "ng" and bad) else None
-        check = zlib.crc32(image[::8].tobytes())
-        kept, after = image.copy() if view.shadow else None, (frame.mono - began) / SECOND
-        return Judged(number, view.camera, seen, check, frame.seq, frame.ts, picture, kept, after)
-    except Exception as error:  # no part is without a finding
-        return Judged(number, view.camera, missing(view.name, f"cannot be judged: {type(error).__name__}: {error}"))
-    finally:
-        frame.release()
-
-
-def given_up(number: int, view: Viewer, frame: Frame) -> Judged:
-    frame.release()
-    return Judged(number, view.camera, missing(view.name, "no time left to judge it"), frame=frame.seq, ts=frame.ts)
-
-
-def encoded(image: np.ndarray) -> Picture | None:
-    done, body = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    if not done:
-        return None
-    whole = body.tobytes()
-    return Picture(hashlib.sha256(whole).hexdigest(), "image/jpeg", whole)
-
-
-@dataclass
-class Load:
-    """Whether verdicts come in time. `order`: what is given up, one after another; `level` of them are given up now."""
-
-    order: list[str]
-    level: int = 0
-    _hot: int = 0
-    _cool: int = 0
-
-    def saw(self, share: float) -> int:
-        """One part took this share of its time. Returns 1 where one thing more is given up from now on, -1 where one less."""
-        self._hot = self._hot + 1 if share >= 0.9 else 0
-        self._cool = self._cool + 1 if share < 0.5 else 0
-        if self._hot >= 2 and self.level < len(self.order):
-            self.level, self._hot = self.level + 1, 0
-            return 1
-        if self._cool >= 30 and self.level:
-            self.level, self._cool = self.level - 1, 0
-            return -1
-        return 0
-
-    @property
-    def given_up(self) -> list[str]:
-        return self.order[: self.level]

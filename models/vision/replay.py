@@ -9,7 +9,8 @@ import numpy as np
 
 from edge import Event, Frame
 
-from .part import Part, judge
+from .judging import judge
+from .part import Part
 from .recipe import Recipe
 from .rules import Decision
 

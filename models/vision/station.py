@@ -1,7 +1,7 @@
 """The stage `station`: a part arrives, its cameras are asked, its views are judged, and the PLC has its verdict within the takt.
 
-The handshake (handshake.py), what stands in the PLC (outputs.py), the recipes (shelf.py) and one part (part.py) are machines of
-their own; here they meet the tags, the frames and the jobs. docs/aoi-station.md tells what the PLC sees.
+The handshake (handshake.py), what stands in the PLC (outputs.py), which recipe judges (changeover.py) and one part (part.py) are
+machines of their own; here they meet the tags, the frames and the jobs. docs/aoi-station.md tells what the PLC sees.
 """
 
 from __future__ import annotations
@@ -12,27 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from edge import SECOND, TRUSTED, Answer, Batch, ConfigFault, Event, Frame, Job, Quality, Setting, Tick, Write
+from edge import SECOND, TRUSTED, Answer, Batch, ConfigFault, Event, Frame, Quality, Setting, Tick, Write
 
 from ..quality.chain import Chain
+from .changeover import Changeover
 from .handshake import Handshake, Result, Told
+from .judging import Judged, job
 from .lines import TOTALS, StationConfig
+from .load import Load, order
 from .masters import Masters
 from .outputs import Outputs
-from .part import Judged, Load, Part, given_up, judge, missing
-from .recipe import Recipe
+from .part import Part
 from .shadow import Shadowed, Shadows
 from .shelf import Shelf
-from .view import Viewer
+from .telling import event_of
+from .totals import Totals
 from .watch import Watch
 
 ASKED = 10_000_000  # on top of an inspection id: the number of a picture that a station asked for, and of no other one
-WORDS = {
-    "lost": "the PLC does not answer; verdicts wait",
-    "unacked": "a verdict stands without its acknowledgement",
-    "ack_stuck": "the acknowledgement does not fall; the next verdict waits",
-    "full": "eight parts are under way or wait for their acknowledgement; no trigger is taken",
-}
 
 
 class Station:
@@ -53,7 +50,7 @@ class Station:
         self._triggers = {name: self._tag(f"{name}.trigger") for name in sorted(cameras)}
         self._names = {self._tag(tag): name for name, tag in (config.plc.read() | config.plc.written()).items()}
         self._numbers = np.array(sorted(self._names), np.int32)
-        self._totals = {name: self._tag(f"{setting.name}.{name}") for name in TOTALS}
+        self._totals = Totals(setting.name, setting.table)
         told = {f"event:{kind} {key}" for c in cameras for kind, key in (("source", c), ("write", f"{c}.trigger"))}
         self.inputs = frozenset({*config.plc.read().values(), *config.plc.written().values(), *cameras, *told})
         self.outputs = frozenset({f"{setting.name}.{name}" for name in TOTALS} | {f"event:inspection {setting.name}"})
@@ -63,12 +60,14 @@ class Station:
         self._parts: dict[int, Part] = {}
         self._owed: list[Result] = []  # rechecks of parts that a restart overtook
         self._restored = self._met = False  # from a snapshot; the PLC, since the start
-        self._recipe: Recipe | None = None
-        self._said: str | None = None  # why it is not ready, as an event told it
+        first = str(next(iter(config.recipes)))
+        self._changeover = Changeover(setting.name, self._shelf, setting.table, config.plc.product, first)
         self._watch = Watch(setting.name, frozen=config.frozen)
-        self._load = Load(self._order())
-        self._counts = dict.fromkeys(TOTALS, 0)
-        self._chain, self._masters, self._shadows = Chain(), Masters(), Shadows(setting.name)
+        degrade, fault = order(config.degrade, self._shelf.recipes.values())
+        if fault and not self.faults:  # else it may stand in a recipe that is refused
+            self.faults.append(fault)
+        self._load = Load(degrade)
+        self._chain, self._masters, self._shadows = Chain(), Masters(setting.name), Shadows(setting.name)
         self._now = self._utc = 0
 
     def _tag(self, name: str) -> int:
@@ -81,19 +80,9 @@ class Station:
         within = self.config.takt if self.config.ack_within is None else self.config.ack_within
         return Handshake(round(within * SECOND), round(self.config.heartbeat * SECOND))
 
-    def _order(self) -> list[str]:
-        """What may be given up; what no recipe calls optional is a fault, unless it stands in one that is refused."""
-        optional = {v.name for recipe in self._shelf.recipes.values() for v in recipe.views.values() if v.optional}
-        odd = [name for name in self.config.degrade if name != "pictures" and name not in optional]
-        if odd and not self.faults:
-            known = ", ".join(["pictures", *sorted(optional)])
-            self.faults.append(f"degrade: {odd[0]!r} cannot be given up; there are {known}")
-        return [name for name in self.config.degrade if name not in odd]
-
     # The contract of a stage
 
     def __call__(self, item: Any) -> Iterator[Any]:
-        before = dict(self._counts)
         if isinstance(item, Batch):
             yield from self._scanned(item)
         elif isinstance(item, Frame):
@@ -109,21 +98,19 @@ class Station:
             yield from self._ticked()
         self._handshake.acquiring = any(part.waits() for part in self._parts.values())
         if self._handshake.connected:
-            shown = self._handshake.shown()._replace(interlock=bool(self._wanted()))
-            yield from self._outputs.write(shown, self._now)
-        if not self._parts and (job := self._shadows.job()):
-            yield job
-        if self._counts != before:
-            numbers = list(self._totals.values())
-            yield Batch.of(
-                self.name, numbers, [float(self._counts[n]) for n in self._totals], self._utc, mono=self._now
+            shown = self._handshake.shown()._replace(
+                interlock=bool(self._masters.wanted(self._changeover.recipe, self._utc))
             )
+            yield from self._outputs.write(shown, self._now)
+        if not self._parts and (shadow := self._shadows.job()):
+            yield shadow
+        yield from self._totals.changed(self._utc, self._now)
 
     def due(self) -> int | None:
         return min([self._handshake.due(), *(part.due() for part in self._parts.values())])
 
     def snapshot(self) -> bytes | None:
-        kept = {"handshake": self._handshake.snapshot(), "counts": self._counts, "chain": self._chain.last}
+        kept = {"handshake": self._handshake.snapshot(), "counts": self._totals.counts, "chain": self._chain.last}
         kept["masters"] = self._masters.proved
         return json.dumps({"version": 1, **kept}).encode()
 
@@ -132,16 +119,11 @@ class Station:
         if said["version"] != 1:
             raise ValueError(f"its version is {said['version']}")
         handshake = self._new_handshake()
-        owed, counts = handshake.restore(said["handshake"]), {n: int(said["counts"].get(n, 0)) for n in TOTALS}
-        self._handshake, self._owed, self._counts, self._restored = handshake, owed, counts, True
+        owed, totals = handshake.restore(said["handshake"]), Totals(self.name, self._table, said["counts"])
+        self._handshake, self._owed, self._totals, self._restored = handshake, owed, totals, True
         self._chain = Chain(str(said["chain"]))
-        known = {recipe.digest for recipe in self._shelf.recipes.values()}
-        proved = {
-            d: {int(n): int(utc) for n, utc in each.items()}
-            for d, each in said.get("masters", {}).items()
-            if d in known
-        }
-        self._masters = Masters(proved)
+        self._masters = Masters(self.name, said.get("masters"))
+        self._masters.forget({recipe.digest for recipe in self._shelf.recipes.values()})
 
     # What arrives
 
@@ -204,27 +186,14 @@ class Station:
         for view in part.views(frame.source):
             if view.lasts or opens:
                 part.out[view.name] += bool(view.lasts)
-                yield self._job(part, view, frame.hold(), keep)
-
-    def _job(self, part: Part, view: Viewer, frame: Frame, keep: str) -> Job:
-        number = part.id
-        return Job(
-            lambda: [Answer(judge(number, view, frame, keep, part.began))],
-            lambda: [Answer(given_up(number, view, frame))],
-            part.deadline,
-            f"{self.name} {view.name}",
-        )
+                yield job(part.id, view, frame.hold(), keep, part.began, part.deadline, f"{self.name} {view.name}")
 
     def _answered(self, judged: Judged) -> Iterator[Any]:
         yield from self._watch.looked(judged)
         part = self._parts.get(judged.id)
         if part is None:
             return
-        if judged.camera in self._watch.hanging:
-            told = f"{judged.camera} shows the same picture as for the part before: it hangs"
-            judged = Judged(
-                judged.id, judged.camera, missing(judged.seen.view, told), judged.check, judged.frame, judged.ts
-            )
+        judged = self._watch.believed(judged)
         if judged.seen.view in part.films:
             part.films[judged.seen.view].append(judged)
             part.out[judged.seen.view] -= 1
@@ -236,16 +205,9 @@ class Station:
 
     def _heard(self, event: Event) -> Iterator[Any]:
         """A camera is lost or back, or did not take the picture it was asked for."""
-        camera = event.key.removesuffix(".trigger") if event.kind == "write" else event.key
+        camera = self._watch.heard(event)
         if event.kind == "source":
-            self._watch.away.pop(camera, None)
-            if event.state == "lost":
-                self._watch.away[camera] = event.text
             yield from self._permitted()
-        elif event.state not in ("failed", "refused", "superseded"):
-            return
-        if event.kind == "source" and event.state != "lost":
-            return
         asked = event.data.get("value")
         for part in list(self._parts.values()):
             waits = camera in part.cameras() and camera not in part.arrived
@@ -268,56 +230,30 @@ class Station:
 
     def _permitted(self) -> Iterator[Event]:
         """Whether parts can be judged now, and by which recipe; told when it changes."""
-        code = self._product()
-        why = "the PLC has not said which product" if code is None else self._shelf.why_not(code)
-        self._recipe = None if why or code is None else self._shelf.recipes[code]
-        if self._recipe is not None:
-            lost = [camera for camera in self._recipe.cameras if camera in self._watch.away]
-            why = f"{lost[0]} is lost: {self._watch.away[lost[0]]}" if lost else ""
-        self._handshake.permit(why, self._recipe.checksum if self._recipe else 0)
-        said = why or f"ready for {self._recipe.name if self._recipe else ''}, recipe {self._handshake.shown().recipe}"
-        if said == self._said:
-            return
-        self._said = said
-        data = {"product": code, "digest": self._recipe.digest if self._recipe else ""}
-        if code in self._shelf.certificates:
-            data["takt"] = str(self._shelf.certificates[code])
-        yield Event("station", self.name, "not_ready" if why else "ready", 0, "high" if why else "info", said, data)
-
-    def _product(self) -> str | None:
-        """The code that chooses the recipe; None before the PLC has said one."""
-        if not self.config.plc.product:
-            return str(next(iter(self.config.recipes)))
-        value = self._values.get("product")
-        if value is None or value != value:
-            return None
-        if self._table[self.config.plc.product].type == "text":
-            return self._table.texts.show(value)
-        return f"{value:.15g}"
+        yield from self._changeover.look(self._values.get("product"), self._watch.away)
+        self._handshake.permit(self._changeover.why, self._changeover.checksum)
 
     def _follow(self, told: Iterable[Told], *, asks: bool = True) -> Iterator[Any]:
-        for what, number, state in told:
-            if what == "taken":
-                part = self._begin(number)
+        for one in told:
+            if one.what == "taken":
+                part = self._begin(one.id)
                 if asks:
                     yield from self._asked(part)
-            elif what == "refused":
-                self._counts["refused"] += 1
-                before = "the part before is still before its cameras" if self._handshake.acquiring else ""
-                why = self._handshake.why_not_ready or before or "it rose while `ready` was low, or unseen"
-                text = f"a trigger was refused: {why}"
-                yield Event("handshake", f"{self.name}.refused", "refused", 0, "medium", text)
-            elif what in ("raised", "cleared"):
-                severity = "high" if what == "raised" else "info"
-                text = WORDS[state] if what == "raised" else f"over: {WORDS[state]}"
-                yield Event("handshake", f"{self.name}.{state}", what, 0, severity, text, {"result_id": number})
+            elif one.what == "refused":
+                self._totals.refused()
+            before = "the part before is still before its cameras" if self._handshake.acquiring else ""
+            why = self._handshake.why_not_ready or before or "it rose while `ready` was low, or unseen"
+            if event := event_of(self.name, one, why):
+                yield event
 
     def _begin(self, number: int) -> Part:
-        assert self._recipe is not None
+        recipe = self._changeover.recipe
+        assert recipe is not None
         deadline = self._now + round((self.config.takt - self.config.reserve) * SECOND)
         given = self._handshake.part_of(number)
-        left_out = tuple(name for name in self._load.given_up if name in self._recipe.views)
-        part = Part(number, given, self._recipe, self._now, self._utc, deadline, left_out, tuple(self._wanted()))
+        left_out = tuple(name for name in self._load.given_up if name in recipe.views)
+        wanted = tuple(self._masters.wanted(recipe, self._utc))
+        part = Part(number, given, recipe, self._now, self._utc, deadline, left_out, wanted)
         self._parts[number] = part
         return part
 
@@ -338,9 +274,10 @@ class Station:
             yield from (shot.picture for shot in part.judged.values() if shot.picture)
         record = part.record(self.name, decision, self._now)
         if part.is_master:
-            yield from self._proved(part, record)
+            yield record  # no part of the line: it counts nowhere
+            yield from self._masters.judged(part.recipe, part.number, record.state, self._utc)
         else:
-            self._count(decision.state)
+            self._totals.part(decision.state)
             record = self._chain.link(record)
             yield record
             self._shadows.offer(record, part)
@@ -352,32 +289,11 @@ class Station:
             text = f"verdicts come {'late' if step > 0 else 'in time again'}; given up: {given_up}"
             yield Event("station", self.name, "degraded" if step > 0 else "restored", 0, "medium", text)
 
-    def _wanted(self) -> list[int]:
-        """Master samples that have to be shown before parts of this recipe are judged."""
-        return self._masters.wanted(self._recipe.masters, self._recipe.digest, self._utc) if self._recipe else []
-
-    def _proved(self, part: Part, record: Event) -> Iterator[Event]:
-        """A master sample was judged: what that proves. It is no part of the line, and counts nowhere."""
-        assert part.recipe.masters is not None
-        yield record
-        recipe, known = part.recipe, part.recipe.masters
-        if not self._masters.judged(known, recipe.digest, part.number, record.state, self._utc):
-            text = f"master sample {part.number} is {known.parts[part.number]}, and was judged {record.state}: no part is judged"
-            yield Event("station", self.name, "interlock", 0, "high", text)
-        elif not self._masters.wanted(known, recipe.digest, self._utc):
-            yield Event(
-                "station", self.name, "proved", text=f"all master samples of {recipe.name} were judged as they should"
-            )
-
-    def _count(self, state: str) -> None:
-        self._counts["parts"] += 1
-        self._counts[state] += 1
-
     def _paid(self) -> Iterator[Event]:
         """The records of parts that were under way when the station ended."""
         owed, self._owed = self._owed, []
         for result in owed:
-            self._count("recheck")
+            self._totals.part("recheck")
             data = {"part": result.part, "inspection": result.id, "label": "", "score": 0.0, "boxes": []}
             text = "the station ended before it was judged"
             yield self._chain.link(Event("inspection", self.name, "recheck", self._utc, "low", text, data))

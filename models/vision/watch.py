@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from edge import Event
 
-from .part import Judged
+from .judging import Judged, missing
 
 
 class Watch:
@@ -33,3 +34,20 @@ class Watch:
         elif check != judged.check and camera in self.hanging:
             self.hanging.discard(camera)
             yield Event("camera", f"{self._stage}.{camera}", "moves", text=f"{camera} moves again")
+
+    def believed(self, judged: Judged) -> Judged:
+        """What a camera that hangs showed is no picture of this part."""
+        if judged.camera not in self.hanging:
+            return judged
+        told = f"{judged.camera} shows the same picture as for the part before: it hangs"
+        return replace(judged, seen=missing(judged.seen.view, told), picture=None, image=None)
+
+    def heard(self, event: Event) -> str:
+        """What the site tells of a camera. Its name where it gives no picture now; else empty."""
+        if event.kind != "source":
+            lost = event.state in ("failed", "refused", "superseded")
+            return event.key.removesuffix(".trigger") if lost else ""
+        self.away.pop(event.key, None)
+        if event.state == "lost":
+            self.away[event.key] = event.text
+        return event.key if event.state == "lost" else ""

@@ -14,7 +14,8 @@ from edge import Event, Frame, Picture
 from edge.app import Daemon
 from edge.config.load import load_text
 from models.quality.chain import Chain
-from models.vision.part import Part, judge
+from models.vision.judging import judge
+from models.vision.part import Part
 from models.vision.recipe import Recipe, load
 from tests.waiting import run
 

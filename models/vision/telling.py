@@ -1,0 +1,26 @@
+"""What a station tells people about its handshake, in words."""
+
+from __future__ import annotations
+
+from edge import Event
+
+from .handshake import Told
+
+WORDS = {
+    "lost": "the PLC does not answer; verdicts wait",
+    "unacked": "a verdict stands without its acknowledgement",
+    "ack_stuck": "the acknowledgement does not fall; the next verdict waits",
+    "full": "eight parts are under way or wait for their acknowledgement; no trigger is taken",
+}
+
+
+def event_of(stage: str, told: Told, why: str) -> Event | None:
+    """The event of what the handshake told; None for what is no matter for people. `why` a trigger was refused."""
+    if told.what == "refused":
+        return Event("handshake", f"{stage}.refused", "refused", 0, "medium", f"a trigger was refused: {why}")
+    if told.what not in ("raised", "cleared"):
+        return None
+    raised = told.what == "raised"
+    text = WORDS[told.state] if raised else f"over: {WORDS[told.state]}"
+    severity = "high" if raised else "info"
+    return Event("handshake", f"{stage}.{told.state}", told.what, 0, severity, text, {"result_id": told.id})
