@@ -166,7 +166,7 @@ def test_a_process_that_draws_no_more_ends_training_in_words() -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed here: make train brings it (extra train)")
     from queue import Empty
 
-    from models.train.pcb import following
+    from models.train.training import following
 
     class Gone:
         def get(self, timeout: float) -> None:
@@ -182,8 +182,11 @@ def test_a_process_that_draws_no_more_ends_training_in_words() -> None:
 def test_training_goes_on_as_if_there_had_been_no_break(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed here: make train brings it (extra train)")
     from argparse import Namespace
+    from functools import partial
 
-    from models.train.pcb import Training
+    from models.train.detector import Net
+    from models.train.pcb import SETTINGS
+    from models.train.training import Training
 
     options = Namespace(
         seed=1,
@@ -197,7 +200,8 @@ def test_training_goes_on_as_if_there_had_been_no_break(tmp_path: Path) -> None:
         checkpoint=tmp_path / "here.pt",
     )
     batches = [tuple(part[:2] for part in samples.batch(samples.Rendered(), 1, number)) for number in range(4)]
-    whole, first, second = Training(options), Training(options), Training(options)
+    make = partial(Net, options.width, 6)
+    whole, first, second = (Training(options, make, SETTINGS) for _ in range(3))
     losses = [whole.learn(batch) for batch in batches]
     assert [first.learn(batch) for batch in batches[:2]] == losses[:2]
     first.save()
@@ -205,4 +209,4 @@ def test_training_goes_on_as_if_there_had_been_no_break(tmp_path: Path) -> None:
     assert [second.learn(batch) for batch in batches[2:]] == losses[2:]
     options.width = 0.5
     with pytest.raises(SystemExit, match="say the same"):
-        Training(options).restore()
+        Training(options, partial(Net, options.width, 6), SETTINGS).restore()

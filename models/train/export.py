@@ -1,0 +1,181 @@
+"""From a trained network to a package: int8 by our own writer, the gate (int8 has to be as good as float), golden vectors, figures
+and card. All that is chosen (ranges, threshold) is chosen on what was held back from training."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..engines.contract import Tensor
+from ..package import Detect, Package, describe, prove
+from ..vision import peaks
+from ..vision.detect import Detector
+from ..vision.score import Score
+from . import samples
+from .detector import Net, calibrated, compiled
+from .training import Training
+
+LEAST = 0.02  # as `lineside model evaluate` counts
+WORSE = 0.1  # mAP that int8 may lose
+DOUBT, GIVEN_UP = (0.05, 0.9), 0.03  # the second view only there, if that costs no more mAP than this
+TOLERANCE = 6  # int8 steps between kernel sets, ADR 14; the boxes over the threshold have to be the same
+CLEAR = 0.05  # of a score from the threshold that no engine's rounding crosses
+CARD = """# {name}
+
+A detector of {of} ({labels}), for the tool `detect`.
+
+- Data: {data}
+- Licence: {licence}
+- Seed {seed}, {steps} steps of {batch} pieces of {crop} x {crop} in {minutes:.0f} minutes on {threads} thread(s), width {width:g}
+- On what was held back from training ({pictures} pictures): {figures}
+"""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a package says of itself and nobody measures: `of` and `data` are words, `lines` further ones of model.yaml."""
+
+    of: str
+    data: str
+    labels: Sequence[str]
+    size: tuple[int, int] = (samples.WHOLE, samples.WHOLE)
+    lines: dict[str, Any] = field(default_factory=dict)
+
+
+def in_float(net: Net, held: list[samples.Sample], package: Package) -> Score:
+    """What the float network says of what was held back, decoded as the package is."""
+    model, found = package.described(Detect), []
+    heat, place = Tensor("heat", (), np.float32), Tensor("place", (), np.float32)
+    net.eval()
+    with torch.no_grad():
+        for picture, _ in held:
+            shown = np.stack([picture, picture[::-1, ::-1]][: model.views])
+            said = [out.permute(0, 2, 3, 1).numpy() for out in net(torch.from_numpy(shown))]
+            found.append(peaks.boxes(list(zip(*said, strict=True)), peaks.odds(heat), place, model, LEAST))
+    return scored(found, held, model.labels)
+
+
+def in_int8(package: Package, held: list[samples.Sample]) -> Score:
+    detector = Detector(package, LEAST)
+    found = [detector(picture[:, :, 0], picture[:, :, 1]) for picture, _ in held]
+    return scored(found, held, detector.model.labels)
+
+
+def scored(found: list[np.ndarray], held: list[samples.Sample], labels: Sequence[str]) -> Score:
+    return Score(found, [(boxes[:, :4], boxes[:, 4].astype(int)) for _, boxes in held], labels)
+
+
+def figures_of(score: Score, threshold: float) -> dict[str, float]:
+    precision, recall, f = score.at(threshold)
+    said = {"mAP": score.mean(), "mAP_pooled": score.pooled(), "F": f, "precision": precision, "recall": recall}
+    return {name: round(value, 4) for name, value in said.items()}
+
+
+def describe_in(
+    folder: Path, options: argparse.Namespace, about: About, ng_above: float, doubt: tuple[float, float] | None = None
+) -> Package:
+    """Write model.yaml beside the weights; the package is not proved yet."""
+    weights = folder / f"{folder.name}.tflite"
+    lines = {
+        "name": folder.name,
+        "version": 1,
+        "task": "detect",
+        "engine": "tflite",
+        "weights": weights.name,
+        "sha256": f'"{hashlib.sha256(weights.read_bytes()).hexdigest()}"',
+        "size": list(about.size),
+        "fold": samples.FOLD,
+        "stride": samples.STRIDE,
+        "unit": samples.UNIT,
+        "labels": f"[{', '.join(about.labels)}]",
+        **about.lines,
+        "views": options.views,
+        "ng_above": round(ng_above, 3),
+        "ok_below": round(ng_above / 2, 3),
+        "tolerance": TOLERANCE,
+        "licence": options.licence,
+        "data": about.data,
+    }
+    if doubt:
+        lines["doubt"] = list(doubt)
+    (folder / "model.yaml").write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
+    return Package(folder, describe(folder))
+
+
+def golden(package: Package, held: list[samples.Sample], ng_above: float) -> None:
+    """The first two pictures whose decisions are no matter of a step: no score lies near the threshold."""
+    model, run = package.described(Detect), package.interpreter()
+    kept: list[tuple[np.ndarray, ...]] = []
+    for picture, _ in held:
+        given = np.bitwise_xor(np.ascontiguousarray(picture), 0x80).view(np.int8).reshape(model.shapes[0])
+        heat, place = run(given)
+        score = peaks.boxes([(heat[0], place[0])], peaks.odds(run.outputs[0]), run.outputs[1], model, 0.01)[:, 4]
+        if len(kept) < 2 and (score > ng_above).any() and (np.abs(score - ng_above) > CLEAR).all():
+            kept.append((given[0], heat[0], place[0]))
+    if not kept:
+        raise SystemExit("refused: there is no picture whose decision is clear")
+    given, heat, place = (np.stack(each) for each in zip(*kept, strict=True))
+    np.savez_compressed(package.folder / "golden.npz", input=given, heat=heat, place=place)
+
+
+def export(run: Training, held: list[samples.Sample], about: About) -> int:
+    """Make the package and its figures; 1 where the gate refuses it."""
+    options, folder, net = run.options, run.options.out, run.mean
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = compiled(net, calibrated(net, [picture for picture, _ in held[::2]]), about.size)
+    (folder / f"{folder.name}.tflite").write_bytes(weights)
+    package = describe_in(folder, options, about, 0.5)
+    some = held[::2]  # float is slow here: the gate compares on every second picture
+    exact, same = in_float(net, some, package), in_int8(package, some)
+    whole, doubt = in_int8(package, held), None
+    if options.views == 2:
+        quick = in_int8(describe_in(folder, options, about, 0.5, DOUBT), held)
+        if quick.mean() >= whole.mean() - GIVEN_UP:
+            doubt, whole = DOUBT, quick
+    ng_above = float(np.clip(whole.best_threshold(), 0.05, 0.95))
+    package = describe_in(folder, options, about, ng_above, doubt)
+    golden(package, held, ng_above)
+    prove(folder)
+    figures = {
+        "held_back": len(held),
+        "int8": figures_of(whole, ng_above),
+        "float_of_half": figures_of(exact, ng_above),
+        "int8_of_half": figures_of(same, ng_above),
+        "threshold": round(ng_above, 3),
+        "doubt": doubt,
+        "seed": options.seed,
+        "steps": run.step,
+        "minutes": round(run.spent / 60, 1),
+        "threads": options.threads,
+        "width": options.width,
+        "batch": [options.batch, options.crop],
+    }
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    lost = exact.mean() - same.mean()
+    said = f"mAP {whole.mean():.2f}, F {whole.at(ng_above)[2]:.2f}; int8 loses {lost:.3f} mAP against float"
+    words = {
+        "name": folder.name,
+        "of": about.of,
+        "labels": ", ".join(about.labels),
+        "data": about.data,
+        "pictures": len(held),
+        "figures": said,
+    }
+    words |= {"minutes": run.spent / 60, "steps": run.step}
+    words |= {name: getattr(options, name) for name in ("licence", "seed", "threads", "width", "crop", "batch")}
+    (folder / "card.md").write_text(CARD.format(**words))
+    print(json.dumps(figures))
+    if not lost <= WORSE:
+        print("refused: int8 is not as good as float", file=sys.stderr)
+        return 1
+    print(f"{folder} is ready: lineside model evaluate {folder} --data FOLDER says what it is worth", file=sys.stderr)
+    return 0
