@@ -16,49 +16,17 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, TypeVar, get_args
 
 import numpy as np
-from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
-from edge import ConfigFault, ModelRefused, read_yaml
+from edge import ModelRefused, read_yaml
 
+from .described import Described, Share, Side
 from .engines.contract import Interpreter, bounded, choose
+from .foreign import Objects
 from .vision.placing import RegistrationConfig
 
 SHIPPED = Path(__file__).parent / "packages"
 PROVE_WITHIN = 60.0  # seconds
-Side = Annotated[int, Field(ge=16, le=8192)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Described(BaseModel):
-    """What every `model.yaml` says."""
-
-    model_config = {"extra": "forbid", "frozen": True}
-    name: str
-    version: int = Field(ge=1)
-    engine: Literal["tflite", "onnx"]
-    weights: str = Field(pattern=r"^[\w.-]+$", description="file beside this one")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the weights")
-    ng_above: float = Field(gt=0, lt=1, description="probability of any defect from which a part is NG")
-    ok_below: float = Field(gt=0, lt=1, description="and below which it is OK; between them it is looked at again")
-    tolerance: int = Field(2, ge=0, le=32, description="steps an output may differ from the golden one")
-    licence: str
-    data: str = Field(description="what it was trained on")
-
-    @model_validator(mode="after")
-    def _between(self) -> Self:
-        if self.ok_below > self.ng_above:
-            raise ValueError(f"ok_below {self.ok_below:g} is above ng_above {self.ng_above:g}: one part would be both")
-        return self
-
-    def limits(self, of: str, model: str, ng_above: float | None, ok_below: float | None) -> tuple[float, float]:
-        """(ng_above, ok_below) for the stage or tool `of`, which may give its own. Raises ConfigFault where they cross."""
-        above, below = ng_above or self.ng_above, ok_below or self.ok_below
-        if below > above:
-            raise ConfigFault(
-                f"{of}: ok_below {below:g} is above ng_above {above:g}",
-                hint=f"{model} itself says {self.ok_below:g} and {self.ng_above:g}",
-            )
-        return above, below
 
 
 class Classify(Described):
@@ -127,8 +95,8 @@ class Variation(Described):
         return (1, *self.size, 1), (1, height, width, 1)
 
 
-Description = Classify | Detect | Variation
-D = TypeVar("D", Classify, Detect, Variation)
+Description = Classify | Detect | Objects | Variation
+D = TypeVar("D", Classify, Detect, Objects, Variation)
 READER: TypeAdapter[Description] = TypeAdapter(Annotated[Description, Field(discriminator="task")])
 
 
@@ -185,9 +153,9 @@ def _first_fault(error: ValidationError) -> str:
     """Where and what, in words; the place begins with the task, which nobody wrote there."""
     first = error.errors()[0]
     if first["type"].startswith("union_tag"):
-        return "task: say one of classify, detect, variation"
-    where = ".".join(map(str, first["loc"][1:]))
-    return f"{where}: {first['msg']}" if where else first["msg"].removeprefix("Value error, ")
+        return "task: say one of classify, detect, objects, variation"
+    where, said = ".".join(map(str, first["loc"][1:])), first["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
 
 
 def load(folder: Path) -> Package:
@@ -219,6 +187,10 @@ def prove(folder: Path) -> None:
     """Run the golden vectors here. Raises ModelRefused. In a child, since the interpreter may crash."""
     package = Package(folder, describe(folder))
     description = package.description
+    if isinstance(description, Objects):
+        from .vision import trial
+
+        return trial.prove(package, description)
     names = ("input", "heat", "place") if isinstance(description, Detect) else ("input", "output")
     try:
         with np.load(folder / "golden.npz", allow_pickle=False) as golden:
@@ -254,7 +226,9 @@ def wrong_shape(run: Interpreter, description: Detect | Variation) -> str:
     return f"its network takes and gives {shapes}; model.yaml says int8 or float {given}, {', '.join(map(str, out))}"
 
 
-def _same_decision(run: Interpreter, description: Description, got: list[np.ndarray], wanted: list[np.ndarray]) -> bool:
+def _same_decision(
+    run: Interpreter, description: Classify | Detect | Variation, got: list[np.ndarray], wanted: list[np.ndarray]
+) -> bool:
     if isinstance(description, Classify):
         return int(got[0].ravel().argmax()) == int(wanted[0].ravel().argmax())
     if isinstance(description, Variation):

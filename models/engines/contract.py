@@ -16,13 +16,15 @@ MOST_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class Tensor:
-    """`scale` and `zero` turn integers into numbers: (q - zero) * scale; scale 0 means plain numbers."""
+    """`scale` and `zero` turn integers into numbers: (q - zero) * scale; scale 0 means plain numbers. `free` axes may have any
+    length; `shape` says 1 there."""
 
     name: str
     shape: tuple[int, ...]
     dtype: Any
     scale: float = 0.0
     zero: int = 0
+    free: tuple[int, ...] = ()
 
 
 class Interpreter(Protocol):

@@ -13,6 +13,8 @@ from edge import ModelRefused
 from .contract import Interpreter, Tensor, bounded
 
 KINDS = {
+    "tensor(bool)": np.bool_,
+    "tensor(double)": np.float64,
     "tensor(float)": np.float32,
     "tensor(uint8)": np.uint8,
     "tensor(int8)": np.int8,
@@ -56,4 +58,5 @@ class Loaded:
 
 def _tensor(detail: onnxruntime.NodeArg) -> Tensor:
     shape = tuple(n if isinstance(n, int) else 1 for n in detail.shape)
-    return Tensor(detail.name, shape, KINDS.get(detail.type, np.float32))
+    free = tuple(axis for axis, n in enumerate(detail.shape) if not isinstance(n, int))
+    return Tensor(detail.name, shape, KINDS.get(detail.type, np.float32), free=free)

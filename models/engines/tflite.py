@@ -69,4 +69,6 @@ class Loaded:
 
 def _tensor(detail: dict[str, Any]) -> Tensor:
     scale, zero = detail["quantization"]
-    return Tensor(detail["name"], tuple(map(int, detail["shape"])), detail["dtype"], float(scale), int(zero))
+    shape, signed = tuple(map(int, detail["shape"])), detail.get("shape_signature", ())
+    free = tuple(axis for axis, n in enumerate(signed) if n < 0)
+    return Tensor(detail["name"], shape, detail["dtype"], float(scale), int(zero), free)

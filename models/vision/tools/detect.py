@@ -1,4 +1,4 @@
-"""The tool `detect`: a trained network compares a view with its template and names what is wrong."""
+"""The tool `detect`: a trained network names what is wrong in a view, by comparing it with its template or from the view alone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pydantic import Field
 
 from ... import package
 from ..detect import Detector
+from ..objects import ObjectDetector
 from ..verdict import Box
 from .contract import Finding, State, ToolConfig, View
 
 
 class DetectConfig(ToolConfig):
-    """A model package of task `detect`."""
+    """A model package of task `detect` (compares with the view's template) or `objects` (needs none)."""
 
     model: str = Field(description="model package: a folder beside the recipe, or the name of a shipped one")
     ng_above: float | None = Field(
@@ -35,24 +36,29 @@ class DetectTool:
     def __init__(self, config: DetectConfig, folder: Path) -> None:
         """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""
         self._package = package.load(package.find(config.model, folder))
-        model = self._package.described(package.Detect)
+        self._alone = isinstance(self._package.description, package.Objects)
+        said = self._package
+        model = said.described(package.Objects) if self._alone else said.described(package.Detect)
         self.labels = model.labels
         self._ng_above, self._ok_below = model.limits("detect", config.model, config.ng_above, config.ok_below)
         self._local = threading.local()
-        self._local.detector = Detector(self._package, self._ok_below)
+        self._local.detector = self._detector()
+
+    def _detector(self) -> Detector | ObjectDetector:
+        return (ObjectDetector if self._alone else Detector)(self._package, self._ok_below)
 
     def __call__(self, view: View) -> Finding:
-        if view.template is None:
+        if view.template is None and not self._alone:
             return Finding("recheck", text="nothing to compare with: the view has no template")
         try:
             if not hasattr(self._local, "detector"):
-                self._local.detector = Detector(self._package, self._ok_below)
+                self._local.detector = self._detector()
             found = self._local.detector(view.image, view.template)
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
             return Finding("recheck", text=f"cannot be judged: {error}")
-        return self._finding(found if view.mask is None else found[unmasked(found, view.mask)])
+        return self._finding(found if view.mask is None else found[unmasked(found, view.mask)], view.mm)
 
-    def _finding(self, found: np.ndarray) -> Finding:
+    def _finding(self, found: np.ndarray, mm: float | None) -> Finding:
         if not len(found):
             return Finding("ok", text="no defect")
         worst = float(found[0, 4])
@@ -63,7 +69,15 @@ class DetectTool:
         boxes: list[Box] = [(*side, name, score) for side, name, score in zip(sides, names, scores, strict=True)]
         kinds = ", ".join(f"{many} {name.replace('_', ' ')}" for name, many in Counter(names).items())
         text = f"{kinds} (up to {worst:.0%})" if state == "ng" else f"not sure: {kinds} (up to {worst:.0%})"
-        return Finding(state, worst, boxes, {"defects": float(len(boxes))}, text)
+        return Finding(state, worst, boxes, {"defects": float(len(boxes))} | areas(told, mm), text)
+
+
+def areas(told: np.ndarray, mm: float | None) -> dict[str, float]:
+    """Of the masks of what was found, where the network gives any."""
+    if told.shape[1] < 7 or np.isnan(told[:, 6]).any():
+        return {}
+    found = {"area_px": float(told[:, 6].sum()), "largest_px": float(told[:, 6].max())}
+    return found if mm is None else found | {"area_mm2": found["area_px"] * mm * mm}
 
 
 def unmasked(found: np.ndarray, mask: np.ndarray) -> np.ndarray:
