@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
+NOTHING: Mapping[str, str | float] = MappingProxyType({})
+
 
 class Frame:
-    """One picture: `image` is uint8 or uint16 [h, w, c]; `part` the part number, or None where none is known.
+    """One picture: `image` is uint8 or uint16 [h, w, c]; `part` the part number, or None where none is known; `about` what is
+    known of the camera when it took it (`model`, `serial`, `exposure_us`, `gain` ...).
 
     Reference-counted: whoever keeps a frame beyond the call calls `hold()` and later `release()`; at zero the buffer
     returns to its pool. Touching `image` after that raises RuntimeError.
     """
 
-    __slots__ = ("_count", "_image", "_lock", "_on_free", "mono", "part", "quality", "seq", "source", "ts")
+    __slots__ = ("_count", "_image", "_lock", "_on_free", "about", "mono", "part", "quality", "seq", "source", "ts")
 
     def __init__(
         self,
@@ -27,7 +31,9 @@ class Frame:
         quality: int = 0,
         on_free: Callable[[np.ndarray], None] | None = None,
         mono: int = 0,
+        about: Mapping[str, str | float] = NOTHING,
     ) -> None:
+        self.about = about
         self.source, self.seq, self.ts, self.part, self.quality, self.mono = source, seq, ts, part, quality, mono
         self._image: np.ndarray | None = image
         self._on_free = on_free

@@ -27,7 +27,8 @@ from edge import (
     WriteRefused,
 )
 
-from .sources import Shots, address_of, car_wishes, shown, source_of, wishes
+from .address import address_of, shown
+from .sources import Shots, car_wishes, source_of, wishes
 
 SCHEMES = ("pattern", "file", "folder", "v4l2", "rtsp", "http", "https")
 LARGEST_PART = 2**31
@@ -164,7 +165,8 @@ class Camera:
             number = self._seq if part is None else part
             give = partial(_give, self._free, slot)
             self.source.count("frames")
-            self.source.frame(Frame(self.source.name, self._seq, ts, slots[slot], number, Quality.GOOD, give, mono))
+            frame = Frame(self.source.name, self._seq, ts, slots[slot], number, Quality.GOOD, give, mono, shots.about)
+            self.source.frame(frame)
             self.source.running()
 
     def _frozen(self, check: int) -> None:

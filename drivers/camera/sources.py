@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import mmap
-import os
-import sys
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
 from edge import DeviceLost, log
 
-from .capture import RECORD
+from .stream import Stream
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-OPEN_WITHIN = 20.0  # seconds until the first picture of a stream
 
 
 class Shots(Protocol):
     """`open()` gives the slots uint8[slots, h, w, 3]; `take(slot)` fills one and gives (time ns UTC, checksum).
-    `ended()` returns when no more can come."""
+    `about` is what is known of the camera since then; `ended()` returns when no more can come."""
+
+    about: Mapping[str, str | float]
 
     async def open(self) -> np.ndarray: ...
 
@@ -34,73 +33,6 @@ class Shots(Protocol):
     async def close(self) -> None: ...
 
 
-class Stream:
-    """A video file or a network stream, read by a child process that can be killed."""
-
-    def __init__(self, url: str, slots: int, timeout: float, *, is_file: bool) -> None:
-        self._url, self._slots, self._timeout, self._mode = url, slots, timeout, "file" if is_file else "stream"
-        self._child: asyncio.subprocess.Process | None = None
-        self._fd = -1
-
-    async def open(self) -> np.ndarray:
-        self._fd = os.memfd_create("lineside-camera")
-        program = str(Path(__file__).with_name("capture.py"))
-        kept = {name: value for name, value in os.environ.items() if name != "http_proxy"}  # no proxy serves the line
-        self._child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-E",
-            program,
-            str(self._fd),
-            str(self._slots),
-            self._mode,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            pass_fds=(self._fd,),
-            env={**kept, "LINESIDE_CAMERA": self._url},
-        )
-        assert self._child.stdout is not None
-        try:
-            async with asyncio.timeout(OPEN_WITHIN):
-                words = (await self._child.stdout.readline()).split()
-        except TimeoutError:
-            words = []
-        if len(words) != 2 or not all(word.isdigit() for word in words):
-            hint = "is it a clip?" if self._mode == "file" else "check address, user and network"
-            raise DeviceLost(f"no picture from {shown(self._url)}", hint=hint)
-        height, width = int(words[0]), int(words[1])
-        shared = mmap.mmap(self._fd, self._slots * height * width * 3)
-        return np.frombuffer(shared, np.uint8).reshape(self._slots, height, width, 3)
-
-    async def take(self, slot: int, part: int) -> tuple[int, int]:
-        assert self._child is not None and self._child.stdin is not None and self._child.stdout is not None
-        try:
-            self._child.stdin.write(bytes([slot]))
-            async with asyncio.timeout(self._timeout):
-                answer = await self._child.stdout.readexactly(RECORD.size)
-        except TimeoutError:
-            raise DeviceLost(f"no picture within {self._timeout:g} s") from None
-        except (asyncio.IncompleteReadError, ConnectionError):
-            raise DeviceLost("the stream ended") from None
-        except asyncio.CancelledError:
-            self._child.kill()  # its answer still comes, and would be taken for that of the next part
-            raise
-        _, ts, check = RECORD.unpack(answer)
-        return ts, check
-
-    async def ended(self) -> None:
-        assert self._child is not None
-        await self._child.wait()
-
-    async def close(self) -> None:
-        if self._child is not None and self._child.returncode is None:
-            self._child.kill()
-            await self._child.wait()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
 class Pictures:
     """The pictures of a folder (or one picture), in the order of their names, over and over. A file that is no picture, or
     one of another size than the first, is said once and left out."""
@@ -108,6 +40,7 @@ class Pictures:
     def __init__(self, path: Path, slots: int) -> None:
         self._files = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
         self._path, self._slots, self._shown = path, slots, 0
+        self.about: Mapping[str, str | float] = {}
 
     async def open(self) -> np.ndarray:
         image = await asyncio.to_thread(self._next, None)
@@ -131,6 +64,7 @@ class Pictures:
             image = _read(path)
             if image is not None and shape in (None, image.shape):
                 self._files.append(path)
+                self.about = {"file": path.name}
                 return image
             log.warning("%s is %s: left out", path, "no picture" if image is None else "of another size than the first")
         raise DeviceLost(f"{self._path} holds no pictures")
@@ -147,6 +81,7 @@ class Pattern:
 
     def __init__(self, query: str, slots: int) -> None:
         self._seed, self._ng = wishes(query)
+        self.about: Mapping[str, str | float] = {"model": "rendered"}
         self._slots, self._shown = slots, 0
 
     async def open(self) -> np.ndarray:
@@ -179,6 +114,7 @@ class CarPattern:
 
     def __init__(self, query: str, slots: int) -> None:
         self._model, self._slots, self._part, self._began = car_wishes(query), slots, -1, 0.0
+        self.about: Mapping[str, str | float] = {"model": "rendered"}
 
     async def open(self) -> np.ndarray:
         from . import car
@@ -250,22 +186,6 @@ def wishes(query: str) -> tuple[int, float]:
     if seed < 0 or not 0 <= ng <= 1:
         raise ValueError(f"{query!r} cannot be rendered; write ng=0.2 (a share, 0 to 1) and seed=1 (a whole number)")
     return seed, ng
-
-
-def address_of(url: str) -> SplitResult:
-    """The parts of a url. Raises ValueError where its host or port cannot be one."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise ValueError("its host or port is none; a port is a number up to 65535") from None
-    return parts
-
-
-def shown(url: str) -> str:
-    """A url without user and password."""
-    parts = urlsplit(url)
-    return url if not parts.username else url.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
 
 
 def _read(path: Path) -> np.ndarray | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,6 +31,7 @@ class Judged:
     picture: Picture | None = None
     image: np.ndarray | None = None  # for shadow tools, where the view has any
     after: float = 0.0  # seconds from the trigger to the picture
+    about: Mapping[str, Any] = field(default_factory=dict)  # what is known of the camera, `size` [h, w] at least
 
 
 def missing(view: str, why: str) -> Seen:
@@ -54,7 +57,8 @@ def judge(number: int, view: Viewer, frame: Frame, keep: str, began: int = 0) ->
         picture = encoded(image) if keep == "all" or (keep == "ng" and bad) else None
         check = zlib.crc32(image[::8].tobytes())
         kept, after = image.copy() if view.shadow else None, (frame.mono - began) / SECOND
-        return Judged(number, view.camera, seen, check, frame.seq, frame.ts, picture, kept, after)
+        about = {"size": list(image.shape[:2]), **frame.about}
+        return Judged(number, view.camera, seen, check, frame.seq, frame.ts, picture, kept, after, about)
     except Exception as error:  # no part is without a finding
         return Judged(number, view.camera, missing(view.name, f"cannot be judged: {type(error).__name__}: {error}"))
     finally:

@@ -131,6 +131,7 @@ class Part:
             "pictures": {
                 s.seen.view: [s.camera, s.frame, s.ts, s.picture.digest if s.picture else None] for s in shots
             },
+            "cameras": {shot.camera: dict(shot.about) for shot in shots if shot.about},
             "left_out": list(self.left_out),
             "took_ms": round((now - self.began) / 1e6, 3),
             "judged_ms": {shot.seen.view: round(shot.seen.took_ms, 3) for shot in shots},

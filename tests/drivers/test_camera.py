@@ -14,9 +14,10 @@ import pytest
 
 cv2 = pytest.importorskip("cv2", reason="needs the vision extra")
 
+from drivers.camera.address import shown, where
 from drivers.camera.driver import Camera, CameraConfig
 from drivers.camera.sim import CameraSim
-from drivers.camera.sources import shown, truth
+from drivers.camera.sources import truth
 from edge import DeviceLost, Quality, SystemClock, Write, WriteRefused
 from edge.config.load import load_text
 from edge.testing import FakeSource
@@ -143,6 +144,26 @@ def test_without_a_free_buffer_the_trigger_is_refused_and_counted() -> None:
         await ended(task)
 
     watching(work, trigger="plc.ready", buffers=2)
+
+
+def test_a_picture_says_of_its_camera_what_is_no_secret(tmp_path: Path) -> None:
+    assert where("rtsp://me:secret@10.0.0.7:554/password=secret?token=secret") == "10.0.0.7:554"
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), np.uint8))
+
+    async def work(sim: CameraSim, driver: Camera, source: FakeSource) -> None:
+        task = await connected(driver, source)
+        await driver.write(Write(source.tags["trigger"].id, 1))
+        assert source.frames.pop().about == {"address": f"127.0.0.1:{sim.port}"}
+        await ended(task)
+
+    watching(work, trigger="plc.ready")
+
+    async def of_a_folder() -> None:
+        driver, source = camera(url=f"folder:{tmp_path}")
+        await source.collect(driver, until=lambda: bool(source.frames))
+        assert source.frames[0].about == {"file": "a.png"}
+
+    asyncio.run(of_a_folder())
 
 
 def test_a_killed_child_is_lost_and_a_new_run_sees_again() -> None:

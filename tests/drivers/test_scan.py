@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import json
 import re
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -334,3 +336,31 @@ def test_a_camera_that_stops_in_the_middle_is_told() -> None:
         assert camera.seen is None and camera.said == ["the stream ended"]
 
     asyncio.run(work())
+
+
+def test_a_camera_of_this_machine_says_its_exposure_and_gain_and_who_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has = {0x009A0902: 156, 0x009A0901: 1}  # exposure in 100 us, by hand; no gain
+    broken = 0
+
+    def ioctl(device: int, request: int, answer: bytearray) -> int:
+        assert request == v4l2.G_CTRL
+        number, _ = struct.unpack("=Ii", answer)
+        if broken or number not in has:
+            raise OSError(broken or errno.EINVAL, "as a kernel says it")
+        answer[:] = struct.pack("=Ii", number, has[number])
+        return 0
+
+    monkeypatch.setattr(v4l2.fcntl, "ioctl", ioctl)
+    assert v4l2.settings(0) == {"exposure_us": 15600.0, "exposure_mode": 1.0}
+    broken = errno.ENODEV
+    with pytest.raises(OSError, match="kernel"):
+        v4l2.settings(0)
+    monkeypatch.setattr(v4l2, "query", lambda path: v4l2.Device(path, "HD Cam", "usb-1", True))
+    (tmp_path / "usb/if0").mkdir(parents=True)
+    (tmp_path / "usb/serial").write_text("A17\n")
+    (tmp_path / "video0").mkdir()
+    (tmp_path / "video0/device").symlink_to(tmp_path / "usb/if0")
+    assert v4l2.identity(Path("/dev/video0"), tmp_path) == {"model": "HD Cam", "bus": "usb-1", "serial": "A17"}
+    assert v4l2.identity(Path("/dev/video1"), tmp_path) == {"model": "HD Cam", "bus": "usb-1"}

@@ -128,7 +128,15 @@ class Cell:
             buffer[:] = image
             self.flow.accept(
                 Frame(
-                    camera, self.frames, self.clock.utc(), buffer, ASKED + number, 0, self.pool.give, self.clock.mono()
+                    camera,
+                    self.frames,
+                    self.clock.utc(),
+                    buffer,
+                    ASKED + number,
+                    0,
+                    self.pool.give,
+                    self.clock.mono(),
+                    {"serial": f"{camera}-17", "exposure_us": 800.0},
                 )
             )
 
@@ -211,6 +219,9 @@ def test_several_views_make_one_verdict(folder: Path) -> None:
     assert cell.parts(1) == [(1, "ng")] and cell.asked == [("side", 1), ("top", 1)]
     (record,) = [event for event in cell.events if event.kind == "inspection"]
     assert set(record.data["findings"]) == {"top.copper", "side.copper"} and len(record.refs) == 2
+    assert record.data["cameras"] == {
+        camera: {"size": [64, 80], "serial": f"{camera}-17", "exposure_us": 800.0} for camera in ("side", "top")
+    }
 
 
 @pytest.mark.parametrize("bad", [False, True])
