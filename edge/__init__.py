@@ -1,6 +1,7 @@
 """Lineside's public names: what a driver, a stage or a reader needs, and nothing else."""
 
 from .batch import TRUSTED, Batch, Quality, concatenate
+from .chain import Chain, hash_of
 from .clock import SECOND, Clock, ManualClock, SystemClock, is_sure
 from .codec import (
     CodecFault,
@@ -45,8 +46,18 @@ from .plugins import find as find_part
 from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
-from .records import events_of, gaps_told, last_numbers, sound_events, stored_pictures, tag_name, tag_names
+from .records import (
+    events_of,
+    gaps_told,
+    last_numbers,
+    numbered_events,
+    sound_events,
+    stored_pictures,
+    tag_name,
+    tag_names,
+)
 from .retention import lack
+from .reviews import name_of as name_of_review
 from .span import held
 from .stage import Setting, Stage, StageConfig, StatelessStage
 from .state import state_folder
@@ -58,6 +69,7 @@ __all__ = [
     "Answer",
     "AnswerContradicts",
     "Batch",
+    "Chain",
     "Clock",
     "CodecFault",
     "ConfigFault",
@@ -123,6 +135,7 @@ __all__ = [
     "events_of",
     "find_part",
     "gaps_told",
+    "hash_of",
     "held",
     "is_sure",
     "joined",
@@ -131,6 +144,8 @@ __all__ = [
     "listen_at",
     "load_site",
     "log",
+    "name_of_review",
+    "numbered_events",
     "only_here",
     "pieces",
     "plain_data",

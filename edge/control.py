@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .app import Daemon
 
 MOST_LINE = 65_536
-MOST_WORDS = 1000  # characters of what a person says of a part
 NAME = "control.sock"
 PATIENCE = WITHIN + SETTLES + 2  # seconds that a caller waits for the outcome of a write
 LONGEST_TOOL = 30.0  # seconds
@@ -198,16 +197,14 @@ class Control:
         return {"alarm": alarm, "durable": await self._daemon.journal.commit()}
 
     async def _review(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A person's own verdict on an inspection. Answers when it is durable."""
-        state, of, stage = str(request["state"]), str(request["of"]), str(request["stage"])
-        if state not in ("ok", "ng"):
-            raise LinesideError(f"a part is ok or ng, not {state!r}")
-        data = {k: str(request[k])[:MOST_WORDS] for k in ("label", "by", "record") if request.get(k)} | {
-            "of": of,
-            "part": request.get("part"),
-        }
-        self._daemon.accept(Event("review", stage, state, text=str(request.get("text", ""))[:MOST_WORDS], data=data))
-        return {"of": of, "state": state, "durable": await self._daemon.journal.commit()}
+        """A person's own verdict on an inspection, see `Reviews.made`. Answers when it is durable."""
+        daemon, said = self._daemon, {k: v for k, v in request.items() if k != "number"}
+        inspection = await daemon.reviews.about(said["seq"])
+        if inspection is None:
+            raise LinesideError("the journal does not keep this inspection (any more)")
+        event = daemon.reviews.made(inspection, said)
+        daemon.accept(event)
+        return {"review": event.data["hash"], "durable": await daemon.journal.commit()}
 
 
 @contextlib.contextmanager

@@ -77,6 +77,7 @@ class Host(Protocol):
     health: Health
     journal: Any
     live: Any
+    reviews: Any
 
     def accept(self, item: Any) -> None: ...
 

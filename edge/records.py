@@ -96,10 +96,14 @@ def all_gaps_told(db: apsw.Connection, rest: str = "", values: Sequence[Any] = (
 
 def sound_events(db: apsw.Connection, rest: str, values: Sequence[Any] = ()) -> Iterator[Event]:
     """Events that are what was written; `rest` is SQL that chooses. A damaged one is left out, without a word."""
-    for _, body in checked(db, "event", rest, values):
+    yield from (event for _, event in _numbered(db, rest, values))
+
+
+def _numbered(db: apsw.Connection, rest: str, values: Sequence[Any]) -> Iterator[tuple[int, Event]]:
+    for (seq, *_), body in checked(db, "event", rest, values):
         with contextlib.suppress(CodecFault):
             if body is not None:
-                yield decode_event(body)
+                yield seq, decode_event(body)
 
 
 def _untold(db: apsw.Connection, stream: str, holes: Iterable[Hole]) -> Iterator[Hole]:
@@ -240,8 +244,13 @@ def reading(path: Path) -> Iterator[apsw.Connection]:
 
 def events_of(path: Path, *kinds: str) -> Iterator[Event]:
     """The events of these kinds in a journal's file, in its order; damaged ones are left out. Blocks. Raises LinesideError."""
+    yield from (event for _, event in numbered_events(path, *kinds))
+
+
+def numbered_events(path: Path, *kinds: str) -> Iterator[tuple[int, Event]]:
+    """The same, each with its number in the journal."""
     with reading(path) as db:
-        yield from sound_events(db, f"WHERE kind IN ({','.join('?' * len(kinds))}) ORDER BY seq", kinds)
+        yield from _numbered(db, f"WHERE kind IN ({','.join('?' * len(kinds))}) ORDER BY seq", kinds)
 
 
 @contextlib.contextmanager

@@ -23,12 +23,14 @@ from edge import (
     between,
     events_of,
     load_site,
+    name_of_review,
+    numbered_events,
     since_until,
     site_and_state,
     state_folder,
 )
 
-from .chain import breaks
+from .chain import breaks, taken_out
 from .ledger import Part, Proof, account, of_other_records, parts_of, shadowed
 from .process import Length, lengths, odd_lots
 
@@ -46,17 +48,24 @@ class Review:
         parser.add_argument("--stage", help="whose inspection (default: the newest one of that part)")
         parser.add_argument("--label", default="", help="which defect it has")
         parser.add_argument("--text", default="", help="anything else worth knowing")
+        parser.add_argument(
+            "--correct", action="store_true", help="though it was reviewed already; both reviews are kept"
+        )
         parser.add_argument("--by", default=getpass.getuser(), help="who looked (default: this user)")
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
         folder = _state(options)
-        part = _newest(folder, options.part, options.stage)
-        said = {"label": options.label, "text": options.text, "by": options.by, "record": part.hash}
-        ask_daemon(
-            folder,
-            {"do": "review", "stage": part.stage, "of": part.id, "part": part.number, "state": options.truth} | said,
-        )
+        seq, part, reviews = _newest(folder, options.part, options.stage)
+        if reviews and not options.correct:
+            hint = f"`--correct` says that it is {options.truth.upper()}, and keeps that"
+            raise LinesideError(
+                f"part {part.number} was reviewed already: {part.by} says {part.truth.upper()} {part.found}".rstrip(),
+                hint=hint,
+            )
+        said = {"label": options.label, "text": options.text, "by": options.by}
+        said |= {"corrects": name_of_review(reviews[-1])} if reviews else {}
+        ask_daemon(folder, {"do": "review", "seq": seq, "state": options.truth} | said)
         print(f"{part.stage}, part {part.number}: the station said {part.verdict}, {options.by} says {options.truth}")
         return 0
 
@@ -79,23 +88,21 @@ class Audit:
     @staticmethod
     def run(options: argparse.Namespace) -> int:
         t0, t1 = between(options)
-        events = [
-            e
-            for e in events_of(_state(options) / "journal.db", "inspection", "review", "shadow")
-            if options.stage in (None, e.key)
-        ]
+        whole = list(events_of(_state(options) / "journal.db", "inspection", "review", "shadow", "command"))
+        events = [e for e in whole if options.stage in (None, e.key)]
         if not any(e.kind == "inspection" for e in events):
             raise LinesideError("the journal holds no inspection" + (f" of {options.stage!r}" if options.stage else ""))
         parts = [part for part in parts_of(events) if t0 <= part.ts <= t1]
         told = account(parts, options.rate, options.confidence)
-        broken = [f"part {e.data.get('part')} of {e.key}: {why}" for e, why in _broken(events)]
+        broken = [*_broken(events), *_broken_reviews(whole)]
         broken += [
             f"part {e.data.get('part')} of {e.key}: made anew after it was reviewed" for e in of_other_records(events)
         ]
         told["shadow"] = shadowed((e for e in events if t0 <= e.ts <= t1), parts)
         inside = (e for e in events if e.kind == "inspection" and t0 <= e.ts <= t1)
         told |= {"odd_lots": odd_lots(parts, options.lot), "lengths": lengths(inside)}
-        told |= {"hashed": sum("hash" in e.data for e in events), "broken": broken}
+        told |= {"hashed": sum("hash" in e.data for e in events if e.kind == "inspection"), "broken": broken}
+        told["reviews"] = sum("hash" in e.data for e in events if e.kind == "review")
         print(_json(told) if options.json else "\n".join(_page(told, options)))
         return 1 if broken else 0
 
@@ -106,10 +113,19 @@ def _json(told: dict[str, Any]) -> str:
     return json.dumps(said, ensure_ascii=False)
 
 
-def _broken(events: list[Event]) -> Iterator[tuple[Event, str]]:
+def _broken(events: list[Event]) -> Iterator[str]:
     judged = [e for e in events if e.kind == "inspection"]
     for stage in sorted({e.key for e in judged}):
-        yield from breaks(e for e in judged if e.key == stage)
+        for e, why in breaks(e for e in judged if e.key == stage):
+            yield f"part {e.data.get('part')} of {e.key}: {why}"
+
+
+def _broken_reviews(events: list[Event]) -> Iterator[str]:
+    """Those of all stages are one chain."""
+    for e, why in breaks(e for e in events if e.kind == "review"):
+        yield f"review of part {e.data.get('part')} of {e.key} by {e.data.get('by')}: {why}"
+    for e in taken_out(events):
+        yield f"review of part {e.data.get('part')} by {e.data.get('by')}: the plane's order is here, and the review is not"
 
 
 def _page(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
@@ -134,7 +150,8 @@ def _page(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
     if told["broken"]:
         yield from (f"BROKEN {words}" for words in told["broken"])
     elif told["hashed"]:
-        yield f"{told['hashed']:,} records, each as it was made and in its place"
+        reviews = f", and {told['reviews']:,} reviews of people" if told["reviews"] else ""
+        yield f"{told['hashed']:,} records{reviews}, each as it was made and in its place"
 
 
 def _can(length: Length) -> str:
@@ -154,15 +171,15 @@ def said_of(proof: Proof, called: str, confidence: float, rate: float) -> str:
     return words + (f"; {proof.more:,} more without one would show {rate:.3%}" if proof.more else "")
 
 
-def _newest(folder: Path, number: int, stage: str | None) -> Part:
-    found = [
-        p
-        for p in parts_of(events_of(folder / "journal.db", "inspection"))
-        if p.number == number and stage in (None, p.stage)
-    ]
-    if not found:
+def _newest(folder: Path, number: int, stage: str | None) -> tuple[int, Part, list[Event]]:
+    """The newest inspection of a part with its number in the journal, and its reviews."""
+    events = list(numbered_events(folder / "journal.db", "inspection", "review"))
+    parts = parts_of(event for _, event in events)
+    found = next((p for p in reversed(parts) if p.number == number and stage in (None, p.stage)), None)
+    if found is None:
         raise LinesideError(f"the journal holds no inspection of part {number}" + (f" by {stage!r}" if stage else ""))
-    return found[-1]
+    seq = next(seq for seq, event in events if event.id == found.id)
+    return seq, found, [event for _, event in events if event.kind == "review" and event.data.get("of") == found.id]
 
 
 def _state(options: argparse.Namespace) -> Path:

@@ -29,6 +29,7 @@ from .forwarding import again, names
 from .forwarding import told as forwarded
 from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
+from .inspected import inspected
 from .live import Hub
 from .orders import orders
 from .pictures import Pictures
@@ -121,7 +122,8 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         return answer
 
     asked = (_devices(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
-    for router in (*asked, _happened(store, ingest.pictures), aside(store, hub), _live(hub)):
+    happened = (_happened(store, ingest.pictures), inspected(store, ingest), aside(store, hub))
+    for router in (*asked, *happened, _live(hub)):
         app.include_router(router, dependencies=signed_in)
 
     @app.get("/{path:path}", include_in_schema=False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge import SECOND, Event, Host, Write, log, sound_events
+from edge import SECOND, Event, Host, LinesideError, Write, log, sound_events
 
 from .. import wire
 from .transport import Transport
 
 LONGEST_KEY = 200  # characters of what an order says that is not carried out
-VERBS = ("ack", "shelve", "unshelve", "write")
+VERBS = ("ack", "shelve", "unshelve", "write", "review")
 
 
 class Orders:
@@ -42,16 +42,45 @@ class Orders:
             self._host.accept(Event("command", "orders", "refused", severity="medium", text=text, data=told))
         return last
 
-    async def __call__(self, number: int, verb: str, data: dict[str, Any]) -> None:
+    async def about(self, verb: str, data: dict[str, Any]) -> Event | None:
+        """What the journal knows of what an order is about: to be had before the order is journaled, so that what it leads to is
+        journaled with it."""
+        return await self._host.reviews.about(data.get("seq")) if verb == "review" else None
+
+    async def __call__(self, number: int, verb: str, data: dict[str, Any], about: Event | None = None) -> None:
         if verb not in VERBS:
             log.warning("sync: the plane asks for %r, which is not known here", verb[:40])
             return
         if (epoch := data.get("epoch", self._host.journal.epoch)) != self._host.journal.epoch:
             log.info("sync: an order (%s) of the time of another journal, %s, is not carried out again", verb, epoch)
+            if verb == "review":
+                self._not_reviewed(number, data, "this part was judged before a new journal began here")
+            return
+        if verb == "review":
+            self._review(number, data, about)
             return
         self._host.accept(Event("command", verb, data={**data, "number": number}))
         if verb == "write":
             await self._write(data)
+
+    def _review(self, number: int, data: dict[str, Any], about: Event | None) -> None:
+        """In one commit with the order. Of an inspection that the journal keeps no more, as the plane remembers it."""
+        if about is None:
+            told = {"part": data.get("part"), "hash": data.get("record")}
+            about = Event(
+                "inspection", str(data.get("stage"))[:LONGEST_KEY], str(data.get("said"))[:LONGEST_KEY], data=told
+            )
+        try:
+            review = self._host.reviews.made(about, {**data, "number": number})
+        except LinesideError as error:
+            self._not_reviewed(number, data, str(error))
+            return
+        self._host.accept(Event("command", "review", data={**data, "number": number}))
+        self._host.accept(review)
+
+    def _not_reviewed(self, number: int, data: dict[str, Any], why: str) -> None:
+        told = {k: data.get(k) for k in ("epoch", "seq", "part", "state", "by")} | {"number": number}
+        self._host.accept(Event("command", "review", "refused", severity="low", text=why, data=told))
 
     async def _write(self, data: dict[str, Any]) -> None:
         """Carry an order out once it is durable; whatever becomes of it is told by an event."""

@@ -326,5 +326,6 @@ class Uplink:
         for number, verb, data in wire.unpack_commands(answer):
             if number in self.cursors["commands"]:
                 continue
+            about = await self._orders.about(verb, data)  # before it counts as taken
             self._move("commands", number)
-            await self._orders(number, verb, data)
+            await self._orders(number, verb, data, about)

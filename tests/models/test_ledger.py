@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edge import Event, events_of
+from edge import Event, LinesideError, events_of, numbered_events
 from edge.app import Daemon
 from edge.cli import main
 from edge.config.load import load_text
@@ -133,14 +133,20 @@ def test_what_anna_found_is_durable_and_counted(tmp_path: Path, capsys: pytest.C
         assert "aoi, part 2: the station said ok, anna says ng" in capsys.readouterr().out
         assert await say("77", "ok") == 2
         assert "the journal holds no inspection of part 77" in capsys.readouterr().err
+        assert await say("2", "ok", "--by", "ben") == 2
+        assert "part 2 was reviewed already: anna says NG open" in capsys.readouterr().err
+        assert await say("5", "ng", "--by", "ben", "--correct") == 0
+        assert await say("5", "ok", "--by", "anna", "--correct", "--text", "ben looked at the wrong one") == 0
 
     with_daemon(tmp_path, work)
     kept = list(events_of(tmp_path / "journal.db", "inspection", "review"))
     hashes = {event.id: event.data["hash"] for event in kept if event.kind == "inspection"}
-    assert [e.data["record"] for e in kept if e.kind == "review"] == [hashes["i2"], hashes["i5"]]
+    reviews = [e for e in kept if e.kind == "review"]
+    assert [e.data["record"] for e in reviews] == [hashes["i2"], *[hashes["i5"]] * 3]
+    assert [e.data.get("corrects") for e in reviews] == [None, None, *(e.data["hash"] for e in reviews[1:3])]
     assert main(["audit", str(site), *state, "--json"]) == 0
     found = told(capsys)
-    assert found["parts"] == 5 and found["hashed"] == 5 and not found["broken"]
+    assert found["parts"] == 5 and found["hashed"] == 5 and found["reviews"] == 4 and not found["broken"]
     assert (found["escapes"]["found"], found["escapes"]["of"]) == (1, 1)
     assert (found["false_calls"]["found"], found["false_calls"]["of"]) == (1, 1)
     assert found["pareto"] == [["open", 1, 1.0]]
@@ -151,6 +157,32 @@ def test_what_anna_found_is_durable_and_counted(tmp_path: Path, capsys: pytest.C
     )
     assert main(["audit", str(site), *state, "--stage", "other"]) == 2
     assert "no inspection of 'other'" in capsys.readouterr().err
+
+
+def test_reviews_go_on_after_a_restart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(SITE)
+
+    async def judges(daemon: Daemon) -> None:
+        for event in chained(3):
+            daemon.accept(event)
+
+    async def reviews(daemon: Daemon) -> None:
+        (newest, *_) = [seq for seq, _ in numbered_events(tmp_path / "journal.db", "inspection")][-1:]
+        inspection = await daemon.reviews.about(newest)
+        assert inspection is not None
+        said = {"seq": newest, "state": "ng", "by": "anna"}
+        kept = list(events_of(tmp_path / "journal.db", "review"))
+        if kept:
+            with pytest.raises(LinesideError, match="part 2 was reviewed already: anna says NG"):
+                daemon.reviews.made(inspection, said)
+            said["corrects"] = str(kept[-1].data["hash"])
+        daemon.accept(daemon.reviews.made(inspection, said))
+
+    for work in (judges, reviews, reviews, reviews):
+        with_daemon(tmp_path, work)
+    assert main(["audit", str(site), "--state", str(tmp_path)]) == 0
+    assert "and 3 reviews of people, each as it was made and in its place" in capsys.readouterr().out
 
 
 def test_an_audit_of_a_changed_record_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,6 +216,57 @@ def test_a_review_is_a_witness_of_the_record_that_was_seen(tmp_path: Path, capsy
     assert main(["audit", str(site), "--state", str(tmp_path)]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "BROKEN" in line]
     assert line == "BROKEN part 0 of aoi: made anew after it was reviewed"
+
+
+def reviewed(folder: Path, change: Callable[[list[Event]], list[Event]]) -> Path:
+    """A site with three parts that anna reviewed, the second one by an order of the plane, and whose journal somebody rewrote."""
+    site = folder / "site.yaml"
+    site.write_text(SITE)
+    made: list[Event] = []
+
+    async def first(daemon: Daemon) -> None:
+        records = chained(3)
+        for event in records:
+            daemon.accept(event)
+        await daemon.journal.commit()
+        seqs = [seq for seq, _ in numbered_events(folder / "first" / "journal.db", "inspection")]
+        for n, seq in enumerate(seqs):
+            inspection = await daemon.reviews.about(seq)
+            assert inspection is not None
+            said = {"seq": seq, "state": "ng", "by": "anna"} | ({"number": 7} if n == 1 else {})
+            made.append(daemon.reviews.made(inspection, said))
+            if n == 1:
+                made.insert(-1, Event("command", "review", ts=T0, data={"number": 7, "part": 1, "by": "anna"}))
+        made[:0] = records
+
+    with_daemon(folder / "first", first)
+
+    async def again(daemon: Daemon) -> None:
+        for event in change(made):
+            daemon.accept(event)
+
+    with_daemon(folder, again)
+    return site
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda e: e, ""),
+        (lambda e: [*e[:-1], replace(e[-1], state="ok")], "part 2 of aoi by anna: it was changed after"),
+        (lambda e: [*e[:-1], replace(e[-1], data={**e[-1].data, "by": "ben"})], "part 2 of aoi by ben: it was changed"),
+        (lambda e: [*e[:3], *e[4:]], ""),  # the oldest may be no longer kept
+        (lambda e: [*e[:5], *e[6:]], "part 2 of aoi by anna: the record before it is another one"),
+        (lambda e: e[:5], "part 1 by anna: the plane's order is here, and the review is not"),
+    ],
+)
+def test_a_review_that_was_changed_or_taken_out_is_named(
+    change: Callable[[list[Event]], list[Event]], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = reviewed(tmp_path, change)
+    assert main(["audit", str(site), "--state", str(tmp_path)]) == (1 if says else 0)
+    said = capsys.readouterr().out
+    assert f"BROKEN review of {says}" in said if says else "reviews of people, each as it was made" in said
 
 
 @pytest.mark.parametrize("rate", ["0", "1", "none"])

@@ -1,0 +1,242 @@
+"""Parts that were judged, with what people say of them; what a person says goes to the device, whose own event tells it here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, HTTPException, Path, Query
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection, desc, select
+
+from . import tables
+from .ingest import Ingest
+from .store import Store
+
+SCANNED = 1000  # newest parts that are looked through for those that are asked for
+MOST_SAID = 5000  # reviews, and orders for them
+AROUND = 3600 * 10**9  # ns that a device's clock may have been set back between a part and its review
+NS = 2**62
+Place = tuple[str, str, int]  # device, epoch, number of an inspection
+
+
+class Review(BaseModel):
+    """A person's own verdict on one inspection."""
+
+    epoch: str = Field(max_length=16)
+    seq: int = Field(ge=1, le=NS, description="which inspection: its number in that journal")
+    state: Literal["ok", "ng"] = Field(description="what the part is")
+    by: str = Field(max_length=80, pattern=r"\S", description="who looked")
+    label: str = Field("", max_length=80, description="which defect it has")
+    text: str = Field("", max_length=1000, description="a note")
+    corrects: str = Field("", max_length=64, description="hash of the review that was seen and that this one corrects")
+
+
+@dataclass
+class Said:
+    """Of one inspection: its `reviews` in their order, the newest order for one that was not answered yet (`asked`), or why the
+    device did not take it (`refusal`)."""
+
+    reviews: list[dict[str, Any]] = field(default_factory=list)
+    asked: dict[str, Any] | None = None
+    refusal: str = ""
+
+    @property
+    def newest(self) -> str:
+        """What a correction has to name."""
+        return str(self.reviews[-1]["hash"]) if self.reviews else ""
+
+
+def inspected(store: Store, ingest: Ingest) -> APIRouter:
+    """Lists of parts to look at, and the way back."""
+    router = APIRouter()
+
+    @router.get("/api/inspections")
+    async def inspections(
+        state: Annotated[str, Query(max_length=40, description="verdicts of the station, with commas between")] = "",
+        label: Annotated[str, Query(max_length=200)] = "",
+        recipe: Annotated[str, Query(max_length=200)] = "",
+        device: Annotated[str, Query(max_length=64)] = "",
+        reviewed: Literal["open", "done", "all"] = "all",
+        order: Annotated[
+            Literal["newest", "hardest", "chance"], Query(description="chance: as for an audit; no verdict decides")
+        ] = "newest",
+        limit: Annotated[int, Query(ge=1, le=200)] = 60,
+    ) -> dict[str, Any]:
+        """{"parts": [...], "labels", "recipes", "devices": what there is to choose from, "open": how many were not reviewed}, of
+        the newest 1,000 parts with these verdicts. Each part is its event with `reviews`, `asked` and `refusal`."""
+        e = tables.event
+        wanted = select(e).where(e.c.kind == "inspection").order_by(desc(e.c.ts), desc(e.c.seq)).limit(SCANNED)
+        wanted = wanted.where(e.c.state.in_(state.split(","))) if state else wanted
+        wanted = wanted.where(e.c.device == device) if device else wanted
+        parts, said = await store.read(lambda c: _with_said(c, wanted))
+        chosen = [
+            part
+            for part in parts
+            if label in ("", _label(part)) and recipe in ("", str(part["data"].get("recipe", "")))
+        ]
+        still = [part for part in chosen if _is_open(said[place(part)])]
+        done = [part for part in chosen if not _is_open(said[place(part)])]
+        shown = {"open": still, "done": done, "all": chosen}[reviewed]
+        return {
+            "parts": [{**part, **vars(said[place(part)])} for part in ORDERS[order](shown)[:limit]],
+            "labels": _often(
+                name for part in parts for name in (_label(part), *_boxed(part), *_found(said[place(part)]))
+            ),
+            "recipes": _often(str(part["data"].get("recipe", "")) for part in parts),
+            "devices": sorted({part["device"] for part in parts}),
+            "open": len(still),
+            "of": len(chosen),
+        }
+
+    async def one(device: str, epoch: str, seq: int) -> tuple[dict[str, Any], Said]:
+        e = tables.event
+        wanted = select(e).where(e.c.device == device, e.c.epoch == epoch, e.c.seq == seq, e.c.kind == "inspection")
+        parts, said = await store.read(lambda c: _with_said(c, wanted))
+        if not parts:
+            raise HTTPException(404, "this device has told of no such inspection")
+        return parts[0], said[place(parts[0])]
+
+    @router.get("/api/devices/{device}/inspections/{epoch}/{seq}")
+    async def inspection(device: str, epoch: str, seq: Annotated[int, Path(ge=1, le=NS)]) -> dict[str, Any]:
+        """One part with what people say of it."""
+        part, said = await one(device, epoch, seq)
+        return {**part, **vars(said)}
+
+    @router.post("/api/devices/{device}/reviews", status_code=202)
+    async def review(device: str, wanted: Review) -> dict[str, str]:
+        """Say what a part is. The order goes to the device, whose own event tells of the review here; a second review of a
+        part is a correction, and names the one that was seen."""
+        part, known = await one(device, wanted.epoch, wanted.seq)
+        if known.asked:
+            raise HTTPException(
+                409, f"{known.asked['by']} has just reviewed this part; the device has not answered yet"
+            )
+        if known.newest != wanted.corrects:
+            raise HTTPException(409, "this part was reviewed meanwhile; look at that review, then correct it")
+        told = {"part": part["data"].get("part"), "record": part["data"].get("hash"), "said": part["state"]}
+        await ingest.command(device, "review", {**wanted.model_dump(), **told, "stage": part["key"]})
+        return {"queued": "review"}
+
+    return router
+
+
+def place(part: dict[str, Any]) -> Place:
+    return part["device"], part["epoch"], part["seq"]
+
+
+def _with_said(connection: Connection, wanted: Any) -> tuple[list[dict[str, Any]], dict[Place, Said]]:
+    rows = connection.execute(wanted).mappings().all()
+    parts = [{**row, "data": json.loads(row["data"]), "refs": json.loads(row["refs"])} for row in rows]
+    return parts, _said_of(connection, parts)
+
+
+def _said_of(connection: Connection, parts: list[dict[str, Any]]) -> dict[Place, Said]:
+    said = {place(part): Said() for part in parts}
+    if not parts:
+        return said
+    by_hash = {(part["device"], str(part["data"].get("hash") or "")): place(part) for part in parts}
+    devices, since = {part["device"] for part in parts}, min(part["ts"] for part in parts) - AROUND
+    answered: dict[tuple[str, str], str] = {}  # order -> why it was refused
+    for row in _told(connection, devices, since):
+        data = json.loads(row.data)
+        number = (row.device, str(data.get("number")))
+        if row.kind == "command":
+            answered[number] = row.text
+            continue
+        answered[number] = ""
+        its = (row.device, row.epoch, data["seq"] if isinstance(data.get("seq"), int) else 0)
+        its = its if its in said else by_hash.get((row.device, str(data.get("record") or "?")), its)
+        if its in said:
+            words = {k: str(data.get(k, "")) for k in ("by", "label", "hash", "corrects")}
+            said[its].reviews.append({"ts": row.ts, "state": row.state, "text": row.text, **words})
+    newest: set[Place] = set()
+    for row in _ordered(connection, devices):
+        data = json.loads(row.data)
+        its = (row.device, data["epoch"], data["seq"])
+        if its not in said or its in newest:
+            continue
+        newest.add(its)
+        why = answered.get((row.device, str(row.number)))
+        if why is None:
+            said[its].asked = {k: data[k] for k in ("state", "label", "by", "text")}
+        else:
+            said[its].refusal = why
+    return said
+
+
+def _told(connection: Connection, devices: Iterable[str], since: int) -> list[Any]:
+    """Reviews, and orders for some that a device refused, in the order in which it told them."""
+    e = tables.event
+    found: list[Any] = []
+    for kind, which in (("review", []), ("command", [e.c.key == "review", e.c.state == "refused"])):
+        wanted = select(e.c.device, e.c.epoch, e.c.seq, e.c.ts, e.c.kind, e.c.state, e.c.text, e.c.data)
+        wanted = wanted.where(e.c.device.in_(sorted(devices)), e.c.kind == kind, e.c.ts >= since, *which)
+        found += connection.execute(wanted.order_by(desc(e.c.ts), desc(e.c.seq)).limit(MOST_SAID)).all()
+    return sorted(found, key=lambda row: (row.epoch, row.seq))
+
+
+def _ordered(connection: Connection, devices: Iterable[str]) -> Any:
+    """Orders to review a part, the newest first."""
+    t = tables.command
+    wanted = select(t.c.device, t.c.number, t.c.data).where(t.c.device.in_(sorted(devices)), t.c.verb == "review")
+    return connection.execute(wanted.order_by(desc(t.c.number)).limit(MOST_SAID)).all()
+
+
+def _is_open(said: Said) -> bool:
+    return not said.reviews and not said.asked
+
+
+def _label(part: dict[str, Any]) -> str:
+    return str(part["data"].get("label") or "")
+
+
+def _boxed(part: dict[str, Any]) -> list[str]:
+    boxes = part["data"].get("boxes")
+    return [str(box[4]) for box in boxes if isinstance(box, list) and len(box) > 4] if isinstance(boxes, list) else []
+
+
+def _found(said: Said) -> list[str]:
+    return [review["label"] for review in said.reviews]
+
+
+def _often(names: Iterable[str]) -> list[str]:
+    """The most frequent first."""
+    return [name for name, _ in Counter(filter(None, names)).most_common(40)]
+
+
+def _newest(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return parts
+
+
+def _hardest(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Doubts first, then those whose score is nearest to the other side among the parts that one recipe called the same."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for part in parts:
+        groups.setdefault((str(part["data"].get("recipe", "")), part["state"], _label(part)), []).append(part)
+    far: dict[Place, float] = {}
+    for (_, state, _), group in groups.items():
+        for k, part in enumerate(sorted(group, key=_score, reverse=state == "ok")):
+            far[place(part)] = -1.0 if state == "recheck" else k / len(group)
+    return sorted(parts, key=lambda part: far[place(part)])
+
+
+def _score(part: dict[str, Any]) -> float:
+    score = part["data"].get("score")
+    return float(score) if isinstance(score, int | float) else 0.0
+
+
+def _by_chance(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In an order that nothing of the part decides, and always the same one."""
+    return sorted(parts, key=lambda part: hashlib.sha256(repr(place(part)).encode()).digest())
+
+
+ORDERS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
+    "newest": _newest,
+    "hardest": _hardest,
+    "chance": _by_chance,
+}

@@ -1,0 +1,234 @@
+"""What a person says of a part at the plane reaches the device's journal once and comes back; a second word is a correction."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+pytest.importorskip("fastapi", reason="needs the plane extra")
+
+from edge import Event, sound_events
+from models.quality.chain import Chain, breaks
+from sync.control_plane import tables
+from tests.sync.test_spine import Rig, rig
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+class People:
+    """Who came by the plane's link."""
+
+    def __init__(self, it: Rig) -> None:
+        self._it, self._base = it, it.plane.link.split("/login")[0]
+        self._browser = urllib3.PoolManager(retries=False, timeout=10)
+
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        people = self._it.plane.people
+        headers = {
+            "Cookie": f"session={people.login(people.key)}",
+            "Content-Type": "application/json",
+            "Origin": self._base,
+        }
+        said = None if body is None else json.dumps(body).encode()
+        answer = await asyncio.to_thread(self._browser.request, method, self._base + path, body=said, headers=headers)
+        return answer.status, json.loads(answer.data)
+
+    async def parts(self, query: str = "") -> dict[str, Any]:
+        status, found = await self.ask("GET", f"/api/inspections?{query}")
+        assert status == 200, found
+        return dict(found)
+
+    async def part(self, number: int) -> dict[str, Any]:
+        return next(p for p in (await self.parts())["parts"] if p["data"]["part"] == number)
+
+    async def says(self, part: dict[str, Any], state: str, **more: str) -> tuple[int, Any]:
+        words = {"epoch": part["epoch"], "seq": part["seq"], "state": state, "by": "anna", **more}
+        return await self.ask("POST", f"/api/devices/{part['device']}/reviews", words)
+
+
+def judged(number: int, state: str, label: str = "", score: float = 0.5, recipe: str = "A") -> Event:
+    data = {"part": number, "label": label, "score": score, "recipe": recipe, "boxes": [[1, 1, 9, 9, label, score]]}
+    return Event("inspection", "aoi", state, 1_790_000_000_000_000_000 + number, text=f"why {number}", data=data)
+
+
+async def with_parts(it: Rig, *parts: Event) -> People:
+    """They are at the plane."""
+    chain = Chain()
+    for part in parts:
+        it.daemon.accept(chain.link(part))
+
+    async def here() -> bool:
+        return len(await it.events("inspection")) == len(parts)
+
+    await it.until(here)
+    return People(it)
+
+
+async def reviews(it: Rig) -> list[Event]:
+    return list(await it.daemon.journal.ask(lambda db: list(sound_events(db, "WHERE kind = 'review' ORDER BY seq"))))
+
+
+def test_a_word_at_the_plane_reaches_the_device_and_a_second_one_corrects_it(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        people = await with_parts(it, judged(1, "ng", "spur"), judged(2, "ok"))
+
+        async def told(count: int) -> Any:
+            part = await people.part(1)
+            return part if len(part["reviews"]) == count else None
+
+        first = await people.part(1)
+        assert (await people.says(first, "ok", label="dust", text="only dust"))[0] == 202
+        seen = await it.until(lambda: told(1))
+        assert seen["asked"] is None and seen["refusal"] == ""
+        (review,) = seen["reviews"]
+        assert (review["state"], review["by"], review["label"], review["text"]) == ("ok", "anna", "dust", "only dust")
+        assert (await people.says(seen, "ng"))[0] == 409, "not without naming the one that was seen"
+        assert (await people.says(seen, "ng", corrects="0" * 64))[0] == 409
+        assert (await people.says(seen, "ng", corrects=review["hash"], by="ben"))[0] == 202
+        seen = await it.until(lambda: told(2))
+        assert [r["by"] for r in seen["reviews"]] == ["anna", "ben"], "the first one is kept"
+        found = await reviews(it)
+        assert [e.data["said"] for e in found] == ["ng", "ng"] and found[1].data["corrects"] == found[0].data["hash"]
+        assert found[0].data["record"] == first["data"]["hash"] and not list(breaks(found))
+
+    rig(tmp_path, work)
+
+
+def watched(it: Rig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The order in which the journal is asked for a part, and an order counts as taken."""
+    steps: list[str] = []
+    about, moved = it.daemon.reviews.about, it.daemon.journal.moved
+
+    async def asked(seq: Any) -> Event | None:
+        found = await about(seq)
+        steps.append("asked")
+        return found
+
+    def taken(reader: str, stream: str, cursor: Any) -> None:
+        steps.extend(["taken"] if stream == "commands" else [])
+        moved(reader, stream, cursor)
+
+    monkeypatch.setattr(it.daemon.reviews, "about", asked)
+    monkeypatch.setattr(it.daemon.journal, "moved", taken)
+    return steps
+
+
+def test_two_at_once_and_a_word_of_an_older_view_are_refused_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(it: Rig) -> None:
+        people = await with_parts(it, judged(1, "ng", "spur"))
+        part = await people.part(1)
+        await it.daemon._end(it.daemon.readers.values())  # nothing comes down
+        assert (await people.says(part, "ok"))[0] == 202
+        status, answer = await people.says(part, "ng", by="ben")
+        assert status == 409 and "anna has just reviewed" in answer["detail"]
+        assert (await people.part(1))["asked"] == {"state": "ok", "label": "", "by": "anna", "text": ""}
+        assert (await people.parts("reviewed=open"))["parts"] == []
+        assert (await people.parts("reviewed=done"))["parts"] == [await people.part(1)], (
+            "also after a reload of the page"
+        )
+        inspection = await it.daemon.reviews.about(part["seq"])
+        it.daemon.accept(it.daemon.reviews.made(inspection, {"seq": part["seq"], "state": "ng", "by": "carl"}))
+        steps = watched(it, monkeypatch)
+        it.daemon._start_reader("sync")
+
+        async def refused() -> Any:
+            now = await people.part(1)
+            return now if now["refusal"] else None
+
+        now = await it.until(refused)
+        assert "part 1 was reviewed already: carl says NG" in now["refusal"] and now["asked"] is None
+        assert [r["by"] for r in now["reviews"]] == ["carl"] and len(await reviews(it)) == 1
+        assert steps == ["asked", "taken"], "a power cut between the two would lose the order"
+
+    rig(tmp_path, work)
+
+
+def test_a_review_of_a_part_that_the_device_keeps_no_more_stands_on_the_planes_word(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        people = await with_parts(it, judged(1, "ng", "spur"))
+        part = await people.part(1)
+        e = tables.event
+        moved = e.update().where(e.c.kind == "inspection").values(seq=part["seq"] + 1000)
+        await it.plane.store.write(lambda c: c.execute(moved))
+        assert (await people.says(await people.part(1), "ng", label="spur"))[0] == 202
+
+        async def said() -> list[Event]:
+            return await reviews(it)
+
+        (review,) = await it.until(said)
+        assert (review.key, review.data["said"], review.data["record"]) == ("aoi", "ng", part["data"]["hash"])
+
+        async def shown() -> Any:
+            return (await people.part(1))["reviews"]
+
+        await it.until(shown)
+
+    rig(tmp_path, work)
+
+
+def test_parts_are_chosen_and_ordered(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        scores = {1: 0.9, 2: 0.55, 3: 0.7}
+        parts = [judged(n, "ng", "spur", score) for n, score in scores.items()]
+        parts += [judged(4, "recheck", recipe="B"), *(judged(n, "ok", score=n / 100) for n in range(5, 9))]
+        people = await with_parts(it, *parts)
+
+        async def numbers(query: str) -> list[int]:
+            return [part["data"]["part"] for part in (await people.parts(query))["parts"]]
+
+        assert await numbers("") == [8, 7, 6, 5, 4, 3, 2, 1]
+        assert await numbers("state=ng,recheck&order=hardest") == [4, 2, 3, 1]
+        assert await numbers("state=ok&order=hardest") == [8, 7, 6, 5]
+        by_chance = await numbers("state=ok&order=chance")
+        assert sorted(by_chance) == [5, 6, 7, 8] and by_chance == await numbers("state=ok&order=chance")
+        assert await numbers("label=spur&limit=2") == [3, 2]
+        assert await numbers("recipe=B") == [4] and await numbers("device=nobody") == []
+        found = await people.parts()
+        assert found["labels"] == ["spur"] and found["recipes"] == ["A", "B"] and found["open"] == found["of"] == 8
+
+    rig(tmp_path, work)
+
+
+WRONG: list[dict[str, Any]] = [
+    {"state": "fine"},
+    {"by": "  "},
+    {"by": ""},
+    {"text": "x" * 1001},
+    {"label": "x" * 81},
+    {"seq": 0},
+    {"corrects": "x" * 65},
+]
+
+
+def test_what_is_no_review_is_refused_before_it_travels(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        people = await with_parts(it, judged(1, "ng"))
+        part = await people.part(1)
+        words = {"epoch": part["epoch"], "seq": part["seq"], "state": "ok", "by": "anna"}
+        for wrong in WRONG:
+            assert (await people.ask("POST", "/api/devices/dev-1/reviews", words | wrong))[0] == 422, wrong
+        assert (await people.says({**part, "seq": part["seq"] + 7}, "ok"))[0] == 404
+        assert (await people.says({**part, "device": "nobody"}, "ok"))[0] == 404
+        assert (await people.ask("GET", f"/api/devices/nobody/inspections/{part['epoch']}/{part['seq']}"))[0] == 404
+        assert await people.ask("GET", f"/api/devices/dev-1/inspections/{part['epoch']}/{part['seq']}") == (200, part)
+        e = tables.event
+        old = e.update().where(e.c.kind == "inspection").values(epoch="f" * 16)
+        await it.plane.store.write(lambda c: c.execute(old))
+        assert (await people.says(await people.part(1), "ok"))[0] == 202, (
+            "the plane does not know that this journal ended"
+        )
+
+        async def refused() -> Any:
+            return (await people.part(1))["refusal"]
+
+        assert "before a new journal began" in await it.until(refused)
+        assert not await reviews(it)
+
+    rig(tmp_path, work)
