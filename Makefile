@@ -70,6 +70,7 @@ bench: $(STAMP) ## measure this machine, one line per figure
 	$(BIN)/python -m tests.bench.ingest
 	$(BIN)/python -m tests.bench.blocks
 	$(BIN)/python -m tests.bench.chart
+	$(BIN)/python -m tests.bench.views
 
 load: $(STAMP) ## one plane under many devices, each a block per 10 s: make load [DEVICES=10000] [SECONDS=60]
 	@$(BIN)/python -m tests.bench.load --devices $(or $(DEVICES),10000) --seconds $(or $(SECONDS),60)

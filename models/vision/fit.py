@@ -34,8 +34,9 @@ class Fit:
         columns += [gy * self._x - gx * self._y] if turns else []
         columns += [gx * self._x + gy * self._y] if scales else []
         self._turns, self._scales = turns, scales
-        self._slopes = np.stack(columns).astype(np.float64)
-        self._want = soft.ravel()[at].astype(np.float64)
+        self._slopes = np.stack(columns).astype(np.float32)
+        self._products = self._slopes.astype(np.float64) @ self._slopes.T
+        self._want = soft.ravel()[at]
 
     def __call__(self, image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         """`matrix` float64[2, 3] from template to picture, improved; as it was where nothing can be fitted."""
@@ -46,11 +47,12 @@ class Fit:
         to_middle[:2, 2] = self._middle
         now = np.linalg.inv(to_middle) @ now @ to_middle
         for _ in range(ROUNDS):
-            x = (now[0, 0] * self._x + now[0, 1] * self._y + now[0, 2] + self._middle[0]).astype(np.float32)
-            y = (now[1, 0] * self._x + now[1, 1] * self._y + now[1, 2] + self._middle[1]).astype(np.float32)
+            linear, (dx, dy) = now[:2, :2].astype(np.float32), (now[:2, 2] + self._middle).astype(np.float32)
+            x = linear[0, 0] * self._x + linear[0, 1] * self._y + dx
+            y = linear[1, 0] * self._x + linear[1, 1] * self._y + dy
             got = cv2.remap(soft, x[None], y[None], cv2.INTER_LINEAR).ravel()
             inside = (x > 0) & (y > 0) & (x < w - 1) & (y < h - 1)
-            step = self._step(got.astype(np.float64), inside)
+            step = self._step(got, inside)
             if step is None:
                 return matrix
             now = now @ np.linalg.inv(step)
@@ -62,7 +64,10 @@ class Fit:
         """float64[3, 3] by which the template would have to move to meet what was got."""
         if inside.sum() < 64:
             return None
-        got, want, slopes = got[inside], self._want[inside], self._slopes[:, inside]
+        want, slopes, products = self._want, self._slopes, self._products
+        if not inside.all():
+            got, want, slopes = got[inside], want[inside], slopes[:, inside]
+            products = slopes.astype(np.float64) @ slopes.T
         spread = float(got.std())
         if spread < 1e-3:
             return None
@@ -70,7 +75,7 @@ class Fit:
         bound = 3.0 * float(np.median(np.abs(differs))) + 1.0
         differs = np.clip(differs, -bound, bound)
         try:
-            by = np.linalg.solve(slopes @ slopes.T, slopes @ differs)
+            by = np.linalg.solve(products, slopes @ differs)
         except np.linalg.LinAlgError:
             return None
         turn = by[2] if self._turns else 0.0

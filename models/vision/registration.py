@@ -16,16 +16,13 @@ import numpy as np
 
 from edge import ConfigFault
 
+from .alike import alike, slopes_of
 from .fit import Fit
 from .placing import RegistrationConfig
 
-COARSE = 800  # pixels of the longer side in which the coarse search looks
+COARSE = 1000  # pixels of the longer side above which coarse search and likeness see the picture half as large
 FEWEST_MATCHES = 12
 SLACK = (2.0, 0.06)  # degrees and share by which a coarse estimate may pass its limit
-WEAK = 4.0  # grey levels a pixel
-GRAIN = 1.5  # grey levels a pixel
-GRID = 40  # places of the longer side in which likeness is told apart
-FAINT = 0.05  # of the strongest place's edges: a place with less has none
 LEVEL = 4.0  # standard deviation in grey levels below which a template shows nothing
 
 
@@ -76,9 +73,9 @@ class Registration:
         self.config, self.template = config, grey(template)
         if float(self.template.std()) < LEVEL:
             raise ConfigFault("the template shows one grey only: nothing to find a part by")
-        self._slopes = slopes_of(self.template)
-        self._coarse = min(1.0, COARSE / max(self.template.shape))
-        self._small = _shrunk(self.template, self._coarse)
+        self._times = 2 ** max(0, math.ceil(math.log2(max(self.template.shape) / COARSE)))
+        self._small = _shrunk(self.template, self._times)
+        self._slopes = slopes_of(self._small)
         self._fit = Fit(self.template, config.turn > 0, config.scale > 0)
         if config.by == "phase":
             self._window = cv2.createHanningWindow(self._small.shape[::-1], cv2.CV_32F)
@@ -100,15 +97,13 @@ class Registration:
         matrix, likeness = {"fiducial": self._by_marks, "phase": self._by_phase, "feature": self._by_features}[
             self.config.by
         ](flat)
-        size = flat.shape[::-1]
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        moved = cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        seen = cv2.warpAffine(np.full_like(flat, 255), matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+        image, seen = moved(image, matrix)
         if likeness is None:
-            likeness = alike(grey(moved), self._slopes, seen)
+            small, every = _shrunk(grey(image), self._times), self._times
+            likeness = alike(small, self._slopes, seen[::every, ::every][: small.shape[0], : small.shape[1]])
         if not likeness >= self.config.quality:
             raise NotPlaced(f"it is like the template by {max(likeness, 0):.2f} only, {self.config.quality:g} is asked")
-        return Placed(moved, seen, matrix, *self._within(matrix, 0.05, 1e-3), likeness)
+        return Placed(image, seen, matrix, *self._within(matrix, 0.05, 1e-3), likeness)
 
     def _within(self, matrix: np.ndarray, turns: float, scales: float) -> tuple[float, float, float, float]:
         """Shift of the picture's middle, turn and scale. Raises NotPlaced beyond the limits."""
@@ -133,19 +128,20 @@ class Registration:
         return np.fft.rfft2((small - np.float32(small.mean())) * self._window)
 
     def _by_phase(self, flat: np.ndarray) -> tuple[np.ndarray, None]:
-        """The best shift within the search: a pattern that repeats has others outside of it."""
-        small = _shrunk(flat, self._coarse)
-        both = self._waves_of(small) * self._waves
-        surface = np.fft.irfft2(both / (np.abs(both) + 1e-9), small.shape)
-        reach = [min(math.ceil(self.config.search * self._coarse) + 1, n // 2 - 1) for n in small.shape]
+        """The best shift within the search: a pattern that repeats has others outside of it. Only rows within it are computed."""
+        small = _shrunk(flat, self._times)
+        both = self._waves_of(small)
+        both *= self._waves
+        both /= np.abs(both) + np.float32(1e-9)
+        reach = [min(math.ceil(self.config.search / self._times) + 1, n // 2 - 1) for n in small.shape]
         rows, columns = (np.r_[-r : r + 1] for r in reach)
-        near = surface[np.ix_(rows, columns)]
+        near = np.fft.irfft(np.fft.ifft(both, axis=0)[rows], small.shape[1])[:, columns]
         at_y, at_x = np.unravel_index(int(near.argmax()), near.shape)
-        dx, dy = int(columns[at_x]) / self._coarse, int(rows[at_y]) / self._coarse
-        return self._fitted(flat, np.array([[1, 0, dx], [0, 1, dy]]))
+        dx, dy = int(columns[at_x]) * self._times, int(rows[at_y]) * self._times
+        return self._fitted(flat, np.array([[1.0, 0, dx], [0, 1, dy]]))
 
     def _by_features(self, flat: np.ndarray) -> tuple[np.ndarray, None]:
-        points, words = _orb().detectAndCompute(_shrunk(flat, self._coarse), None)
+        points, words = _orb().detectAndCompute(_shrunk(flat, self._times), None)
         pairs = cv2.BFMatcher(cv2.NORM_HAMMING, True).match(self._words, words) if words is not None else []
         matrix, count = None, 0
         if len(pairs) >= FEWEST_MATCHES:
@@ -156,9 +152,9 @@ class Registration:
             count = int(kept.sum())
         if matrix is None or count < FEWEST_MATCHES:
             raise NotPlaced(f"{count} corners are where the template has them, {FEWEST_MATCHES} are needed")
-        self._within(np.column_stack([matrix[:, :2], matrix[:, 2] / self._coarse]), *SLACK)
+        self._within(np.column_stack([matrix[:, :2], matrix[:, 2] * self._times]), *SLACK)
         matrix = _similar(here[kept], there[kept], self.config.turn > 0, self.config.scale > 0)
-        return self._fitted(flat, np.column_stack([matrix[:, :2], matrix[:, 2] / self._coarse]))
+        return self._fitted(flat, np.column_stack([matrix[:, :2], matrix[:, 2] * self._times]))
 
     def _mark(self, x: int, y: int, w: int, h: int) -> Mark:
         height, width = self.template.shape
@@ -235,31 +231,6 @@ def decomposed(matrix: np.ndarray, shape: tuple[int, ...]) -> tuple[float, float
     return float(dx), float(dy), math.degrees(math.atan2(b, a)), math.hypot(a, b) - 1
 
 
-def alike(image: np.ndarray, slopes: tuple[np.ndarray, np.ndarray], seen: np.ndarray) -> float:
-    """How far a grey picture agrees with a template's slopes in its edges where it was seen, from -1 to 1: the mean, over the
-    places of a grid in which either has edges, of how far both agree there. Light says little, and a strong outline no more than
-    what lies within it."""
-    inner = cv2.erode(seen, np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
-    (ax, ay), (bx, by) = slopes_of(image), slopes
-    both = np.where(inner, ax * bx + ay * by, np.float32(0))
-    either = np.where(inner, ax * ax + ay * ay + bx * bx + by * by, np.float32(0)) / 2
-    size = [max(1, round(n * GRID / max(image.shape))) for n in image.shape[::-1]]
-    agree, there = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (both, either))
-    places = there > FAINT * float(there.max())
-    return float((agree[places] / there[places]).mean()) if places.any() else 0.0
-
-
-def slopes_of(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32[h, w] along x and y, from -1 to 1: a slope of WEAK grey levels a pixel counts half, and what grain makes
-    nothing. Grain is three times the middle slope, GRAIN at most: most of a picture has no edge."""
-    soft = cv2.GaussianBlur(image, (0, 0), 1.5)
-    x, y = (cv2.Sobel(soft, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
-    size = cv2.magnitude(x, y)
-    grain = min(3 * float(np.median(size[::4, ::4])), GRAIN)
-    part = np.maximum(size - grain, 0) / ((WEAK + size) * np.maximum(size, np.float32(1e-6)))
-    return x * part, y * part
-
-
 def _similar(here: np.ndarray, there: np.ndarray, turns: bool, scales: bool) -> np.ndarray:
     """float64[2, 3], least squares of here[n, 2] on there[n, 2], by turn and scale only where they are allowed."""
     a, b = here.mean(0), there.mean(0)
@@ -271,8 +242,34 @@ def _similar(here: np.ndarray, there: np.ndarray, turns: bool, scales: bool) -> 
     return np.column_stack([linear, b - linear @ a])
 
 
-def _shrunk(image: np.ndarray, factor: float) -> np.ndarray:
-    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else image
+def _shrunk(image: np.ndarray, times: int) -> np.ndarray:
+    """As many times smaller; what is left over at the right and below falls away."""
+    h, w = (n // times for n in image.shape)
+    whole = image[: h * times, : w * times]
+    return cv2.resize(whole, (w, h), interpolation=cv2.INTER_AREA) if times > 1 else image
+
+
+def moved(image: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The picture where `matrix` takes it from, and uint8[h, w] which is 0 where it ends."""
+    height, width = image.shape[:2]
+    size = width, height
+    if not np.array_equal(matrix[:, :2], np.eye(2)):
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        seen = cv2.warpAffine(
+            np.full((height, width), 255, np.uint8), matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        )
+        return cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), seen
+    dx, dy = matrix[:, 2].tolist()  # a shift alone is a quarter of the work
+    middle = (width - 1) / 2 + dx, (height - 1) / 2 + dy
+    each = [cv2.getRectSubPix(one, size, middle) for one in (cv2.split(image) if image.ndim == 3 else [image])]
+    seen = np.zeros((height, width), np.uint8)
+    seen[_shown(dy, height), _shown(dx, width)] = 255
+    return cv2.merge(each) if image.ndim == 3 else each[0], seen
+
+
+def _shown(shift: float, length: int) -> slice:
+    """Which of 0 to length - 1 lie between the middles of the first and the last pixel, or half a pixel beyond, when shifted."""
+    return slice(max(0, math.ceil(-0.5 - shift)), max(0, min(length, math.floor(length - 0.5 - shift) + 1)))
 
 
 def _orb() -> Any:

@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from edge import ConfigFault
-from models.vision.registration import NotPlaced, Registration, RegistrationConfig, composed
+from models.vision.registration import NotPlaced, Registration, RegistrationConfig, composed, moved
 
-from .rendered import SHAPE, WRONG, empty, part
+from .rendered import SHAPE, WRONG, drawn, empty, part
 
 CORNERS = np.array([[70, 50, 1], [330, 50, 1], [330, 250, 1], [70, 250, 1]], float)
 MARKS = [(58, 38, 24, 24), (318, 238, 24, 24)]  # two corners of the plate
@@ -87,6 +87,32 @@ def test_grain_around_a_small_part_says_nothing() -> None:
     image[304:604, 395:795] = part(kind=WRONG)
     with pytest.raises(NotPlaced, match="like the template by"):
         place(image)
+
+
+@pytest.mark.parametrize("by", ["phase", "feature"])
+def test_a_large_picture_is_placed_as_exactly_and_gated_as_well(by: str) -> None:
+    template = drawn()[:1101, :1507]  # more than COARSE, and odd
+    shift = composed(7.3, -4.6, 0, 0, template.shape)
+    right, wrong = (
+        cv2.warpAffine(drawn(kind)[:1101, :1507], shift, template.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+        for kind in (5, WRONG)
+    )
+    place = Registration(RegistrationConfig(by=by, search=15), template)
+    found = place(cv2.add(right, np.random.default_rng(2).integers(0, 6, right.shape, np.uint8)))
+    assert (found.dx, found.dy) == pytest.approx((7.3, -4.6), abs=0.03) and found.quality > 0.9
+    with pytest.raises(NotPlaced, match=r"like the template by 0\.\d+ only|corners are where"):
+        place(wrong)
+
+
+def test_a_shift_alone_is_what_any_other_move_is() -> None:
+    rng = np.random.default_rng(3)
+    image = np.dstack([part(seed=k) for k in range(3)])
+    for dx, dy in [(0, 0), (3, -5), (14.4, -14.6), *rng.uniform(-15, 15, (12, 2))]:
+        shift = np.array([[1, 0, dx], [0, 1, dy]])
+        quick, seen = moved(image, shift)
+        other, there = moved(image, np.add(shift, [[1e-9, 0, 1e-6], [0, 0, 1e-6]]))
+        differs = np.abs(quick.astype(int) - other)  # OpenCV may round the place to 1/32 px
+        assert differs.max() <= 4 and differs.mean() < 0.3 and np.array_equal(seen, there)
 
 
 def test_a_part_with_a_defect_is_placed() -> None:
