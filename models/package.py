@@ -43,6 +43,7 @@ class Classify(Described):
 class Detect(Described):
     """A picture and its template in; for each cell of a grid a number for each label, and the box of what lies there, out."""
 
+    RIM: ClassVar[int] = 4  # cells of a piece that is looked at again in which its edge would speak along
     task: Literal["detect"]
     size: tuple[Side, Side] = Field(
         description="height and width the network wants; what is larger is judged in tiles that overlap"
@@ -52,11 +53,11 @@ class Detect(Described):
     unit: float = Field(gt=0, le=4096, description="pixels a box is wide and high where the network says 0")
     labels: list[str] = Field(min_length=1, max_length=256, description="of the defects")
     level: int | None = Field(None, ge=1, le=255, description="grey from which on a pixel is white; unset: grey stays")
-    views: Literal[1, 2] = Field(1, description="2 judges each picture upright and turned by 180 degrees, and averages")
-    doubt: tuple[Share, Share] | None = Field(
-        None,
-        description="of two views the second is taken only where a score of the first lies between these; unset: always",
+    views: int = Field(
+        1, ge=1, le=8, description="in how many of the eight ways to turn and mirror it a doubtful place is looked at"
     )
+    doubt: tuple[Share, Share] = Field((0.03, 0.9), description="a place is doubtful whose score lies between these")
+    look: Side = Field(128, description="pixels around a doubtful place that are looked at")
 
     @model_validator(mode="after")
     def _grid(self) -> Self:
@@ -65,6 +66,12 @@ class Detect(Described):
             raise ValueError(
                 f"size {height} x {width} is no whole number of cells ({self.stride}) and folds ({self.fold})"
             )
+        if self.look % (2 * self.stride) or self.look % self.fold:
+            raise ValueError(f"look {self.look} is no even number of cells ({self.stride}) and folds ({self.fold})")
+        if self.views > 1 and min(height, width) < self.look:
+            raise ValueError(f"look {self.look} is more than the network sees, {height} x {width}")
+        if self.look <= (2 * self.RIM + 1) * self.stride < min(height, width):
+            raise ValueError(f"look {self.look} has to be more than {2 * self.RIM + 1} cells of {self.stride} pixels")
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("labels: one stands there twice")
         return self
@@ -115,12 +122,13 @@ class Package:
             )
         return self.description
 
-    def interpreter(self, threads: int = 1, engine: str = "") -> Interpreter:
-        """By the package's own engine, or the one of that name. Raises ModelRefused, also where the files are no longer those
-        that proved themselves."""
+    def interpreter(self, threads: int = 1, engine: str = "", shape: tuple[int, ...] | None = None) -> Interpreter:
+        """By the package's own engine, or the one of that name; for pictures of the size that `model.yaml` says, or for an input of
+        another `shape`. Raises ModelRefused, also where the files are no longer those that proved themselves."""
         if describe(self.folder) != self.description:
             raise ModelRefused(f"{self.folder.name} was exchanged since it proved itself", hint="apply the site again")
-        return choose(engine or self.description.engine).load(self.folder / self.description.weights, threads)
+        path = self.folder / self.description.weights
+        return choose(engine or self.description.engine).load(path, threads, shape=shape)
 
 
 def find(name: str, beside: Path) -> Path:
@@ -240,9 +248,7 @@ def _same_decision(
     heat, place = run.outputs
     one, two = (
         peaks.boxes(
-            [(said[0].reshape(heat.shape[1:]), said[1].reshape(place.shape[1:]))],
-            peaks.odds(heat),
-            place,
+            *peaks.read(said[0].reshape(heat.shape[1:]), said[1].reshape(place.shape[1:]), peaks.odds(heat), place),
             description,
             description.ng_above,
         )

@@ -39,9 +39,12 @@ class Interpreter(Protocol):
 
 
 class Engine(Protocol):
-    """`load(path, threads, plain)` gives an Interpreter; `plain` means without delegates, for bit comparison."""
+    """`load(path, threads, plain, shape)` gives an Interpreter; `plain` means without delegates, for bit comparison; `shape` is
+    that of its one input where it shall be another than the file says."""
 
-    def load(self, path: Path, threads: int = 1, plain: bool = False) -> Interpreter: ...
+    def load(
+        self, path: Path, threads: int = 1, plain: bool = False, shape: tuple[int, ...] | None = None
+    ) -> Interpreter: ...
 
 
 def bounded(path: Path) -> Path:

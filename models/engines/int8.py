@@ -17,7 +17,7 @@ VERSIONS = {
     schema.BuiltinOperator.ADD: 2,
     schema.BuiltinOperator.SUB: 2,
     schema.BuiltinOperator.MUL: 2,
-    schema.BuiltinOperator.TRANSPOSE_CONV: 3,
+    schema.BuiltinOperator.DEPTH_TO_SPACE: 2,
 }
 
 
@@ -96,16 +96,16 @@ class Writer:
         return self._operator(schema.BuiltinOperator.MUL, [one, two], out, options, schema.BuiltinOptions.MulOptions)
 
     def enlarge(self, at: int, layer: Conv) -> int:
-        """Twice as high and wide: a transposed convolution of 2 x 2 at stride 2, with no ReLU."""
+        """Twice as high and wide: the transposed convolution of 2 x 2 at stride 2 that `layer` says, with no ReLU. Written as one
+        of 1 x 1 whose channels become four pixels: so no number in the model says how large its pictures are."""
+        four = layer.weight.transpose(1, 2, 0, 3).reshape(-1, 1, 1, layer.weight.shape[3])
+        wide = self.conv(at, Conv(four, np.tile(layer.bias, 4), 1, layer.low, layer.high, relu=False))
         _, height, width, _ = self._tensors[at].shape
-        shape = np.array([1, 2 * height, 2 * width, len(layer.bias)], np.int32)
-        sizes = self._tensor(f"s{len(self._tensors)}", (4,), INT32, None, None, shape)
-        weights, biases = self._parameters(at, layer)
-        out = self._activation(shape.tolist(), layer.low, layer.high)
-        options = schema.TransposeConvOptionsT()
-        options.padding, options.strideH, options.strideW = schema.Padding.VALID, 2, 2
-        kind = schema.BuiltinOptions.TransposeConvOptions
-        return self._operator(schema.BuiltinOperator.TRANSPOSE_CONV, [sizes, weights, at, biases], out, options, kind)
+        out = self._activation((1, 2 * height, 2 * width, len(layer.bias)), layer.low, layer.high)
+        options = schema.DepthToSpaceOptionsT()
+        options.blockSize = 2
+        kind = schema.BuiltinOptions.DepthToSpaceOptions
+        return self._operator(schema.BuiltinOperator.DEPTH_TO_SPACE, [wide], out, options, kind)
 
     def finish(self, given: Sequence[int], out: Sequence[int]) -> bytes:
         graph = schema.SubGraphT()

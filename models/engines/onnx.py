@@ -27,7 +27,9 @@ KINDS = {
 class Onnx:
     """The second engine."""
 
-    def load(self, path: Path, threads: int = 1, plain: bool = False) -> Interpreter:
+    def load(
+        self, path: Path, threads: int = 1, plain: bool = False, shape: tuple[int, ...] | None = None
+    ) -> Interpreter:
         """Raises ModelRefused for what the engine does not take."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -40,7 +42,14 @@ class Onnx:
             raise
         except Exception as error:  # the runtime's errors share no base
             raise ModelRefused(f"{path.name}: {str(error).splitlines()[0][:200]}") from None
-        return Loaded(session)
+        loaded = Loaded(session)
+        if shape:
+            given = session.get_inputs()[0].shape
+            if len(given) != len(shape) or any(
+                isinstance(n, int) and n != m for n, m in zip(given, shape, strict=True)
+            ):
+                raise ModelRefused(f"{path.name}: its input is {given} and cannot be {list(shape)}")
+        return loaded
 
 
 class Loaded:

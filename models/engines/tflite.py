@@ -21,7 +21,9 @@ class LiteRt:
 
         self._interpreter = interpreter
 
-    def load(self, path: Path, threads: int = 1, plain: bool = False) -> Interpreter:
+    def load(
+        self, path: Path, threads: int = 1, plain: bool = False, shape: tuple[int, ...] | None = None
+    ) -> Interpreter:
         """Raises ModelRefused for what the engine does not take."""
         resolver = self._interpreter.OpResolverType
         kind = resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else resolver.AUTO
@@ -29,6 +31,8 @@ class LiteRt:
             made = self._interpreter.Interpreter(
                 str(bounded(path)), num_threads=threads, experimental_op_resolver_type=kind
             )
+            if shape:
+                made.resize_tensor_input(made.get_input_details()[0]["index"], shape)
             made.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelRefused(f"{path.name}: {str(error).splitlines()[0][:200]}") from None

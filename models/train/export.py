@@ -26,7 +26,7 @@ from .training import Training
 
 LEAST = 0.02  # as `lineside model evaluate` counts
 WORSE = 0.1  # mAP that int8 may lose
-DOUBT, GIVEN_UP = (0.05, 0.9), 0.03  # the second view only there, if that costs no more mAP than this
+LOOK = 128  # pixels around a doubtful place that are looked at again
 TOLERANCE = 6  # int8 steps between kernel sets, ADR 14; the boxes over the threshold have to be the same
 CLEAR = 0.05  # of a score from the threshold that no engine's rounding crosses
 CARD = """# {name}
@@ -52,15 +52,14 @@ class About:
 
 
 def in_float(net: Net, held: list[samples.Sample], package: Package) -> Score:
-    """What the float network says of what was held back, decoded as the package is."""
+    """What the float network says of what was held back at a first look, decoded as the package is."""
     model, found = package.described(Detect), []
-    heat, place = Tensor("heat", (), np.float32), Tensor("place", (), np.float32)
+    plain = Tensor("plain", (), np.float32)
     net.eval()
     with torch.no_grad():
         for picture, _ in held:
-            shown = np.stack([picture, picture[::-1, ::-1]][: model.views])
-            said = [out.permute(0, 2, 3, 1).numpy() for out in net(torch.from_numpy(shown))]
-            found.append(peaks.boxes(list(zip(*said, strict=True)), peaks.odds(heat), place, model, LEAST))
+            heat, place = (out[0].permute(1, 2, 0).numpy() for out in net(torch.from_numpy(picture[None])))
+            found.append(peaks.boxes(*peaks.read(heat, place, None, plain), model, LEAST))
     return scored(found, held, model.labels)
 
 
@@ -80,9 +79,7 @@ def figures_of(score: Score, threshold: float) -> dict[str, float]:
     return {name: round(value, 4) for name, value in said.items()}
 
 
-def describe_in(
-    folder: Path, options: argparse.Namespace, about: About, ng_above: float, doubt: tuple[float, float] | None = None
-) -> Package:
+def describe_in(folder: Path, options: argparse.Namespace, about: About, ng_above: float, views: int) -> Package:
     """Write model.yaml beside the weights; the package is not proved yet."""
     weights = folder / f"{folder.name}.tflite"
     lines = {
@@ -98,15 +95,14 @@ def describe_in(
         "unit": samples.UNIT,
         "labels": f"[{', '.join(about.labels)}]",
         **about.lines,
-        "views": options.views,
+        "views": views,
+        "look": min(LOOK, *about.size),
         "ng_above": round(ng_above, 3),
         "ok_below": round(ng_above / 2, 3),
         "tolerance": TOLERANCE,
         "licence": options.licence,
         "data": about.data,
     }
-    if doubt:
-        lines["doubt"] = list(doubt)
     (folder / "model.yaml").write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
     return Package(folder, describe(folder))
 
@@ -118,7 +114,8 @@ def golden(package: Package, held: list[samples.Sample], ng_above: float) -> Non
     for picture, _ in held:
         given = np.bitwise_xor(np.ascontiguousarray(picture), 0x80).view(np.int8).reshape(model.shapes[0])
         heat, place = run(given)
-        score = peaks.boxes([(heat[0], place[0])], peaks.odds(run.outputs[0]), run.outputs[1], model, 0.01)[:, 4]
+        said = peaks.read(heat[0], place[0], peaks.odds(run.outputs[0]), run.outputs[1])
+        score = peaks.boxes(*said, model, 0.01)[:, 4]
         if len(kept) < 2 and (score > ng_above).any() and (np.abs(score - ng_above) > CLEAR).all():
             kept.append((given[0], heat[0], place[0]))
     if not kept:
@@ -133,25 +130,21 @@ def export(run: Training, held: list[samples.Sample], about: About) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     weights = compiled(net, calibrated(net, [picture for picture, _ in held[::2]]), about.size)
     (folder / f"{folder.name}.tflite").write_bytes(weights)
-    package = describe_in(folder, options, about, 0.5)
+    once = describe_in(folder, options, about, 0.5, views=1)
     some = held[::2]  # float is slow here: the gate compares on every second picture
-    exact, same = in_float(net, some, package), in_int8(package, some)
-    whole, doubt = in_int8(package, held), None
-    if options.views == 2:
-        quick = in_int8(describe_in(folder, options, about, 0.5, DOUBT), held)
-        if quick.mean() >= whole.mean() - GIVEN_UP:
-            doubt, whole = DOUBT, quick
+    exact, same = in_float(net, some, once), in_int8(once, some)
+    whole = in_int8(describe_in(folder, options, about, 0.5, options.views), held)
     ng_above = float(np.clip(whole.best_threshold(), 0.05, 0.95))
-    package = describe_in(folder, options, about, ng_above, doubt)
+    package = describe_in(folder, options, about, ng_above, options.views)
     golden(package, held, ng_above)
     prove(folder)
     figures = {
         "held_back": len(held),
         "int8": figures_of(whole, ng_above),
-        "float_of_half": figures_of(exact, ng_above),
-        "int8_of_half": figures_of(same, ng_above),
+        "float_of_half_once": figures_of(exact, ng_above),
+        "int8_of_half_once": figures_of(same, ng_above),
         "threshold": round(ng_above, 3),
-        "doubt": doubt,
+        "views": options.views,
         "seed": options.seed,
         "steps": run.step,
         "minutes": round(run.spent / 60, 1),

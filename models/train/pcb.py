@@ -41,7 +41,9 @@ def main() -> int:
     parser.add_argument(
         "--crop", type=int, choices=(128, 192, 256, 320, 384), default=samples.CROP, help="side of a piece"
     )
-    parser.add_argument("--views", type=int, choices=(1, 2), default=2)
+    parser.add_argument(
+        "--views", type=int, choices=range(1, 9), metavar="1..8", default=8, help="of doubtful places, at work"
+    )
     options = parser.parse_args()
     if options.data:
         options.data = options.data.resolve()

@@ -16,8 +16,7 @@ from edge import ModelRefused
 
 from ..package import Detect, Package, wrong_shape
 from . import peaks
-
-Said = tuple[np.ndarray, np.ndarray]  # heat and place of one view
+from .look import SecondLook
 
 
 class Detector:
@@ -32,6 +31,10 @@ class Detector:
         heat, self._place = self._run.outputs
         self._table = peaks.odds(heat)
         self._whole = np.dtype(self._run.inputs[0].dtype) == np.int8
+        self._look = None
+        if self.model.views > 1:
+            piece = (self.model.views - 1, self.model.look, self.model.look // self.model.fold, 2 * self.model.fold)
+            self._look = SecondLook(package.interpreter(engine=engine, shape=piece), self.model)
 
     def __call__(self, part: np.ndarray, template: np.ndarray) -> np.ndarray:
         """uint8[h, w] or uint8[h, w, 3], twice the same -> float32[n, 6]: x0, y0, x1, y1 within the picture, score, label's number;
@@ -52,22 +55,12 @@ class Detector:
 
     def _tile(self, pair: np.ndarray) -> np.ndarray:
         """uint8[h, w, 2] of the network's size."""
-        said = [self._said(pair)]
-        if self.model.views == 2 and (self.model.doubt is None or self._doubtful(said, *self.model.doubt)):
-            said.append(self._said(cv2.flip(pair, -1)))
-        return self._boxes(said)
-
-    def _said(self, view: np.ndarray) -> Said:
-        given = np.bitwise_xor(view, 0x80).view(np.int8) if self._whole else view.astype(np.float32) / 255
+        given = np.bitwise_xor(pair, 0x80).view(np.int8) if self._whole else pair.astype(np.float32) / 255
         heat, place = self._run(given.reshape(self.model.shapes[0]))
-        return heat[0], place[0]
-
-    def _boxes(self, said: list[Said]) -> np.ndarray:
-        return peaks.boxes(said, self._table, self._place, self.model, self.least)
-
-    def _doubtful(self, said: list[Said], low: float, high: float) -> bool:
-        score = self._boxes(said)[:, 4]
-        return bool(((score > low) & (score < high)).any())
+        grid, off = peaks.read(heat[0], place[0], self._table, self._place)
+        if self._look:
+            self._look(pair, grid, off)
+        return peaks.boxes(grid, off, self.model, self.least)
 
     def _tiles(self, pair: np.ndarray) -> np.ndarray:
         tall, wide = self.model.size

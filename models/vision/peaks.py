@@ -1,12 +1,10 @@
-"""From what a detector's network says of each cell to boxes: peaks of the grid, averaged over the views, without doubles.
+"""From what a detector's network says of each cell to boxes: peaks of the grid, without doubles.
 
 The network gives heat[h, w, labels], log odds of a defect's centre in a cell, and place[h, w, 4]: by how much of a cell the centre
 is off the cell's middle (x, y), and the log of width and height in units of `Detect.unit` pixels. Both as int8 or float.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -36,10 +34,16 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def chance(heats: Sequence[np.ndarray], table: np.ndarray | None) -> np.ndarray:
-    """float32[h, w, labels]: mean over one view, or over two of which the second is turned by 180 degrees."""
-    each = [sigmoid(_sound(heat)) if table is None else table[heat.view(np.uint8)] for heat in heats]
-    return each[0] if len(each) == 1 else (each[0] + each[1][::-1, ::-1]) * np.float32(0.5)
+def read(heat: np.ndarray, place: np.ndarray, table: np.ndarray | None, spec: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """What a network said, in numbers: the grid, float32[..., h, w, labels] of probabilities, and float32[..., h, w, 4]. Raises
+    ValueError where they are no numbers."""
+    grid = sigmoid(_sound(heat)) if table is None else table[heat.view(np.uint8)]
+    if not spec.scale:
+        return grid, _sound(place)
+    off = place.astype(np.float32)
+    off -= np.float32(spec.zero)
+    off *= np.float32(spec.scale)
+    return grid, off
 
 
 def peaks(best: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
@@ -79,30 +83,24 @@ def without_doubles(found: np.ndarray) -> np.ndarray:
     return found[stays]
 
 
-def boxes(
-    said: Sequence[tuple[np.ndarray, np.ndarray]], table: np.ndarray | None, place: Tensor, model: Detect, least: float
-) -> np.ndarray:
-    """float32[n, 6], x0, y0, x1, y1 in pixels, score and label's number, the best first: `said` is (heat, place) of each view.
-    Raises ValueError where they are no numbers."""
-    grid = chance([heat for heat, _ in said], table)
-    best = grid[:, :, 0].copy()
+def highest(grid: np.ndarray) -> np.ndarray:
+    """float32[h, w]: the best of each cell's labels."""
+    best: np.ndarray = grid[:, :, 0].copy()
     for label in range(1, grid.shape[2]):
         np.maximum(best, grid[:, :, label], out=best)
+    return best
+
+
+def boxes(grid: np.ndarray, off: np.ndarray, model: Detect, least: float) -> np.ndarray:
+    """float32[n, 6], x0, y0, x1, y1 in pixels, score and label's number, the best first, of what `read` gave."""
+    best = highest(grid)
     y, x = peaks(best, least)
-    off = _numbers(said[0][1][y, x], place)
-    if len(said) == 2:  # a view turned by 180 degrees: its shifts point the other way
-        h, w = best.shape
-        off = (off + _numbers(said[1][1][h - 1 - y, w - 1 - x], place) * (-1, -1, 1, 1)) / 2
-    off = np.clip(off if place.scale else _sound(off), -8, 8)
-    middle = (np.stack([x, y], axis=1) + 0.5 + off[:, :2]) * model.stride
-    half = np.exp(off[:, 2:]) * (model.unit / 2)
+    far = np.clip(off[y, x].astype(np.float64), -8, 8)
+    middle = (np.stack([x, y], axis=1) + 0.5 + far[:, :2]) * model.stride
+    half = np.exp(far[:, 2:]) * (model.unit / 2)
     label = grid[y, x].argmax(axis=1)
     found = np.column_stack([middle - half, middle + half, best[y, x], label]).astype(np.float32)
     return without_doubles(found)
-
-
-def _numbers(x: np.ndarray, spec: Tensor) -> np.ndarray:
-    return (x.astype(np.float64) - spec.zero) * (spec.scale or 1.0)
 
 
 def agree(one: np.ndarray, two: np.ndarray) -> bool:

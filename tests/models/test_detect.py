@@ -1,4 +1,4 @@
-"""A detector at work: what its network says becomes boxes, in tiles and in two views; and the tool `detect`."""
+"""A detector at work: what its network says becomes boxes, in tiles and by a second look; and the tool `detect`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from edge import ConfigFault, ModelRefused
 from models.engines.contract import Tensor
 from models.package import Detect, describe, load, prove
-from models.vision import peaks
+from models.train import samples
+from models.vision import look, peaks
 from models.vision.detect import Detector, cuts
 from models.vision.tools.contract import View
 from models.vision.tools.detect import DetectConfig, DetectTool
@@ -22,6 +23,8 @@ pytest.importorskip(
     "ai_edge_litert", reason="LiteRT, whose schema writes the network, is not installed: make setup brings it"
 )
 from tests.models import detector as made
+
+TWICE = {"views": 2, "look": 64, "doubt": [0.1, 1]}
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -33,8 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def turned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Judges in two views; its network puts every middle a quarter of a cell to the right of where it is."""
-    return made.package(tmp_path_factory.mktemp("models") / "turned", shift=0.25, views=2)
+    """Looks twice at every place; its network puts every middle a quarter of a cell to the right of where it is."""
+    return made.package(tmp_path_factory.mktemp("models") / "turned", shift=0.25, **TWICE)
 
 
 def where(found: np.ndarray) -> list[tuple[float, ...]]:
@@ -57,21 +60,55 @@ def test_colour_and_grey_pictures_are_black_and_white_to_it(folder: Path) -> Non
         detector(part, template[:, :, 0])
 
 
-def test_the_second_view_takes_the_mean(folder: Path, turned: Path) -> None:
+@pytest.mark.parametrize("views", [2, 4, 8])
+def test_the_second_look_takes_the_mean(tmp_path: Path, views: int) -> None:
     pair = made.pictures((16, 24), (48, 40))
-    one = load(turned)
-    one_view = Detector(load(made.package(turned.parent / "one", shift=0.25)), 0.2)(*pair)
-    assert where(one_view) == [(14, 20, 30, 36, 0), (46, 36, 62, 52, 0)], "off by a quarter of a cell"
-    assert where(Detector(one, 0.2)(*pair)) == [(12, 20, 28, 36, 0), (44, 36, 60, 52, 0)], "which two views cancel"
+    once = Detector(load(made.package(tmp_path / "one", shift=0.25)), 0.2)
+    assert where(once(*pair)) == [(14, 20, 30, 36, 0), (46, 36, 62, 52, 0)], "off by a quarter of a cell"
+    again = Detector(load(made.package(tmp_path / "again", shift=0.25, **TWICE | {"views": views})), 0.2)
+    assert where(again(*pair)) == [(12, 20, 28, 36, 0), (44, 36, 60, 52, 0)], "which the ways to turn it cancel"
 
 
-def test_the_second_view_is_taken_where_there_is_doubt(turned: Path) -> None:
-    sure, (part, template) = (12, 20, 28, 36, 0), made.pictures((16, 24))
+def test_only_what_is_doubtful_is_looked_at_again(tmp_path: Path) -> None:
+    part, template = made.pictures((16, 24))
     unsure = part.copy()
     unsure[26:] = 0  # a quarter of a cell differs: a score of a half
-    judge = Detector(load(made.package(turned.parent / "doubt", shift=0.25, views=2, doubt="[0.1, 0.9]")), 0.2)
-    assert where(judge(part, template)) == [(14, 20, 30, 36, 0)], "one view, with its shift"
-    assert where(judge(unsure, template)) == [sure], "two, whose shifts cancel"
+    judge = Detector(load(made.package(tmp_path / "doubt", shift=0.25, **TWICE | {"doubt": [0.1, 0.9]})), 0.2)
+    assert where(judge(part, template)) == [(14, 20, 30, 36, 0)], "looked at once, with its shift"
+    assert where(judge(unsure, template)) == [(12, 20, 28, 36, 0)], "twice, and the shifts cancel"
+
+
+@pytest.mark.parametrize("spot", [(64, 64), (0, 0), (120, 0), (8, 120), (120, 120), (48, 96)])
+def test_a_piece_around_the_place_is_looked_at_wherever_it_lies(tmp_path: Path, spot: tuple[int, int]) -> None:
+    judge = Detector(load(made.package(tmp_path / "large", 0.25, 128, **TWICE | {"views": 8, "look": 80})), 0.2)
+    (x, y), found = spot, judge(*made.pictures(spot, side=128))
+    assert where(found) == [(max(x - 4, 0), max(y - 4, 0), min(x + 12, 128), min(y + 12, 128), 0)]
+    assert judge._look is not None and judge._look.looked == 1
+
+
+def test_places_near_each_other_are_looked_at_together_and_not_without_end(tmp_path: Path) -> None:
+    judge = Detector(load(made.package(tmp_path / "many", 0.25, 640, **TWICE | {"look": 128})), 0.2)
+    assert judge._look is not None
+    found = judge(*made.pictures((304, 304), (320, 320), (288, 320), side=640))
+    assert len(found) == 3 and judge._look.looked == 1
+    grid = [(x, y) for x in range(8, 632, 48) for y in range(8, 632, 48)]
+    assert len(judge(*made.pictures(*grid, side=640))) == peaks.MOST and judge._look.looked <= 1 + look.MOST
+
+
+@pytest.mark.parametrize("way", range(8))
+def test_what_is_said_of_a_turned_piece_is_turned_back(way: int) -> None:
+    picture, boxes = np.zeros((64, 64, 2), np.uint8), np.array([[9, 18, 21, 34, 1], [40, 37, 50, 60, 0]], np.float32)
+    _, moved = samples.turned((picture, boxes), way)
+    picture[3, 7] = 1
+    assert np.array_equal(look.back(look.turned(picture, way), way), picture)
+    assert np.array_equal(look.turned(picture, way), samples.turned((picture, boxes), way)[0])
+    heat, _, off, weight = samples.targets(boxes, 64, 2)
+    heat_there, _, off_there, _ = samples.targets(moved, 64, 2)
+    assert np.allclose(look.back(heat_there.transpose(1, 2, 0), way), heat.transpose(1, 2, 0), atol=1e-6)
+    middle = weight == 1
+    assert np.allclose(
+        look.placed_back(off_there.transpose(1, 2, 0), way)[middle], off.transpose(1, 2, 0)[middle], atol=1e-5
+    )
 
 
 def test_a_large_picture_is_judged_in_tiles_and_nothing_is_told_twice(folder: Path) -> None:
@@ -105,21 +142,22 @@ def test_a_table_says_what_a_sigmoid_says() -> None:
     spec = Tensor("heat", (1, 1, 1, 256), np.int8, 0.09, 17)
     every = np.arange(-128, 128).astype(np.int8).reshape(1, 1, 256)
     wanted = 1 / (1 + np.exp(-(every.astype(float) - 17) * 0.09))
-    assert np.allclose(peaks.chance([every], peaks.odds(spec)), wanted, atol=1e-6)
-    plain = peaks.chance(
-        [(every.astype(np.float32) - 17) * np.float32(0.09)], peaks.odds(Tensor("heat", (1,), np.float32))
-    )
-    assert np.allclose(plain, wanted, atol=1e-5)
+    place = np.arange(-3, 5).astype(np.int8).reshape(1, 2, 4)
+    said = peaks.read(every, place, peaks.odds(spec), Tensor("place", (1, 2, 4), np.int8, 0.5, -3))
+    assert np.allclose(said[0], wanted, atol=1e-6) and said[1].ravel().tolist() == [n / 2 for n in range(8)]
+    plain = (every.astype(np.float32) - 17) * np.float32(0.09)
+    whole = Tensor("plain", (1,), np.float32)
+    assert np.allclose(peaks.read(plain, place, peaks.odds(whole), whole)[0], wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_what_is_no_number_is_no_good_part(folder: Path, which: int) -> None:
     said = [np.full((8, 8, 2), 3.0, np.float32), np.zeros((8, 8, 4), np.float32)]
     plain = Tensor("plain", (), np.float32)
-    assert len(peaks.boxes([(said[0], said[1])], None, plain, load(folder).described(Detect), 0.2))
+    assert len(peaks.boxes(*peaks.read(said[0], said[1], None, plain), load(folder).described(Detect), 0.2))
     said[which][:] = np.nan
     with pytest.raises(ValueError, match="no number"):
-        peaks.boxes([(said[0], said[1])], None, plain, load(folder).described(Detect), 0.2)
+        peaks.read(said[0], said[1], None, plain)
 
 
 @pytest.mark.parametrize(

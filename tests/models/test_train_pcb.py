@@ -105,7 +105,7 @@ def test_what_training_wants_is_what_the_runtime_reads() -> None:
     assert counts.all()
     model: Any = Detect.model_construct(stride=samples.STRIDE, unit=samples.UNIT, size=(320, 320))
     odds = np.log(np.clip(heat, 1e-4, 0.999) / (1 - np.clip(heat, 1e-4, 0.999))).transpose(1, 2, 0)
-    found = peaks.boxes([(odds, off.transpose(1, 2, 0))], None, Tensor("place", (), np.float32), model, 0.9)
+    found = peaks.boxes(*peaks.read(odds, off.transpose(1, 2, 0), None, Tensor("place", (), np.float32)), model, 0.9)
     order, wanted = np.lexsort(found[:, [1, 0]].round().T), np.lexsort(boxes[:, [1, 0]].round().T)
     assert np.allclose(found[order][:, [0, 1, 2, 3, 5]], boxes[wanted], atol=1e-3)
 
