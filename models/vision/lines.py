@@ -10,6 +10,7 @@ from edge import Period, Point, StageConfig
 
 from .handshake import LAST_ID
 from .outputs import ORDER
+from .shifts import ShiftsConfig
 
 WORDS = ("taken_id", "result_id", "part_done", "recipe", "checksum")
 LARGEST_PART = 2**31
@@ -60,6 +61,9 @@ class StationConfig(StageConfig):
     reserve: Period = Field(0.1, description="of the takt, kept back for the way to the PLC and back")
     ack_within: Period | None = Field(
         None, description="an acknowledgement that takes longer is an overrun (default: the takt)"
+    )
+    shifts: ShiftsConfig | None = Field(
+        None, description="when shifts begin: master samples are due with each (default: as their recipe says)"
     )
     heartbeat: Period = Field(1.0, description="time between two changes of the heartbeat")
     keep: Literal["all", "ng", "none"] = Field("all", description="whose pictures are kept")

@@ -3,52 +3,82 @@ says OK to nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from edge import SECOND, Event, Period
 
+from .shifts import Shifts, ShiftsConfig
+
 if TYPE_CHECKING:
     from .recipe import Recipe
 
 
+SHIFT = 28_800.0  # seconds
+
+
 class MastersConfig(BaseModel):
-    """The master samples of a recipe, known by their part numbers."""
+    """The master samples of a recipe, known by their part numbers, or by their codes where the recipe reads who a part is."""
 
     model_config = {"extra": "forbid", "frozen": True}
-    every: Period = Field(28_800.0, description="how long the proof holds: a shift")
-    parts: dict[int, Literal["ok", "ng"]] = Field(
-        min_length=1, max_length=32, description="part number of each master sample, and what it is"
+    every: Period | None = Field(
+        None, description="how long the proof holds (default: the shift, where the station has `shifts:`; else 8h)"
     )
+    parts: dict[int | str, Literal["ok", "ng"]] = Field(
+        min_length=1, max_length=32, description="part number or code of each master sample, and what it is"
+    )
+
+    @property
+    def known(self) -> dict[str, str]:
+        return {str(name): state for name, state in self.parts.items()}
 
 
 class Masters:
     """What was proved, by the digest of a recipe: another file, model or threshold has to be proved anew. `utc` in ns."""
 
-    def __init__(self, stage: str, proved: Mapping[str, Mapping[Any, Any]] | None = None) -> None:
+    def __init__(
+        self, stage: str, shifts: ShiftsConfig | None = None, proved: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         """`proved` as a snapshot had it."""
         self._stage = stage
-        self.proved = {d: {int(n): int(utc) for n, utc in each.items()} for d, each in (proved or {}).items()}
+        self._shifts = Shifts(shifts) if shifts else None
+        self.proved = {d: {str(n): int(utc) for n, utc in each.items()} for d, each in (proved or {}).items()}
+        self.due = False  # as it was told last
 
-    def wanted(self, recipe: Recipe | None, utc: int) -> list[int]:
-        """The part numbers that have to be shown before other parts are judged."""
+    def wanted(self, recipe: Recipe | None, utc: int) -> list[str]:
+        """The master samples that have to be shown before other parts are judged."""
         if recipe is None or recipe.masters is None:
             return []
-        proved, holds = self.proved.get(recipe.digest, {}), round(recipe.masters.every * SECOND)
-        return [n for n in recipe.masters.parts if not 0 <= utc - proved.get(n, -holds - 1) < holds]
+        proved, since = self.proved.get(recipe.digest, {}), self._since(recipe.masters, utc)
+        return [name for name in recipe.masters.known if not since <= proved.get(name, -1) <= utc]
 
-    def judged(self, recipe: Recipe, number: int, state: str, utc: int) -> Iterator[Event]:
+    def _since(self, config: MastersConfig, utc: int) -> int:
+        """From when on a proof holds at `utc`."""
+        shift = self._shifts.since(utc) if self._shifts else 0
+        every = config.every or (None if self._shifts else SHIFT)
+        return max(shift, 0 if every is None else utc - round(every * SECOND) + 1)
+
+    def look(self, recipe: Recipe | None, utc: int) -> Iterator[Event]:
+        """Tells when they become due."""
+        wanted = self.wanted(recipe, utc)
+        if wanted and not self.due:
+            text = f"the master samples are due: {', '.join(wanted)}; no other part is OK before"
+            yield Event("station", self._stage, "interlock", 0, "medium", text)
+        self.due = bool(wanted)
+
+    def judged(self, recipe: Recipe, name: str, state: str, utc: int) -> Iterator[Event]:
         """A master sample was judged: what that proves. One that was not judged as it should ends the proof of all."""
         assert recipe.masters is not None
-        known = recipe.masters.parts[number]
+        known = recipe.masters.known[name]
         if state != known:
             self.proved.pop(recipe.digest, None)
-            text = f"master sample {number} is {known}, and was judged {state}: no part is judged"
+            self.due = True
+            text = f"master sample {name} is {known}, and was judged {state}: no part is judged"
             yield Event("station", self._stage, "interlock", 0, "high", text)
             return
-        self.proved.setdefault(recipe.digest, {})[number] = utc
+        self.proved.setdefault(recipe.digest, {})[name] = utc
         if not self.wanted(recipe, utc):
             text = f"all master samples of {recipe.name} were judged as they should"
             yield Event("station", self._stage, "proved", text=text)
@@ -56,3 +86,10 @@ class Masters:
     def forget(self, known: Collection[str]) -> None:
         """What was proved of other recipes than these (digests)."""
         self.proved = {digest: each for digest, each in self.proved.items() if digest in known}
+
+
+def unknown(recipes: Iterable[Recipe], *, numbered: bool) -> list[str]:
+    """A fault where master samples cannot be known: parts have no numbers (`numbered`), and say no code."""
+    if numbered or all(recipe.masters is None or recipe.identity for recipe in recipes):
+        return []
+    return ["master samples are known by their part numbers or codes: add `plc: {part: TAG}`, or `part:` to the recipe"]

@@ -28,7 +28,7 @@ class Part:
     ts: int
     deadline: int
     left_out: tuple[str, ...] = ()
-    masters: tuple[int, ...] = ()  # that were wanted when it came
+    masters: tuple[str, ...] = ()  # that were wanted when it came
     judged: dict[str, Judged] = field(default_factory=dict)
     arrived: set[str] = field(default_factory=set)  # cameras whose picture is here
     failed: dict[str, str] = field(default_factory=dict)
@@ -86,17 +86,36 @@ class Part:
     def complete(self) -> bool:
         return all(view.name in self.judged or view.camera in self.failed for view in self.views())
 
-    def decide(self) -> Decision:
-        """The verdict on what was seen; a view that is missing is a recheck, whatever the others say but NG. So is everything
-        while master samples are wanted."""
+    def decide(self, before: str = "") -> Decision:
+        """The verdict on what was seen; a view that is missing is a recheck, whatever the others say but NG. So is a part that
+        does not say who it is where it should, or has the code of the last one that was OK (`before`), and everything while
+        master samples are wanted."""
         seen = [self._seen(view) for view in self.views()]
+        if self.recipe.identity is not None and not self.is_master:
+            if not self.code:
+                seen.append(missing("part", "who it is was not read"))
+            elif self.code == before and not self.recipe.identity.again:
+                seen.append(missing("part", f"the part before has the code {self.code}, too"))
         if self.masters and not self.is_master:
-            seen.append(missing("masters", f"show the master samples first: {', '.join(map(str, self.masters))}"))
+            seen.append(missing("masters", f"show the master samples first: {', '.join(self.masters)}"))
         return decide(seen, self.recipe.rules)
 
     @property
+    def code(self) -> str:
+        """Who it is, as its picture says; empty where its recipe reads no code, or none was read for sure."""
+        identity = self.recipe.identity
+        shot = self.judged.get(identity.view) if identity else None
+        finding = shot.seen.findings.get(identity.tool) if identity and shot else None
+        return finding.text if finding is not None and finding.state == "ok" else ""
+
+    @property
+    def name(self) -> str:
+        """By which master samples are known: its code where its recipe reads one, else its number."""
+        return self.code if self.recipe.identity is not None else str(self.number)
+
+    @property
     def is_master(self) -> bool:
-        return self.recipe.masters is not None and self.number in self.recipe.masters.parts
+        return self.recipe.masters is not None and self.name in self.recipe.masters.known
 
     def _seen(self, view: Viewer) -> Seen:
         if view.name in self.judged:
@@ -136,6 +155,8 @@ class Part:
             "took_ms": round((now - self.began) / 1e6, 3),
             "judged_ms": {shot.seen.view: round(shot.seen.took_ms, 3) for shot in shots},
         }
+        if self.recipe.identity is not None:
+            data["code"] = self.code
         refs = tuple(dict.fromkeys(shot.picture.digest for shot in shots if shot.picture))
         text = (
             decision.text

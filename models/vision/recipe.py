@@ -15,6 +15,8 @@ from pydantic import BaseModel, Field, model_validator
 from edge import ConfigFault, Duration, Identifier, LinesideError, Period, Tree, bind_options, read_tree
 
 from .. import package
+from .identity import IdentityConfig
+from .identity import check as check_identity
 from .masters import MastersConfig
 from .registration import Registration, RegistrationConfig
 from .rules import Rule
@@ -70,6 +72,7 @@ class RecipeConfig(BaseModel):
     model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
     recipe: str = Field(min_length=1, max_length=64, description="name of the product, for people")
     views: dict[Identifier, ViewConfig] = Field(min_length=1, description="each under a name")
+    part: IdentityConfig | None = Field(None, description="the part says in its picture who it is")
     masters: MastersConfig | None = Field(
         None, description="parts with known verdicts that have to be shown each shift"
     )
@@ -91,6 +94,7 @@ class Recipe:
     models: Mapping[str, str] = field(default_factory=dict)
     masters: MastersConfig | None = None
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    identity: IdentityConfig | None = None
 
     @property
     def checksum(self) -> int:
@@ -131,6 +135,8 @@ def load(path: Path) -> Recipe | Refused:
         return Refused(path, _told(tree), cameras)
     for number, rule in enumerate(config.rules):
         _check_rule(rule, ("rules", number), config, tree)
+    if config.part is not None:
+        check_identity(config.part, config.views, tree)
     seal = hashlib.sha256()
     kept = Kept()
     views: dict[str, Viewer] = {}
@@ -142,7 +148,8 @@ def load(path: Path) -> Recipe | Refused:
             views[name] = built
     if tree.problems:
         return Refused(path, _told(tree), cameras)
-    return Recipe(config.recipe, path, views, config.rules, seal.hexdigest(), kept.models, config.masters, kept.options)
+    said = (config.rules, seal.hexdigest(), kept.models, config.masters, kept.options, config.part)
+    return Recipe(config.recipe, path, views, *said)
 
 
 def _told(tree: Tree) -> list[str]:

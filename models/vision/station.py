@@ -20,7 +20,7 @@ from .handshake import Handshake, Result, Told
 from .judging import Judged, job
 from .lines import TOTALS, StationConfig
 from .load import Load, order
-from .masters import Masters
+from .masters import Masters, unknown
 from .outputs import Outputs
 from .part import Part
 from .shadow import Shadowed, Shadows
@@ -44,8 +44,7 @@ class Station:
         self.config, self.name, self._table = config, setting.name, setting.table
         self._shelf = Shelf(config.recipes, setting.folder, (config.takt - config.reserve) * 1e3)
         self.faults = self._shelf.faults
-        if not config.plc.part and any(recipe.masters for recipe in self._shelf.recipes.values()):
-            self.faults.append("master samples are known by their part numbers: add `plc: {part: TAG}`")
+        self.faults += unknown(self._shelf.recipes.values(), numbered=bool(config.plc.part))
         cameras = self._shelf.cameras | ({config.starts} if config.starts else set())
         self._triggers = {name: self._tag(f"{name}.trigger") for name in sorted(cameras)}
         self._names = {self._tag(tag): name for name, tag in (config.plc.read() | config.plc.written()).items()}
@@ -67,7 +66,8 @@ class Station:
         if fault and not self.faults:  # else it may stand in a recipe that is refused
             self.faults.append(fault)
         self._load = Load(degrade)
-        self._chain, self._masters, self._shadows = Chain(), Masters(setting.name), Shadows(setting.name)
+        self._chain, self._masters, self._shadows = Chain(), Masters(setting.name, config.shifts), Shadows(setting.name)
+        self._code = ""  # of the last part that was OK
         self._now = self._utc = 0
 
     def _tag(self, name: str) -> int:
@@ -98,9 +98,8 @@ class Station:
             yield from self._ticked()
         self._handshake.acquiring = any(part.waits() for part in self._parts.values())
         if self._handshake.connected:
-            shown = self._handshake.shown()._replace(
-                interlock=bool(self._masters.wanted(self._changeover.recipe, self._utc))
-            )
+            yield from self._masters.look(self._changeover.recipe, self._utc)
+            shown = self._handshake.shown()._replace(interlock=self._masters.due)
             yield from self._outputs.write(shown, self._now)
         if not self._parts and (shadow := self._shadows.job()):
             yield shadow
@@ -111,7 +110,7 @@ class Station:
 
     def snapshot(self) -> bytes | None:
         kept = {"handshake": self._handshake.snapshot(), "counts": self._totals.counts, "chain": self._chain.last}
-        kept["masters"] = self._masters.proved
+        kept |= {"masters": self._masters.proved, "code": self._code}
         return json.dumps({"version": 1, **kept}).encode()
 
     def restore(self, state: bytes) -> None:
@@ -121,8 +120,8 @@ class Station:
         handshake = self._new_handshake()
         owed, totals = handshake.restore(said["handshake"]), Totals(self.name, self._table, said["counts"])
         self._handshake, self._owed, self._totals, self._restored = handshake, owed, totals, True
-        self._chain = Chain(str(said["chain"]))
-        self._masters = Masters(self.name, said.get("masters"))
+        self._chain, self._code = Chain(str(said["chain"])), str(said.get("code", ""))
+        self._masters = Masters(self.name, self.config.shifts, said.get("masters"))
         self._masters.forget({recipe.digest for recipe in self._shelf.recipes.values()})
 
     # What arrives
@@ -269,15 +268,16 @@ class Station:
 
     def _finish(self, part: Part) -> Iterator[Any]:
         del self._parts[part.id]
-        decision = part.decide()
+        decision = part.decide(self._code)
         if self.config.keep != "none":
             yield from (shot.picture for shot in part.judged.values() if shot.picture)
         record = part.record(self.name, decision, self._now)
         if part.is_master:
             yield record  # no part of the line: it counts nowhere
-            yield from self._masters.judged(part.recipe, part.number, record.state, self._utc)
+            yield from self._masters.judged(part.recipe, part.name, record.state, self._utc)
         else:
             self._totals.part(decision.state)
+            self._code = part.code if decision.state == "ok" else self._code
             record = self._chain.link(record)
             yield record
             self._shadows.offer(record, part)
