@@ -1,5 +1,5 @@
 """A full-int8 TFLite model, written tensor by tensor: per-channel symmetric weights, per-tensor asymmetric activations, int32
-biases (the TFLite 8-bit quantisation specification). Only what our networks need: convolutions, sums and doubling of the size."""
+biases (the TFLite 8-bit quantisation specification). Only what our networks need: convolutions, sums, products, other shapes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ VERSIONS = {
     schema.BuiltinOperator.SUB: 2,
     schema.BuiltinOperator.MUL: 2,
     schema.BuiltinOperator.DEPTH_TO_SPACE: 2,
+    schema.BuiltinOperator.RESHAPE: 1,
+    schema.BuiltinOperator.PAD: 2,
+    schema.BuiltinOperator.SLICE: 2,
 }
 
 
@@ -107,6 +110,33 @@ class Writer:
         kind = schema.BuiltinOptions.DepthToSpaceOptions
         return self._operator(schema.BuiltinOperator.DEPTH_TO_SPACE, [wide], out, options, kind)
 
+    def reshape(self, at: int, shape: Sequence[int]) -> int:
+        """The same numbers as [h, w, c] of another shape: neighbours in a row become channels, or the other way about."""
+        wanted = np.array([1, *shape], np.int32)
+        sizes, options = self._whole(wanted), schema.ReshapeOptionsT()
+        options.newShape = wanted.tolist()
+        out = self._alike(at, wanted.tolist())
+        return self._operator(
+            schema.BuiltinOperator.RESHAPE, [at, sizes], out, options, schema.BuiltinOptions.ReshapeOptions
+        )
+
+    def wider(self, at: int, columns: int) -> int:
+        """So many columns of 0 more at the right."""
+        one, height, width, depth = self._tensors[at].shape
+        more = self._whole(np.array([[0, 0], [0, 0], [0, columns], [0, 0]], np.int32))
+        out = self._alike(at, (one, height, width + columns, depth))
+        kind = schema.BuiltinOptions.PadOptions
+        return self._operator(schema.BuiltinOperator.PAD, [at, more], out, schema.PadOptionsT(), kind)
+
+    def left(self, at: int, columns: int) -> int:
+        """Its first columns alone."""
+        one, height, _, depth = self._tensors[at].shape
+        size = np.array([one, height, columns, depth], np.int32)
+        given = [at, self._whole(np.zeros(4, np.int32)), self._whole(size)]
+        kind = schema.BuiltinOptions.SliceOptions
+        out = self._alike(at, size.tolist())
+        return self._operator(schema.BuiltinOperator.SLICE, given, out, schema.SliceOptionsT(), kind)
+
     def finish(self, given: Sequence[int], out: Sequence[int]) -> bytes:
         graph = schema.SubGraphT()
         graph.name, graph.tensors, graph.operators = b"main", self._tensors, self._operators
@@ -144,6 +174,15 @@ class Writer:
     def _activation(self, shape: Sequence[int], low: float, high: float) -> int:
         scale, zero = scale_of(low, high)
         return self._tensor(f"y{len(self._tensors)}", shape, INT8, np.array([scale]), np.array([zero]))
+
+    def _alike(self, at: int, shape: Sequence[int]) -> int:
+        """In the steps of tensor `at`."""
+        steps = self._tensors[at].quantization
+        return self._tensor(f"y{len(self._tensors)}", shape, INT8, steps.scale, steps.zeroPoint)
+
+    def _whole(self, numbers: np.ndarray) -> int:
+        """int32 that an operator is told, not computed with."""
+        return self._tensor(f"s{len(self._tensors)}", numbers.shape, INT32, None, None, numbers)
 
     def _tensor(
         self,

@@ -21,8 +21,9 @@ from edge import LinesideError, ModelRefused
 
 from ..engines.contract import Interpreter, choose
 from ..package import load
+from .compiled import compiled
 from .placing import RegistrationConfig
-from .teaching import Lesson, Say, compiled, planted
+from .teaching import Lesson, Say, planted
 from .tools.contract import View
 from .tools.variation import VariationConfig, VariationTool, as_input, judged
 from .variation import Allowance, field, softened

@@ -17,17 +17,15 @@ import numpy as np
 
 from edge import LinesideError
 
-from ..package import Variation
 from .placing import RegistrationConfig
 from .registration import NotPlaced, Placed, Registration, always_seen
-from .variation import BORDER, MOST, Allowance, Learner, Normal, field, lit, softened
+from .variation import BORDER, Allowance, Learner, Normal, field, lit, softened
 
 FEWEST = 5
 ODD = 3.0  # times the middle score from which a part is no longer like the others
 SURE = 0.995  # share of good parts that are not NG, if the logarithms of their scores are spread as a bell
 FLOORS = (0.25, 0.5)  # tolerances below which no part is looked at again, and none is NG
 MOST_SCORE = 6.0  # tolerances of good parts above which nothing can be told from them
-ROOM = 2.5  # the network's range, in limits of NG
 Say = Callable[[str], None]
 
 
@@ -119,31 +117,6 @@ def student(share: float, freedom: int) -> float:
         below = 0.5 + float(y[0] + y[-1] + 4 * y[1:-1:2].sum() + 2 * y[2:-1:2].sum()) * middle / 6000
         low, high = (middle, high) if below < share else (low, middle)
     return low
-
-
-def compiled(lesson: Lesson) -> tuple[bytes, float]:
-    """The full-int8 model, and how many tolerances its highest answer (1.0) stands for. Raises LinesideError where there is no
-    LiteRT, whose wheel brings what a model is written with."""
-    try:
-        from ..engines.int8 import Conv, Writer
-    except ImportError as error:
-        raise LinesideError(
-            f"a model is written with LiteRT, and {error.name or 'it'} is not installed",
-            hint="pip install ai-edge-litert",
-        ) from None
-    normal, full = lesson.normal, ROOM * lesson.limits.ng_above
-    weight = np.divide(255.0 / full, normal.tolerance, out=np.zeros_like(normal.tolerance), where=normal.tolerance > 0)
-    one, window = np.array([1.0, 2.0, 1.0]) / 4, Variation.WINDOW
-    writer = Writer()
-    start = writer.picture((*lesson.template.shape, 1))
-    soft = writer.conv(start, Conv(np.outer(one, one)[None, :, :, None], np.zeros(1), 1, 0.0, 1.0, relu=False))
-    high, low = (writer.constant(x[:, :, None] / 255.0, 0.0, 1.0) for x in (normal.high, normal.low))
-    beyond = writer.add(writer.subtract(soft, high, 1.0), writer.subtract(low, soft, 1.0), 0.0, 1.0)
-    weights = writer.constant(weight[:, :, None], 0.0, float(weight.max()))
-    each = writer.multiply(beyond, weights, 0.0, MOST / full)
-    mean = np.full((1, window, window, 1), 1 / window**2)
-    cells = writer.conv(each, Conv(mean, np.zeros(1), Variation.STEP, 0.0, 1.0, relu=False, same=False))
-    return writer.finish([start], [cells]), full
 
 
 def planted(image: np.ndarray, judged: np.ndarray, across: int, levels: int, rng: np.random.Generator) -> np.ndarray:
