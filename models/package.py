@@ -41,12 +41,18 @@ class Classify(Described):
 
 
 class Detect(Described):
-    """A picture and its template in; for each cell of a grid a number for each label, and the box of what lies there, out."""
+    """A picture and its template in, or a picture alone; for each cell of a grid a number for each label, and the box of what lies
+    there, out."""
 
     RIM: ClassVar[int] = 4  # cells of a piece that is looked at again in which its edge would speak along
     task: Literal["detect"]
     size: tuple[Side, Side] = Field(
         description="height and width the network wants; what is larger is judged in tiles that overlap"
+    )
+    alone: bool = Field(False, description="a picture is judged without a template")
+    fit: Literal["tile", "scale"] = Field(
+        "tile",
+        description="scale: a picture of another size is scaled to the network's instead, its sides kept in proportion",
     )
     fold: int = Field(ge=1, le=16, description="neighbours in a row that the network takes as channels of one pixel")
     stride: int = Field(ge=1, le=64, description="pixels a cell is wide and high")
@@ -77,10 +83,19 @@ class Detect(Described):
         return self
 
     @property
+    def channels(self) -> int:
+        """Of what goes in: as many neighbours, of the picture alone or of it and its template."""
+        return self.fold if self.alone else 2 * self.fold
+
+    @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Of what goes in, and of the two that come out."""
         (h, w), s = self.size, self.stride
-        return (1, h, w // self.fold, 2 * self.fold), (1, h // s, w // s, len(self.labels)), (1, h // s, w // s, 4)
+        return (
+            (1, h, w // self.fold, self.channels),
+            (1, h // s, w // s, len(self.labels)),
+            (1, h // s, w // s, 4),
+        )
 
 
 class Variation(Described):

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,16 +21,19 @@ from ..vision.coco import CocoPairs, pairs_in
 from ..vision.detect import Detector, one_thread
 from ..vision.pairs import Pair, Pairs
 from ..vision.score import Score, Truth
+from ..vision.singles import Single, Singles, singles_in
 
 HELP = "average precision, F and speed of a package on a folder of labelled pictures"
 LEAST = 0.02  # scores below are no boxes: they would only lengthen the tail of the precision curve
 LAYOUT = "PART*.zip (or folder) with GROUP/NUMBER_temp and _test, PART*_list.txt, PART*_boxes.csv; or annotations.json (COCO)"
+ALONE = "for a package that needs no template: PART*.zip (or folder) of pictures, PART*_boxes.csv; or annotations.json (COCO)"
+Labelled = Pairs | CocoPairs | Singles
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("package", nargs="?", help="a folder, or the name of a shipped one")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help=f"labelled pairs: {LAYOUT}")
-    parser.add_argument("--part", default="test", help="which part of them (default: test)")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=f"labelled pairs: {LAYOUT}; {ALONE}")
+    parser.add_argument("--part", help="which part of them (default: test, or the only one of single pictures)")
     parser.add_argument(
         "--engine", default="", metavar="NAME", help="instead of the package's own: tflite, tflite-runtime, onnx"
     )
@@ -49,7 +53,12 @@ def run(options: argparse.Namespace) -> int:
             "say which package and which data", hint="lineside model evaluate PACKAGE --data FOLDER, or --list"
         )
     package = load(find(options.package, Path()))
-    package.described(Detect)
+    alone = package.described(Detect).alone
+    shown = (
+        singles_in(options.data, options.part)
+        if alone
+        else pairs_in(options.data, "test" if options.part is None else options.part)
+    )
     with contextlib.ExitStack() as stack:
         to = None
         if options.predictions:
@@ -57,18 +66,19 @@ def run(options: argparse.Namespace) -> int:
                 to = stack.enter_context(options.predictions.open("w", encoding="utf-8"))
             except OSError as error:
                 raise LinesideError(f"cannot write {options.predictions}: {error.strerror}") from None
-        figures = evaluated(package, pairs_in(options.data, options.part), options.engine, to)
+        figures = evaluated(package, shown, options.engine, to)
     print(json.dumps(figures, allow_nan=False) if options.json else _words(figures))
     return 0
 
 
-def evaluated(package: Package, pairs: Pairs | CocoPairs, engine: str = "", to: TextIO | None = None) -> dict[str, Any]:
+def evaluated(package: Package, pairs: Labelled, engine: str = "", to: TextIO | None = None) -> dict[str, Any]:
     """All figures; those that need boxes are None where nobody drew any. Raises LinesideError. Uses one thread."""
     one_thread()
     model = package.described(Detect)
     detector = Detector(package, LEAST, engine)
     found, truth, wall, cpu = [], [], 0.0, 0.0
-    for done, pair in enumerate(pairs):
+    each: Iterable[Pair | Single] = pairs
+    for done, pair in enumerate(each):
         if not done:
             _judged(detector, pair)  # the first one warms up
         began, busy = time.perf_counter(), time.thread_time()
@@ -93,9 +103,10 @@ def evaluated(package: Package, pairs: Pairs | CocoPairs, engine: str = "", to: 
         "pairs_per_s": round(len(pairs) / wall, 1),
         "pairs_per_cpu_s": round(len(pairs) / max(cpu, 1e-9), 1),
         "threshold": model.ng_above,
+        "overlap": pairs.enough,
         "missing": pairs.missing,
     }
-    score = Score(found, truth, model.labels) if pairs.drawn else None
+    score = Score(found, truth, model.labels, pairs.enough) if pairs.drawn else None
     return figures | _quality(score, model.ng_above)
 
 
@@ -114,14 +125,14 @@ def _quality(score: Score | None, threshold: float) -> dict[str, Any]:
     }
 
 
-def _judged(detector: Detector, pair: Pair) -> np.ndarray:
+def _judged(detector: Detector, pair: Pair | Single) -> np.ndarray:
     try:
         return detector(pair.part, pair.template)
     except ValueError as error:
         raise LinesideError(f"{pair.id}: {error}") from None
 
 
-def _truth(pair: Pair, labels: list[str]) -> Truth:
+def _truth(pair: Pair | Single, labels: list[str]) -> Truth:
     unknown = set(pair.types) - set(labels)
     if unknown:
         raise LinesideError(
@@ -142,22 +153,26 @@ def _list(as_json: bool) -> int:
                 packages.append(described.name)
     names = ["mAP", "mAP_pooled", "AP", "precision", "recall", "F", "pairs_per_s"]
     if as_json:
-        print(json.dumps({"evaluations": [{"task": "detect", "data": LAYOUT, "figures": names, "packages": packages}]}))
+        data = [LAYOUT, ALONE]
+        print(json.dumps({"evaluations": [{"task": "detect", "data": data, "figures": names, "packages": packages}]}))
         return 0
     print(f"detect: {', '.join(names)}")
-    print(f"  data: {LAYOUT}")
+    print(f"  data: {LAYOUT}\n        {ALONE}")
     print(f"  shipped packages: {', '.join(packages) or 'none'}")
     return 0
 
 
 def _words(figures: dict[str, Any]) -> str:
     lines = [
-        f"{figures['package']} version {figures['version']} on {figures['pictures']} pairs, engine {figures['engine']}"
+        f"{figures['package']} version {figures['version']} on {figures['pictures']} pictures, engine {figures['engine']}"
     ]
     if figures["mAP"] is None:
         lines.append("no boxes were drawn: nothing to compare with")
     else:
-        lines.append(f"mAP {figures['mAP']:.2f} %, pooled {figures['mAP_pooled']:.2f} % of {figures['boxes']} boxes")
+        lines.append(
+            f"mAP {figures['mAP']:.2f} %, pooled {figures['mAP_pooled']:.2f} % of {figures['boxes']} boxes, "
+            f"overlap above {figures['overlap']:g}"
+        )
         lines += [f"  {label:16} {ap:6.2f} %" for label, ap in figures["AP"].items() if not math.isnan(ap)]
         told = f"F {figures['F']:.2f} % at {figures['threshold']:g}"
         lines.append(f"{told}: precision {figures['precision']:.4f}, recall {figures['recall']:.4f}")

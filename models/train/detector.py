@@ -1,7 +1,8 @@
 """The network of a detector: wired once, run in float by PyTorch and written as int8 by our own writer.
 
-Part and template come as one picture of two channels, four neighbours of a row folded into channels, so the first convolution can
-subtract. The trunk works at a quarter, an eighth and a sixteenth of the size, and answers at an eighth.
+A picture comes alone, or part and template come as one picture of two channels, so the first convolution can subtract; four
+neighbours of a row are folded into channels. The trunk works at a quarter, an eighth and a sixteenth of the size, and answers at an
+eighth.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..engines.int8 import Conv, Writer
-from .samples import FOLD
+from .samples import FOLD, STRIDE, UNIT
 
 CLIP = 12.0  # log odds beyond this say nothing more, and would cost the int8 steps that the rest needs
 T = TypeVar("T")
@@ -42,16 +43,24 @@ class Shape:
     norm: bool = True
 
 
-def shapes(width: float, labels: int) -> dict[str, Shape]:
-    a, b, c = (round(n * width / 8) * 8 for n in (32, 48, 96))
+def shapes(width: float, labels: int, channels: int, deep: bool) -> dict[str, Shape]:
+    a, b, c, d = (round(n * width / 8) * 8 for n in (32, 48, 96, 160))
+    deeper = {
+        "down32": Shape(c, d, stride=(2, 2)),
+        "res32a": Shape(d, d),
+        "res32b": Shape(d, d, relu=False),
+        "wide32": Shape(d, d),
+        "up32": Shape(d, c, (2, 2), (2, 2), relu=False, norm=False),
+    }
     return {
-        "stem": Shape(2 * FOLD, a, (6, 3), (4, 1)),
+        "stem": Shape(channels * FOLD, a, (6, 3), (4, 1)),
         "down8": Shape(a, b, stride=(2, 2)),
         "res8a": Shape(b, b),
         "res8b": Shape(b, b, relu=False),
         "down16": Shape(b, c, stride=(2, 2)),
         "res16a": Shape(c, c),
         "res16b": Shape(c, c, relu=False),
+        **(deeper if deep else {}),
         "wide16": Shape(c, c),
         "up": Shape(c, b, (2, 2), (2, 2), relu=False, norm=False),
         "mix8": Shape(b, b),
@@ -61,27 +70,34 @@ def shapes(width: float, labels: int) -> dict[str, Shape]:
     }
 
 
-def wire(g: Ops[T], x: T) -> tuple[T, T]:
+def wire(g: Ops[T], x: T, deep: bool) -> tuple[T, T]:
     """The heat and the place of what `x` holds."""
     x = g.conv("down8", g.conv("stem", x))
     x = g.add("sum8", x, g.conv("res8b", g.conv("res8a", x)))
     y = g.conv("down16", x)
-    y = g.conv("wide16", g.add("sum16", y, g.conv("res16b", g.conv("res16a", y))))
+    y = g.add("sum16", y, g.conv("res16b", g.conv("res16a", y)))
+    if deep:
+        z = g.conv("down32", y)
+        z = g.conv("wide32", g.add("sum32", z, g.conv("res32b", g.conv("res32a", z))))
+        y = g.add("back16", y, g.enlarge("up32", z))
+    y = g.conv("wide16", y)
     x = g.conv("head8", g.conv("mix8", g.add("sum", x, g.enlarge("up", y))))
     return g.conv("heat", x), g.conv("place", x)
 
 
 class Net(nn.Module):
-    """In float. SAME padding as TFLite pads: what is odd is padded after. `seen(name, tensor)` is told each step, to calibrate."""
+    """In float. SAME padding as TFLite pads: what is odd is padded after. `seen(name, tensor)` is told each step, to calibrate.
+    `channels` are 2 for a part and its template, 1 for a picture alone; a `deep` one looks at a 32nd of the size as well, for what
+    is large in its picture."""
 
-    def __init__(self, width: float, labels: int) -> None:
+    def __init__(self, width: float, labels: int, channels: int = 2, deep: bool = False) -> None:
         super().__init__()
-        self.width, self.labels = width, labels
-        self.shapes = shapes(width, labels)
+        self.channels, self.deep = channels, deep
+        self.shapes = shapes(width, labels, channels, deep)
         self.layers, self.norms = nn.ModuleDict(), nn.ModuleDict()
         self.seen: Any = None
         for name, shape in self.shapes.items():
-            if name == "up":
+            if name.startswith("up"):
                 self.layers[name] = nn.ConvTranspose2d(shape.given, shape.out, 2, 2)
             else:
                 self.layers[name] = nn.Conv2d(shape.given, shape.out, shape.kernel, shape.stride, bias=not shape.norm)
@@ -93,10 +109,10 @@ class Net(nn.Module):
         nn.init.zeros_(place.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8[n, h, w, 2] -> log odds [n, labels, h / 8, w / 8] and places [n, 4, h / 8, w / 8]."""
-        n, h, w, _ = x.shape
-        folded = x.reshape(n, h, w // FOLD, 2 * FOLD).permute(0, 3, 1, 2)
-        return wire(self, folded.float().div(255))
+        """uint8[n, h, w, channels] -> log odds [n, labels, h / 8, w / 8] and places [n, 4, h / 8, w / 8]."""
+        n, h, w, c = x.shape
+        folded = x.reshape(n, h, w // FOLD, c * FOLD).permute(0, 3, 1, 2)
+        return wire(self, folded.float().div(255), self.deep)
 
     def conv(self, name: str, x: Tensor) -> Tensor:
         shape, pads = self.shapes[name], []
@@ -128,7 +144,7 @@ class Net(nn.Module):
         """Weight [out, kh, kw, in] and bias [out] of a step, its normalisation taken in."""
         layer: Any = self.layers[name]
         weight = layer.weight.detach().double()
-        if name == "up":
+        if name.startswith("up"):
             return weight.permute(1, 2, 3, 0).numpy(), layer.bias.detach().double().numpy()
         if name not in self.norms:
             return weight.permute(0, 2, 3, 1).numpy(), layer.bias.detach().double().numpy()
@@ -142,7 +158,8 @@ Ranges = dict[str, tuple[float, float]]
 
 
 def calibrated(net: Net, pictures: Sequence[np.ndarray], clip: float = 0.0) -> Ranges:
-    """The range of each step over pictures uint8[h, w, 2]: of each without the outermost share `clip`, then the mean of all."""
+    """The range of each step over pictures uint8[h, w, channels]: of each without the outermost share `clip`, then the mean of
+    all."""
     ends: dict[str, list[tuple[float, float]]] = {}
 
     def seen(name: str, x: Tensor) -> None:
@@ -191,8 +208,8 @@ class _Int8:
 def compiled(net: Net, ranges: Ranges, size: tuple[int, int]) -> bytes:
     """The int8 model for pictures of this height and width."""
     ops = _Int8(net, ranges)
-    given = ops.writer.picture((size[0], size[1] // FOLD, 2 * FOLD))
-    heat, place = wire(ops, given)
+    given = ops.writer.picture((size[0], size[1] // FOLD, net.channels * FOLD))
+    heat, place = wire(ops, given, net.deep)
     return ops.writer.finish([given], [heat, place])
 
 
@@ -207,3 +224,19 @@ def loss(
     each = -(middle * (1 - p) ** 2 * yes + (1 - middle) * (1 - wanted) ** 4 * p**2 * no) * counts[:, None]
     far = functional.smooth_l1_loss(place, off, reduction="none", beta=0.1).sum(1) * weight
     return each.sum() / middle.sum().clamp(min=1), far.sum() / weight.sum().clamp(min=1)
+
+
+def by_overlap(
+    heat: Tensor, place: Tensor, wanted: Tensor, counts: Tensor, off: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same with 1 - GIoU of the boxes for the places: a box counts by how much it overlaps, however large it is."""
+    of_heat, _ = loss(heat, place, wanted, counts, off, weight)
+    (x, y, w, h), (a, b, c, d) = place.float().unbind(1), off.unbind(1)
+    w, h, c, d = (side.clamp(-5, 5).exp() * (UNIT / STRIDE / 2) for side in (w, h, c, d))  # halves, in cells
+    both = [torch.minimum(m + n, k + j) - torch.maximum(m - n, k - j) for m, n, k, j in ((x, w, a, c), (y, h, b, d))]
+    around = [torch.maximum(m + n, k + j) - torch.minimum(m - n, k - j) for m, n, k, j in ((x, w, a, c), (y, h, b, d))]
+    shared = both[0].clamp(min=0) * both[1].clamp(min=0)
+    all_of = 4 * w * h + 4 * c * d - shared
+    hull = (around[0] * around[1]).clamp(min=1e-6)
+    far = 1 - shared / all_of.clamp(min=1e-6) + (hull - all_of) / hull
+    return of_heat, 2 * (far * weight).sum() / weight.sum().clamp(min=1)

@@ -6,9 +6,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from ..engines.contract import Tensor
 from ..package import Detect, Package, describe, prove
 from ..vision import peaks
 from ..vision.detect import Detector
-from ..vision.score import Score
+from ..vision.score import ENOUGH, Score
 from . import samples
 from .detector import Net, calibrated, compiled
 from .training import Training
@@ -28,7 +30,9 @@ LEAST = 0.02  # as `lineside model evaluate` counts
 WORSE = 0.1  # mAP that int8 may lose
 LOOK = 128  # pixels around a doubtful place that are looked at again
 TOLERANCE = 6  # int8 steps between kernel sets, ADR 14; the boxes over the threshold have to be the same
+MANY = 60  # pictures from which on every second one does for ranges and gate
 CLEAR = 0.05  # of a score from the threshold that no engine's rounding crosses
+WORDS = {"yes", "no", "on", "off", "true", "false", "null"}
 CARD = """# {name}
 
 A detector of {of} ({labels}), for the tool `detect`.
@@ -42,16 +46,20 @@ A detector of {of} ({labels}), for the tool `detect`.
 
 @dataclass(frozen=True)
 class About:
-    """What a package says of itself and nobody measures: `of` and `data` are words, `lines` further ones of model.yaml."""
+    """What a package says of itself and nobody measures, and what is asked of it: `of` and `data` are words, `lines` further ones
+    of model.yaml, `worse` is the mAP that int8 may lose."""
 
     of: str
     data: str
     labels: Sequence[str]
     size: tuple[int, int] = (samples.WHOLE, samples.WHOLE)
     lines: dict[str, Any] = field(default_factory=dict)
+    look: int = LOOK
+    worse: float = WORSE
+    enough: float = ENOUGH  # of a box that another one has to overlap
 
 
-def in_float(net: Net, held: list[samples.Sample], package: Package) -> Score:
+def in_float(net: Net, held: list[samples.Sample], package: Package, enough: float = ENOUGH) -> Score:
     """What the float network says of what was held back at a first look, decoded as the package is."""
     model, found = package.described(Detect), []
     plain = Tensor("plain", (), np.float32)
@@ -60,17 +68,17 @@ def in_float(net: Net, held: list[samples.Sample], package: Package) -> Score:
         for picture, _ in held:
             heat, place = (out[0].permute(1, 2, 0).numpy() for out in net(torch.from_numpy(picture[None])))
             found.append(peaks.boxes(*peaks.read(heat, place, None, plain), model, LEAST))
-    return scored(found, held, model.labels)
+    return scored(found, held, model.labels, enough)
 
 
-def in_int8(package: Package, held: list[samples.Sample]) -> Score:
+def in_int8(package: Package, held: list[samples.Sample], enough: float = ENOUGH) -> Score:
     detector = Detector(package, LEAST)
-    found = [detector(picture[:, :, 0], picture[:, :, 1]) for picture, _ in held]
-    return scored(found, held, detector.model.labels)
+    found = [detector(picture[:, :, 0], None if detector.model.alone else picture[:, :, 1]) for picture, _ in held]
+    return scored(found, held, detector.model.labels, enough)
 
 
-def scored(found: list[np.ndarray], held: list[samples.Sample], labels: Sequence[str]) -> Score:
-    return Score(found, [(boxes[:, :4], boxes[:, 4].astype(int)) for _, boxes in held], labels)
+def scored(found: list[np.ndarray], held: list[samples.Sample], labels: Sequence[str], enough: float) -> Score:
+    return Score(found, [(boxes[:, :4], boxes[:, 4].astype(int)) for _, boxes in held], labels, enough)
 
 
 def figures_of(score: Score, threshold: float) -> dict[str, float]:
@@ -83,7 +91,7 @@ def describe_in(folder: Path, options: argparse.Namespace, about: About, ng_abov
     """Write model.yaml beside the weights; the package is not proved yet."""
     weights = folder / f"{folder.name}.tflite"
     lines = {
-        "name": folder.name,
+        "name": said(folder.name),
         "version": 1,
         "task": "detect",
         "engine": "tflite",
@@ -93,30 +101,37 @@ def describe_in(folder: Path, options: argparse.Namespace, about: About, ng_abov
         "fold": samples.FOLD,
         "stride": samples.STRIDE,
         "unit": samples.UNIT,
-        "labels": f"[{', '.join(about.labels)}]",
+        "labels": f"[{', '.join(map(said, about.labels))}]",
         **about.lines,
         "views": views,
-        "look": min(LOOK, *about.size),
+        "look": about.look,
         "ng_above": round(ng_above, 3),
         "ok_below": round(ng_above / 2, 3),
         "tolerance": TOLERANCE,
-        "licence": options.licence,
-        "data": about.data,
+        "licence": said(options.licence),
+        "data": said(about.data),
     }
     (folder / "model.yaml").write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
     return Package(folder, describe(folder))
 
 
-def golden(package: Package, held: list[samples.Sample], ng_above: float) -> None:
+def said(text: str) -> str:
+    """As YAML takes it for this text and nothing else."""
+    return text if re.fullmatch(r"[A-Za-z][\w -]*[\w]", text) and text.lower() not in WORDS else json.dumps(text)
+
+
+def golden(package: Package, pictures: Iterable[samples.Sample], ng_above: float) -> None:
     """The first two pictures whose decisions are no matter of a step: no score lies near the threshold."""
     model, run = package.described(Detect), package.interpreter()
     kept: list[tuple[np.ndarray, ...]] = []
-    for picture, _ in held:
+    for picture, _ in pictures:
+        if len(kept) == 2:
+            break
         given = np.bitwise_xor(np.ascontiguousarray(picture), 0x80).view(np.int8).reshape(model.shapes[0])
         heat, place = run(given)
-        said = peaks.read(heat[0], place[0], peaks.odds(run.outputs[0]), run.outputs[1])
-        score = peaks.boxes(*said, model, 0.01)[:, 4]
-        if len(kept) < 2 and (score > ng_above).any() and (np.abs(score - ng_above) > CLEAR).all():
+        read = peaks.read(heat[0], place[0], peaks.odds(run.outputs[0]), run.outputs[1])
+        score = peaks.boxes(*read, model, 0.01)[:, 4]
+        if (score > ng_above).any() and (np.abs(score - ng_above) > CLEAR).all():
             kept.append((given[0], heat[0], place[0]))
     if not kept:
         raise SystemExit("refused: there is no picture whose decision is clear")
@@ -124,25 +139,25 @@ def golden(package: Package, held: list[samples.Sample], ng_above: float) -> Non
     np.savez_compressed(package.folder / "golden.npz", input=given, heat=heat, place=place)
 
 
-def export(run: Training, held: list[samples.Sample], about: About) -> int:
-    """Make the package and its figures; 1 where the gate refuses it."""
+def export(run: Training, held: list[samples.Sample], about: About, further: Iterable[samples.Sample] = ()) -> int:
+    """Make the package and its figures; 1 where the gate refuses it. Golden vectors may be of `further` ones."""
     options, folder, net = run.options, run.options.out, run.mean
     folder.mkdir(parents=True, exist_ok=True)
-    weights = compiled(net, calibrated(net, [picture for picture, _ in held[::2]]), about.size)
+    some = held[:: 1 + (len(held) >= MANY)]  # float is slow here
+    weights = compiled(net, calibrated(net, [picture for picture, _ in some]), about.size)
     (folder / f"{folder.name}.tflite").write_bytes(weights)
     once = describe_in(folder, options, about, 0.5, views=1)
-    some = held[::2]  # float is slow here: the gate compares on every second picture
-    exact, same = in_float(net, some, once), in_int8(once, some)
-    whole = in_int8(describe_in(folder, options, about, 0.5, options.views), held)
+    exact, same = in_float(net, some, once, about.enough), in_int8(once, some, about.enough)
+    whole = in_int8(describe_in(folder, options, about, 0.5, options.views), held, about.enough)
     ng_above = float(np.clip(whole.best_threshold(), 0.05, 0.95))
     package = describe_in(folder, options, about, ng_above, options.views)
-    golden(package, held, ng_above)
+    golden(package, chain(held, further), ng_above)
     prove(folder)
     figures = {
         "held_back": len(held),
         "int8": figures_of(whole, ng_above),
-        "float_of_half_once": figures_of(exact, ng_above),
-        "int8_of_half_once": figures_of(same, ng_above),
+        "float_of_some_once": figures_of(exact, ng_above),
+        "int8_of_some_once": figures_of(same, ng_above),
         "threshold": round(ng_above, 3),
         "views": options.views,
         "seed": options.seed,
@@ -154,20 +169,20 @@ def export(run: Training, held: list[samples.Sample], about: About) -> int:
     }
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     lost = exact.mean() - same.mean()
-    said = f"mAP {whole.mean():.2f}, F {whole.at(ng_above)[2]:.2f}; int8 loses {lost:.3f} mAP against float"
+    words_of = f"mAP {whole.mean():.2f}, F {whole.at(ng_above)[2]:.2f}; int8 loses {lost:.3f} mAP against float"
     words = {
         "name": folder.name,
         "of": about.of,
         "labels": ", ".join(about.labels),
         "data": about.data,
         "pictures": len(held),
-        "figures": said,
+        "figures": words_of,
     }
     words |= {"minutes": run.spent / 60, "steps": run.step}
     words |= {name: getattr(options, name) for name in ("licence", "seed", "threads", "width", "crop", "batch")}
     (folder / "card.md").write_text(CARD.format(**words))
     print(json.dumps(figures))
-    if not lost <= WORSE:
+    if not lost <= about.worse:
         print("refused: int8 is not as good as float", file=sys.stderr)
         return 1
     print(f"{folder} is ready: lineside model evaluate {folder} --data FOLDER says what it is worth", file=sys.stderr)

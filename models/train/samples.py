@@ -26,12 +26,20 @@ NONE = np.zeros((0, 5), np.float32)
 
 
 class Source(Protocol):
-    """Where square pieces come from."""
+    """Where square pieces come from, and what a network has to say of one."""
 
     def __call__(self, rng: np.random.Generator) -> Sample: ...
+    def wanted(self, boxes: np.ndarray, side: int) -> Batch: ...
 
 
-class Rendered:
+class Boards:
+    """Pieces of boards."""
+
+    def wanted(self, boxes: np.ndarray, side: int) -> Batch:
+        return targets(boxes, side, len(synth.LABELS))
+
+
+class Rendered(Boards):
     """Boards that were never made."""
 
     def __init__(self, crop: int = CROP) -> None:
@@ -47,7 +55,7 @@ def rendered(rng: np.random.Generator, side: int, defects: int) -> Sample:
     return _off(np.dstack([part, template]), rng, 0.1), boxes
 
 
-class Recorded:
+class Recorded(Boards):
     """The pairs of a folder's list `trainval`, with defects drawn onto them besides their own."""
 
     def __init__(self, folder: Path, crop: int = CROP) -> None:
@@ -159,11 +167,11 @@ def targets(boxes: np.ndarray, side: int, labels: int) -> Batch:
 
 
 def batch(source: Source, seed: int, number: int, many: int = BATCH) -> Batch:
-    """uint8[many, h, w, 2] and what is wanted of them, the same for the same seed and number."""
+    """uint8[many, h, w, channels] and what is wanted of them, the same for the same seed and number."""
     rng = np.random.default_rng((seed, number))
     pictures, wanted = [], []
     for _ in range(many):
         picture, boxes = turned(source(rng), int(rng.integers(8)))
         pictures.append(np.ascontiguousarray(picture))
-        wanted.append(targets(boxes, len(picture), len(synth.LABELS)))
+        wanted.append(source.wanted(boxes, len(picture)))
     return np.stack(pictures), *(np.stack(each) for each in zip(*wanted, strict=True))

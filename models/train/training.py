@@ -28,6 +28,7 @@ from .detector import Net, loss
 
 SAVED = 60.0  # seconds between two check points
 RATE, WARM = 2e-3, 200
+Loss = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 Make = Callable[
     [], samples.Source
 ]  # in another process: a class or function of a module and what it is called with (partial)
@@ -53,10 +54,12 @@ def produce(queue: Any, make: Make, seed: int, first: int, many: int) -> None:
 class Training:
     """Network, mean of its last states, optimiser and how far they are; saved whole, and continued from there."""
 
-    def __init__(self, options: argparse.Namespace, make: Callable[[], Net], settings: Sequence[str]) -> None:
+    def __init__(
+        self, options: argparse.Namespace, make: Callable[[], Net], settings: Sequence[str], loss: Loss = loss
+    ) -> None:
         """`settings` are the names of those options that a check point was made with, and has to go on with."""
         torch.manual_seed(options.seed)
-        self.options, self.step, self.spent = options, 0, 0.0
+        self.options, self.step, self.spent, self._loss = options, 0, 0.0, loss
         net = make()
         self.net: Net = net.to(memory_format=torch.channels_last)
         self.mean = copy.deepcopy(net).eval()
@@ -97,7 +100,7 @@ class Training:
         pictures, *wanted = (torch.from_numpy(part) for part in batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bf16):
             heat, place = self.net(pictures)
-        of_heat, of_place = loss(heat, place, *wanted)
+        of_heat, of_place = self._loss(heat, place, *wanted)
         self.rate.zero_grad(set_to_none=True)
         (of_heat + of_place).backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)

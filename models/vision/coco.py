@@ -15,6 +15,7 @@ from edge import LinesideError
 
 from ..quality.coco import number
 from .pairs import MOST_BYTES, MOST_TEXT, Pair, Pairs
+from .score import ENOUGH
 
 FILE = "annotations.json"
 TESTED = 5  # of so many parts one is the test's
@@ -73,6 +74,8 @@ class CocoPairs:
     """The same as Pairs, of a folder with a COCO file. Pictures that nobody drew whole are `missing`. The part `test` has the views
     of each fifth part, by a number that never changes; `trainval` the others; "" all."""
 
+    enough = ENOUGH
+
     def __init__(self, folder: Path, part: str) -> None:
         """Raises LinesideError where nothing can be read at all."""
         self._folder, found = folder, read(folder / FILE)
@@ -82,7 +85,7 @@ class CocoPairs:
             x, y, w, h = note.bbox
             self._boxes.setdefault(note.image_id, []).append(([x, y, x + w, y + h], names[note.category_id]))
         crowds = {note.image_id for note in found.annotations if note.iscrowd}  # many in one box: nobody drew each
-        chosen = [image for image in found.images if part in ("", _part_of(image))]
+        chosen = [image for image in found.images if part in ("", part_of(image))]
         self._images = {
             image.file_name: image for image in chosen if image.whole and image.template and image.id not in crowds
         }
@@ -104,27 +107,34 @@ class CocoPairs:
         image = self._images[name]
         rows = self._boxes.get(image.id, [])
         boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
-        pictures = (self._picture(name), self._picture(image.template))
-        return Pair(name, *pictures, boxes, [row[1] for row in rows])
-
-    def _picture(self, name: str) -> np.ndarray:
-        try:
-            path = (self._folder / name).resolve()
-            if not path.is_relative_to(self._folder.resolve()):
-                raise LinesideError(f"{self._folder / FILE} names a picture outside of its folder: {name}")
-            body = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
-        except (OSError, ValueError) as error:  # ValueError: no name of a file at all
-            raise LinesideError(f"cannot read the picture {name!r} of {self._folder}: {error}") from None
-        try:
-            image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
-        except cv2.error:
-            image = None
-        if image is None:
-            raise LinesideError(f"{path} is no picture, or too large")
-        return np.asarray(image)
+        part, template = (picture_in(self._folder, file, FILE) for file in (name, image.template))
+        return Pair(name, part, template, boxes, [row[1] for row in rows])
 
 
-def _part_of(image: Image) -> str:
+def picture_in(folder: Path, name: str, of: str) -> np.ndarray:
+    """uint8[h, w] of a file that `of` names in a folder. Raises LinesideError."""
+    try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise LinesideError(f"{folder / of} names a picture outside of its folder: {name}")
+        body = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+    except (OSError, ValueError) as error:  # ValueError: no name of a file at all
+        raise LinesideError(f"cannot read the picture {name!r} of {folder}: {error}") from None
+    return decoded(body, str(path))
+
+
+def decoded(body: bytes, name: str) -> np.ndarray:
+    """uint8[h, w]. Raises LinesideError."""
+    try:
+        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise LinesideError(f"{name} is no picture, or too large")
+    return np.asarray(image)
+
+
+def part_of(image: Image) -> str:
     return "trainval" if number(image.inspection or image.file_name) % TESTED else "test"
 
 

@@ -33,19 +33,36 @@ class Detector:
         self._whole = np.dtype(self._run.inputs[0].dtype) == np.int8
         self._look = None
         if self.model.views > 1:
-            piece = (self.model.views - 1, self.model.look, self.model.look // self.model.fold, 2 * self.model.fold)
+            piece = (self.model.views - 1, self.model.look, self.model.look // self.model.fold, self.model.channels)
             self._look = SecondLook(package.interpreter(engine=engine, shape=piece), self.model)
 
-    def __call__(self, part: np.ndarray, template: np.ndarray) -> np.ndarray:
+    def __call__(self, part: np.ndarray, template: np.ndarray | None) -> np.ndarray:
         """uint8[h, w] or uint8[h, w, 3], twice the same -> float32[n, 6]: x0, y0, x1, y1 within the picture, score, label's number;
-        the best first. Raises ValueError for two that are no pair."""
-        if part.shape != template.shape or part.dtype != np.uint8 or template.dtype != np.uint8 or 0 in part.shape:
-            raise ValueError(f"the part is {part.dtype}{part.shape}, its template {template.dtype}{template.shape}")
-        pair = cv2.merge([self._shown(part), self._shown(template)])
-        found = self._tile(pair) if pair.shape[:2] == self.model.size else self._tiles(pair)
+        the best first. The template is not looked at by a model of pictures alone. Raises ValueError for two that are no pair."""
+        view = self._alone(part) if self.model.alone else self._pair(part, template)
+        if view.shape[:2] == self.model.size:
+            found = self._tile(view)
+        elif self.model.fit == "scale":
+            view, scale = scaled(view, self.model.size)
+            found = self._tile(view)
+            found[:, :4] /= scale
+        else:
+            found = self._tiles(view)
         height, width = part.shape[:2]
         found[:, :4] = np.clip(found[:, :4], 0, (width, height, width, height))
         return found
+
+    def _alone(self, part: np.ndarray) -> np.ndarray:
+        if part.dtype != np.uint8 or 0 in part.shape:
+            raise ValueError(f"the picture is {part.dtype}{part.shape}")
+        return self._shown(part)[:, :, None]
+
+    def _pair(self, part: np.ndarray, template: np.ndarray | None) -> np.ndarray:
+        if template is None:
+            raise ValueError("nothing to compare with: the view has no template")
+        if part.shape != template.shape or part.dtype != np.uint8 or template.dtype != np.uint8 or 0 in part.shape:
+            raise ValueError(f"the part is {part.dtype}{part.shape}, its template {template.dtype}{template.shape}")
+        return cv2.merge([self._shown(part), self._shown(template)])
 
     def _shown(self, image: np.ndarray) -> np.ndarray:
         grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
@@ -54,7 +71,7 @@ class Detector:
         )
 
     def _tile(self, pair: np.ndarray) -> np.ndarray:
-        """uint8[h, w, 2] of the network's size."""
+        """uint8[h, w, channels] of the network's size."""
         given = np.bitwise_xor(pair, 0x80).view(np.int8) if self._whole else pair.astype(np.float32) / 255
         heat, place = self._run(given.reshape(self.model.shapes[0]))
         grid, off = peaks.read(heat[0], place[0], self._table, self._place)
@@ -65,7 +82,7 @@ class Detector:
     def _tiles(self, pair: np.ndarray) -> np.ndarray:
         tall, wide = self.model.size
         below, right = max(0, tall - pair.shape[0]), max(0, wide - pair.shape[1])
-        pair = cv2.copyMakeBorder(pair, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        pair = np.pad(pair, ((0, below), (0, right), (0, 0)), "edge")
         shared = round(3 * self.model.unit)
         found = [np.zeros((0, 6), np.float32)]
         for top, first_y, last_y in cuts(pair.shape[0], tall, shared):
@@ -76,6 +93,17 @@ class Detector:
                 found.append(here[(first_x <= x) & (x < last_x) & (first_y <= y) & (y < last_y)])
         every = np.concatenate(found)
         return peaks.without_doubles(every[np.argsort(-every[:, 4], kind="stable")])
+
+
+def scaled(view: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """uint8[h, w, channels] scaled into uint8[*size, channels], its sides in proportion, its last row and column repeated where it
+    does not reach; and by how much."""
+    (height, width), (tall, wide) = view.shape[:2], size
+    scale = min(tall / height, wide / width)
+    h, w = min(tall, max(1, round(height * scale))), min(wide, max(1, round(width * scale)))
+    if (h, w) != (height, width):
+        view = cv2.resize(view, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return cv2.copyMakeBorder(view, 0, tall - h, 0, wide - w, cv2.BORDER_REPLICATE).reshape(tall, wide, -1), scale
 
 
 def cuts(length: int, side: int, shared: int) -> list[tuple[int, float, float]]:

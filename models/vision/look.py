@@ -85,7 +85,7 @@ class SecondLook:
 def turned(square: np.ndarray, way: int) -> np.ndarray:
     """[n, n, channels], mirrored and exchanged as the bits of `way` say."""
     square = square[:: -1 if way & 2 else 1, :: -1 if way & 1 else 1]
-    return cv2.transpose(square) if way & 4 else square
+    return cv2.transpose(square).reshape(square.shape) if way & 4 else square
 
 
 def back(square: np.ndarray, way: int) -> np.ndarray:

@@ -19,6 +19,8 @@ import numpy as np
 
 from edge import LinesideError
 
+from .score import ENOUGH
+
 MOST_BYTES = 64 * 2**20  # of one picture, packed or not
 MOST_TEXT = 64 * 2**20  # of a list
 PICTURE = re.compile(r"(?:^|/)([^/]+/[^/]+)_(temp|test)\.(?:png|jpe?g|bmp)$", re.IGNORECASE)
@@ -36,6 +38,8 @@ class Pair(NamedTuple):
 
 class Pairs:
     """The pairs of one part (`test`, `trainval`) of a folder, in the order of its list. Pictures are read when asked for."""
+
+    enough = ENOUGH
 
     def __init__(self, folder: Path, part: str) -> None:
         """Raises LinesideError where nothing can be read at all."""
@@ -94,7 +98,7 @@ class Pairs:
             raise LinesideError(f"{path} cannot be read: {error}") from None
         for entry in entries:
             if (found := PICTURE.search(entry.filename)) and entry.file_size <= MOST_BYTES:
-                self._pictures.setdefault((found[1], found[2].lower()), _reading(packed, entry))
+                self._pictures.setdefault((found[1], found[2].lower()), reading(packed, entry))
 
     def _lines(self, folder: Path, pattern: str) -> Iterator[str]:
         files = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
@@ -126,7 +130,7 @@ class Pairs:
         return boxes, read
 
 
-def _reading(packed: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], bytes]:
+def reading(packed: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], bytes]:
     def read() -> bytes:
         try:
             return packed.read(entry)

@@ -1,8 +1,8 @@
 """How good boxes are: average precision by type and pooled, precision, recall and F at a threshold.
 
-A detection counts when its type matches and it overlaps (intersection over union) a box of that type by more than 0.33, each box
-once, the detections of a type by falling score. Average precision is the area under precision over recall, with precision made
-falling (VOC, all points). `mAP` is the mean over types; `pooled` ranks all types together.
+A detection counts when its type matches and it overlaps (intersection over union) a box of that type by more than 0.33 (pairs) or
+0.5 (single pictures), each box once, the detections of a type by falling score. Average precision is the area under precision over
+recall, with precision made falling (VOC, all points). `mAP` is the mean over types; `pooled` ranks all types together.
 """
 
 from __future__ import annotations
@@ -45,9 +45,13 @@ def average_precision(score: np.ndarray, good: np.ndarray, wanted: int) -> float
 class Score:
     """Over all pictures: `found` float[n, 6] of each by falling score, `truth` of each, `labels` the names of the types."""
 
-    def __init__(self, found: Sequence[np.ndarray], truth: Sequence[Truth], labels: Sequence[str]) -> None:
+    def __init__(
+        self, found: Sequence[np.ndarray], truth: Sequence[Truth], labels: Sequence[str], enough: float = ENOUGH
+    ) -> None:
         every = [np.zeros((0, 6)), *found]
-        self._good = np.concatenate([np.zeros(0, bool), *map(hits, found, truth)])
+        self._good = np.concatenate(
+            [np.zeros(0, bool), *(hits(*each, enough) for each in zip(found, truth, strict=True))]
+        )
         self._score = np.concatenate([x[:, 4] for x in every])
         self._label = np.concatenate([x[:, 5] for x in every])
         types = np.concatenate([np.zeros(0, int), *(types for _, types in truth)])

@@ -30,13 +30,15 @@ data: none, made by hand
 """
 
 
-def network(shift: float = 0.0, side: int = SIDE) -> bytes:
-    """Log odds are 40 for each share of a cell that differs, less 10; `shift` of a cell to the right is told as the place."""
+def network(shift: float = 0.0, side: int = SIDE, alone: bool = False) -> bytes:
+    """Log odds are 40 for each share of a cell that differs, less 10; `shift` of a cell to the right is told as the
+    place. One that is `alone` has no template, as if it were black."""
     weight = np.zeros((2, CELL, CELL // FOLD, 2 * FOLD))
     weight[0, :, :, 0::2], weight[0, :, :, 1::2] = 1, -1  # channels are part, template, part, template ...
     weight[1] = -weight[0]
+    weight = weight[:, :, :, ::2] if alone else weight
     writer = Writer()
-    given = writer.picture((side, side // FOLD, 2 * FOLD))
+    given = writer.picture((side, side // FOLD, weight.shape[3]))
     step = (CELL, CELL // FOLD)
     heat = writer.conv(given, Conv(weight * 40 / CELL**2, np.full(2, -10.0), step, -12, 12, relu=False))
     bias = np.array([shift, 0, 0, 0])
@@ -49,14 +51,15 @@ def package(folder: Path, shift: float = 0.0, side: int = SIDE, **options: objec
     from models.engines.tflite import LiteRt
 
     folder.mkdir(parents=True, exist_ok=True)
-    body = network(shift, side)
+    alone = bool(options.get("alone"))
+    body = network(shift, side, alone)
     options = {"size": [side, side], **options}
     (folder / "difference.tflite").write_bytes(body)
     lines = dict(line.split(": ", 1) for line in MODEL.replace("SUM", hashlib.sha256(body).hexdigest()).splitlines())
     lines |= {name: str(value) for name, value in options.items()}
     (folder / "model.yaml").write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
     part, template = pictures((16, 24), side=side)
-    pair = np.stack([part, template], axis=2).reshape(1, side, side // FOLD, 2 * FOLD)
+    pair = np.stack([part, template][: 2 - alone], axis=2).reshape(1, side, side // FOLD, -1)
     given = (pair ^ 0x80).view(np.int8)
     heat, place = LiteRt().load(folder / "difference.tflite")(given)
     np.savez_compressed(folder / "golden.npz", input=given, heat=heat, place=place)

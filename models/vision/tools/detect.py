@@ -36,16 +36,17 @@ class DetectTool:
     def __init__(self, config: DetectConfig, folder: Path) -> None:
         """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""
         self._package = package.load(package.find(config.model, folder))
-        self._alone = isinstance(self._package.description, package.Objects)
         said = self._package
-        model = said.described(package.Objects) if self._alone else said.described(package.Detect)
+        self._others = isinstance(said.description, package.Objects)
+        model = said.described(package.Objects) if self._others else said.described(package.Detect)
+        self._alone = self._others or said.described(package.Detect).alone
         self.labels = model.labels
         self._ng_above, self._ok_below = model.limits("detect", config.model, config.ng_above, config.ok_below)
         self._local = threading.local()
         self._local.detector = self._detector()
 
     def _detector(self) -> Detector | ObjectDetector:
-        return (ObjectDetector if self._alone else Detector)(self._package, self._ok_below)
+        return (ObjectDetector if self._others else Detector)(self._package, self._ok_below)
 
     def __call__(self, view: View) -> Finding:
         if view.template is None and not self._alone:
