@@ -30,7 +30,7 @@ from edge import (
 from .address import address_of, shown
 from .sources import Shots, car_wishes, source_of, wishes
 
-SCHEMES = ("pattern", "file", "folder", "v4l2", "rtsp", "http", "https")
+SCHEMES = ("pattern", "file", "folder", "pairs", "v4l2", "rtsp", "http", "https")
 LARGEST_PART = 2**31
 
 
@@ -38,7 +38,7 @@ class CameraConfig(DriverConfig):
     """One camera."""
 
     url: str = Field(
-        description="rtsp://, http:// (MJPEG), v4l2:/dev/video0, file:CLIP, folder:PICTURES or pattern:parts?ng=0.2",
+        description="rtsp://, http:// (MJPEG), v4l2:/dev/video0, file:CLIP, folder:PICTURES, pairs:FOLDER or pattern:parts?ng=0.2",
         repr=False,
     )
     every: Period = Field(1.0, description="time between two pictures, where there is no `trigger`")
@@ -59,11 +59,13 @@ class CameraConfig(DriverConfig):
             )
         if parts.scheme == "pattern":
             (car_wishes if parts.path == "car" else wishes)(parts.query)
-        elif parts.scheme not in ("file", "folder", "v4l2"):
+        elif parts.scheme not in ("file", "folder", "pairs", "v4l2"):
             if not parts.hostname:
                 raise ValueError("it names no host; write rtsp://192.168.1.20/stream")
         elif not parts.path:
             raise ValueError(f"{text!r} names no {parts.scheme}; write {parts.scheme}:PATH")
+        elif parts.scheme == "pairs":
+            wishes(parts.query)
         return text
 
     def points(self) -> dict[str, Point]:
@@ -77,7 +79,7 @@ class CameraConfig(DriverConfig):
 
     def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
         parts = urlsplit(self.url)
-        if parts.scheme in ("file", "folder") and not Path(parts.path).exists():
+        if parts.scheme in ("file", "folder", "pairs") and not Path(parts.path).exists():
             yield ("url",), f"there is no {parts.path}", "a path is taken from where the daemon was started"
         elif parts.scheme == "file" and Path(parts.path).is_dir():
             yield ("url",), f"{parts.path} is a folder", f"write folder:{parts.path}"

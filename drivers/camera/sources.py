@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
@@ -13,6 +14,7 @@ import numpy as np
 
 from edge import DeviceLost, log
 
+from .pairs import PairsOfPictures
 from .stream import Stream
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
@@ -169,6 +171,9 @@ def source_of(url: str, slots: int, timeout: float) -> Shots:
     if parts.scheme == "pattern":
         return Pattern(parts.query, slots)
     path = Path(parts.path)
+    if parts.scheme == "pairs":
+        seed, ng = wishes(parts.query, ng=1.0)
+        return PairsOfPictures(path, partial(truth, seed=seed, ng=ng), slots)
     if parts.scheme == "folder" or (parts.scheme == "file" and path.suffix.lower() in PICTURES):
         return Pictures(path, slots)
     if parts.scheme == "file":
@@ -176,11 +181,11 @@ def source_of(url: str, slots: int, timeout: float) -> Shots:
     return Stream(url, slots, timeout, is_file=False)
 
 
-def wishes(query: str) -> tuple[int, float]:
-    """`seed` and `ng` of a url with rendered parts. Raises ValueError."""
+def wishes(query: str, ng: float = 0.2) -> tuple[int, float]:
+    """`seed` and `ng` of a url whose parts are made up. Raises ValueError."""
     options = dict(parse_qsl(query, keep_blank_values=True))
     try:
-        seed, ng = int(options.get("seed", "1")), float(options.get("ng", "0.2"))
+        seed, ng = int(options.get("seed", "1")), float(options.get("ng", ng))
     except ValueError:
         seed, ng = -1, 0.0
     if seed < 0 or not 0 <= ng <= 1:

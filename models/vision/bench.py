@@ -21,7 +21,7 @@ from .plc import Plc
 
 NEEDED = ("trigger", "taken", "taken_id", "refused", "busy", "overrun", "heartbeat")
 CYCLE = 0.01  # seconds
-LOCAL = ("pattern", "folder", "file")
+LOCAL = ("pattern", "folder", "pairs", "file")
 
 
 class Bench:

@@ -40,6 +40,9 @@ class ViewConfig(BaseModel):
     )
     registration: RegistrationConfig | None = Field(None, description="brings the part to where the template has it")
     region: tuple[Corner, Corner, Side, Side] | None = Field(None, description="x, y, width, height that is judged")
+    neighbour: tuple[Corner, Corner] | None = Field(
+        None, description="x, y of a good one in the same picture, as large as `region`: the template of this part"
+    )
     mask: str = Field("", description="picture beside the recipe: black is not judged; as large as the template")
     mm: float | None = Field(None, gt=0, description="millimetres a pixel")
     lasts: Duration = Field(
@@ -63,6 +66,8 @@ class ViewConfig(BaseModel):
             )
         if self.registration is not None and not self.template:
             raise ValueError("`registration` needs a `template`")
+        if self.neighbour is not None and (self.template or self.region is None):
+            raise ValueError("`neighbour` is what `region` is compared with, in place of a `template`")
         return self
 
 
@@ -181,9 +186,12 @@ def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, kept: Kept, s
     if mask is not None and len(tree.problems) == before and mask.shape != shape:
         tree.fault((*at, "mask"), f"is {mask.shape[1]} x {mask.shape[0]}, the picture {shape[1]} x {shape[0]}")
     if config.region and len(tree.problems) == before:
-        x, y, w, h = config.region
-        if x + w > shape[1] or y + h > shape[0]:
-            tree.fault((*at, "region"), f"reaches beyond the picture of {shape[1]} x {shape[0]}")
+        w, h = config.region[2:]
+        for key, (x, y) in (("region", config.region[:2]), ("neighbour", config.neighbour or (0, 0))):
+            if x + w > shape[1] or y + h > shape[0]:
+                tree.fault((*at, key), f"reaches beyond the picture of {shape[1]} x {shape[0]}")
+        if config.neighbour and all(abs(config.neighbour[i] - config.region[i]) < (w, h)[i] for i in (0, 1)):
+            tree.fault((*at, "neighbour"), "overlaps `region`: nothing is compared with itself")
     registration = None
     if config.registration is not None and template is not None:
         try:
@@ -204,7 +212,7 @@ def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, kept: Kept, s
     if len(tree.problems) > before:
         return None
     place = (registration, config.region, config.mm)
-    film = (config.lasts, config.every)
+    film = (config.lasts, config.every, config.neighbour)
     return Viewer(name, config.camera, shape, tools, template, mask, *place, config.optional, shadows, *film)
 
 

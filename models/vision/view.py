@@ -36,6 +36,7 @@ class Viewer:
     shadow: Mapping[str, Tool] = field(default_factory=dict)
     lasts: float = 0.0  # seconds; a film where it is not 0
     every: float = 0.1  # seconds between two of its pictures
+    neighbour: tuple[int, int] | None = None  # x, y in the picture of what the region is compared with
 
     def over(self, film: Sequence[tuple[float, Seen]]) -> Seen:
         """What a film shows: seconds after the trigger, and what was seen then."""
@@ -87,8 +88,11 @@ class Viewer:
             image, place = placed.image, placed.matrix
             mask = placed.seen if mask is None else cv2.bitwise_and(mask, placed.seen)
         if self.region is not None:
+            if self.neighbour is not None:
+                template = _cut(image, (*self.neighbour, *self.region[2:]))
+            else:
+                template = None if template is None else _cut(template, self.region)
             image = _cut(image, self.region)
-            template = None if template is None else _cut(template, self.region)
             mask = None if mask is None else _cut(mask, self.region)
             base = np.eye(2, 3) if place is None else place
             place = np.column_stack([base[:, :2], base @ (*self.region[:2], 1)])
@@ -99,6 +103,9 @@ class Viewer:
         image = self.template
         if image is None:
             image = np.random.default_rng(1).integers(0, 255, (*self.shape, 3), np.uint8)
+        if self.region is not None and self.neighbour is not None:  # a part that is as good as its neighbour
+            (nx, ny), (_, _, w, h) = self.neighbour, self.region
+            image[ny : ny + h, nx : nx + w] = _cut(image, self.region)
         self(image)
         return max(self(image).took_ms for _ in range(RUNS)) + self._in_the_way(image)
 
