@@ -24,7 +24,7 @@ from ..vision.detect import Detector
 from ..vision.score import ENOUGH, Score
 from . import samples
 from .detector import Net, calibrated, compiled
-from .training import Training
+from .training import Training, kept
 
 LEAST = 0.02  # as `lineside model evaluate` counts
 WORSE = 0.1  # mAP that int8 may lose
@@ -146,6 +146,7 @@ def export(run: Training, held: list[samples.Sample], about: About, further: Ite
     some = held[:: 1 + (len(held) >= MANY)]  # float is slow here
     weights = compiled(net, calibrated(net, [picture for picture, _ in some]), about.size)
     (folder / f"{folder.name}.tflite").write_bytes(weights)
+    kept(net, folder)
     once = describe_in(folder, options, about, 0.5, views=1)
     exact, same = in_float(net, some, once, about.enough), in_int8(once, some, about.enough)
     whole = in_int8(describe_in(folder, options, about, 0.5, options.views), held, about.enough)

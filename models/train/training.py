@@ -12,6 +12,7 @@ import pickle
 import signal
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
@@ -29,6 +30,8 @@ from .detector import Net, loss
 SAVED = 60.0  # seconds between two check points
 RATE, WARM = 2e-3, 200
 Loss = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+AGAIN = 12  # times fewer steps where a package is the start, at half the rate
+WEIGHTS = "float.npz"  # beside a package's own, to start from
 Make = Callable[
     [], samples.Source
 ]  # in another process: a class or function of a module and what it is called with (partial)
@@ -64,6 +67,12 @@ class Training:
         self.net: Net = net.to(memory_format=torch.channels_last)
         self.mean = copy.deepcopy(net).eval()
         self.rate = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-2)
+        self._top = RATE
+        if options.start:
+            started(self.net, options.start)
+            self.mean.load_state_dict(self.net.state_dict())
+            self._top = RATE / 2
+            settings = (*settings, "start")
         self._settings = {name: str(getattr(options, name)) for name in settings}
 
     def save(self) -> None:
@@ -94,7 +103,7 @@ class Training:
         return max(self.step / self.options.steps, self.spent / 60 / minutes if minutes else 0.0)
 
     def learn(self, batch: samples.Batch) -> tuple[float, float]:
-        pace = RATE * min(1, (self.step + 1) / WARM) * (0.5 + 0.5 * math.cos(math.pi * min(self.done(), 1))) + 1e-5
+        pace = self._top * min(1, (self.step + 1) / WARM) * (0.5 + 0.5 * math.cos(math.pi * min(self.done(), 1))) + 1e-5
         for group in self.rate.param_groups:
             group["lr"] = pace
         pictures, *wanted = (torch.from_numpy(part) for part in batch)
@@ -112,6 +121,30 @@ class Training:
             for old, new in zip(self.mean.state_dict().values(), self.net.state_dict().values(), strict=True):
                 old.lerp_(new, 1 - keep) if old.dtype.is_floating_point else old.copy_(new)
         return of_heat.item(), of_place.item()
+
+
+def kept(net: Net, folder: Path) -> None:
+    """Write the float weights beside a package, for another training to start from: half as exact, and half as large."""
+    state = {name: held.numpy() for name, held in net.state_dict().items()}
+    halves = {name: held.astype(np.float16) if held.dtype == np.float32 else held for name, held in state.items()}
+    np.savez_compressed(folder / WEIGHTS, **halves)
+
+
+def started(net: Net, folder: Path) -> None:
+    """Take the float weights of a package; those of the last layer only where the labels are as many. Exits where they do not
+    fit."""
+    path = folder / WEIGHTS
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            held = {name: torch.from_numpy(np.array(file[name])) for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        why = "there is none" if isinstance(error, FileNotFoundError) else f"cannot be read ({type(error).__name__})"
+        raise SystemExit(f"--start {folder}: {path.name}, the weights to start from: {why}") from None
+    own = net.state_dict()
+    fits = {name: value for name, value in held.items() if name in own and value.shape == own[name].shape}
+    if strange := [name for name in own if name not in fits and not name.startswith("layers.heat.")]:
+        raise SystemExit(f"--start {folder}: {strange[0]} is of another network; is --width the same?")
+    net.load_state_dict({**own, **fits})
 
 
 def following(queue: Any, child: Any) -> samples.Batch:
@@ -175,7 +208,10 @@ def _more_than_none(text: str) -> int:
 
 def arguments(parser: argparse.ArgumentParser, steps: int, width: float) -> None:
     """What every training is asked."""
-    parser.add_argument("--steps", type=_more_than_none, default=steps)
+    parser.add_argument("--start", type=Path, metavar="PACKAGE", help="go on from its weights, reusing all it learned")
+    parser.add_argument(
+        "--steps", type=_more_than_none, help=f"default: {steps}, with --start {steps // AGAIN}", default=steps
+    )
     parser.add_argument(
         "--minutes", type=float, default=0.0, help="end sooner: the schedule is shortened to fit (default: no)"
     )
@@ -193,7 +229,9 @@ def arguments(parser: argparse.ArgumentParser, steps: int, width: float) -> None
 
 
 def prepared(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Where it writes to and on how many threads it works. Ends in words where it cannot write there."""
+    """Where it writes to, on how many threads it works, and how long. Ends in words where it cannot write there."""
+    if options.start and options.steps == parser.get_default("steps"):
+        options.steps //= AGAIN
     options.checkpoint = options.checkpoint or Path(f"build/train/{options.out.name}-{options.seed}.pt")
     try:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -198,6 +198,7 @@ def test_training_goes_on_as_if_there_had_been_no_break(tmp_path: Path) -> None:
         data=None,
         bf16=False,
         checkpoint=tmp_path / "here.pt",
+        start=None,
     )
     batches = [tuple(part[:2] for part in samples.batch(samples.Rendered(), 1, number)) for number in range(4)]
     make = partial(Net, options.width, 6)
@@ -210,3 +211,31 @@ def test_training_goes_on_as_if_there_had_been_no_break(tmp_path: Path) -> None:
     options.width = 0.5
     with pytest.raises(SystemExit, match="say the same"):
         Training(options, partial(Net, options.width, 6), SETTINGS).restore()
+
+
+def test_training_starts_from_the_weights_of_a_package(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed here: make train brings it (extra train)")
+    from models.train.detector import Net
+    from models.train.training import WEIGHTS, kept, started
+
+    trained, other, more = Net(0.25, 6), Net(0.25, 6), Net(0.25, 7)
+    kept(trained, tmp_path)
+    assert (tmp_path / WEIGHTS).stat().st_size < 100_000
+    started(other, tmp_path)
+    picture = torch.from_numpy(samples.rendered(np.random.default_rng(1), 64, 2)[0][None])
+    with torch.no_grad():
+        for one, two in zip(trained.eval()(picture), other.eval()(picture), strict=True):
+            assert torch.allclose(one, two, atol=0.02)
+    before = more.state_dict()["layers.heat.weight"].clone()
+    started(more, tmp_path)
+    assert torch.equal(more.state_dict()["layers.heat.weight"], before), "a label more: its last layer begins anew"
+    assert torch.allclose(
+        more.state_dict()["layers.stem.weight"], trained.state_dict()["layers.stem.weight"], atol=1e-3
+    )
+    with pytest.raises(SystemExit, match="is --width the same"):
+        started(Net(0.5, 6), tmp_path)
+    (tmp_path / WEIGHTS).write_bytes(b"PK no")
+    with pytest.raises(SystemExit, match=r"float.npz, the weights to start from: cannot be read"):
+        started(other, tmp_path)
+    with pytest.raises(SystemExit, match="there is none"):
+        started(other, tmp_path / "elsewhere")
