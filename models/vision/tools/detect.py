@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +12,10 @@ from ... import package
 from ..detect import Detector
 from ..objects import ObjectDetector
 from ..verdict import Box
+from ..whole import detector
 from .contract import Finding, State, ToolConfig, View
+
+Free = dict[tuple[int, ...], list[Detector | ObjectDetector]]
 
 
 class DetectConfig(ToolConfig):
@@ -42,19 +44,32 @@ class DetectTool:
         self._alone = self._others or said.described(package.Detect).alone
         self.labels = model.labels
         self._ng_above, self._ok_below = model.limits("detect", config.model, config.ng_above, config.ok_below)
-        self._local = threading.local()
-        self._local.detector = self._detector()
+        self._free: Free = {model.size: [self._detector(model.size)]}  # by the size of the pictures
 
-    def _detector(self) -> Detector | ObjectDetector:
-        return (ObjectDetector if self._others else Detector)(self._package, self._ok_below)
+    def _detector(self, shape: tuple[int, ...]) -> Detector | ObjectDetector:
+        if self._others:
+            return ObjectDetector(self._package, self._ok_below)
+        return detector(self._package, self._ok_below, (shape[0], shape[1]))
+
+    def _found(self, view: View) -> np.ndarray:
+        """By a detector that no other thread has; it stays warm for whoever comes next."""
+        shape = view.image.shape[:2]
+        if (free := self._free.get(shape)) is None:
+            self._free = {shape: (free := [])}  # a view's pictures are of one size
+        try:
+            one = free.pop()
+        except IndexError:
+            one = self._detector(shape)
+        try:
+            return one(view.image, view.template)
+        finally:
+            free.append(one)
 
     def __call__(self, view: View) -> Finding:
         if view.template is None and not self._alone:
             return Finding("recheck", text="nothing to compare with: the view has no template")
         try:
-            if not hasattr(self._local, "detector"):
-                self._local.detector = self._detector()
-            found = self._local.detector(view.image, view.template)
+            found = self._found(view)
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
             return Finding("recheck", text=f"cannot be judged: {error}")
         return self._finding(found if view.mask is None else found[unmasked(found, view.mask)], view.mm)

@@ -1,0 +1,101 @@
+"""A large picture judged whole: what the network says of it is what it says of tiles, and threads share what is warm."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.package import find, load
+from models.vision import peaks
+from models.vision.detect import Detector, cuts
+from models.vision.tools.contract import View
+from models.vision.tools.detect import DetectConfig, DetectTool
+from models.vision.whole import detector, side
+
+pytest.importorskip(
+    "ai_edge_litert", reason="LiteRT, whose schema writes the network, is not installed: make setup brings it"
+)
+from tests.models import detector as made
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.package(tmp_path_factory.mktemp("models") / "difference")
+
+
+def where(found: np.ndarray) -> list[tuple[float, ...]]:
+    return sorted(tuple(round(float(v)) for v in (*box[:4], box[5])) for box in found)
+
+
+def test_the_whole_of_a_large_picture_is_judged_at_once(folder: Path) -> None:
+    rng = np.random.default_rng(2)
+    spots = {(int(x) * 24, int(y) * 24) for x, y in rng.integers(1, 12, (30, 2))}
+    whole = detector(load(folder), 0.2, (300, 300))
+    assert whole.model.size == (320, 320) != Detector(load(folder), 0.2).model.size
+    found = whole(*made.pictures(*spots, side=300))
+    assert where(found) == sorted((x - 4, y - 4, x + 12, y + 12, 0) for x, y in spots)
+
+
+def test_a_trained_network_sees_no_seams_and_the_same_defects() -> None:
+    from models.train.samples import rendered
+
+    package = load(find("pcb-rendered", Path()))
+    tiled, whole = Detector(package, 0.4), detector(package, 0.4, (800, 800))
+    assert whole.model.size == (800, 800) != tiled.model.size
+    found = 0
+    for seed in range(3):
+        sample, _ = rendered(np.random.default_rng(seed), 800, 8)
+        part, template = (np.ascontiguousarray(sample[:, :, k]) for k in (0, 1))
+        one, two = tiled(part, template), whole(part, template)
+        assert peaks.agree(one, two)
+        found += len(one)
+    assert found > 10
+
+
+@pytest.mark.parametrize(
+    ("length", "own", "size"), [(640, 640, 640), (300, 640, 640), (1080, 640, 1088), (4000, 640, 2048)]
+)
+def test_a_whole_picture_is_taken_while_it_is_not_too_large(length: int, own: int, size: int) -> None:
+    assert side(length, own, 96) == size
+    assert len(cuts(max(length, size), size, 96)) == (2 if length > 2048 else 1)
+
+
+def test_a_network_for_one_size_alone_judges_in_tiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = load(folder)
+    ask = package.interpreter
+
+    def fixed(threads: int = 1, engine: str = "", shape: tuple[int, ...] | None = None) -> Any:
+        return ask(threads, engine)  # gives its own size, whatever was asked for
+
+    monkeypatch.setattr(package, "interpreter", fixed)
+    assert detector(package, 0.2, (300, 300)).model.size == (64, 64)
+
+
+def test_what_is_scaled_to_the_network_stays_so(tmp_path: Path) -> None:
+    scaled = load(made.package(tmp_path / "scaled", fit="scale"))
+    assert detector(scaled, 0.2, (300, 300)).model.size == (64, 64)
+
+
+def test_threads_share_warm_detectors_and_never_one(folder: Path) -> None:
+    judge, many = DetectTool(DetectConfig(tool="detect", model=folder.name), folder.parent), 4
+    together, ask, made_here = Barrier(many), judge._detector, []
+
+    def counted(shape: tuple[int, ...]) -> Any:
+        one = ask(shape)
+        made_here.append(one)
+        return lambda part, template: (together.wait(10), one(part, template))[1]
+
+    judge._detector = counted  # type: ignore[method-assign, assignment]
+    with ThreadPoolExecutor(many) as pool:
+        for _ in range(3):
+            views = [View(*made.pictures((16, 16 * k + 16), side=96)) for k in range(many)]
+            found = list(pool.map(judge, views))
+            assert [finding.boxes[0][:2] for finding in found] == [(12, 16 * k + 12) for k in range(many)]
+    assert len(made_here) == many
