@@ -1,4 +1,5 @@
-"""`lineside station conform`: the handshake of a station against a PLC with all its moods; `recipes`: what each takes here."""
+"""`lineside station conform`: the handshake of a station against a PLC with all its moods; `recipes`: what each takes here;
+`schema`: the options of a recipe, for editors."""
 
 from __future__ import annotations
 
@@ -16,21 +17,24 @@ from edge import LinesideError, load_site
 from ..vision.bench import Bench
 from ..vision.conform import Outcome, bits, conform
 from ..vision.lines import StationConfig
+from ..vision.recipe_schema import schema
 from ..vision.shelf import Shelf
 
 HELP = (
-    "stations that judge parts: `station conform SITE` tries the handshake, `station recipes SITE` measures the recipes"
+    "stations that judge parts: `station conform SITE` tries the handshake, `station recipes SITE` measures the recipes, "
+    "`station schema` prints the JSON Schema of a recipe"
 )
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    does = parser.add_subparsers(dest="do", required=True, metavar="conform|recipes")
+    does = parser.add_subparsers(dest="do", required=True, metavar="conform|recipes|schema")
     words = (
         "run the station against a simulated PLC on a real socket, with every fault it has to stand; prints a report"
     )
     one = does.add_parser("conform", help=words, description=words)
     one.add_argument("--log", type=Path, metavar="FILE", help="write every bit and word as it moved")
     other = does.add_parser("recipes", help="check the recipes and measure what each takes on this board")
+    does.add_parser("schema", help="print the JSON Schema of a recipe, for editors")
     for each in (one, other):
         each.add_argument("site", type=Path, help="site file (YAML)")
         each.add_argument("--stage", help="which station, where the site has several")
@@ -38,6 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.do == "schema":
+        print(json.dumps(schema(), indent=1, ensure_ascii=False))
+        return 0
     return asyncio.run(_conform(options)) if options.do == "conform" else _recipes(options)
 
 

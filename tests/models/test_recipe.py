@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from edge import read_yaml
 from models.vision.recipe import Recipe, Refused, load
+from models.vision.recipe_schema import schema
 from models.vision.rules import Rule, Seen, decide
 from models.vision.tools.contract import Finding
-from models.vision.tools.table import tool
+from models.vision.tools.table import TOOLS, tool
 
+ROOT = Path(__file__).parents[2]
 GOOD = """\
 recipe: board A
 views:
@@ -249,3 +253,19 @@ def test_without_millimetres_a_rule_in_millimetres_holds_for_nothing() -> None:
 def test_every_tool_of_the_table_is_there() -> None:
     for name in ("template", "classify", "detect"):
         assert tool(name).Config.model_fields["tool"]
+
+
+def test_the_schema_for_editors_knows_every_tool_and_the_shipped_recipes() -> None:
+    document = schema()
+    view, kinds = document["$defs"]["ViewConfig"], document["$defs"]["tool"]["properties"]["tool"]["enum"]
+    assert kinds == list(TOOLS) and view["properties"]["tools"]["additionalProperties"] == {"$ref": "#/$defs/tool"}
+    recipes = sorted((ROOT / "configs/recipes").glob("*.yaml"))
+    for path in recipes:
+        assert path.read_text().startswith("# yaml-language-server: $schema=../recipe.schema.json\n"), path.name
+        data, problems = read_yaml(path)
+        assert not problems and set(data) <= set(document["properties"])
+        for each in data["views"].values():
+            assert set(each) <= set(view["properties"])
+            for options in each["tools"].values():
+                assert set(options) <= set(document["$defs"][f"tool {options['tool']}"]["properties"])
+    assert recipes and json.loads((ROOT / "configs/recipe.schema.json").read_text()) == document, "run: make schema"
