@@ -18,6 +18,10 @@ export interface Happening {
   device: string; epoch: string; seq: number; ts: number; kind: string; key: string; state: string; severity: string; text: string;
   data: Record<string, any>; refs: string[];
 }
+export interface Answer { state: string; label: string; by: string; text: string }
+/** A part with what people say of it: in their order, the newest word that the device has not answered yet, or why it took it not. */
+export interface Inspected extends Happening { reviews: (Answer & { ts: number; hash: string; corrects: string })[]; asked: Answer | null; refusal: string }
+export interface List { parts: Inspected[]; labels: string[]; recipes: string[]; devices: string[]; open: number; of: number }
 export interface Series<V = number> { tag: string; unit: string; t: number[]; v: (V | null)[]; to: number }
 export type Values = Record<string, [number | null, string, number]>;
 export interface Live {
@@ -55,6 +59,15 @@ export async function devices(): Promise<Device[]> {
 export async function order(device: string, alarm: string, verb: string): Promise<void> {
   const path = `/api/devices/${encodeURIComponent(device)}/alarms/${encodeURIComponent(alarm)}`;
   await answered(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ verb }) });
+}
+
+/** Raises an error that says 409 where somebody else was first. */
+export async function review(p: Inspected, said: Answer & { corrects: string }): Promise<void> {
+  const answer = await fetch(`/api/devices/${encodeURIComponent(p.device)}/reviews`, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...said, epoch: p.epoch, seq: p.seq }),
+  });
+  if (answer.status === 401) throw new SignIn();
+  if (!answer.ok) throw new Error(String(answer.status));
 }
 
 export interface Refused {

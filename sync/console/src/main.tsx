@@ -7,11 +7,12 @@ import { Inspections } from "./inspections";
 import { Overview } from "./overview";
 import { Plane } from "./plane";
 import { Refused } from "./refused";
+import { Review } from "./review";
 import { clock } from "./show";
 import "./style.css";
 import { language, speak, t } from "./words";
 
-const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["refused", "#/refused"], ["plane", "#/plane"]] as const;
+const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["review", "#/review"], ["refused", "#/refused"], ["plane", "#/plane"]] as const;
 const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 document.documentElement.dataset.theme = localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 
@@ -75,17 +76,18 @@ function Page({ place }: { place: string }) {
   if (device) return <Device id={device} />;
   if (place === "#/alarms") return <Alarms />;
   if (place === "#/inspections") return <Inspections />;
+  if (place === "#/review") return <Review />;
   if (place === "#/refused") return <Refused />;
   if (place === "#/plane") return <Plane />;
   return <Overview />;
 }
 
-/** g then o, a, i, r, p goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
+/** g then o, a, i, v, r, p goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
 function keys() {
   let before = "";
   const pressed = (e: KeyboardEvent) => {
     if ((e.target as HTMLElement).tagName === "INPUT" || e.ctrlKey || e.metaKey || e.altKey) return;
-    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", r: "#/refused", p: "#/plane" } as Record<string, string>)[e.key];
+    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", v: "#/review", r: "#/refused", p: "#/plane" } as Record<string, string>)[e.key];
     if (before === "g" && to) location.hash = to;
     else if (e.key === "/") { document.getElementById("filter")?.focus(); e.preventDefault(); }
     else if (e.key === "a" && !e.repeat) document.activeElement?.closest("[data-alarm]")?.querySelector<HTMLButtonElement>("button.acknowledge:not(:disabled)")?.click();

@@ -22,13 +22,19 @@ const en = {
   noPicture: "no picture was kept", pictureComing: "the picture follows", larger: "Larger", all: "All",
   cut: "Connection lost, trying again. Values are from", signIn: "Please sign in", close: "Close",
   signInSub: "Open the link that the plane printed when it started. This page goes on by itself then.", seconds: "s", minutes: "min", hours: "h",
-  wholeMinutes: "minutes are complete", wholeOf: "of", noHistory: "No history yet", emptyText: "(empty)", keys: "Keys: g o overview, g a alarms, g i inspections, g r refused records, g p control plane, / filter; on an alarm: a acknowledge, s shelve",
+  wholeMinutes: "minutes are complete", wholeOf: "of", noHistory: "No history yet", emptyText: "(empty)", keys: "Keys: g o overview, g a alarms, g i inspections, g v review, g r refused records, g p control plane, / filter; on an alarm: a acknowledge, s shelve; on a part: 1 2 3 answers, t note, j k next and previous, b boxes, c correct",
   light: "Light colours", dark: "Dark colours",
   refused: "Refused records", noneRefused: "Everything that came could be read",
   refusedSub: "The plane could not read these. Their devices told a gap in their place and go on; a newer plane may be able to read them.",
   recordRefused: "record could not be read", recordsRefused: "records could not be read", samplesIn: "samples", filterRecords: "Device or reason",
   noneOfThem: "No record like this", moreRecords: "more; filter to see them", download: "Download", discard: "Discard …", keepIt: "Keep it",
   discardWhy: "Why will nobody need it?", discardNow: "Discard for ever",
+  review: "Review", reviewer: "Reviewed by", whoFirst: "Say who you are first: your name is part of the record.", verdict: "Verdict of the station", show: "Show",
+  open: "To do", done: "Reviewed", order: "Order", newest: "Newest first", hardest: "Hardest first", chance: "By chance (audit)", recipe: "recipe", openOf: "to do of",
+  allReviewed: "Every one of these parts was reviewed", lookAgain: "Look again", correction: "correction", onItsWay: "on its way to the device",
+  notTaken: "the device did not take it", reviewedMeanwhile: "This part was reviewed meanwhile. What was said is above.", withBoxes: "With boxes", withoutBoxes: "Without boxes",
+  rightOk: "It is OK", falseCall: "It is OK: a false call", isOk: "It is OK", rightNg: "It is NG", otherDefect: "It is NG: another defect …", missed: "It is NG: an escape …",
+  whichDefect: "Which defect?", anotherName: "Another name", back: "Back", note: "Note", correct: "Correct this", tool: "Tool", limits: "Limits",
 };
 export type Word = keyof typeof en;
 const zh: Record<Word, string> = {
@@ -54,13 +60,19 @@ const zh: Record<Word, string> = {
   noPicture: "未保留图片", pictureComing: "图片稍后到达", larger: "放大", all: "全部",
   cut: "连接中断，正在重连。数值停留在", signIn: "请登录", close: "关闭",
   signInSub: "请打开控制平台启动时打印的链接，之后本页面会自动恢复。", seconds: "秒", minutes: "分钟", hours: "小时",
-  wholeMinutes: "分钟数据完整", wholeOf: "/", noHistory: "暂无历史数据", emptyText: "（空）", keys: "快捷键：g o 总览，g a 报警，g i 检测，g r 拒收记录，g p 控制平台，/ 筛选；选中报警时：a 确认，s 搁置",
+  wholeMinutes: "分钟数据完整", wholeOf: "/", noHistory: "暂无历史数据", emptyText: "（空）", keys: "快捷键：g o 总览，g a 报警，g i 检测，g v 复核，g r 拒收记录，g p 控制平台，/ 筛选；选中报警时：a 确认，s 搁置；复核时：1 2 3 作答，t 备注，j k 下一个和上一个，b 标记框，c 更正",
   light: "浅色显示", dark: "深色显示",
   refused: "拒收记录", noneRefused: "收到的数据全部可读",
   refusedSub: "控制平台无法读取以下记录。设备已在相应位置登记数据缺口并继续运行；更新版本的平台也许能够读取。",
   recordRefused: "条记录无法读取", recordsRefused: "条记录无法读取", samplesIn: "个样本", filterRecords: "设备或原因",
   noneOfThem: "没有匹配的记录", moreRecords: "条记录未列出，请筛选", download: "下载", discard: "丢弃…", keepIt: "保留",
   discardWhy: "为什么不再需要？", discardNow: "永久丢弃",
+  review: "复核", reviewer: "复核人", whoFirst: "请先填写姓名：复核人会写入记录。", verdict: "工位判定", show: "显示",
+  open: "待复核", done: "已复核", order: "排序", newest: "最新优先", hardest: "疑难优先", chance: "随机（抽检）", recipe: "配方", openOf: "个待复核，共",
+  allReviewed: "这些工件已全部复核", lookAgain: "再看一次", correction: "更正", onItsWay: "正在送往设备",
+  notTaken: "设备未接受", reviewedMeanwhile: "该工件刚刚已被复核，结果见上。", withBoxes: "显示标记框", withoutBoxes: "隐藏标记框",
+  rightOk: "确实合格", falseCall: "合格：误判", isOk: "合格", rightNg: "确实不合格", otherDefect: "不合格：其他缺陷…", missed: "不合格：漏检…",
+  whichDefect: "是哪种缺陷？", anotherName: "其他名称", back: "返回", note: "备注", correct: "更正", tool: "工具", limits: "限值",
 };
 /** What devices say in fixed words: severities, states, kinds of events, qualities, counters, what the shipped model finds. */
 const DEVICE_ZH: Record<string, string> = {
@@ -88,7 +100,7 @@ const DEVICE_ZH: Record<string, string> = {
   source_lost: "数据源失联", device: "设备", rule: "规则", blind: "无法判断", sees: "恢复判断",
   review: "复核", camera: "相机", station: "检测工位", handshake: "握手", ready: "就绪", not_ready: "未就绪", degraded: "已降级", restored: "恢复完整检测",
   interlock: "样件联锁", proved: "样件已验证", shadow: "影子模型", frozen: "画面停滞", moves: "画面恢复",
-  missing_hole: "缺孔", scratch: "划痕", stain: "污渍", chipped_edge: "缺边", differs: "与模板不符",
+  short: "短路", open: "断路", spur: "毛刺", mousebite: "鼠咬", copper: "余铜", "pin-hole": "针孔", missing_hole: "缺孔", scratch: "划痕", stain: "污渍", chipped_edge: "缺边", differs: "与模板不符",
 };
 export type Language = "en" | "zh";
 export let language: Language =

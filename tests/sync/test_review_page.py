@@ -1,0 +1,145 @@
+"""The review page in a real browser: a person answers by keys, sees what became of it, and corrects it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the plane extra")
+pytest.importorskip("playwright.async_api", reason="needs the dev extra")
+cv2 = pytest.importorskip("cv2", reason="needs the vision extra")
+
+import numpy as np
+
+from edge import Event, Picture
+from models.quality.chain import Chain
+from tests.sync.test_console import chromium, pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
+from tests.sync.test_reviews import judged, reviews
+from tests.sync.test_spine import Rig, rig
+
+
+def shown(number: int, state: str, label: str) -> tuple[Event, Picture]:
+    """A part with two findings and a picture of its own."""
+    body = cv2.imencode(".jpg", np.full((120, 160, 3), 20 * number, np.uint8))[1].tobytes()
+    digest = hashlib.sha256(body).hexdigest()
+    event = judged(number, state, label)
+    more = {
+        "findings": {"top.copper": [state, 0.93], "top.holes": ["ok", 0.1]},
+        "tools": {"top.copper": {"above": 0.5}},
+    }
+    return replace(
+        event, data={**event.data, **more, "boxes": [[90, 20, 120, 60, label, 0.93]]}, refs=(digest,)
+    ), Picture(digest, "image/jpeg", body)
+
+
+async def with_pictures(it: Rig, *parts: tuple[Event, Picture]) -> None:
+    chain = Chain()
+    for event, picture in parts:
+        event = it.daemon.flow._identified(chain.link(event))
+        it.daemon.journal.append(events=[event], pictures=[picture])
+
+    async def here() -> bool:
+        return len(await it.events("inspection")) == len(parts)
+
+    await it.until(here)
+
+
+PARTS = ((1, "ng", "spur"), (2, "recheck", "open"), (3, "ng", "missing_hole"), (4, "ok", ""))
+
+
+def test_a_person_reviews_by_keys_and_corrects(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        await with_pictures(it, *(shown(*part) for part in PARTS))
+        async with chromium(it, "404 409") as page:
+            await shows(page.locator(".headline")).to_be_visible()
+            await page.keyboard.press("g")
+            await page.keyboard.press("v")
+            rows, one, last = page.locator(".queue li"), page.locator("article"), page.locator(".last")
+            await shows(rows).to_have_count(3)
+            await shows(one).to_contain_text("part 3")
+            await one.locator("img:not([hidden])").wait_for()
+            await shows(one.locator(".mark b")).to_have_text("missing hole 93 %")
+            await shows(one.locator(".reasons tr.ng")).to_contain_text("above 0.5")
+            await page.keyboard.press("b")
+            await shows(one.locator(".mark")).to_be_hidden()
+            answer = one.locator(".buttons button")
+            await shows(one).to_contain_text("Say who you are first")
+            await shows(answer.first).to_be_disabled()
+            await page.get_by_label("Reviewed by").fill("Anna")
+            await page.get_by_role("heading", name="Review").click()
+            await shows(answer).to_have_text(
+                ["1 It is OK: a false call", "2 It is NG: missing hole", "3 It is NG: another defect …"]
+            )
+            await shows(answer.first).to_be_enabled()
+            await page.keyboard.press("t")
+            await page.keyboard.type("only dust 1 2 3")
+            await page.keyboard.press("Enter")
+            await page.keyboard.press("1")
+            await shows(one).to_contain_text("part 2")
+            await shows(last).to_contain_text("✓ Anna: OK · “only dust 1 2 3”")
+            await page.reload()
+            await shows(rows).to_have_count(2)
+            await shows(answer.first).to_be_enabled()
+            await page.keyboard.press("3")
+            await one.get_by_label("Another name").fill("bent pin")
+            await page.keyboard.press("Enter")
+            await shows(last).to_contain_text("✓ Anna: NG · bent pin")
+            await corrects(it, page)
+            await page.get_by_role("button", name="中文").click()
+            await shows(page.get_by_role("heading", name="复核")).to_be_visible()
+            await page.set_viewport_size({"width": 360, "height": 700})
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    rig(tmp_path, work)
+
+
+async def corrects(it: Rig, page: Any) -> None:
+    """The one that was answered last; then somebody else is first."""
+    one = page.locator("article")
+    await page.keyboard.press("u")
+    await shows(one).to_contain_text("part 2")
+    await shows(one.locator(".buttons")).to_have_text("c Correct this")
+    await page.keyboard.press("1")  # no answer without saying that it is a correction
+    await page.keyboard.press("c")
+    await shows(one.locator(".fine")).to_be_enabled()
+    await page.keyboard.press("1")
+    await shows(page.locator(".last")).to_contain_text("✓ Anna: OK")
+    found = await reviews(it)
+    assert [(e.data["part"], e.state, e.data.get("label")) for e in found] == [
+        (3, "ok", None),
+        (2, "ng", "bent pin"),
+        (2, "ok", None),
+    ]
+    assert found[2].data["corrects"] == found[1].data["hash"]
+    await shows(one).to_contain_text("part 1")
+    await shows(one.locator(".fine")).to_be_enabled()
+    await page.route("**/reviews", lambda route: route.fulfill(status=409, json={"detail": "meanwhile"}))
+    await page.keyboard.press("2")
+    await shows(page.get_by_role("alert")).to_contain_text("This part was reviewed meanwhile")
+    await page.unroute("**/reviews")
+    await page.get_by_role("group", name="Show").get_by_role("button", name="Reviewed").click()
+    await shows(page.locator(".queue li")).to_have_count(2)
+    await shows(one).to_contain_text("part 3")
+
+
+def test_a_part_stays_before_its_reviewer_whatever_comes_meanwhile(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        await with_pictures(it, shown(1, "ng", "spur"))
+        async with chromium(it) as page:
+            await page.goto(f"{page.url.split('#')[0]}#/review")
+            one = page.locator("article")
+            await shows(one).to_contain_text("part 1")
+            event, picture = shown(2, "ng", "open")
+            it.daemon.journal.append(events=[it.daemon.flow._identified(event)], pictures=[picture])
+            await shows(page.locator(".queue li")).to_have_count(2)
+            await shows(one).to_contain_text("part 1")
+            await page.keyboard.press("j")
+            await shows(one).to_contain_text("part 1")
+            await page.keyboard.press("k")
+            await shows(one).to_contain_text("part 2")
+
+    rig(tmp_path, work)
