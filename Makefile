@@ -8,7 +8,7 @@ EXTRAS := plane,postgres,s3,parquet,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train train-pcb torture torture-mutants hostile maps bench bench-long test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants hostile maps bench bench-long test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -49,6 +49,14 @@ train: $(STAMP) ## train the shipped model anew (brings PyTorch, several minutes
 train-pcb: $(STAMP) ## train a detector of board defects: make train-pcb DATA=FOLDER [OUT=build/packages/pcb-deeppcb] [MORE="--seed 2"]; without DATA on rendered boards
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train]'
 	$(BIN)/python -m models.train.pcb $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(MORE)
+
+train-boxes: $(STAMP) ## train a detector on single pictures with boxes: make train-boxes DATA=FOLDER OUT=FOLDER [MORE="--minutes 30"]
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train]'
+	$(BIN)/python -m models.train.boxes --data "$(DATA)" $(if $(OUT),--out "$(OUT)") $(MORE)
+
+bench-boxes: $(STAMP) ## what such a detector is worth on five parts of a folder by turns: make bench-boxes DATA=FOLDER [OUT=FOLDER] [MORE=--continue]
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[train]'
+	$(BIN)/python -m models.train.folds --data "$(DATA)" $(if $(OUT),--out "$(OUT)") $(MORE)
 
 torture: $(STAMP) ## faults by the dice, then kill -9 of daemon, plane and mosquitto: make torture SEEDS=200 MINUTES=15 [KILLS=100] [FIRST=1]
 	@$(BIN)/python -m tests.torture $(or $(SEEDS),200) --first $(or $(FIRST),1) --minutes $(or $(MINUTES),60) --kills $(or $(KILLS),100)

@@ -26,7 +26,9 @@ NONE = np.zeros((0, 5), np.float32)
 
 
 class Source(Protocol):
-    """Where square pieces come from, and what a network has to say of one."""
+    """Where square pieces come from, what a network has to say of one, and in how many ways (`turned`) it may lie."""
+
+    ways: int
 
     def __call__(self, rng: np.random.Generator) -> Sample: ...
     def wanted(self, boxes: np.ndarray, side: int) -> Batch: ...
@@ -34,6 +36,8 @@ class Source(Protocol):
 
 class Boards:
     """Pieces of boards."""
+
+    ways = 8
 
     def wanted(self, boxes: np.ndarray, side: int) -> Batch:
         return targets(boxes, side, len(synth.LABELS))
@@ -171,7 +175,7 @@ def batch(source: Source, seed: int, number: int, many: int = BATCH) -> Batch:
     rng = np.random.default_rng((seed, number))
     pictures, wanted = [], []
     for _ in range(many):
-        picture, boxes = turned(source(rng), int(rng.integers(8)))
+        picture, boxes = turned(source(rng), int(rng.integers(source.ways)))
         pictures.append(np.ascontiguousarray(picture))
         wanted.append(source.wanted(boxes, len(picture)))
     return np.stack(pictures), *(np.stack(each) for each in zip(*wanted, strict=True))
