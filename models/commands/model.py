@@ -1,16 +1,17 @@
-"""`lineside model`: `teach` makes a package from good parts, `dataset` labelled pictures from judged ones, `evaluate` says what
-a package is worth on those."""
+"""`lineside model`: `teach` makes a package from good parts, `import` from a network that others exported, `dataset` labelled
+pictures from judged ones; `evaluate` says what a package is worth on those."""
 
 from __future__ import annotations
 
 import argparse
 
-from . import dataset, evaluate, teach
+from . import dataset, evaluate, importing, teach
 
 HELP = (
-    "model packages: `model teach FOLDER --out PACKAGE` learns from good parts, `model evaluate` says how good one is"
+    "model packages: `model teach FOLDER` learns from good parts, `model import FILE` takes a network of others, "
+    "`model evaluate` says how good one is"
 )
-DOES = {"dataset": dataset, "evaluate": evaluate, "teach": teach}
+DOES = {"dataset": dataset, "evaluate": evaluate, "import": importing, "teach": teach}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

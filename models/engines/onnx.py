@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edge import ModelRefused
 
 from .contract import Interpreter, Tensor, bounded
 
+BOILERPLATE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?(/\S*:\d+ .*?\(.*?\) )?")
 KINDS = {
     "tensor(bool)": np.bool_,
     "tensor(double)": np.float64,
@@ -41,7 +43,8 @@ class Onnx:
         except ModelRefused:
             raise
         except Exception as error:  # the runtime's errors share no base
-            raise ModelRefused(f"{path.name}: {str(error).splitlines()[0][:200]}") from None
+            said = BOILERPLATE.sub("", str(error).splitlines()[0])
+            raise ModelRefused(f"{path.name}: {said[:200]}") from None
         loaded = Loaded(session)
         if shape:
             given = session.get_inputs()[0].shape

@@ -52,8 +52,8 @@ def pictures(folder: Path) -> tuple[list[str], list[np.ndarray]]:
     return [path.name for path in paths], parts
 
 
-def picture(path: Path) -> np.ndarray:
-    """uint8[h, w], grey. Raises LinesideError in words."""
+def picture(path: Path, how: int = cv2.IMREAD_GRAYSCALE) -> np.ndarray:
+    """uint8[h, w], grey, or [h, w, 3] where `how` is cv2.IMREAD_COLOR. Raises LinesideError in words."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise LinesideError(f"{path} has {path.stat().st_size} bytes: too large a picture")
@@ -61,10 +61,10 @@ def picture(path: Path) -> np.ndarray:
     except OSError as error:
         raise LinesideError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
+        image = cv2.imdecode(np.frombuffer(body, np.uint8), how) if body else None
     except cv2.error:
         image = None
-    if image is None or min(image.shape) < 32 or max(image.shape) > 8192:
+    if image is None or min(image.shape[:2]) < 32 or max(image.shape[:2]) > 8192:
         raise LinesideError(f"{path} is no picture of 32 to 8192 px a side")
     return np.asarray(image)
 

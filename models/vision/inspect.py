@@ -13,9 +13,11 @@ from pydantic import Field
 
 from edge import ConfigFault, Event, Frame, Job, Period, Setting, StageConfig, StatelessStage, Write
 
-from ..engines.contract import Interpreter
+from ..engines.contract import Interpreter, Tensor
 from ..package import Classify, find, load
+from .given import fitted, tensor
 from .verdict import Verdict, results, unjudged
+from .view import plain
 
 
 class InspectConfig(StageConfig):
@@ -80,7 +82,8 @@ class Inspect(StatelessStage):
         try:
             if not hasattr(self._local, "run"):
                 self._local.run = self._package.interpreter()
-            chances = probabilities(self._local.run, prepare(frame.image, self._described))
+            run, described = self._local.run, self._described
+            chances = probabilities(run, prepare(frame.image, described, run.inputs[0]), described.says)
             verdict = self._verdict(chances)
             took = (time.monotonic_ns() - frame.mono) / 1e6 if frame.mono else 0.0
             wanted = self.config.keep == "all" or (self.config.keep == "ng" and verdict.state != "ok")
@@ -110,13 +113,16 @@ class Inspect(StatelessStage):
         )
 
 
-def prepare(image: np.ndarray, described: Classify) -> np.ndarray:
-    """uint8 or uint16[h, w, c] -> int8[1, size, size, 1]: the middle cut out, grey, averaged down, less 128."""
-    height, width = described.crop
+def prepare(image: np.ndarray, described: Classify, spec: Tensor) -> np.ndarray:
+    """uint8 or uint16[h, w, c] -> what the network takes: the middle cut out, and brought to its size and colours. Raises
+    ValueError."""
+    height, width = described.crop or image.shape[:2]
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     if top < 0 or left < 0:
         raise ValueError(f"the picture is {image.shape[1]} x {image.shape[0]}, the model wants {width} x {height}")
     cut = image[top : top + height, left : left + width]
+    if described.given is not None:
+        return tensor(fitted(plain(cut), described.size, described.given)[0], described.given, spec)
     grey = cut if cut.ndim == 2 else cut[:, :, 0] if cut.shape[2] < 3 else cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY)
     small = cv2.resize(grey, described.size[::-1], interpolation=cv2.INTER_AREA)
     if small.dtype == np.uint16:
@@ -124,12 +130,17 @@ def prepare(image: np.ndarray, described: Classify) -> np.ndarray:
     return np.bitwise_xor(small, 0x80).view(np.int8)[None, :, :, None]
 
 
-def probabilities(run: Interpreter, picture: np.ndarray) -> np.ndarray:
-    """Softmax over the outputs, float64[labels]."""
+def probabilities(run: Interpreter, picture: np.ndarray, says: str = "logits") -> np.ndarray:
+    """float64[labels]: softmax over the outputs, or they themselves where they are shares of 1. Raises ValueError for what is no
+    number."""
     (out,) = run(picture)
     spec = run.outputs[0]
-    logits = out.ravel().astype(np.float64)
+    numbers = out.ravel().astype(np.float64)
     if spec.scale:
-        logits = (logits - spec.zero) * spec.scale
-    chances = np.exp(logits - logits.max())
-    return chances / chances.sum()
+        numbers = (numbers - spec.zero) * spec.scale
+    if not np.isfinite(numbers).all():
+        raise ValueError("its network says what is no number")
+    if says == "shares":
+        return np.clip(numbers, 0, 1)
+    chances = np.exp(numbers - numbers.max())
+    return np.asarray(chances / chances.sum())

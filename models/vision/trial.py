@@ -1,4 +1,7 @@
-"""What a network of others decides about pictures, as numbers that can be kept and compared: golden vectors, int8 beside float."""
+"""What a network of others decides about pictures, as numbers that can be kept and compared: golden vectors, int8 beside float.
+
+An answer is float[n, 7] of a detector (`ObjectDetector`), float[labels] of a classifier.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +15,69 @@ import numpy as np
 from edge import ModelRefused
 
 from ..foreign import Objects
-from ..package import Package
+from ..package import Classify, Package
 from . import peaks
+from .given import fitted
+from .inspect import prepare, probabilities
 from .objects import ObjectDetector
 from .tools.contract import State
 
+Others = Classify | Objects
 Judge = Callable[[np.ndarray], np.ndarray]  # uint8[h, w] or [h, w, 3] -> an answer
 MOST_GOLDEN = 4
 
 
+def described(package: Package) -> Others:
+    """Raises ModelRefused for a model that is no such network."""
+    model = package.description
+    if isinstance(model, Objects) or (isinstance(model, Classify) and model.given is not None):
+        return model
+    raise ModelRefused(f"{package.folder.name} does not say `given`: how its network takes a picture")
+
+
 def judge(package: Package, engine: str = "") -> Judge:
-    """Boxes from half of `ok_below` on, so that one just above it finds its counterpart just below. Raises ModelRefused."""
-    return ObjectDetector(package, package.described(Objects).ok_below / 2, engine)
+    """A detector tells boxes from half of `ok_below` on, so that one just above it finds its counterpart just below. Raises
+    ModelRefused."""
+    model = described(package)
+    if isinstance(model, Objects):
+        return ObjectDetector(package, model.ok_below / 2, engine)
+    run = package.interpreter(engine=engine)
+
+    def classified(image: np.ndarray) -> np.ndarray:
+        assert isinstance(model, Classify)
+        chances = probabilities(run, prepare(image, model, run.inputs[0]), model.says)
+        if len(chances) != len(model.labels):
+            raise ModelRefused(f"it gives {len(chances)} numbers for {len(model.labels)} labels")
+        return chances
+
+    return classified
 
 
-def state(model: Objects, answer: np.ndarray) -> State:
-    return _state(model, float(answer[:, 4].max(initial=0)))
+def seen(model: Others, image: np.ndarray) -> np.ndarray:
+    """The picture as the network gets it, of its size: what golden vectors keep."""
+    if model.given is None:
+        return image
+    if isinstance(model, Classify) and model.crop:
+        return image
+    return fitted(image, model.size, model.given)[0]
 
 
-def _state(model: Objects, score: float) -> State:
-    return "ng" if score >= model.ng_above else "recheck" if score >= model.ok_below else "ok"
+def score(model: Others, answer: np.ndarray) -> float:
+    """Of the part, 0 to 1: of its worst box, or of anything but the first label."""
+    if isinstance(model, Classify):
+        return 1.0 - float(answer[0])
+    return float(answer[:, 4].max(initial=0))
 
 
-def apart(model: Objects, one: np.ndarray, two: np.ndarray) -> float:
+def state(model: Others, answer: np.ndarray) -> State:
+    worst = score(model, answer)
+    return "ng" if worst >= model.ng_above else "recheck" if worst >= model.ok_below else "ok"
+
+
+def apart(model: Others, one: np.ndarray, two: np.ndarray) -> float:
     """0 to 1: the most that a score differs; a box that the other does not have counts with its whole score."""
+    if isinstance(model, Classify):
+        return float(np.abs(one - two).max())
     return max(_apart(model, one, two), _apart(model, two, one))
 
 
@@ -54,8 +96,9 @@ def keep(folder: Path, pictures: list[np.ndarray], answers: list[np.ndarray]) ->
     np.savez_compressed(folder / "golden.npz", input=np.stack(pictures), **told)
 
 
-def prove(package: Package, model: Objects) -> None:
+def prove(package: Package) -> None:
     """Judge the golden pictures here. Raises ModelRefused where anything is decided otherwise than where they were made."""
+    model = described(package)
     try:
         with np.load(package.folder / "golden.npz", allow_pickle=False) as golden:
             given = golden["input"]
@@ -66,16 +109,13 @@ def prove(package: Package, model: Objects) -> None:
         raise ModelRefused("its golden.npz holds no vector: nothing is proved")
     decide, allowed = judge(package), model.tolerance / 255
     for i, (picture, answer) in enumerate(zip(given, wanted, strict=False)):
-        _sound(picture, answer)
+        shape = (len(model.labels),) if isinstance(model, Classify) else (len(answer), 7)
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or answer.shape != shape:
+            raise ModelRefused("its golden.npz does not hold pictures and what was found in them")
         got = decide(picture)
         if not (off := apart(model, got, answer)) <= allowed:
             raise ModelRefused(f"golden vector {i} is off by {off * 255:.3g} steps, {model.tolerance} are allowed")
-        score = float(answer[:, 4].max(initial=0))
-        sure = all(abs(score - limit) > allowed for limit in (model.ng_above, model.ok_below))
+        told = score(model, answer)
+        sure = all(abs(told - limit) > allowed for limit in (model.ng_above, model.ok_below))
         if sure and state(model, got) != state(model, answer):
             raise ModelRefused(f"golden vector {i} is decided otherwise")
-
-
-def _sound(picture: Any, answer: Any) -> None:
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or answer.ndim != 2 or answer.shape[1] != 7:
-        raise ModelRefused("its golden.npz does not hold pictures and what was found in them")

@@ -51,6 +51,12 @@ PADDLES = """rows (float[b, 2] im_shape, float[b, 3, SIDE] picture, float[b, 2] 
     many = Shape (kind)
 }"""
 
+CLASSIFIES = """classes (float[b, 3, SIDE] input) => (float[b, 3] output) {
+    mean = ReduceMean <axes = [2, 3], keepdims = 0> (input)
+    wide = Mul (mean, gain)
+    output = Softmax <axis = 1> (wide)
+}"""
+
 
 def two_stage(side: str = "64, 64", masks: bool = True, gain: float = 1.0) -> bytes:
     """As torchvision exports one: image [3, h, w] of 0 to 1; boxes [n, 4], labels [n] from 1, scores [n], masks [n, 1, 4, 4]."""
@@ -60,6 +66,11 @@ def two_stage(side: str = "64, 64", masks: bool = True, gain: float = 1.0) -> by
 def paddle(side: str = "64, 64") -> bytes:
     """As Paddle exports one: picture, its size and its scale in; rows of class, score and box, and how many they are, out."""
     return model(PADDLES, side)
+
+
+def classes(side: str = "64, 64") -> bytes:
+    """Shares of red, green and blue of a picture [1, 3, h, w]."""
+    return model(CLASSIFIES, side)
 
 
 def model(text: str, side: str = "64, 64", gain: float = 1.0, **more: np.ndarray) -> bytes:
@@ -84,6 +95,7 @@ def model(text: str, side: str = "64, 64", gain: float = 1.0, **more: np.ndarray
         "least": np.array([0.05], np.float32),
         "first": np.array([0]),
         "last": np.array([1]),
+        "gain": np.float32(20),
         **{f"at{i}": np.array(i) for i in range(3)},
         **more,
     }

@@ -42,7 +42,8 @@ class ClassifyTool:
             if not hasattr(self._local, "run"):
                 self._local.run = self._package.interpreter()
             image = view.image if view.mask is None else np.where(_like(view.mask, view.image), view.image, 0)
-            chances = probabilities(self._local.run, prepare(image, self._model))
+            run, model = self._local.run, self._model
+            chances = probabilities(run, prepare(image, model, run.inputs[0]), model.says)
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
             return Finding("recheck", text=f"cannot be judged: {error}")
         return self._finding(chances, view.image.shape)

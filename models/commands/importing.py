@@ -1,0 +1,142 @@
+"""`lineside model import FILE --out PACKAGE`: a network that others exported becomes a package, or is refused in words."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edge import LinesideError
+
+from ..vision.adopt import Terms, adopt
+from ..vision.card import lines
+from ..vision.graph import RANGES, TASKS, Range, Wishes
+
+HELP = "make a package from a network that others exported (.onnx, .tflite)"
+OUTPUTS = ("boxes", "scores", "labels", "masks", "rows", "corners", "unit")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="model.onnx or model.tflite")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="PACKAGE", help="folder of the package; must not be there yet"
+    )
+    parser.add_argument(
+        "--labels",
+        required=True,
+        metavar="A,B,...|FILE",
+        help="names of its classes in their order, or a file with one a line; of a classifier the first is the good part",
+    )
+    parser.add_argument(
+        "--samples", type=Path, metavar="FOLDER", help="pictures to try it on, best with and without defects"
+    )
+    parser.add_argument("--task", choices=TASKS, default="", help="what it does; default: what its outputs say")
+    parser.add_argument("--size", metavar="H,W", help="of the picture it takes, where its file leaves that open")
+    parser.add_argument(
+        "--normalise",
+        metavar="HOW",
+        help=f"how its training scaled a picture: {', '.join(RANGES)}, or M,M,M/S,S,S; default: what its file says",
+    )
+    parser.add_argument("--colour", choices=("rgb", "bgr"), default="rgb", help="order of its channels (default: rgb)")
+    parser.add_argument(
+        "--gives", metavar="boxes=NAME,...", help=f"which output is what: {', '.join(OUTPUTS)}; default: what they say"
+    )
+    parser.add_argument(
+        "--first", type=int, choices=(0, 1), help="number of the first label; 1 where 0 is the background"
+    )
+    parser.add_argument("--ng", type=float, default=0.5, metavar="SCORE", help="NG from this score on (default: 0.5)")
+    parser.add_argument("--ok", type=float, default=0.2, metavar="SCORE", help="OK below this score (default: 0.2)")
+    parser.add_argument("--takt", type=float, default=1.0, metavar="S", help="seconds a picture may take (default: 1)")
+    parser.add_argument("--licence", default="not stated", help="of the weights, for the card")
+    parser.add_argument("--trained-on", default="not stated", metavar="DATA", help="for the card")
+    parser.add_argument("--json", action="store_true", help="the figures as one JSON object, the last line")
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.out.exists():
+        raise LinesideError(f"{options.out} is there already", hint="name another folder: a package is never changed")
+    if options.samples and not options.samples.is_dir():
+        raise LinesideError(f"there is no folder {options.samples}")
+    if not 0 < options.ok <= options.ng < 1:
+        raise LinesideError(f"--ok {options.ok:g} and --ng {options.ng:g}: wanted is 0 < ok <= ng < 1")
+    if not 0.001 <= options.takt <= 3600:
+        raise LinesideError(f"--takt {options.takt:g}: wanted are 0.001 to 3600 seconds")
+    wishes = Wishes(
+        labels_in(options.labels),
+        options.task,
+        size_in(options.size) if options.size else None,
+        range_in(options.normalise) if options.normalise else None,
+        options.colour,
+        gives_in(options.gives) if options.gives else {},
+        options.first,
+    )
+    terms = Terms(options.ng, options.ok, options.takt, options.licence, options.trained_on)
+    figures = adopt(options.file, options.out, wishes, terms, options.samples, datetime.now(UTC), _say)
+    print(json.dumps(figures) if options.json else words(options.out, figures))
+    return 0
+
+
+def words(out: Path, figures: dict[str, Any]) -> str:
+    tool = {"objects": "detect", "classify": "classify"}[figures["task"]]
+    told = [f"{out}: {lines(figures)[0]}", *lines(figures)[1:]]
+    return "\n".join(
+        [*told, f"use it in a recipe: {{tool: {tool}, model: {out.name}}}; all figures: {out / 'figures.json'}"]
+    )
+
+
+def labels_in(text: str) -> list[str]:
+    """Of `a,b,c`, or of a file with one a line."""
+    path = Path(text)
+    if "," not in text and path.is_file():
+        if path.stat().st_size > 2**20:
+            raise LinesideError(f"{path} is too large for a list of labels")
+        found = [line.strip() for line in path.read_text("utf-8", errors="replace").splitlines()]
+        found = [line for line in found if line]
+    else:
+        found = [word.strip() for word in text.split(",")]
+    if not all(found) or not found or len(found) > 4096:
+        raise LinesideError(f"--labels {text}: wanted are names, as in good,scratch,dent, or a file with one a line")
+    if len(set(found)) < len(found):
+        twice = next(name for name in found if found.count(name) > 1)
+        raise LinesideError(f"--labels: {twice!r} stands there twice")
+    return found
+
+
+def size_in(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})[,x](\d{1,5})", text)
+    if not match:
+        raise LinesideError(f"--size {text}: wanted is HEIGHT,WIDTH, as in 480,640")
+    return int(match[1]), int(match[2])
+
+
+def range_in(text: str) -> Range:
+    if text in RANGES:
+        return RANGES[text]
+    try:
+        mean, std = ([float(number) for number in part.split(",")] for part in text.split("/"))
+    except ValueError:
+        raise LinesideError(f"--normalise {text}: wanted is one of {', '.join(RANGES)}, or M,M,M/S,S,S") from None
+    if (
+        len(mean) != len(std)
+        or len(mean) not in (1, 3)
+        or not all(0 < s < 1e4 for s in std)
+        or not all(abs(m) < 1e4 for m in mean)
+    ):
+        raise LinesideError(f"--normalise {text}: wanted are one or three means, and as many deviations above 0")
+    return 1.0, mean, std
+
+
+def gives_in(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    found = {key.strip(): value.strip() for key, _, value in pairs}
+    if odd := [key for key in found if key not in OUTPUTS or not found[key]]:
+        raise LinesideError(f"--gives {text}: {odd[0]!r} is none of {', '.join(OUTPUTS)}, or has no name")
+    return found
+
+
+def _say(text: str) -> None:
+    print(f"{text} ...", file=sys.stderr)

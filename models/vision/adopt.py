@@ -1,0 +1,233 @@
+"""A file that others exported becomes a package: looked at, described, tried and measured, each in a child; whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge import LinesideError, ModelRefused
+
+from ..engines.contract import Tensor, bounded
+from ..package import load
+from .card import card
+from .certificate import board
+from .graph import Wishes, decide
+
+TRY_WITHIN = 300.0  # seconds that a file has to be looked at, or to judge all samples
+ENGINES = {".onnx": "onnx", ".tflite": "tflite"}
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a package is to promise: thresholds, and the time it may take; and what is known about its weights."""
+
+    ng_above: float = 0.5
+    ok_below: float = 0.2
+    takt: float = 1.0  # seconds
+    licence: str = "not stated"
+    data: str = "not stated"
+
+
+def adopt(
+    file: Path, out: Path, wishes: Wishes, terms: Terms, samples: Path | None, day: datetime, say: Say
+) -> dict[str, Any]:
+    """The package in the folder `out`; returns its figures. Raises LinesideError. Blocks for as long as all pictures take."""
+    draft = out.with_name(f".{out.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        told, tried = _described(file, draft, out.name, wishes, terms, samples, say)
+        _is_fast_enough(file, tried, terms)
+        say("proving it")
+        load(draft)
+        figures = _figures(file, draft, told, tried, terms, day)
+        (draft / "answers.npz").unlink()
+        (draft / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+        (draft / "card.md").write_text(card(out.name, figures))
+        draft.rename(out)
+    except (LinesideError, OSError):
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return figures
+
+
+def _described(
+    file: Path, draft: Path, name: str, wishes: Wishes, terms: Terms, samples: Path | None, say: Say
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """model.yaml and golden.npz of a draft; what it says, and what a child measured."""
+    engine = ENGINES.get(file.suffix.lower(), "")
+    if not engine:
+        raise LinesideError(f"{file} is neither .onnx nor .tflite", hint="export it as one of these")
+    say(f"looking at {file.name}")
+    weights = draft / f"model{file.suffix.lower()}"
+    try:
+        shutil.copyfile(bounded(file), weights)  # alone: weights that lie in another file beside it are not found here
+    except OSError as error:
+        raise LinesideError(f"{file} cannot be read: {error.strerror}") from None
+    seen = child(file.name, "look", str(weights), engine)
+    inputs, outputs = ([_tensor(spec) for spec in seen[side]] for side in ("inputs", "outputs"))
+    try:
+        told = decide(inputs, outputs, wishes, engine)
+    except ModelRefused as error:
+        raise ModelRefused(f"{file.name}: {error.args[0]}", hint=error.hint) from None
+    told = {"name": name, "version": 1, "engine": engine, "weights": weights.name} | told
+    told |= {
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "ng_above": terms.ng_above,
+        "ok_below": terms.ok_below,
+    }
+    told |= {"licence": terms.licence, "data": terms.data}
+    write(draft, told)
+    say("trying it")
+    words = ("judge", str(draft), str(samples.resolve()) if samples else "", str(terms.takt * 1e3))
+    tried = child(file.name, *words)
+    if tried["shares"]:
+        told["says"] = "shares"
+        write(draft, told)
+        tried = child(file.name, *words)
+    return told, tried
+
+
+def write(folder: Path, told: dict[str, Any]) -> None:
+    """model.yaml, a line for each thing it says; JSON is YAML."""
+    (folder / "model.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in told.items()))
+
+
+def child(name: str, *words: str) -> dict[str, Any]:
+    """What models.vision.intake says. Raises ModelRefused in words."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "models.vision.intake", *words],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TRY_WITHIN,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelRefused(
+            f"{name}: no answer within {TRY_WITHIN:g} s", hint="fewer samples, or a smaller network"
+        ) from None
+    lines = done.stdout.strip().splitlines()
+    if done.returncode == 1 and lines:
+        said, hint = words_for(lines[-1])
+        raise ModelRefused(f"{name}: {said}", hint=hint)
+    if done.returncode or not lines:
+        raise ModelRefused(
+            f"{name}: it ended the process that tried it ({_end(done.returncode)})",
+            hint="it is damaged, made for another version of the engine, or too large for this board's memory",
+        )
+    told: dict[str, Any] = json.loads(lines[-1])
+    return told
+
+
+def _end(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"status {code}"
+
+
+# What the engines say of a file that they do not take, and what a person can do.
+KNOWN = (
+    (
+        ("external data",),
+        "its weights lie in another file",
+        "save it as one file: onnx.save(onnx.load(FILE), OUT), or torch.onnx.export(..., external_data=False)",
+    ),
+    (
+        (
+            "no op registered",
+            "not a registered function",
+            "no opset import for domain",
+            "custom op",
+            "builtin opcode",
+            "flex",
+        ),
+        "an operation in it is unknown to the engine here",
+        "export it with standard operations of an opset or converter that the engine knows, or take a newer engine",
+    ),
+    (
+        ("ir version", "opset"),
+        "it is made for a newer engine",
+        "export it with an older opset (17 is known everywhere), or take a newer engine",
+    ),
+    (
+        ("protobuf parsing failed", "model provided has model identifier", "not a valid flatbuffer"),
+        "it is no such model, or cut off",
+        "copy it here anew",
+    ),
+    (
+        ("no engine works here",),
+        "no engine for such a file works here",
+        "pip install 'lineside[onnx]' or 'lineside[vision]'",
+    ),
+)
+
+
+def words_for(said: str) -> tuple[str, str]:
+    """(what is wrong, what to do) for the words of an engine."""
+    for signs, what, hint in KNOWN:
+        if any(sign in said.lower() for sign in signs):
+            return f"{what}: {said}", hint
+    return said, ""
+
+
+def _tensor(told: dict[str, Any]) -> Tensor:
+    shape, free = tuple(told["shape"]), tuple(told["free"])
+    return Tensor(told["name"], shape, np.dtype(told["dtype"]), told["scale"], told["zero"], free)
+
+
+def _is_fast_enough(file: Path, tried: dict[str, Any], terms: Terms) -> None:
+    took = tried["ms"]["median"]
+    if took > terms.takt * 1e3:
+        raise ModelRefused(
+            f"{file.name}: a picture takes {took:.0f} ms on this board ({board()['cpu']}), the takt is {terms.takt * 1e3:.0f} ms",
+            hint="a smaller --size or network, int8, a faster board, or a longer --takt",
+        )
+    if tried["memory_mb"] > (most := _memory_mb() / 2):
+        raise ModelRefused(
+            f"{file.name}: it takes {tried['memory_mb']} MB, and half of this board's memory is {most:.0f} MB",
+            hint="a smaller --size or network",
+        )
+
+
+def _memory_mb() -> float:
+    try:
+        first = Path("/proc/meminfo").read_text().split(maxsplit=2)
+        return int(first[1]) / 1024
+    except (OSError, ValueError, IndexError):
+        return float("inf")
+
+
+def _figures(
+    file: Path, draft: Path, told: dict[str, Any], tried: dict[str, Any], terms: Terms, day: datetime
+) -> dict[str, Any]:
+    verdicts = tried["verdicts"]
+    return {
+        "made": day.isoformat(timespec="seconds"),
+        "board": board(),
+        "file": file.name,
+        "bytes": (draft / told["weights"]).stat().st_size,
+        "task": told["task"],
+        "engine": told["engine"],
+        "labels": told["labels"],
+        "size": told["size"],
+        "given": told["given"],
+        "gives": told.get("gives"),
+        "pictures": len(tried["pictures"]),
+        "verdicts": {state: verdicts.count(state) for state in ("ok", "recheck", "ng")},
+        "golden": tried["golden"],
+        "ms": tried["ms"],
+        "memory_mb": tried["memory_mb"],
+        "takt_ms": terms.takt * 1e3,
+        "licence": terms.licence,
+        "data": terms.data,
+    }

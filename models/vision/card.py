@@ -1,0 +1,35 @@
+"""What a person has to know of a package that was imported, from its figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def card(name: str, figures: dict[str, Any]) -> str:
+    """card.md: what a person has to know before trusting it."""
+    return f"# {name}\n\n" + "".join(f"- {line}\n" for line in lines(figures))
+
+
+def lines(figures: dict[str, Any]) -> list[str]:
+    height, width = figures["size"]
+    given, many, states = figures["given"], figures["pictures"], figures["verdicts"]
+    kind = {"objects": "a detector", "classify": "a classifier"}[figures["task"]]
+    told = [
+        f"{kind} from {figures['file']} ({figures['bytes'] / 1e6:.1f} MB, engine {figures['engine']})",
+        f"tells apart: {', '.join(figures['labels'][:20])}{' ...' * (len(figures['labels']) > 20)}",
+        f"takes {width} x {height} {given['colour']}, white is {given['white']:g} less {given['mean']} by {given['std']}; "
+        f"another size is brought to it ({given['fit']})",
+        f"{figures['ms']['median']:.0f} ms a picture, at most {figures['ms']['most']:.0f}, {figures['memory_mb']} MB, "
+        f"on {figures['board']['cpu']}",
+    ]
+    if (figures["gives"] or {}).get("first"):
+        told.append(f"its class 0 is taken for the background, 1 for {figures['labels'][0]} (else say --first 0)")
+    if many:
+        told.append(f"on {many} pictures: {states['ok']} OK, {states['recheck']} RECHECK, {states['ng']} NG")
+        if figures["task"] == "objects" and not states["recheck"] + states["ng"]:
+            told.append(
+                "nothing was found in them: its golden vectors prove little. Show it parts with defects (--samples)"
+            )
+    else:
+        told.append("tried on drawn pictures only: its golden vectors prove little. Show it parts (--samples FOLDER)")
+    return [*told, f"licence: {figures['licence']}; trained on: {figures['data']}"]

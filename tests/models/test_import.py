@@ -1,0 +1,306 @@
+"""`lineside model import`: files as others export them become packages that judge, or are refused in words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge import LinesideError, ModelRefused
+from edge.cli import main
+from models import package
+from models.commands.importing import gives_in, labels_in, range_in, size_in
+from models.engines.contract import Engine, Tensor
+from models.package import Classify, Objects, load
+from models.vision import adopt, intake
+from models.vision.graph import RANGES, Wishes, decide
+from models.vision.intake import look
+from models.vision.tools.contract import Finding, View
+from models.vision.tools.table import tool
+from tests.conftest import DATA
+from tests.models import graphs
+
+REFERENCE = DATA / "tflite-reference"
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What children do is done here: each of them takes a second to start."""
+
+    def child(name: str, *words: str) -> Any:
+        try:
+            return json.loads(json.dumps(intake.answer(*words)))
+        except Exception as error:
+            said, hint = adopt.words_for(str(error))
+            raise ModelRefused(f"{name}: {said}", hint=hint) from None
+
+    def proved(folder: Path, seal: str) -> package.Package:
+        package.prove(folder)
+        return package.Package(folder, package.describe(folder))
+
+    monkeypatch.setattr(adopt, "child", child)
+    monkeypatch.setattr(package, "_proved", proved)
+
+
+def judged(folder: Path, name: str, image: np.ndarray) -> Finding:
+    kind = tool(name)
+    return kind(kind.Config(tool=name, model=folder.name), folder.parent)(View(image))
+
+
+def given(tmp_path: Path, body: bytes, name: str = "net.onnx") -> Path:
+    (tmp_path / name).write_bytes(body)
+    return tmp_path / name
+
+
+def samples(tmp_path: Path, pictures: Sequence[np.ndarray]) -> Path:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for number, image in enumerate(pictures):
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    return folder
+
+
+def test_a_two_stage_detector_as_torchvision_exports_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = [graphs.picture(), graphs.picture((16, 24, "red")), graphs.picture((8, 8, "green"), light=80)]
+    words = [
+        "--labels",
+        "red,green",
+        "--samples",
+        str(samples(tmp_path, shown)),
+        "--trained-on",
+        "nothing",
+        "--takt",
+        "30",
+    ]
+    file, out = given(tmp_path, graphs.two_stage()), tmp_path / "spots"
+    assert main(["model", "import", str(file), "--out", str(out), *words, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["verdicts"] == {"ok": 1, "recheck": 1, "ng": 1} and figures["pictures"] == 3
+    assert figures == json.loads((out / "figures.json").read_text()) and figures["ms"]["most"] > 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "card.md",
+        "figures.json",
+        "golden.npz",
+        "model.onnx",
+        "model.yaml",
+    ]
+    model = load(out).described(Objects)
+    assert (model.given.layout, model.gives.first, model.gives.masks, model.data) == ("chw", 1, "masks", "nothing")
+    found = judged(out, "detect", graphs.picture((40, 8, "green"), (16, 24, "red")))
+    assert {box[4] for box in found.boxes} == {"red", "green"} and found.measured["area_px"] == 128
+    assert "its class 0 is taken for the background, 1 for red" in (out / "card.md").read_text()
+    assert main(["model", "import", str(file), "--out", str(out), *words]) != 0
+    assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_rows_of_paddle_whose_pictures_have_any_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = given(tmp_path, graphs.paddle("h, w")), tmp_path / "rows"
+    words = ["model", "import", str(file), "--out", str(out), "--labels", "red,green", "--takt", "30"]
+    assert main(words) != 0
+    assert (
+        "picture [?, 3, ?, ?]; time and memory have to be known before (say --size HEIGHT,WIDTH"
+        in capsys.readouterr().err
+    )
+    assert main([*words, "--size", "64,64"]) != 0
+    assert "say how its training scaled a picture: --normalise 0..1, " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [file], "nothing is left of what was refused"
+    assert main([*words, "--size", "64,64", "--normalise", "0..1"]) == 0
+    assert "its golden vectors prove little" in capsys.readouterr().out
+    twice = graphs.picture((16, 24, "red")).repeat(2, axis=0).repeat(2, axis=1)
+    assert judged(out, "detect", twice).boxes[0][:5] == (32, 48, 48, 64, "red")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_classifier_with_shares_and_a_scaled_input(tmp_path: Path) -> None:
+    file, out = given(tmp_path, graphs.classes()), tmp_path / "colours"
+    words = ["--labels", "red,green,blue", "--normalise", "imagenet", "--takt", "30"]
+    assert main(["model", "import", str(file), "--out", str(out), *words]) == 0
+    model = load(out).described(Classify)
+    assert model.says == "shares" and model.given and model.given.std == [0.229, 0.224, 0.225]
+    image = np.zeros((50, 70, 3), np.uint8)
+    image[:, :, 2] = 200
+    assert judged(out, "classify", image).state == "ok"
+    image[:, :, 1] = 255
+    found = judged(out, "classify", image)
+    assert found.state == "ng" and found.boxes[0][4] == "green" and found.score == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference models are not on this machine (set DATA=folder)")
+def test_a_detector_of_tflite_that_nobody_here_trained(tmp_path: Path, engine: Engine) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(REFERENCE / "images.zip") as archive:
+        name = next(name for name in archive.namelist() if "cat" in name.lower() and not name.endswith("/"))
+        body = archive.read(name)
+    shown = tmp_path / "samples"
+    shown.mkdir()
+    (shown / f"cat{Path(name).suffix}").write_bytes(body)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"class {n}\n" for n in range(90)))
+    file, out = REFERENCE / "models" / "ssd_mobilenet_v1_coco_uint8.tflite", tmp_path / "ssd"
+    words = ["--labels", str(labels), "--samples", str(shown), "--takt", "30"]
+    assert main(["model", "import", str(file), "--out", str(out), *words]) == 0
+    model = load(out).described(Objects)
+    assert model.given.mean == [0.5] and (model.gives.corners, model.gives.unit) == ("yxyx", "share")
+    found = judged(out, "detect", cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR))
+    assert found.boxes[0][4] == "class 16" and found.score > 0.6, "a cat"
+
+
+def test_weights_in_another_file_are_refused_though_it_lies_beside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = graphs.onnx.load_from_string(graphs.two_stage())
+    for held in whole.graph.initializer:
+        if held.name == "apart":
+            (tmp_path / "net.bin").write_bytes(held.raw_data)
+            held.ClearField("raw_data")
+            held.data_location = 1
+            held.external_data.add(key="location", value="net.bin")
+    file = given(tmp_path, whole.SerializeToString())
+    assert look(file, "onnx"), "with that file beside it the engine takes it"
+    assert main(["model", "import", str(file), "--out", str(tmp_path / "out"), "--labels", "a,b"]) != 0
+    said = capsys.readouterr().err
+    assert "net.onnx: its weights lie in another file" in said and "save it as one file" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"net.bin", "net.onnx"}
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_too_slow_for_the_takt_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = given(tmp_path, graphs.two_stage("h, w"))
+    words = ["--labels", "red,green", "--size", "64,64", "--takt", "0.001"]
+    big = samples(tmp_path, [np.zeros((2000, 2000, 3), np.uint8)])
+    assert main(["model", "import", str(file), "--out", str(tmp_path / "out"), *words, "--samples", str(big)]) != 0
+    said = capsys.readouterr().err
+    assert (
+        "ms on this board" in said and "the takt is 1 ms (a smaller --size" in said and not (tmp_path / "out").exists()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "todo"),
+    [
+        (
+            lambda body: body.replace(b"\x04Clip", b"\x04Clap"),
+            "an operation in it is unknown to the engine here: .*Clap",
+            "opset",
+        ),
+        (lambda body: body[: len(body) // 2], "it is no such model, or cut off", "anew"),
+        (lambda body: b"\x08\x63" + body[2:], "it is made for a newer engine: .*version: 99", "older opset"),
+    ],
+)
+def test_what_the_engine_does_not_take_is_told_with_what_to_do(
+    tmp_path: Path, change: Any, words: str, todo: str
+) -> None:
+    file = given(tmp_path, change(graphs.two_stage()))
+    with pytest.raises(ModelRefused) as refused:
+        look(file, "onnx")
+    said, hint = adopt.words_for(str(refused.value))
+    assert re.search(words, said) and todo in hint, said
+
+
+def test_a_file_that_ends_its_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nkill -11 $$\n")
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(script))
+    with pytest.raises(ModelRefused, match=r"net.onnx: it ended the process that tried it \(signal 11\)"):
+        adopt.child("net.onnx", "look")
+
+
+F = np.float32
+PICTURE = Tensor("x", (1, 3, 64, 64), F)
+TORCHVISION = [
+    Tensor("a", (1, 4), F, free=(0,)),
+    Tensor("b", (1,), np.int64, free=(0,)),
+    Tensor("c", (1,), F, free=(0,)),
+]
+
+
+def test_outputs_are_known_by_what_they_are() -> None:
+    told = decide([Tensor("x", (3, 64, 64), F)], TORCHVISION, Wishes(["red"]), "onnx")
+    assert told["gives"] == {"boxes": "a", "labels": "b", "scores": "c", "first": 1} and told["given"]["white"] == 1
+    told = decide([PICTURE], TORCHVISION, Wishes(["red"], normalise=RANGES["imagenet"], colour="bgr", first=0), "onnx")
+    assert told["gives"]["first"] == 0 and told["given"]["mean"] == [0.406, 0.456, 0.485]
+    whole = Tensor("x", (1, 32, 48, 3), np.uint8, 1 / 128, 128)
+    told = decide([whole], [Tensor("y", (1, 2), np.uint8, 1 / 256)], Wishes(["good", "bad"]), "tflite")
+    assert told["task"] == "classify" and told["size"] == [32, 48] and told["given"]["layout"] == "nhwc"
+    assert told["given"]["mean"] == [0.5] and told["given"]["fit"] == "stretch"
+    names = {"boxes": "y", "scores": "s", "labels": "l"}
+    four = [Tensor(name, (1, 10, 4) if name == "y" else (1, 10), F) for name in "sly"]
+    wishes = Wishes(["red"], normalise=RANGES["0..1"], gives=names)
+    assert decide([PICTURE], four, wishes, "onnx")["gives"] == {**names, "first": 0}
+    six = [Tensor("y", (1, 6), F)]
+    assert decide([PICTURE], six, Wishes(list("abcdef"), normalise=RANGES["0..1"]), "onnx")["task"] == "classify"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "words"),
+    [
+        ([Tensor("x", (1, 640), F)], TORCHVISION, r"it takes x \[1, 640\], which is no picture"),
+        ([PICTURE, Tensor("z", (1, 3, 64, 64), F)], TORCHVISION, "more than one picture"),
+        ([Tensor("x", (8, 3, 64, 64), F)], TORCHVISION, "it takes 8 pictures at once"),
+        ([Tensor("x", (1, 5, 64, 64), F)], TORCHVISION, "no axis has the 1 or 3 channels"),
+        ([Tensor("x", (1, 3, 64, 64), np.int64)], TORCHVISION, "of int64"),
+        ([Tensor("x", (1, 3, 8, 8), F)], TORCHVISION, "a side has 16 to 8192 pixels"),
+        ([PICTURE], [Tensor("y", (1, 5), F)], "gives 5 numbers, one for each class, and --labels names 1"),
+        ([PICTURE], [Tensor("y", (1, 21, 64, 64), F)], "a number for each pixel, by which no tool judges"),
+        ([PICTURE], [Tensor("y", (1, 84, 8400), F)], "boxes that are not sorted out yet: .*NMS"),
+        ([PICTURE], [TORCHVISION[0], TORCHVISION[2], TORCHVISION[2]], "it is not plain what that is"),
+        ([PICTURE], TORCHVISION, "what it takes for black and white is not in the file"),
+    ],
+)
+def test_graphs_that_no_tool_can_judge_by_are_refused(inputs: Any, outputs: Any, words: str) -> None:
+    with pytest.raises(ModelRefused, match=words):
+        decide(inputs, outputs, Wishes(["red"]), "onnx")
+
+
+def test_options_that_are_none_are_said(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("good\n\nbad\n")
+    assert labels_in(str(tmp_path / "names.txt")) == ["good", "bad"] and labels_in("a, b") == ["a", "b"]
+    assert size_in("480,640") == (480, 640) and range_in("0.5/0.25") == (1.0, [0.5], [0.25])
+    assert gives_in("boxes=b,unit=share") == {"boxes": "b", "unit": "share"}
+    for wrong, words in (
+        (lambda: labels_in("a,,b"), "wanted are names"),
+        (lambda: labels_in("a,b,a"), "'a' stands there twice"),
+        (lambda: size_in("480"), "HEIGHT,WIDTH"),
+        (lambda: range_in("1,2/3,0"), "deviations above 0"),
+        (lambda: range_in("much"), "wanted is one of 0..1"),
+        (lambda: gives_in("box=b"), "'box' is none of boxes"),
+    ):
+        with pytest.raises(LinesideError, match=words):
+            wrong()
+
+
+def blocks() -> list[list[str]]:
+    """The commands `lineside model import` of the page, as words."""
+    page = (Path(__file__).parent.parent.parent / "docs" / "models.md").read_text("utf-8")
+    return [line.split()[1:] for line in re.findall(r"^lineside model import .*$", page, re.M)]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("words", blocks(), ids=lambda words: words[2])
+def test_the_commands_of_the_page_work(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    samples(tmp_path, [graphs.picture((16, 24, "red")), graphs.picture()]).rename(tmp_path / "pictures")
+    (tmp_path / "names.txt").write_text("".join(f"class {n}\n" for n in range(90)))
+    if words[2] == "objects.tflite":
+        if not REFERENCE.is_dir():
+            pytest.skip("the reference models are not on this machine (set DATA=folder)")
+        (tmp_path / words[2]).symlink_to(REFERENCE / "models" / "ssd_mobilenet_v1_coco_uint8.tflite")
+    else:
+        of = {
+            "castings.onnx": graphs.two_stage,
+            "washers.onnx": graphs.classes,
+            "plates.onnx": lambda: graphs.paddle("h, w"),
+        }
+        given(tmp_path, of[words[2]](), words[2])
+    assert main([*words, "--takt", "30"]) == 0
+    assert (tmp_path / words[4] / "card.md").is_file()
