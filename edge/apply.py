@@ -12,7 +12,7 @@ from .config.site import Config
 from .driver import DriverConfig
 from .errors import ConfigFault
 from .event import Event
-from .rehearse import rehearse
+from .rehearse import rehearse_all
 from .wiring import build
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ async def _apply(daemon: Daemon, path: Path, trial: float) -> list[str]:
         raise ConfigFault("; ".join(map(str, new.problems[:20])))
     if new.device.id != daemon.config.device.id:
         raise ConfigFault(f"this is device {daemon.config.device.id}, the site is for {new.device.id}")
-    for test in new.tests:
-        if faults := (outcome := await asyncio.to_thread(rehearse, new, test)).faults:
-            raise ConfigFault(f"its test {outcome.name!r} fails: {'; '.join(faults)}")
+    for outcome in await asyncio.to_thread(lambda: list(rehearse_all(new))):
+        if outcome.faults:
+            raise ConfigFault(f"its test {outcome.name!r} fails: {'; '.join(outcome.faults)}")
     old, before = daemon.config, shares(daemon)
     said = await daemon.change(new)
     mark = dict(daemon.live.good), dict(daemon.live.all)

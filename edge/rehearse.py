@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,15 @@ class Outcome:
 
     name: str
     faults: list[str]
+
+
+def rehearse_all(config: Config) -> Iterator[Outcome]:
+    """Every test of a site, then those that its stages bring along (the pictures of a recipe). Blocks."""
+    for test in config.tests:
+        yield rehearse(config, test)
+    for name, entry in config.stages.items():
+        for called, faults in entry.rehearse(config.folder):
+            yield Outcome(f"{name}: {called}", faults)
 
 
 def rehearse(config: Config, test: TestCase) -> Outcome:

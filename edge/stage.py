@@ -76,6 +76,10 @@ class StageConfig(BaseModel):
         """Tags this stage computes, by name below the entry (`Point`s)."""
         return {}
 
+    def rehearse(self, folder: Path) -> Iterable[tuple[str, list[str]]]:
+        """What `lineside test` runs of this stage beside the tests of its site: the name of each test and its faults. Blocks."""
+        return ()
+
     def orders(self) -> dict[str, dict[str, float]]:
         """Tags this stage may write, with the values, by the option that says so."""
         return {}

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from ..config.load import load
-from ..rehearse import rehearse
+from ..rehearse import rehearse_all
 
-HELP = "run the tests of a site on virtual time"
+HELP = "run the tests of a site on virtual time, and the pictures of its recipes"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +26,16 @@ def run(options: argparse.Namespace) -> int:
             print(*config.problems, sep="\n", file=sys.stderr)
             failed += 1
             continue
-        for test in config.tests:
-            faults = rehearse(config, test).faults
+        run = 0
+        for outcome in rehearse_all(config):
+            name, faults = outcome.name, outcome.faults
+            run += 1
             failed += bool(faults)
             if options.json:
-                said = {"site": str(path), "test": test.name, "ok": not faults, "faults": faults}
+                said = {"site": str(path), "test": name, "ok": not faults, "faults": faults}
                 print(json.dumps(said, ensure_ascii=False))
             else:
-                print(f"{path}: {'FAILED' if faults else 'ok'}: {test.name}", *faults, sep="\n    ")
-        if not config.tests:
+                print(f"{path}: {'FAILED' if faults else 'ok'}: {name}", *faults, sep="\n    ")
+        if not run:
             print(f"{path}: has no `tests:`", file=sys.stderr)
     return 1 if failed else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -87,6 +89,11 @@ class StationConfig(StageConfig):
         if twice := sorted({tag for tag in used if used.count(tag) > 1}):
             raise ValueError(f"{twice[0]} stands twice under `plc`")
         return self
+
+    def rehearse(self, folder: Path) -> Iterator[tuple[str, list[str]]]:
+        from .rehearsal import rehearsed  # it loads OpenCV, which options can do without
+
+        return rehearsed(self.recipes.values(), folder)
 
     def reads(self) -> tuple[str, ...]:
         return tuple(self.plc.read().values())

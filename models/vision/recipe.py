@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -71,6 +71,17 @@ class ViewConfig(BaseModel):
         return self
 
 
+class RecipeTest(BaseModel):
+    """One part. A camera without a picture here gives none."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+    name: str = Field(min_length=1, max_length=200, description="what it shows, in a few words")
+    pictures: dict[Identifier, str] = Field(description="what each camera shows: a file beside the recipe")
+    expect: Literal["ok", "ng", "recheck"] = Field(description="the verdict")
+    label: str | None = Field(None, description="class of the worst defect")
+    code: str | None = Field(None, description="who the part is, where the recipe reads that")
+
+
 class RecipeConfig(BaseModel):
     """A recipe file."""
 
@@ -84,6 +95,7 @@ class RecipeConfig(BaseModel):
     rules: list[Rule] = Field(
         default_factory=list, description="what a found defect means; the first that holds decides"
     )
+    tests: list[RecipeTest] = Field(default_factory=list, description="parts with known verdicts, for `lineside test`")
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,7 @@ class Recipe:
     masters: MastersConfig | None = None
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     identity: IdentityConfig | None = None
+    tests: list[RecipeTest] = field(default_factory=list)
 
     @property
     def checksum(self) -> int:
@@ -140,6 +153,8 @@ def load(path: Path) -> Recipe | Refused:
         return Refused(path, _told(tree), cameras)
     for number, rule in enumerate(config.rules):
         _check_rule(rule, ("rules", number), config, tree)
+    for number, test in enumerate(config.tests):
+        _check_test(test, ("tests", number, "pictures"), config, tree)
     if config.part is not None:
         check_identity(config.part, config.views, tree)
     seal = hashlib.sha256()
@@ -153,7 +168,7 @@ def load(path: Path) -> Recipe | Refused:
             views[name] = built
     if tree.problems:
         return Refused(path, _told(tree), cameras)
-    said = (config.rules, seal.hexdigest(), kept.models, config.masters, kept.options, config.part)
+    said = (config.rules, seal.hexdigest(), kept.models, config.masters, kept.options, config.part, config.tests)
     return Recipe(config.recipe, path, views, *said)
 
 
@@ -173,6 +188,15 @@ def _check_rule(rule: Rule, at: tuple[str | int, ...], config: RecipeConfig, tre
     lacking = [name for name, view in config.views.items() if view.mm is None and rule.view in ("", name)]
     if rule.in_mm and lacking:
         tree.fault(at, f"millimetres, and {lacking[0]} does not say how many a pixel has", f"add `mm:` to {lacking[0]}")
+
+
+def _check_test(test: RecipeTest, at: tuple[str | int, ...], config: RecipeConfig, tree: Tree) -> None:
+    films = {view.camera: view.lasts for view in config.views.values()}
+    for camera in test.pictures:
+        if camera not in films:
+            tree.fault((*at, camera), "is no camera of this recipe", f"there are {', '.join(films)}", key=True)
+        elif films[camera]:
+            tree.fault((*at, camera), "a film cannot be tried with one picture", "remove it", key=True)
 
 
 def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, kept: Kept, seal: Any) -> Viewer | None:

@@ -1,0 +1,53 @@
+"""The tests of a recipe: pictures of parts whose verdict is known, judged as the station judges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from edge import Frame, read_tree
+
+from .judging import judge
+from .part import Part
+from .recipe import Recipe, RecipeTest, Refused, load
+from .replay import decoded
+
+
+def rehearsed(files: Iterable[str], folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each test of these recipes: its file and name, and its faults. Blocks while models prove themselves; a recipe without tests
+    is not loaded."""
+    for file in dict.fromkeys(files):
+        tree = read_tree(folder / file)
+        if tree.problems or not isinstance(tree.data, dict) or not tree.data.get("tests"):
+            continue
+        recipe = load(folder / file)
+        if isinstance(recipe, Refused):
+            yield f"{file}", recipe.faults
+            continue
+        yield from ((f"{file}: {test.name}", _faults(recipe, test)) for test in recipe.tests)
+
+
+def _faults(recipe: Recipe, test: RecipeTest) -> list[str]:
+    pictures: dict[str, np.ndarray] = {}
+    for camera, name in test.pictures.items():
+        try:
+            image = decoded((recipe.path.parent / name).read_bytes())
+        except OSError as error:
+            return [f"cannot read {recipe.path.parent / name}: {error.strerror}"]
+        if image is None:
+            return [f"{recipe.path.parent / name} is no picture"]
+        pictures[camera] = image
+    part = Part(0, 0, recipe, 0, 0, 0)
+    for view in part.views():
+        if view.camera in pictures:
+            part.judged[view.name] = judge(0, view, Frame(view.camera, 0, 0, pictures[view.camera]), "none")
+    found = part.decide()
+    said = {"expect": found.state, "label": found.label, "code": part.code}
+    wanted = {name: value for name in said if (value := getattr(test, name)) is not None}
+    return [
+        f"expected {value!r}, it is {said[name]!r}: {found.text}"
+        for name, value in wanted.items()
+        if value != said[name]
+    ]

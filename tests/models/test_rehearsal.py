@@ -1,0 +1,109 @@
+"""The tests of recipes: what `lineside test` and `lineside apply` say of pictures whose verdict is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge import ConfigFault
+from edge.app import Daemon
+from edge.apply import apply_site
+from edge.cli import main
+from edge.config.load import load_text
+from models.vision.recipe import Refused, load
+from tests.models.stored import SITE, board, site_with
+from tests.waiting import run
+
+RECIPE = """\
+recipe: board A
+views:
+  top: {camera: top, template: good.png, tools: {copper: {tool: template}}}
+tests:
+  - {name: a good one, pictures: {top: good.png}, expect: ok}
+  - {name: a blot, pictures: {top: blot.png}, expect: ng, label: differs}
+  - {name: nothing seen, pictures: {}, expect: recheck}
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A station with one recipe, `a.yaml`."""
+    cv2.imwrite(str(tmp_path / "good.png"), board())
+    cv2.imwrite(str(tmp_path / "blot.png"), board(4))
+    (tmp_path / "a.yaml").write_text(RECIPE)
+    text = site_with(tmp_path, "a.yaml").read_text().replace("degrade: [pictures, bottom]", "degrade: [pictures]")
+    (tmp_path / "site.yaml").write_text(text.replace("device: {id: aoi-station", "device: {id: aoi-7"))
+    return tmp_path / "site.yaml"
+
+
+def tried(site: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:
+    """The exit code, and the faults of each test of the recipe."""
+    code = main(["test", str(site), "--json"])
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    return code, {
+        line["test"].removeprefix("aoi: "): "; ".join(line["faults"]) for line in lines if "a.yaml" in line["test"]
+    }
+
+
+def test_pictures_of_a_recipe_are_judged_with_the_tests_of_the_site(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = tried(site, capsys)
+    assert (code, found) == (0, {"a.yaml: a good one": "", "a.yaml: a blot": "", "a.yaml: nothing seen": ""})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("label: differs", "label: scratch", "expected 'scratch', it is 'differs'"),
+        ("expect: ng, label: differs", "expect: ok", "expected 'ok', it is 'ng': top: "),
+        ("blot.png", "none.png", "none.png: No such file"),
+        ("blot.png", "a.yaml", "a.yaml is no picture"),
+        ("label: differs", "label: differs, code: A-1", "expected 'A-1', it is ''"),
+    ],
+)
+def test_one_that_is_judged_otherwise_fails(
+    site: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, words: str
+) -> None:
+    (site.parent / "a.yaml").write_text(RECIPE.replace(old, new))
+    code, found = tried(site, capsys)
+    assert code == 1 and words in found["a.yaml: a blot"] and not found["a.yaml: a good one"]
+
+
+def test_a_recipe_that_cannot_be_used_fails_its_tests(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (site.parent / "a.yaml").write_text(RECIPE.replace("tool: template", "tool: tempalte"))
+    code, found = tried(site, capsys)
+    assert code == 1 and "did you mean 'template'" in found["a.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("{top: blot.png}", "{tap: blot.png}", "pictures.tap: is no camera of this recipe, there are top"),
+        ("template: good.png,", "size: [64, 80], lasts: 2s,", "a film cannot be tried with one picture"),
+        ("expect: ok}", "expect: fine}", "expect"),
+    ],
+)
+def test_a_test_that_cannot_be_is_a_fault_of_the_recipe(site: Path, old: str, new: str, words: str) -> None:
+    (site.parent / "a.yaml").write_text(RECIPE.replace(old, new))
+    found = load(site.parent / "a.yaml")
+    assert isinstance(found, Refused) and words in " ".join(found.faults)
+
+
+def test_a_site_whose_recipe_fails_its_tests_is_not_taken(site: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "blot.png"), np.asarray(board()))
+
+    async def body() -> None:
+        daemon = Daemon(load_text(SITE), tmp_path / "state")
+        await daemon.start()
+        try:
+            with pytest.raises(ConfigFault, match=r"its test .aoi: a\.yaml: a blot. fails: expected .ng., it is .ok."):
+                await apply_site(daemon, site)
+        finally:
+            await daemon.stop()
+
+    run(body)
