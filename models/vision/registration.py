@@ -105,6 +105,10 @@ class Registration:
             raise NotPlaced(f"it is like the template by {max(likeness, 0):.2f} only, {self.config.quality:g} is asked")
         return Placed(image, seen, matrix, *self._within(matrix, 0.05, 1e-3), likeness)
 
+    def same(self, other: Registration) -> bool:
+        """Whether both place every part alike."""
+        return self.config == other.config and np.array_equal(self.template, other.template)
+
     def _within(self, matrix: np.ndarray, turns: float, scales: float) -> tuple[float, float, float, float]:
         """Shift of the picture's middle, turn and scale. Raises NotPlaced beyond the limits."""
         dx, dy, turn, scale = decomposed(matrix, self.template.shape)
@@ -199,6 +203,12 @@ class Registration:
         if max(abs(dx - u), abs(dy - v)) > 2.0:
             raise NotPlaced(f"the mark at {x}, {y} lies at the end of the search, or farther")
         return left + dx - x, top + dy - y, best
+
+
+def rectangle(seen: np.ndarray) -> tuple[slice, slice] | None:
+    """What was seen, rows and columns; None where that is no rectangle."""
+    x, y, w, h = cv2.boundingRect(seen)
+    return (slice(y, y + h), slice(x, x + w)) if cv2.countNonZero(seen) == w * h > 0 else None
 
 
 def always_seen(config: RegistrationConfig, shape: tuple[int, ...]) -> np.ndarray:

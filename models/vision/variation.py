@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..package import Variation
-from .registration import NotPlaced, Placed
+from .registration import NotPlaced, Placed, rectangle
 
 BORDER = 2  # pixels at each side that are not judged: softening knows only half of them
 LIGHT = 1.8  # times the contrast of the taught parts, either way
@@ -42,17 +42,22 @@ class Normal:
 def lit(placed: Placed, template: np.ndarray) -> tuple[np.ndarray, float]:
     """uint8[h, w] of a placed grey part as the template's light shows it, the template where the picture ended; and how many
     times its contrast was the template's. Raises NotPlaced beyond LIGHT: too little of the part may be left to see."""
-    (mean, spread), (wanted, wide) = (_mean_and_spread(x, placed.seen) for x in (placed.image, template))
+    at = rectangle(placed.seen)
+    (mean, spread), (wanted, wide) = (_mean_and_spread(x, placed.seen, at) for x in (placed.image, template))
     contrast = spread / max(wide, 1e-6)
     if not 1 / LIGHT <= contrast <= LIGHT:
         raise NotPlaced(f"the light is another one: {contrast:.2f} times the contrast of the taught parts")
     levels = np.clip((np.arange(256) - mean) / contrast + wanted, 0, 255).round().astype(np.uint8)
-    image = cv2.LUT(placed.image, levels)
-    return (image if (placed.seen > 0).all() else np.where(placed.seen > 0, image, template)), contrast
+    image = template.copy()
+    if at is None:
+        cv2.copyTo(cv2.LUT(placed.image, levels), placed.seen, image)
+    else:
+        image[at] = cv2.LUT(placed.image[at], levels)
+    return image, contrast
 
 
-def _mean_and_spread(image: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
-    mean, spread = cv2.meanStdDev(image, mask=seen)
+def _mean_and_spread(image: np.ndarray, seen: np.ndarray, at: tuple[slice, slice] | None) -> tuple[float, float]:
+    mean, spread = cv2.meanStdDev(image, mask=seen) if at is None else cv2.meanStdDev(image[at])
     return float(mean[0, 0]), float(spread[0, 0])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .registration import NotPlaced, Registration
 from .rules import Seen
-from .tools.contract import Finding, Tool, View
+from .tools.contract import Finding, There, Tool, View
 
 RUNS = 3  # of which the slowest counts for the certificate
 
@@ -81,11 +81,15 @@ class Viewer:
         if template is not None and image.ndim == 2:
             template = cv2.cvtColor(template, cv2.COLOR_BGR2GRAY)
         place: np.ndarray | None = None
+        there: There | None = None
         if self.registration is not None:
             placed = self.registration(image)
+            there = self.registration, placed
             if self.region is not None and (unseen := float((_cut(placed.seen, self.region) == 0).mean())) > UNSEEN:
                 raise NotPlaced(f"the picture ends within the region: {unseen:.0%} of it cannot be seen")
             image, place = placed.image, placed.matrix
+            if template is not None:  # what the picture does not show is not judged, and must not look like a defect
+                cv2.copyTo(template, cv2.bitwise_not(placed.seen), image)
             mask = placed.seen if mask is None else cv2.bitwise_and(mask, placed.seen)
         if self.region is not None:
             if self.neighbour is not None:
@@ -96,7 +100,7 @@ class Viewer:
             mask = None if mask is None else _cut(mask, self.region)
             base = np.eye(2, 3) if place is None else place
             place = np.column_stack([base[:, :2], base @ (*self.region[:2], 1)])
-        return View(image, template, mask, self.mm), place
+        return View(image, template, mask, self.mm, there if self.region is None else None), place
 
     def measure(self) -> float:
         """Milliseconds from picture to findings on this board, the slowest of RUNS after a first one that warms everything up."""

@@ -33,9 +33,9 @@ from edge.work import Pool
 from models.train.boards import drawn
 from models.vision import certificate
 from models.vision.detect import one_thread
+from models.vision.judging import encoded
 from models.vision.lines import TOTALS, Lines, StationConfig
 from models.vision.outputs import ORDER
-from models.vision.part import encoded
 from models.vision.placing import RegistrationConfig
 from models.vision.recipe import Recipe, load
 from models.vision.station import Station

@@ -108,6 +108,18 @@ def test_a_part_that_lies_off_is_brought_to_its_place(folder: Path) -> None:
     assert decide([recipe.views["top"](np.zeros((120, 160, 3), np.uint8))], []).state == "recheck"
 
 
+def test_what_the_picture_does_not_show_looks_like_no_defect(folder: Path) -> None:
+    template = board()
+    template[:, -4:] = 20
+    cv2.imwrite(str(folder / "good.png"), template)
+    moved = cv2.warpAffine(template, np.array([[1, 0, 7], [0, 1, 5]], np.float32), (160, 120), borderMode=1)
+    viewer = good(folder, GOOD.replace("    tools:", "    registration: {search: 12}\n    tools:")).views["top"]
+    view, _ = viewer.prepared(moved)
+    assert view.mask is not None and view.template is not None
+    unseen = view.mask == 0
+    assert unseen[:, -6:].all() and np.array_equal(view.image[unseen], view.template[unseen])
+
+
 def test_a_region_that_the_picture_does_not_show_is_looked_at_again(folder: Path) -> None:
     more = "    registration: {search: 12}\n    region: [120, 10, 40, 100]\n    tools:"
     view = good(folder, GOOD.replace("    tools:", more)).views["top"]

@@ -20,11 +20,12 @@ from edge.cli import main
 from models import package
 from models.vision import certificate
 from models.vision.placing import RegistrationConfig
-from models.vision.registration import always_seen
+from models.vision.registration import Placed, Registration, always_seen
 from models.vision.teaching import learn, limits, student
 from models.vision.tools.contract import Finding, View
 from models.vision.tools.table import tool
 from models.vision.variation import Allowance, Learner, Normal, boxes_of, field, softened
+from models.vision.view import Viewer
 
 from .rendered import SHAPE, WRONG, empty, part
 
@@ -70,6 +71,40 @@ def test_a_taught_package_judges_parts_it_never_saw(taught: Path) -> None:
         dx, dy = np.random.default_rng([seed, 3]).uniform(-6, 6, 2)
         x0, y0, x1, y1, label, _ = finding.boxes[0]
         assert label == "differs" and x0 < 200 + dx < x1 and y0 < 150 + dy < y1 and x1 - x0 < 24 and y1 - y0 < 24
+
+
+def viewer(taught: Path, move: tuple[int, int] = (0, 0), **options: Any) -> Viewer:
+    """A view whose template is the package's, or lies a little off it."""
+    template = cv2.imread(str(taught / "template.png"))
+    assert template is not None
+    template = cv2.warpAffine(template, np.float32([[1, 0, move[0]], [0, 1, move[1]]]), SHAPE[::-1], borderMode=1)
+    kind = tool("variation")
+    made = kind(kind.Config(tool="variation", model=taught.name), taught.parent)
+    place = Registration(PLACE.model_copy(update=options), template)
+    return Viewer("top", "top", SHAPE, {"varies": made}, template, None, place)
+
+
+@pytest.mark.parametrize(
+    ("options", "times"),
+    [({}, 1), ({"move": (2, -2)}, 2), ({"search": 12}, 2)],
+    ids=["the package's own template", "another template", "other options"],
+)
+def test_a_view_placed_by_the_same_template_is_placed_once(
+    taught: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], times: int
+) -> None:
+    view, count, real = viewer(taught, **options), [], Registration.__call__
+
+    def counted(self: Registration, image: np.ndarray) -> Placed:
+        count.append(1)
+        return real(self, image)
+
+    monkeypatch.setattr(Registration, "__call__", counted)
+    fresh = [view(cv2.cvtColor(good(seed), cv2.COLOR_GRAY2BGR)).findings["varies"] for seed in range(100, 106)]
+    assert "ng" not in {finding.state for finding in fresh} and len(count) == 6 * times
+    bad = view(cv2.cvtColor(good(100, defect=True), cv2.COLOR_GRAY2BGR)).findings["varies"]
+    dx, dy = options.get("move", (0, 0))
+    x0, y0, x1, y1, *_ = bad.boxes[0]
+    assert bad.state == "ng" and x0 < 200 + dx < x1 < x0 + 24 and y0 < 150 + dy < y1 < y0 + 24
 
 
 def test_another_light_is_no_defect_and_hides_none(taught: Path) -> None:

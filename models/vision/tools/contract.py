@@ -10,9 +10,11 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, Field
 
+from ..registration import Placed, Registration
 from ..verdict import Box
 
 State = Literal["ok", "ng", "recheck"]
+There = tuple[Registration, Placed]
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,15 @@ class View:
     """One picture of a part, as its recipe prepared it (registered, cut to the region).
 
     `image` uint8[h, w] or uint8[h, w, 3] (blue, green, red); `template` of the same shape, or None; `mask` uint8[h, w], where it
-    is 0 nothing is judged, or None; `mm` millimetres a pixel, or None. Raises ValueError for anything else: OpenCV ends the whole
-    process on a picture without pixels.
+    is 0 nothing is judged, or None; `mm` millimetres a pixel, or None; `there`: by what the whole of it was placed and how, or
+    None. Raises ValueError for anything else: OpenCV ends the whole process on a picture without pixels.
     """
 
     image: np.ndarray
     template: np.ndarray | None = None
     mask: np.ndarray | None = None
     mm: float | None = None
+    there: There | None = None
 
     def __post_init__(self) -> None:
         shape, kind = self.image.shape, self.image.dtype

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +48,7 @@ class VariationTool:
 
     def __call__(self, view: View) -> Finding:
         try:
-            placed = self._registration(grey(view.image))
+            placed = self._there(view) or self._registration(grey(view.image))
             if not hasattr(self._local, "run"):
                 self._local.run = self._package.interpreter()
             image, contrast = lit(placed, self._template)
@@ -59,6 +61,13 @@ class VariationTool:
             size = cells.shape[::-1]
             cells[cv2.resize(_moved(view.mask, placed), size, interpolation=cv2.INTER_NEAREST) == 0] = 0
         return self._finding(cells, placed, contrast)
+
+    def _there(self, view: View) -> Placed | None:
+        """As the view itself placed the part, where it did that by the same template in the same way: then the view lies there."""
+        if view.there is None or not view.there[0].same(self._registration):
+            return None
+        stays: dict[str, Any] = {"matrix": np.eye(2, 3), "dx": 0.0, "dy": 0.0, "turn": 0.0, "scale": 0.0}
+        return replace(view.there[1], image=grey(view.image), **stays)
 
     def _finding(self, cells: np.ndarray, placed: Placed, contrast: float) -> Finding:
         score = float(cells.max())
@@ -104,6 +113,8 @@ def _template(path: Path, model: package.Variation) -> np.ndarray:
 
 def _moved(mask: np.ndarray, placed: Placed) -> np.ndarray:
     """A mask of the view, as the placed part lies."""
+    if np.array_equal(placed.matrix, np.eye(2, 3)):
+        return mask
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(mask, placed.matrix, mask.shape[::-1], flags=flags)
 
