@@ -9,6 +9,7 @@ import math
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import sys
 import time
@@ -160,6 +161,8 @@ def following(queue: Any, child: Any) -> samples.Batch:
 
 def train(run: Training, make: Make) -> None:
     """On what `make` gives, until its steps or its minutes are over. Saves each minute, and when somebody interrupts."""
+    if run.done() >= 1:  # a check point of the end
+        return
     options, queue = run.options, multiprocessing.get_context("spawn").Queue(4)
     words = (queue, make, options.seed, run.step, options.batch)
     child = multiprocessing.get_context("spawn").Process(target=produce, args=words, daemon=True)
@@ -232,6 +235,10 @@ def prepared(parser: argparse.ArgumentParser, options: argparse.Namespace) -> No
     """Where it writes to, on how many threads it works, and how long. Ends in words where it cannot write there."""
     if options.start and options.steps == parser.get_default("steps"):
         options.steps //= AGAIN
+    if not re.fullmatch(r"[\w.-]+", options.out.name):
+        parser.error(
+            f"--out {options.out}: {options.out.name!r} is no name of a model; letters, digits, . _ and - make one"
+        )
     options.checkpoint = options.checkpoint or Path(f"build/train/{options.out.name}-{options.seed}.pt")
     try:
         options.out.mkdir(parents=True, exist_ok=True)

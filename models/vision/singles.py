@@ -86,6 +86,8 @@ class Singles:
         files = {image.id: image.file_name for image in found.images}
         for note in found.annotations:
             x, y, w, h = note.bbox
+            if w <= 0 or h <= 0:
+                raise LinesideError(f"{self._folder / FILE}: a box of {files[note.image_id]} is {w:g} x {h:g}")
             self._boxes.setdefault(files[note.image_id], []).append(([x, y, x + w, y + h], names[note.category_id]))
         crowds = {note.image_id for note in found.annotations if note.iscrowd}  # many in one box: nobody drew each
         for image in found.images:
@@ -145,7 +147,7 @@ class Singles:
             try:
                 name, _, _, kind, *sides = row
                 box = [float(side) for side in sides]
-                if len(box) != 4 or not np.isfinite(box).all() or not kind:
+                if len(box) != 4 or not np.isfinite(box).all() or not kind or box[0] >= box[2] or box[1] >= box[3]:
                     raise ValueError
             except ValueError:
                 raise LinesideError(f"{path}:{number}: {','.join(row)[:80]!r} is no {','.join(COLUMNS)}") from None

@@ -25,6 +25,11 @@ from tests.models import detector as made
 
 pytestmark = pytest.mark.usefixtures("engine")
 SPOTS = {"one.png": [(16, 24), (40, 8)], "good.png": [], "two.png": [(0, 48)]}
+FLAT = {
+    "images": [{"id": 1, "file_name": "one.png"}],
+    "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 0, 3]}],
+    "categories": [{"id": 1, "name": "spurious"}],
+}
 DRAWN = [
     ("one.png", "spurious", 12, 20, 28, 36),
     ("one.png", "spurious", 42, 4, 58, 20),  # 6 of 16 pixels beside what is found: an overlap of 0.45
@@ -109,11 +114,17 @@ def test_each_fifth_picture_of_coco_is_the_tests_and_never_trained_on(folder: Pa
         ),
         ("dev_boxes.csv", f"{','.join(COLUMNS)}\none.png,64,64,spurious,1,2,nan,4\n", "dev_boxes.csv:2: 'one.png,64"),
         ("dev_boxes.csv", f"{','.join(COLUMNS)}\none.png,64\n", "dev_boxes.csv:2: 'one.png,64' is no image,width"),
+        (
+            "dev_boxes.csv",
+            f"{','.join(COLUMNS)}\none.png,64,64,spurious,9,2,9,4\n",
+            "dev_boxes.csv:2: 'one.png,64,64,sp",
+        ),
         ("test_boxes.csv", "", "names several parts"),
         ("dev.zip", "PK nothing", "dev.zip cannot be read"),
         ("annotations.json", "{}", "annotations.json: images: Field required"),
         ("annotations.json", '{"images": [{"id": 1, "file_name": "../../x.png"}]}', "outside of its folder"),
         ("annotations.json", '{"images": [{"id": 1, "file_name": "dev_boxes.csv"}]}', "is no picture, or too large"),
+        ("annotations.json", json.dumps(FLAT), "annotations.json: a box of one.png is 0 x 3"),
         ("", "", "there is no folder"),
     ],
 )

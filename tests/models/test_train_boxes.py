@@ -98,6 +98,9 @@ def test_from_a_folder_to_a_package_that_judges_it(tmp_path: Path, monkeypatch: 
     found = [detector(one.part, None) for one in unseen]
     score = Score(found, [(one.boxes, np.array([LABELS.index(one.types[0])])) for one in unseen], LABELS, 0.5)
     assert score.mean() > 50, score.by_type()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--continue"])
+    monkeypatch.setattr(boxes, "WORSE", -100)  # the check point of the end is packed anew, and no int8 is good enough
+    assert boxes.main() == 1
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,7 @@ def test_from_a_folder_to_a_package_that_judges_it(tmp_path: Path, monkeypatch: 
         (0, "", "holds no pictures of the part 'all'"),
         (48, "--part test", "has no table of boxes of the part 'test'"),
         (48, "--size 100", "invalid choice: 100"),
+        (48, "--out a+b", "'a+b' is no name of a model"),
     ],
 )
 def test_a_folder_that_teaches_nothing_is_refused_before_it_is_trained_on(
@@ -125,6 +129,31 @@ def test_a_folder_that_teaches_nothing_is_refused_before_it_is_trained_on(
     with pytest.raises(SystemExit):
         boxes.main()
     assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_label_is_read_as_the_text_that_it_is(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed here: make train brings it (extra train)")
+    from edge import read_yaml
+    from models.train.export import said
+
+    labels = [
+        "spot",
+        "rolled-in_scale",
+        "no",
+        "Null",
+        "1",
+        "1e3",
+        "a: b",
+        "x, y]",
+        "'",
+        '"',
+        "# c",
+        "缺口",
+        "two words",
+        "y",
+    ]
+    (tmp_path / "a.yaml").write_text(f"labels: [{', '.join(map(said, labels))}]\n")
+    assert read_yaml(tmp_path / "a.yaml") == ({"labels": labels}, [])
 
 
 def test_folds_are_the_same_each_time_and_have_their_share_of_every_kind(tmp_path: Path) -> None:
