@@ -57,6 +57,10 @@ from .records import (
     tag_names,
 )
 from .retention import lack
+from .retried import Stood, Tried
+from .retried import compare as alike_alarms
+from .retried import from_journal as alarms_of_journal
+from .retried import needs as alarm_needs
 from .reviews import name_of as name_of_review
 from .span import held
 from .stage import Setting, Stage, StageConfig, StatelessStage
@@ -110,16 +114,21 @@ __all__ = [
     "Stage",
     "StageConfig",
     "StatelessStage",
+    "Stood",
     "SystemClock",
     "Tag",
     "TagTable",
     "Templated",
     "Tick",
     "Tree",
+    "Tried",
     "WireFrame",
     "Writable",
     "Write",
     "WriteRefused",
+    "alarm_needs",
+    "alarms_of_journal",
+    "alike_alarms",
     "ask_daemon",
     "between",
     "bind_options",

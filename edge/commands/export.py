@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +22,7 @@ from ..config.load import folder_of
 from ..errors import LinesideError
 from ..event import plain_data
 from ..log import log
-from ..records import reading, sound_rows, tag_names, texts
+from ..records import batches, reading, tag_names, texts
 from ..texts import TYPE
 from .arguments import between, since_until, site_and_state
 
@@ -126,21 +125,6 @@ class Names:
         if value not in self._strings:
             self._strings = {seq: text for seq, _, text in texts(self._db)}
         return self._strings.setdefault(value, f"text {value:.0f}")  # a damaged one
-
-
-def batches(db: Any, t0: int = -(2**63), t1: int = 2**63 - 1) -> Iterator[Batch]:
-    """Sealed blocks that touch the span, then the tail, as they stand now. Damaged ones are named and left out. Nothing is held
-    open between two of them: a reader that pauses (`| less`) would let the journal's log grow."""
-    with db:
-        tail = list(sound_rows(db, "tail", "ORDER BY id"))
-        touching = "SELECT rowid FROM block WHERE t1 >= ? AND t0 <= ? ORDER BY stream, seq"
-        places = [row for (row,) in db.execute(touching, (t0, t1))]
-    there = (found for row in places for found in sound_rows(db, "block", "WHERE rowid = ?", (row,)))
-    for (stream, *_), body in chain(there, tail):
-        try:
-            yield decode(stream.removeprefix("samples:"), body)
-        except CodecFault as fault:
-            log.warning("a record of %s is left out: %s", stream, fault)
 
 
 class Tail:

@@ -1,200 +1,56 @@
-"""`lineside backtest SITE --recipe FILE`: the stored parts of a station judged again by another recipe, off line."""
+"""`lineside backtest SITE`: what the journal holds, judged again: by another recipe (`--recipe`), or by the alarms that the site
+has now (`--rules`)."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from edge import (
-    Event,
-    LinesideError,
-    between,
-    events_of,
-    load_site,
-    since_until,
-    site_and_state,
-    state_folder,
-    stored_pictures,
-)
+from edge import LinesideError, since_until, site_and_state
 
-from ..quality.calls import Call, compare
-from ..quality.commands import CONFIDENCE, RATE, said_of, share
-from ..quality.ledger import Part, parts_of
-from ..vision import page
-from ..vision.recipe import Recipe
-from ..vision.replay import images, replay
-from ..vision.rules import Decision
-from ..vision.view import plain
-from .known import known, loaded
-
-HELP = "judge stored parts again by another recipe: calls gained and lost, and what the reviews say of them"
+HELP = "judge what the journal holds again: parts by another recipe, or samples by the alarms as the site has them now"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     site_and_state(parser)
-    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="recipe that judges them now")
-    told = "recipe that judged them then, where the site no longer has it (default: found in the site by its digest)"
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--recipe", type=Path, metavar="FILE", help="recipe that judges the stored parts now")
+    told = "which alarms SITE, as it is written now, would have raised"
+    which.add_argument("--rules", action="store_true", help=told)
+    told = "what judged then: of a recipe, where the site no longer has it (default: found by its digest); of alarms the site as "
+    told += "it was (default: the alarms that the journal tells of)"
     parser.add_argument("--before", type=Path, metavar="FILE", help=told)
-    parser.add_argument(
-        "--of", metavar="NAME", help="parts that the recipe of this name judged (default: the same name)"
-    )
-    parser.add_argument("--stage", help="only this station (default: all)")
     since_until(parser)
-    parser.add_argument("--rate", type=share, default=RATE, help="share of escapes not to be reached (default: 0.004)")
-    parser.add_argument("--confidence", type=share, default=CONFIDENCE, help="of the bounds (default: 0.95)")
-    parser.add_argument("--page", type=Path, metavar="FILE.html", help="write the changed parts with their pictures")
-    parser.add_argument("--most", type=_some, default=100, help="changed parts on the page at most (default: 100)")
+    parser.add_argument("--page", type=Path, metavar="FILE.html", help="write what changed as one page with pictures")
+    parser.add_argument("--most", type=_some, default=100, help="changes on the page at most (default: 100)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    _parts(parser.add_argument_group("with --recipe"))
+
+
+def _parts(group: argparse._ArgumentGroup) -> None:
+    from ..quality.commands import CONFIDENCE, RATE, share
+
+    told = "parts that the recipe of this name judged (default: the same name)"
+    group.add_argument("--of", metavar="NAME", help=told)
+    group.add_argument("--stage", help="only this station (default: all)")
+    group.add_argument("--rate", type=share, default=RATE, help="share of escapes not to be reached (default: 0.004)")
+    group.add_argument("--confidence", type=share, default=CONFIDENCE, help="of the bounds (default: 0.95)")
 
 
 def _some(text: str) -> int:
     if not text.isdecimal() or len(text) > 6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of parts")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of changes")
     return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
-    site = load_site(options.site)
-    journal = state_folder(site.device.id, options.state) / "journal.db"
-    recipe = loaded(options.recipe)
-    parts = list(_chosen(journal, options, options.of or recipe.name))
-    before = known(site.folder, site.stages.values(), [options.before] if options.before else [])
-    with stored_pictures(journal) as body_of:
-        trial = Trial(recipe, before, body_of)
-        for event, part in _watched(parts):
-            trial.judge(event, part)
-        told = _figures(trial, options)
-        if options.page:
-            _write(options.page, told, trial, options)
-    print(json.dumps(told, default=asdict, ensure_ascii=False) if options.json else "\n".join(_words(told, options)))
-    return 0
+    if options.rules:
+        from . import rules
 
+        return rules.run(options)
+    if options.recipe is None:
+        hint = "`--recipe FILE` judges parts, `--rules` the alarms of the site as it is written now"
+        raise LinesideError("what is to be tried?", hint=hint)
+    from . import rejudge  # which needs the vision extra
 
-def _chosen(journal: Path, options: argparse.Namespace, name: str) -> Iterator[tuple[Event, Part]]:
-    events = [e for e in events_of(journal, "inspection", "review") if options.stage in (None, e.key)]
-    stored = {event.id: event for event in events if event.kind == "inspection" and event.data.get("recipe")}
-    t0, t1 = between(options)
-    found = [
-        (stored[part.id], part)
-        for part in parts_of(events)
-        if part.id in stored and stored[part.id].data["recipe"] == name and t0 <= part.ts <= t1
-    ]
-    if not found:
-        there = sorted({str(event.data["recipe"]) for event in stored.values()})
-        raise LinesideError(
-            f"the journal holds no part that the recipe {name!r} judged" + (" in that time" if name in there else ""),
-            hint=f"`--of NAME` takes those of another: {', '.join(there) or 'there is none'}",
-        )
-    yield from found
-
-
-@dataclass
-class Trial:
-    """`recipe` judges now; `before` by digest are those that may have judged then. `calls` of the parts that could be judged again,
-    and by cause how many could not."""
-
-    recipe: Recipe
-    before: dict[str, Recipe]
-    body_of: Callable[[str], bytes | None]
-    calls: list[tuple[Event, Call, Decision]] = field(default_factory=list)
-    not_judged: Counter[str] = field(default_factory=Counter)
-
-    def judge(self, event: Event, part: Part) -> None:
-        found = images(event, self.body_of)
-        now = replay(event, self.recipe, found)
-        if isinstance(now, str):
-            self.not_judged[now] += 1
-            return
-        old = self.then(event)
-        again = replay(event, old, found) if old else None
-        self.calls.append((event, Call(part, now.state, again.state if isinstance(again, Decision) else None), now))
-
-    def then(self, event: Event) -> Recipe | None:
-        return self.before.get(str(event.data.get("digest")))
-
-
-def _watched(parts: list[tuple[Event, Part]]) -> Iterator[tuple[Event, Part]]:
-    """With a count for the person who waits."""
-    for done, entry in enumerate(parts, 1):
-        yield entry
-        if sys.stderr.isatty():
-            print(f"\r{done} of {len(parts)} parts", end="" if done < len(parts) else "\n", file=sys.stderr)
-
-
-def _figures(trial: Trial, options: argparse.Namespace) -> dict[str, Any]:
-    told = {
-        "recipe": trial.recipe.name,
-        "digest": trial.recipe.digest,
-        "parts": len(trial.calls) + sum(trial.not_judged.values()),
-        "not_judged": dict(sorted(trial.not_judged.items())),
-    }
-    told |= compare((call for _, call, _ in trial.calls), options.rate, options.confidence)
-    told["changed"] = [_shown(event, call, now) for event, call, now in trial.calls if call.changed]
-    told["differ_as_stored"] = [_shown(event, call, now) for event, call, now in trial.calls if not call.alike]
-    return told
-
-
-def _shown(event: Event, call: Call, now: Decision) -> dict[str, Any]:
-    said = {"id": event.id, "stage": event.key, "part": call.part.number, "inspection": event.data.get("inspection")}
-    said |= {"said": call.part.verdict, "again": call.again, "now": call.now, "truth": call.part.truth}
-    return said | {"label": now.label, "score": round(now.score, 4), "text": now.text}
-
-
-def _words(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
-    yield f"{told['parts']:,} parts that were judged, {told['compared']:,} compared"
-    yield from (f"  {count:,} not judged again: {why}" for why, count in told["not_judged"].items())
-    if told["unlike"]:
-        why = "the recipe of then says something else of the stored picture already (JPEG, or the verdict was not on it alone)"
-        yield f"  {told['unlike']:,} left out: {why}"
-    if told["untried"]:
-        words = "the recipe of then is not here (`--before FILE`): a call may change by the stored picture (JPEG) alone"
-        yield f"  {told['untried']:,} of which nobody can tell: {words}"
-    yield "calls that change: " + (_changes(told) or "none")
-    for name in ("before", "after"):
-        yield f"{name:<7} escapes:     {said_of(told[name]['escapes'], 'OK', options.confidence, options.rate)}"
-        yield f"{name:<7} false calls: {said_of(told[name]['false_calls'], 'NG', options.confidence, options.rate)}"
-
-
-def _changes(told: dict[str, Any]) -> str:
-    return ", ".join(f"{count:,} {change.replace('->', ' -> ').upper()}" for change, count in told["changes"].items())
-
-
-def _write(path: Path, told: dict[str, Any], trial: Trial, options: argparse.Namespace) -> None:
-    changed = [entry for entry in trial.calls if entry[1].changed]
-    lines = [(head.strip(), rest.strip()) for head, _, rest in (line.partition(":") for line in _words(told, options))]
-    if len(changed) > options.most:
-        lines.append((f"the first {options.most:,} of {len(changed):,} are shown", ""))
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            title = f"{trial.recipe.name}: calls that change"
-            file.writelines(page.page(title, lines, (_row(trial, *entry) for entry in changed[: options.most])))
-    except OSError as error:
-        raise LinesideError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _row(trial: Trial, event: Event, call: Call, now: Decision) -> page.Row:
-    found = images(event, trial.body_of)
-    views = []
-    for name, viewer in trial.recipe.views.items():
-        if viewer.camera not in found:
-            continue
-        image = plain(found[viewer.camera])
-        was = [
-            (*box[:5], float(box[5] or 0), box[7])
-            for box in event.data.get("boxes", [])
-            if len(box) == 8 and box[6] == name
-        ]
-        left = page.Side(f"{name}, then", call.part.verdict, event.text, image, was)
-        boxes = [(*box, state) for view, box, state in now.boxes if view == name]
-        views.append((left, page.Side(f"{name}, now", call.now, now.text, image, boxes)))
-    part = call.part
-    truth = f"; {part.by} found it {part.truth.upper()} {part.found}".rstrip() if part.truth else ""
-    return page.Row(
-        f"Part {part.number} of {event.key}: {part.verdict.upper()} becomes {call.now.upper()}{truth}", views
-    )
+    return rejudge.run(options)

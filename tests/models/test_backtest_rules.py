@@ -1,0 +1,169 @@
+"""`lineside backtest SITE --rules`: another set of alarms over what the journal holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge import SECOND, Batch, ManualClock, Quality
+from edge.app import Daemon
+from edge.cli import main
+from edge.config.load import load_text
+from tests.waiting import run
+
+T0 = 1_790_000_000 * SECOND // (86_400 * SECOND) * (86_400 * SECOND)  # midnight
+SITE = """\
+device: {id: press-4}
+drivers:
+  plc:
+    driver: modbus
+    url: tcp://127.0.0.1:1502
+    every: 1s
+    tags:
+      temp: {address: "holding:0", type: int16, unit: K, deadband: 0.5}
+      load: {address: "holding:1", type: int16}
+      mode: {address: "holding:4", type: text, length: 4}
+tags:
+  excess: {expression: "plc.temp - 60"}
+alarms:
+"""
+HOT = '  hot: {when: "plc.temp > 80"}\n'
+Values = list[float]
+
+
+def days(folder: Path, temp: Values, step: int = 10, alarms: str = HOT, stopped: int | None = None) -> list[str]:
+    """A journal of one value each `step` seconds from midnight on (a negative one is bad), with the alarms that the daemon raised
+    itself; before the value number `stopped` the daemon ends, and begins anew five minutes later."""
+    (folder / "site.yaml").write_text(SITE + alarms)
+    clock = ManualClock(utc=T0)
+
+    async def body() -> None:
+        daemon = Daemon(load_text(SITE + alarms), folder, clock)
+        daemon._start_driver = lambda *_, **__: None  # type: ignore[method-assign]
+        await daemon.start()
+        for k, value in enumerate(temp):
+            if k == stopped:
+                await daemon.stop()
+                clock.advance(300)
+                daemon = Daemon(load_text(SITE + alarms), folder, clock)
+                daemon._start_driver = lambda *_, **__: None  # type: ignore[method-assign]
+                await daemon.start()
+            ids = [daemon.table["plc.temp"].id, daemon.table["plc.load"].id]
+            how = Quality.BAD if value < 0 else Quality.GOOD
+            daemon.accept(Batch.of("plc", ids, [abs(value), 5.0], clock.utc(), [how, Quality.GOOD]))
+            if k == 0:
+                mode = daemon.table["plc.mode"].id
+                daemon.accept(Batch.of("plc", [mode], [daemon.table.texts.value(mode, "B8")], clock.utc()))
+            clock.advance(step)
+            daemon._tick()
+        await daemon.journal.commit(seal=True)
+        await daemon.stop()
+
+    run(body)
+    return [str(folder / "site.yaml"), "--state", str(folder), "--rules"]
+
+
+def site(folder: Path, alarms: str) -> str:
+    (folder / "new.yaml").write_text(SITE + alarms)
+    return str(folder / "new.yaml")
+
+
+def tried(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert main(["backtest", *words, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return found
+
+
+PEAKS: Values = [70, 85, 70, 75, 70, 90, 90, 90, 70, 78, 70]
+
+
+def test_the_same_rules_change_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = tried(capsys, *days(tmp_path, PEAKS))["alarms"]["hot"]
+    assert (told["before"], told["now"], told["gained"], told["lost"]) == (2, 2, [], [])
+
+
+def test_alarms_gained_and_lost_a_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = days(tmp_path, [*PEAKS, *[70.0] * 200, *PEAKS], step=600)  # over two days
+    words[0] = site(tmp_path, '  hot: {when: "plc.temp > 80", for: 15min}\n  warm: {when: "excess > 16"}\n')
+    found = tried(capsys, *words)
+    assert found["before"] == "journal" and found["without"] == [] and found["samples"]["plc.temp"] == 222
+    hot, warm = found["alarms"]["hot"], found["alarms"]["warm"]
+    assert (hot["before"], hot["now"], len(hot["gained"]), len(hot["lost"])) == (4, 2, 0, 2)
+    assert (warm["before"], warm["now"], len(warm["gained"])) == (0, 6, 6)
+    first, last = "2026-09-21", "2026-09-22"
+    assert hot["per_day"] == {first: [2, 1, 0, 1], last: [2, 1, 0, 1]}
+    assert main(["backtest", *words, "--page", str(tmp_path / "page.html")]) == 0
+    out = capsys.readouterr().out
+    assert "hot                                  4       2       0       2" in out
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<svg") == 2 and page.count('class="now" x=') == 8 and "plc.temp: 70 to 90" in page
+
+
+def test_before_is_another_site_and_a_rule_that_left_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = days(tmp_path, PEAKS, alarms='  cold: {when: "plc.temp < 20"}\n')
+    (tmp_path / "old.yaml").write_text(SITE + HOT)
+    found = tried(capsys, *words, "--before", str(tmp_path / "old.yaml"))
+    assert len(found["alarms"]["hot"]["lost"]) == 2 and found["alarms"]["cold"]["now"] == 0
+
+
+def test_bad_values_and_the_time_without_a_daemon_count_for_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value that nobody read for five minutes was not high for five minutes."""
+    hot = '  hot: {when: "plc.temp > 80", for: 2min}\n'
+    words = days(tmp_path, [70, 85, 85, 85, 70, 70], alarms=hot, stopped=2)
+    assert tried(capsys, *words)["alarms"]["hot"]["now"] == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    words = days(other, [70, 85, *[-85.0] * 20, 85, 70], alarms=hot)
+    assert tried(capsys, *words)["alarms"]["hot"]["now"] == 0
+
+
+def test_time_passes_up_to_the_last_sample_of_any_tag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = days(tmp_path, [70, *[85.0] * 13])
+    words[0] = site(tmp_path, '  hot: {when: "plc.temp > 80", for: 115s}\n')
+    assert tried(capsys, *words)["alarms"]["hot"]["now"] == 1
+
+
+def test_what_nobody_measured_is_said_and_a_text_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = days(tmp_path, PEAKS)
+    words[0] = site(tmp_path, '  none: {when: "plc.temp > 80 and plc.mode == \'B8\'"}\n  far: {when: "plc.far > 1"}\n')
+    text = (
+        Path(words[0]).read_text().replace("      load:", '      far: {address: "holding:2", type: int16}\n      load:')
+    )
+    Path(words[0]).write_text(text)
+    found = tried(capsys, *words)
+    assert found["without"] == ["plc.far"] and found["alarms"]["far"]["now"] == 0
+    assert found["alarms"]["none"]["now"] == 2
+    assert main(["backtest", *words]) == 0
+    assert "no sample of plc.far in that time" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "what is to be tried?"),
+        (["--rules", "--recipe", "x.yaml"], "not allowed with argument"),
+        (["--rules", "--since", "2031-01-01T00:00"], "holds no samples of that time"),
+        (["--rules", "--page", "/nowhere/at/all.html"], "cannot write"),
+    ],
+)
+def test_refusals(words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site_, *state, _ = days(tmp_path, PEAKS[:2])
+    assert main(["backtest", site_, *state, *words]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_site_with_faults_is_not_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = days(tmp_path, PEAKS[:2])
+    words[0] = site(tmp_path, '  hot: {when: "plc.tmp > 80"}\n')
+    assert main(["backtest", *words]) == 1
+    assert "plc.tmp" in capsys.readouterr().err
+    words[0] = site(tmp_path, "  {}\n")
+    assert main(["backtest", *words]) == 2
+    assert "has no alarms" in capsys.readouterr().err
