@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import plugins
 from .alarms import Alarms
 from .batch import Batch, Quality
 from .clock import SECOND, ManualClock
@@ -15,6 +16,7 @@ from .event import Event, Picture, Write
 from .flow import Flow
 from .health import Health
 from .live import Live
+from .stage import Setting
 from .tags import TagTable
 from .trigger import Trigger
 from .virtual import layered
@@ -72,6 +74,7 @@ def rehearse(config: Config, test: TestCase) -> Outcome:
     clock = ManualClock()
     table = TagTable.numbered(config.tags(period=test.every))
     kept, writes, guard = Kept(), [], Writes(table, clock)
+    held: dict[int, float] = {}  # what was written last, by tag
 
     def write(order: Write) -> list[Event]:
         writes.append(order)
@@ -79,10 +82,15 @@ def rehearse(config: Config, test: TestCase) -> Outcome:
         if said and not said[0].text.endswith("cannot write"):
             return said
         guard.written[order.tag] = clock.mono()
+        held[order.tag] = _number(table, table.by_id(order.tag).name, order.value)
         return []
 
     live = Live(table)
-    flow = Flow(table, rules(config, table), kept, clock, Health(clock), write=write, watch=live)
+    try:
+        stages = rules(config, table) + [(name, _built(config, table, name)) for name in test.stages]
+    except Exception as error:  # whatever a stage's own parts raise, as in the daemon
+        return Outcome(test.name, [f"a stage cannot be built: {error}"])
+    flow = Flow(table, stages, kept, clock, Health(clock), write=write, watch=live)
     start = clock.mono()
     steps = max(map(len, test.given.values()), default=0)
     every = round(test.every * SECOND)
@@ -100,11 +108,17 @@ def rehearse(config: Config, test: TestCase) -> Outcome:
         run_to(start + step * every)
         for source in sorted({table[name].source for name in test.given}):
             now = {n: v[step] for n, v in test.given.items() if table[n].source == source and step < len(v)}
-            given = {table[n].id: _number(table, n, v) for n, v in now.items() if v is not None}
+            given = {tag: v for tag, v in held.items() if test.stages and table.by_id(tag).source == source}
+            given |= {table[n].id: _number(table, n, v) for n, v in now.items() if v is not None}
             if given:
                 flow.accept(Batch.of(source, list(given), list(given.values()), clock.utc(), Quality.GOOD))
     run_to(end)
     return Outcome(test.name, _compare(test, kept.events, writes, table, live))
+
+
+def _built(config: Config, table: TagTable, name: str) -> Any:
+    entry = config.stages[name]
+    return plugins.find("stages", entry.stage)(entry, Setting(name, table, config.folder))
 
 
 def _number(table: TagTable, name: str, value: float | str) -> float:
@@ -114,7 +128,7 @@ def _number(table: TagTable, name: str, value: float | str) -> float:
 def _compare(test: TestCase, events: list[Event], writes: list[Write], table: TagTable, live: Live) -> list[str]:
     faults = []
     wanted = [(w.event, w.state) for w in test.expect if w.event is not None]
-    seen = [(e.key, e.state) for e in events if e.kind == "alarm"]
+    seen = [(e.key, e.state) for e in events if e.kind == "alarm" or test.is_of_stage(e.key)]
     matched = len(wanted) == len(seen) and all(
         key == k and state in (None, s) for (key, state), (k, s) in zip(wanted, seen, strict=True)
     )

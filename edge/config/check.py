@@ -9,7 +9,7 @@ from .. import plugins
 from ..errors import ConfigFault
 from ..expressions import ExpressionFault, compile_expression
 from .places import Path_
-from .site import Config
+from .site import Config, TestCase
 from .texts import text_faults, written
 
 
@@ -184,17 +184,31 @@ def _tests(config: Config) -> None:
     keys = {*config.alarms, *map(str, raw if isinstance(raw, dict) else ())}
     for index, test in enumerate(config.tests):
         missing(config, known, test.given, ("tests", index, "given"))
+        for place, name in enumerate(test.stages):
+            _takes_part(config, name, test, index, place)
         for step, wanted in enumerate(test.expect):
             path = ("tests", index, "expect", step)
             if (wanted.event is None) + (wanted.write is None) + (wanted.tag is None) != 2:
                 config.tree.fault(path, "say one of `event`, `write` or `tag`")
-            if wanted.event is not None and wanted.event not in keys:
+            if wanted.event is not None and wanted.event not in keys and not test.is_of_stage(wanted.event):
                 near = difflib.get_close_matches(wanted.event, sorted(keys), 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(keys)) or 'none'}"
                 if wanted.event in config.stages:
-                    hint = "a test runs tags, alarms and triggers, not `stages:`"
+                    hint = f"a test runs the stages that it names: add `stages: [{wanted.event}]`"
                 config.tree.fault((*path, "event"), f"no alarm is called {wanted.event!r}", hint)
             missing(config, known, [n for n in (wanted.write, wanted.tag) if n], path)
+
+
+def _takes_part(config: Config, name: str, test: TestCase, index: int, place: int) -> None:
+    raw = config.tree.data.get("stages") if isinstance(config.tree.data, dict) else None
+    if name not in {*config.stages, *map(str, raw if isinstance(raw, dict) else ())}:
+        hint = f"there are {', '.join(config.stages) or 'none'}"
+        config.tree.fault(("tests", index, "stages", place), f"no stage is called {name!r}", hint)
+    for given in test.given:
+        if given.startswith(f"{name}."):
+            config.tree.fault(
+                ("tests", index, "given", given), f"{name} computes it, and takes part in this test", key=True
+            )
 
 
 def raise_if_faulty(config: Config) -> Config:

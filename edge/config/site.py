@@ -55,10 +55,19 @@ class TestCase(BaseModel):
 
     __test__ = False
     model_config = {"extra": "forbid", "frozen": True}
+
+    def is_of_stage(self, key: str) -> bool:
+        """Whether an event of this key comes from a stage that takes part."""
+        return any(key == name or key.startswith(f"{name}.") for name in self.stages)
+
     name: str = Field(description="what it shows, in a few words")
     given: dict[str, list[float | str | None]] = Field(description="values of tags, one per step; null: no sample")
     every: Period = Field(1.0, description="time between the steps; takes the place of the sources' periods")
     until: Period | None = Field(None, description="how long to run (default: the last step and one `every`)")
+    stages: list[str] = Field(
+        default_factory=list,
+        description="entries of `stages:` that take part, without pictures; what they write is read back at the next step",
+    )
     expect: list[Expectation] = Field(description="events in order, exactly; writes in order, at least")
 
 

@@ -107,3 +107,55 @@ def test_a_site_whose_recipe_fails_its_tests_is_not_taken(site: Path, tmp_path: 
             await daemon.stop()
 
     run(body)
+
+
+TEST = """
+tests:
+  - name: no picture comes, and nobody knows
+    stages: [aoi]
+    every: 100ms
+    given:
+      plc.product: [7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]
+      plc.part_no: [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+      plc.trigger: [0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+      plc.ack:     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
+    expect:
+      - {event: aoi, state: ready}
+      - {event: aoi, state: recheck}
+      - {write: plc.ready, value: 1}
+      - {write: plc.taken, value: 1}
+      - {write: plc.recheck, value: 1}
+      - {write: plc.valid, value: 1}
+      - {write: plc.valid, value: 0}
+      - {tag: aoi.recheck, value: 1}
+"""
+
+
+def with_test(site: Path, text: str = TEST) -> Path:
+    whole = site.read_text()
+    site.write_text(whole[: whole.index("\ntests:")] + text)
+    return site
+
+
+def test_a_station_takes_part_in_a_test_that_names_it(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (site.parent / "a.yaml").write_text(RECIPE[: RECIPE.index("tests:")])
+    assert main(["test", str(with_test(site))]) == 0, capsys.readouterr().out
+    site.write_text(site.read_text().replace("state: recheck", "state: ok"))
+    assert main(["test", str(site)]) == 1
+    assert "happened aoi ready, aoi recheck" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("stages: [aoi]", "stages: [aio]", "no stage is called 'aio', there are aoi"),
+        ("    stages: [aoi]\n", "", "add `stages: [aoi]`"),
+        ("plc.ack: ", "aoi.ok: [1]\n      plc.ack: ", "aoi computes it, and takes part in this test"),
+    ],
+)
+def test_what_cannot_take_part_is_said(
+    site: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, words: str
+) -> None:
+    assert old in TEST
+    assert main(["check", str(with_test(site, TEST.replace(old, new)))]) == 1
+    assert words in capsys.readouterr().out
