@@ -15,6 +15,7 @@ from edge import LinesideError
 from ..vision.adopt import Terms, adopt
 from ..vision.card import lines
 from ..vision.graph import RANGES, TASKS, Range, Wishes
+from ..vision.parity import Bounds
 
 HELP = "make a package from a network that others exported (.onnx, .tflite)"
 OUTPUTS = ("boxes", "scores", "labels", "masks", "rows", "corners", "unit")
@@ -33,6 +34,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--samples", type=Path, metavar="FOLDER", help="pictures to try it on, best with and without defects"
+    )
+    parser.add_argument(
+        "--float",
+        type=Path,
+        metavar="FILE",
+        help="the file of floats that this one of integers was made from: they have to agree",
+    )
+    parser.add_argument(
+        "--parity",
+        default="0.25,0.05,0.02",
+        metavar="WORST,MEAN,SHARE",
+        help="how far scores may differ at most and in the mean, and which share of the verdicts (default: 0.25,0.05,0.02)",
     )
     parser.add_argument("--task", choices=TASKS, default="", help="what it does; default: what its outputs say")
     parser.add_argument("--size", metavar="H,W", help="of the picture it takes, where its file leaves that open")
@@ -74,8 +87,19 @@ def run(options: argparse.Namespace) -> int:
         gives_in(options.gives) if options.gives else {},
         options.first,
     )
-    terms = Terms(options.ng, options.ok, options.takt, options.licence, options.trained_on)
-    figures = adopt(options.file, options.out, wishes, terms, options.samples, datetime.now(UTC), _say)
+    if options.float and not options.samples:
+        raise LinesideError("--float: the two are compared on pictures", hint="say --samples FOLDER")
+    terms = Terms(
+        options.ng,
+        options.ok,
+        options.takt,
+        options.licence,
+        options.trained_on,
+        options.samples,
+        options.float,
+        bounds_in(options.parity),
+    )
+    figures = adopt(options.file, options.out, wishes, terms, datetime.now(UTC), _say)
     print(json.dumps(figures) if options.json else words(options.out, figures))
     return 0
 
@@ -128,6 +152,16 @@ def range_in(text: str) -> Range:
     ):
         raise LinesideError(f"--normalise {text}: wanted are one or three means, and as many deviations above 0")
     return 1.0, mean, std
+
+
+def bounds_in(text: str) -> Bounds:
+    try:
+        worst, mean, changed = map(float, text.split(","))
+    except ValueError:
+        worst = mean = changed = -1.0
+    if not all(0 <= bound <= 1 for bound in (worst, mean, changed)):
+        raise LinesideError(f"--parity {text}: wanted are three numbers from 0 to 1, as in 0.25,0.05,0.02")
+    return Bounds(worst, mean, changed)
 
 
 def gives_in(text: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ import numpy as np
 from edge import LinesideError, ModelRefused
 
 from ..engines.contract import Tensor, bounded
-from ..package import load
+from ..package import Package, describe, load
+from . import trial
 from .card import card
 from .certificate import board
 from .graph import Wishes, decide
+from .parity import Bounds, answers, compared, within
 
 TRY_WITHIN = 300.0  # seconds that a file has to be looked at, or to judge all samples
 ENGINES = {".onnx": "onnx", ".tflite": "tflite"}
@@ -30,28 +32,31 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Terms:
-    """What a package is to promise: thresholds, and the time it may take; and what is known about its weights."""
+    """What a package is to promise, by which pictures that is tried, and what is known about its weights. `fine` is the file of
+    floats that they were made from."""
 
     ng_above: float = 0.5
     ok_below: float = 0.2
     takt: float = 1.0  # seconds
     licence: str = "not stated"
     data: str = "not stated"
+    samples: Path | None = None
+    fine: Path | None = None
+    parity: Bounds = field(default_factory=Bounds)
 
 
-def adopt(
-    file: Path, out: Path, wishes: Wishes, terms: Terms, samples: Path | None, day: datetime, say: Say
-) -> dict[str, Any]:
+def adopt(file: Path, out: Path, wishes: Wishes, terms: Terms, day: datetime, say: Say) -> dict[str, Any]:
     """The package in the folder `out`; returns its figures. Raises LinesideError. Blocks for as long as all pictures take."""
     draft = out.with_name(f".{out.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        told, tried = _described(file, draft, out.name, wishes, terms, samples, say)
+        told, tried = _described(file, draft, out.name, wishes, terms, say)
         _is_fast_enough(file, tried, terms)
+        parity = _parity(file, terms.fine, draft, told, tried, wishes, terms, say) if terms.fine else None
         say("proving it")
         load(draft)
-        figures = _figures(file, draft, told, tried, terms, day)
+        figures = _figures(file, draft, told, tried, terms, day) | {"parity": parity}
         (draft / "answers.npz").unlink()
         (draft / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
         (draft / "card.md").write_text(card(out.name, figures))
@@ -63,7 +68,7 @@ def adopt(
 
 
 def _described(
-    file: Path, draft: Path, name: str, wishes: Wishes, terms: Terms, samples: Path | None, say: Say
+    file: Path, draft: Path, name: str, wishes: Wishes, terms: Terms, say: Say
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """model.yaml and golden.npz of a draft; what it says, and what a child measured."""
     engine = ENGINES.get(file.suffix.lower(), "")
@@ -90,7 +95,7 @@ def _described(
     told |= {"licence": terms.licence, "data": terms.data}
     write(draft, told)
     say("trying it")
-    words = ("judge", str(draft), str(samples.resolve()) if samples else "", str(terms.takt * 1e3))
+    words = ("judge", str(draft), str(terms.samples.resolve()) if terms.samples else "", str(terms.takt * 1e3))
     tried = child(file.name, *words)
     if tried["shares"]:
         told["says"] = "shares"
@@ -185,12 +190,45 @@ def _tensor(told: dict[str, Any]) -> Tensor:
     return Tensor(told["name"], shape, np.dtype(told["dtype"]), told["scale"], told["zero"], free)
 
 
+def _parity(
+    file: Path,
+    fine: Path,
+    draft: Path,
+    told: dict[str, Any],
+    tried: dict[str, Any],
+    wishes: Wishes,
+    terms: Terms,
+    say: Say,
+) -> dict[str, Any]:
+    """The float file described and tried on the same pictures; the figures beside it. Raises ModelRefused where they differ by more
+    than the bounds."""
+    beside, given = draft / "float", told["given"]
+    beside.mkdir()
+    alike = replace(
+        wishes, size=tuple(told["size"]), normalise=wishes.normalise or (given["white"], given["mean"], given["std"])
+    )
+    its, _ = _described(fine, beside, told["name"], alike, replace(terms, takt=float("inf")), say)
+    if its["task"] != told["task"]:
+        raise ModelRefused(f"{file.name} is a model to {told['task']}, {fine.name} one to {its['task']}")
+    say("comparing the two")
+    names = tried["pictures"]
+    model = trial.described(Package(draft, describe(draft)))
+    try:
+        figures = compared(model, names, answers(beside, len(names)), answers(draft, len(names)))
+        within(figures, terms.parity)
+    except ModelRefused as error:
+        raise ModelRefused(f"{file.name}: {error.args[0]}", hint=error.hint) from None
+    shutil.rmtree(beside)
+    return figures | {"float": fine.name, "bounds": vars(terms.parity)}
+
+
 def _is_fast_enough(file: Path, tried: dict[str, Any], terms: Terms) -> None:
     took = tried["ms"]["median"]
     if took > terms.takt * 1e3:
         raise ModelRefused(
-            f"{file.name}: a picture takes {took:.0f} ms on this board ({board()['cpu']}), the takt is {terms.takt * 1e3:.0f} ms",
-            hint="a smaller --size or network, int8, a faster board, or a longer --takt",
+            f"{file.name}: a picture takes {took:.0f} ms on this board ({board()['cpu']}; CPU {tried['ms']['cpu']:.0f} ms), "
+            f"the takt is {terms.takt * 1e3:.0f} ms",
+            hint="a quiet board where CPU time is much less; a smaller --size or network, int8, a faster board, or a longer --takt",
         )
     if tried["memory_mb"] > (most := _memory_mb() / 2):
         raise ModelRefused(

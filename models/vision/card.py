@@ -19,7 +19,8 @@ def lines(figures: dict[str, Any]) -> list[str]:
         f"tells apart: {', '.join(figures['labels'][:20])}{' ...' * (len(figures['labels']) > 20)}",
         f"takes {width} x {height} {given['colour']}, white is {given['white']:g} less {given['mean']} by {given['std']}; "
         f"another size is brought to it ({given['fit']})",
-        f"{figures['ms']['median']:.0f} ms a picture, at most {figures['ms']['most']:.0f}, {figures['memory_mb']} MB, "
+        f"{figures['ms']['median']:.0f} ms a picture, at most {figures['ms']['most']:.0f} (CPU {figures['ms']['cpu']:.0f}), "
+        f"{figures['memory_mb']} MB, "
         f"on {figures['board']['cpu']}",
     ]
     if (figures["gives"] or {}).get("first"):
@@ -32,4 +33,10 @@ def lines(figures: dict[str, Any]) -> list[str]:
             )
     else:
         told.append("tried on drawn pictures only: its golden vectors prove little. Show it parts (--samples FOLDER)")
+    if (parity := figures["parity"]) is not None:
+        told.append(
+            f"beside {parity['float']}: scores differ by {parity['differs_most']:g} at most, "
+            f"{parity['differs_mean']:g} in the mean ({parity['with_findings']} of {parity['pictures']} pictures); "
+            f"{parity['verdicts_changed']:.1%} of the verdicts change"
+        )
     return [*told, f"licence: {figures['licence']}; trained on: {figures['data']}"]

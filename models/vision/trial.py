@@ -74,6 +74,11 @@ def state(model: Others, answer: np.ndarray) -> State:
     return "ng" if worst >= model.ng_above else "recheck" if worst >= model.ok_below else "ok"
 
 
+def tells(model: Others, answer: np.ndarray) -> bool:
+    """Whether there is anything to compare: a detector that finds nothing has no scores."""
+    return isinstance(model, Classify) or score(model, answer) >= model.ok_below
+
+
 def apart(model: Others, one: np.ndarray, two: np.ndarray) -> float:
     """0 to 1: the most that a score differs; a box that the other does not have counts with its whole score."""
     if isinstance(model, Classify):

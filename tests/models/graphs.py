@@ -27,6 +27,11 @@ FOUND = """
     boxes = Gather <axis = 0> (places, where)
     scores = GatherND (each, chosen)
 """
+QUANTISED = f"""
+    whole = QuantizeLinear (picture, step)
+    coarse = DequantizeLinear (whole, step)
+    {FOUND.replace("(picture,", "(coarse,")}
+"""
 TWO_STAGE = """two_stage (float[3, SIDE] image) => (float[n, 4] boxes, int64[n] labels, float[n] scores) {
     picture = Unsqueeze (image, first)
     FOUND
@@ -58,9 +63,11 @@ CLASSIFIES = """classes (float[b, 3, SIDE] input) => (float[b, 3] output) {
 }"""
 
 
-def two_stage(side: str = "64, 64", masks: bool = True, gain: float = 1.0) -> bytes:
-    """As torchvision exports one: image [3, h, w] of 0 to 1; boxes [n, 4], labels [n] from 1, scores [n], masks [n, 1, 4, 4]."""
-    return model(WITH_MASKS if masks else TWO_STAGE, side, gain)
+def two_stage(side: str = "64, 64", masks: bool = True, step: float = 0) -> bytes:
+    """As torchvision exports one: image [3, h, w] of 0 to 1; boxes [n, 4], labels [n] from 1, scores [n], masks [n, 1, 4, 4].
+    With a `step` the picture is whole numbers of it, as quantisation leaves it."""
+    text = (WITH_MASKS if masks else TWO_STAGE).replace("FOUND", QUANTISED if step else FOUND)
+    return model(text, side, step=np.float32(step))
 
 
 def paddle(side: str = "64, 64") -> bytes:
@@ -73,16 +80,16 @@ def classes(side: str = "64, 64") -> bytes:
     return model(CLASSIFIES, side)
 
 
-def model(text: str, side: str = "64, 64", gain: float = 1.0, **more: np.ndarray) -> bytes:
-    """`gain` changes all scores alike, as a coarse quantisation might; `more` are further constants."""
+def model(text: str, side: str = "64, 64", **more: Any) -> bytes:
+    """`more` are further constants."""
     text = text.replace("FOUND", FOUND).replace("SIDE", side)
     made = parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {text}')
     cells = SIDE // CELL
     y, x = np.divmod(np.arange(cells**2), cells)
     places = (np.stack([x, y, x + 1, y + 1], axis=1) * CELL).astype(np.float32)
     apart = np.zeros((2, 3, CELL, CELL), np.float32)
-    apart[0, 0] = apart[1, 1] = gain / CELL**2
-    apart[0, 1] = apart[1, 0] = -gain / CELL**2
+    apart[0, 0] = apart[1, 1] = 1 / CELL**2
+    apart[0, 1] = apart[1, 0] = -1 / CELL**2
     held = {
         "apart": apart,
         "places": places,

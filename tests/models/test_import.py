@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import pytest
 from edge import LinesideError, ModelRefused
 from edge.cli import main
 from models import package
-from models.commands.importing import gives_in, labels_in, range_in, size_in
+from models.commands.importing import bounds_in, gives_in, labels_in, range_in, size_in
 from models.engines.contract import Engine, Tensor
 from models.package import Classify, Objects, load
-from models.vision import adopt, intake
+from models.vision import adopt, intake, parity
 from models.vision.graph import RANGES, Wishes, decide
 from models.vision.intake import look
 from models.vision.tools.contract import Finding, View
@@ -179,9 +180,7 @@ def test_what_is_too_slow_for_the_takt_is_refused(tmp_path: Path, capsys: pytest
     big = samples(tmp_path, [np.zeros((2000, 2000, 3), np.uint8)])
     assert main(["model", "import", str(file), "--out", str(tmp_path / "out"), *words, "--samples", str(big)]) != 0
     said = capsys.readouterr().err
-    assert (
-        "ms on this board" in said and "the takt is 1 ms (a smaller --size" in said and not (tmp_path / "out").exists()
-    )
+    assert "ms on this board" in said and "the takt is 1 ms (a quiet board" in said and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -273,10 +272,76 @@ def test_options_that_are_none_are_said(tmp_path: Path) -> None:
         (lambda: size_in("480"), "HEIGHT,WIDTH"),
         (lambda: range_in("1,2/3,0"), "deviations above 0"),
         (lambda: range_in("much"), "wanted is one of 0..1"),
+        (lambda: bounds_in("0.1,2,0"), "three numbers from 0 to 1"),
         (lambda: gives_in("box=b"), "'box' is none of boxes"),
     ):
         with pytest.raises(LinesideError, match=words):
             wrong()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list[str]:
+    """Words of an import of an int8 file beside its float one, on pictures with and without defects."""
+    shown = [graphs.picture((16, 24, "red"), light=light) for light in (0, 60, 80, 255)]
+    shown.append(graphs.picture((8, 8, "green"), (40, 40, "red")))
+    fine = given(tmp_path, graphs.two_stage(), "fine.onnx")
+    words = ["--labels", "red,green", "--samples", str(samples(tmp_path, shown)), "--takt", "30", "--float", str(fine)]
+    return ["model", "import", str(tmp_path / "int8.onnx"), "--out", str(tmp_path / "spots"), *words]
+
+
+@pytest.mark.usefixtures("here")
+def test_int8_that_decides_like_its_float_file_is_taken(pair: list[str], tmp_path: Path) -> None:
+    given(tmp_path, graphs.two_stage(step=1 / 200), "int8.onnx")
+    assert main(pair) == 0
+    told = json.loads((tmp_path / "spots" / "figures.json").read_text())["parity"]
+    assert (told["pictures"], told["with_findings"], told["verdicts_changed"]) == (5, 4, 0)
+    assert 0 < told["differs_mean"] <= told["differs_most"] < 0.01 and told["float"] == "fine.onnx"
+    assert "beside fine.onnx: scores differ by 0.00" in (tmp_path / "spots" / "card.md").read_text()
+    assert not (tmp_path / "spots" / "float").exists() and not (tmp_path / "spots" / "answers.npz").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_int8_that_decides_otherwise_is_refused(
+    pair: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(tmp_path, graphs.two_stage(step=0.6), "int8.onnx")
+    assert main(pair) != 0
+    said = capsys.readouterr().err
+    assert "int8.onnx: it decides otherwise than its float file: a score differs (0.286, at most 0.25)" in said
+    assert "2 of 5 verdicts change (0.4, at most 0.02): 1.png recheck -> ok, 2.png recheck -> ng" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"fine.onnx", "int8.onnx", "samples"}
+    assert main([*pair, "--parity", "0.5,0.5,0.5"]) == 0, "whoever says so gets it"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_comparison_that_compares_nothing_is_none(
+    pair: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(tmp_path, graphs.two_stage(step=1 / 200), "int8.onnx")
+    for path in (tmp_path / "samples").iterdir():
+        cv2.imwrite(str(path), graphs.picture())
+    assert main(pair) != 0
+    assert "in none of the 5 pictures do the two find anything" in capsys.readouterr().err
+    assert main([*pair[:5], "--labels", "a", "--float", pair[-1]]) != 0
+    assert "the two are compared on pictures (say --samples FOLDER)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("which", "words"), [("worst", "a score differs"), ("mean", "in the mean"), ("changed", "1 of 4 verd")]
+)
+def test_each_bound_of_the_parity_gate_counts(which: str, words: str) -> None:
+    figures = {
+        "pictures": 4,
+        "differs_most": 0.2,
+        "differs_mean": 0.1,
+        "verdicts_changed": 0.25,
+        "changed": ["a ok -> ng"],
+    }
+    parity.within(figures, parity.Bounds(0.2, 0.1, 0.25))
+    with pytest.raises(ModelRefused, match=words):
+        parity.within(figures, replace(parity.Bounds(0.2, 0.1, 0.25), **{which: 0.05}))
+    with pytest.raises(ModelRefused):
+        parity.within(figures | {"differs_mean": float("nan")}, parity.Bounds(1, 1, 1))
 
 
 def blocks() -> list[list[str]]:
@@ -298,9 +363,12 @@ def test_the_commands_of_the_page_work(words: list[str], tmp_path: Path, monkeyp
     else:
         of = {
             "castings.onnx": graphs.two_stage,
+            "castings-int8.onnx": lambda: graphs.two_stage(step=1 / 200),
             "washers.onnx": graphs.classes,
             "plates.onnx": lambda: graphs.paddle("h, w"),
         }
         given(tmp_path, of[words[2]](), words[2])
+    if "--float" in words:
+        given(tmp_path, graphs.two_stage(), words[words.index("--float") + 1])
     assert main([*words, "--takt", "30"]) == 0
-    assert (tmp_path / words[4] / "card.md").is_file()
+    assert (tmp_path / words[words.index("--out") + 1] / "card.md").is_file()
