@@ -82,7 +82,7 @@ def asked(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="FOLDER", required=True, help="pictures and boxes, see docs/models.md"
     )
     parser.add_argument("--part", help="of a folder with several tables of boxes (default: the only one)")
-    arguments(parser, steps=6000, width=1.25)
+    arguments(parser, steps=6000, width=1.125, weights=1.3)
     parser.add_argument(
         "--size",
         dest="crop",

@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, metavar="FOLDER", help="laid out like DeepPCB; default: rendered boards alone"
     )
-    arguments(parser, steps=24_000, width=1.125)
+    arguments(parser, steps=24_000, width=1.125, weights=0.41)
     parser.add_argument(
         "--crop", type=int, choices=(128, 192, 256, 320, 384), default=samples.CROP, help="side of a piece"
     )

@@ -209,8 +209,8 @@ def _more_than_none(text: str) -> int:
     return int(text)
 
 
-def arguments(parser: argparse.ArgumentParser, steps: int, width: float) -> None:
-    """What every training is asked."""
+def arguments(parser: argparse.ArgumentParser, steps: int, width: float, weights: float) -> None:
+    """What every training is asked. `weights` are those of a network of width 1, in millions."""
     parser.add_argument("--start", type=Path, metavar="PACKAGE", help="go on from its weights, reusing all it learned")
     parser.add_argument(
         "--steps", type=_more_than_none, help=f"default: {steps}, with --start {steps // AGAIN}", default=steps
@@ -219,7 +219,9 @@ def arguments(parser: argparse.ArgumentParser, steps: int, width: float) -> None
         "--minutes", type=float, default=0.0, help="end sooner: the schedule is shortened to fit (default: no)"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--width", type=float, default=width, help=f"1 has 0.41 million weights (default: {width:g})")
+    parser.add_argument(
+        "--width", type=float, default=width, help=f"1 has {weights:g} million weights (default: {width:g})"
+    )
     parser.add_argument(
         "--batch", type=int, choices=range(2, 65), metavar="2..64", default=samples.BATCH, help="pieces a step"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import zipfile
 from pathlib import Path
@@ -166,3 +167,38 @@ def test_folds_are_the_same_each_time_and_have_their_share_of_every_kind(tmp_pat
         parts == dealt(Singles(tmp_path / "set"), 5) and sorted(name for part in parts for name in part) == singles.ids
     )
     assert [sum(singles.types(name) == ["spot"] for name in part) for part in parts] == [5] * 5
+
+
+def test_no_fold_judges_what_it_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed here: make train brings it (extra train)")
+    import torch
+
+    from models.train import folds
+
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    trained: list[set[str]] = []
+    tested: list[set[str]] = []
+
+    def learned(options: object, singles: Singles, names: list[str]) -> int:
+        trained.append(set(names))
+        return 0
+
+    def judged(folder: Path, singles: Singles, names: list[str]) -> tuple[list[np.ndarray], list[Any]]:
+        """Right of the first fold, and of the others nothing is found."""
+        tested.append(set(names))
+        each = [singles[name] for name in names]
+        truth = [(one.boxes, np.array([LABELS.index(one.types[0])])) for one in each]
+        found = [np.column_stack([boxes, [0.9], types]) for boxes, types in truth]
+        return [one if len(tested) == 1 else one[:0] for one in found], truth
+
+    monkeypatch.setattr(folds, "learned", learned)
+    monkeypatch.setattr(folds, "judged", judged)
+    data = written(tmp_path / "set", 50)
+    monkeypatch.setattr(sys, "argv", ["folds", "--data", str(data), "--out", str(tmp_path / "out")])
+    assert folds.main() == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert all(not one & two and len(one | two) == 50 for one, two in zip(trained, tested, strict=True))
+    assert [one["mAP"] for one in figures["folds"]] == [100, 0, 0, 0, 0]
+    assert (figures["mAP_mean"], figures["pooled"]["mAP"], figures["pooled"]["boxes"]) == (20, 20, 50)
