@@ -106,6 +106,6 @@ class Rig:
         await self.ends()
         await self.sim.stop()
 
-    async def until(self, true: Callable[[], Any], seconds: float = 40) -> None:
+    async def until(self, true: Callable[[], Any], seconds: float = 120) -> None:
         async with asyncio.timeout(seconds):
             await until(true)

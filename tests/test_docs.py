@@ -59,7 +59,7 @@ def test_the_site_on_the_page_runs_in_a_real_daemon(thermometer: Any, tmp_path: 
         daemon.listeners.add(
             lambda item: raised.set() if daemon.live.show("room.temperature")["value"] == 26.5 else None
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await raised.wait()
         server.close()
         await daemon.stop()

@@ -111,7 +111,7 @@ def test_two_units_of_one_number_are_suspected_on_a_real_line() -> None:
         there = config.model_copy(update={"url": f"rtu+tcp://127.0.0.1:{sim.port}"})
         driver = Modbus(there, source)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 await source.collect(driver, until=lambda: all(_asked(driver.units[n]) >= FEW for n in (1, 2, 7)))
             return (await driver.tool({"want": "doctor"}))["findings"]
         finally:

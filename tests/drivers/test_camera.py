@@ -42,7 +42,7 @@ def pictures(n: int, **options: Any) -> list[np.ndarray]:
                 frame.release()
             return len(seen) >= n
 
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             await source.collect(driver, until=until)
 
     asyncio.run(main())
@@ -92,7 +92,7 @@ def watching(work: Callable[[CameraSim, Camera, FakeSource], Any], **options: An
         sim.port = 0
         await sim.start()
         driver, source = camera(url=f"http://127.0.0.1:{sim.port}/top", **options)
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             await work(sim, driver, source)
         await sim.stop()
 

@@ -240,7 +240,7 @@ def test_with_a_daemon_running_it_reads(tmp_path: Path, capsys: pytest.CaptureFi
             await daemon.start()
             await control.start()
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(120):
                     await up.wait()
                 state = ("--state", tmp_path / "state")
                 code, out, errors = await asyncio.to_thread(

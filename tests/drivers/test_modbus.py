@@ -150,7 +150,7 @@ async def reads_and_writes(port: int, in_flight: int = 4) -> None:
         assert await reader.read(setpoint) == 21.0 and await reader.read(source.tags["lamp"].id) == 1
 
     task = asyncio.ensure_future(write_then_wait())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await source.collect(reader, until=lambda: task.done() and seen("out", 7) and seen("lamp", 1))
         await task
     assert [source.values(t)[-1] for t in ("word", "pair", "bit", "coil", "entry")] == [10, 10 << 16 | 11, 1, 1, 1004]
@@ -174,7 +174,7 @@ def test_a_device_that_waits_for_our_acknowledgement_does_not_wait_long(
     async def work() -> FakeSource:
         assert process[0].stdout is not None
         reader, source = driver(int(process[0].stdout.readline()), tags, in_flight=4, gap=0)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await source.collect(reader, until=lambda: len(source.batches) >= 40)
         return source
 
@@ -313,7 +313,7 @@ async def hostile(answer: Any, tags: dict[str, Any], **more: Any) -> FakeSource:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         reader, source = driver(server.sockets[0].getsockname()[1], tags, **more)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await source.collect(reader, until=lambda: len(source.batches) >= 6)
         return source
     finally:
@@ -377,7 +377,7 @@ def test_a_silent_unit_hides_none_of_the_others() -> None:
                     sim.units[3] = known[3]
                 return 3 in source.values("m3.a")
 
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await source.collect(reader, until=until)
             causes = {tag: set(source.qualities(tag)) for tag in source.tags}
             assert causes["m1.a"] == {Quality.TIMEOUT} and Quality.GOOD in causes["m2.a"] & causes["m4.a"]

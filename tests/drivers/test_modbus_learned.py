@@ -388,7 +388,7 @@ def test_on_a_line_a_device_that_gives_less_than_asked_costs_no_other_values() -
         def all_good() -> bool:
             return Quality.GOOD in source.qualities("small.r99")
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await source.collect(reader, until=all_good)
         assert set(source.qualities("small.r0")) == {Quality.BAD, Quality.GOOD}, "too short is no data"
         assert {value for value in source.values("small.r99") if not np.isnan(value)} == {99.0}
@@ -424,7 +424,7 @@ def test_what_was_learned_outlives_the_daemon_and_is_shown(tmp_path: Path, capsy
         arrived = asyncio.Event()
         daemon.listeners.add(lambda item: arrived.set())
         await daemon.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not until(daemon):
                 arrived.clear()
                 await arrived.wait()
@@ -463,7 +463,7 @@ def test_what_libmodbus_lacks_is_learned(libmodbus: Path, process: list[subproce
     reader = Modbus(config, source)
 
     async def main() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await source.collect(reader, until=lambda: len(source.batches) > 3)
 
     asyncio.run(main())
@@ -570,7 +570,7 @@ def test_the_driver_measures_once_and_reads_more_along() -> None:
         source = FakeSource("plc", list(config.points()), clock)
         reader = Modbus(config, source)
         assert len(reader.plan.requests) == 4
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await source.collect(reader, until=lambda: len(reader.plan.requests) == 3)
         assert source.memory["units"]["1"]["bridge"] in (19, 20) and source.values("r189")[-1] == 189
         server.close()

@@ -336,7 +336,7 @@ async def reads_and_writes(url: str) -> None:
         await reader.write(Write(source.tags["lamp"].id, 1))
 
     task = asyncio.ensure_future(write())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await source.collect(reader, until=lambda: 7 in source.values("out") and 1 in source.values("lamp"))
         await task
     assert [source.values(t)[-1] for t in ("word", "pair", "bit", "coil", "entry")] == [10, 10 << 16 | 11, 1, 1, 1004]
@@ -446,7 +446,7 @@ def test_what_a_line_garbles_is_bad_and_counted(tmp_path: Path) -> None:
         await sim.start()
         try:
             source = FakeSource("line", list(conf.points()), SystemClock())
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 await source.collect(Modbus(conf, source), until=lambda: len(source.batches) >= 3)
         finally:
             await sim.stop()
@@ -651,7 +651,7 @@ def test_a_device_that_drops_what_comes_together_loses_no_sample() -> None:
         await sim.start()
         try:
             reader, source = driver(f"tcp://127.0.0.1:{sim.port}", tags, in_flight="auto", timeout="200ms")
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 await source.collect(reader, until=lambda: source.counts["overloads"] > 0 and len(source.batches) > 30)
         finally:
             await sim.stop()

@@ -135,7 +135,7 @@ def test_a_scan_shows_the_simulators_strings() -> None:
         reader, source = driver(config(sim.port, **conf.tags))
         assert len(reader.plan.requests) == 1
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 await source.collect(reader, until=lambda: "A7" in source.strings("a"))
                 sim.set("a", "B2")
                 await source.collect(reader, until=lambda: "B2" in source.strings("a"))
@@ -231,7 +231,7 @@ def test_against_libmodbus(libmodbus: Path, process: list[subprocess.Popen[str]]
             await reader.write(Write(source.tags["raw"].id, 0x4137))
 
         task = asyncio.ensure_future(write())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await source.collect(reader, until=lambda: "A7" in source.strings("plain"))
             await task
 

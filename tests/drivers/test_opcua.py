@@ -43,7 +43,7 @@ async def served(port: int) -> OpcUaSim:
 
 def run(work: Any) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await work(free_port())
 
     asyncio.run(main())

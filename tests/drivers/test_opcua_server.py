@@ -158,7 +158,7 @@ drivers:
 
     async def work(daemon: Daemon, port: int) -> None:
         tell(daemon, "plc.temp", 71.5)
-        open_client = Client(f"opc.tcp://127.0.0.1:{port}", timeout=5)
+        open_client = Client(f"opc.tcp://127.0.0.1:{port}", timeout=30)
         ends = await open_client.connect_and_get_server_endpoints()
         assert {end.SecurityMode for end in ends} == {ua.MessageSecurityMode.SignAndEncrypt}
         await open_client.connect_socket()
@@ -210,7 +210,7 @@ def test_a_new_site_has_its_own_tags(tmp_path: Path) -> None:
 
         async def there() -> bool:
             try:
-                async with Client(f"opc.tcp://127.0.0.1:{port}", timeout=5) as client:
+                async with Client(f"opc.tcp://127.0.0.1:{port}", timeout=30) as client:
                     await client.get_node("ns=2;s=double").read_browse_name()
                     return True
             except (UaError, OSError, TimeoutError):

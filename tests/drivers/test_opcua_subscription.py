@@ -39,7 +39,7 @@ def run(work: Callable[[OpcUaSim, Callable[..., tuple[OpcUa, FakeSource]]], Awai
             return OpcUa(config(port, **more), source), source
 
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 await work(sim, made)
         finally:
             await sim.stop()

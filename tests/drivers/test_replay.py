@@ -24,7 +24,7 @@ def replay(until: Callable[[FakeSource], bool], **options: Any) -> FakeSource:
 
     async def main() -> FakeSource:
         source = FakeSource("r", list(config.tags))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await source.collect(Replay(config, source), until=lambda: until(source))
         return source
 

@@ -61,7 +61,7 @@ simulate: {plc.a: {mean: -1, noise: 0.1}, plc.b: {ramp: 1, period: 100ms}}
 
     async def main() -> None:
         simulator = asyncio.create_task(serve(config))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not simulator.done() and not any(
                 re.search("b = [1-9]", line) for _, line, _ in await connect(config)
             ):

@@ -193,7 +193,7 @@ def served(answers: Callable[[str, str], bytes]) -> Any:
 def tried(answers: Callable[[str, str], bytes], **login: str) -> list[rtsp.Stream]:
     async def work() -> list[rtsp.Stream]:
         server = await served(answers)
-        async with server, asyncio.timeout(30):
+        async with server, asyncio.timeout(120):
             return await rtsp.streams(rtsp.Client("127.0.0.1", server.sockets[0].getsockname()[1], **login))
 
     return asyncio.run(work())

@@ -57,7 +57,7 @@ def running(folder: Path, text: str, work: Callable[[Daemon, list[Event]], Any])
         daemon.journal.append = remember  # type: ignore[method-assign]
         await daemon.start()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await work(daemon, events)
         finally:
             await daemon.stop()

@@ -319,7 +319,7 @@ def talk(folder: Path, text: str, *lines: bytes) -> list[Any]:
 
     def ask(line: bytes) -> Any:
         with socket.socket(socket.AF_UNIX) as end:
-            end.settimeout(20)
+            end.settimeout(60)
             end.connect(short_path(folder / NAME))
             try:
                 end.sendall(line + b"\n")
@@ -338,7 +338,7 @@ def talk(folder: Path, text: str, *lines: bytes) -> list[Any]:
         await control.start()
         try:
             assert (folder / NAME).stat().st_mode & 0o077 == 0
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await seen.wait()
                 return [await asyncio.to_thread(ask, line) for line in lines]
         finally:
@@ -403,7 +403,7 @@ def test_a_stop_in_the_middle_of_a_trial_ends_it_without_a_trace(
         await control.start()
         reader, writer = await asyncio.open_unix_connection(short_path(tmp_path / NAME))
         writer.write(json.dumps({"do": "apply", "site": str(path), "trial": 600}).encode() + b"\n")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while "b" not in daemon.drivers:
                 await asyncio.sleep(0)
             await control.stop()

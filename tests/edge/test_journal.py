@@ -28,6 +28,7 @@ from edge.migrations import STEPS
 from edge.pending import Pending
 from edge.room import Reserve
 from edge.tags import Tag
+from tests.waiting import started
 
 
 def with_journal(folder: Path, work: Callable[[Journal], Awaitable[Any]], **config: Any) -> Any:
@@ -94,7 +95,7 @@ asyncio.run(main())
 
 def test_what_was_durable_at_a_hard_stop_is_there_once(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    with subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True) as child:
+    with started([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         said = [int(child.stdout.readline()) for _ in range(25)]
         os.kill(child.pid, signal.SIGKILL)
@@ -580,7 +581,7 @@ def test_an_event_does_not_wait_for_the_commit_window(tmp_path: Path) -> None:
         running = asyncio.ensure_future(journal.run())
         await asyncio.sleep(0)  # so that it waits for its window
         journal.append(events=[Event("command", "write")])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 news = journal.news
                 if await journal.read("event"):

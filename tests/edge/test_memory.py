@@ -47,7 +47,7 @@ def site(folder: Path, *lines: str) -> Any:
 
 
 async def until(daemon: Daemon, runs: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while len(Counting.seen) < runs:
             await asyncio.sleep(0)
 

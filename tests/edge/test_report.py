@@ -160,7 +160,7 @@ def test_a_sheet_is_of_the_site_that_the_daemon_runs(
         await daemon.start()
         await control.start()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await up.wait()
             code, out, _ = await asyncio.to_thread(call, capsys, site, "--json", *state)
             assert code == 0 and json.loads(out.splitlines()[-1])["summary"]["good"] == 2

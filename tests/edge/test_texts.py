@@ -29,6 +29,7 @@ from edge.journal import Journal, JournalConfig
 from edge.live import Live
 from edge.migrations import STEPS
 from edge.texts import LONGEST, MOST, UNKNOWN, Texts, clean
+from tests.waiting import started
 
 RECIPE = Tag("plc.recipe", type="text", source="plc")
 
@@ -130,7 +131,7 @@ asyncio.run(main())
 
 def test_after_a_kill_every_durable_sample_has_its_string(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
-    with subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True) as child:
+    with started([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         for _ in range(25):
             child.stdout.readline()
@@ -252,7 +253,7 @@ def run(path: Path, folder: Path, work: Callable[[Daemon], Awaitable[None]]) -> 
         await daemon.start()
         await control.start()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await work(daemon)
         finally:
             await control.stop()

@@ -20,7 +20,7 @@ def pooled(work: Callable[[Pool, ManualClock, Health], Awaitable[None]], most: i
         health = Health(clock)
         pool = Pool(clock, health, threads=1, most=most)
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await work(pool, clock, health)
         finally:
             pool.close()

@@ -138,7 +138,7 @@ def test_a_refused_model_is_a_fault_of_the_site_and_stops_nothing_else(
         daemon = Daemon(load_site(site), copy.parent / "state")
         await daemon.start()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while daemon.health.part("top").counts["frames"] < 3:
                     await asyncio.sleep(0.01)
                 part = daemon.health.part("washer")

@@ -135,7 +135,7 @@ def test_the_days_to_come_are_made_before_they_are_needed(postgres: Postgres) ->
     async def work(store: Store) -> None:
         made = f"SELECT to_regclass('{day_of(time.time_ns() + DAY)}')"
         rolling = asyncio.ensure_future(roll(store))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not await store.read(lambda c: c.exec_driver_sql(made).scalar()):
                 await asyncio.sleep(0.01)
         rolling.cancel()

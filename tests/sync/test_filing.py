@@ -317,7 +317,7 @@ def test_a_target_that_is_away_gets_everything_and_holds_up_no_other(database: s
         targets = {"away": ParquetOptions(to=str(away)), "here": here.options}
         works = asyncio.ensure_future(lead(store.engine, Duties(store, Hub(), PlaneFile(parquet=targets)).works))
         try:
-            async with asyncio.timeout(50):
+            async with asyncio.timeout(120):
                 await stands(store, "parquet here")
                 await stands(store, "parquet away")
                 await store.write(Message("a", [TAG, *all_of_it]))
@@ -387,7 +387,7 @@ def test_one_that_cannot_be_made_holds_up_no_other(
             rolled(store, device)
         filing_ = asyncio.ensure_future(Filing(store, NAME, lake.options).run())
         try:
-            async with asyncio.timeout(50):
+            async with asyncio.timeout(120):
                 await stands(store, waits=2, delivered=2)
                 assert {name[:8] for name in lake.files()} == {"device=b"}
                 while "poison" not in (await told(store))["trouble"]:

@@ -223,7 +223,7 @@ def test_the_cursor_waits_for_the_answer_and_what_is_repeated_can_be_told(tmp_pa
         relay.mend()
         it.daemon._start_reader("forward")
         await it.until(lambda: it.listener.samples("plc.temp")[START] == 2)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while await stands() < last:
                 await asyncio.sleep(0.02)
         blocks = [m for m in it.listener.messages() if m.get("tags") and START in m["tags"][0]["t"]]

@@ -69,7 +69,7 @@ def test_what_an_enrolled_device_should_not_send(tmp_path: Path) -> None:
         tls = ssl.create_default_context(cadata=me.ca)
 
         def ask(method: str, path: str, body: bytes = b"") -> int:
-            with urllib3.PoolManager(ssl_context=tls, retries=False, timeout=20) as plane:
+            with urllib3.PoolManager(ssl_context=tls, retries=False, timeout=60) as plane:
                 return int(plane.request(method, it.plane.url + path, body=body, headers=me.headers()).status)
 
         async def refused(*arguments: Any) -> bool:
@@ -105,7 +105,7 @@ def test_a_head_without_an_end_is_read_up_to_a_bound(tmp_path: Path, said: bytes
             for _ in range(100):
                 write.write(b"x-y: z\r\n" * 1000 if said.endswith(b"\n") else b"x" * 8000)
                 await write.drain()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 assert not await read.read()
         write.close()
 
@@ -130,7 +130,7 @@ def test_a_head_that_never_ends_is_waited_for_up_to_a_bound(tmp_path: Path, monk
                 host.partition("//")[2], int(port.partition("/")[0]), ssl=secure
             )
             write.write(said)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 with contextlib.suppress(OSError):
                     await read.read()
             write.close()
@@ -144,7 +144,7 @@ def test_what_a_stranger_should_not_ask_the_page(tmp_path: Path) -> None:
         session = it.plane.people.login(it.plane.people.key)
 
         def get(path: str) -> int:
-            with urllib3.PoolManager(retries=False, timeout=20) as page:
+            with urllib3.PoolManager(retries=False, timeout=60) as page:
                 answer = page.request("GET", base + path, headers={"Cookie": f"session={session}"}, redirect=False)
                 return int(answer.status)
 

@@ -41,7 +41,7 @@ def page(folder: Path, work: Callable[[Plane, Ask], Awaitable[None]], config: Pa
         plane = Plane(Where(folder / "plane", device_port=0, page_port=0, config=config))
         await plane.start()
         base = plane.link.split("/login")[0]
-        browser = urllib3.PoolManager(retries=False, timeout=10)
+        browser = urllib3.PoolManager(retries=False, timeout=60)
 
         def request(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
             answer = browser.request(method, base + path, body=body or None, headers=headers, redirect=False)

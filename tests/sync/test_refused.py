@@ -49,7 +49,7 @@ def test_a_record_is_fetched_as_it_came_and_discarded_once_with_a_reason(tmp_pat
 
         async def ask(method: str, path: str, **more: Any) -> Any:
             def send() -> Any:
-                with urllib3.PoolManager(retries=False, timeout=10) as page:
+                with urllib3.PoolManager(retries=False, timeout=60) as page:
                     url = it.plane.link.split("/login")[0] + path
                     return page.request(method, url, headers={"Cookie": f"session={session}"}, **more)
 

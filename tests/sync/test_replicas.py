@@ -44,7 +44,7 @@ async def two(address: str) -> AsyncIterator[tuple[Store, Store]]:
     rows = [{"id": name, "secret": wire.key_of("old"), "enrolled": 0.0, "seen": 0.0} for name in DEVICES]
     await stores[0].write(lambda c: c.execute(tables.device.insert(), rows))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             yield stores
     finally:
         for store in stores:

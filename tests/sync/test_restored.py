@@ -231,7 +231,7 @@ def test_an_order_of_an_old_journals_time_is_not_carried_out_again(tmp_path: Pat
     async def work(it: Restorable) -> None:
         def shelve() -> int:
             base, session = it.plane.link.partition("/login")[0], it.plane.people.login(it.plane.people.key)
-            with urllib3.PoolManager(retries=False, timeout=20) as page:
+            with urllib3.PoolManager(retries=False, timeout=60) as page:
                 where, words = f"{base}/api/devices/dev-1/alarms/hot", {"verb": "shelve"}
                 return int(page.request("POST", where, json=words, headers={"Cookie": f"session={session}"}).status)
 

@@ -25,7 +25,7 @@ class People:
 
     def __init__(self, it: Rig) -> None:
         self._it, self._base = it, it.plane.link.split("/login")[0]
-        self._browser = urllib3.PoolManager(retries=False, timeout=10)
+        self._browser = urllib3.PoolManager(retries=False, timeout=60)
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         people = self._it.plane.people

@@ -219,13 +219,13 @@ def test_each_message_goes_to_one_of_the_processes_at_a_broker(tmp_path: Path) -
             await lines[k].listen(wire.SHARED, lambda message, k=k: taken.update([k]))  # type: ignore[misc]
         for _ in range(20):
             assert await lines[0].publish(wire.up("d"), b"x"), "somebody listens"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while taken.total() < 20:
                 await asyncio.sleep(0.01)
         assert taken.keys() == {1, 2}
         lines[1].close()
         lines[2].close()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while await lines[0].publish(wire.up("d"), b"x"):
                 await asyncio.sleep(0.01)  # the broker sees that they are gone, and says that nobody listens
         assert taken.total() == 20
@@ -271,14 +271,14 @@ class Works:
         await leader.lead(self.engines[k], [one])
 
     async def until(self, *who: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while self.at != list(who):
                 await asyncio.sleep(0.01)
 
     async def others_wait(self) -> None:
         """Until both are connected and one has not got the lock."""
         wanted = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lineside plane works'"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             with self.engines[0].connect() as connection:
                 connection = connection.execution_options(isolation_level="AUTOCOMMIT")
                 while connection.exec_driver_sql(wanted).scalar() != 2:

@@ -281,7 +281,7 @@ def test_what_the_journal_gave_up_meanwhile_is_told_as_a_gap(tmp_path: Path, bro
         async def moved() -> bool:
             return bool((await it.daemon.journal.cursors("sparkplug"))["event"].watermark >= newest)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not await moved():
                 await it.daemon.journal.commit()
 
@@ -315,7 +315,7 @@ def test_the_cursor_waits_for_the_answer_of_the_broker(
             return (await it.daemon.journal.cursors("sparkplug")).get("samples:plc", Cursor()).watermark
 
         async def reaches(number: int) -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 while await stands() < number:
                     await asyncio.sleep(0.02)
 

@@ -393,7 +393,7 @@ async def written(it: Rig, n: int) -> list[tuple[str, str, Any]]:
         found[:] = [(e.key, e.state, e.data.get("value")) for e in events]
         return len(found) >= n
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not await look():
             await asyncio.sleep(0.02)
     return found

@@ -102,7 +102,7 @@ class Rig:
         if self.broker:
             self.broker.stop()
 
-    async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
+    async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = 120) -> Any:
         async with asyncio.timeout(seconds):
             while not (found := await true()):
                 await asyncio.sleep(0.02)
@@ -273,7 +273,7 @@ def test_strangers_and_garbage_are_refused(tmp_path: Path) -> None:
         tls = ssl.create_default_context(cadata=me.ca)
 
         def ask(method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-            with urllib3.PoolManager(ssl_context=tls, retries=False, timeout=10) as plane:
+            with urllib3.PoolManager(ssl_context=tls, retries=False, timeout=60) as plane:
                 answer = plane.request(method, it.plane.url + path, body=body, headers=headers)
                 return answer.status, answer.data
 
@@ -308,7 +308,7 @@ def test_the_page_needs_the_link_and_shows_live_values(tmp_path: Path) -> None:
         def get(path: str, session: str = "", host: str = "") -> tuple[int, Any, str]:
             headers = {"Cookie": f"session={session}"} if session else {}
             headers |= {"Host": host} if host else {}
-            with urllib3.PoolManager(retries=False, timeout=10) as page:
+            with urllib3.PoolManager(retries=False, timeout=60) as page:
                 answer = page.request("GET", base + path, headers=headers, redirect=False)
                 cookie = answer.headers.get("set-cookie", "").partition("session=")[2].partition(";")[0]
                 return answer.status, answer.data, cookie
@@ -340,7 +340,7 @@ def test_what_is_not_trusted_is_a_gap_in_history(tmp_path: Path) -> None:
         url = f"{it.plane.link.split('/login')[0]}/api/devices/dev-1/series?tag=plc.temp&from=-60000000000"
 
         def ask() -> dict[str, Any]:
-            with urllib3.PoolManager(retries=False, timeout=10) as page:
+            with urllib3.PoolManager(retries=False, timeout=60) as page:
                 return page.request("GET", url, headers={"Cookie": f"session={session}"}).json()
 
         async def good() -> bool:
@@ -381,7 +381,7 @@ def test_the_live_lane_says_that_it_lives(tmp_path: Path, monkeypatch: pytest.Mo
         session = it.plane.people.login(it.plane.people.key)
 
         def kinds() -> list[str]:
-            with urllib3.PoolManager(retries=False, timeout=10) as page:
+            with urllib3.PoolManager(retries=False, timeout=60) as page:
                 url = it.plane.link.split("/login")[0] + "/api/live"
                 answer = page.request("GET", url, headers={"Cookie": f"session={session}"}, preload_content=False)
                 found, text = [], ""

@@ -47,7 +47,7 @@ async def ask(it: Restorable, path: str) -> Any:
     session = it.plane.people.login(it.plane.people.key)
 
     def get() -> Any:
-        with urllib3.PoolManager(retries=False, timeout=10) as page:
+        with urllib3.PoolManager(retries=False, timeout=60) as page:
             url = it.plane.link.split("/login")[0] + path
             return page.request("GET", url, headers={"Cookie": f"session={session}"}).json()
 

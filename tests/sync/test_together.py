@@ -271,7 +271,7 @@ def test_who_asks_for_long_holds_up_neither_the_writer_nor_a_device(database: st
             for _ in range(READERS):
                 assert await asyncio.to_thread(at_it.acquire, True, 20)
             rest = [store.engine.connect() for _ in range(connections(store) - READERS)]
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 answer = await store.write(Message("a", [block(1)]))
                 assert answer["samples:plc"].watermark == 1
                 rest.pop().close()

@@ -63,7 +63,7 @@ def forwards(
         duties = Duties(store, Hub(), PlaneFile(webhooks=hooked))
         works = asyncio.ensure_future(lead(store.engine, duties.works))
         try:
-            async with asyncio.timeout(50):
+            async with asyncio.timeout(120):
                 while len(await state(store)) < len(hooked):
                     await asyncio.sleep(0.01)
                 await work(store)

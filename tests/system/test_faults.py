@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from tests.system.faults import main
+from tests.waiting import started
 
 pytestmark = pytest.mark.system
 
@@ -51,17 +52,17 @@ def test_a_service_says_ready_feeds_the_watchdog_and_says_goodbye(tmp_path: Path
     ]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(20)
+        manager.settimeout(60)
         env = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
-        with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as daemon:
+        with started(command, env=env, stderr=subprocess.PIPE) as daemon:
             said = [manager.recv(100).decode() for _ in range(3)]
             assert said == ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]
-            second = subprocess.run(command[:4] + command[5:], capture_output=True, text=True, timeout=30)
+            second = subprocess.run(command[:4] + command[5:], capture_output=True, text=True, timeout=120)
             assert second.returncode == 2 and "belongs to a running lineside" in second.stderr
             daemon.send_signal(signal.SIGTERM)
             while manager.recv(100) != b"STOPPING=1":
                 pass
-            _, words = daemon.communicate(timeout=10)
+            _, words = daemon.communicate(timeout=60)
     assert daemon.returncode == 0 and "Traceback" not in words
 
 
