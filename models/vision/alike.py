@@ -25,9 +25,15 @@ def alike(image: np.ndarray, slopes: Slopes, seen: np.ndarray) -> float:
     either += squares
     both[out], either[out] = 0, 0
     size = [max(1, round(n * GRID / max(h, w))) for n in (w, h)]
-    agree, there = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (both, either))
+    agree, there = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in map(halved, (both, either)))
     places = there > FAINT * float(there.max())
     return float((2 * agree[places] / there[places]).mean()) if places.any() else 0.0
+
+
+def halved(field: np.ndarray) -> np.ndarray:
+    """As large as it may be for a quick step to a far smaller one; what is odd at the end of a large one falls away."""
+    h, w = (n // 2 for n in field.shape)
+    return cv2.resize(field[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA) if min(h, w) > 2 * GRID else field
 
 
 def slopes_of(image: np.ndarray) -> Slopes:

@@ -6,8 +6,23 @@ import cv2
 import numpy as np
 
 POINTS = 16384  # pixels that are fitted on; remap takes 32767 in a row
+FEW = 4  # of that many points one does until the last step was below NEAR pixels
+NEAR = 0.03
+LEAST = 64  # places of a fit
 ROUNDS = 12
 SMOOTH = 1.0  # pixels
+
+
+class Points:
+    """Places float32[n] from the middle, what the template shows there, and its slopes float32[k, n] by each unknown."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, want: np.ndarray, slopes: np.ndarray) -> None:
+        self.x, self.y, self.want, self.slopes = x, y, want, slopes
+        self.products = slopes.astype(np.float64) @ slopes.T
+
+    def thinned(self) -> Points:
+        each = (one[..., ::FEW].copy() for one in (self.x, self.y, self.want, self.slopes))
+        return Points(*each)
 
 
 class Fit:
@@ -27,45 +42,49 @@ class Fit:
         at = np.sort(
             np.argpartition(strength.ravel(), -min(POINTS, strength.size // 2))[-min(POINTS, strength.size // 2) :]
         )
-        y, x = np.divmod(at, w)
-        self._x, self._y = (x - self._middle[0]).astype(np.float32), (y - self._middle[1]).astype(np.float32)
+        rows, columns = np.divmod(at, w)
+        x, y = (columns - self._middle[0]).astype(np.float32), (rows - self._middle[1]).astype(np.float32)
         gx, gy = slope_x.ravel()[at], slope_y.ravel()[at]
-        columns = [gx, gy]
-        columns += [gy * self._x - gx * self._y] if turns else []
-        columns += [gx * self._x + gy * self._y] if scales else []
+        slopes = [gx, gy]
+        slopes += [gy * x - gx * y] if turns else []
+        slopes += [gx * x + gy * y] if scales else []
         self._turns, self._scales = turns, scales
-        self._slopes = np.stack(columns).astype(np.float32)
-        self._products = self._slopes.astype(np.float64) @ self._slopes.T
-        self._want = soft.ravel()[at]
+        self._all = Points(x, y, soft.ravel()[at], np.stack(slopes).astype(np.float32))
+        self._few = self._all.thinned() if len(x) >= LEAST * FEW else self._all
 
     def __call__(self, image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         """`matrix` float64[2, 3] from template to picture, improved; as it was where nothing can be fitted."""
         soft = cv2.GaussianBlur(image, (0, 0), SMOOTH).astype(np.float32)
-        h, w = soft.shape
         now = np.vstack([matrix, (0, 0, 1)])
         to_middle = np.eye(3)
         to_middle[:2, 2] = self._middle
         now = np.linalg.inv(to_middle) @ now @ to_middle
+        points = self._few
         for _ in range(ROUNDS):
-            linear, (dx, dy) = now[:2, :2].astype(np.float32), (now[:2, 2] + self._middle).astype(np.float32)
-            x = linear[0, 0] * self._x + linear[0, 1] * self._y + dx
-            y = linear[1, 0] * self._x + linear[1, 1] * self._y + dy
-            got = cv2.remap(soft, x[None], y[None], cv2.INTER_LINEAR).ravel()
-            inside = (x > 0) & (y > 0) & (x < w - 1) & (y < h - 1)
-            step = self._step(got, inside)
-            if step is None:
+            step = self._step(soft, now, points)
+            if step is None and points is self._all:
                 return matrix
-            now = now @ np.linalg.inv(step)
-            if np.abs(step[:2, 2]).max() < 1e-3 and abs(step[1, 0]) < 1e-6 and abs(step[0, 0] - 1) < 1e-6:
-                break
+            if step is not None:
+                now = now @ np.linalg.inv(step)
+                moved = np.abs(step[:2, 2]).max()
+                if points is self._all and moved < 1e-3 and abs(step[1, 0]) < 1e-6 and abs(step[0, 0] - 1) < 1e-6:
+                    break
+            if step is None or moved < NEAR:
+                points = self._all
         return (to_middle @ now @ np.linalg.inv(to_middle))[:2]
 
-    def _step(self, got: np.ndarray, inside: np.ndarray) -> np.ndarray | None:
-        """float64[3, 3] by which the template would have to move to meet what was got."""
-        if inside.sum() < 64:
-            return None
-        want, slopes, products = self._want, self._slopes, self._products
+    def _step(self, soft: np.ndarray, now: np.ndarray, points: Points) -> np.ndarray | None:
+        """float64[3, 3] by which the template would have to move to meet what the picture shows."""
+        h, w = soft.shape
+        linear, (dx, dy) = now[:2, :2].astype(np.float32), (now[:2, 2] + self._middle).astype(np.float32)
+        x = linear[0, 0] * points.x + linear[0, 1] * points.y + dx
+        y = linear[1, 0] * points.x + linear[1, 1] * points.y + dy
+        got = cv2.remap(soft, x[None], y[None], cv2.INTER_LINEAR).ravel()
+        inside = (x > 0) & (y > 0) & (x < w - 1) & (y < h - 1)
+        want, slopes, products = points.want, points.slopes, points.products
         if not inside.all():
+            if inside.sum() < LEAST:
+                return None
             got, want, slopes = got[inside], want[inside], slopes[:, inside]
             products = slopes.astype(np.float64) @ slopes.T
         spread = float(got.std())

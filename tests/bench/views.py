@@ -5,7 +5,7 @@
 The stage `station` with its flow, its pool and a recipe, as a line has them: four cameras of 1920 x 1080 in colour, each view
 registered, judged at full resolution by `pcb-rendered` and by a model that was taught the same board, its picture stored as JPEG.
 Boards are rendered; every second part has a blot in each view. CPU time is that of the whole process; two free cores take
-about half of it. With `--steps` also what each step of a view takes on one thread.
+about half of it. With `--steps` also what each step of a view takes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge import Batch, Event, Frame, SystemClock, TagTable, Writable, Write
+from edge import Batch, Event, Frame, SystemClock, TagTable, Writable, Write, heap
 from edge.flow import Flow
 from edge.health import Health
 from edge.stage import Setting
@@ -32,7 +32,6 @@ from edge.tags import Tag
 from edge.work import Pool
 from models.train.boards import drawn
 from models.vision import certificate
-from models.vision.detect import one_thread
 from models.vision.judging import encoded
 from models.vision.lines import TOTALS, Lines, StationConfig
 from models.vision.outputs import ORDER
@@ -159,7 +158,7 @@ def spread(took: list[tuple[float, float]]) -> dict[str, list[float]]:
 
 
 def steps(folder: Path, whole: np.ndarray) -> dict[str, float]:
-    """CPU ms of one view's steps on one thread, the middle of nine."""
+    """CPU ms of one view's steps, the middle of nine."""
     recipe = load(folder / "board.yaml")
     if not isinstance(recipe, Recipe):
         raise SystemExit("\n".join(recipe.faults))
@@ -171,9 +170,9 @@ def steps(folder: Path, whole: np.ndarray) -> dict[str, float]:
     for name, do in doing.items():
         each = []
         for _ in range(9):
-            began = time.thread_time()
+            began = time.process_time()
             do()
-            each.append((time.thread_time() - began) * 1e3)
+            each.append((time.process_time() - began) * 1e3)
         found[name] = round(float(np.median(each)), 1)
     return found
 
@@ -184,7 +183,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="of the pool")
     parser.add_argument("--steps", action="store_true")
     options = parser.parse_args()
-    one_thread()
+    heap.one()  # as `lineside run` does
     whole = board()
     with tempfile.TemporaryDirectory(prefix="views-") as name:
         folder = Path(name)
