@@ -1,6 +1,8 @@
 """Lineside's public names: what a driver, a stage or a reader needs, and nothing else."""
 
 from .batch import TRUSTED, Batch, Quality, concatenate
+from .bounds import below as rate_below
+from .bounds import needed as parts_needed
 from .chain import Chain, hash_of
 from .clock import SECOND, Clock, ManualClock, SystemClock, is_sure
 from .codec import (
@@ -156,8 +158,10 @@ __all__ = [
     "name_of_review",
     "numbered_events",
     "only_here",
+    "parts_needed",
     "pieces",
     "plain_data",
+    "rate_below",
     "read_recording",
     "read_tree",
     "read_yaml",

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge import Event
+from edge import Event, parts_needed, rate_below
 
-from .bounds import below, needed
 from .charts import pareto
 
 
@@ -90,8 +89,8 @@ class Proof:
 
     @classmethod
     def make(cls, found: int, of: int, rate: float, confidence: float) -> Proof:
-        bound = below(found, of, confidence)
-        return cls(found, of, bound, 0 if bound <= rate else needed(rate, found, confidence) - of)
+        bound = rate_below(found, of, confidence)
+        return cls(found, of, bound, 0 if bound <= rate else parts_needed(rate, found, confidence) - of)
 
 
 def account(parts: Iterable[Part], rate: float, confidence: float = 0.95) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from .inspected import inspected
 from .live import Hub
 from .orders import orders
 from .pictures import Pictures
+from .proof import proof
 from .rules import told
 from .store import Store
 
@@ -122,7 +123,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         return answer
 
     asked = (_devices(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
-    happened = (_happened(store, ingest.pictures), inspected(store, ingest), aside(store, hub))
+    happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
     for router in (*asked, *happened, _live(hub)):
         app.include_router(router, dependencies=signed_in)
 

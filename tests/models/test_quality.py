@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.quality.bounds import above, below, needed
+from edge.bounds import above, below, needed
 from models.quality.charts import capability, of_rates, pareto, run_rules
 
 

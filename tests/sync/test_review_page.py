@@ -70,7 +70,7 @@ def test_a_person_reviews_by_keys_and_corrects(tmp_path: Path) -> None:
             await shows(one).to_contain_text("Say who you are first")
             await shows(answer.first).to_be_disabled()
             await page.get_by_label("Reviewed by").fill("Anna")
-            await page.get_by_role("heading", name="Review").click()
+            await page.locator("h1").click()
             await shows(answer).to_have_text(
                 ["1 It is OK: a false call", "2 It is NG: missing hole", "3 It is NG: another defect …"]
             )
@@ -115,6 +115,9 @@ async def corrects(it: Rig, page: Any) -> None:
         (2, "ok", None),
     ]
     assert found[2].data["corrects"] == found[1].data["hash"]
+    proof = page.locator(".proof")
+    await shows(proof).to_contain_text("False calls: 1 of 1 audited parts called NG: below 100.000 % at 95 %")
+    await shows(proof).to_contain_text("Escapes: none was reviewed yet")
     await shows(one).to_contain_text("part 1")
     await shows(one.locator(".fine")).to_be_enabled()
     await page.route("**/reviews", lambda route: route.fulfill(status=409, json={"detail": "meanwhile"}))

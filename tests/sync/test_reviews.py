@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from edge import Event, sound_events
 from models.quality.chain import Chain, breaks
+from models.quality.ledger import account, parts_of
 from sync.control_plane import tables
 from tests.sync.test_spine import Rig, rig
 
@@ -192,6 +194,46 @@ def test_parts_are_chosen_and_ordered(tmp_path: Path) -> None:
         assert await numbers("recipe=B") == [4] and await numbers("device=nobody") == []
         found = await people.parts()
         assert found["labels"] == ["spur"] and found["recipes"] == ["A", "B"] and found["open"] == found["of"] == 8
+
+    rig(tmp_path, work)
+
+
+def test_the_small_ledger_says_what_the_audit_says(tmp_path: Path) -> None:
+    """Of a part that was reviewed twice the newest word counts; parts of other devices and reviews of old do not."""
+
+    async def work(it: Rig) -> None:
+        now = it.daemon.clock.utc()
+        parts = [
+            replace(judged(n, "ok" if n < 40 else "ng", "" if n < 40 else "spur"), ts=now - n) for n in range(1, 51)
+        ]
+        people = await with_parts(it, *parts)
+        numbered = await it.daemon.journal.ask(
+            lambda db: list(db.execute("SELECT seq FROM event WHERE kind = 'inspection'"))
+        )
+        last: dict[int, str] = {}
+        said = [(n, "ng" if n == 7 else "ok", "open" if n == 7 else "") for n in range(1, 31)]
+        said += [(45, "ok", ""), (46, "ng", "spur"), (45, "ng", "spur")]
+        for n, state, label in said:
+            (seq,) = numbered[n - 1]
+            inspection = await it.daemon.reviews.about(seq)
+            words = {"seq": seq, "state": state, "label": label, "by": "anna", "corrects": last.get(n, "")}
+            review = it.daemon.reviews.made(inspection, words)
+            last[n] = review.data["hash"]
+            it.daemon.accept(review)
+
+        async def told() -> Any:
+            found = (await people.ask("GET", "/api/proof"))[1]
+            return found if found["false_calls"]["of"] == 2 and found["false_calls"]["found"] == 0 else None
+
+        found = await it.until(told)
+        kept = await it.daemon.journal.ask(lambda db: list(sound_events(db, "ORDER BY seq")))
+        audit = account(parts_of(kept), 0.004)
+        for name in ("escapes", "false_calls"):
+            assert found[name] == asdict(audit[name]), name
+        assert found["escapes"]["found"] == 1 and found["escapes"]["of"] == 30
+        assert found["pareto"] == [["spur", 2], ["open", 1]]
+        assert [sum(column) for column in zip(*found["hours"], strict=True)][1:] == [11, 50]
+        assert (await people.ask("GET", "/api/proof?device=nobody"))[1]["escapes"]["of"] == 0
 
     rig(tmp_path, work)
 

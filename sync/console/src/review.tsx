@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answer, failed, get, type Inspected, type List, review } from "./api";
 import { boxes, Picture, verdict, Words } from "./part";
+import { Proof } from "./proof";
 import { Reasons } from "./reasons";
 import { moment, number, useFresh } from "./show";
 import { known, t, type Word } from "./words";
@@ -53,6 +54,7 @@ export function Review() {
           {parts.length ? <ol class="queue" aria-label={t("review")}>{parts.map((p) => <Row key={idOf(p)} part={p} on={!!now && idOf(p) === idOf(now)} pick={() => setPicked(p)} />)}</ol> : null}
         </aside>
       </div>
+      <Proof device={device} done={list.of - list.open} />
     </>
   );
 }
