@@ -113,14 +113,16 @@ check: $(STAMP) ## lint, types, the schema, the option tables and the shipped si
 	$(BIN)/lineside schema --markdown | diff -u docs/options.md - || { echo "run: make schema"; exit 1; }
 	$(BIN)/lineside plane schema | diff -u configs/plane.schema.json - || { echo "run: make schema"; exit 1; }
 	$(BIN)/lineside station schema | diff -u configs/recipe.schema.json - || { echo "run: make schema"; exit 1; }
+	$(BIN)/lineside station schema --markdown | diff -u docs/recipe-options.md - || { echo "run: make schema"; exit 1; }
 	$(BIN)/lineside check configs/*.yaml
 	$(BIN)/lineside test configs/*.yaml
 
-schema: $(STAMP) ## write the schemas in configs/ and docs/options.md anew
+schema: $(STAMP) ## write the schemas in configs/ and the tables of options in docs/ anew
 	$(BIN)/lineside schema > configs/schema.json
 	$(BIN)/lineside schema --markdown > docs/options.md
 	$(BIN)/lineside plane schema > configs/plane.schema.json
 	$(BIN)/lineside station schema > configs/recipe.schema.json
+	$(BIN)/lineside station schema --markdown > docs/recipe-options.md
 
 clean: ## remove what was built
 	rm -rf $(VENV) $(OLD) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

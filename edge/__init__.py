@@ -19,6 +19,7 @@ from .codec import (
 from .commands.arguments import between, since_until, site_and_state
 from .config.bind import bind as bind_options
 from .config.load import load as load_site
+from .config.options import tables as option_tables
 from .config.places import Tree, read_yaml
 from .config.places import read as read_tree
 from .config.templates import Templated
@@ -158,6 +159,7 @@ __all__ = [
     "name_of_review",
     "numbered_events",
     "only_here",
+    "option_tables",
     "parts_needed",
     "pieces",
     "plain_data",

@@ -42,15 +42,15 @@ def markdown(schema: Document) -> str:
             lines += ["Each names its kind and takes the options of that kind.", ""]
             for case in cases:
                 ((key, kind),) = ((k, v["const"]) for k, v in case["if"]["properties"].items())
-                lines += [f"### {key}: {kind}", "", *_part(schema, _named(schema, case["then"]))]
+                lines += [f"### {key}: {kind}", "", *tables(schema, _named(schema, case["then"]))]
         elif "$ref" in entry:
-            lines += _part(schema, _named(schema, entry))
+            lines += tables(schema, _named(schema, entry))
         else:
             lines += ["The package that brings it is not installed here.", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _part(schema: Document, model: Document) -> Iterator[str]:
+def tables(schema: Document, model: Document) -> Iterator[str]:
     """The table of a model, then one for each model below it, once."""
     waiting, seen = [("", model)], set()
     while waiting:

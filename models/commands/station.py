@@ -17,7 +17,7 @@ from edge import LinesideError, load_site
 from ..vision.bench import Bench
 from ..vision.conform import Outcome, bits, conform
 from ..vision.lines import StationConfig
-from ..vision.recipe_schema import schema
+from ..vision.recipe_schema import markdown, schema
 from ..vision.shelf import Shelf
 
 HELP = (
@@ -34,7 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     one = does.add_parser("conform", help=words, description=words)
     one.add_argument("--log", type=Path, metavar="FILE", help="write every bit and word as it moved")
     other = does.add_parser("recipes", help="check the recipes and measure what each takes on this board")
-    does.add_parser("schema", help="print the JSON Schema of a recipe, for editors")
+    third = does.add_parser("schema", help="print the JSON Schema of a recipe, for editors")
+    third.add_argument("--markdown", action="store_true", help="tables of options, to read, in place of JSON")
     for each in (one, other):
         each.add_argument("site", type=Path, help="site file (YAML)")
         each.add_argument("--stage", help="which station, where the site has several")
@@ -43,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     if options.do == "schema":
-        print(json.dumps(schema(), indent=1, ensure_ascii=False))
+        print(markdown() if options.markdown else json.dumps(schema(), indent=1, ensure_ascii=False) + "\n", end="")
         return 0
     return asyncio.run(_conform(options)) if options.do == "conform" else _recipes(options)
 

@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge import option_tables
+
 from .recipe import RecipeConfig
 from .tools.table import TOOLS
+
+HEAD = """# Options of a recipe
+
+Every option of a recipe ([recipes.md](recipes.md)), then those of each tool. Written by `make schema` from the models that check a
+recipe; `lineside station schema --markdown` writes it for what is installed on your machine. A *duration* is a number and a unit,
+as in `100ms`. Where nothing stands under "default" the option may be left out; **required** ones may not.
+"""
+
+
+def markdown() -> str:
+    """The same as tables, to read."""
+    document = schema()
+    lines = [HEAD, "## recipe", "", *option_tables(document, document)]
+    for name in TOOLS:
+        lines += [f"## tool: {name}", "", *option_tables(document, document["$defs"][f"tool {name}"])]
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def schema() -> dict[str, Any]:
@@ -19,9 +37,11 @@ def schema() -> dict[str, Any]:
         definitions[f"tool {name}"] = options
         cases.append({"if": {"properties": {"tool": {"const": name}}}, "then": {"$ref": f"#/$defs/tool {name}"}})
     definitions["tool"] = {
+        "title": "Tool",
+        "description": "The options of the tool that it names, see below.",
         "type": "object",
         "required": ["tool"],
-        "properties": {"tool": {"enum": list(TOOLS)}},
+        "properties": {"tool": {"enum": list(TOOLS), "description": "name of the tool"}},
         "allOf": cases,
     }
     for group in ("tools", "shadow"):

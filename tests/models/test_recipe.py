@@ -11,7 +11,7 @@ import pytest
 
 from edge import read_yaml
 from models.vision.recipe import Recipe, Refused, load
-from models.vision.recipe_schema import schema
+from models.vision.recipe_schema import markdown, schema
 from models.vision.rules import Rule, Seen, decide
 from models.vision.tools.contract import Finding
 from models.vision.tools.table import TOOLS, tool
@@ -281,3 +281,6 @@ def test_the_schema_for_editors_knows_every_tool_and_the_shipped_recipes() -> No
             for options in each["tools"].values():
                 assert set(options) <= set(document["$defs"][f"tool {options['tool']}"]["properties"])
     assert recipes and json.loads((ROOT / "configs/recipe.schema.json").read_text()) == document, "run: make schema"
+    tables = markdown()
+    assert tables == (ROOT / "docs/recipe-options.md").read_text(), "run: make schema"
+    assert all(f"## tool: {name}\n" in tables for name in TOOLS)
