@@ -42,6 +42,8 @@ def test_what_travels_in_the_wheel(wheel: Path) -> None:
         "schema.json",
         "templates/three_phase_meter.yaml",
         "recipes/washer.yaml",
+        "recipes/pictures/washer-good.jpg",
+        "pairs/board/1_test.png",
     ):
         assert any(name.endswith(f"share/lineside/configs/{wanted}") for name in names), wanted
     assert not any(name.startswith("tests/") for name in names)
