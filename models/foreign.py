@@ -83,3 +83,13 @@ class Objects(Described):
     given: Given
     gives: Gives
     labels: list[str] = Field(min_length=1, max_length=4096, description="of what it finds")
+
+
+class HeatMap(Described):
+    """A picture in; a number for each place, higher is worse, out: anomaly maps."""
+
+    task: Literal["heatmap"]
+    size: tuple[Side, Side] = Field(description="height and width of the picture that the network takes")
+    given: Given
+    map: str = Field(description="name of the output")
+    full: float = Field(gt=0, allow_inf_nan=False, description="what the map says where the score is 1")

@@ -22,7 +22,7 @@ from edge import ModelRefused, read_yaml
 
 from .described import Described, Share, Side
 from .engines.contract import Interpreter, bounded, choose
-from .foreign import Given, Objects
+from .foreign import Given, HeatMap, Objects
 from .vision.placing import RegistrationConfig
 
 SHIPPED = Path(__file__).parent / "packages"
@@ -121,8 +121,8 @@ class Variation(Described):
         return (1, *self.size, 1), (1, height, width, 1)
 
 
-Description = Classify | Detect | Objects | Variation
-D = TypeVar("D", Classify, Detect, Objects, Variation)
+Description = Classify | Detect | HeatMap | Objects | Variation
+D = TypeVar("D", Classify, Detect, HeatMap, Objects, Variation)
 READER: TypeAdapter[Description] = TypeAdapter(Annotated[Description, Field(discriminator="task")])
 
 
@@ -180,7 +180,7 @@ def _first_fault(error: ValidationError) -> str:
     """Where and what, in words; the place begins with the task, which nobody wrote there."""
     first = error.errors()[0]
     if first["type"].startswith("union_tag"):
-        return "task: say one of classify, detect, objects, variation"
+        return "task: say one of classify, detect, heatmap, objects, variation"
     where, said = ".".join(map(str, first["loc"][1:])), first["msg"].removeprefix("Value error, ")
     return f"{where}: {said}" if where else said
 
@@ -214,7 +214,7 @@ def prove(folder: Path) -> None:
     """Run the golden vectors here. Raises ModelRefused. In a child, since the interpreter may crash."""
     package = Package(folder, describe(folder))
     description = package.description
-    if isinstance(description, Objects) or (isinstance(description, Classify) and description.given):
+    if isinstance(description, HeatMap | Objects) or (isinstance(description, Classify) and description.given):
         from .vision import trial
 
         return trial.prove(package)

@@ -28,9 +28,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--labels",
-        required=True,
+        default="",
         metavar="A,B,...|FILE",
-        help="names of its classes in their order, or a file with one a line; of a classifier the first is the good part",
+        help="names of its classes in their order, or a file with one a line; of a classifier the first is the "
+        "good part; a heat map has none",
     )
     parser.add_argument(
         "--samples", type=Path, metavar="FOLDER", help="pictures to try it on, best with and without defects"
@@ -61,6 +62,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--first", type=int, choices=(0, 1), help="number of the first label; 1 where 0 is the background"
     )
+    parser.add_argument(
+        "--full",
+        type=float,
+        default=0.0,
+        metavar="NUMBER",
+        help="of a heat map: what it says where the score is 1; default: from good samples",
+    )
     parser.add_argument("--ng", type=float, default=0.5, metavar="SCORE", help="NG from this score on (default: 0.5)")
     parser.add_argument("--ok", type=float, default=0.2, metavar="SCORE", help="OK below this score (default: 0.2)")
     parser.add_argument("--takt", type=float, default=1.0, metavar="S", help="seconds a picture may take (default: 1)")
@@ -76,16 +84,19 @@ def run(options: argparse.Namespace) -> int:
         raise LinesideError(f"there is no folder {options.samples}")
     if not 0 < options.ok <= options.ng < 1:
         raise LinesideError(f"--ok {options.ok:g} and --ng {options.ng:g}: wanted is 0 < ok <= ng < 1")
+    if not 0 <= options.full < 1e9:
+        raise LinesideError(f"--full {options.full:g}: wanted is a number above 0")
     if not 0.001 <= options.takt <= 3600:
         raise LinesideError(f"--takt {options.takt:g}: wanted are 0.001 to 3600 seconds")
     wishes = Wishes(
-        labels_in(options.labels),
+        labels_in(options.labels) if options.labels else [],
         options.task,
         size_in(options.size) if options.size else None,
         range_in(options.normalise) if options.normalise else None,
         options.colour,
         gives_in(options.gives) if options.gives else {},
         options.first,
+        options.full,
     )
     if options.float and not options.samples:
         raise LinesideError("--float: the two are compared on pictures", hint="say --samples FOLDER")
@@ -105,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def words(out: Path, figures: dict[str, Any]) -> str:
-    tool = {"objects": "detect", "classify": "classify"}[figures["task"]]
+    tool = {"objects": "detect", "classify": "classify", "heatmap": "heatmap"}[figures["task"]]
     told = [f"{out}: {lines(figures)[0]}", *lines(figures)[1:]]
     return "\n".join(
         [*told, f"use it in a recipe: {{tool: {tool}, model: {out.name}}}; all figures: {out / 'figures.json'}"]

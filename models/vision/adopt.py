@@ -22,6 +22,7 @@ from ..package import Package, describe, load
 from . import trial
 from .card import card
 from .certificate import board
+from .good_parts import FEWEST
 from .graph import Wishes, decide
 from .parity import Bounds, answers, compared, within
 
@@ -52,7 +53,7 @@ def adopt(file: Path, out: Path, wishes: Wishes, terms: Terms, day: datetime, sa
     draft.mkdir(parents=True)
     try:
         told, tried = _described(file, draft, out.name, wishes, terms, say)
-        _is_fast_enough(file, tried, terms)
+        _fits_the_board(file, tried, terms)
         parity = _parity(file, terms.fine, draft, told, tried, wishes, terms, say) if terms.fine else None
         say("proving it")
         load(draft)
@@ -61,7 +62,7 @@ def adopt(file: Path, out: Path, wishes: Wishes, terms: Terms, day: datetime, sa
         (draft / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
         (draft / "card.md").write_text(card(out.name, figures))
         draft.rename(out)
-    except (LinesideError, OSError):
+    except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return figures
@@ -101,7 +102,24 @@ def _described(
         told["says"] = "shares"
         write(draft, told)
         tried = child(file.name, *words)
+    if told["task"] == "heatmap" and not wishes.full:
+        told["full"] = _full(file, tried, terms)
+        write(draft, told)
+        tried = child(file.name, *words)
     return told, tried
+
+
+def _full(file: Path, tried: dict[str, Any], terms: Terms) -> float:
+    """What the map has to say for a score of 1, so that the highest of the good parts lies where OK ends."""
+    many, top = len(tried["pictures"]), float(tried["top"])
+    if many < FEWEST:
+        raise ModelRefused(
+            f"{file.name}: what its map says of a good part has to be known, and {many} pictures were shown",
+            hint=f"--samples FOLDER with {FEWEST} good parts or more, or --full NUMBER: what the map says where the score is 1",
+        )
+    if top <= 0:
+        raise ModelRefused(f"{file.name}: its map is nowhere above 0 on the samples", hint="say --full NUMBER")
+    return top * (1 + 1e-6) / terms.ok_below
 
 
 def write(folder: Path, told: dict[str, Any]) -> None:
@@ -143,6 +161,11 @@ def _end(code: int) -> str:
 # What the engines say of a file that they do not take, and what a person can do.
 KNOWN = (
     (
+        ("its network says label",),
+        "",
+        "name as many --labels as it finds, or say --first 0 or 1: the number of the first",
+    ),
+    (
         ("external data",),
         "its weights lie in another file",
         "save it as one file: onnx.save(onnx.load(FILE), OUT), or torch.onnx.export(..., external_data=False)",
@@ -154,7 +177,7 @@ KNOWN = (
             "no opset import for domain",
             "custom op",
             "builtin opcode",
-            "flex",
+            "tensorflow ops",
         ),
         "an operation in it is unknown to the engine here",
         "export it with standard operations of an opset or converter that the engine knows, or take a newer engine",
@@ -181,7 +204,7 @@ def words_for(said: str) -> tuple[str, str]:
     """(what is wrong, what to do) for the words of an engine."""
     for signs, what, hint in KNOWN:
         if any(sign in said.lower() for sign in signs):
-            return f"{what}: {said}", hint
+            return f"{what}: {said}" if what else said, hint
     return said, ""
 
 
@@ -205,7 +228,10 @@ def _parity(
     beside, given = draft / "float", told["given"]
     beside.mkdir()
     alike = replace(
-        wishes, size=tuple(told["size"]), normalise=wishes.normalise or (given["white"], given["mean"], given["std"])
+        wishes,
+        full=told.get("full", 0.0),
+        size=tuple(told["size"]),
+        normalise=wishes.normalise or (given["white"], given["mean"], given["std"]),
     )
     its, _ = _described(fine, beside, told["name"], alike, replace(terms, takt=float("inf")), say)
     if its["task"] != told["task"]:
@@ -222,7 +248,7 @@ def _parity(
     return figures | {"float": fine.name, "bounds": vars(terms.parity)}
 
 
-def _is_fast_enough(file: Path, tried: dict[str, Any], terms: Terms) -> None:
+def _fits_the_board(file: Path, tried: dict[str, Any], terms: Terms) -> None:
     took = tried["ms"]["median"]
     if took > terms.takt * 1e3:
         raise ModelRefused(
@@ -256,7 +282,8 @@ def _figures(
         "bytes": (draft / told["weights"]).stat().st_size,
         "task": told["task"],
         "engine": told["engine"],
-        "labels": told["labels"],
+        "labels": told.get("labels", []),
+        "full": told.get("full"),
         "size": told["size"],
         "given": told["given"],
         "gives": told.get("gives"),

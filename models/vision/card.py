@@ -13,10 +13,14 @@ def card(name: str, figures: dict[str, Any]) -> str:
 def lines(figures: dict[str, Any]) -> list[str]:
     height, width = figures["size"]
     given, many, states = figures["given"], figures["pictures"], figures["verdicts"]
-    kind = {"objects": "a detector", "classify": "a classifier"}[figures["task"]]
+    kind = {"objects": "a detector", "classify": "a classifier", "heatmap": "a map of what is unlike good parts"}[
+        figures["task"]
+    ]
     told = [
         f"{kind} from {figures['file']} ({figures['bytes'] / 1e6:.1f} MB, engine {figures['engine']})",
-        f"tells apart: {', '.join(figures['labels'][:20])}{' ...' * (len(figures['labels']) > 20)}",
+        f"tells apart: {', '.join(figures['labels'][:20])}{' ...' * (len(figures['labels']) > 20)}"
+        if figures["labels"]
+        else f"its map says {figures['full']:g} where the score is 1; OK is what stays below the highest of the good parts shown",
         f"takes {width} x {height} {given['colour']}, white is {given['white']:g} less {given['mean']} by {given['std']}; "
         f"another size is brought to it ({given['fit']})",
         f"{figures['ms']['median']:.0f} ms a picture, at most {figures['ms']['most']:.0f} (CPU {figures['ms']['cpu']:.0f}), "

@@ -13,7 +13,7 @@ from edge import ModelRefused
 from ..engines.contract import Tensor
 from .objects import EXTRA, told
 
-TASKS = ("classify", "objects")
+TASKS = ("classify", "heatmap", "objects")
 LIMITS = (16, 8192)  # pixels a side
 Range = tuple[float, list[float], list[float]]  # white, mean, std
 RANGES: dict[str, Range] = {
@@ -35,6 +35,7 @@ class Wishes:
     colour: str = "rgb"
     gives: Mapping[str, str] = field(default_factory=dict)
     first: int | None = None
+    full: float = 0.0
 
 
 def decide(inputs: Sequence[Tensor], outputs: Sequence[Tensor], wishes: Wishes, engine: str) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def decide(inputs: Sequence[Tensor], outputs: Sequence[Tensor], wishes: Wishes, 
     picture = _picture(inputs)
     layout, channels, sides = _axes(picture)
     size = _size(picture, sides, wishes, engine)
-    task, gives = _task(outputs, wishes, engine)
+    task, gives = _task(outputs, size, wishes, engine)
     inner = task == "objects" and layout == "chw"  # torchvision's: scaled and normalised in the graph
     white, mean, std = _range(picture, wishes, inner)
     if wishes.colour == "bgr":
@@ -56,7 +57,10 @@ def decide(inputs: Sequence[Tensor], outputs: Sequence[Tensor], wishes: Wishes, 
         "std": std,
         "fit": "pad" if task == "objects" else "stretch",
     }
-    return {"task": task, "size": list(size), "given": given, "labels": list(wishes.labels)} | gives
+    labels = {} if task == "heatmap" else {"labels": list(wishes.labels)}
+    if task != "heatmap" and not wishes.labels:
+        raise ModelRefused("nothing in the file names what it finds", hint="say --labels, in the order of its numbers")
+    return {"task": task, "size": list(size), "given": given} | labels | gives
 
 
 def _picture(inputs: Sequence[Tensor]) -> Tensor:
@@ -130,7 +134,7 @@ def _range(spec: Tensor, wishes: Wishes, inner: bool) -> Range:
     )
 
 
-def _task(outputs: Sequence[Tensor], wishes: Wishes, engine: str) -> tuple[str, dict[str, Any]]:
+def _task(outputs: Sequence[Tensor], size: tuple[int, int], wishes: Wishes, engine: str) -> tuple[str, dict[str, Any]]:
     if wishes.task in ("", "objects") and (wishes.gives or any(_last(spec) in (4, 6) for spec in outputs)):
         gives = _named(outputs, wishes, engine)
         if gives and not wishes.task and len(outputs) == 1 and len(wishes.labels) == 6:
@@ -148,11 +152,13 @@ def _task(outputs: Sequence[Tensor], wishes: Wishes, engine: str) -> tuple[str, 
                     hint="name them all in its order; the first one is the good part",
                 )
             return "classify", {}
+    if wishes.task in ("", "heatmap") and len(maps := [spec for spec in outputs if _is_map(spec, size)]) == 1:
+        return "heatmap", {"map": maps[0].name, "full": wishes.full or 1.0}
     raise ModelRefused(f"it gives {_list(outputs)}: {_why_not(outputs)}", hint=HINT)
 
 
 HINT = (
-    "wanted is one number for each class, or boxes, scores and labels that are sorted out already; "
+    "wanted is one number for each class, one for each place, or boxes, scores and labels that are sorted out already; "
     "say which output is what: --gives boxes=NAME,scores=NAME,labels=NAME[,masks=NAME], or --gives rows=NAME"
 )
 
@@ -162,7 +168,7 @@ def _why_not(outputs: Sequence[Tensor]) -> str:
     if len(outputs) == 1 and len(shapes[0]) == 3 and max(shapes[0]) > 1000 and not _open(outputs[0]):
         return "boxes that are not sorted out yet: export it with the suppression of doubles (NMS) in the graph"
     if any(len(shape) >= 3 and sorted(shape)[-2] > 8 for shape in shapes):
-        return "a number for each pixel, by which no tool judges"
+        return "classes or several numbers for each pixel, by which no tool judges"
     return "it is not plain what that is"
 
 
@@ -200,6 +206,15 @@ def _named(outputs: Sequence[Tensor], wishes: Wishes, engine: str) -> dict[str, 
 def _last(spec: Tensor) -> int:
     fixed = len(spec.shape) in (2, 3) and len(spec.shape) - 1 not in spec.free
     return spec.shape[-1] if fixed and (len(spec.shape) == 2 or spec.shape[0] == 1) else 0
+
+
+def _is_map(spec: Tensor, size: tuple[int, int]) -> bool:
+    """[1, 1, h, w], [1, h, w] or [1, h, w, 1] of numbers that are no classes, with the proportions of the picture."""
+    sides = [n for axis, n in enumerate(spec.shape) if n > 1 or (axis in spec.free and axis)]
+    numbers = np.dtype(spec.dtype).kind == "f" or spec.scale
+    if not numbers or len(spec.shape) < 3 or len(sides) != 2:
+        return False
+    return 1 in sides or (min(sides) >= 4 and abs(sides[0] * size[1] / (sides[1] * size[0]) - 1) < 0.2)
 
 
 def _open(spec: Tensor) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from edge import ModelRefused
 
 from ..engines.contract import Tensor
-from ..foreign import Gives, Objects
+from ..foreign import Given, Gives, Objects
 from ..package import Package
 from .given import fitted, tensor
 
@@ -60,17 +60,25 @@ EXTRA = {
 
 def lacks(inputs: Sequence[Tensor], outputs: Sequence[Tensor], model: Objects) -> str:
     """What of a network is not as its description says; empty where all is."""
+    if said := input_lacks(inputs, model.given, model.size):
+        return said
     names = [spec.name for spec in inputs]
-    if model.given.name not in names:
-        return f"model.yaml gives a picture to {model.given.name!r}; its network takes {', '.join(names)}"
     if unknown := [name for name in names if name != model.given.name and name not in EXTRA]:
         return f"its network takes {', '.join(unknown)} besides the picture, and nobody knows what that is"
     have = [spec.name for spec in outputs]
     wanted = (model.gives.rows, model.gives.boxes, model.gives.scores, model.gives.labels, model.gives.masks)
     if absent := [name for name in wanted if name and name not in have]:
         return f"its network does not give {', '.join(absent)}; it gives {', '.join(have)}"
-    spec = inputs[names.index(model.given.name)]
-    shape = model.given.shape(model.size)
+    return ""
+
+
+def input_lacks(inputs: Sequence[Tensor], given: Given, size: tuple[int, int]) -> str:
+    """What of the picture's input is not as `given` says; empty where all is."""
+    names = [spec.name for spec in inputs]
+    if given.name not in names:
+        return f"model.yaml gives a picture to {given.name!r}; its network takes {', '.join(names)}"
+    spec = inputs[names.index(given.name)]
+    shape = given.shape(size)
     if len(spec.shape) != len(shape) or any(
         axis not in spec.free and one != other for axis, (one, other) in enumerate(zip(spec.shape, shape, strict=True))
     ):

@@ -1,6 +1,6 @@
 """What a network of others decides about pictures, as numbers that can be kept and compared: golden vectors, int8 beside float.
 
-An answer is float[n, 7] of a detector (`ObjectDetector`), float[labels] of a classifier.
+An answer is float[n, 7] of a detector (`ObjectDetector`), float[labels] of a classifier, float[h, w] of a heat map.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import numpy as np
 
 from edge import ModelRefused
 
-from ..foreign import Objects
+from ..foreign import HeatMap, Objects
 from ..package import Classify, Package
 from . import peaks
 from .given import fitted
+from .heatmap import HeatMapper
 from .inspect import prepare, probabilities
 from .objects import ObjectDetector
 from .tools.contract import State
 
-Others = Classify | Objects
+Others = Classify | HeatMap | Objects
 Judge = Callable[[np.ndarray], np.ndarray]  # uint8[h, w] or [h, w, 3] -> an answer
 MOST_GOLDEN = 4
 
@@ -30,7 +31,7 @@ MOST_GOLDEN = 4
 def described(package: Package) -> Others:
     """Raises ModelRefused for a model that is no such network."""
     model = package.description
-    if isinstance(model, Objects) or (isinstance(model, Classify) and model.given is not None):
+    if isinstance(model, HeatMap | Objects) or (isinstance(model, Classify) and model.given is not None):
         return model
     raise ModelRefused(f"{package.folder.name} does not say `given`: how its network takes a picture")
 
@@ -41,6 +42,8 @@ def judge(package: Package, engine: str = "") -> Judge:
     model = described(package)
     if isinstance(model, Objects):
         return ObjectDetector(package, model.ok_below / 2, engine)
+    if isinstance(model, HeatMap):
+        return HeatMapper(package, engine)
     run = package.interpreter(engine=engine)
 
     def classified(image: np.ndarray) -> np.ndarray:
@@ -66,6 +69,8 @@ def score(model: Others, answer: np.ndarray) -> float:
     """Of the part, 0 to 1: of its worst box, or of anything but the first label."""
     if isinstance(model, Classify):
         return 1.0 - float(answer[0])
+    if isinstance(model, HeatMap):
+        return float(np.clip(answer.max(), 0, 1))
     return float(answer[:, 4].max(initial=0))
 
 
@@ -76,13 +81,17 @@ def state(model: Others, answer: np.ndarray) -> State:
 
 def tells(model: Others, answer: np.ndarray) -> bool:
     """Whether there is anything to compare: a detector that finds nothing has no scores."""
-    return isinstance(model, Classify) or score(model, answer) >= model.ok_below
+    return not isinstance(model, Objects) or score(model, answer) >= model.ok_below
 
 
 def apart(model: Others, one: np.ndarray, two: np.ndarray) -> float:
     """0 to 1: the most that a score differs; a box that the other does not have counts with its whole score."""
     if isinstance(model, Classify):
         return float(np.abs(one - two).max())
+    if isinstance(model, HeatMap):
+        if one.shape != two.shape:
+            raise ModelRefused(f"one map is {list(one.shape)}, the other {list(two.shape)}")
+        return float(np.abs(np.clip(one, 0, 1) - np.clip(two, 0, 1)).max())
     return max(_apart(model, one, two), _apart(model, two, one))
 
 
@@ -114,7 +123,9 @@ def prove(package: Package) -> None:
         raise ModelRefused("its golden.npz holds no vector: nothing is proved")
     decide, allowed = judge(package), model.tolerance / 255
     for i, (picture, answer) in enumerate(zip(given, wanted, strict=False)):
-        shape = (len(model.labels),) if isinstance(model, Classify) else (len(answer), 7)
+        shape = {Classify: (len(getattr(model, "labels", ())),), Objects: (len(answer), 7)}.get(
+            type(model), answer.shape
+        )
         if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or answer.shape != shape:
             raise ModelRefused("its golden.npz does not hold pictures and what was found in them")
         got = decide(picture)

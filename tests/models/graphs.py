@@ -62,6 +62,12 @@ CLASSIFIES = """classes (float[b, 3, SIDE] input) => (float[b, 3] output) {
     output = Softmax <axis = 1> (wide)
 }"""
 
+MAP = """difference (float[b, 3, SIDE] input) => (float[b, 1, 16, 16] anomaly_map, float[b] pred_score) {
+    small = AveragePool <kernel_shape = [4, 4], strides = [4, 4]> (input)
+    anomaly_map = ReduceMax <axes = [1], keepdims = 1> (small)
+    pred_score = ReduceMax <axes = [1, 2, 3], keepdims = 0> (input)
+}"""
+
 
 def two_stage(side: str = "64, 64", masks: bool = True, step: float = 0) -> bytes:
     """As torchvision exports one: image [3, h, w] of 0 to 1; boxes [n, 4], labels [n] from 1, scores [n], masks [n, 1, 4, 4].
@@ -78,6 +84,11 @@ def paddle(side: str = "64, 64") -> bytes:
 def classes(side: str = "64, 64") -> bytes:
     """Shares of red, green and blue of a picture [1, 3, h, w]."""
     return model(CLASSIFIES, side)
+
+
+def heat_map() -> bytes:
+    """What is bright of a picture [1, 3, 64, 64], as a map of 16 x 16."""
+    return model(MAP)
 
 
 def model(text: str, side: str = "64, 64", **more: Any) -> bytes:

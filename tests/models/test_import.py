@@ -18,9 +18,10 @@ from edge.cli import main
 from models import package
 from models.commands.importing import bounds_in, gives_in, labels_in, range_in, size_in
 from models.engines.contract import Engine, Tensor
-from models.package import Classify, Objects, load
+from models.package import Classify, HeatMap, Objects, load
 from models.vision import adopt, intake, parity
 from models.vision.graph import RANGES, Wishes, decide
+from models.vision.heatmap import HeatMapper
 from models.vision.intake import look
 from models.vision.tools.contract import Finding, View
 from models.vision.tools.table import tool
@@ -183,6 +184,13 @@ def test_what_is_too_slow_for_the_takt_is_refused(tmp_path: Path, capsys: pytest
     assert "ms on this board" in said and "the takt is 1 ms (a quiet board" in said and not (tmp_path / "out").exists()
 
 
+def test_what_takes_half_of_the_memory_is_refused() -> None:
+    tried = {"ms": {"median": 1.0, "cpu": 1.0}, "memory_mb": 1000}
+    adopt._fits_the_board(Path("net.onnx"), tried, adopt.Terms())
+    with pytest.raises(ModelRefused, match="it takes 1000000000 MB, and half of this board's memory is"):
+        adopt._fits_the_board(Path("net.onnx"), tried | {"memory_mb": 10**9}, adopt.Terms())
+
+
 @pytest.mark.parametrize(
     ("change", "words", "todo"),
     [
@@ -250,7 +258,12 @@ def test_outputs_are_known_by_what_they_are() -> None:
         ([Tensor("x", (1, 3, 64, 64), np.int64)], TORCHVISION, "of int64"),
         ([Tensor("x", (1, 3, 8, 8), F)], TORCHVISION, "a side has 16 to 8192 pixels"),
         ([PICTURE], [Tensor("y", (1, 5), F)], "gives 5 numbers, one for each class, and --labels names 1"),
-        ([PICTURE], [Tensor("y", (1, 21, 64, 64), F)], "a number for each pixel, by which no tool judges"),
+        (
+            [PICTURE],
+            [Tensor("y", (1, 21, 64, 64), F)],
+            "classes or several numbers for each pixel, by which no tool judges",
+        ),
+        ([PICTURE], [Tensor("y", (1, 64, 64), np.int64)], "classes or several numbers for each pixel"),
         ([PICTURE], [Tensor("y", (1, 84, 8400), F)], "boxes that are not sorted out yet: .*NMS"),
         ([PICTURE], [TORCHVISION[0], TORCHVISION[2], TORCHVISION[2]], "it is not plain what that is"),
         ([PICTURE], TORCHVISION, "what it takes for black and white is not in the file"),
@@ -259,6 +272,8 @@ def test_outputs_are_known_by_what_they_are() -> None:
 def test_graphs_that_no_tool_can_judge_by_are_refused(inputs: Any, outputs: Any, words: str) -> None:
     with pytest.raises(ModelRefused, match=words):
         decide(inputs, outputs, Wishes(["red"]), "onnx")
+    with pytest.raises(ModelRefused, match="nothing in the file names what it finds"):
+        decide([PICTURE], TORCHVISION, Wishes([], normalise=RANGES["0..1"]), "onnx")
 
 
 def test_options_that_are_none_are_said(tmp_path: Path) -> None:
@@ -277,6 +292,54 @@ def test_options_that_are_none_are_said(tmp_path: Path) -> None:
     ):
         with pytest.raises(LinesideError, match=words):
             wrong()
+
+
+@pytest.mark.usefixtures("here")
+def test_an_anomaly_map_is_calibrated_on_good_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = [graphs.picture((8 * k, 8, "green"), light=10 + k) for k in range(6)]
+    file, out, shown = given(tmp_path, graphs.heat_map()), tmp_path / "map", samples(tmp_path, good)
+    words = ["model", "import", str(file), "--out", str(out), "--normalise", "0..255", "--takt", "30"]
+    assert main(words) != 0
+    assert (
+        "3 pictures" not in (said := capsys.readouterr().err) and "--samples FOLDER with 5 good parts or more" in said
+    )
+    assert main([*words, "--samples", str(shown)]) == 0
+    assert "OK is what stays below the highest of the good parts" in capsys.readouterr().out
+    model = load(out).described(HeatMap)
+    assert (model.map, model.size, model.full) == ("anomaly_map", (64, 64), pytest.approx(15 / 0.2, rel=1e-4))
+    twice = graphs.picture((16, 24, "red"), light=60).repeat(2, axis=0).repeat(3, axis=1)
+    found = judged(out, "heatmap", twice)
+    assert found.state == "ng" and found.boxes == [(48, 48, 72, 64, "difference", pytest.approx(0.8, abs=1e-4))]
+    assert found.measured == {"score": pytest.approx(0.8, abs=1e-4), "area_px": 24 * 16}
+    assert [judged(out, "heatmap", image).state for image in (good[5], graphs.picture((8, 8, "red"), light=20))] == [
+        "ok",
+        "recheck",
+    ]
+    kind = tool("heatmap")
+    mask = np.full((64, 64), 255, np.uint8)
+    mask[:, 8:24] = 0
+    judge = kind(kind.Config(tool="heatmap", model=out.name), out.parent)
+    assert judge(View(graphs.picture((8, 8, "red")), mask=mask)).state == "ok"
+    assert judge(View(graphs.picture((8, 8, "red"), (40, 8, "red")), mask=mask)).boxes[0][:4] == (40, 8, 48, 16)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_map_that_says_what_is_no_number_is_a_recheck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, out = given(tmp_path, graphs.heat_map()), tmp_path / "map"
+    words = ["--normalise", "0..255", "--full", "100", "--takt", "30"]
+    assert main(["model", "import", str(file), "--out", str(out), *words]) == 0
+    judge = HeatMapper(load(out))
+    real = judge._run
+
+    class Odd:
+        inputs, outputs = real.inputs, real.outputs
+
+        def __call__(self, *given: np.ndarray) -> list[np.ndarray]:
+            return [x * np.nan for x in real(*given)]
+
+    monkeypatch.setattr(judge, "_run", Odd())
+    with pytest.raises(ValueError, match="no map of numbers"):
+        judge(graphs.picture())
 
 
 @pytest.fixture
@@ -354,7 +417,7 @@ def blocks() -> list[list[str]]:
 @pytest.mark.parametrize("words", blocks(), ids=lambda words: words[2])
 def test_the_commands_of_the_page_work(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    samples(tmp_path, [graphs.picture((16, 24, "red")), graphs.picture()]).rename(tmp_path / "pictures")
+    samples(tmp_path, [graphs.picture((16, 24, "red"), light=250 - k) for k in range(5)]).rename(tmp_path / "pictures")
     (tmp_path / "names.txt").write_text("".join(f"class {n}\n" for n in range(90)))
     if words[2] == "objects.tflite":
         if not REFERENCE.is_dir():
@@ -363,6 +426,7 @@ def test_the_commands_of_the_page_work(words: list[str], tmp_path: Path, monkeyp
     else:
         of = {
             "castings.onnx": graphs.two_stage,
+            "surfaces.onnx": graphs.heat_map,
             "castings-int8.onnx": lambda: graphs.two_stage(step=1 / 200),
             "washers.onnx": graphs.classes,
             "plates.onnx": lambda: graphs.paddle("h, w"),

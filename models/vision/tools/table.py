@@ -15,6 +15,7 @@ from .colour import ColourTool
 from .count import CountTool
 from .detect import DetectTool
 from .edge import EdgeTool
+from .heatmap import HeatMapTool
 from .lamps import LampsTool
 from .presence import PresenceTool
 from .template import TemplateTool
@@ -30,6 +31,7 @@ TOOLS: dict[str, Any] = {  # classes that keep the contract of a Tool
     "count": CountTool,
     "detect": DetectTool,
     "edge": EdgeTool,
+    "heatmap": HeatMapTool,
     "lamps": LampsTool,
     "presence": PresenceTool,
     "template": TemplateTool,

@@ -1,0 +1,65 @@
+"""The tool `heatmap`: a network of others gives a number for each place; places that are too high are defects."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from ... import package
+from ..heatmap import HeatMapper, places
+from ..verdict import Box
+from .contract import Finding, State, ToolConfig, View
+
+
+class HeatMapConfig(ToolConfig):
+    """A model package of task `heatmap`."""
+
+    model: str = Field(description="model package: a folder beside the recipe")
+    ng_above: float | None = Field(
+        None, gt=0, lt=1, description="score from which the part is NG; default: the package's"
+    )
+    ok_below: float | None = Field(None, gt=0, lt=1, description="score below which it is OK; default: the package's")
+
+
+class HeatMapTool:
+    """NG, recheck and OK by the worst place. No place has a class: every box is a `difference`."""
+
+    Config = HeatMapConfig
+    labels = ["difference"]
+
+    def __init__(self, config: HeatMapConfig, folder: Path) -> None:
+        """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""
+        self._package = package.load(package.find(config.model, folder))
+        model = self._package.described(package.HeatMap)
+        self._ng_above, self._ok_below = model.limits("heatmap", config.model, config.ng_above, config.ok_below)
+        self._local = threading.local()
+        self._local.mapper = HeatMapper(self._package)
+
+    def __call__(self, view: View) -> Finding:
+        try:
+            if not hasattr(self._local, "mapper"):
+                self._local.mapper = HeatMapper(self._package)
+            cells = self._local.mapper(view.image)
+        except Exception as error:  # the engines' errors share no base, and no part is without a finding
+            return Finding("recheck", 1.0, text=f"cannot be judged: {error}")
+        if view.mask is not None:
+            cells = cells.copy()
+            cells[cv2.resize(view.mask, cells.shape[::-1], interpolation=cv2.INTER_AREA) == 0] = -np.inf
+        return self._finding(cells, view.image.shape)
+
+    def _finding(self, cells: np.ndarray, shape: tuple[int, ...]) -> Finding:
+        score = float(np.clip(cells.max(), 0, 1))
+        state: State = "ok" if score < self._ok_below else "ng" if score >= self._ng_above else "recheck"
+        if state == "ok":
+            return Finding(state, score, measured={"score": score})
+        least = self._ok_below if state == "recheck" else self._ng_above
+        boxes: list[Box] = [(*box[:4], "difference", box[4]) for box in places(cells, least, shape)]
+        area = float((cells >= least).mean()) * shape[0] * shape[1]
+        told = "one place is" if len(boxes) == 1 else f"{len(boxes)} places are"
+        text = f"{told} unlike good parts (score {score:.2f}, good ones stay below {self._ok_below:.2f})"
+        measured = {"score": score, "area_px": area}
+        return Finding(state, score, boxes, measured, text if state == "ng" else f"not sure: {text}")
