@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 
 from edge import Event, Picture
 from models.quality.chain import Chain
+from sync.control_plane import tables
 from tests.sync.test_console import chromium, pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
 from tests.sync.test_reviews import judged, reviews
 from tests.sync.test_spine import Rig, rig
@@ -127,6 +129,51 @@ async def corrects(it: Rig, page: Any) -> None:
     await page.get_by_role("group", name="Show").get_by_role("button", name="Reviewed").click()
     await shows(page.locator(".queue li")).to_have_count(2)
     await shows(one).to_contain_text("part 3")
+
+
+ODD = {
+    "boxes": 3,
+    "label": {"a": 1},
+    "score": "x",
+    "findings": [7, "y"],
+    "tools": "z",
+    "pictures": 5,
+    "recipe": [],
+    "hash": {},
+}
+LONG = "name_without_end_" * 12
+
+
+def odd(c: Any) -> None:
+    """A part of which nothing is as it should be, what people say of it neither."""
+    row = {
+        "device": LONG[:64],
+        "epoch": "e",
+        "ts": 1,
+        "key": LONG,
+        "state": "ng",
+        "severity": "odd",
+        "text": LONG,
+        "refs": "[]",
+    }
+    said = [{"seq": [1], "record": {}, "by": 5}, {"seq": 1, "number": [], "label": ["x"], "by": LONG}]
+    rows = [{**row, "kind": "inspection", "seq": 1, "data": json.dumps(ODD)}]
+    rows += [{**row, "kind": "review", "seq": 2 + k, "data": json.dumps(data)} for k, data in enumerate(said)]
+    c.execute(tables.event.insert(), rows)
+
+
+def test_odd_parts_and_long_names_leave_the_page_usable(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        await it.plane.store.write(odd)
+        async with chromium(it) as page:
+            await page.set_viewport_size({"width": 640, "height": 400})
+            await page.goto(f"{page.url.split('#')[0]}#/review")
+            await page.get_by_role("group", name="Show").get_by_role("button", name="Reviewed").click()
+            await shows(page.locator("article")).to_contain_text(LONG)
+            await shows(page.locator(".proof")).to_be_visible()
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    rig(tmp_path, work)
 
 
 def test_a_part_stays_before_its_reviewer_whatever_comes_meanwhile(tmp_path: Path) -> None:

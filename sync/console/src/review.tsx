@@ -24,7 +24,7 @@ export function Review() {
   const [by, setBy] = useState(localStorage.getItem("reviewer") ?? "");
   const asked = String(new URLSearchParams({ state, reviewed: shown, order, label, recipe, device }));
   const load = async () => ({ ...(await get<List>(`/api/inspections?${asked}`)), asked });
-  const [list, again] = useFresh(load, (m) => m.kind === "events", [asked]);
+  const [list, again] = useFresh(load, (m) => m.kind === "events", [asked], 2000); // a thousand parts are looked through
   const parts = list?.parts ?? [];
   const now = picked; // it stays, whatever comes meanwhile
   useEffect(() => { if (!picked && parts[0] && list?.asked === asked) setPicked(parts[0]); }, [list, picked]);

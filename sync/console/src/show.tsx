@@ -54,9 +54,9 @@ export function useNow(): number {
   return now;
 }
 
-/** Loads on mount, when the live lane opens (again), on each of its messages that `when` picks, and every minute; keeps the
+/** Loads on mount, when the live lane opens (again), on each of its messages that `when` picks (`wait` ms after it), and every minute; keeps the
  *  last answer while it loads. */
-export function useFresh<T>(load: () => Promise<T>, when: (m: Live) => boolean, keys: unknown[]): [T | null, () => void] {
+export function useFresh<T>(load: () => Promise<T>, when: (m: Live) => boolean, keys: unknown[], wait = 150): [T | null, () => void] {
   const [value, setValue] = useState<T | null>(null);
   const [turn, setTurn] = useState(0);
   useEffect(() => {
@@ -66,7 +66,7 @@ export function useFresh<T>(load: () => Promise<T>, when: (m: Live) => boolean, 
   }, [turn, ...keys]);
   useEffect(() => {
     let timer: number | undefined;
-    const soon = () => { if (timer === undefined) timer = window.setTimeout(() => { timer = undefined; setTurn((n) => n + 1); }, 150); };
+    const soon = () => { if (timer === undefined) timer = window.setTimeout(() => { timer = undefined; setTurn((n) => n + 1); }, wait); };
     const stop = listen((m) => { if (m.kind === "open" || when(m)) soon(); });
     const minute = window.setInterval(soon, 60_000);
     return () => { stop(); window.clearInterval(minute); window.clearTimeout(timer); };
