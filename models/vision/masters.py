@@ -45,7 +45,8 @@ class Masters:
         self._stage = stage
         self._shifts = Shifts(shifts) if shifts else None
         self.proved = {d: {str(n): int(utc) for n, utc in each.items()} for d, each in (proved or {}).items()}
-        self.due = False  # as it was told last
+        self.due = False  # of the recipe that was looked at last
+        self._told: set[str] = set()  # recipes (digests) whose masters are due, as people know
 
     def wanted(self, recipe: Recipe | None, utc: int) -> list[str]:
         """The master samples that have to be shown before other parts are judged."""
@@ -61,12 +62,15 @@ class Masters:
         return max(shift, 0 if every is None else utc - round(every * SECOND) + 1)
 
     def look(self, recipe: Recipe | None, utc: int) -> Iterator[Event]:
-        """Tells when they become due."""
+        """Tells when those of a recipe become due: once, however often the recipe changes until they are shown."""
         wanted = self.wanted(recipe, utc)
-        if wanted and not self.due:
-            text = f"the master samples are due: {', '.join(wanted)}; no other part is OK before"
-            yield Event("station", self._stage, "interlock", 0, "medium", text)
         self.due = bool(wanted)
+        if recipe is None or not wanted:
+            self._told.discard(recipe.digest if recipe else "")
+        elif recipe.digest not in self._told:
+            self._told.add(recipe.digest)
+            text = f"the master samples of {recipe.name} are due: {', '.join(wanted)}; no other part is OK before"
+            yield Event("station", self._stage, "interlock", 0, "medium", text)
 
     def judged(self, recipe: Recipe, name: str, state: str, utc: int) -> Iterator[Event]:
         """A master sample was judged: what that proves. One that was not judged as it should ends the proof of all."""
@@ -74,7 +78,7 @@ class Masters:
         known = recipe.masters.known[name]
         if state != known:
             self.proved.pop(recipe.digest, None)
-            self.due = True
+            self._told.add(recipe.digest)
             text = f"master sample {name} is {known}, and was judged {state}: no part is judged"
             yield Event("station", self._stage, "interlock", 0, "high", text)
             return

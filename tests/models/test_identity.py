@@ -168,8 +168,24 @@ def test_masters_are_due_with_each_shift_by_the_clock(tmp_path: Path) -> None:
     assert show(cell, 7, False) == "ok" and not cell.plc.memory["interlock"]
     cell.clock.advance(1200)  # 06:10
     cell.run(0.1)
-    assert cell.plc.memory["interlock"] and "the master samples are due: 901, 902" in cell.texts("station")
+    assert cell.plc.memory["interlock"] and "the master samples of board A are due: 901, 902" in cell.texts("station")
     assert show(cell, 8, False) == "recheck"
     show(cell, 901, False), show(cell, 902, True)
     cell.clock.advance(7 * 3600)  # 13:10: longer ago than an `every` might say
     assert show(cell, 9, False) == "ok"
+
+
+def test_that_masters_are_due_is_told_once_however_often_the_recipe_changes(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "good.png"), board())
+    (tmp_path / "a.yaml").write_text(RECIPE.format(code="A", more=MASTERS))
+    (tmp_path / "b.yaml").write_text(RECIPE.format(code="B", more=""))
+    cell = Cell(tmp_path, {"recipes": {7: "a.yaml", 8: "b.yaml"}})
+    for product in (7, 8, 7, 8, 7):
+        cell.product = product
+        cell.run(0.2)
+        assert cell.plc.memory["interlock"] == (product == 7)
+    assert [state for _, state in cell.told("station")].count("interlock") == 1
+    show(cell, 901, False), show(cell, 902, True)
+    cell.clock.advance(3600)
+    cell.run(0.2)
+    assert [state for _, state in cell.told("station")].count("interlock") == 2

@@ -12,7 +12,7 @@ import pytest
 
 from drivers.camera.driver import CameraConfig
 from drivers.camera.sim import CameraSim
-from edge import LinesideError, events_of
+from edge import LinesideError, ask_daemon, events_of
 from edge.bench.process import free_port
 from models.vision import bench as benches
 from models.vision import conform as cases
@@ -29,9 +29,10 @@ class Cell:
     def __init__(self, folder: Path) -> None:
         self.model = folder / "recipes/mine"
         shutil.copytree(ROOT / "models/packages/washer", self.model)
-        recipe = (ROOT / "configs/recipes/washer.yaml").read_text().replace("model: washer", "model: mine")
-        (folder / "recipes/washer.yaml").write_text(recipe)
-        shutil.copy(ROOT / "configs/recipes/washer-coarse.yaml", folder / "recipes")
+        for name in ("washer", "washer-coarse"):
+            recipe = (ROOT / f"configs/recipes/{name}.yaml").read_text().partition("tests:")[0]
+            ours = recipe.replace("model: washer", "model: mine") if name == "washer" else recipe
+            (folder / f"recipes/{name}.yaml").write_text(ours)
         url = f"http://127.0.0.1:{free_port()}/?ng=0"
         self.top = CameraSim("top", CameraConfig(driver="camera", url=url))
         text = (ROOT / "configs/aoi-station.yaml").read_text().replace("heartbeat: 1s", "heartbeat: 300ms")
@@ -58,6 +59,11 @@ class Cell:
         await self.until(lambda: any(wanted(state) for _, state in plc.results[before:]), what)
         plc.resting = True
         await self.until(lambda: not (plc.trigger or plc.ack or self.bench.see("busy")), "the part is through")
+
+    async def applied(self) -> None:
+        """The site as it is, as by `lineside apply`. Raises LinesideError where it is refused."""
+        request = {"do": "apply", "site": str(self.home / "site.yaml"), "trial": 0}
+        await asyncio.to_thread(ask_daemon, self.home / "state", request, WITHIN)
 
     async def goes_on(self) -> None:
         await self.until(lambda: self.bench.see("ready"), "`ready` comes back")
@@ -135,9 +141,14 @@ async def corrupted_model(cell: Cell) -> None:
     weights = cell.model / "washer.tflite"
     sound = weights.read_bytes()
     weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    why = "is not the file that model.yaml names"
+    with pytest.raises(LinesideError, match=why):
+        await cell.applied()
     await cell.goes_on()
     await cell.bench.kill()
     await cell.bench.start()
-    why = "is not the file that model.yaml names"
     await cell.until(lambda: cell.told("station", "aoi", "not_ready", why), "the refused model is told")
     await cell.until(lambda: not (cell.bench.see("ready") or cell.bench.see("recipe")), "`ready` and `recipe` fall")
+    weights.write_bytes(sound)
+    await cell.applied()
+    await cell.goes_on()
