@@ -121,8 +121,29 @@ class Variation(Described):
         return (1, *self.size, 1), (1, height, width, 1)
 
 
-Description = Classify | Detect | HeatMap | Objects | Variation
-D = TypeVar("D", Classify, Detect, HeatMap, Objects, Variation)
+class Texture(Described):
+    """Numbers of a surface in (`vision/texture.py`); how far it lies towards each kind of defect, as a share, out."""
+
+    CELL: ClassVar[int] = 8  # pixels
+    FEATURES: ClassVar[int] = 728
+    task: Literal["texture"]
+    kinds: list[str] = Field(
+        min_length=1, max_length=64, description="of the outputs: defects that were drawn to learn from"
+    )
+    usual: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="SHA-256 of usual.npz: the mean of good parts, and what weighs"
+    )
+    light: tuple[float, float] = Field(description="mean grey level that a picture may have")
+    rough: tuple[float, float] = Field(description="logarithm of the surface's own spread that it may have")
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of what goes in, and of what comes out."""
+        return (1, 1, 1, self.FEATURES), (1, 1, 1, len(self.kinds))
+
+
+Description = Classify | Detect | HeatMap | Objects | Texture | Variation
+D = TypeVar("D", Classify, Detect, HeatMap, Objects, Texture, Variation)
 READER: TypeAdapter[Description] = TypeAdapter(Annotated[Description, Field(discriminator="task")])
 
 
@@ -180,7 +201,7 @@ def _first_fault(error: ValidationError) -> str:
     """Where and what, in words; the place begins with the task, which nobody wrote there."""
     first = error.errors()[0]
     if first["type"].startswith("union_tag"):
-        return "task: say one of classify, detect, heatmap, objects, variation"
+        return "task: say one of classify, detect, heatmap, objects, texture, variation"
     where, said = ".".join(map(str, first["loc"][1:])), first["msg"].removeprefix("Value error, ")
     return f"{where}: {said}" if where else said
 
@@ -243,7 +264,7 @@ def prove(folder: Path) -> None:
             raise ModelRefused(f"it gives {out.size} numbers for {len(labels)} labels")
 
 
-def wrong_shape(run: Interpreter, description: Detect | Variation) -> str:
+def wrong_shape(run: Interpreter, description: Detect | Variation | Texture) -> str:
     """What of such a network is not as its description says; empty where all is."""
     given, *out = description.shapes
     have = [tuple(tensor.shape) for tensor in (*run.inputs, *run.outputs)]
@@ -258,7 +279,7 @@ def _same_decision(
 ) -> bool:
     if isinstance(description, Classify):
         return int(got[0].ravel().argmax()) == int(wanted[0].ravel().argmax())
-    if isinstance(description, Variation):
+    if isinstance(description, Variation | Texture):
         spec = run.outputs[0]
         tops = [(float(said[0].max()) - spec.zero) * (spec.scale or 1.0) for said in (got, wanted)]
         return (tops[0] >= description.ng_above) == (tops[1] >= description.ng_above)

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import argparse
 
-from . import dataset, evaluate, importing, teach
+from . import curve, dataset, evaluate, importing, teach
 
 HELP = (
     "model packages: `model teach FOLDER` learns from good parts, `model import FILE` takes a network of others, "
     "`model evaluate` says how good one is"
 )
-DOES = {"dataset": dataset, "evaluate": evaluate, "import": importing, "teach": teach}
+DOES = {"curve": curve, "dataset": dataset, "evaluate": evaluate, "import": importing, "teach": teach}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

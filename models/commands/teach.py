@@ -18,6 +18,8 @@ from ..vision.certificate import write
 from ..vision.detect import one_thread
 from ..vision.good_parts import picture, pictures, size
 from ..vision.placing import RegistrationConfig
+from ..vision.surface import learn as learn_surface
+from ..vision.surface_package import write as write_surface
 from ..vision.teaching import learn
 from ..vision.variation import Allowance
 
@@ -47,12 +49,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mask", type=Path, metavar="PICTURE", help="where it is black nothing is judged")
     parser.add_argument("--every", action="store_true", help="keep parts that are unlike the others: they are good")
+    parser.add_argument(
+        "--texture",
+        action="store_true",
+        help="a surface with nothing to place on it, of any size: defects are drawn on the parts to learn from",
+    )
     parser.add_argument("--json", action="store_true", help="the certificate as one JSON object, the last line")
 
 
 def run(options: argparse.Namespace) -> int:
     began = time.monotonic()
     one_thread()
+    if options.out.exists():
+        raise LinesideError(f"{options.out} is there already", hint="name another folder: a package is never changed")
+    if options.texture:
+        return _texture(options, began)
     try:
         place = RegistrationConfig(
             by=options.by, search=options.search, turn=options.turn, scale=options.scale, quality=options.quality
@@ -61,8 +72,6 @@ def run(options: argparse.Namespace) -> int:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise LinesideError(f"{f'--{where}: ' if where else ''}{first['msg'].removeprefix('Value error, ')}") from None
-    if options.out.exists():
-        raise LinesideError(f"{options.out} is there already", hint="name another folder: a package is never changed")
     names, parts = pictures(options.folder)
     mask = None
     if options.mask:
@@ -74,6 +83,33 @@ def run(options: argparse.Namespace) -> int:
     certificate = write(options.out, lesson, parts, place, allowance, datetime.now(UTC), began, _say)
     print(json.dumps(certificate) if options.json else words(options.out, certificate))
     return 0
+
+
+def _texture(options: argparse.Namespace, began: float) -> int:
+    if options.mask:
+        raise LinesideError("--mask says where a placed part is judged", hint="a texture's mask stands in the recipe")
+    names, parts = pictures(options.folder, alike=False)
+    lesson = learn_surface(parts, names, say=_say)
+    certificate = write_surface(options.out, lesson, names, parts, datetime.now(UTC), began, _say)
+    print(json.dumps(certificate) if options.json else texture_words(options.out, certificate))
+    return 0
+
+
+def texture_words(out: Path, told: dict[str, Any]) -> str:
+    """The certificate of a texture for a person."""
+    scores = told["scores_by_the_others"]
+    worst = max(scores, key=scores.__getitem__)
+    finds = ", ".join(f"{one['drawn']} {one['noticed']:.0%} ({one['ng']:.0%} NG)" for one in told["finds"])
+    lines = [
+        f"{out}: learned from {told['parts']} parts in {told['took_s']:.1f} s",
+        f"OK below {told['ok_below']:.3f}, NG from {told['ng_above']:.3f}, between them RECHECK",
+        f"good parts that are looked at again: {told['good_parts_looked_at_again']}",
+        f"the most striking part is {worst} ({scores[worst]:.3f}): if it has a defect, take it out and teach anew",
+        f"of defects drawn on parts it did not know it notices: {finds}",
+        f"{told['ms']['median']:.0f} ms a part, at most {told['ms']['most']:.0f}, on {told['board']['cpu']}",
+        f"use it in a recipe: {{tool: texture, model: {out.name}}}; all figures: {out / 'certificate.json'}",
+    ]
+    return "\n".join(lines)
 
 
 def words(out: Path, told: dict[str, Any]) -> str:

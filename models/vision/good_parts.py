@@ -18,9 +18,9 @@ MOST_PARTS = 200
 MOST_PIXELS = 150 * 10**6  # of all parts together: what is learned holds each of them as floats
 
 
-def pictures(folder: Path) -> tuple[list[str], list[np.ndarray]]:
-    """Names and uint8[h, w] of all pictures of a folder. Raises LinesideError where they are too few, too many, of several
-    sizes, or twice the same."""
+def pictures(folder: Path, alike: bool = True) -> tuple[list[str], list[np.ndarray]]:
+    """Names and uint8[h, w] of all pictures of a folder. Raises LinesideError where they are too few, too many, twice the same, or
+    of several sizes while they have to be `alike`."""
     if not folder.is_dir():
         raise LinesideError(f"there is no folder {folder}")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
@@ -31,13 +31,15 @@ def pictures(folder: Path) -> tuple[list[str], list[np.ndarray]]:
         )
     parts: list[np.ndarray] = []
     known: dict[bytes, str] = {}
+    pixels = 0
     for path in paths:
         part = picture(path)
-        if parts and part.shape != parts[0].shape:
+        if alike and parts and part.shape != parts[0].shape:
             raise LinesideError(
                 f"{path.name} is {size(part)}, {paths[0].name} is {size(parts[0])}: all have to be of one size"
             )
-        if part.size * len(paths) > MOST_PIXELS:
+        pixels += part.size
+        if max(pixels, part.size * len(paths) * alike) > MOST_PIXELS:
             raise LinesideError(
                 f"{len(paths)} parts of {size(part)} are too much at once", hint="fewer of them, or a smaller picture"
             )

@@ -20,6 +20,7 @@ from .lamps import LampsTool
 from .presence import PresenceTool
 from .template import TemplateTool
 from .text import TextTool
+from .texture import TextureTool
 from .variation import VariationTool
 
 TOOLS: dict[str, Any] = {  # classes that keep the contract of a Tool
@@ -36,6 +37,7 @@ TOOLS: dict[str, Any] = {  # classes that keep the contract of a Tool
     "presence": PresenceTool,
     "template": TemplateTool,
     "text": TextTool,
+    "texture": TextureTool,
     "variation": VariationTool,
 }
 

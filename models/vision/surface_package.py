@@ -1,0 +1,155 @@
+"""A lesson about a texture as a package with its certificate: full int8, compared with what it was computed from, and measured."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge import LinesideError, ModelRefused
+
+from ..engines.contract import Interpreter, choose
+from ..package import Texture, load
+from .certificate import board
+from .drawn import KINDS
+from .surface import Lesson, Say
+from .teaching import ROOM
+from .tools.contract import View
+from .tools.texture import TextureConfig, TextureTool, judged
+
+PARITY = 0.35  # standard deviations that a score may differ between int8 and what it was computed from
+GOLDEN = 4  # good parts among the golden vectors, and as many with a drawn defect
+
+
+def write(
+    out: Path,
+    lesson: Lesson,
+    names: Sequence[str],
+    parts: Sequence[np.ndarray],
+    day: datetime,
+    began: float,
+    say: Say,
+) -> dict[str, Any]:
+    """The package in the folder `out`, whole or not at all; returns its certificate. `began` is the `time.monotonic()` of the
+    start. Raises LinesideError."""
+    draft, full = out.with_name(f".{out.name}.draft"), ROOM * lesson.ng_above
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        say("writing it as int8, and comparing")
+        model = compiled(lesson, full)
+        (draft / "texture.tflite").write_bytes(model)
+        run = choose("tflite").load(draft / "texture.tflite")
+        apart = _apart(run, lesson, full)
+        _golden(draft, run, lesson)
+        np.savez(draft / "usual.npz", mean=lesson.ways.mean, each=lesson.ways.each)
+        ok, ng = (round(limit / full, 4) for limit in (lesson.ok_below + apart, lesson.ng_above))
+        _describe(draft, out.name, model, lesson, ok, max(ng, ok))
+        load(draft)
+        say("measuring it on this board")
+        certificate = {
+            "made": day.isoformat(timespec="seconds"),
+            "board": board(),
+            "parts": len(parts),
+            "scores_by_the_others": {
+                name: round(max(score, 0) / full, 4) for name, score in zip(names, lesson.scores, strict=True)
+            },
+            "ok_below": ok,
+            "ng_above": max(ng, ok),
+            "good_parts_looked_at_again": f"about 1 in {len(parts) + 1}; {len(parts)} parts tell no less",
+            "int8": {"differs_at_most": round(apart / full, 4), "a_standard_deviation": round(1 / full, 4)},
+            "finds": _finds(lesson),
+            "ms": _timed(draft, parts),
+        }
+        certificate["took_s"] = round(time.monotonic() - began, 2)
+        (draft / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
+        draft.rename(out)
+    except (LinesideError, OSError):
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return certificate
+
+
+def compiled(lesson: Lesson, full: float) -> bytes:
+    """The ways as a full-int8 model whose highest answer, 1.0, stands for `full` standard deviations; what rounding the weights
+    takes from the mean part is given back. Raises LinesideError where there is no LiteRT."""
+    try:
+        from ..engines.int8 import Conv, Writer
+    except ImportError as error:
+        raise LinesideError(
+            f"a model is written with LiteRT, and {error.name or 'it'} is not installed",
+            hint="pip install ai-edge-litert",
+        ) from None
+    weights = lesson.ways.each / full
+    steps = np.maximum(np.abs(weights).max(axis=1, keepdims=True), 1e-8) / 127
+    whole = np.round(weights / steps) * steps
+    writer = Writer()
+    start = writer.picture((1, 1, Texture.FEATURES))
+    layer = Conv(whole[:, None, None, :], -whole @ lesson.ways.mean, 1, 0.0, 1.0, relu=False)
+    return writer.finish([start], [writer.conv(start, layer)])
+
+
+def _apart(run: Interpreter, lesson: Lesson, full: float) -> float:
+    """How far int8 lies from float at most, in standard deviations, on the good parts and what was drawn. Raises ModelRefused
+    beyond PARITY."""
+    apart = 0.0
+    for seen in (one for part in lesson.parts for one in (part.good, *(worse for _, worse in part.drawn))):
+        exact = np.clip(lesson.ways(seen) / full, 0, 1)
+        apart = max(apart, full * abs(float(judged(run, seen).max() - exact.max())))
+    if apart > PARITY:
+        raise ModelRefused(
+            f"int8 differs from what it was computed from by {apart:.2f} standard deviations, {PARITY} are allowed"
+        )
+    return apart
+
+
+def _golden(folder: Path, run: Interpreter, lesson: Lesson) -> None:
+    seen = [one for part in lesson.parts[:GOLDEN] for one in (part.good, part.drawn[0][1])]
+    given = (np.stack(seen)[:, None, None, :] ^ 0x80).view(np.int8)
+    np.savez_compressed(folder / "golden.npz", input=given, output=np.concatenate([run(one[None])[0] for one in given]))
+
+
+def _describe(folder: Path, name: str, model: bytes, lesson: Lesson, ok: float, ng: float) -> None:
+    light, rough = ([round(x, 3) for x in pair] for pair in (lesson.light, lesson.rough))
+    usual = hashlib.sha256((folder / "usual.npz").read_bytes()).hexdigest()
+    (folder / "model.yaml").write_text(
+        f"name: {json.dumps(name)}\nversion: 1\ntask: texture\nengine: tflite\nweights: texture.tflite\n"
+        f'sha256: "{hashlib.sha256(model).hexdigest()}"\nusual: "{usual}"\n'
+        f"kinds: {json.dumps(list(KINDS))}\nlight: {light}\nrough: {rough}\nng_above: {ng}\nok_below: {ok}\ntolerance: 2\n"
+        f"licence: that of the pictures\ndata: {len(lesson.parts)} good parts with defects drawn on them, on the device\n"
+    )
+
+
+def _finds(lesson: Lesson) -> list[dict[str, Any]]:
+    """Of each kind of drawn defect, on parts that were not known: which share is NG, which at least looked at again."""
+    return [
+        {
+            "drawn": kind,
+            "ng": _share(scores, lesson.ng_above),
+            "noticed": _share(scores, lesson.ok_below),
+            "of": len(scores),
+        }
+        for kind, scores in lesson.noticed.items()
+    ]
+
+
+def _share(scores: Sequence[float], least: float) -> float:
+    return round(float((np.asarray(scores) >= least).mean()), 3)
+
+
+def _timed(folder: Path, parts: Sequence[np.ndarray]) -> dict[str, float]:
+    """Picture to finding, milliseconds."""
+    tool = TextureTool(TextureConfig(tool="texture", model=folder.name), folder.parent)
+    took = []
+    for part in [parts[0], *parts[:20]]:
+        at = time.perf_counter()
+        tool(View(part))
+        took.append((time.perf_counter() - at) * 1e3)
+    return {"median": round(float(np.median(took[1:])), 2), "most": round(max(took[1:]), 2)}
