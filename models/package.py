@@ -275,7 +275,10 @@ def wrong_shape(run: Interpreter, description: Detect | Variation | Texture) -> 
 
 
 def _same_decision(
-    run: Interpreter, description: Classify | Detect | Variation, got: list[np.ndarray], wanted: list[np.ndarray]
+    run: Interpreter,
+    description: Classify | Detect | Texture | Variation,
+    got: list[np.ndarray],
+    wanted: list[np.ndarray],
 ) -> bool:
     if isinstance(description, Classify):
         return int(got[0].ravel().argmax()) == int(wanted[0].ravel().argmax())

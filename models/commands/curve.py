@@ -26,7 +26,12 @@ from ..vision.texture import unfit
 from ..vision.variation import BORDER, Allowance, Learner, field, softened
 
 HELP = "what teaching a texture (teach --texture) is worth on sorted pictures, by how many good parts teach"
-FIGURES = ["auroc", "by_kind", "variation"]
+LISTED: dict[str, Any] = {
+    "task": "texture",
+    "data": LAYOUT,
+    "figures": ["auroc", "by_kind", "variation"],
+    "command": "lineside model curve --data FOLDER --json",
+}
 SIDE = 256  # pixels that the variation model sees each picture squeezed to: the parts are of many sizes
 
 

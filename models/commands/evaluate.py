@@ -22,6 +22,7 @@ from ..vision.detect import Detector, one_thread
 from ..vision.pairs import Pair, Pairs
 from ..vision.score import Score, Truth
 from ..vision.singles import Single, Singles, singles_in
+from . import curve
 
 HELP = "average precision, F and speed of a package on a folder of labelled pictures"
 LEAST = 0.02  # scores below are no boxes: they would only lengthen the tail of the precision curve
@@ -153,12 +154,13 @@ def _list(as_json: bool) -> int:
                 packages.append(described.name)
     names = ["mAP", "mAP_pooled", "AP", "precision", "recall", "F", "pairs_per_s"]
     if as_json:
-        data = [LAYOUT, ALONE]
-        print(json.dumps({"evaluations": [{"task": "detect", "data": data, "figures": names, "packages": packages}]}))
+        detect = {"task": "detect", "data": [LAYOUT, ALONE], "figures": names, "packages": packages}
+        print(json.dumps({"evaluations": [detect, curve.LISTED]}))
         return 0
     print(f"detect: {', '.join(names)}")
     print(f"  data: {LAYOUT}\n        {ALONE}")
     print(f"  shipped packages: {', '.join(packages) or 'none'}")
+    print(f"texture: {', '.join(curve.LISTED['figures'])}\n  {curve.LISTED['command']}\n  data: {curve.LISTED['data']}")
     return 0
 
 

@@ -18,9 +18,9 @@ from edge import LinesideError, ModelRefused
 from ..engines.contract import Interpreter, choose
 from ..package import Texture, load
 from .certificate import board
+from .compiled import ROOM
 from .drawn import KINDS
 from .surface import Lesson, Say
-from .teaching import ROOM
 from .tools.contract import View
 from .tools.texture import TextureConfig, TextureTool, judged
 

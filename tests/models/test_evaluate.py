@@ -158,7 +158,7 @@ def test_the_recorded_set_is_read_whole(data: Path) -> None:
 
 def test_what_can_be_evaluated_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     said = evaluate(capsys, "--list")["evaluations"]
-    assert [one["task"] for one in said] == ["detect"] and "mAP" in said[0]["figures"]
+    assert [one["task"] for one in said] == ["detect", "texture"] and "mAP" in said[0]["figures"]
 
 
 def test_average_precision_is_the_area_under_falling_precision() -> None:
