@@ -1,29 +1,20 @@
-"""`lineside model curve --data FOLDER`: how well a texture is taught from 5, from 20 and from all good parts of a sorted folder.
-
-Good parts are split into those that teach, two thirds, and those that test; pictures of one part stay on one side. What was taught
-scores the rest of the good ones and all defects, of which nothing was seen before.
-"""
+"""`lineside model curve --data FOLDER`: how well a texture is taught from 5, from 20 and from all good parts of a sorted folder."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from edge import LinesideError
 
+from ..vision.curve import Curve
 from ..vision.detect import one_thread
-from ..vision.sorted_parts import LAYOUT, Picture, sorted_parts
-from ..vision.surface import Seen, drawn_on_each, look, ways
+from ..vision.sorted_parts import LAYOUT, sorted_parts
 from ..vision.teaching import FEWEST
 from ..vision.texture import unfit
-from ..vision.variation import BORDER, Allowance, Learner, field, softened
 
 HELP = "what teaching a texture (teach --texture) is worth on sorted pictures, by how many good parts teach"
 LISTED: dict[str, Any] = {
@@ -32,7 +23,6 @@ LISTED: dict[str, Any] = {
     "figures": ["auroc", "by_kind", "variation"],
     "command": "lineside model curve --data FOLDER --json",
 }
-SIDE = 256  # pixels that the variation model sees each picture squeezed to: the parts are of many sizes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,107 +37,11 @@ def run(options: argparse.Namespace) -> int:
     one_thread()
     wanted = [_count(word) for word in options.parts.split(",")]
     pictures, missing = sorted_parts(options.data)
-    for picture in pictures:
-        if said := unfit(picture.image):
-            raise LinesideError(f"{picture.kind}/{picture.name}: {said}")
-    figures = Curve(pictures, options.good).figures(wanted, options.splits) | {"missing": missing}
+    fit = [picture for picture in pictures if not unfit(picture.image)]
+    missing += [f"{one.kind}/{one.name}, left out: {said}" for one in pictures if (said := unfit(one.image))]
+    figures = Curve(fit, options.good).figures(wanted, options.splits, _say) | {"missing": missing}
     print(json.dumps(figures) if options.json else words(figures))
     return 0
-
-
-def auroc(good: np.ndarray, bad: np.ndarray) -> float:
-    """The chance that a bad one scores higher than a good one; equal scores count half."""
-    order = np.sort(good)
-    below = np.searchsorted(order, bad, "left") + np.searchsorted(order, bad, "right")
-    return float(below.sum() / (2 * len(good) * len(bad)))
-
-
-class Curve:
-    """Pictures, and what was already computed of them."""
-
-    def __init__(self, pictures: list[Picture], good: str) -> None:
-        """Raises LinesideError where there is nothing to compare."""
-        self._good = [picture for picture in pictures if picture.kind == good]
-        self._bad = [picture for picture in pictures if picture.kind != good]
-        parts = {picture.part for picture in self._good}
-        if len(parts) < 3 * FEWEST // 2 + 1 or not self._bad:
-            raise LinesideError(
-                f"{len(parts)} good parts (kind {good}) and {len(self._bad)} pictures of defects are too few to compare",
-                hint=f"kinds here: {', '.join(sorted({picture.kind for picture in pictures}))}; --good says which is good",
-            )
-        self._kinds = np.array([picture.kind for picture in self._bad])
-        self._seen: dict[int, Seen] = {}
-        self._small = [_squeezed(picture) for picture in self._good]
-        self._worse = [look(picture.image, 0, 0).good for picture in self._bad]
-
-    def figures(self, wanted: list[int], splits: int) -> dict[str, Any]:
-        rows: dict[int, list[dict[str, Any]]] = {many: [] for many in wanted}
-        for split in range(splits):
-            teach, test = self._split(split)
-            for many in wanted:
-                rows[many].append(self._row(_few(teach, many, self._good, split), test))
-                print(f"split {split + 1}, {many or 'all'} parts: {rows[many][-1]['auroc']:.3f}", file=sys.stderr)
-        parts = len({picture.part for picture in self._good})
-        curve = [{"parts": many or "all"} | _mean(rows[many]) for many in wanted]
-        count = {"good": len(self._good), "good_parts": parts, "defective": len(self._bad), "splits": splits}
-        return {"task": "texture", **count, "curve": curve}
-
-    def _split(self, seed: int) -> tuple[list[int], list[int]]:
-        """Numbers of good pictures that teach, and that test."""
-        parts = np.random.default_rng(seed).permutation(sorted({picture.part for picture in self._good}))
-        teaching = set(parts[: len(parts) * 2 // 3].tolist())
-        sides: tuple[list[int], list[int]] = ([], [])
-        for k, picture in enumerate(self._good):
-            sides[picture.part not in teaching].append(k)
-        return sides
-
-    def _row(self, teach: list[int], test: list[int]) -> dict[str, Any]:
-        known = ways([self._look(k, drawn_on_each(len(teach))) for k in teach])
-        good = known(np.stack([self._look(k, 0).good for k in test])).max(axis=1)
-        bad = known(np.stack(self._worse)).max(axis=1)
-        judged = np.zeros((SIDE, SIDE), bool)
-        judged[BORDER:-BORDER, BORDER:-BORDER] = True
-        normal = Learner(np.stack([self._small[k] for k in teach]), judged, Allowance()).normal()
-        plain = [np.array([float(field(x, normal).max()) for x in them]) for them in self._others(test)]
-        kinds = {str(kind): auroc(good, bad[self._kinds == kind]) for kind in np.unique(self._kinds)}
-        return {"pictures": len(teach), "auroc": auroc(good, bad), "variation": auroc(*plain), "by_kind": kinds}
-
-    def _others(self, test: list[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        return [self._small[k] for k in test], [_squeezed(picture) for picture in self._bad]
-
-    def _look(self, k: int, each: int) -> Seen:
-        """One good picture with at least so many drawn defects, each computed once."""
-        known = self._seen.get(k)
-        if known is None or len(known.drawn) < each:
-            known = self._seen[k] = look(self._good[k].image, each, 10_000 + k)
-        return replace(known, drawn=known.drawn[:each])
-
-
-def _few(teach: list[int], many: int, good: list[Picture], seed: int) -> list[int]:
-    """All of those that teach, or one picture each of `many` parts."""
-    order = np.random.default_rng(seed).permutation(teach).tolist()
-    first = {good[k].part: k for k in reversed(order)}
-    if many > len(first):
-        raise LinesideError(f"{many} parts cannot teach: two thirds of the good ones are {len(first)}", hint="--parts")
-    return sorted(first.values(), key=order.index)[:many] if many else teach
-
-
-def _squeezed(picture: Picture) -> np.ndarray:
-    return softened(cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
-
-
-def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    found = [row["auroc"] for row in rows]
-    return {
-        "pictures": round(float(np.mean([row["pictures"] for row in rows])), 1),
-        "auroc": round(float(np.mean(found)), 4),
-        "lowest": round(min(found), 4),
-        "highest": round(max(found), 4),
-        "variation": round(float(np.mean([row["variation"] for row in rows])), 4),
-        "by_kind": {
-            kind: round(float(np.mean([row["by_kind"][kind] for row in rows])), 4) for kind in rows[0]["by_kind"]
-        },
-    }
 
 
 def _count(word: str) -> int:
@@ -169,3 +63,7 @@ def words(told: dict[str, Any]) -> str:
             f"{row['parts']:>4} parts: AUROC {row['auroc']:.3f} ({spread}); {kinds}; variation {row['variation']:.3f}"
         )
     return "\n".join(lines + [f"missing: {one}" for one in told["missing"]])
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

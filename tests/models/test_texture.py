@@ -12,14 +12,11 @@ import pytest
 from edge import ConfigFault, LinesideError, ModelRefused
 from edge.cli import main
 from models import package
-from models.commands import curve
-from models.vision import drawn, surface, surface_package, texture
+from models.vision import curve, drawn, surface, surface_package, texture
 from models.vision.sorted_parts import sorted_parts
 from models.vision.surface import Seen, Ways, limits, look, shrunk, ways
 from models.vision.tools.contract import Finding, View
 from models.vision.tools.table import tool
-
-NEEDS = "LiteRT, whose wheel a model is written with, is not installed: make setup brings it"
 
 
 def brushed(seed: int, high: int = 160, wide: int = 144) -> np.ndarray:
@@ -48,7 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def taught(folder: Path) -> Path:
-    pytest.importorskip("ai_edge_litert", reason=NEEDS)
+    pytest.importorskip(
+        "ai_edge_litert", reason="LiteRT, which a model is written with, is not installed: make setup brings it"
+    )
     out = folder.parent / f"{folder.name}-package"
     assert main(["model", "teach", str(folder), "--texture", "--out", str(out), "--json"]) == 0
     return out
@@ -140,7 +139,9 @@ def test_what_cannot_teach_is_refused(
 def test_an_int8_model_that_differs_is_not_written(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("ai_edge_litert", reason=NEEDS)
+    pytest.importorskip(
+        "ai_edge_litert", reason="LiteRT, which a model is written with, is not installed: make setup brings it"
+    )
     monkeypatch.setattr(surface_package, "PARITY", 0.0)
     assert main(["model", "teach", str(folder), "--texture", "--out", str(tmp_path / "new")]) == 2
     assert "int8 differs" in capsys.readouterr().err and not list(tmp_path.iterdir())
@@ -202,12 +203,13 @@ def test_a_covariance_of_few_is_shrunk_and_of_many_is_not() -> None:
 @pytest.fixture
 def sorted_folder(tmp_path: Path) -> Path:
     """Two pictures each of ten good parts, and four defects, in a zip with its list."""
-    rows = ["class,image,num"]
+    rows = ["class,image,num", "Crack,small,90000"]
     with zipfile.ZipFile(tmp_path / "dev.zip", "w") as archive:
         for k in range(24):
             kind, name = ("Free", f"g{k}") if k < 20 else ("Crack", f"c{k}")
             image = brushed(k // 2 * 100 + k % 2) if k < 20 else scratched(k)
             archive.writestr(f"{kind}/{name}.jpg", cv2.imencode(".jpg", image)[1].tobytes())
+        archive.writestr("Crack/small.jpg", cv2.imencode(".jpg", scratched(24)[:40])[1].tobytes())
             rows.append(f"{kind},{name},{1000 * (k // 2) + 10 * (k % 2)}")
     (tmp_path / "dev_list.csv").write_text("\n".join(rows) + "\n")
     return tmp_path
@@ -216,7 +218,8 @@ def sorted_folder(tmp_path: Path) -> Path:
 def test_a_curve_over_sorted_pictures(sorted_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "curve", "--data", str(sorted_folder), "--parts", "5,all", "--splits", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (told["good"], told["good_parts"], told["defective"], told["missing"]) == (20, 10, 4, [])
+    assert (told["good"], told["good_parts"], told["defective"], len(told["missing"])) == (20, 10, 4, 1)
+    assert told["missing"][0].startswith("Crack/small, left out: 144 x 40 px are too few")
     assert [row["parts"] for row in told["curve"]] == [5, "all"] and [row["pictures"] for row in told["curve"]] == [
         5,
         12,
@@ -241,7 +244,7 @@ def test_pictures_of_one_part_stay_on_one_side(sorted_folder: Path) -> None:
         assert not teach & test and len(teach) == 6
     (sorted_folder / "dev_list.csv").unlink()
     alone, missing = sorted_parts(sorted_folder)
-    assert len({picture.part for picture in alone}) == 24 and "*_list.csv" in missing[0]
+    assert len({picture.part for picture in alone}) == 25 and "*_list.csv" in missing[0]
     (sorted_folder / "dev.zip").write_bytes(b"PK")
     with pytest.raises(LinesideError, match=r"dev\.zip cannot be read"):
         sorted_parts(sorted_folder)
