@@ -209,8 +209,8 @@ def sorted_folder(tmp_path: Path) -> Path:
             kind, name = ("Free", f"g{k}") if k < 20 else ("Crack", f"c{k}")
             image = brushed(k // 2 * 100 + k % 2) if k < 20 else scratched(k)
             archive.writestr(f"{kind}/{name}.jpg", cv2.imencode(".jpg", image)[1].tobytes())
-        archive.writestr("Crack/small.jpg", cv2.imencode(".jpg", scratched(24)[:40])[1].tobytes())
             rows.append(f"{kind},{name},{1000 * (k // 2) + 10 * (k % 2)}")
+        archive.writestr("Crack/small.jpg", cv2.imencode(".jpg", scratched(24)[:40])[1].tobytes())
     (tmp_path / "dev_list.csv").write_text("\n".join(rows) + "\n")
     return tmp_path
 
