@@ -67,7 +67,7 @@ class Detect(Described):
         1, ge=1, le=8, description="in how many of the eight ways to turn and mirror it a doubtful place is looked at"
     )
     doubt: tuple[Share, Share] = Field((0.03, 0.9), description="a place is doubtful whose score lies between these")
-    look: Side = Field(128, description="pixels around a doubtful place that are looked at")
+    look: Side = Field(96, description="pixels around a doubtful place that are looked at")
 
     @model_validator(mode="after")
     def _grid(self) -> Self:

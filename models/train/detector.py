@@ -19,7 +19,7 @@ from torch.nn import functional
 from ..engines.int8 import Conv, Writer
 from .samples import FOLD, STRIDE, UNIT
 
-CLIP = 12.0  # log odds beyond this say nothing more, and would cost the int8 steps that the rest needs
+LOW, HIGH = -6.0, 12.0  # log odds beyond these say nothing more, and would cost the int8 steps that the rest needs
 T = TypeVar("T")
 
 
@@ -181,7 +181,8 @@ def calibrated(net: Net, pictures: Sequence[np.ndarray], clip: float = 0.0) -> R
         name: (float(np.mean([e[0] for e in every])), float(np.mean([e[1] for e in every])))
         for name, every in ends.items()
     }
-    ranges["heat"] = (max(ranges["heat"][0], -CLIP), min(ranges["heat"][1], CLIP))
+    highest = max(high for _, high in ends["heat"])  # not their mean: all that are above it would be one score
+    ranges["heat"] = (max(ranges["heat"][0], LOW), min(highest, HIGH))
     return ranges
 
 

@@ -37,10 +37,8 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, metavar="FOLDER", help="laid out like DeepPCB; default: rendered boards alone"
     )
-    arguments(parser, steps=24_000, width=1.125, weights=0.41)
-    parser.add_argument(
-        "--crop", type=int, choices=(128, 192, 256, 320, 384), default=samples.CROP, help="side of a piece"
-    )
+    arguments(parser, steps=20_000, width=0.75, weights=0.41)
+    parser.add_argument("--crop", type=int, choices=(128, 192, 256, 320, 384), default=256, help="side of a piece")
     parser.add_argument(
         "--views", type=int, choices=range(1, 9), metavar="1..8", default=8, help="of doubtful places, at work"
     )

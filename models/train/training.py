@@ -205,7 +205,7 @@ def progress(run: Training, left: float, seen: np.ndarray) -> None:
 
 def _more_than_none(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text[:10]) < 10**9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of steps; write 24000")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of steps; write 20000")
     return int(text)
 
 
