@@ -1,4 +1,4 @@
-"""`lineside model evaluate PACKAGE --data FOLDER`: average precision, F and speed of a detector on labelled pairs."""
+"""`lineside model evaluate PACKAGE --data FOLDER`: average precision, F and speed of a detector on labelled pictures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from edge import LinesideError, ModelRefused
 
-from ..package import SHIPPED, Detect, Package, describe, find, load
+from ..package import SHIPPED, Detect, Objects, Package, describe, find, load
 from ..vision.coco import CocoPairs, pairs_in
 from ..vision.detect import Detector, one_thread
+from ..vision.objects import ObjectDetector
 from ..vision.pairs import Pair, Pairs
 from ..vision.score import Score, Truth
 from ..vision.singles import Single, Singles, singles_in
@@ -54,9 +55,11 @@ def run(options: argparse.Namespace) -> int:
             "say which package and which data", hint="lineside model evaluate PACKAGE --data FOLDER, or --list"
         )
     package = load(find(options.package, Path()))
-    alone = package.described(Detect).alone
+    others = package.description if isinstance(package.description, Objects) else None
+    alone = others is not None or package.described(Detect).alone
+    colour = others is not None and others.given.channels == 3
     shown = (
-        singles_in(options.data, options.part)
+        singles_in(options.data, options.part, colour)
         if alone
         else pairs_in(options.data, "test" if options.part is None else options.part)
     )
@@ -75,8 +78,12 @@ def run(options: argparse.Namespace) -> int:
 def evaluated(package: Package, pairs: Labelled, engine: str = "", to: TextIO | None = None) -> dict[str, Any]:
     """All figures; those that need boxes are None where nobody drew any. Raises LinesideError. Uses one thread."""
     one_thread()
-    model = package.described(Detect)
-    detector = Detector(package, LEAST, engine)
+    model: Detect | Objects
+    detector: Detector | ObjectDetector
+    if isinstance(package.description, Objects):
+        model, detector = package.description, ObjectDetector(package, LEAST, engine)
+    else:
+        model, detector = package.described(Detect), Detector(package, LEAST, engine)
     found, truth, wall, cpu = [], [], 0.0, 0.0
     each: Iterable[Pair | Single] = pairs
     for done, pair in enumerate(each):
@@ -99,7 +106,7 @@ def evaluated(package: Package, pairs: Labelled, engine: str = "", to: TextIO | 
         "package": model.name,
         "version": model.version,
         "engine": engine or model.engine,
-        "views": model.views,
+        "views": model.views if isinstance(model, Detect) else 1,
         "pictures": len(pairs),
         "pairs_per_s": round(len(pairs) / wall, 1),
         "pairs_per_cpu_s": round(len(pairs) / max(cpu, 1e-9), 1),
@@ -126,7 +133,7 @@ def _quality(score: Score | None, threshold: float) -> dict[str, Any]:
     }
 
 
-def _judged(detector: Detector, pair: Pair | Single) -> np.ndarray:
+def _judged(detector: Detector | ObjectDetector, pair: Pair | Single) -> np.ndarray:
     try:
         return detector(pair.part, pair.template)
     except ValueError as error:

@@ -111,8 +111,8 @@ class CocoPairs:
         return Pair(name, part, template, boxes, [row[1] for row in rows])
 
 
-def picture_in(folder: Path, name: str, of: str) -> np.ndarray:
-    """uint8[h, w] of a file that `of` names in a folder. Raises LinesideError."""
+def picture_in(folder: Path, name: str, of: str, how: int = cv2.IMREAD_GRAYSCALE) -> np.ndarray:
+    """uint8[h, w] of a file that `of` names in a folder, [h, w, 3] where `how` is IMREAD_COLOR. Raises LinesideError."""
     try:
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()):
@@ -120,13 +120,13 @@ def picture_in(folder: Path, name: str, of: str) -> np.ndarray:
         body = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
     except (OSError, ValueError) as error:  # ValueError: no name of a file at all
         raise LinesideError(f"cannot read the picture {name!r} of {folder}: {error}") from None
-    return decoded(body, str(path))
+    return decoded(body, str(path), how)
 
 
-def decoded(body: bytes, name: str) -> np.ndarray:
-    """uint8[h, w]. Raises LinesideError."""
+def decoded(body: bytes, name: str, how: int = cv2.IMREAD_GRAYSCALE) -> np.ndarray:
+    """uint8[h, w], or [h, w, 3]. Raises LinesideError."""
     try:
-        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
+        image = cv2.imdecode(np.frombuffer(body, np.uint8), how) if body else None
     except cv2.error:
         image = None
     if image is None:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from edge import LinesideError
@@ -26,7 +27,7 @@ KINDS = {".png", ".jpg", ".jpeg", ".bmp"}
 
 
 class Single(NamedTuple):
-    """`boxes` float32[k, 4] with their `types`, as drawn; `part` uint8[h, w]."""
+    """`boxes` float32[k, 4] with their `types`, as drawn; `part` uint8[h, w], or of colours [h, w, 3]."""
 
     id: str
     part: np.ndarray
@@ -41,13 +42,14 @@ class Singles:
     enough = 0.5  # of a drawn box that a found one has to overlap
     drawn = True
 
-    def __init__(self, folder: Path, part: str | None = None) -> None:
+    def __init__(self, folder: Path, part: str | None = None, colour: bool = False) -> None:
         """`part` None is the only one there is, and of COCO `trainval` (four fifths; the others are `test`, "" is all). Raises
         LinesideError where nothing can be read at all."""
         if not folder.is_dir():
             raise LinesideError(f"there is no folder {folder}")
         self._folder, self._boxes = folder, dict[str, list[tuple[list[float], str]]]()
-        self._open: dict[str, Callable[[], np.ndarray]] = {}
+        self._open: dict[str, Callable[..., np.ndarray]] = {}
+        self._how = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
         self.missing: list[str] = []
         if (folder / FILE).is_file():
             self.part = "trainval" if part is None else part
@@ -69,7 +71,7 @@ class Singles:
         """Raises LinesideError for a picture that cannot be read."""
         rows = self._boxes.get(name, [])
         boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
-        return Single(name, self._open[name](), boxes, [row[1] for row in rows])
+        return Single(name, self._open[name](how=self._how), boxes, [row[1] for row in rows])
 
     @property
     def labels(self) -> list[str]:
@@ -154,10 +156,10 @@ class Singles:
             self._boxes.setdefault(name, []).append((box, kind))
 
 
-def singles_in(folder: Path, part: str | None) -> Singles:
+def singles_in(folder: Path, part: str | None, colour: bool = False) -> Singles:
     """Those to test with: of a COCO folder each fifth, unless a part is named. Raises LinesideError."""
-    return Singles(folder, "test" if part is None and (folder / FILE).is_file() else part)
+    return Singles(folder, "test" if part is None and (folder / FILE).is_file() else part, colour)
 
 
-def _packed(body: Callable[[], bytes], path: Path, name: str) -> np.ndarray:
-    return decoded(body(), f"{name} in {path}")
+def _packed(body: Callable[[], bytes], path: Path, name: str, how: int) -> np.ndarray:
+    return decoded(body(), f"{name} in {path}", how)

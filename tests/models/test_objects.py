@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from edge import ModelRefused
+from edge.cli import main
 from models.engines.contract import Tensor
 from models.foreign import Given
 from models.package import Objects, describe, load
@@ -17,6 +20,7 @@ from models.vision.given import fitted, tensor
 from models.vision.objects import decoded
 from models.vision.recipe import Recipe
 from models.vision.recipe import load as load_recipe
+from models.vision.singles import COLUMNS
 from models.vision.tools.contract import Finding, View
 from models.vision.tools.detect import DetectConfig, DetectTool
 from tests.models import graphs
@@ -78,7 +82,22 @@ def test_it_judges_a_view_of_a_recipe_without_a_template(folder: Path) -> None:
     assert seen.findings["spots"].boxes[0][4] == "red" and recipe.models["top.spots"].startswith("two-stage 1 ")
 
 
-MODEL: dict[str, Any] = {"boxes": "b", "scores": "s", "labels": "l", "masks": "m"}
+def test_it_is_evaluated_on_pictures_with_boxes(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dev").mkdir()
+    drawn = {"one": [(16, 24, "red"), (40, 8, "green")], "none": [], "two": [(8, 48, "green")]}
+    rows = [",".join(COLUMNS)]
+    for name, spots in drawn.items():
+        cv2.imwrite(str(tmp_path / "dev" / f"{name}.png"), graphs.picture(*spots))
+        rows += [f"{name}.png,64,64,{colour},{x},{y},{x + 8},{y + 8}" for x, y, colour in spots]
+    rows.append("two.png,64,64,red,40,40,60,60")
+    (tmp_path / "dev_boxes.csv").write_text("\n".join(rows) + "\n")
+    assert main(["model", "evaluate", str(folder), "--data", str(tmp_path), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (figures["pictures"], figures["boxes"], figures["engine"]) == (3, 4, "onnx")
+    assert figures["AP"]["green"] == 100 and figures["AP"]["red"] == pytest.approx(50, abs=1)
+    assert (figures["precision"], figures["recall"]) == (1, 0.75)
 
 
 def said(model: Objects, **outputs: Any) -> np.ndarray:
