@@ -117,8 +117,8 @@ def _words(told: dict[str, Any]) -> Iterator[str]:
         yield f"  no sample of {tag} in that time: what is made of it could not be raised"
     yield f"{'alarm':<30} {'before':>7} {'now':>7} {'gained':>7} {'lost':>7} {'a day':>14}"
     for key, c in told["alarms"].items():
-        days = max(told["days"], 1e-9)
-        rate = f"{c['before'] / days:.3g} -> {c['now'] / days:.3g}"
+        days = told["days"]  # less than one says nothing of a day
+        rate = f"{c['before'] / days:.3g} -> {c['now'] / days:.3g}" if days >= 1 else "-"
         yield f"{key:<30} {c['before']:>7,} {c['now']:>7,} {len(c['gained']):>7,} {len(c['lost']):>7,} {rate:>14}"
         if c["gained"] or c["lost"]:
             yield from (

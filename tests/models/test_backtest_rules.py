@@ -97,7 +97,7 @@ def test_alarms_gained_and_lost_a_day(tmp_path: Path, capsys: pytest.CaptureFixt
     assert hot["per_day"] == {first: [2, 1, 0, 1], last: [2, 1, 0, 1]}
     assert main(["backtest", *words, "--page", str(tmp_path / "page.html")]) == 0
     out = capsys.readouterr().out
-    assert "hot                                  4       2       0       2" in out
+    assert "hot                                  4       2       0       2" in out and "2.61 -> 1.3" in out
     page = (tmp_path / "page.html").read_text()
     assert page.count("<svg") == 2 and page.count('class="now" x=') == 8 and "plc.temp: 70 to 90" in page
 
@@ -141,7 +141,8 @@ def test_what_nobody_measured_is_said_and_a_text_decides(tmp_path: Path, capsys:
     assert found["without"] == ["plc.far"] and found["alarms"]["far"]["now"] == 0
     assert found["alarms"]["none"]["now"] == 2
     assert main(["backtest", *words]) == 0
-    assert "no sample of plc.far in that time" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no sample of plc.far in that time" in out and "->" not in out, "two minutes say nothing of a day"
 
 
 @pytest.mark.parametrize(

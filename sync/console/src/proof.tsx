@@ -35,7 +35,7 @@ function Hours({ hours }: { hours: Proven["hours"] }) {
   const all = hours.reduce((n, [, , of]) => n + of, 0), middle = hours.reduce((n, [, ng]) => n + ng, 0) / Math.max(1, all);
   const limit = (of: number) => Math.min(1, middle + 3 * Math.sqrt((middle * (1 - middle)) / Math.max(1, of)));
   const first = hours[0][0], wide = WIDE / 24;
-  const top = Math.max(0.02, ...hours.map(([, ng, of]) => Math.max(ng / of, of < FEWEST ? 0 : limit(of))));
+  const top = 1.05 * Math.max(0.02, ...hours.map(([, ng, of]) => Math.max(ng / of, of < FEWEST ? 0 : limit(of))));
   const x = (at: number) => ((at - first) / 3_600_000) * wide, y = (s: number) => HIGH - (HIGH * s) / top;
   return (
     <svg class="hours" viewBox={`0 0 ${WIDE} ${HIGH}`} role="img" aria-label={t("ngHours")}>
