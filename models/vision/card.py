@@ -21,7 +21,7 @@ def lines(figures: dict[str, Any]) -> list[str]:
         f"tells apart: {', '.join(figures['labels'][:20])}{' ...' * (len(figures['labels']) > 20)}"
         if figures["labels"]
         else f"its map says {figures['full']:g} where the score is 1; OK is what stays below the highest of the good parts shown",
-        f"takes {width} x {height} {given['colour']}, white is {given['white']:g} less {given['mean']} by {given['std']}; "
+        f"takes {width} x {height} {given['colour']}, 0 to {given['white']:g}{_scaled(given)}; "
         f"another size is brought to it ({given['fit']})",
         f"{figures['ms']['median']:.0f} ms a picture, at most {figures['ms']['most']:.0f} (CPU {figures['ms']['cpu']:.0f}), "
         f"{figures['memory_mb']} MB, "
@@ -44,3 +44,8 @@ def lines(figures: dict[str, Any]) -> list[str]:
             f"{parity['verdicts_changed']:.1%} of the verdicts change"
         )
     return [*told, f"licence: {figures['licence']}; trained on: {figures['data']}"]
+
+
+def _scaled(given: dict[str, Any]) -> str:
+    mean, std = (", ".join(f"{number:g}" for number in given[key]) for key in ("mean", "std"))
+    return "" if (mean, std) == ("0", "1") else f", less {mean}, divided by {std}"
