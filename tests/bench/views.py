@@ -129,9 +129,13 @@ class Line:
         self.scan(ack=False)
         cpu, wall = time.process_time(), time.perf_counter()
         self.shoot("side0")
-        await self.done.wait()
+        try:
+            await asyncio.wait_for(self.done.wait(), 60)
+        except TimeoutError:
+            raise SystemExit(f"no verdict within a minute; the PLC sees {self.plc}") from None
         took = (time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3
-        self.scan(ack=True)
+        for ack in (False, True, True, False, False):  # each bit stands before it is answered
+            self.scan(ack)
         return self.records[0], *took
 
 
