@@ -37,6 +37,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--samples", type=Path, metavar="FOLDER", help="pictures to try it on, best with and without defects"
     )
     parser.add_argument(
+        "--good",
+        type=Path,
+        metavar="FOLDER",
+        help="of a heat map: pictures of good parts alone; what is no worse than the worst of them is OK",
+    )
+    parser.add_argument(
         "--float",
         type=Path,
         metavar="FILE",
@@ -67,7 +73,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="NUMBER",
-        help="of a heat map: what it says where the score is 1; default: from good samples",
+        help="of a heat map: what it says where the score is 1; default: from --good",
     )
     parser.add_argument("--ng", type=float, default=0.5, metavar="SCORE", help="NG from this score on (default: 0.5)")
     parser.add_argument("--ok", type=float, default=0.2, metavar="SCORE", help="OK below this score (default: 0.2)")
@@ -80,8 +86,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.out.exists():
         raise LinesideError(f"{options.out} is there already", hint="name another folder: a package is never changed")
-    if options.samples and not options.samples.is_dir():
-        raise LinesideError(f"there is no folder {options.samples}")
+    for folder in (options.samples, options.good):
+        if folder and not folder.is_dir():
+            raise LinesideError(f"there is no folder {folder}")
+    if options.good and options.full:
+        raise LinesideError("--good and --full both say where OK ends", hint="leave one of them away")
     if not 0 < options.ok <= options.ng < 1:
         raise LinesideError(f"--ok {options.ok:g} and --ng {options.ng:g}: wanted is 0 < ok <= ng < 1")
     if not 0 <= options.full < 1e9:
@@ -107,6 +116,7 @@ def run(options: argparse.Namespace) -> int:
         options.licence,
         options.trained_on,
         options.samples,
+        options.good,
         options.float,
         bounds_in(options.parity),
     )

@@ -33,8 +33,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Terms:
-    """What a package is to promise, by which pictures that is tried, and what is known about its weights. `fine` is the file of
-    floats that they were made from."""
+    """What a package is to promise, by which pictures that is tried, and what is known about its weights. `good` are pictures of
+    good parts alone, which say where a heat map's OK ends; `fine` is the file of floats that they were made from."""
 
     ng_above: float = 0.5
     ok_below: float = 0.2
@@ -42,6 +42,7 @@ class Terms:
     licence: str = "not stated"
     data: str = "not stated"
     samples: Path | None = None
+    good: Path | None = None
     fine: Path | None = None
     parity: Bounds = field(default_factory=Bounds)
 
@@ -57,7 +58,7 @@ def adopt(file: Path, out: Path, wishes: Wishes, terms: Terms, day: datetime, sa
         parity = _parity(file, terms.fine, draft, told, tried, wishes, terms, say) if terms.fine else None
         say("proving it")
         load(draft)
-        figures = _figures(file, draft, told, tried, terms, day) | {"parity": parity}
+        figures = _figures(file, draft, told, tried, terms, day) | {"parity": parity, "good": tried.get("good")}
         (draft / "answers.npz").unlink()
         (draft / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
         (draft / "card.md").write_text(card(out.name, figures))
@@ -95,31 +96,43 @@ def _described(
     }
     told |= {"licence": terms.licence, "data": terms.data}
     write(draft, told)
+    good = None
+    if told["task"] == "heatmap" and not wishes.full:
+        say("calibrating it on good parts")
+        told["full"], good = _calibrated(file, draft, terms)
+        write(draft, told)
     say("trying it")
-    words = ("judge", str(draft), str(terms.samples.resolve()) if terms.samples else "", str(terms.takt * 1e3))
+    shown = terms.samples or terms.good
+    words = ("judge", str(draft), str(shown.resolve()) if shown else "", str(terms.takt * 1e3))
     tried = child(file.name, *words)
     if tried["shares"]:
         told["says"] = "shares"
         write(draft, told)
         tried = child(file.name, *words)
-    if told["task"] == "heatmap" and not wishes.full:
-        told["full"] = _full(file, tried, terms)
-        write(draft, told)
-        tried = child(file.name, *words)
-    return told, tried
+    return told, tried | {"good": good}
 
 
-def _full(file: Path, tried: dict[str, Any], terms: Terms) -> float:
-    """What the map has to say for a score of 1, so that the highest of the good parts lies where OK ends."""
-    many, top = len(tried["pictures"]), float(tried["top"])
-    if many < FEWEST:
-        raise ModelRefused(
-            f"{file.name}: what its map says of a good part has to be known, and {many} pictures were shown",
-            hint=f"--samples FOLDER with {FEWEST} good parts or more, or --full NUMBER: what the map says where the score is 1",
-        )
-    if top <= 0:
-        raise ModelRefused(f"{file.name}: its map is nowhere above 0 on the samples", hint="say --full NUMBER")
-    return top * (1 + 1e-6) / terms.ok_below
+def _calibrated(file: Path, draft: Path, terms: Terms) -> tuple[float, dict[str, Any]]:
+    """What the map has to say for a score of 1, so that the highest of the good parts lies where OK ends; and what it said of
+    them. Raises ModelRefused without enough pictures that the person calls good."""
+    hint = f"--good FOLDER with {FEWEST} good parts or more, or --full NUMBER: what the map says where the score is 1"
+    if not terms.good:
+        raise ModelRefused(f"{file.name}: what its map says of a good part has to be known", hint=hint)
+    tried = child(file.name, "judge", str(draft), str(terms.good.resolve()), str(terms.takt * 1e3))
+    _fits_the_board(file, tried, terms)
+    names, tops = tried["pictures"], np.array(tried["tops"])
+    if len(names) < FEWEST:
+        raise ModelRefused(f"{file.name}: {len(names)} good parts are too few", hint=hint)
+    worst, top = int(tops.argmax()), float(tops.max())
+    if not 0 < top < np.inf:
+        raise ModelRefused(f"{file.name}: its map is nowhere above 0 on the good parts", hint="say --full NUMBER")
+    said = {
+        "pictures": len(names),
+        "worst": names[worst],
+        "top": top,
+        "median": float(np.median(np.delete(tops, worst))),
+    }
+    return top * (1 + 1e-6) / terms.ok_below, said
 
 
 def write(folder: Path, told: dict[str, Any]) -> None:

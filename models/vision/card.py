@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+FAR = 1.5  # times the median of the other good parts, from which on the highest of them may be none
+
 
 def card(name: str, figures: dict[str, Any]) -> str:
     """card.md: what a person has to know before trusting it."""
@@ -20,13 +22,18 @@ def lines(figures: dict[str, Any]) -> list[str]:
         f"{kind} from {figures['file']} ({figures['bytes'] / 1e6:.1f} MB, engine {figures['engine']})",
         f"tells apart: {', '.join(figures['labels'][:20])}{' ...' * (len(figures['labels']) > 20)}"
         if figures["labels"]
-        else f"its map says {figures['full']:g} where the score is 1; OK is what stays below the highest of the good parts shown",
+        else f"its map says {figures['full']:g} where the score is 1; OK is what stays below {_good(figures)}",
         f"takes {width} x {height} {given['colour']}, 0 to {given['white']:g}{_scaled(given)}; "
         f"another size is brought to it ({given['fit']})",
         f"{figures['ms']['median']:.0f} ms a picture, at most {figures['ms']['most']:.0f} (CPU {figures['ms']['cpu']:.0f}), "
         f"{figures['memory_mb']} MB, "
         f"on {figures['board']['cpu']}",
     ]
+    if (good := figures["good"]) and good["top"] > FAR * good["median"]:
+        told.append(
+            f"LOOK AT {good['worst']}: its map says {good['top']:g} there, and {good['median']:g} of the others (median). "
+            "Is it a good part? What is no worse than it will be OK; import it anew without it where it is none"
+        )
     if (figures["gives"] or {}).get("first"):
         told.append(f"its class 0 is taken for the background, 1 for {figures['labels'][0]} (else say --first 0)")
     if many:
@@ -44,6 +51,11 @@ def lines(figures: dict[str, Any]) -> list[str]:
             f"{parity['verdicts_changed']:.1%} of the verdicts change"
         )
     return [*told, f"licence: {figures['licence']}; trained on: {figures['data']}"]
+
+
+def _good(figures: dict[str, Any]) -> str:
+    good = figures["good"]
+    return f"the highest of {good['pictures']} good parts" if good else "what --full makes of it"
 
 
 def _scaled(given: dict[str, Any]) -> str:

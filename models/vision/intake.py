@@ -87,7 +87,7 @@ def judge(folder: Path, samples: Path | None, takt_ms: float) -> dict[str, Any]:
         },
         "memory_mb": round(_memory() - before),
         "shares": shares,
-        "top": max(float(answer.max(initial=0)) for answer in answers),
+        "tops": [float(answer.max(initial=0)) for answer in answers],
     }
 
 

@@ -60,8 +60,8 @@ def given(tmp_path: Path, body: bytes, name: str = "net.onnx") -> Path:
     return tmp_path / name
 
 
-def samples(tmp_path: Path, pictures: Sequence[np.ndarray]) -> Path:
-    folder = tmp_path / "samples"
+def samples(tmp_path: Path, pictures: Sequence[np.ndarray], name: str = "samples") -> Path:
+    folder = tmp_path / name
     folder.mkdir()
     for number, image in enumerate(pictures):
         cv2.imwrite(str(folder / f"{number}.png"), image)
@@ -300,11 +300,13 @@ def test_an_anomaly_map_is_calibrated_on_good_parts(tmp_path: Path, capsys: pyte
     file, out, shown = given(tmp_path, graphs.heat_map()), tmp_path / "map", samples(tmp_path, good)
     words = ["model", "import", str(file), "--out", str(out), "--normalise", "0..255", "--takt", "30"]
     assert main(words) != 0
-    assert (
-        "3 pictures" not in (said := capsys.readouterr().err) and "--samples FOLDER with 5 good parts or more" in said
-    )
-    assert main([*words, "--samples", str(shown)]) == 0
-    assert "OK is what stays below the highest of the good parts" in capsys.readouterr().out
+    assert "--good FOLDER with 5 good parts or more" in capsys.readouterr().err
+    few = samples(tmp_path, good[:4], "few")
+    assert main([*words, "--good", str(few)]) != 0 and "4 good parts are too few" in capsys.readouterr().err
+    assert main([*words, "--good", str(shown), "--full", "3"]) != 0 and not out.exists()
+    assert main([*words, "--good", str(shown)]) == 0
+    said = capsys.readouterr().out
+    assert "OK is what stays below the highest of 6 good parts" in said and "LOOK AT" not in said
     model = load(out).described(HeatMap)
     assert (model.map, model.size, model.full) == ("anomaly_map", (64, 64), pytest.approx(15 / 0.2, rel=1e-4))
     twice = graphs.picture((16, 24, "red"), light=60).repeat(2, axis=0).repeat(3, axis=1)
@@ -321,6 +323,26 @@ def test_an_anomaly_map_is_calibrated_on_good_parts(tmp_path: Path, capsys: pyte
     judge = kind(kind.Config(tool="heatmap", model=out.name), out.parent)
     assert judge(View(graphs.picture((8, 8, "red")), mask=mask)).state == "ok"
     assert judge(View(graphs.picture((8, 8, "red"), (40, 8, "red")), mask=mask)).boxes[0][:4] == (40, 8, 48, 16)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_defect_among_the_samples_of_an_anomaly_map_is_not_taken_for_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = [graphs.picture((8 * k, 8, "green"), light=10 + k) for k in range(6)]
+    bad = graphs.picture((16, 24, "red"), light=60)
+    mixed, sound = samples(tmp_path, [*good, bad]), samples(tmp_path, good, "good")
+    file, out = given(tmp_path, graphs.heat_map()), tmp_path / "map"
+    words = ["model", "import", str(file), "--out", str(out), "--normalise", "0..255", "--takt", "30"]
+    assert main([*words, "--samples", str(mixed)]) != 0, "nobody said that these are good"
+    assert "what its map says of a good part has to be known (--good FOLDER" in capsys.readouterr().err
+    assert main([*words, "--samples", str(mixed), "--good", str(sound)]) == 0
+    assert "on 7 pictures: 6 OK, 0 RECHECK, 1 NG" in capsys.readouterr().out
+    assert judged(out, "heatmap", bad).state == "ng"
+    words[4] = str(tmp_path / "another")
+    assert main([*words, "--good", str(mixed)]) == 0
+    said = "LOOK AT 6.png: its map says 60 there, and 12.5 of the others (median)"
+    assert said in capsys.readouterr().out and said in (tmp_path / "another" / "card.md").read_text()
 
 
 @pytest.mark.usefixtures("here")
@@ -418,6 +440,7 @@ def blocks() -> list[list[str]]:
 def test_the_commands_of_the_page_work(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     samples(tmp_path, [graphs.picture((16, 24, "red"), light=250 - k) for k in range(5)]).rename(tmp_path / "pictures")
+    samples(tmp_path, [graphs.picture((16, 24, "red"), light=250 - k) for k in range(5)], "good")
     (tmp_path / "names.txt").write_text("".join(f"class {n}\n" for n in range(90)))
     if words[2] == "objects.tflite":
         if not REFERENCE.is_dir():
