@@ -75,6 +75,7 @@ class Handshake:
         self._connected = False
         self._trigger = self._taken = self._refused = self._ack = False
         self.acquiring = False  # the part before is still before its cameras: set by the station
+        self.doubt = ""  # why the part that the PLC names now cannot be taken: set by the station
         self._missed = False  # the last part that announced itself by its picture was refused
         self._valid = False
         self._why, self._recipe = "nothing is loaded", 0
@@ -171,7 +172,7 @@ class Handshake:
         return self._connected and not self._why and room and free
 
     def _begin(self, part: int | None) -> Told:
-        if not self.ready():
+        if not self.ready() or self.doubt:
             return Told("refused", state="refused")
         self._last = self._last % LAST_ID + 1
         self._under_way[self._last] = self._last if part is None else part

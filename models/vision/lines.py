@@ -8,14 +8,14 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from edge import Period, Point, StageConfig
+from edge import Period, Point, StageConfig, Tag
 
 from .handshake import LAST_ID
 from .outputs import ORDER
 from .shifts import ShiftsConfig
 
 WORDS = ("taken_id", "result_id", "part_done", "recipe", "checksum")
-LARGEST_PART = 2**31
+LARGEST_PART = 2**53  # up to which a tag's value has every whole number
 TOTALS = ("parts", "ok", "ng", "recheck", "refused")
 
 
@@ -49,6 +49,15 @@ class Lines(BaseModel):
 
     def written(self) -> dict[str, str]:
         return {name: tag for name in ORDER if (tag := getattr(self, name))}
+
+
+def part_number(value: float, shown: Tag | None) -> tuple[int, str]:
+    """The number of a part as the PLC says it; or 0, and why it is none: no whole one, or one that `shown`, the tag of `part_done`,
+    may not be given."""
+    if not value.is_integer() or abs(value) > LARGEST_PART:
+        return 0, f"its part number {value:.15g} is no whole number"
+    why = shown.writable.why_not(value, shown.name) if shown and shown.writable else ""
+    return (0, f"its part number cannot be shown: {why}") if why else (int(value), "")
 
 
 class StationConfig(StageConfig):

@@ -7,6 +7,7 @@ machines of their own; here they meet the tags, the frames and the jobs. docs/ao
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..quality.chain import Chain
 from .changeover import Changeover
 from .handshake import Handshake, Result, Told
 from .judging import Judged, job
-from .lines import TOTALS, StationConfig
+from .lines import TOTALS, StationConfig, part_number
 from .load import Load, order
 from .masters import Masters, unknown
 from .outputs import Outputs
@@ -54,6 +55,7 @@ class Station:
         self.inputs = frozenset({*config.plc.read().values(), *config.plc.written().values(), *cameras, *told})
         self.outputs = frozenset({f"{setting.name}.{name}" for name in TOTALS} | {f"event:inspection {setting.name}"})
         self._outputs = Outputs({n: self._tag(t) for n, t in config.plc.written().items()}, setting.name)
+        self._part_done = setting.table[config.plc.part_done] if config.plc.part_done else None
         self._handshake = self._new_handshake()
         self._values: dict[str, float] = {}
         self._parts: dict[int, Part] = {}
@@ -99,7 +101,11 @@ class Station:
         self._handshake.acquiring = any(part.waits() for part in self._parts.values())
         if self._handshake.connected:
             yield from self._masters.look(self._changeover.recipe, self._utc)
-            shown = self._handshake.shown()._replace(interlock=self._masters.due)
+            shown = self._handshake.shown()
+            number, _ = part_number(
+                float(shown.part_done), self._part_done
+            )  # an old snapshot may have one that cannot be shown
+            shown = shown._replace(interlock=self._masters.due, part_done=number)
             yield from self._outputs.write(shown, self._now)
         if not self._parts and (shadow := self._shadows.job()):
             yield shadow
@@ -139,7 +145,7 @@ class Station:
         asked = self.config.plc.read()
         for tag, value, quality in zip(tags.tolist(), values.tolist(), qualities.tolist(), strict=True):
             name = self._names[tag]
-            if quality > TRUSTED:
+            if quality > TRUSTED or (not math.isfinite(value) and name not in ("part", "product")):
                 self._values.pop(name, None)
             else:
                 self._values[name] = value
@@ -155,7 +161,9 @@ class Station:
             self._owed += self._handshake.catch_up(taken, restored=self._restored)
         yield from self._paid()
         yield from self._permitted()
-        part = round(self._values["part"]) if "part" in asked else None
+        part, self._handshake.doubt = None, ""
+        if "part" in asked:
+            part, self._handshake.doubt = part_number(self._values["part"], self._part_done)
         trigger, ack = bool(self._values.get("trigger", 0)), bool(self._values["ack"])
         told = self._handshake.plc(trigger, ack, self._now, part, standing=self._outputs.standing())
         yield from self._follow(told)
@@ -241,7 +249,12 @@ class Station:
             elif one.what == "refused":
                 self._totals.refused()
             before = "the part before is still before its cameras" if self._handshake.acquiring else ""
-            why = self._handshake.why_not_ready or before or "it rose while `ready` was low, or unseen"
+            why = (
+                self._handshake.why_not_ready
+                or before
+                or self._handshake.doubt
+                or "it rose while `ready` was low, or unseen"
+            )
             if event := event_of(self.name, one, why):
                 yield event
 

@@ -95,7 +95,10 @@ class Cell:
         self.states |= snapshots or {}
 
     def write(self, write: Write) -> list[Event]:
-        source, _, name = self.table.by_id(write.tag).name.partition(".")
+        tag = self.table.by_id(write.tag)
+        source, _, name = tag.name.partition(".")
+        if source == "plc" and (tag.writable is None or tag.writable.why_not(write.value, tag.name)):
+            return []  # refused
         if source == "plc" and self.cable:
             self.plc.memory[name] = float(write.value)
         elif source != "plc":

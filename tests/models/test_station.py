@@ -270,6 +270,47 @@ def test_a_station_without_any_memory_gives_no_id_twice(folder: Path) -> None:
     assert cell.parts(2) == [(3, "ok"), (4, "ok")]
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (65_536, "cannot be shown: 65536 is outside 0..65535 of plc.part_done"),
+        (-1, "-1 is outside"),
+        (np.nan, "number nan is no whole number"),
+        (np.inf, "number inf is no whole number"),
+        (7.5, "number 7.5 is no whole number"),
+    ],
+)
+def test_a_part_number_that_cannot_be_shown_refuses_the_trigger(folder: Path, number: float, words: str) -> None:
+    cell = Cell(folder, number=number)
+    cell.run(2, lambda: bool(cell.plc.refused))
+    assert cell.plc.refused and not cell.asked and words in cell.texts("handshake")
+    cell.number = 65_535
+    assert cell.parts(10) == [(k, "ok") for k in range(1, 11)] and cell.plc.memory["part_done"] == 65_535
+
+
+def test_an_old_snapshot_with_such_a_number_stops_nothing(folder: Path) -> None:
+    cell = Cell(folder, look=lambda camera, number: None)
+    cell.run(2, lambda: bool(cell.plc.memory["taken"]))
+    old = json.loads(cell.states["aoi"])
+    assert old["handshake"]["under_way"] == [[1, 500]]
+    old["handshake"]["under_way"] = [[1, 65_536]]
+    cell.states["aoi"] = json.dumps(old).encode()
+    cell.start()
+    cell.look = lambda camera, number: board(noise=number)
+    assert cell.parts(1) == [(1, "recheck")] and cell.plc.memory["part_done"] == 0
+    assert cell.parts(1) == [(2, "ok")] and cell.plc.memory["part_done"] == 500
+
+
+@pytest.mark.parametrize("name", ["trigger", "ack", "taken_id", "result_id"])
+def test_a_bit_or_word_that_is_no_number_is_not_said(folder: Path, name: str) -> None:
+    cell = Cell(folder)
+    cell.plc.resting = True
+    cell.run(0.2)
+    cell.flow.accept(Batch.of("plc", [cell.table[f"plc.{name}"].id], [np.nan], cell.clock.utc()))
+    cell.plc.resting = False
+    assert cell.parts(2) == [(1, "ok"), (2, "ok")]
+
+
 def test_the_picture_itself_may_be_the_trigger(folder: Path) -> None:
     cell = Cell(folder, {"plc": {"trigger": ""}, "starts": "top", "recipes": {7: "b.yaml"}})
     cell.plc.resting = True
