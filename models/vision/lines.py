@@ -90,6 +90,8 @@ class StationConfig(StageConfig):
     def _whole(self) -> StationConfig:
         if bool(self.plc.trigger) == bool(self.starts):
             raise ValueError("say how a part announces itself: `plc: {trigger: TAG}`, or `starts: CAMERA`")
+        if self.starts and self.plc.part:
+            raise ValueError("`plc.part` belongs to a trigger of the PLC, and `starts` has none: remove it")
         if not self.plc.product and len(self.recipes) > 1:
             raise ValueError("several recipes, and nothing to choose by: add `plc: {product: TAG}`")
         if self.reserve >= self.takt:

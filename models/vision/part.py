@@ -35,6 +35,7 @@ class Part:
     started: set[str] = field(default_factory=set)  # cameras that gave a picture
     rounds: dict[str, int] = field(default_factory=dict)  # when a camera that films is asked next
     films: dict[str, list[Judged]] = field(default_factory=dict)  # by view
+    numbered: bool = True  # `number` is what the PLC said, and not the inspection id
     out: Counter[str] = field(default_factory=Counter)  # pictures of a film that are being judged, by view
 
     def roll(self) -> None:
@@ -111,7 +112,8 @@ class Part:
     @property
     def name(self) -> str:
         """By which master samples are known: its code where its recipe reads one, else its number."""
-        return self.code if self.recipe.identity is not None else str(self.number)
+        number = str(self.number) if self.numbered else ""
+        return self.code if self.recipe.identity is not None else number
 
     @property
     def is_master(self) -> bool:

@@ -266,6 +266,7 @@ class Station:
         left_out = tuple(name for name in self._load.given_up if name in recipe.views)
         wanted = tuple(self._masters.wanted(recipe, self._utc))
         part = Part(number, given, recipe, self._now, self._utc, deadline, left_out, wanted)
+        part.numbered = bool(self.config.plc.part)
         self._parts[number] = part
         return part
 
@@ -281,6 +282,7 @@ class Station:
 
     def _finish(self, part: Part) -> Iterator[Any]:
         del self._parts[part.id]
+        part.masters = tuple(dict.fromkeys((*part.masters, *self._masters.wanted(part.recipe, self._utc))))
         decision = part.decide(self._code)
         if self.config.keep != "none":
             yield from (shot.picture for shot in part.judged.values() if shot.picture)
@@ -290,7 +292,7 @@ class Station:
             yield from self._masters.judged(part.recipe, part.name, record.state, self._utc)
         else:
             self._totals.part(decision.state)
-            self._code = part.code if decision.state == "ok" else self._code
+            self._code = part.code if decision.state == "ok" and part.code else self._code
             record = self._chain.link(record)
             yield record
             self._shadows.offer(record, part)

@@ -85,6 +85,16 @@ def test_the_code_of_the_part_before_is_no_other_parts(tmp_path: Path) -> None:
     assert [again.next("A-1")[0] for _ in range(3)] == ["ok"] * 3
 
 
+def test_a_part_of_a_recipe_that_reads_no_code_makes_no_code_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text(CODED.replace("part: {code: top.label}\n", ""))
+    line = Line(tmp_path, CODED, recipes={7: "a.yaml", 8: "b.yaml"})
+    assert line.next("A-1") == ("ok", "A-1")
+    line.cell.product, line.text = 8, "B-1"
+    assert line.cell.parts(1) == [(2, "ok")]
+    line.cell.product = 7
+    assert line.next("A-1") == ("recheck", "A-1")
+
+
 def test_masters_may_be_known_by_their_codes(tmp_path: Path) -> None:
     line = Line(tmp_path, CODED + "masters: {parts: {GOOD: ok}}\n", plc={"part": ""})
     assert not line.cell.station.faults

@@ -301,18 +301,20 @@ def test_an_old_snapshot_with_such_a_number_stops_nothing(folder: Path) -> None:
     assert cell.parts(1) == [(2, "ok")] and cell.plc.memory["part_done"] == 500
 
 
-@pytest.mark.parametrize("name", ["trigger", "ack", "taken_id", "result_id"])
-def test_a_bit_or_word_that_is_no_number_is_not_said(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["trigger", "ack", "result_id"])
+def test_a_bit_or_word_that_is_no_number_is_not_said(folder: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     cell = Cell(folder)
-    cell.plc.resting = True
-    cell.run(0.2)
+    cell.run(2, lambda: bool(cell.plc.memory["valid"] and not cell.plc.ack and not cell.plc.trigger))
+    cell.plc.faults.no_ack = cell.clock.mono() + 500 * MS
+    cell.run(0.1)
+    assert cell.asked == [("top", 1)] and cell.plc.memory["valid"]
     cell.flow.accept(Batch.of("plc", [cell.table[f"plc.{name}"].id], [np.nan], cell.clock.utc()))
-    cell.plc.resting = False
+    assert cell.asked == [("top", 1)] and cell.plc.memory["valid"] and "failed" not in caplog.text
     assert cell.parts(2) == [(1, "ok"), (2, "ok")]
 
 
 def test_the_picture_itself_may_be_the_trigger(folder: Path) -> None:
-    cell = Cell(folder, {"plc": {"trigger": ""}, "starts": "top", "recipes": {7: "b.yaml"}})
+    cell = Cell(folder, {"plc": {"trigger": "", "part": ""}, "starts": "top", "recipes": {7: "b.yaml"}})
     cell.plc.resting = True
     cell.run(0.1)
     for k in range(3):
@@ -343,6 +345,7 @@ def test_the_picture_itself_may_be_the_trigger(folder: Path) -> None:
     ("options", "words"),
     [
         ({"plc": {"trigger": ""}}, "how a part announces itself"),
+        ({"plc": {"trigger": ""}, "starts": "top"}, "`plc.part` belongs to a trigger of the PLC"),
         ({"plc": {"product": ""}, "recipes": {7: "a.yaml", 8: "b.yaml"}}, "nothing to choose by"),
         ({"reserve": 1.0}, "leaves nothing of the takt"),
         ({"plc": {"busy": "plc.ready"}}, "plc.ready stands twice"),
@@ -397,6 +400,28 @@ def test_a_master_that_is_judged_wrong_stops_the_line(folder: Path) -> None:
 def test_masters_need_part_numbers(folder: Path) -> None:
     (folder / "a.yaml").write_text(RECIPE.format(code="A", more=MASTERS))
     assert "known by their part numbers" in Cell(folder, {"plc": {"part": ""}}).station.faults[0]
+
+
+def test_an_inspection_id_is_no_masters_number(folder: Path) -> None:
+    (folder / "a.yaml").write_text(RECIPE.format(code="A", more="masters: {parts: {1: ok}}\n"))
+    cell = Cell(folder, {"plc": {"part": ""}})
+    assert cell.parts(2) == [(1, "recheck"), (2, "recheck")] and not cell.told("master")
+
+
+def test_after_a_failed_master_no_part_under_way_is_ok(folder: Path) -> None:
+    (folder / "a.yaml").write_text(RECIPE.format(code="A", more=MASTERS))
+    cell = Cell(folder)
+    show(cell, 901, False), show(cell, 902, True)
+    assert show(cell, 7, False) == "ok"
+    cell.plc.cadence, cell.takes = 200 * MS, 500  # the next one comes before the master is judged
+    cell.number, cell.look = 902, lambda camera, n: board(False, n)
+    taken = len(cell.plc.taken)
+    cell.run(3, lambda: len(cell.plc.taken) > taken)
+    cell.number = 8
+    cell.run(0.4, lambda: len(cell.plc.taken) > taken + 1)
+    assert len(cell.station._parts) == 2, "both are under way"
+    assert [state for _, state in cell.parts(2)] == ["ok", "recheck"], "the master is as it was judged"
+    assert [event.data["part"] for event in cell.events if event.kind == "inspection"][-1] == 8
 
 
 FILM = """\
