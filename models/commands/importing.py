@@ -66,7 +66,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--gives", metavar="boxes=NAME,...", help=f"which output is what: {', '.join(OUTPUTS)}; default: what they say"
     )
     parser.add_argument(
-        "--first", type=int, choices=(0, 1), help="number of the first label; 1 where 0 is the background"
+        "--first",
+        type=int,
+        choices=(0, 1),
+        help="number of the first label; 1 where 0 is the background; asked where the layout does not say it",
     )
     parser.add_argument(
         "--full",

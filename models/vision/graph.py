@@ -60,7 +60,26 @@ def decide(inputs: Sequence[Tensor], outputs: Sequence[Tensor], wishes: Wishes, 
     labels = {} if task == "heatmap" else {"labels": list(wishes.labels)}
     if task != "heatmap" and not wishes.labels:
         raise ModelRefused("nothing in the file names what it finds", hint="say --labels, in the order of its numbers")
+    if task == "objects":
+        gives["gives"]["first"] = _first(gives["gives"], outputs, wishes, inner, engine)
     return {"task": task, "size": list(size), "given": given} | labels | gives
+
+
+def _first(gives: Mapping[str, Any], outputs: Sequence[Tensor], wishes: Wishes, inner: bool, engine: str) -> int:
+    """Number of the first label; only a layout says it: torchvision's ([3, h, w] in, int64 out) has the background as 0, rows and
+    TFLite's detectors have none. Raises ModelRefused for others."""
+    if wishes.first is not None:
+        return wishes.first
+    labels = [np.dtype(spec.dtype) for spec in outputs if spec.name == gives.get("labels")]
+    if engine != "onnx" or not labels:
+        return 0
+    if inner and labels[0] == np.int64:
+        return 1
+    name = wishes.labels[0]
+    raise ModelRefused(
+        f"whether its label 0 ({gives['labels']}) is {name!r} or the background is not in the file",
+        hint=f"say --first 0 where 0 is {name!r}, or --first 1 where 0 is the background and 1 is {name!r}",
+    )
 
 
 def _picture(inputs: Sequence[Tensor]) -> Tensor:
@@ -141,7 +160,6 @@ def _task(outputs: Sequence[Tensor], size: tuple[int, int], wishes: Wishes, engi
             told_twice = "six numbers, one for each class, or rows of label, score and box"
             raise ModelRefused(f"it gives {_list(outputs)}: {told_twice}", hint="say --task classify or --task objects")
         if gives:
-            gives["first"] = gives.get("first", 0) if wishes.first is None else wishes.first
             return "objects", {"gives": gives}
     if wishes.task in ("", "classify") and len(outputs) == 1 and not _open(outputs[0]):
         many = int(np.prod(outputs[0].shape))
@@ -197,10 +215,7 @@ def _named(outputs: Sequence[Tensor], wishes: Wishes, engine: str) -> dict[str, 
         scores = [spec for spec in scores if _means(spec, "score", "conf", "prob")]
     if not len(boxes) == len(labels) == len(scores) == 1:
         return {}
-    first = {
-        "first": int(np.dtype(labels[0].dtype) == np.int64 and engine == "onnx")
-    }  # torchvision's 0 is the background
-    return where | {"boxes": boxes[0].name, "scores": scores[0].name, "labels": labels[0].name} | masks | first
+    return where | {"boxes": boxes[0].name, "scores": scores[0].name, "labels": labels[0].name} | masks
 
 
 def _last(spec: Tensor) -> int:

@@ -242,10 +242,25 @@ def test_outputs_are_known_by_what_they_are() -> None:
     assert told["given"]["mean"] == [0.5] and told["given"]["fit"] == "stretch"
     names = {"boxes": "y", "scores": "s", "labels": "l"}
     four = [Tensor(name, (1, 10, 4) if name == "y" else (1, 10), F) for name in "sly"]
-    wishes = Wishes(["red"], normalise=RANGES["0..1"], gives=names)
+    wishes = Wishes(["red"], normalise=RANGES["0..1"], gives=names, first=0)
     assert decide([PICTURE], four, wishes, "onnx")["gives"] == {**names, "first": 0}
     six = [Tensor("y", (1, 6), F)]
     assert decide([PICTURE], six, Wishes(list("abcdef"), normalise=RANGES["0..1"]), "onnx")["task"] == "classify"
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, F])
+@pytest.mark.parametrize("gives", [{}, {"boxes": "a", "labels": "labels", "scores": "c"}], ids=["found", "named"])
+def test_what_number_the_first_label_has_is_asked_where_no_layout_says_it(kind: Any, gives: dict[str, str]) -> None:
+    outputs = [TORCHVISION[0], Tensor("labels", (1, 300), kind), TORCHVISION[2]]
+    wishes = Wishes(["red", "green"], normalise=RANGES["0..1"], gives=gives)
+    with pytest.raises(
+        ModelRefused, match=r"whether its label 0 \(labels\) is 'red' or the background is not"
+    ) as fault:
+        decide([PICTURE], outputs, wishes, "onnx")
+    assert "--first 0 where 0 is 'red', or --first 1 where 0 is the background" in fault.value.hint
+    for first in (0, 1):
+        assert decide([PICTURE], outputs, replace(wishes, first=first), "onnx")["gives"]["first"] == first
+    assert decide([PICTURE], outputs, wishes, "tflite")["gives"]["first"] == 0
 
 
 @pytest.mark.parametrize(
