@@ -191,11 +191,12 @@ def _check_rule(rule: Rule, at: tuple[str | int, ...], config: RecipeConfig, tre
 
 
 def _check_test(test: RecipeTest, at: tuple[str | int, ...], config: RecipeConfig, tree: Tree) -> None:
-    films = {view.camera: view.lasts for view in config.views.values()}
+    cameras = dict.fromkeys(view.camera for view in config.views.values())
+    films = {view.camera for view in config.views.values() if view.lasts}
     for camera in test.pictures:
-        if camera not in films:
-            tree.fault((*at, camera), "is no camera of this recipe", f"there are {', '.join(films)}", key=True)
-        elif films[camera]:
+        if camera not in cameras:
+            tree.fault((*at, camera), "is no camera of this recipe", f"there are {', '.join(cameras)}", key=True)
+        elif camera in films:
             tree.fault((*at, camera), "a film cannot be tried with one picture", "remove it", key=True)
 
 

@@ -15,6 +15,7 @@ from edge.apply import apply_site
 from edge.cli import main
 from edge.config.load import load_text
 from models.vision.recipe import Refused, load
+from models.vision.rehearsal import rehearsed
 from tests.models.stored import SITE, board, site_with
 from tests.waiting import run
 
@@ -92,6 +93,26 @@ def test_a_test_that_cannot_be_is_a_fault_of_the_recipe(site: Path, old: str, ne
     (site.parent / "a.yaml").write_text(RECIPE.replace(old, new))
     found = load(site.parent / "a.yaml")
     assert isinstance(found, Refused) and words in " ".join(found.faults)
+
+
+FILMED = """\
+recipe: blinker
+views:
+  film:
+    {camera: top, size: [64, 80], lasts: 2s, every: 100ms, tools: {l: {tool: lamps, lamps: {a: {at: [10, 10, 10, 10], on: []}}}}}
+  top: {camera: top, template: good.png, tools: {copper: {tool: template}}}
+tests:
+  - {name: one picture, pictures: {top: good.png}, expect: ok}
+"""
+
+
+def test_no_picture_is_tried_as_the_film_of_its_camera(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (site.parent / "a.yaml").write_text(FILMED)
+    found = load(site.parent / "a.yaml")
+    assert isinstance(found, Refused) and "a film cannot be tried with one picture" in " ".join(found.faults)
+    monkeypatch.setattr("models.vision.recipe._check_test", lambda *_: None)
+    ((name, faults),) = rehearsed(["a.yaml"], site.parent)
+    assert name == "a.yaml: one picture" and "expected 'ok', it is 'recheck': film: no picture" in faults[0]
 
 
 def test_a_site_whose_recipe_fails_its_tests_is_not_taken(site: Path, tmp_path: Path) -> None:
