@@ -91,7 +91,7 @@ class Decision:
 
 def decide(seen: Iterable[Seen], rules: Iterable[Rule]) -> Decision:
     """The worst of all findings: NG before RECHECK before OK. A finding with boxes is as bad as the worst of them by the rules;
-    one without is what its tool said."""
+    one without is what its tool said, and so is a box that no rule is about."""
     rules = list(rules)
     worst: State = "ok"
     why: list[tuple[int, str]] = []
@@ -100,7 +100,7 @@ def decide(seen: Iterable[Seen], rules: Iterable[Rule]) -> Decision:
     score = 0.0
     for view in seen:
         for name, finding in view.findings.items():
-            judged = [(box, _ruled(view, box, finding.state, rules)) for box in finding.boxes]
+            judged = [(box, _ruled(view, box, finding.of(box), rules)) for box in finding.boxes]
             state = max((s for _, s in judged), key=WORSE.index) if judged else finding.state
             boxes += [(view.view, placed(box, view.place), s) for box, s in judged]
             measured |= {f"{view.view}.{name}.{key}": float(value) for key, value in finding.measured.items()}

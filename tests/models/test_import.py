@@ -332,6 +332,9 @@ def test_an_anomaly_map_is_calibrated_on_good_parts(tmp_path: Path, capsys: pyte
         "ok",
         "recheck",
     ]
+    two = judged(out, "heatmap", graphs.picture((16, 24, "red"), light=60) | graphs.picture((40, 8, "red"), light=20))
+    assert [(box[:2], two.of(box)) for box in two.boxes] == [((16, 24), "ng"), ((40, 8), "recheck")]
+    assert two.state == "ng" and two.text.startswith("one place is") and two.measured["area_px"] == 64
     kind = tool("heatmap")
     mask = np.full((64, 64), 255, np.uint8)
     mask[:, 8:24] = 0

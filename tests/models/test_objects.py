@@ -20,6 +20,7 @@ from models.vision.given import fitted, tensor
 from models.vision.objects import decoded
 from models.vision.recipe import Recipe
 from models.vision.recipe import load as load_recipe
+from models.vision.rules import Rule, Seen, decide
 from models.vision.singles import COLUMNS
 from models.vision.tools.contract import Finding, View
 from models.vision.tools.detect import DetectConfig, DetectTool
@@ -46,6 +47,15 @@ def test_as_many_boxes_as_there_are_with_the_areas_of_their_masks(folder: Path) 
     assert judged(folder, graphs.picture((16, 24, "red"), light=80)).state == "recheck"
     ten = [(8 * k, 8 * (k % 5), "red") for k in range(8)] + [(0, 48, "green"), (16, 48, "green")]
     assert len(judged(folder, graphs.picture(*ten)).boxes) == 10
+
+
+def test_what_it_is_not_sure_of_is_told_beside_what_it_is_sure_of(folder: Path) -> None:
+    image = graphs.picture((16, 24, "red")) | graphs.picture((40, 8, "green"), light=100)
+    found = judged(folder, image)
+    assert (found.state, found.text) == ("ng", "1 red (up to 100%); not sure: 1 green (up to 39%)")
+    assert [found.of(box) for box in found.boxes] == ["ng", "recheck"] and found.measured["defects"] == 1
+    assert decide([Seen("top", {"t": found})], [Rule(label=["red"], then="ok")]).state == "recheck"
+    assert decide([Seen("top", {"t": found})], []).state == "ng"
 
 
 def test_what_the_mask_hides_is_not_judged(folder: Path) -> None:

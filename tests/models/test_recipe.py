@@ -258,6 +258,16 @@ def test_the_first_rule_decides_and_the_worst_defect_counts() -> None:
     assert (both.state, both.label, both.text) == ("ng", "spur", "top: a spur")
 
 
+def test_a_doubtful_box_beside_a_sure_one_is_still_doubtful() -> None:
+    open_, hole = (0, 0, 9, 9, "open", 0.39), (40, 0, 49, 9, "pin-hole", 0.95)
+    both = Seen("top", {"t": Finding("ng", 0.95, [hole, open_], ng_above=0.5)})
+    found = decide([both], [Rule(label=["pin-hole"], then="ok")])
+    assert (found.state, found.label) == ("recheck", "open")
+    assert [(box[4], state) for _, box, state in found.boxes] == [("pin-hole", "ok"), ("open", "recheck")]
+    assert decide([both], []).state == decide([both], [Rule(label=["open"], then="ok")]).state == "ng"
+    assert decide([both], [Rule(label=["open"], then="ng")]).state == "ng"
+
+
 def test_without_millimetres_a_rule_in_millimetres_holds_for_nothing() -> None:
     assert decide([seen(SPUR)], [Rule(longer_mm=0.1, then="ok")]).state == "ng"
 

@@ -163,6 +163,14 @@ def test_limits_and_masks_of_the_recipe(taught: Path) -> None:
     assert judged(taught, colour).state == "ng"
 
 
+def test_a_faint_difference_beside_a_strong_one_is_told_as_doubtful(taught: Path) -> None:
+    found = judged(taught, good(100, defect=True), ng_above=0.9, ok_below=0.15)
+    states = [found.of(box) for box in found.boxes]
+    assert found.state == states[0] == "ng" and found.text.startswith("one place differs")
+    assert len(states) > 1 and set(states[1:]) == {"recheck"}
+    assert all(0.15 <= box[5] < 0.9 for box in found.boxes[1:])
+
+
 def test_the_certificate_says_what_was_measured(taught: Path) -> None:
     told = json.loads((taught / "certificate.json").read_text())
     model = package.describe(taught)

@@ -45,13 +45,21 @@ class View:
 @dataclass(frozen=True)
 class Finding:
     """`state` of the part by this tool alone; `score`, higher is worse; `boxes` in pixels of the view; `measured` values by name,
-    the unit in the name (`gap_mm`, `area_px`); `text` tells the operator why."""
+    the unit in the name (`gap_mm`, `area_px`); `text` tells the operator why. `ng_above`: the score from which a box alone is NG,
+    below it alone is a recheck; None: each of the boxes alone is as bad as `state`."""
 
     state: State
     score: float = 0.0
     boxes: Sequence[Box] = ()
     measured: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
+    ng_above: float | None = None
+
+    def of(self, box: Box) -> State:
+        """Of one of the boxes, where no rule says otherwise."""
+        if self.ng_above is None:
+            return self.state
+        return "ng" if box[5] >= self.ng_above else "recheck"
 
 
 class ToolConfig(BaseModel):

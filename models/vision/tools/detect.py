@@ -80,12 +80,19 @@ class DetectTool:
         worst = float(found[0, 4])
         state: State = "ng" if worst >= self._ng_above else "recheck"
         told = found[found[:, 4] >= self._ng_above] if state == "ng" else found
-        names = [self.labels[int(number)] for number in told[:, 5]]
-        sides, scores = told[:, :4].round().astype(int).tolist(), told[:, 4].tolist()
+        names = [self.labels[int(number)] for number in found[:, 5]]
+        sides, scores = found[:, :4].round().astype(int).tolist(), found[:, 4].tolist()
         boxes: list[Box] = [(*side, name, score) for side, name, score in zip(sides, names, scores, strict=True)]
-        kinds = ", ".join(f"{many} {name.replace('_', ' ')}" for name, many in Counter(names).items())
-        text = f"{kinds} (up to {worst:.0%})" if state == "ng" else f"not sure: {kinds} (up to {worst:.0%})"
-        return Finding(state, worst, boxes, {"defects": float(len(boxes))} | areas(told, mm), text)
+        sure = [box for box in boxes if box[5] >= self._ng_above]
+        unsure = [box for box in boxes if box[5] < self._ng_above]
+        text = "; ".join(said + _kinds(which) for said, which in (("", sure), ("not sure: ", unsure)) if which)
+        measured = {"defects": float(len(told))} | areas(told, mm)
+        return Finding(state, worst, boxes, measured, text, self._ng_above)
+
+
+def _kinds(boxes: list[Box]) -> str:
+    kinds = ", ".join(f"{many} {name.replace('_', ' ')}" for name, many in Counter(box[4] for box in boxes).items())
+    return f"{kinds} (up to {max(box[5] for box in boxes):.0%})"
 
 
 def areas(told: np.ndarray, mm: float | None) -> dict[str, float]:

@@ -57,9 +57,12 @@ class HeatMapTool:
         if state == "ok":
             return Finding(state, score, measured={"score": score})
         least = self._ok_below if state == "recheck" else self._ng_above
-        boxes: list[Box] = [(*box[:4], "difference", box[4]) for box in places(cells, least, shape)]
+        found = places(cells, least, shape)
+        told = "one place is" if len(found) == 1 else f"{len(found)} places are"
+        if state == "ng":
+            found += [box for box in places(cells, self._ok_below, shape) if box[4] < least]
+        boxes: list[Box] = [(*box[:4], "difference", box[4]) for box in found]
         area = float((cells >= least).mean()) * shape[0] * shape[1]
-        told = "one place is" if len(boxes) == 1 else f"{len(boxes)} places are"
         text = f"{told} unlike good parts (score {score:.2f}, good ones stay below {self._ok_below:.2f})"
         measured = {"score": score, "area_px": area}
-        return Finding(state, score, boxes, measured, text if state == "ng" else f"not sure: {text}")
+        return Finding(state, score, boxes, measured, text if state == "ng" else f"not sure: {text}", self._ng_above)

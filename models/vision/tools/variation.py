@@ -83,10 +83,13 @@ class VariationTool:
         if state == "ok":
             return Finding(state, score, measured=measured)
         least = self._ok_below if state == "recheck" else self._ng_above
-        boxes = [_back(box, placed) for box in boxes_of(cells, least)]
-        places = "one place differs" if len(boxes) == 1 else f"{len(boxes)} places differ"
+        found = boxes_of(cells, least)
+        places = "one place differs" if len(found) == 1 else f"{len(found)} places differ"
+        if state == "ng":
+            found += [box for box in boxes_of(cells, self._ok_below) if box[4] < least]
+        boxes = [_back(box, placed) for box in found]
         text = f"{places} from the taught parts (score {score:.2f}, good ones reach {self._ok_below:.2f})"
-        return Finding(state, score, boxes, measured, text if state == "ng" else f"not sure: {text}")
+        return Finding(state, score, boxes, measured, text if state == "ng" else f"not sure: {text}", self._ng_above)
 
 
 def as_input(image: np.ndarray) -> np.ndarray:
