@@ -8,8 +8,10 @@ files fit a pattern all are read. What is absent is told in `missing`, and what 
 from __future__ import annotations
 
 import csv
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +25,8 @@ from .score import ENOUGH
 
 MOST_BYTES = 64 * 2**20  # of one picture, packed or not
 MOST_TEXT = 64 * 2**20  # of a list
+# What zipfile raises for an archive, or an entry of it, that is damaged, packed in an unknown way or kept by a password.
+DAMAGED = (OSError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, zlib.error, lzma.LZMAError)
 PICTURE = re.compile(r"(?:^|/)([^/]+/[^/]+)_(temp|test)\.(?:png|jpe?g|bmp)$", re.IGNORECASE)
 
 
@@ -94,7 +98,7 @@ class Pairs:
         try:
             packed = zipfile.ZipFile(path)
             entries = packed.infolist()
-        except (OSError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise LinesideError(f"{path} cannot be read: {error}") from None
         for entry in entries:
             if (found := PICTURE.search(entry.filename)) and entry.file_size <= MOST_BYTES:
@@ -134,7 +138,7 @@ def reading(packed: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], byt
     def read() -> bytes:
         try:
             return packed.read(entry)
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+        except DAMAGED:
             return b""
 
     return read

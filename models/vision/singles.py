@@ -20,7 +20,7 @@ import numpy as np
 from edge import LinesideError
 
 from .coco import FILE, decoded, part_of, picture_in, read
-from .pairs import MOST_BYTES, MOST_TEXT, reading
+from .pairs import DAMAGED, MOST_BYTES, MOST_TEXT, reading
 
 COLUMNS = ["image", "width", "height", "class", "xmin", "ymin", "xmax", "ymax"]
 KINDS = {".png", ".jpg", ".jpeg", ".bmp"}
@@ -133,7 +133,7 @@ class Singles:
         try:
             packed = zipfile.ZipFile(path)
             entries = packed.infolist()
-        except (OSError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise LinesideError(f"{path} cannot be read: {error}") from None
         for entry in entries:
             if Path(entry.filename).suffix.lower() in KINDS and entry.file_size <= MOST_BYTES:

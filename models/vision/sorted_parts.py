@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,10 +15,13 @@ import numpy as np
 from edge import LinesideError
 
 from .good_parts import MOST_BYTES
+from .pairs import DAMAGED, reading
 
 PICTURES = (".jpg", ".jpeg", ".bmp")  # PNG beside them are masks
 NEAR = 60  # pictures whose numbers differ by no more show one part
 MOST = 20_000  # pictures
+MOST_ALL = 2 * 2**30  # bytes of all pictures, as files and as pixels: they are held in memory
+Entry = tuple[int, Callable[[], bytes]]  # bytes of a picture's file, and what reads them
 LAYOUT = "*.zip (or folders) with KIND/NAME.jpg, one kind the good parts; *_list.csv (class, image, num) says which show one part"
 
 
@@ -31,36 +36,53 @@ class Picture:
 
 
 def sorted_parts(folder: Path) -> tuple[list[Picture], list[str]]:
-    """All pictures, grey, and what of the layout is not there. Raises LinesideError in words."""
+    """All pictures, grey, and what of the layout is not there. Raises LinesideError in words: of too many, or too large a sum,
+    before any of them is read."""
     if not folder.is_dir():
         raise LinesideError(f"there is no folder {folder}")
-    bodies: dict[tuple[str, str], bytes] = {}
+    entries: dict[tuple[str, str], Entry] = {}
     for archive in sorted(folder.glob("*.zip")):
-        bodies |= _zipped(archive)
+        entries |= _zipped(archive)
     for path in sorted(folder.glob("*/*")):
-        if path.suffix.lower() in PICTURES and path.stat().st_size <= MOST_BYTES:
-            bodies[path.parent.name, path.stem] = path.read_bytes()
-    if not 0 < len(bodies) <= MOST:
-        raise LinesideError(f"{folder} holds {len(bodies)} pictures", hint=f"1 to {MOST} of them: {LAYOUT}")
+        if path.suffix.lower() in PICTURES and (size := path.stat().st_size) <= MOST_BYTES:
+            entries[path.parent.name, path.stem] = size, partial(_file, path)
+    if not 0 < len(entries) <= MOST:
+        raise LinesideError(f"{folder} holds {len(entries)} pictures", hint=f"1 to {MOST} of them: {LAYOUT}")
+    _fits(folder, sum(size for size, _ in entries.values()))
     numbers, missing = _numbers(folder), []
-    if any(key not in numbers for key in bodies):
+    if any(key not in numbers for key in entries):
         missing = ["*_list.csv, or a line of it: those pictures are taken for a part each"]
-    return [
-        Picture(*key, part, _image(*key, bodies[key])) for key, part in _parts(sorted(bodies), numbers).items()
-    ], missing
+    pictures, pixels = list[Picture](), 0
+    for key, part in _parts(sorted(entries), numbers).items():
+        image = _image(*key, entries[key][1]())
+        _fits(folder, pixels := pixels + image.nbytes)
+        pictures.append(Picture(*key, part, image))
+    return pictures, missing
 
 
-def _zipped(archive: Path) -> dict[tuple[str, str], bytes]:
+def _fits(folder: Path, many: int) -> None:
+    if many > MOST_ALL:
+        raise LinesideError(f"the pictures of {folder} are more than {MOST_ALL >> 20} MiB", hint="show fewer of them")
+
+
+def _file(path: Path) -> bytes:
     try:
-        with zipfile.ZipFile(archive) as opened:
-            found = {}
-            for entry in opened.infolist():
-                path = Path(entry.filename)
-                if path.suffix.lower() in PICTURES and len(path.parts) >= 2 and entry.file_size <= MOST_BYTES:
-                    found[path.parts[-2], path.stem] = opened.read(entry)
-            return found
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _zipped(archive: Path) -> dict[tuple[str, str], Entry]:
+    try:
+        packed = zipfile.ZipFile(archive)
+    except DAMAGED as error:
         raise LinesideError(f"{archive} cannot be read: {error}", hint="copy it here anew") from None
+    found: dict[tuple[str, str], Entry] = {}
+    for entry in packed.infolist():
+        path = Path(entry.filename)
+        if path.suffix.lower() in PICTURES and len(path.parts) >= 2 and entry.file_size <= MOST_BYTES:
+            found[path.parts[-2], path.stem] = entry.file_size, reading(packed, entry)
+    return found
 
 
 def _numbers(folder: Path) -> dict[tuple[str, str], int]:

@@ -19,6 +19,7 @@ pytest.importorskip(
     "ai_edge_litert", reason="LiteRT, whose schema writes the network, is not installed: make setup brings it"
 )
 from tests.models import detector as made
+from tests.models.archives import spoilt
 
 pytestmark = pytest.mark.usefixtures("engine")
 SPOTS = {"a/1": [(16, 24), (40, 8)], "a/2": [], "b/3": [(0, 48)]}
@@ -144,6 +145,12 @@ def test_a_damaged_picture_is_named(package: Path, folder: Path, capsys: pytest.
     with zipfile.ZipFile(folder / "test_some.zip", "w") as packed:
         packed.writestr("a/1_test.png", b"no picture")
         packed.writestr("a/1_temp.png", b"no picture")
+    assert main(["model", "evaluate", str(package), "--data", str(folder)]) != 0
+    assert "the picture a/1_test cannot be read" in capsys.readouterr().err
+
+
+def test_a_damaged_archive_is_told_in_words(package: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoilt(folder / "test_some.zip", "a/1_test.png")
     assert main(["model", "evaluate", str(package), "--data", str(folder)]) != 0
     assert "the picture a/1_test cannot be read" in capsys.readouterr().err
 

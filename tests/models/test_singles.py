@@ -22,6 +22,7 @@ pytest.importorskip(
     "ai_edge_litert", reason="LiteRT, whose schema writes the network, is not installed: make setup brings it"
 )
 from tests.models import detector as made
+from tests.models.archives import spoilt
 
 pytestmark = pytest.mark.usefixtures("engine")
 SPOTS = {"one.png": [(16, 24), (40, 8)], "good.png": [], "two.png": [(0, 48)]}
@@ -134,6 +135,12 @@ def test_a_folder_that_cannot_be_read_is_a_fault_in_words(folder: Path, file: st
     with pytest.raises(LinesideError) as fault:
         list(Singles(folder if file else folder / "nowhere", "" if file == "annotations.json" else None))
     assert said in str(fault.value)
+
+
+def test_a_damaged_archive_is_told_in_words(folder: Path) -> None:
+    spoilt(folder / "dev.zip", "one.png")
+    with pytest.raises(LinesideError, match=r"one\.png in .* is no picture"):
+        list(Singles(folder))
 
 
 def test_a_package_that_needs_no_template_judges_a_picture_alone(package: Path) -> None:

@@ -17,6 +17,7 @@ from models.vision.sorted_parts import sorted_parts
 from models.vision.surface import Seen, Ways, limits, look, shrunk, ways
 from models.vision.tools.contract import Finding, View
 from models.vision.tools.table import tool
+from tests.models.archives import spoilt
 
 
 def brushed(seed: int, high: int = 160, wide: int = 144) -> np.ndarray:
@@ -233,6 +234,28 @@ def test_a_curve_over_sorted_pictures(sorted_folder: Path, capsys: pytest.Captur
     assert main(["model", "curve", "--data", str(sorted_folder), "--parts", "4"]) == 2
 
 
+@pytest.mark.parametrize(("bound", "words"), [("MOST", "holds 25 pictures"), ("MOST_ALL", "are more than 0 MiB")])
+def test_what_is_too_much_is_told_before_any_of_it_is_read(
+    sorted_folder: Path, monkeypatch: pytest.MonkeyPatch, bound: str, words: str
+) -> None:
+    read = []
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda self, entry: read.append(entry) or b"")
+    monkeypatch.setattr(cv2, "imdecode", lambda body, how: read.append(body))
+    monkeypatch.setattr(f"models.vision.sorted_parts.{bound}", 24)
+    with pytest.raises(LinesideError, match=words):
+        sorted_parts(sorted_folder)
+    assert not read
+
+
+def test_pictures_that_are_too_large_when_unpacked_are_told(
+    sorted_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (archive,) = sorted_folder.glob("*.zip")
+    monkeypatch.setattr("models.vision.sorted_parts.MOST_ALL", archive.stat().st_size)
+    with pytest.raises(LinesideError, match="are more than 0 MiB"):
+        sorted_parts(sorted_folder)
+
+
 def test_pictures_of_one_part_stay_on_one_side(sorted_folder: Path) -> None:
     pictures, missing = sorted_parts(sorted_folder)
     by_name = {picture.name: picture.part for picture in pictures}
@@ -245,6 +268,9 @@ def test_pictures_of_one_part_stay_on_one_side(sorted_folder: Path) -> None:
     (sorted_folder / "dev_list.csv").unlink()
     alone, missing = sorted_parts(sorted_folder)
     assert len({picture.part for picture in alone}) == 25 and "*_list.csv" in missing[0]
+    spoilt(sorted_folder / "dev.zip", "Free/g0.jpg")
+    with pytest.raises(LinesideError, match=r"Free/g0 is no picture"):
+        sorted_parts(sorted_folder)
     (sorted_folder / "dev.zip").write_bytes(b"PK")
     with pytest.raises(LinesideError, match=r"dev\.zip cannot be read"):
         sorted_parts(sorted_folder)
