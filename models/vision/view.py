@@ -104,14 +104,22 @@ class Viewer:
 
     def measure(self) -> float:
         """Milliseconds from picture to findings on this board, the slowest of RUNS after a first one that warms everything up."""
+        image = self._sample()
+        self(image)
+        return max(self(image).took_ms for _ in range(RUNS)) + self._in_the_way(image)
+
+    def warm(self) -> None:
+        """Once from picture to findings, so that the first part takes no longer than the next one."""
+        self(self._sample())
+
+    def _sample(self) -> np.ndarray:
         image = self.template
         if image is None:
             image = np.random.default_rng(1).integers(0, 255, (*self.shape, 3), np.uint8)
         if self.region is not None and self.neighbour is not None:  # a part that is as good as its neighbour
             (nx, ny), (_, _, w, h) = self.neighbour, self.region
             image[ny : ny + h, nx : nx + w] = _cut(image, self.region)
-        self(image)
-        return max(self(image).took_ms for _ in range(RUNS)) + self._in_the_way(image)
+        return image
 
     def _in_the_way(self, image: np.ndarray) -> float:
         """Milliseconds for which shadow tools that had begun may hold up this view."""

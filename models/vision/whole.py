@@ -6,6 +6,7 @@ A network of convolutions says of a place what it says of it in any tile, as lon
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 
 from edge import ModelRefused
@@ -22,21 +23,21 @@ def detector(package: Package, least: float, shape: tuple[int, int]) -> Detector
     """For pictures of `shape`; one that judges in tiles of the network's own size where they are small, or the network is for that
     size alone. Raises ModelRefused."""
     model = package.described(Detect)
-    shared = round(3 * model.unit)
-    size = side(shape[0], model.size[0], shared), side(shape[1], model.size[1], shared)
-    if size != model.size and model.fit == "tile":
+    shared, step = round(3 * model.unit), math.lcm(STEP, model.fold, model.stride)
+    size = side(shape[0], model.size[0], shared, step), side(shape[1], model.size[1], shared, step)
+    if size != model.size and model.fit == "tile" and step <= min(model.size):
         with suppress(ModelRefused):
             return Detector(_Resized(package, model, size), least)
     return Detector(package, least)
 
 
-def side(length: int, own: int, shared: int) -> int:
-    """Of the tiles for so many pixels."""
+def side(length: int, own: int, shared: int, step: int = STEP) -> int:
+    """Of the tiles for so many pixels, a multiple of `step` where they are not the network's own."""
     if length <= own:
         return own
     many = 1 if length <= MOST else 2 + (length - MOST - 1) // (MOST - shared)
     each = -(-(length + (many - 1) * shared) // many)
-    return -(-each // STEP) * STEP
+    return -(-each // step) * step
 
 
 class _Resized(Package):

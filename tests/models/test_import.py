@@ -341,6 +341,10 @@ def test_an_anomaly_map_is_calibrated_on_good_parts(tmp_path: Path, capsys: pyte
     judge = kind(kind.Config(tool="heatmap", model=out.name), out.parent)
     assert judge(View(graphs.picture((8, 8, "red")), mask=mask)).state == "ok"
     assert judge(View(graphs.picture((8, 8, "red"), (40, 8, "red")), mask=mask)).boxes[0][:4] == (40, 8, 48, 16)
+    large, speck = graphs.picture((8, 8, "red")).repeat(10, axis=0).repeat(10, axis=1), np.zeros((640, 640), np.uint8)
+    speck[100, 100] = 255
+    found = judge(View(large, mask=speck))
+    assert found.state == "recheck" and "the mask leaves too little" in found.text
 
 
 @pytest.mark.usefixtures("here")

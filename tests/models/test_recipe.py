@@ -13,8 +13,10 @@ from edge import read_yaml
 from models.vision.recipe import Recipe, Refused, load
 from models.vision.recipe_schema import markdown, schema
 from models.vision.rules import Rule, Seen, decide
+from models.vision.shelf import certify
 from models.vision.tools.contract import Finding
 from models.vision.tools.table import TOOLS, tool
+from models.vision.view import Viewer
 
 ROOT = Path(__file__).parents[2]
 GOOD = """\
@@ -73,6 +75,20 @@ def test_a_part_is_judged_by_its_recipe(folder: Path) -> None:
         and states[1].measured["top.copper.differs_px"] > 8
     )
     assert "160 x 100" in states[2].text and "160 x 120" in states[2].text
+
+
+def test_a_recipe_that_was_measured_before_is_warm_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, again, ran, real = good(folder), good(folder), [], Viewer.__call__
+
+    def counted(self: Viewer, image: np.ndarray) -> Seen:
+        ran.append(self)
+        return real(self, image)
+
+    monkeypatch.setattr("models.vision.shelf._measured", {})
+    told = certify(before, 10**6)
+    monkeypatch.setattr(Viewer, "__call__", counted)
+    assert certify(again, 10**6).ms == told.ms
+    assert [view is again.views["top"] for view in ran] == [True]
 
 
 def test_a_region_and_a_mask_say_what_is_judged(folder: Path) -> None:

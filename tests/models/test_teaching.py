@@ -154,6 +154,13 @@ def test_limits_and_masks_of_the_recipe(taught: Path) -> None:
     mask = np.full(SHAPE, 255, np.uint8)
     mask[130:170, 180:220] = 0
     assert judged(taught, bad, mask).state == "ok"
+    specks = []
+    for at in range(4):  # a cell is 2 px or more wide, so not all of them are seen
+        speck = np.zeros(SHAPE, np.uint8)
+        speck[150 + at, 200 + at] = 255
+        specks.append(judged(taught, bad, speck))
+    assert "ok" not in {finding.state for finding in specks}
+    assert any("the mask leaves too little" in finding.text for finding in specks)
     unsure = judged(taught, bad, ng_above=0.999, ok_below=0.3)
     assert unsure.state in ("ng", "recheck")
     assert judged(taught, good(101), ng_above=0.9, ok_below=0.002).text.startswith("not sure")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.package import find, load
+from models.package import Detect, find, load
 from models.vision import peaks
 from models.vision.detect import Detector, cuts
 from models.vision.tools.contract import View
@@ -41,6 +41,31 @@ def test_the_whole_of_a_large_picture_is_judged_at_once(folder: Path) -> None:
     assert whole.model.size == (320, 320) != Detector(load(folder), 0.2).model.size
     found = whole(*made.pictures(*spots, side=300))
     assert where(found) == sorted((x - 4, y - 4, x + 12, y + 12, 0) for x, y in spots)
+
+
+@pytest.mark.parametrize(("cell", "fold", "size"), [(24, 3, 288), (64, 4, 256)])
+def test_a_picture_is_whole_cells_and_folds_of_any_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: int, fold: int, size: int
+) -> None:
+    monkeypatch.setattr(made, "CELL", cell)
+    monkeypatch.setattr(made, "FOLD", fold)
+    whole = detector(
+        load(made.package(tmp_path / "odd", side=192, fold=fold, stride=cell, look=2 * cell)), 0.2, (200, 200)
+    )
+    assert whole.model.size == (size, size)
+    middle = cell + cell // 2
+    at = (middle - 8, middle - 8, middle + 8, middle + 8, 0)
+    assert where(whole(*made.pictures((cell, cell), side=200))) == [at]
+
+
+def test_a_network_of_odd_steps_judges_in_its_own_tiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = load(folder)
+    odd = package.described(Detect).model_copy(update={"fold": 13})  # 416 px at a time
+    monkeypatch.setattr(package, "described", lambda kind: odd)
+    asked: list[object] = []
+    monkeypatch.setattr("models.vision.whole.Detector", lambda one, least: asked.append(one))
+    detector(package, 0.2, (300, 300))
+    assert asked == [package]
 
 
 def test_a_trained_network_sees_no_seams_and_the_same_defects() -> None:
@@ -90,7 +115,7 @@ def test_threads_share_warm_detectors_and_never_one(folder: Path) -> None:
     def counted(shape: tuple[int, ...]) -> Any:
         one = ask(shape)
         made_here.append(one)
-        return lambda part, template: (together.wait(10), one(part, template))[1]
+        return lambda part, template: (together.wait(100), one(part, template))[1]
 
     judge._detector = counted  # type: ignore[method-assign, assignment]
     with ThreadPoolExecutor(many) as pool:

@@ -47,8 +47,10 @@ class HeatMapTool:
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
             return Finding("recheck", 1.0, text=f"cannot be judged: {error}")
         if view.mask is not None:
-            cells = cells.copy()
-            cells[cv2.resize(view.mask, cells.shape[::-1], interpolation=cv2.INTER_AREA) == 0] = -np.inf
+            left = cv2.resize(view.mask, cells.shape[::-1], interpolation=cv2.INTER_AREA) > 0
+            if not left.any():
+                return Finding("recheck", 1.0, text="the mask leaves too little of the picture to judge")
+            cells = np.where(left, cells, np.float32(-np.inf))
         return self._finding(cells, view.image.shape)
 
     def _finding(self, cells: np.ndarray, shape: tuple[int, ...]) -> Finding:

@@ -58,8 +58,10 @@ class VariationTool:
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
             return Finding("recheck", 1.0, text=f"cannot be judged: {error}")
         if view.mask is not None:
-            size = cells.shape[::-1]
-            cells[cv2.resize(_moved(view.mask, placed), size, interpolation=cv2.INTER_NEAREST) == 0] = 0
+            left = cv2.resize(_moved(view.mask, placed), cells.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+            if not left.any():
+                return Finding("recheck", 1.0, text="the mask leaves too little of the part to judge")
+            cells[~left] = 0
         return self._finding(cells, placed, contrast)
 
     def _there(self, view: View) -> Placed | None:
