@@ -100,7 +100,7 @@ def decide(seen: Iterable[Seen], rules: Iterable[Rule]) -> Decision:
     score = 0.0
     for view in seen:
         for name, finding in view.findings.items():
-            judged = [(box, _ruled(view, box, finding.of(box), rules)) for box in finding.boxes]
+            judged = [(box, _ruled(view, box, finding, rules)) for box in finding.boxes]
             state = max((s for _, s in judged), key=WORSE.index) if judged else finding.state
             boxes += [(view.view, placed(box, view.place), s) for box, s in judged]
             measured |= {f"{view.view}.{name}.{key}": float(value) for key, value in finding.measured.items()}
@@ -123,8 +123,10 @@ def placed(box: Box, place: np.ndarray | None) -> Box:
     return (int(left), int(top), int(right), int(bottom), box[4], box[5])
 
 
-def _ruled(view: Seen, box: Box, said: State, rules: list[Rule]) -> State:
-    return next((rule.then for rule in rules if rule.holds(view.view, box, view.mm)), said)
+def _ruled(view: Seen, box: Box, finding: Finding, rules: list[Rule]) -> State:
+    said = finding.of(box)
+    ruled: State = next((rule.then for rule in rules if rule.holds(view.view, box, view.mm)), said)
+    return max(ruled, said, key=WORSE.index) if finding.firm else ruled
 
 
 def plain(boxes: list[tuple[str, Box, State]]) -> list[list[Any]]:

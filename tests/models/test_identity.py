@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from models.vision.recipe import Refused, load
+from models.vision.recipe import Recipe, Refused, load
+from models.vision.rules import Rule, Seen, decide
 from models.vision.shifts import Shifts, ShiftsConfig
+from models.vision.tools.contract import Finding, State
 from tests.models.cell import RECIPE, Cell, board
 from tests.models.test_station import MASTERS, show
 
@@ -65,7 +67,28 @@ def test_a_part_is_who_its_code_says_and_one_that_is_not_read_is_a_recheck(tmp_p
 
 def test_no_rule_makes_a_part_ok_that_nobody_knows(tmp_path: Path) -> None:
     coded = CODED.replace("kind: qr", 'expect: "B*"') + "rules: [{label: [code], then: ok}]\n"
-    assert Line(tmp_path, coded).next("A-1") == ("recheck", "")
+    assert Line(tmp_path, coded).next("A-1") == ("ng", "")
+
+
+@pytest.mark.parametrize(("wanted", "state", "then"), [("A*", "ng", "ok"), ("A*", "ng", "recheck"), ("*", "ok", "ok")])
+def test_no_rule_of_size_makes_a_wrong_code_right_where_no_part_is_named(
+    tmp_path: Path, wanted: str, state: str, then: str
+) -> None:
+    coded = CODED.replace("part: {code: top.label}\n", "").replace("kind: qr", f'expect: "{wanted}"')
+    (tmp_path / "a.yaml").write_text(coded + f"rules: [{{shorter_px: 1000, then: {then}}}]\n")
+    recipe = load(tmp_path / "a.yaml")
+    assert isinstance(recipe, Recipe)
+    found = decide([recipe.views["top"](label("B-1"))], recipe.rules)
+    assert (found.state, len(found.boxes)) == (state, 1)
+    assert state == "ok" or "it says B-1; A* is wanted" in found.text
+
+
+@pytest.mark.parametrize(
+    ("said", "then", "state"), [("ng", "ok", "ng"), ("recheck", "ok", "recheck"), ("ok", "ng", "ng")]
+)
+def test_a_rule_makes_a_firm_finding_worse_but_never_better(said: State, then: State, state: State) -> None:
+    finding = Finding(said, 1.0, [(0, 0, 9, 9, "code", 1.0)], firm=True)
+    assert decide([Seen("top", {"t": finding})], [Rule(shorter_px=10, then=then)]).state == state
 
 
 def test_the_code_of_the_part_before_is_no_other_parts(tmp_path: Path) -> None:

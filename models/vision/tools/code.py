@@ -51,9 +51,9 @@ class CodeTool:
         measured = {"codes": float(len(found))}
         if not good:
             said = ", ".join(sorted({code.text for code in found}))
-            return Finding("ng", 1.0, boxes, measured, f"it says {said}; {self.config.expect} is wanted")
+            return Finding("ng", 1.0, boxes, measured, f"it says {said}; {self.config.expect} is wanted", firm=True)
         if len(good) > 1:
-            return Finding("recheck", 0.5, boxes, measured, f"several codes may be meant: {', '.join(good)}")
+            return Finding("recheck", 0.5, boxes, measured, f"several codes may be meant: {', '.join(good)}", firm=True)
         return Finding("ok", 0.0, boxes, measured, good[0])
 
 

@@ -46,7 +46,8 @@ class View:
 class Finding:
     """`state` of the part by this tool alone; `score`, higher is worse; `boxes` in pixels of the view; `measured` values by name,
     the unit in the name (`gap_mm`, `area_px`); `text` tells the operator why. `ng_above`: the score from which a box alone is NG,
-    below it alone is a recheck; None: each of the boxes alone is as bad as `state`."""
+    below it alone is a recheck; None: each of the boxes alone is as bad as `state`. `firm`: no rule makes it better than it is,
+    since it tells what was read and not of a defect."""
 
     state: State
     score: float = 0.0
@@ -54,6 +55,7 @@ class Finding:
     measured: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
     ng_above: float | None = None
+    firm: bool = False
 
     def of(self, box: Box) -> State:
         """Of one of the boxes, where no rule says otherwise."""

@@ -75,12 +75,16 @@ class TextTool:
         measured = {"characters": float(len(read)), "likeness": worst if read else 0.0}
         if doubts or not read:
             return Finding(
-                "recheck", 1 - worst, boxes, measured, f"read {read or 'nothing'}: {'; '.join(doubts[:3])}".rstrip(": ")
+                "recheck",
+                1 - worst,
+                boxes,
+                measured,
+                f"read {read or 'nothing'}: {'; '.join(doubts[:3])}".rstrip(": "),
+                firm=True,
             )
         good = len(read) == len(config.expect) and all(w in ("?", r) for w, r in zip(config.expect, read, strict=True))
-        return Finding(
-            "ok" if good else "ng", 1 - worst, boxes, measured, read if good else f"{read}; {config.expect} is wanted"
-        )
+        text = read if good else f"{read}; {config.expect} is wanted"
+        return Finding("ok" if good else "ng", 1 - worst, boxes, measured, text, firm=True)
 
 
 def _characters(folder: Path, light: bool) -> dict[str, np.ndarray]:
