@@ -11,11 +11,14 @@ __all__ = ["Chain", "breaks", "taken_out"]
 
 def breaks(events: Iterable[Event]) -> Iterator[tuple[Event, str]]:
     """Each record of one chain, in the journal's order, that does not stand where it was made, with why. Records without a hash are
-    passed over. The first one may follow one that is no longer kept; a chain may begin anew where the journal did."""
+    passed over, but for a review after one that has one. The first one may follow one that is no longer kept; a chain may begin
+    anew where the journal did."""
     last: str | None = None
     for event in events:
         said = event.data.get("hash")
         if said is None:
+            if last is not None and event.kind == "review":
+                yield event, "it has no hash, and those before it have one: it was put in"
             continue
         before = event.data.get("before")
         if said != hash_of(event, plain_data(event.data)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Path, Query
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, desc, select
+from sqlalchemy import Connection, and_, desc, or_, select
 
 from . import tables
 from .ingest import Ingest
@@ -19,7 +20,8 @@ from .store import Store
 
 SCANNED = 1000  # newest parts that are looked through for those that are asked for
 MOST_SAID = 5000  # reviews, and orders for them
-AROUND = 3600 * 10**9  # ns that a device's clock may have been set back between a part and its review
+AROUND = 90 * 86_400 * 10**9  # ns that a device's clock may have been set back between a part and its review
+GIVEN_UP = "orders"  # what a device calls all orders up to a number that it does not carry out after damage
 NS = 2**62
 Place = tuple[str, str, int]  # device, epoch, number of an inspection
 
@@ -140,12 +142,19 @@ def _said_of(connection: Connection, parts: list[dict[str, Any]]) -> dict[Place,
     if not parts:
         return said
     by_hash = {(part["device"], str(part["data"].get("hash") or "")): place(part) for part in parts}
-    devices, since = {part["device"] for part in parts}, min(part["ts"] for part in parts) - AROUND
+    devices, since = {part["device"] for part in parts}, min(time.time_ns(), *(part["ts"] for part in parts)) - AROUND
     answered: dict[tuple[str, str], str] = {}  # order -> why it was refused
+    given_up: dict[
+        str, tuple[int, str]
+    ] = {}  # device -> up to which order it carried out none but those it tells of, and why
     only = [_names(parts[0])] if len(parts) == 1 else []  # the database looks for one part faster than we do
     for row in _told(connection, devices, since, only):
         data = json.loads(row.data)
         number = (row.device, str(data.get("number")))
+        if (row.kind, row.key) == ("command", GIVEN_UP):
+            last = data["number"] if isinstance(data.get("number"), int) else 0
+            given_up[row.device] = max(given_up.get(row.device, (0, "")), (last, row.text))
+            continue
         if row.kind == "command":
             answered[number] = row.text
             continue
@@ -162,7 +171,8 @@ def _said_of(connection: Connection, parts: list[dict[str, Any]]) -> dict[Place,
         if its not in said or its in newest:
             continue
         newest.add(its)
-        why = answered.get((row.device, str(row.number)))
+        last, lost = given_up.get(row.device, (0, ""))
+        why = answered.get((row.device, str(row.number)), lost if row.number <= last else None)
         if why is None:
             said[its].asked = {k: data[k] for k in ("state", "label", "by", "text")}
         else:
@@ -181,9 +191,10 @@ def _told(connection: Connection, devices: Iterable[str], since: int, only: list
     """Reviews, and orders for some that a device refused, in the order in which it told them."""
     e = tables.event
     found: list[Any] = []
-    for kind, which in (("review", []), ("command", [e.c.key == "review", e.c.state == "refused"])):
-        wanted = select(e.c.device, e.c.epoch, e.c.seq, e.c.ts, e.c.kind, e.c.state, e.c.text, e.c.data)
-        wanted = wanted.where(e.c.device.in_(sorted(devices)), e.c.kind == kind, e.c.ts >= since, *which, *only)
+    refused = [e.c.state == "refused", or_(e.c.key == GIVEN_UP, and_(e.c.key == "review", *only))]
+    for kind, which in (("review", only), ("command", refused)):
+        wanted = select(e.c.device, e.c.epoch, e.c.seq, e.c.ts, e.c.kind, e.c.key, e.c.state, e.c.text, e.c.data)
+        wanted = wanted.where(e.c.device.in_(sorted(devices)), e.c.kind == kind, e.c.ts >= since, *which)
         found += connection.execute(wanted.order_by(desc(e.c.ts), desc(e.c.seq)).limit(MOST_SAID)).all()
     return sorted(found, key=lambda row: (row.epoch, row.seq))
 

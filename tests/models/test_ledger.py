@@ -92,6 +92,14 @@ def test_a_record_that_was_taken_out_put_in_or_moved_is_named() -> None:
     assert [e.id for e, _ in breaks([events[0], events[2], events[1], *events[3:]])] == ["i2", "i1", "i3"]
 
 
+def test_a_review_without_a_hash_after_one_with_it_was_put_in() -> None:
+    chain, old = Chain(), replace(review(0, "ok", ""), id="old")
+    real = [chain.link(replace(review(n, "ok", ""), id=f"r{n}")) for n in range(3)]
+    forged = [replace(review(n, "ng", "spur"), id=f"f{n}") for n in range(3)]
+    assert [(e.id, "put in" in why) for e, why in breaks([old, *real, *forged])] == [(f"f{n}", True) for n in range(3)]
+    assert not list(breaks([old, *real, judged(9, "ok")]))
+
+
 def with_daemon(folder: Path, work: Callable[[Daemon], Awaitable[None]]) -> None:
     """As long as it takes, with its local socket."""
 

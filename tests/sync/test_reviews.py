@@ -175,6 +175,59 @@ def test_a_review_of_a_part_that_the_device_keeps_no_more_stands_on_the_planes_w
     rig(tmp_path, work)
 
 
+HOUR = 3600 * 10**9
+
+
+def test_a_device_whose_clock_was_set_back_hours_shows_its_reviews(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        people = await with_parts(it, replace(judged(1, "ng", "spur"), ts=it.daemon.clock.utc() + 8 * HOUR))
+        part = await people.part(1)
+        await it.daemon._end(it.daemon.readers.values())  # nothing comes down
+        assert (await people.says(part, "ok"))[0] == 202
+        assert (await people.says(part, "ok", by="ben"))[0] == 409, "the order waits"
+        assert (await people.part(1))["asked"]["by"] == "anna"
+        it.daemon._start_reader("sync")
+
+        async def told() -> Any:
+            return (await people.part(1))["reviews"]
+
+        assert [r["by"] for r in await it.until(told)] == ["anna"]
+        e, t = tables.event, tables.command
+        await it.plane.store.write(lambda c: c.execute(e.update().values(ts=e.c.ts - 12 * HOUR)))
+        await it.plane.store.write(lambda c: c.execute(t.update().values(number=t.c.number - 12 * HOUR // 10**6)))
+        assert await told(), "also hours later"
+
+    rig(tmp_path, work)
+
+
+def test_an_order_that_a_damaged_device_gave_up_is_no_longer_on_its_way(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        people = await with_parts(it, judged(1, "ng", "spur"), judged(2, "ng", "spur"))
+        part = await people.part(1)
+        await it.daemon._end(it.daemon.readers.values())  # nothing comes down
+        assert (await people.says(part, "ok"))[0] == 202
+        number = (await it.plane.store.read(lambda c: c.execute(tables.command.select()).one())).number
+        row = {"device": part["device"], "epoch": part["epoch"], "kind": "command", "key": "orders", "state": "refused"}
+        row |= {"ts": part["ts"], "severity": "medium", "text": "before the damage", "refs": "[]"}
+
+        async def gives_up(seq: int, last: int) -> None:
+            told = {**row, "seq": seq, "data": json.dumps({"number": last})}
+            await it.plane.store.write(lambda c: c.execute(tables.event.insert().values(**told)))
+
+        async def one() -> dict[str, Any]:
+            found = await people.ask("GET", f"/api/devices/{part['device']}/inspections/{part['epoch']}/{part['seq']}")
+            return dict(found[1])
+
+        await gives_up(1001, number - 1)
+        assert (await people.part(1))["asked"] and (await one())["asked"], "those before it"
+        await gives_up(1002, number)
+        for now in (await people.part(1), await one()):
+            assert now["asked"] is None and now["refusal"] == "before the damage"
+        assert (await people.part(2))["refusal"] == "" and (await people.says(part, "ok"))[0] == 202
+
+    rig(tmp_path, work)
+
+
 def test_parts_are_chosen_and_ordered(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         scores = {1: 0.9, 2: 0.55, 3: 0.7}
