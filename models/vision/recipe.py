@@ -25,6 +25,7 @@ from .tools.table import tool
 from .view import Viewer
 
 MOST_PIXELS = 100_000_000
+MOST_BYTES = 64 * 2**20  # of a picture's file
 Corner = Annotated[int, Field(ge=0, le=20_000)]
 Side = Annotated[int, Field(ge=1, le=20_000)]
 
@@ -286,7 +287,7 @@ def _picture(folder: Path, name: str, how: int, at: tuple[str | int, ...], tree:
         return None
     path = folder / name
     try:
-        body = path.read_bytes()
+        body = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
     except OSError as error:
         tree.fault(at, f"cannot read {path}: {error.strerror}")
         return None
@@ -295,7 +296,7 @@ def _picture(folder: Path, name: str, how: int, at: tuple[str | int, ...], tree:
     except cv2.error:
         image = None
     if image is None or image.size > MOST_PIXELS:
-        tree.fault(at, f"{path} is no picture")
+        tree.fault(at, f"{path} is no picture, or too large")
         return None
     seal.update(hashlib.sha256(body).digest())
     return np.asarray(image)

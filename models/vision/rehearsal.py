@@ -11,7 +11,7 @@ from edge import Frame, read_tree
 
 from .judging import judge
 from .part import Part
-from .recipe import Recipe, RecipeTest, Refused, load
+from .recipe import MOST_BYTES, MOST_PIXELS, Recipe, RecipeTest, Refused, load
 from .replay import decoded
 
 
@@ -32,12 +32,13 @@ def rehearsed(files: Iterable[str], folder: Path) -> Iterator[tuple[str, list[st
 def _faults(recipe: Recipe, test: RecipeTest) -> list[str]:
     pictures: dict[str, np.ndarray] = {}
     for camera, name in test.pictures.items():
+        path = recipe.path.parent / name
         try:
-            image = decoded((recipe.path.parent / name).read_bytes())
+            image = decoded(path.read_bytes()) if path.stat().st_size <= MOST_BYTES else None
         except OSError as error:
-            return [f"cannot read {recipe.path.parent / name}: {error.strerror}"]
-        if image is None:
-            return [f"{recipe.path.parent / name} is no picture"]
+            return [f"cannot read {path}: {error.strerror}"]
+        if image is None or image.size > MOST_PIXELS:
+            return [f"{path} is no picture, or too large"]
         pictures[camera] = image
     part = Part(0, 0, recipe, 0, 0, 0)
     for view in part.views():

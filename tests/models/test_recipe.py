@@ -193,7 +193,7 @@ def test_a_fault_has_its_place_and_what_to_do(folder: Path, old: str, new: str, 
 def test_all_faults_at_once_and_an_empty_file_is_one(folder: Path) -> None:
     assert len(faults(folder, GOOD.replace("good.png", "none.png").replace("tool: template", "tool: x"))) == 2
     assert "the recipe is empty" in faults(folder, "")[0]
-    assert faults(folder, GOOD.replace("good.png", "a.yaml"))[0].endswith("is no picture")
+    assert faults(folder, GOOD.replace("good.png", "a.yaml"))[0].endswith("is no picture, or too large")
 
 
 def test_a_refused_recipe_still_says_which_cameras_it_wanted(folder: Path) -> None:

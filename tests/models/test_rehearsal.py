@@ -75,6 +75,16 @@ def test_one_that_is_judged_otherwise_fails(
     assert code == 1 and words in found["a.yaml: a blot"] and not found["a.yaml: a good one"]
 
 
+@pytest.mark.parametrize("bound", ["MOST_BYTES", "MOST_PIXELS"])
+def test_a_picture_that_is_too_large_is_told(site: Path, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    monkeypatch.setattr(f"models.vision.rehearsal.{bound}", 99)
+    found = dict(rehearsed(["a.yaml"], site.parent))
+    assert found["a.yaml: a blot"] == [f"{site.parent / 'blot.png'} is no picture, or too large"]
+    monkeypatch.setattr(f"models.vision.recipe.{bound}", 99)
+    refused = load(site.parent / "a.yaml")
+    assert isinstance(refused, Refused) and "good.png is no picture, or too large" in refused.faults[0]
+
+
 def test_a_recipe_that_cannot_be_used_fails_its_tests(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (site.parent / "a.yaml").write_text(RECIPE.replace("tool: template", "tool: tempalte"))
     code, found = tried(site, capsys)
