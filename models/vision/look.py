@@ -23,7 +23,7 @@ ORDER = (
     5,
     6,
 )  # bits: mirrored in x (1), in y (2), then x and y exchanged (4); the first is the whole picture's
-MOST = 16  # places of one picture
+MOST, AREA = 16, 640 * 640  # places of so many pixels
 
 
 class SecondLook:
@@ -59,7 +59,8 @@ class SecondLook:
         best = peaks.highest(grid)
         y, x = peaks.peaks(best, low)
         doubt = best[y, x] < high
-        return list(zip(y[doubt][:MOST].tolist(), x[doubt][:MOST].tolist(), strict=True))
+        most = max(MOST, MOST * best.size * self._model.stride**2 // AREA)
+        return list(zip(y[doubt][:most].tolist(), x[doubt][:most].tolist(), strict=True))
 
     def _inner(self, top: int, left: int, cells: int, rows: int, columns: int) -> tuple[slice, slice]:
         """Of a piece the cells that count: all but its rim, where that is not the picture's own."""

@@ -93,6 +93,10 @@ def test_places_near_each_other_are_looked_at_together_and_not_without_end(tmp_p
     assert len(found) == 3 and judge._look.looked == 1
     grid = [(x, y) for x in range(8, 632, 48) for y in range(8, 632, 48)]
     assert len(judge(*made.pictures(*grid, side=640))) == peaks.MOST and judge._look.looked <= 1 + look.MOST
+    large = Detector(load(made.package(tmp_path / "larger", 0.25, 1280, **TWICE | {"look": 96})), 0.2)
+    grid = [(x, y) for x in range(8, 1272, 144) for y in range(8, 1272, 144)]
+    assert large._look is not None and len(large(*made.pictures(*grid, side=1280))) == len(grid) == 81
+    assert large._look.looked == 4 * look.MOST, "a larger picture has as many for its size"
 
 
 @pytest.mark.parametrize("way", range(8))
