@@ -55,7 +55,7 @@ def test_the_demo_starts_and_stops(tmp_path: Path) -> None:
             lines.append(line)
             if "site, journal and logs" in line:
                 break
-        wait_for(lambda: link(tmp_path) == "running", 60, "the link between daemon and plane")
+        wait_for(lambda: link(tmp_path) == "running", 180, "the link between daemon and plane")
         one.send_signal(signal.SIGINT)
         _, said = one.communicate(timeout=120)
     between = "MQTT 5, through" if MOSQUITTO else "HTTPS; with mosquitto"

@@ -127,7 +127,7 @@ def test_the_shipped_station_plays_deeppcb(tmp_path: Path, data: Path) -> None:
     async def body() -> None:
         async with bench.running(home):
             bench.plc.resting, bench.plc.cadence = False, 0
-            assert await bench.until(lambda: len(bench.plc.results) >= 6, 60), bench.said()
+            assert await bench.until(lambda: len(bench.plc.results) >= 6, 180), bench.said()
 
     asyncio.run(body())
     records = list(events_of(home / "state/journal.db", "inspection"))[:6]

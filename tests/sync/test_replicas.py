@@ -165,7 +165,7 @@ def test_a_process_that_is_frozen_holds_nobody_up(shared: str) -> None:
             with one.engine.connect() as frozen:
                 limit = "idle_in_transaction_session_timeout"
                 assert frozen.exec_driver_sql(f"SHOW {limit}").scalar() == f"{database.FROZEN:.0f}s"
-                frozen.exec_driver_sql(f"SET {limit} = 200")  # ms, not to wait for it here
+                frozen.exec_driver_sql(f"SET {limit} = 3000")  # ms, not to wait for it here
                 frozen.commit()
                 hold.devices(frozen, ["a"])  # and nothing more comes
                 assert (await other.write(Message("a", minute_blocks(0, 1))))[STREAM].watermark == 1
