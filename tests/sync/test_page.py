@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_every_route_wants_a_session(tmp_path: Path) -> None:
         assert "/api/live" in paths and len(paths) >= 8
         routes = [(method.upper(), path) for path, methods in paths.items() for method in methods]
         for method, path in [*routes, ("GET", "/api/openapi.json")]:
-            assert (await ask(method, path.format(device="d", key="k", digest="0", tag="t")))[0] == 401, path
+            assert (await ask(method, re.sub(r"{\w+}", "0", path)))[0] == 401, path
 
     page(tmp_path, work)
 
