@@ -84,7 +84,10 @@ class Pairs:
 
     def _picture(self, name: str, which: str) -> np.ndarray:
         body = self._pictures[name, which]()
-        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
+        try:
+            image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
+        except cv2.error:  # one that says it is larger than OpenCV takes
+            image = None
         if image is None:
             raise LinesideError(f"the picture {name}_{which} cannot be read")
         return np.asarray(image)

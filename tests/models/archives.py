@@ -1,9 +1,20 @@
-"""Archives with damage."""
+"""Archives and pictures with damage."""
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from pathlib import Path
+
+
+def huge() -> bytes:
+    """A PNG that says it has 60,000 pixels a side."""
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    )
 
 
 def spoilt(archive: Path, name: str) -> None:

@@ -19,7 +19,7 @@ pytest.importorskip(
     "ai_edge_litert", reason="LiteRT, whose schema writes the network, is not installed: make setup brings it"
 )
 from tests.models import detector as made
-from tests.models.archives import spoilt
+from tests.models.archives import huge, spoilt
 
 pytestmark = pytest.mark.usefixtures("engine")
 SPOTS = {"a/1": [(16, 24), (40, 8)], "a/2": [], "b/3": [(0, 48)]}
@@ -141,9 +141,12 @@ def test_a_set_that_cannot_be_read_is_a_fault_in_words(
     assert said in told.err + told.out and "Traceback" not in told.err
 
 
-def test_a_damaged_picture_is_named(package: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("body", [b"no picture", huge()], ids=["none", "huge"])
+def test_a_damaged_picture_is_named(
+    package: Path, folder: Path, capsys: pytest.CaptureFixture[str], body: bytes
+) -> None:
     with zipfile.ZipFile(folder / "test_some.zip", "w") as packed:
-        packed.writestr("a/1_test.png", b"no picture")
+        packed.writestr("a/1_test.png", body)
         packed.writestr("a/1_temp.png", b"no picture")
     assert main(["model", "evaluate", str(package), "--data", str(folder)]) != 0
     assert "the picture a/1_test cannot be read" in capsys.readouterr().err
