@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from dataclasses import replace
@@ -191,5 +192,43 @@ def test_a_part_stays_before_its_reviewer_whatever_comes_meanwhile(tmp_path: Pat
             await shows(one).to_contain_text("part 1")
             await page.keyboard.press("k")
             await shows(one).to_contain_text("part 2")
+
+    rig(tmp_path, work)
+
+
+def test_who_moves_on_during_a_slow_answer_stays_there_and_who_writes_stays_on_the_page(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        await with_pictures(it, *(shown(*part) for part in PARTS))
+        async with chromium(it) as page:
+            await page.goto(f"{page.url.split('#')[0]}#/review")
+            one, note = page.locator("article"), page.get_by_label("Note")
+            await page.get_by_label("Reviewed by").fill("Anna")
+            await page.locator("h1").click()
+            await shows(one.locator(".fine")).to_be_enabled()
+            asked, may = asyncio.Event(), asyncio.Event()
+
+            async def slow(route: Any) -> None:
+                asked.set()
+                await may.wait()
+                await route.continue_()
+
+            await page.route("**/reviews", slow)
+            await page.keyboard.press("1")
+            await asyncio.wait_for(asked.wait(), 40)
+            await page.keyboard.press("j")
+            await page.keyboard.press("j")
+            await shows(one).to_contain_text("part 1")
+            may.set()
+            await shows(page.locator(".last")).to_contain_text("part 3: ✓ Anna: OK")
+            await shows(one).to_contain_text("part 1")
+            await shows(page.locator(".proof")).to_contain_text("False calls: 1 of 1 audited parts called NG")
+            await page.locator("select").first.focus()
+            await page.keyboard.type("ga")
+            assert await page.evaluate("location.hash") == "#/review"
+            await note.focus()
+            await note.evaluate("e => e.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: true}))")
+            await shows(note).to_be_focused()
+            await page.keyboard.press("Enter")
+            await shows(note).not_to_be_focused()
 
     rig(tmp_path, work)

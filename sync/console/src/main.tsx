@@ -8,7 +8,7 @@ import { Overview } from "./overview";
 import { Plane } from "./plane";
 import { Refused } from "./refused";
 import { Review } from "./review";
-import { clock } from "./show";
+import { clock, writing } from "./show";
 import "./style.css";
 import { language, speak, t } from "./words";
 
@@ -86,7 +86,7 @@ function Page({ place }: { place: string }) {
 function keys() {
   let before = "";
   const pressed = (e: KeyboardEvent) => {
-    if ((e.target as HTMLElement).tagName === "INPUT" || e.ctrlKey || e.metaKey || e.altKey) return;
+    if (writing(e) || e.ctrlKey || e.metaKey || e.altKey) return;
     const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", v: "#/review", r: "#/refused", p: "#/plane" } as Record<string, string>)[e.key];
     if (before === "g" && to) location.hash = to;
     else if (e.key === "/") { document.getElementById("filter")?.focus(); e.preventDefault(); }

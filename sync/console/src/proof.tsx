@@ -8,7 +8,7 @@ const FEWEST = 20; // parts of an hour that say anything of its share
 const share = (n: number, digits: number) => `${(100 * n).toFixed(digits)} %`;
 
 export function Proof({ device, done }: { device: string; done: number }) {
-  const [p] = useFresh<Proven>(() => get(`/api/proof?${new URLSearchParams({ device })}`), () => false, [device, done]);
+  const [p] = useFresh<Proven>(() => get(`/api/proof?${new URLSearchParams({ device })}`), (m) => m.kind === "events" && (!device || m.device === device), [device, done], 5000);
   if (!p) return null;
   const most = Math.max(1, ...p.pareto.map(([, n]) => n));
   return (

@@ -4,7 +4,7 @@ import { type Answer, failed, get, type Inspected, type List, review } from "./a
 import { boxes, Picture, verdict, Words } from "./part";
 import { Proof } from "./proof";
 import { Reasons } from "./reasons";
-import { moment, number, useFresh } from "./show";
+import { moment, number, useFresh, writing } from "./show";
 import { known, t, type Word } from "./words";
 
 const VERDICTS: [string, Word[]][] = [["ng,recheck", ["ng", "recheck"]], ["ng", ["ng"]], ["recheck", ["recheck"]], ["ok", ["ok"]]];
@@ -30,7 +30,12 @@ export function Review() {
   useEffect(() => { if (!picked && parts[0] && list?.asked === asked) setPicked(parts[0]); }, [list, picked]);
   const at = parts.findIndex((p) => now && idOf(p) === idOf(now));
   const go = (step: number) => setPicked(parts[Math.min(parts.length - 1, Math.max(0, (at < 0 ? -1 : at) + step))] ?? now);
-  const answered = (p: Inspected) => { setLast(p); setPicked(parts[at + 1] ?? parts.find((one) => idOf(one) !== idOf(p)) ?? p); again(); };
+  const answered = (p: Inspected) => {
+    const next = parts[at + 1] ?? parts.find((one) => idOf(one) !== idOf(p)) ?? p;
+    setLast(p);
+    setPicked((one) => one && idOf(one) === idOf(p) ? next : one); // who moved on meanwhile stays there
+    again();
+  };
   const choose = <V,>(set: (v: V) => void) => (v: V) => { setPicked(null); set(v); };
   useKeys({ j: () => go(1), ArrowRight: () => go(1), k: () => go(-1), ArrowLeft: () => go(-1), u: () => last && setPicked(last) });
   if (!list) return <p class="quiet">…</p>;
@@ -65,9 +70,8 @@ function useKeys(keys: Record<string, () => void>): void {
   newest.current = keys;
   useEffect(() => {
     const pressed = (e: KeyboardEvent) => {
-      const typing = ["INPUT", "SELECT", "TEXTAREA"].includes((e.target as HTMLElement).tagName);
       const own = newest.current[e.key];
-      if (own && !typing && !e.ctrlKey && !e.metaKey && !e.altKey && !e.repeat && before.current !== "g") { own(); e.preventDefault(); }
+      if (own && !writing(e) && !e.ctrlKey && !e.metaKey && !e.altKey && !e.repeat && before.current !== "g") { own(); e.preventDefault(); }
       before.current = e.key;
     };
     addEventListener("keydown", pressed);
@@ -178,7 +182,7 @@ function Answers({ part: p, fresh, by, labels, done, again }: { part: Inspected;
         <form class="classes" onSubmit={(e) => { e.preventDefault(); say("ng", String(new FormData(e.currentTarget).get("label") ?? "").trim()); }}>
           <p>{t("whichDefect")}</p>
           {seen.map((l, i) => <button type="button" key={l} onClick={() => say("ng", l)}><kbd>{i + 1}</kbd> {known(l)}</button>)}
-          <input name="label" maxLength={80} placeholder={t("anotherName")} aria-label={t("anotherName")} onKeyDown={(e) => { if (e.key === "Escape") setChoosing(false); }} />
+          <input name="label" maxLength={80} placeholder={t("anotherName")} aria-label={t("anotherName")} onKeyDown={(e) => { if (e.key === "Escape" && !e.isComposing) setChoosing(false); }} />
           <button disabled={!may}>{t("ng")}</button>
           <button type="button" class="plain" onClick={() => setChoosing(false)}>{t("back")} <kbd>Esc</kbd></button>
         </form>
@@ -188,7 +192,7 @@ function Answers({ part: p, fresh, by, labels, done, again }: { part: Inspected;
           {same ? <button class="not" disabled={!may} onClick={same.act}><kbd>2</kbd> {same.label}</button> : null}
           <button class="not" disabled={!may} onClick={other.act}><kbd>3</kbd> {other.label}</button>
           <input ref={noting} value={note} maxLength={1000} placeholder={`${t("note")} (t)`} aria-label={t("note")} onInput={(e) => setNote(e.currentTarget.value)}
-            onKeyDown={(e) => { if (e.key === "Enter" || e.key === "Escape") e.currentTarget.blur(); }} />
+            onKeyDown={(e) => { if (!e.isComposing && ["Enter", "Escape"].includes(e.key)) e.currentTarget.blur(); }} />
         </div>
       ) : newest && !p.asked ? <div class="buttons"><button onClick={() => setAnew(true)}><kbd>c</kbd> {t("correct")}</button></div> : null}
     </footer>

@@ -74,4 +74,7 @@ export function useFresh<T>(load: () => Promise<T>, when: (m: Live) => boolean, 
   return [value, () => setTurn((n) => n + 1)];
 }
 
+/** Whether a key belongs to what somebody writes or chooses in. */
+export const writing = (e: KeyboardEvent) => ["INPUT", "SELECT", "TEXTAREA"].includes((e.target as HTMLElement).tagName);
+
 export const severityOrder = ["critical", "high", "medium", "low", "info"];
