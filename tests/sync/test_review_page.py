@@ -213,12 +213,17 @@ def test_who_moves_on_during_a_slow_answer_stays_there_and_who_writes_stays_on_t
                 await route.continue_()
 
             await page.route("**/reviews", slow)
+            await it.daemon._end(it.daemon.readers.values())  # nothing comes down
             await page.keyboard.press("1")
             await asyncio.wait_for(asked.wait(), 40)
             await page.keyboard.press("j")
             await page.keyboard.press("j")
             await shows(one).to_contain_text("part 1")
             may.set()
+            await shows(page.locator(".last")).to_contain_text("part 3: … Anna: OK")
+            await shows(page.locator("h1")).to_contain_text("2 to do of 3")
+            await shows(page.locator(".proof")).to_contain_text("False calls: none was reviewed yet")
+            it.daemon._start_reader("sync")
             await shows(page.locator(".last")).to_contain_text("part 3: ✓ Anna: OK")
             await shows(one).to_contain_text("part 1")
             await shows(page.locator(".proof")).to_contain_text("False calls: 1 of 1 audited parts called NG")
