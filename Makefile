@@ -97,7 +97,7 @@ $(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt
 	@echo "==> making $(OLD) with tflite-runtime and numpy 1 (about half a minute)"
 	@$(PYTHON311) -m venv --clear $(OLD)
 	@$(OLD)/bin/python -m pip install --disable-pip-version-check -q -c constraints-tflite-runtime.txt \
-	  -e '.[tflite-runtime]' hypothesis pytest pytest-randomly
+	  -e '.[tflite-runtime]' hypothesis pytest pytest-randomly pytest-timeout
 	@$(OLD)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt --no-deps --target $(OLD)/numpy2 numpy
 	@touch $@
 
