@@ -21,7 +21,7 @@ from ..engines.contract import Tensor, bounded
 from ..package import Package, describe, load
 from . import trial
 from .card import card
-from .certificate import board
+from .certificate import board, drafted
 from .good_parts import FEWEST
 from .graph import Wishes, decide
 from .parity import Bounds, answers, compared, within
@@ -49,10 +49,7 @@ class Terms:
 
 def adopt(file: Path, out: Path, wishes: Wishes, terms: Terms, day: datetime, say: Say) -> dict[str, Any]:
     """The package in the folder `out`; returns its figures. Raises LinesideError. Blocks for as long as all pictures take."""
-    draft = out.with_name(f".{out.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with drafted(out) as draft:
         told, tried = _described(file, draft, out.name, wishes, terms, say)
         _fits_the_board(file, tried, terms)
         parity = _parity(file, terms.fine, draft, told, tried, wishes, terms, say) if terms.fine else None
@@ -62,11 +59,7 @@ def adopt(file: Path, out: Path, wishes: Wishes, terms: Terms, day: datetime, sa
         (draft / "answers.npz").unlink()
         (draft / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
         (draft / "card.md").write_text(card(out.name, figures))
-        draft.rename(out)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    return figures
+        return figures
 
 
 def _described(

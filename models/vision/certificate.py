@@ -8,7 +8,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,14 +18,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge import LinesideError, ModelRefused
+from edge import ModelRefused
 
 from ..engines.contract import Interpreter, choose
 from ..package import load
 from .compiled import compiled
 from .placing import RegistrationConfig
 from .teaching import Lesson, Say, planted
-from .tools.contract import View
+from .tools.contract import Finding, View
 from .tools.variation import VariationConfig, VariationTool, as_input, judged
 from .variation import Allowance, field, softened
 
@@ -46,10 +47,7 @@ def write(
 ) -> dict[str, Any]:
     """The package in the folder `out`, whole or not at all; returns its certificate. `began` is the `time.monotonic()` of the
     start. Raises LinesideError."""
-    draft = out.with_name(f".{out.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with drafted(out) as draft:
         say("writing it as int8, and comparing")
         model, full = compiled(lesson)
         (draft / "variation.tflite").write_bytes(model)
@@ -61,6 +59,7 @@ def write(
         _describe(draft, out.name, model, lesson, place, ok, ng)
         load(draft)
         say("measuring it on this board")
+        tool = VariationTool(VariationConfig(tool="variation", model=draft.name), draft.parent)
         certificate = {
             "made": day.isoformat(timespec="seconds"),
             "board": board(),
@@ -74,15 +73,40 @@ def write(
             "good_parts_looked_at_again": f"about 1 in {lesson.limits.again}; {len(parts)} parts tell no less",
             "int8": parity,
             "finds": _finds(run, lesson, ok, ng),
-            "ms": _timed(draft, parts),
+            "ms": timed(tool, parts),
         }
-        certificate["took_s"] = round(time.monotonic() - began, 2)
-        (draft / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
+        return signed(draft, certificate, began)
+
+
+@contextmanager
+def drafted(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place once all in it is done: a package is there whole or not at all."""
+    draft = out.with_name(f".{out.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
         draft.rename(out)
-    except (LinesideError, OSError):
+    except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def signed(draft: Path, certificate: dict[str, Any], began: float) -> dict[str, Any]:
+    """Written beside the package, with how long all of it took."""
+    certificate["took_s"] = round(time.monotonic() - began, 2)
+    (draft / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
     return certificate
+
+
+def timed(tool: Callable[[View], Finding], parts: Sequence[np.ndarray]) -> dict[str, float]:
+    """Picture to finding, milliseconds."""
+    took = []
+    for part in [parts[0], *parts]:
+        at = time.perf_counter()
+        tool(View(part))
+        took.append((time.perf_counter() - at) * 1e3)
+    return {"median": round(float(np.median(took[1:])), 2), "most": round(max(took[1:]), 2)}
 
 
 def board() -> dict[str, Any]:
@@ -173,14 +197,3 @@ def _finds(run: Interpreter, lesson: Lesson, ok: float, ng: float) -> list[dict[
             }
         )
     return found
-
-
-def _timed(folder: Path, parts: Sequence[np.ndarray]) -> dict[str, float]:
-    """Picture to finding, milliseconds."""
-    tool = VariationTool(VariationConfig(tool="variation", model=folder.name), folder.parent)
-    took = []
-    for part in [parts[0], *parts]:
-        at = time.perf_counter()
-        tool(View(part))
-        took.append((time.perf_counter() - at) * 1e3)
-    return {"median": round(float(np.median(took[1:])), 2), "most": round(max(took[1:]), 2)}

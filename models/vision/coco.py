@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from edge import LinesideError
 
 from ..quality.coco import number
+from .image import decoded as image_of
 from .pairs import MOST_BYTES, MOST_TEXT, Pair, Pairs
 from .score import ENOUGH
 
@@ -125,13 +126,9 @@ def picture_in(folder: Path, name: str, of: str, how: int = cv2.IMREAD_GRAYSCALE
 
 def decoded(body: bytes, name: str, how: int = cv2.IMREAD_GRAYSCALE) -> np.ndarray:
     """uint8[h, w], or [h, w, 3]. Raises LinesideError."""
-    try:
-        image = cv2.imdecode(np.frombuffer(body, np.uint8), how) if body else None
-    except cv2.error:
-        image = None
-    if image is None:
+    if (image := image_of(body, how)) is None:
         raise LinesideError(f"{name} is no picture, or too large")
-    return np.asarray(image)
+    return image
 
 
 def part_of(image: Image) -> str:

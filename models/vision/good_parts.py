@@ -10,6 +10,7 @@ import numpy as np
 
 from edge import LinesideError
 
+from .image import decoded
 from .teaching import FEWEST
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -62,13 +63,10 @@ def picture(path: Path, how: int = cv2.IMREAD_GRAYSCALE) -> np.ndarray:
         body = path.read_bytes()
     except OSError as error:
         raise LinesideError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        image = cv2.imdecode(np.frombuffer(body, np.uint8), how) if body else None
-    except cv2.error:
-        image = None
+    image = decoded(body, how)
     if image is None or min(image.shape[:2]) < 32 or max(image.shape[:2]) > 8192:
         raise LinesideError(f"{path} is no picture of 32 to 8192 px a side")
-    return np.asarray(image)
+    return image
 
 
 def size(image: np.ndarray) -> str:

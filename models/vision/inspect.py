@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from edge import ConfigFault, Event, Frame, Job, Period, Setting, StageConfig, S
 from ..engines.contract import Interpreter, Tensor
 from ..package import Classify, find, load
 from .given import fitted, tensor
+from .spare import Spare
 from .verdict import Verdict, results, unjudged
 from .view import plain
 
@@ -59,7 +59,7 @@ class Inspect(StatelessStage):
         self._described = described = self._package.described(Classify)
         said = config.ng_above, config.ok_below
         self._ng_above, self._ok_below = described.limits(setting.name, config.model, *said)
-        self._local = threading.local()
+        self._spare = Spare(self._package.interpreter)
 
     def __call__(self, item: Any) -> Iterator[Any]:
         if isinstance(item, Frame):
@@ -80,10 +80,9 @@ class Inspect(StatelessStage):
     def _judge(self, frame: Frame) -> list[Any]:
         """On a pool thread. Gives the frame back whatever happens."""
         try:
-            if not hasattr(self._local, "run"):
-                self._local.run = self._package.interpreter()
-            run, described = self._local.run, self._described
-            chances = probabilities(run, prepare(frame.image, described, run.inputs[0]), described.says)
+            described = self._described
+            with self._spare.one() as run:
+                chances = probabilities(run, prepare(frame.image, described, run.inputs[0]), described.says)
             verdict = self._verdict(chances)
             took = (time.monotonic_ns() - frame.mono) / 1e6 if frame.mono else 0.0
             wanted = self.config.keep == "all" or (self.config.keep == "ng" and verdict.state != "ok")

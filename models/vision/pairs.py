@@ -13,14 +13,15 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from edge import LinesideError
 
+from .image import decoded
 from .score import ENOUGH
 
 MOST_BYTES = 64 * 2**20  # of one picture, packed or not
@@ -83,14 +84,9 @@ class Pairs:
         return Pair(name, self._picture(name, "test"), self._picture(name, "temp"), boxes, [row[1] for row in rows])
 
     def _picture(self, name: str, which: str) -> np.ndarray:
-        body = self._pictures[name, which]()
-        try:
-            image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
-        except cv2.error:  # one that says it is larger than OpenCV takes
-            image = None
-        if image is None:
+        if (image := decoded(self._pictures[name, which]())) is None:
             raise LinesideError(f"the picture {name}_{which} cannot be read")
-        return np.asarray(image)
+        return image
 
     def _look_in(self, path: Path) -> None:
         if path.is_dir():
@@ -98,14 +94,9 @@ class Pairs:
                 if (found := PICTURE.search(file.as_posix())) and file.stat().st_size <= MOST_BYTES:
                     self._pictures.setdefault((found[1], found[2].lower()), file.read_bytes)
             return
-        try:
-            packed = zipfile.ZipFile(path)
-            entries = packed.infolist()
-        except DAMAGED as error:
-            raise LinesideError(f"{path} cannot be read: {error}") from None
-        for entry in entries:
-            if (found := PICTURE.search(entry.filename)) and entry.file_size <= MOST_BYTES:
-                self._pictures.setdefault((found[1], found[2].lower()), reading(packed, entry))
+        for entry, read in entries(path):
+            if found := PICTURE.search(entry.filename):
+                self._pictures.setdefault((found[1], found[2].lower()), read)
 
     def _lines(self, folder: Path, pattern: str) -> Iterator[str]:
         files = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
@@ -137,11 +128,20 @@ class Pairs:
         return boxes, read
 
 
-def reading(packed: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], bytes]:
-    def read() -> bytes:
+def entries(path: Path) -> Iterator[tuple[zipfile.ZipInfo, Callable[[], bytes]]]:
+    """Of an archive, but those too large for a picture; and what reads each, which gives nothing where it is damaged. Raises
+    LinesideError where the archive is."""
+    try:
+        packed = zipfile.ZipFile(path)
+    except DAMAGED as error:
+        raise LinesideError(f"{path} cannot be read: {error}", hint="copy it here anew") from None
+
+    def read(entry: zipfile.ZipInfo) -> bytes:
         try:
             return packed.read(entry)
         except DAMAGED:
             return b""
 
-    return read
+    for entry in packed.infolist():
+        if entry.file_size <= MOST_BYTES:
+            yield entry, partial(read, entry)

@@ -17,6 +17,7 @@ from edge import ConfigFault, Duration, Identifier, LinesideError, Period, Tree,
 from .. import package
 from .identity import IdentityConfig
 from .identity import check as check_identity
+from .image import decoded
 from .masters import MastersConfig
 from .registration import Registration, RegistrationConfig
 from .rules import Rule
@@ -291,10 +292,7 @@ def _picture(folder: Path, name: str, how: int, at: tuple[str | int, ...], tree:
     except OSError as error:
         tree.fault(at, f"cannot read {path}: {error.strerror}")
         return None
-    try:
-        image = cv2.imdecode(np.frombuffer(body, np.uint8), how) if body else None
-    except cv2.error:
-        image = None
+    image = decoded(body, how)
     if image is None or image.size > MOST_PIXELS:
         tree.fault(at, f"{path} is no picture, or too large")
         return None

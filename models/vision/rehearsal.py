@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from edge import Frame, read_tree
 
+from .image import decoded
 from .judging import judge
 from .part import Part
 from .recipe import MOST_BYTES, MOST_PIXELS, Recipe, RecipeTest, Refused, load
-from .replay import decoded
 
 
 def rehearsed(files: Iterable[str], folder: Path) -> Iterator[tuple[str, list[str]]]:
@@ -34,7 +35,7 @@ def _faults(recipe: Recipe, test: RecipeTest) -> list[str]:
     for camera, name in test.pictures.items():
         path = recipe.path.parent / name
         try:
-            image = decoded(path.read_bytes()) if path.stat().st_size <= MOST_BYTES else None
+            image = decoded(path.read_bytes(), cv2.IMREAD_UNCHANGED) if path.stat().st_size <= MOST_BYTES else None
         except OSError as error:
             return [f"cannot read {path}: {error.strerror}"]
         if image is None or image.size > MOST_PIXELS:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge import Event, Frame
 
+from .image import decoded
 from .judging import judge
 from .part import Part
 from .recipe import Recipe
@@ -28,19 +29,10 @@ def images(event: Event, body_of: Callable[[str], bytes | None]) -> dict[str, np
     found: dict[str, np.ndarray] = {}
     for _, camera, digest in pictures(event):
         body = body_of(digest) if digest and camera not in found else None
-        image = decoded(body) if body else None
+        image = decoded(body, cv2.IMREAD_UNCHANGED) if body else None
         if image is not None:
             found[camera] = image
     return found
-
-
-def decoded(body: bytes) -> np.ndarray | None:
-    """uint8[h, w] or [h, w, 3]; None for what is no picture."""
-    try:
-        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    return None if image is None else np.asarray(image)
 
 
 def replay(event: Event, recipe: Recipe, found: dict[str, np.ndarray]) -> Decision | str:

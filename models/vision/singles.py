@@ -8,7 +8,6 @@ are told in `missing`.
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 from edge import LinesideError
 
 from .coco import FILE, decoded, part_of, picture_in, read
-from .pairs import DAMAGED, MOST_BYTES, MOST_TEXT, reading
+from .pairs import MOST_TEXT, entries
 
 COLUMNS = ["image", "width", "height", "class", "xmin", "ymin", "xmax", "ymax"]
 KINDS = {".png", ".jpg", ".jpeg", ".bmp"}
@@ -121,23 +120,15 @@ class Singles:
                     for name in (file.relative_to(path).as_posix() for file in files)
                 }
             elif path.suffix == ".zip":
-                self._look_in(path)
+                for entry, body in entries(path):
+                    if Path(entry.filename).suffix.lower() in KINDS:
+                        self._open.setdefault(entry.filename, partial(_packed, body, path, entry.filename))
         tables = [path for path in sorted(self._folder.glob(f"{self.part}*boxes.csv")) if path.is_file()]
         if not tables:
             raise LinesideError(f"{self._folder} has no table of boxes of the part {self.part!r}", hint=self._hint())
         for path in tables:
             self._read(path)
         self.missing += sorted(self._boxes.keys() - self._open.keys())
-
-    def _look_in(self, path: Path) -> None:
-        try:
-            packed = zipfile.ZipFile(path)
-            entries = packed.infolist()
-        except DAMAGED as error:
-            raise LinesideError(f"{path} cannot be read: {error}") from None
-        for entry in entries:
-            if Path(entry.filename).suffix.lower() in KINDS and entry.file_size <= MOST_BYTES:
-                self._open.setdefault(entry.filename, partial(_packed, reading(packed, entry), path, entry.filename))
 
     def _read(self, path: Path) -> None:
         if path.stat().st_size > MOST_TEXT:

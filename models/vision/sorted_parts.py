@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from edge import LinesideError
 
 from .good_parts import MOST_BYTES
-from .pairs import DAMAGED, reading
+from .image import decoded
+from .pairs import entries as packed
 
 PICTURES = (".jpg", ".jpeg", ".bmp")  # PNG beside them are masks
 NEAR = 60  # pictures whose numbers differ by no more show one part
@@ -73,15 +72,11 @@ def _file(path: Path) -> bytes:
 
 
 def _zipped(archive: Path) -> dict[tuple[str, str], Entry]:
-    try:
-        packed = zipfile.ZipFile(archive)
-    except DAMAGED as error:
-        raise LinesideError(f"{archive} cannot be read: {error}", hint="copy it here anew") from None
     found: dict[tuple[str, str], Entry] = {}
-    for entry in packed.infolist():
+    for entry, body in packed(archive):
         path = Path(entry.filename)
-        if path.suffix.lower() in PICTURES and len(path.parts) >= 2 and entry.file_size <= MOST_BYTES:
-            found[path.parts[-2], path.stem] = entry.file_size, reading(packed, entry)
+        if path.suffix.lower() in PICTURES and len(path.parts) >= 2:
+            found[path.parts[-2], path.stem] = entry.file_size, body
     return found
 
 
@@ -110,10 +105,6 @@ def _parts(keys: list[tuple[str, str]], numbers: dict[tuple[str, str], int]) -> 
 
 
 def _image(kind: str, name: str, body: bytes) -> np.ndarray:
-    try:
-        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
-    except cv2.error:
-        image = None
-    if image is None:
+    if (image := decoded(body)) is None:
         raise LinesideError(f"{kind}/{name} is no picture", hint="copy the folder here anew")
-    return np.asarray(image)
+    return image

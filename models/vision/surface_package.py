@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from edge import LinesideError, ModelRefused
+from edge import ModelRefused
 
 from ..engines.contract import Interpreter, choose
 from ..package import Texture, load
-from .certificate import board
-from .compiled import ROOM
+from .certificate import board, drafted, signed, timed
+from .compiled import ROOM, writing
 from .drawn import KINDS
 from .surface import Lesson, Say
-from .tools.contract import View
 from .tools.texture import TextureConfig, TextureTool, judged
 
 PARITY = 0.35  # standard deviations that a score may differ between int8 and what it was computed from
@@ -39,10 +36,8 @@ def write(
 ) -> dict[str, Any]:
     """The package in the folder `out`, whole or not at all; returns its certificate. `began` is the `time.monotonic()` of the
     start. Raises LinesideError."""
-    draft, full = out.with_name(f".{out.name}.draft"), ROOM * lesson.ng_above
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    full = ROOM * lesson.ng_above
+    with drafted(out) as draft:
         say("writing it as int8, and comparing")
         model = compiled(lesson, full)
         (draft / "texture.tflite").write_bytes(model)
@@ -54,6 +49,7 @@ def write(
         _describe(draft, out.name, model, lesson, ok, max(ng, ok))
         load(draft)
         say("measuring it on this board")
+        tool = TextureTool(TextureConfig(tool="texture", model=draft.name), draft.parent)
         certificate = {
             "made": day.isoformat(timespec="seconds"),
             "board": board(),
@@ -66,34 +62,23 @@ def write(
             "good_parts_looked_at_again": f"about 1 in {len(parts) + 1}; {len(parts)} parts tell no less",
             "int8": {"differs_at_most": round(apart / full, 4), "a_standard_deviation": round(1 / full, 4)},
             "finds": _finds(lesson),
-            "ms": _timed(draft, parts),
+            "ms": timed(tool, parts[:20]),
         }
-        certificate["took_s"] = round(time.monotonic() - began, 2)
-        (draft / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
-        draft.rename(out)
-    except (LinesideError, OSError):
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    return certificate
+        return signed(draft, certificate, began)
 
 
 def compiled(lesson: Lesson, full: float) -> bytes:
     """The ways as a full-int8 model whose highest answer, 1.0, stands for `full` standard deviations; what rounding the weights
     takes from the mean part is given back. Raises LinesideError where there is no LiteRT."""
-    try:
-        from ..engines.int8 import Conv, Writer
-    except ImportError as error:
-        raise LinesideError(
-            f"a model is written with LiteRT, and {error.name or 'it'} is not installed",
-            hint="pip install ai-edge-litert",
-        ) from None
+    int8 = writing()
     weights = lesson.ways.each / full
     steps = np.maximum(np.abs(weights).max(axis=1, keepdims=True), 1e-8) / 127
     whole = np.round(weights / steps) * steps
-    writer = Writer()
+    writer = int8.Writer()
     start = writer.picture((1, 1, Texture.FEATURES))
-    layer = Conv(whole[:, None, None, :], -whole @ lesson.ways.mean, 1, 0.0, 1.0, relu=False)
-    return writer.finish([start], [writer.conv(start, layer)])
+    layer = int8.Conv(whole[:, None, None, :], -whole @ lesson.ways.mean, 1, 0.0, 1.0, relu=False)
+    model: bytes = writer.finish([start], [writer.conv(start, layer)])
+    return model
 
 
 def _apart(run: Interpreter, lesson: Lesson, full: float) -> float:
@@ -142,14 +127,3 @@ def _finds(lesson: Lesson) -> list[dict[str, Any]]:
 
 def _share(scores: Sequence[float], least: float) -> float:
     return round(float((np.asarray(scores) >= least).mean()), 3)
-
-
-def _timed(folder: Path, parts: Sequence[np.ndarray]) -> dict[str, float]:
-    """Picture to finding, milliseconds."""
-    tool = TextureTool(TextureConfig(tool="texture", model=folder.name), folder.parent)
-    took = []
-    for part in [parts[0], *parts[:20]]:
-        at = time.perf_counter()
-        tool(View(part))
-        took.append((time.perf_counter() - at) * 1e3)
-    return {"median": round(float(np.median(took[1:])), 2), "most": round(max(took[1:]), 2)}

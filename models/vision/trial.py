@@ -21,7 +21,7 @@ from .given import fitted
 from .heatmap import HeatMapper
 from .inspect import prepare, probabilities
 from .objects import ObjectDetector
-from .tools.contract import State
+from .tools.contract import State, state_of
 
 Others = Classify | HeatMap | Objects
 Judge = Callable[[np.ndarray], np.ndarray]  # uint8[h, w] or [h, w, 3] -> an answer
@@ -75,8 +75,7 @@ def score(model: Others, answer: np.ndarray) -> float:
 
 
 def state(model: Others, answer: np.ndarray) -> State:
-    worst = score(model, answer)
-    return "ng" if worst >= model.ng_above else "recheck" if worst >= model.ok_below else "ok"
+    return state_of(score(model, answer), model.ok_below, model.ng_above)
 
 
 def tells(model: Others, answer: np.ndarray) -> bool:

@@ -76,24 +76,12 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
         wanted = wanted.where(e.c.state.in_(state.split(","))) if state else wanted
         wanted = wanted.where(e.c.device == device) if device else wanted
         parts, said = await store.read(lambda c: _with_said(c, wanted))
-        chosen = [
-            part
-            for part in parts
-            if label in ("", _label(part)) and recipe in ("", str(part["data"].get("recipe", "")))
-        ]
+        chosen = [part for part in parts if label in ("", _label(part)) and recipe in ("", _recipe(part))]
         still = [part for part in chosen if _is_open(said[place(part)])]
         done = [part for part in chosen if not _is_open(said[place(part)])]
-        shown = {"open": still, "done": done, "all": chosen}[reviewed]
-        return {
-            "parts": [{**part, **vars(said[place(part)])} for part in ORDERS[order](shown)[:limit]],
-            "labels": _often(
-                name for part in parts for name in (_label(part), *_boxed(part), *_found(said[place(part)]))
-            ),
-            "recipes": _often(str(part["data"].get("recipe", "")) for part in parts),
-            "devices": sorted({part["device"] for part in parts}),
-            "open": len(still),
-            "of": len(chosen),
-        }
+        shown = ORDERS[order]({"open": still, "done": done, "all": chosen}[reviewed])[:limit]
+        listed = [{**part, **vars(said[place(part)])} for part in shown]
+        return {"parts": listed, "open": len(still), "of": len(chosen), **_choices(parts, said)}
 
     async def one(device: str, epoch: str, seq: int) -> tuple[dict[str, Any], Said]:
         e = tables.event
@@ -211,6 +199,17 @@ def _is_open(said: Said) -> bool:
     return not said.reviews and not said.asked
 
 
+def _choices(parts: list[dict[str, Any]], said: dict[Place, Said]) -> dict[str, list[str]]:
+    """What a page may choose from."""
+    labels = (name for part in parts for name in (_label(part), *_boxed(part), *_found(said[place(part)])))
+    devices = sorted({part["device"] for part in parts})
+    return {"labels": _often(labels), "recipes": _often(map(_recipe, parts)), "devices": devices}
+
+
+def _recipe(part: dict[str, Any]) -> str:
+    return str(part["data"].get("recipe", ""))
+
+
 def _label(part: dict[str, Any]) -> str:
     return str(part["data"].get("label") or "")
 
@@ -237,7 +236,7 @@ def _hardest(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Doubts first, then those whose score is nearest to the other side among the parts that one recipe called the same."""
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for part in parts:
-        groups.setdefault((str(part["data"].get("recipe", "")), part["state"], _label(part)), []).append(part)
+        groups.setdefault((_recipe(part), part["state"], _label(part)), []).append(part)
     far: dict[Place, float] = {}
     for (_, state, _), group in groups.items():
         for k, part in enumerate(sorted(group, key=_score, reverse=state == "ok")):

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
 from ... import package
 from ..inspect import prepare, probabilities
-from .contract import Finding, ToolConfig, View
+from ..spare import Spare
+from .contract import Finding, View
+from .learned import LearnedConfig
 
 
-class ClassifyConfig(ToolConfig):
+class ClassifyConfig(LearnedConfig):
     """A model package of task `classify`."""
-
-    model: str = Field(description="model package: a folder beside the recipe, or the name of a shipped one")
-    ng_above: float | None = Field(
-        None, gt=0, lt=1, description="probability of any defect that makes NG; default: the package's"
-    )
-    ok_below: float | None = Field(None, gt=0, lt=1, description="and below which it is OK; default: the package's")
 
 
 class ClassifyTool:
@@ -34,16 +28,13 @@ class ClassifyTool:
         self._model = self._package.described(package.Classify)
         self._ng_above, self._ok_below = self._model.limits("classify", config.model, config.ng_above, config.ok_below)
         self.labels = self._model.labels[1:]
-        self._local = threading.local()
-        self._local.run = self._package.interpreter()
+        self._spare = Spare(self._package.interpreter, self._package.interpreter())
 
     def __call__(self, view: View) -> Finding:
         try:
-            if not hasattr(self._local, "run"):
-                self._local.run = self._package.interpreter()
             image = view.image if view.mask is None else np.where(_like(view.mask, view.image), view.image, 0)
-            run, model = self._local.run, self._model
-            chances = probabilities(run, prepare(image, model, run.inputs[0]), model.says)
+            with self._spare.one() as run:
+                chances = probabilities(run, prepare(image, self._model, run.inputs[0]), self._model.says)
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
             return Finding("recheck", text=f"cannot be judged: {error}")
         return self._finding(chances, view.image.shape)

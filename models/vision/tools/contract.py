@@ -71,6 +71,11 @@ class ToolConfig(BaseModel):
     tool: str = Field(description="name of the tool")
 
 
+def state_of(score: float, ok_below: float, ng_above: float) -> State:
+    """What a part is of which the worst has this score."""
+    return "ok" if score < ok_below else "ng" if score >= ng_above else "recheck"
+
+
 class Tool(Protocol):
     """Made once for a recipe, called from any pool thread, several at a time.
 

@@ -6,28 +6,21 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
 from ... import package
 from ..detect import Detector
 from ..objects import ObjectDetector
+from ..spare import Spare
 from ..verdict import Box
 from ..whole import detector
-from .contract import Finding, State, ToolConfig, View
+from .contract import Finding, State, View
+from .learned import LearnedConfig
 
-Free = dict[tuple[int, ...], list[Detector | ObjectDetector]]
+AnyDetector = Detector | ObjectDetector
 
 
-class DetectConfig(ToolConfig):
+class DetectConfig(LearnedConfig):
     """A model package of task `detect` (compares with the view's template) or `objects` (needs none)."""
-
-    model: str = Field(description="model package: a folder beside the recipe, or the name of a shipped one")
-    ng_above: float | None = Field(
-        None, gt=0, lt=1, description="score of a defect that makes the part NG; default: the package's"
-    )
-    ok_below: float | None = Field(
-        None, gt=0, lt=1, description="score below which nothing is one; default: the package's"
-    )
 
 
 class DetectTool:
@@ -44,9 +37,11 @@ class DetectTool:
         self._alone = self._others or said.described(package.Detect).alone
         self.labels = model.labels
         self._ng_above, self._ok_below = model.limits("detect", config.model, config.ng_above, config.ok_below)
-        self._free: Free = {model.size: [self._detector(model.size)]}  # by the size of the pictures
+        self._spare = {
+            model.size: self._spare_of(model.size, self._detector(model.size))
+        }  # by the size of the pictures
 
-    def _detector(self, shape: tuple[int, ...]) -> Detector | ObjectDetector:
+    def _detector(self, shape: tuple[int, ...]) -> AnyDetector:
         if self._others:
             return ObjectDetector(self._package, self._ok_below)
         return detector(self._package, self._ok_below, (shape[0], shape[1]))
@@ -54,16 +49,13 @@ class DetectTool:
     def _found(self, view: View) -> np.ndarray:
         """By a detector that no other thread has; it stays warm for whoever comes next."""
         shape = view.image.shape[:2]
-        if (free := self._free.get(shape)) is None:
-            self._free = {shape: (free := [])}  # a view's pictures are of one size
-        try:
-            one = free.pop()
-        except IndexError:
-            one = self._detector(shape)
-        try:
+        if (spare := self._spare.get(shape)) is None:
+            self._spare = {shape: (spare := self._spare_of(shape))}  # a view's pictures are of one size
+        with spare.one() as one:
             return one(view.image, view.template)
-        finally:
-            free.append(one)
+
+    def _spare_of(self, shape: tuple[int, ...], *ready: AnyDetector) -> Spare[AnyDetector]:
+        return Spare(lambda: self._detector(shape), *ready)
 
     def __call__(self, view: View) -> Finding:
         if view.template is None and not self._alone:

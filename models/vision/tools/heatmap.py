@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from pydantic import Field
 
 from ... import package
 from ..heatmap import HeatMapper, places
+from ..spare import Spare
 from ..verdict import Box
-from .contract import Finding, State, ToolConfig, View
+from .contract import Finding, View, state_of
+from .learned import LearnedConfig
 
 
-class HeatMapConfig(ToolConfig):
+class HeatMapConfig(LearnedConfig):
     """A model package of task `heatmap`."""
-
-    model: str = Field(description="model package: a folder beside the recipe")
-    ng_above: float | None = Field(
-        None, gt=0, lt=1, description="score from which the part is NG; default: the package's"
-    )
-    ok_below: float | None = Field(None, gt=0, lt=1, description="score below which it is OK; default: the package's")
 
 
 class HeatMapTool:
@@ -36,14 +31,12 @@ class HeatMapTool:
         self._package = package.load(package.find(config.model, folder))
         model = self._package.described(package.HeatMap)
         self._ng_above, self._ok_below = model.limits("heatmap", config.model, config.ng_above, config.ok_below)
-        self._local = threading.local()
-        self._local.mapper = HeatMapper(self._package)
+        self._spare = Spare(partial(HeatMapper, self._package), HeatMapper(self._package))
 
     def __call__(self, view: View) -> Finding:
         try:
-            if not hasattr(self._local, "mapper"):
-                self._local.mapper = HeatMapper(self._package)
-            cells = self._local.mapper(view.image)
+            with self._spare.one() as mapper:
+                cells = mapper(view.image)
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
             return Finding("recheck", 1.0, text=f"cannot be judged: {error}")
         if view.mask is not None:
@@ -55,7 +48,7 @@ class HeatMapTool:
 
     def _finding(self, cells: np.ndarray, shape: tuple[int, ...]) -> Finding:
         score = float(np.clip(cells.max(), 0, 1))
-        state: State = "ok" if score < self._ok_below else "ng" if score >= self._ng_above else "recheck"
+        state = state_of(score, self._ok_below, self._ng_above)
         if state == "ok":
             return Finding(state, score, measured={"score": score})
         least = self._ok_below if state == "recheck" else self._ng_above

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge import ConfigFault
 
+from ..image import decoded
 from ..registration import LEVEL
 from .contract import View
 
@@ -19,12 +20,12 @@ def small_picture(path: Path) -> np.ndarray:
     """uint8[h, w], grey. Raises ConfigFault in words."""
     if not path.is_file() or path.stat().st_size > MOST_BYTES:
         raise ConfigFault(f"{path} is no picture", hint="save a cut of a good part there, of the thing alone")
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE) if path.stat().st_size else None
+    image = decoded(path.read_bytes())
     if image is None or min(image.shape) < 4:
         raise ConfigFault(f"{path} is no picture of 4 x 4 px or more")
     if float(image.std()) < LEVEL:
         raise ConfigFault(f"{path} shows one grey only: nothing to look for")
-    return np.asarray(image)
+    return image
 
 
 def likes(image: np.ndarray, thing: np.ndarray, view: View) -> np.ndarray | None:

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
 import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
-from pydantic import Field
 
 from edge import ModelRefused
 
 from ... import package
 from ..registration import grey
+from ..spare import Spare
 from ..texture import ANSWERS, answers, numbers, roughness, unfit, where
-from .contract import Finding, State, ToolConfig, View
+from .contract import Finding, View, state_of
+from .learned import LearnedConfig
 
 
-class TextureConfig(ToolConfig):
+class TextureConfig(LearnedConfig):
     """A package that `lineside model teach --texture` made."""
-
-    model: str = Field(description="model package: a folder beside the recipe")
-    ng_above: float | None = Field(
-        None, gt=0, lt=1, description="score from which the part is NG; default: the package's"
-    )
-    ok_below: float | None = Field(None, gt=0, lt=1, description="score below which it is OK; default: the package's")
 
 
 class TextureTool:
@@ -41,13 +35,10 @@ class TextureTool:
         self._model = self._package.described(package.Texture)
         self._ng_above, self._ok_below = self._model.limits("texture", config.model, config.ng_above, config.ok_below)
         self._mean, self._each = _usual(self._package.folder / "usual.npz", self._model)
-        self._local = threading.local()
-        self._local.run = self._package.interpreter()
+        self._spare = Spare(self._package.interpreter, self._package.interpreter())
 
     def __call__(self, view: View) -> Finding:
         try:
-            if not hasattr(self._local, "run"):
-                self._local.run = self._package.interpreter()
             image = grey(view.image)
             if said := unfit(image):
                 return Finding("recheck", 1.0, text=f"cannot be judged: {said}")
@@ -60,7 +51,8 @@ class TextureTool:
                 size = cells.shape[1::-1]
                 left = cv2.resize((view.mask > 0).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
             seen = numbers(cells, spreads, left)
-            scores = judged(self._local.run, seen)
+            with self._spare.one() as run:
+                scores = judged(run, seen)
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
             return Finding("recheck", 1.0, text=f"cannot be judged: {error}")
         return self._finding(scores, seen, cells, left, measured, image.shape)
@@ -84,7 +76,7 @@ class TextureTool:
     ) -> Finding:
         kind = int(scores.argmax())
         score = float(scores[kind])
-        state: State = "ok" if score < self._ok_below else "ng" if score >= self._ng_above else "recheck"
+        state = state_of(score, self._ok_below, self._ng_above)
         measured = {"score": score, **measured}
         if state == "ok":
             return Finding(state, score, measured=measured)

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from pydantic import Field
 
 from edge import ModelRefused
 
 from ... import package
+from ..image import decoded
 from ..registration import NotPlaced, Placed, Registration, grey
+from ..spare import Spare
 from ..variation import boxes_of, lit
 from ..verdict import Box
-from .contract import Finding, State, ToolConfig, View
+from .contract import Finding, View, state_of
+from .learned import LearnedConfig
 
 
-class VariationConfig(ToolConfig):
+class VariationConfig(LearnedConfig):
     """A package that `lineside model teach` made."""
-
-    model: str = Field(description="model package: a folder beside the recipe")
-    ng_above: float | None = Field(
-        None, gt=0, lt=1, description="score from which the part is NG; default: the package's"
-    )
-    ok_below: float | None = Field(None, gt=0, lt=1, description="score below which it is OK; default: the package's")
 
 
 class VariationTool:
@@ -43,16 +38,14 @@ class VariationTool:
         self._ng_above, self._ok_below = model.limits("variation", config.model, config.ng_above, config.ok_below)
         self._template = _template(self._package.folder / "template.png", model)
         self._registration = Registration(model.place, self._template)
-        self._local = threading.local()
-        self._local.run = self._package.interpreter()
+        self._spare = Spare(self._package.interpreter, self._package.interpreter())
 
     def __call__(self, view: View) -> Finding:
         try:
             placed = self._there(view) or self._registration(grey(view.image))
-            if not hasattr(self._local, "run"):
-                self._local.run = self._package.interpreter()
             image, contrast = lit(placed, self._template)
-            cells = judged(self._local.run, as_input(image))
+            with self._spare.one() as run:
+                cells = judged(run, as_input(image))
         except NotPlaced as error:
             return Finding("recheck", 1.0, text=str(error))
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
@@ -73,7 +66,7 @@ class VariationTool:
 
     def _finding(self, cells: np.ndarray, placed: Placed, contrast: float) -> Finding:
         score = float(cells.max())
-        state: State = "ok" if score < self._ok_below else "ng" if score >= self._ng_above else "recheck"
+        state = state_of(score, self._ok_below, self._ng_above)
         measured = {
             "score": score,
             "likeness": placed.quality,
@@ -110,10 +103,10 @@ def _template(path: Path, model: package.Variation) -> np.ndarray:
         body = path.read_bytes()
     except OSError as error:
         raise ModelRefused(f"{path} cannot be read: {error.strerror}", hint="copy the package here anew") from None
-    image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
+    image = decoded(body)
     if image is None or hashlib.sha256(body).hexdigest() != model.template or image.shape != model.size:
         raise ModelRefused(f"{path} is not the picture that model.yaml names", hint="copy the package here anew")
-    return np.asarray(image)
+    return image
 
 
 def _moved(mask: np.ndarray, placed: Placed) -> np.ndarray:
