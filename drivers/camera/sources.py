@@ -24,7 +24,8 @@ class Shots(Protocol):
     """`open()` gives the slots uint8[slots, h, w, 3]; `take(slot)` fills one and gives (time ns UTC, checksum).
     `about` is what is known of the camera since then; `ended()` returns when no more can come."""
 
-    about: Mapping[str, str | float]
+    @property
+    def about(self) -> Mapping[str, str | float]: ...
 
     async def open(self) -> np.ndarray: ...
 
@@ -178,7 +179,8 @@ def source_of(url: str, slots: int, timeout: float) -> Shots:
         return Pictures(path, slots)
     if parts.scheme == "file":
         return Stream(str(path), slots, timeout, is_file=True)
-    return Stream(url, slots, timeout, is_file=False)
+    device = path if parts.scheme == "v4l2" else None
+    return Stream(url, slots, timeout, is_file=False, device=device)
 
 
 def wishes(query: str, ng: float = 0.2) -> tuple[int, float]:

@@ -19,17 +19,23 @@ from .capture import RECORD
 from .v4l2 import identity, settings
 
 OPEN_WITHIN = 20.0  # seconds until the first picture of a stream
+ASKED_EVERY = 1.0  # seconds from one look at a device's settings to the next
+HOLDS = 3.0  # seconds for which such a look is what was in force
 
 
 class Stream:
-    """A video file or a network stream, read by a child process that can be killed."""
+    """A video file or a network stream, read by a child process that can be killed. `device`: of a camera of this machine, whose
+    settings are asked beside its pictures: no picture waits for them."""
 
-    def __init__(self, url: str, slots: int, timeout: float, *, is_file: bool) -> None:
+    def __init__(self, url: str, slots: int, timeout: float, *, is_file: bool, device: Path | None = None) -> None:
         self._url, self._slots, self._timeout, self._mode = url, slots, timeout, "file" if is_file else "stream"
         self._child: asyncio.subprocess.Process | None = None
-        self._fd = self._device = -1
+        self._fd = -1
         self._named: dict[str, str] = {} if is_file else {"address": where(url)}
-        self.about: Mapping[str, str | float] = self._named
+        self._device = device
+        self._settings: Mapping[str, float] = {}
+        self._settings_of = 0.0  # on the loop's clock, before they were asked
+        self._beside: asyncio.Task[None] | None = None
 
     async def open(self) -> np.ndarray:
         self._fd = os.memfd_create("lineside-camera")
@@ -58,8 +64,8 @@ class Stream:
             hint = "is it a clip?" if self._mode == "file" else "check address, user and network"
             raise DeviceLost(f"no picture from {shown(self._url)}", hint=hint)
         height, width = int(words[0]), int(words[1])
-        if self._url.startswith("v4l2:"):
-            await asyncio.to_thread(self._ask_device, Path(self._url.removeprefix("v4l2:")))
+        if self._device is not None:
+            await self._know(self._device)
         shared = mmap.mmap(self._fd, self._slots * height * width * 3)
         return np.frombuffer(shared, np.uint8).reshape(self._slots, height, width, 3)
 
@@ -77,32 +83,46 @@ class Stream:
             self._child.kill()  # its answer still comes, and would be taken for that of the next part
             raise
         _, ts, check = RECORD.unpack(answer)
-        if self._device >= 0:
-            self.about = await asyncio.to_thread(self._set_now)
         return ts, check
 
-    def _ask_device(self, path: Path) -> None:
-        """Who it is; its settings are asked with each picture. One that does not say gives pictures all the same."""
-        with suppress(OSError):
-            self._named = identity(path)
-            self._device = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.about = self._named
+    @property
+    def about(self) -> Mapping[str, str | float]:
+        """Who the camera is, and how it was set at most HOLDS ago."""
+        fresh = self._settings and asyncio.get_running_loop().time() - self._settings_of <= HOLDS
+        return {**self._named, **self._settings} if fresh else self._named
 
-    def _set_now(self) -> Mapping[str, str | float]:
-        try:
-            return {**self._named, **settings(self._device)}
-        except OSError:
-            return self._named
+    async def _know(self, device: Path) -> None:
+        """Who it is and how it is set. One that does not say, or not in time, gives pictures all the same."""
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                self._named = await asyncio.to_thread(identity, device)
+        first = asyncio.Event()
+        self._beside = asyncio.create_task(self._ask(device, first))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await first.wait()
+
+    async def _ask(self, device: Path, first: asyncio.Event) -> None:
+        """Its settings, for as long as it is open; one question at a time, however long the camera takes."""
+        while True:
+            asked = asyncio.get_running_loop().time()
+            try:
+                self._settings, self._settings_of = await asyncio.to_thread(settings, device), asked
+            except OSError:
+                self._settings = {}
+            first.set()
+            await asyncio.sleep(ASKED_EVERY)
 
     async def ended(self) -> None:
         assert self._child is not None
         await self._child.wait()
 
     async def close(self) -> None:
+        if self._beside is not None:
+            self._beside.cancel()
         if self._child is not None and self._child.returncode is None:
             self._child.kill()
             await self._child.wait()
-        for fd in (self._fd, self._device):
-            if fd >= 0:
-                os.close(fd)
-        self._fd = self._device = -1
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1

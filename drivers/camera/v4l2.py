@@ -6,7 +6,8 @@ import errno
 import fcntl
 import os
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,30 +40,37 @@ def capability(path: Path, answer: bytes) -> Device:
     return Device(path, name, where, bool(can & (CAPTURE | CAPTURE_MPLANE) and can & STREAMING))
 
 
-def query(path: Path) -> Device:
-    """Raises OSError where it cannot be opened, or is no such device."""
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
     device = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        answer = bytearray(_CAPABILITY.size)
-        fcntl.ioctl(device, QUERYCAP, answer)
-        return capability(path, bytes(answer))
+        yield device
     finally:
         os.close(device)
 
 
-def settings(device: int) -> dict[str, float]:
-    """What an open device says of its exposure and gain now; a control that it does not have is absent. May block for as long as
+def query(path: Path) -> Device:
+    """Raises OSError where it cannot be opened, or is no such device."""
+    with _opened(path) as device:
+        answer = bytearray(_CAPABILITY.size)
+        fcntl.ioctl(device, QUERYCAP, answer)
+        return capability(path, bytes(answer))
+
+
+def settings(path: Path) -> dict[str, float]:
+    """What a device says of its exposure and gain now; a control that it does not have is absent. May block for as long as
     the camera takes to answer. Raises OSError for a device that went."""
     found: dict[str, float] = {}
-    for name, (number, unit) in CONTROLS.items():
-        answer = bytearray(_CONTROL.pack(number, 0))
-        try:
-            fcntl.ioctl(device, G_CTRL, answer)
-        except OSError as error:
-            if error.errno not in NONE_SUCH:
-                raise
-            continue
-        found[name] = _CONTROL.unpack(answer)[1] * unit
+    with _opened(path) as device:
+        for name, (number, unit) in CONTROLS.items():
+            answer = bytearray(_CONTROL.pack(number, 0))
+            try:
+                fcntl.ioctl(device, G_CTRL, answer)
+            except OSError as error:
+                if error.errno not in NONE_SUCH:
+                    raise
+                continue
+            found[name] = _CONTROL.unpack(answer)[1] * unit
     return found
 
 

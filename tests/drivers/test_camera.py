@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import struct
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +18,16 @@ import pytest
 
 cv2 = pytest.importorskip("cv2", reason="needs the vision extra")
 
+from drivers.camera import stream, v4l2
 from drivers.camera.address import shown, where
 from drivers.camera.driver import Camera, CameraConfig
 from drivers.camera.sim import CameraSim
 from drivers.camera.sources import truth
+from drivers.camera.stream import Stream
 from edge import DeviceLost, Quality, SystemClock, Write, WriteRefused
 from edge.config.load import load_text
 from edge.testing import FakeSource
+from tests.waiting import run, until
 
 
 def camera(**options: Any) -> tuple[Camera, FakeSource]:
@@ -282,3 +289,51 @@ def test_a_real_rtsp_server(rtsp: str) -> None:
     seen = pictures(4, url=rtsp, every="60ms")
     assert seen[0].shape == (120, 160, 3)
     assert any(not np.array_equal(seen[0], later) for later in seen[1:])
+
+
+def test_no_picture_waits_for_what_a_camera_says_of_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, says = tmp_path / "video0", threading.Event()
+    device.touch()
+    gain, asked = 7, 0
+
+    def ioctl(_: int, request: int, answer: bytearray) -> int:
+        nonlocal asked
+        number = int.from_bytes(answer[:4], sys.byteorder)
+        if request != v4l2.G_CTRL or number != v4l2.CONTROLS["gain"][0]:
+            raise OSError(errno.EINVAL, "none such")
+        asked += 1
+        if asked > 1:
+            says.wait(120)
+        answer[:] = struct.pack("=Ii", number, gain)
+        return 0
+
+    monkeypatch.setattr(v4l2.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(stream, "ASKED_EVERY", 0.01)
+    monkeypatch.setattr(stream, "HOLDS", 1e9)
+
+    async def work() -> None:
+        nonlocal gain
+        sim = CameraSim("top", CameraConfig(driver="camera", url="http://127.0.0.1:0/top"))
+        sim.port = 0
+        await sim.start()
+        shots = Stream(f"http://127.0.0.1:{sim.port}/top", 1, 60.0, is_file=False, device=device)
+        try:
+            await shots.open()
+            assert shots.about["gain"] == 7  # the first picture has it
+            await until(lambda: asked == 2)  # and the camera does not answer again
+            gain = 9
+            await shots.take(0, 1)
+            assert shots.about["gain"] == 7
+            monkeypatch.setattr(stream, "HOLDS", 0.0)
+            assert "gain" not in shots.about  # too long ago: nobody knows any more
+            monkeypatch.setattr(stream, "HOLDS", 1e9)
+            says.set()
+            await until(lambda: shots.about.get("gain") == 9)
+        finally:
+            says.set()
+            await shots.close()
+            await sim.stop()
+
+    run(work)

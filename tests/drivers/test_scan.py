@@ -353,10 +353,12 @@ def test_a_camera_of_this_machine_says_its_exposure_and_gain_and_who_it_is(
         return 0
 
     monkeypatch.setattr(v4l2.fcntl, "ioctl", ioctl)
-    assert v4l2.settings(0) == {"exposure_us": 15600.0, "exposure_mode": 1.0}
+    device = tmp_path / "device"
+    device.touch()
+    assert v4l2.settings(device) == {"exposure_us": 15600.0, "exposure_mode": 1.0}
     broken = errno.ENODEV
     with pytest.raises(OSError, match="kernel"):
-        v4l2.settings(0)
+        v4l2.settings(device)
     monkeypatch.setattr(v4l2, "query", lambda path: v4l2.Device(path, "HD Cam", "usb-1", True))
     (tmp_path / "usb/if0").mkdir(parents=True)
     (tmp_path / "usb/serial").write_text("A17\n")
