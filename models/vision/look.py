@@ -6,7 +6,8 @@ so the mean of eight costs little more than one look at the whole picture.
 
 from __future__ import annotations
 
-import cv2
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..engines.contract import Interpreter
@@ -34,6 +35,10 @@ class SecondLook:
         heat, self._place = run.outputs
         self._table = peaks.odds(heat)
         self._whole = np.dtype(run.inputs[0].dtype) == np.int8
+        channels = model.channels // model.fold
+        pixel = np.dtype((np.void, channels if self._whole else 4 * channels))  # moved as one, not channel by channel
+        self._views = np.empty((len(self._ways), model.look, model.look), pixel)
+        self._from, self._said, self._sign = origins(self._ways, model.look // model.stride)
         self.looked = 0  # places so far
 
     def __call__(self, pair: np.ndarray, grid: np.ndarray, off: np.ndarray) -> None:
@@ -74,19 +79,21 @@ class SecondLook:
         """Sums over all ways but the first, each turned back: [cells, cells, labels] and [cells, cells, 4]."""
         side, step = self._model.look, self._model.stride
         piece = pair[top * step : top * step + side, left * step : left * step + side]
-        views = np.stack([turned(piece, way) for way in self._ways])
-        given = np.bitwise_xor(views, 0x80).view(np.int8) if self._whole else views.astype(np.float32) / 255
-        heat, place = self._run(given.reshape(self._run.inputs[0].shape))
-        grids, offs = peaks.read(heat, place, self._table, self._place)
-        grid = sum(back(one, way) for one, way in zip(grids, self._ways, strict=True))
-        off = sum(placed_back(one, way) for one, way in zip(offs, self._ways, strict=True))
-        return np.asarray(grid), np.asarray(off)
+        given = np.bitwise_xor(piece, 0x80).view(np.int8) if self._whole else piece.astype(np.float32) / 255
+        given = np.ascontiguousarray(given)
+        pixels = given.view(self._views.dtype)[:, :, 0]
+        for view, way in zip(self._views, self._ways, strict=True):
+            view[:] = turned(pixels, way)
+        heat, place = self._run(self._views.view(given.dtype).reshape(self._run.inputs[0].shape))
+        heat = heat.reshape(-1, heat.shape[3]).take(self._from, axis=0)
+        grids, offs = peaks.read(heat, place.reshape(-1).take(self._said), self._table, self._place)
+        return grids.sum(axis=0), (offs * self._sign).sum(axis=0)
 
 
 def turned(square: np.ndarray, way: int) -> np.ndarray:
-    """[n, n, channels], mirrored and exchanged as the bits of `way` say."""
+    """[n, n, ...], mirrored and exchanged as the bits of `way` say."""
     square = square[:: -1 if way & 2 else 1, :: -1 if way & 1 else 1]
-    return cv2.transpose(square).reshape(square.shape) if way & 4 else square
+    return square.swapaxes(0, 1) if way & 4 else square
 
 
 def back(square: np.ndarray, way: int) -> np.ndarray:
@@ -101,3 +108,14 @@ def placed_back(place: np.ndarray, way: int) -> np.ndarray:
     if way & 4:
         place = place[:, :, [1, 0, 3, 2]]
     return place * np.array([-1 if way & 1 else 1, -1 if way & 2 else 1, 1, 1], np.float32)
+
+
+def origins(ways: Sequence[int], cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each cell [ways, cells, cells] of pieces that are turned back comes from among all cells of the turned ones, the same
+    of places [ways, cells, cells, 4] among all their numbers, and with which sign."""
+    number = np.arange(cells * cells).reshape(cells, cells, 1)
+    each = np.arange(len(ways)).reshape(-1, 1, 1)
+    cell = np.stack([back(number, way)[:, :, 0] for way in ways]) + each * number.size
+    signed = np.stack([placed_back(number * 4 + np.arange(1, 5), way) for way in ways])
+    said = np.abs(signed).astype(int) - 1 + each[..., None] * number.size * 4
+    return cell, said, np.sign(signed).astype(np.float32)
