@@ -23,6 +23,7 @@ from edge import TRUSTED, LinesideError, Quality
 from .. import wire
 from . import tables
 from .aside import aside
+from .briefs import as_json
 from .ca import alone, keep
 from .complete import MINUTE, NoSuchTag, complete
 from .forwarding import again, names
@@ -319,7 +320,7 @@ def _happened(store: Store, pictures: Pictures) -> APIRouter:
         device: str | None = None,
         before: Annotated[int | None, Query(ge=0, le=NS, description="ns UTC")] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    ) -> list[dict[str, Any]]:
+    ) -> Response:
         """Newest events first; `before` (ns) goes on from the last one seen. Inspections are kind=inspection."""
         t = tables.event
         wanted = select(t).order_by(desc(t.c.ts), desc(t.c.seq)).limit(limit)
@@ -329,8 +330,11 @@ def _happened(store: Store, pictures: Pictures) -> APIRouter:
             triggered = (t.c.kind == "write") & (t.c.state == "done") & t.c.data.contains('"trigger"')
             wanted = wanted.where(t.c.kind != "inspection", ~triggered)
         wanted = wanted.where(t.c.ts < before) if before else wanted
-        rows = await store.read(lambda c: c.execute(wanted).mappings().all())
-        return [{**row, "data": json.loads(row["data"]), "refs": json.loads(row["refs"])} for row in rows]
+
+        def build(c: Connection) -> bytes:
+            return f"[{', '.join(map(as_json, c.execute(wanted).mappings()))}]".encode(errors="replace")
+
+        return Response(await store.read(build), media_type="application/json")
 
     @router.get("/api/pictures/{digest}")
     async def picture(digest: str) -> Response:

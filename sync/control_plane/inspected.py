@@ -10,20 +10,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Path, Query
+from fastapi import APIRouter, HTTPException, Path, Query, Response
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, and_, desc, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select
 
 from . import tables
+from .briefs import Brief, Briefs, Place, as_json, with_more
 from .ingest import Ingest
 from .store import Store
 
-SCANNED = 1000  # newest parts that are looked through for those that are asked for
 MOST_SAID = 5000  # reviews, and orders for them
 AROUND = 90 * 86_400 * 10**9  # ns that a device's clock may have been set back between a part and its review
 GIVEN_UP = "orders"  # what a device calls all orders up to a number that it does not carry out after damage
 NS = 2**62
-Place = tuple[str, str, int]  # device, epoch, number of an inspection
 
 
 class Review(BaseModel):
@@ -55,7 +54,7 @@ class Said:
 
 def inspected(store: Store, ingest: Ingest) -> APIRouter:
     """Lists of parts to look at, and the way back."""
-    router = APIRouter()
+    router, briefs = APIRouter(), Briefs()
 
     @router.get("/api/inspections")
     async def inspections(
@@ -68,69 +67,75 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
             Literal["newest", "hardest", "chance"], Query(description="chance: as for an audit; no verdict decides")
         ] = "newest",
         limit: Annotated[int, Query(ge=1, le=200)] = 60,
-    ) -> dict[str, Any]:
+    ) -> Response:
         """{"parts": [...], "labels", "recipes", "devices": what there is to choose from, "open": how many were not reviewed}, of
-        the newest 1,000 parts with these verdicts. Each part is its event with `reviews`, `asked` and `refusal`."""
+        the newest 1,000 parts with these verdicts. Each part is its event with `reviews`, `asked` and `refusal`; of its data those
+        that a list shows, and all of them under its own address."""
         e = tables.event
-        wanted = select(e).where(e.c.kind == "inspection").order_by(desc(e.c.ts), desc(e.c.seq)).limit(SCANNED)
-        wanted = wanted.where(e.c.state.in_(state.split(","))) if state else wanted
-        wanted = wanted.where(e.c.device == device) if device else wanted
-        parts, said = await store.read(lambda c: _with_said(c, wanted))
-        chosen = [part for part in parts if label in ("", _label(part)) and recipe in ("", _recipe(part))]
-        still = [part for part in chosen if _is_open(said[place(part)])]
-        done = [part for part in chosen if not _is_open(said[place(part)])]
-        shown = ORDERS[order]({"open": still, "done": done, "all": chosen}[reviewed])[:limit]
-        listed = [{**part, **vars(said[place(part)])} for part in shown]
-        return {"parts": listed, "open": len(still), "of": len(chosen), **_choices(parts, said)}
+        those: list[ColumnElement[bool]] = [e.c.state.in_(state.split(","))] if state else []
+        those += [e.c.device == device] if device else []
 
-    async def one(device: str, epoch: str, seq: int) -> tuple[dict[str, Any], Said]:
+        def build(connection: Connection) -> bytes:
+            """On a reader's thread: the loop has devices to answer."""
+            parts = briefs.newest(connection, *those)
+            said = _said_of(connection, parts)
+            chosen = [part for part in parts if label in ("", part.label) and recipe in ("", part.recipe)]
+            still = [part for part in chosen if _is_open(said[part.place])]
+            done = [part for part in chosen if not _is_open(said[part.place])]
+            shown = ORDERS[order]({"open": still, "done": done, "all": chosen}[reviewed])[:limit]
+            listed = ", ".join(with_more(part.json, vars(said[part.place])) for part in shown)
+            beside = {"open": len(still), "of": len(chosen), **_choices(parts, said)}
+            return with_more(f'{{"parts": [{listed}]}}', beside).encode(errors="replace")
+
+        return Response(await store.read(build), media_type="application/json")
+
+    async def one(device: str, epoch: str, seq: int) -> tuple[str, dict[str, Any], Said]:
+        """As JSON, what an order says of it, and what people say."""
         e = tables.event
         wanted = select(e).where(e.c.device == device, e.c.epoch == epoch, e.c.seq == seq, e.c.kind == "inspection")
-        parts, said = await store.read(lambda c: _with_said(c, wanted))
-        if not parts:
+
+        def look(connection: Connection) -> tuple[str, dict[str, Any], Said] | None:
+            row = connection.execute(wanted).mappings().first()
+            if row is None:
+                return None
+            part, data = Brief.of(row), json.loads(row["data"])
+            told = {"part": data.get("part"), "record": data.get("hash"), "said": row["state"], "stage": row["key"]}
+            return as_json(row), told, _said_of(connection, [part])[part.place]
+
+        found = await store.read(look)
+        if found is None:
             raise HTTPException(404, "this device has told of no such inspection")
-        return parts[0], said[place(parts[0])]
+        return found
 
     @router.get("/api/devices/{device}/inspections/{epoch}/{seq}")
-    async def inspection(device: str, epoch: str, seq: Annotated[int, Path(ge=1, le=NS)]) -> dict[str, Any]:
+    async def inspection(device: str, epoch: str, seq: Annotated[int, Path(ge=1, le=NS)]) -> Response:
         """One part with what people say of it."""
-        part, said = await one(device, epoch, seq)
-        return {**part, **vars(said)}
+        whole, _, said = await one(device, epoch, seq)
+        return Response(with_more(whole, vars(said)).encode(errors="replace"), media_type="application/json")
 
     @router.post("/api/devices/{device}/reviews", status_code=202)
     async def review(device: str, wanted: Review) -> dict[str, str]:
         """Say what a part is. The order goes to the device, whose own event tells of the review here; a second review of a
         part is a correction, and names the one that was seen."""
-        part, known = await one(device, wanted.epoch, wanted.seq)
+        _, told, known = await one(device, wanted.epoch, wanted.seq)
         if known.asked:
             raise HTTPException(
                 409, f"{known.asked['by']} has just reviewed this part; the device has not answered yet"
             )
         if known.newest != wanted.corrects:
             raise HTTPException(409, "this part was reviewed meanwhile; look at that review, then correct it")
-        told = {"part": part["data"].get("part"), "record": part["data"].get("hash"), "said": part["state"]}
-        await ingest.command(device, "review", {**wanted.model_dump(), **told, "stage": part["key"]})
+        await ingest.command(device, "review", {**wanted.model_dump(), **told})
         return {"queued": "review"}
 
     return router
 
 
-def place(part: dict[str, Any]) -> Place:
-    return part["device"], part["epoch"], part["seq"]
-
-
-def _with_said(connection: Connection, wanted: Any) -> tuple[list[dict[str, Any]], dict[Place, Said]]:
-    rows = connection.execute(wanted).mappings().all()
-    parts = [{**row, "data": json.loads(row["data"]), "refs": json.loads(row["refs"])} for row in rows]
-    return parts, _said_of(connection, parts)
-
-
-def _said_of(connection: Connection, parts: list[dict[str, Any]]) -> dict[Place, Said]:
-    said = {place(part): Said() for part in parts}
+def _said_of(connection: Connection, parts: list[Brief]) -> dict[Place, Said]:
+    said = {part.place: Said() for part in parts}
     if not parts:
         return said
-    by_hash = {(part["device"], str(part["data"].get("hash") or "")): place(part) for part in parts}
-    devices, since = {part["device"] for part in parts}, min(time.time_ns(), *(part["ts"] for part in parts)) - AROUND
+    by_hash = {(part.place[0], part.record): part.place for part in parts}
+    devices, since = {part.place[0] for part in parts}, min(time.time_ns(), *(part.ts for part in parts)) - AROUND
     answered: dict[tuple[str, str], str] = {}  # order -> why it was refused
     given_up: dict[
         str, tuple[int, str]
@@ -153,7 +158,7 @@ def _said_of(connection: Connection, parts: list[dict[str, Any]]) -> dict[Place,
             words = {k: str(data.get(k, "")) for k in ("by", "label", "hash", "corrects")}
             said[its].reviews.append({"ts": row.ts, "state": row.state, "text": row.text, **words})
     newest: set[Place] = set()
-    for row in _ordered(connection, devices, since, parts[0]["seq"] if len(parts) == 1 else None):
+    for row in _ordered(connection, devices, since, parts[0].place[2] if len(parts) == 1 else None):
         data = json.loads(row.data)
         its = (row.device, data["epoch"], data["seq"])
         if its not in said or its in newest:
@@ -168,11 +173,11 @@ def _said_of(connection: Connection, parts: list[dict[str, Any]]) -> dict[Place,
     return said
 
 
-def _names(part: dict[str, Any]) -> Any:
+def _names(part: Brief) -> Any:
     """What is said of this part, and maybe more."""
-    data, record = tables.event.c.data, str(part["data"].get("hash") or "")
-    mine = data.contains(f'"seq": {part["seq"]}')
-    return mine | data.contains(f'"{record}"', autoescape=True) if record else mine
+    data = tables.event.c.data
+    mine = data.contains(f'"seq": {part.place[2]}')
+    return mine | data.contains(f'"{part.record}"', autoescape=True) if part.record else mine
 
 
 def _told(connection: Connection, devices: Iterable[str], since: int, only: list[Any]) -> list[Any]:
@@ -199,24 +204,11 @@ def _is_open(said: Said) -> bool:
     return not said.reviews and not said.asked
 
 
-def _choices(parts: list[dict[str, Any]], said: dict[Place, Said]) -> dict[str, list[str]]:
+def _choices(parts: list[Brief], said: dict[Place, Said]) -> dict[str, list[str]]:
     """What a page may choose from."""
-    labels = (name for part in parts for name in (_label(part), *_boxed(part), *_found(said[place(part)])))
-    devices = sorted({part["device"] for part in parts})
-    return {"labels": _often(labels), "recipes": _often(map(_recipe, parts)), "devices": devices}
-
-
-def _recipe(part: dict[str, Any]) -> str:
-    return str(part["data"].get("recipe", ""))
-
-
-def _label(part: dict[str, Any]) -> str:
-    return str(part["data"].get("label") or "")
-
-
-def _boxed(part: dict[str, Any]) -> list[str]:
-    boxes = part["data"].get("boxes")
-    return [str(box[4]) for box in boxes if isinstance(box, list) and len(box) > 4] if isinstance(boxes, list) else []
+    labels = (name for part in parts for name in (part.label, *part.found, *_found(said[part.place])))
+    devices = sorted({part.place[0] for part in parts})
+    return {"labels": _often(labels), "recipes": _often(part.recipe for part in parts), "devices": devices}
 
 
 def _found(said: Said) -> list[str]:
@@ -228,33 +220,28 @@ def _often(names: Iterable[str]) -> list[str]:
     return [name for name, _ in Counter(filter(None, names)).most_common(40)]
 
 
-def _newest(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _newest(parts: list[Brief]) -> list[Brief]:
     return parts
 
 
-def _hardest(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _hardest(parts: list[Brief]) -> list[Brief]:
     """Doubts first, then those whose score is nearest to the other side among the parts that one recipe called the same."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str], list[Brief]] = {}
     for part in parts:
-        groups.setdefault((_recipe(part), part["state"], _label(part)), []).append(part)
+        groups.setdefault((part.recipe, part.state, part.label), []).append(part)
     far: dict[Place, float] = {}
     for (_, state, _), group in groups.items():
-        for k, part in enumerate(sorted(group, key=_score, reverse=state == "ok")):
-            far[place(part)] = -1.0 if state == "recheck" else k / len(group)
-    return sorted(parts, key=lambda part: far[place(part)])
+        for k, part in enumerate(sorted(group, key=lambda one: one.score, reverse=state == "ok")):
+            far[part.place] = -1.0 if state == "recheck" else k / len(group)
+    return sorted(parts, key=lambda part: far[part.place])
 
 
-def _score(part: dict[str, Any]) -> float:
-    score = part["data"].get("score")
-    return float(score) if isinstance(score, int | float) else 0.0
-
-
-def _by_chance(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_chance(parts: list[Brief]) -> list[Brief]:
     """In an order that nothing of the part decides, and always the same one."""
-    return sorted(parts, key=lambda part: hashlib.sha256(repr(place(part)).encode()).digest())
+    return sorted(parts, key=lambda part: hashlib.sha256(repr(part.place).encode()).digest())
 
 
-ORDERS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
+ORDERS: dict[str, Callable[[list[Brief]], list[Brief]]] = {
     "newest": _newest,
     "hardest": _hardest,
     "chance": _by_chance,

@@ -19,7 +19,8 @@ export interface Happening {
   data: Record<string, any>; refs: string[];
 }
 export interface Answer { state: string; label: string; by: string; text: string }
-/** A part with what people say of it: in their order, the newest word that the device has not answered yet, or why it took it not. */
+/** A part with what people say of it: in their order, the newest word that the device has not answered yet, or why it took it not. In
+ *  a list it has of its data only what a row shows. */
 export interface Inspected extends Happening { reviews: (Answer & { ts: number; hash: string; corrects: string })[]; asked: Answer | null; refusal: string }
 export interface List { parts: Inspected[]; labels: string[]; recipes: string[]; devices: string[]; open: number; of: number }
 export interface Bound { found: number; of: number; below: number; more: number }

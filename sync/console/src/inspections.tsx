@@ -12,7 +12,7 @@ const worst = (e: Happening): string | undefined => { const bad = boxes(e).find(
 export function Inspections() {
   const [verdict, setVerdict] = useState<(typeof VERDICTS)[number]>("all");
   const [larger, setLarger] = useState<Happening | null>(null);
-  const [events] = useFresh<Happening[]>(() => get("/api/events?kind=inspection&limit=200"), (m) => m.kind === "events", []);
+  const [events] = useFresh<Happening[]>(() => get("/api/events?kind=inspection&limit=200"), (m) => m.kind === "events", [], 1000);
   if (!events) return <p class="quiet">…</p>;
   const count = (v: string) => events.filter((e) => v === "all" || e.state === v).length;
   const shown = events.filter((e) => verdict === "all" || e.state === verdict).slice(0, 60);

@@ -24,7 +24,7 @@ export function Review() {
   const [by, setBy] = useState(localStorage.getItem("reviewer") ?? "");
   const asked = String(new URLSearchParams({ state, reviewed: shown, order, label, recipe, device }));
   const load = async () => ({ ...(await get<List>(`/api/inspections?${asked}`)), asked });
-  const [list, again] = useFresh(load, (m) => m.kind === "events", [asked], 2000); // a thousand parts are looked through
+  const [list, again] = useFresh(load, (m) => m.kind === "events", [asked], 2000); // of each part what a row shows
   const parts = list?.parts ?? [];
   const now = picked; // it stays, whatever comes meanwhile
   useEffect(() => { if (!picked && parts[0] && list?.asked === asked) setPicked(parts[0]); }, [list, picked]);
@@ -137,7 +137,7 @@ function One({ part, by, labels, answered }: { part: Inspected; by: string; labe
       <div class="beside">
         <Words event={p} />
         <p class="quiet">{p.device} · {p.key} · {moment(p.ts / 1e6)}{p.data.recipe ? ` · ${p.data.recipe}` : ""}</p>
-        <Reasons part={p} />
+        {fresh ? <Reasons part={p} /> : null}
         <p class="quiet"><button class="plain" aria-pressed={bare} onClick={() => setBare(!bare)}>{t(bare ? "withBoxes" : "withoutBoxes")} <kbd>b</kbd></button></p>
       </div>
       <Answers part={p} fresh={fresh} by={by} labels={labels} done={() => answered(p)} again={again} />
