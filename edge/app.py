@@ -57,7 +57,7 @@ class Daemon:
         self.health = Health(self.clock)
         self.journal = Journal(folder / "journal.db", self.clock, config.journal)
         self.journal.readers = delivering(config.sections)  # before anything may have to give way for it
-        self.reviews = Reviews(self.journal, self.clock)
+        self.reviews = Reviews(self.journal, self.clock, self.accept)
         self.pool = Pool(self.clock, self.health, max(1, (os.cpu_count() or 2) - 1))
         self.drivers: dict[str, Running] = {}
         self.readers: dict[str, Running] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +131,12 @@ class Committing(Reading):
             if sealed or pending.texts or pending.events or pending.pictures or pending.damaged:
                 self._tell()
             return True
+
+    async def withdraw(self, events: Sequence[Event]) -> bool:
+        """Take back what waits after a commit that failed, as though it had never been appended. False where it does not wait: it
+        is durable, or gave way."""
+        async with self._committing:
+            return self._pending.withdraw(events)
 
     def _tell(self) -> None:
         self.news.set()

@@ -197,14 +197,13 @@ class Control:
         return {"alarm": alarm, "durable": await self._daemon.journal.commit()}
 
     async def _review(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A person's own verdict on an inspection, see `Reviews.made`. Answers when it is durable."""
-        daemon, said = self._daemon, {k: v for k, v in request.items() if k != "number"}
-        inspection = await daemon.reviews.about(said["seq"])
-        if inspection is None:
-            raise LinesideError("the journal does not keep this inspection (any more)")
-        event = daemon.reviews.made(inspection, said)
-        daemon.accept(event)
-        return {"review": event.data["hash"], "durable": await daemon.journal.commit()}
+        """A person's own verdict on an inspection, see `Reviews.taken`. Answers when it is durable."""
+        reviews, said = self._daemon.reviews, {k: v for k, v in request.items() if k != "number"}
+        async with reviews.turn(said["seq"]) as inspection:
+            if inspection is None:
+                raise LinesideError("the journal does not keep this inspection (any more)")
+            review = await reviews.taken(inspection, said)
+        return {"review": review.data["hash"], "durable": True}
 
 
 @contextlib.contextmanager

@@ -61,6 +61,14 @@ class Pending:
         self.texts += newer.texts
         self.damaged |= newer.damaged
 
+    def withdraw(self, events: Sequence[Event]) -> bool:
+        """Whether they were here; known by their data, which whoever names an event leaves as they are."""
+        mine = {id(event.data) for event in events}
+        gone = [event for event in self.events if id(event.data) in mine]
+        self.events = [event for event in self.events if id(event.data) not in mine]
+        self.event_bytes -= sum(map(_size, gone))
+        return bool(gone)
+
     def rebase(self, first: int, last: int, step: int) -> None:
         """Move what is stamped between two times by `step` (ns), here and in the tail."""
         self.batches = [moved(batch, first, last, step) for batch in self.batches]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .chain import Chain
@@ -21,27 +23,62 @@ LAST_NUMBER = 2**63 - 1
 
 
 class Reviews:
-    """Of one daemon. A part's second review is a correction: it names the one that its author saw, and both are kept."""
+    """Of one daemon. A part's second review is a correction: it names the one that its author saw, and both are kept. The chain
+    goes on from what is durable: a review that the journal cannot keep never was."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
-        self._journal, self._clock = journal, clock
+    def __init__(self, journal: Journal, clock: Clock, accept: Callable[[Event], None]) -> None:
+        self._journal, self._clock, self._accept = journal, clock, accept
         self._chain: Chain | None = None
         self._newest: dict[Any, Event] = {}  # by the inspection's number in the journal, and by its id
+        self._one = asyncio.Lock()
+        self._settling: asyncio.Task[str] | None = None
+
+    @contextlib.asynccontextmanager
+    async def turn(self, seq: Any) -> AsyncIterator[Event | None]:
+        """Within it nobody else's review is taken. Gives the inspection of this number in the journal; None where none is kept."""
+        await self._one.acquire()
+        try:
+            yield await self.about(seq)
+        finally:
+            settling, self._settling = self._settling, None
+            if settling is None or settling.done():
+                self._one.release()
+            else:  # who waited for it was cancelled
+                settling.add_done_callback(lambda _: self._one.release())
 
     async def about(self, seq: Any) -> Event | None:
-        """The inspection with this number in the journal; None where it is not kept. To be asked before `made`."""
         if self._chain is None:
-            kept = await self._journal.ask(_kept)
-            if self._chain is None:
-                self._chain = Chain()
-                for event in kept:
-                    self._keep(event)
+            self._chain = await self._read()
         return await self._journal.ask(_inspection, seq) if _is_number(seq) else None
 
-    def made(self, inspection: Event, said: Mapping[str, Any]) -> Event:
-        """The review of an inspection, next in the chain. `said`: `seq` (the inspection's number), `state`, `by`, and where there
-        are any `label`, `text`, `number` (of the order) and `corrects` (the hash of the newest review of this part, or its id).
-        Raises LinesideError where it cannot be one. Whoever gets it journals it."""
+    async def taken(self, inspection: Event, said: Mapping[str, Any], order: Event | None = None) -> Event:
+        """The review of an inspection, next in the chain, durable in one commit with the `order` for it. Within `turn`; both are
+        accepted before anything is waited for. `said`: `seq` (the inspection's number), `state`, `by`, and where there are any
+        `label`, `text`, `number` (of the order) and `corrects` (the hash of the newest review of this part, or its id). Raises
+        LinesideError where it cannot be one, or the journal cannot keep it; then there is neither."""
+        review = self._made(inspection, said)
+        both = [order, review] if order else [review]
+        for event in both:
+            self._accept(event)
+        self._settling = asyncio.ensure_future(self._settle(review, both))
+        if why := await asyncio.shield(self._settling):
+            raise LinesideError(f"the journal cannot keep it: {why}", hint="say it again when it can")
+        return review
+
+    async def _settle(self, review: Event, both: list[Event]) -> str:
+        """Why these are not durable, and taken back; empty where they are."""
+        assert self._chain is not None
+        if await self._journal.commit():
+            self._keep(self._chain, review)
+            return ""
+        why = self._journal.trouble
+        if await self._journal.withdraw(both):
+            return why
+        self._chain = None  # another commit took them: what it made of them stands in the journal
+        self._chain = await self._read()
+        return "" if self._chain.last == review.data["hash"] else why
+
+    def _made(self, inspection: Event, said: Mapping[str, Any]) -> Event:
         assert self._chain is not None
         state, by, seq = said.get("state"), _words(said, "by", MOST_NAME), said.get("seq")
         if state not in ("ok", "ng"):
@@ -69,13 +106,16 @@ class Reviews:
         told = {"record": inspection.data.get("hash"), "label": _words(said, "label", MOST_NAME), "corrects": corrects}
         data |= {name: value for name, value in told.items() if value} | {k: said[k] for k in ("number",) if k in said}
         text, ts = _words(said, "text", MOST_WORDS), self._clock.utc()
-        event = self._chain.link(Event("review", inspection.key, state, ts, text=text, data=data))
-        self._keep(event)
-        return event
+        return Chain(self._chain.last).link(Event("review", inspection.key, state, ts, text=text, data=data))
 
-    def _keep(self, event: Event) -> None:
-        assert self._chain is not None
-        self._chain.last = str(event.data.get("hash", self._chain.last))
+    async def _read(self) -> Chain:
+        chain = Chain()
+        for event in await self._journal.ask(_kept):
+            self._keep(chain, event)
+        return chain
+
+    def _keep(self, chain: Chain, event: Event) -> None:
+        chain.last = str(event.data.get("hash", chain.last))
         for name in {event.data.get("of"), event.data.get("seq")} - {None, ""}:
             self._newest[name] = event
 

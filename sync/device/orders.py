@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 from edge import SECOND, Event, Host, LinesideError, Write, log, sound_events
@@ -42,10 +44,15 @@ class Orders:
             self._host.accept(Event("command", "orders", "refused", severity="medium", text=text, data=told))
         return last
 
-    async def about(self, verb: str, data: dict[str, Any]) -> Event | None:
-        """What the journal knows of what an order is about: to be had before the order is journaled, so that what it leads to is
+    @contextlib.asynccontextmanager
+    async def turn(self, verb: str, data: dict[str, Any]) -> AsyncIterator[Event | None]:
+        """What the journal knows of what an order is about: to be had before the order counts as taken, so that what it leads to is
         journaled with it."""
-        return await self._host.reviews.about(data.get("seq")) if verb == "review" else None
+        if verb != "review":
+            yield None
+            return
+        async with self._host.reviews.turn(data.get("seq")) as inspection:
+            yield inspection
 
     async def __call__(self, number: int, verb: str, data: dict[str, Any], about: Event | None = None) -> None:
         if verb not in VERBS:
@@ -57,26 +64,24 @@ class Orders:
                 self._not_reviewed(number, data, "this part was judged before a new journal began here")
             return
         if verb == "review":
-            self._review(number, data, about)
+            await self._review(number, data, about)
             return
         self._host.accept(Event("command", verb, data={**data, "number": number}))
         if verb == "write":
             await self._write(data)
 
-    def _review(self, number: int, data: dict[str, Any], about: Event | None) -> None:
+    async def _review(self, number: int, data: dict[str, Any], about: Event | None) -> None:
         """In one commit with the order. Of an inspection that the journal keeps no more, as the plane remembers it."""
         if about is None:
             told = {"part": data.get("part"), "hash": data.get("record")}
             about = Event(
                 "inspection", str(data.get("stage"))[:LONGEST_KEY], str(data.get("said"))[:LONGEST_KEY], data=told
             )
+        said = {**data, "number": number}
         try:
-            review = self._host.reviews.made(about, {**data, "number": number})
+            await self._host.reviews.taken(about, said, order=Event("command", "review", data=said))
         except LinesideError as error:
             self._not_reviewed(number, data, str(error))
-            return
-        self._host.accept(Event("command", "review", data={**data, "number": number}))
-        self._host.accept(review)
 
     def _not_reviewed(self, number: int, data: dict[str, Any], why: str) -> None:
         told = {k: data.get(k) for k in ("epoch", "seq", "part", "state", "by")} | {"number": number}

@@ -326,6 +326,6 @@ class Uplink:
         for number, verb, data in wire.unpack_commands(answer):
             if number in self.cursors["commands"]:
                 continue
-            about = await self._orders.about(verb, data)  # before it counts as taken
-            self._move("commands", number)
-            await self._orders(number, verb, data, about)
+            async with self._orders.turn(verb, data) as about:
+                self._move("commands", number)
+                await self._orders(number, verb, data, about)

@@ -177,15 +177,15 @@ def test_reviews_go_on_after_a_restart(tmp_path: Path, capsys: pytest.CaptureFix
 
     async def reviews(daemon: Daemon) -> None:
         (newest, *_) = [seq for seq, _ in numbered_events(tmp_path / "journal.db", "inspection")][-1:]
-        inspection = await daemon.reviews.about(newest)
-        assert inspection is not None
         said = {"seq": newest, "state": "ng", "by": "anna"}
         kept = list(events_of(tmp_path / "journal.db", "review"))
-        if kept:
-            with pytest.raises(LinesideError, match="part 2 was reviewed already: anna says NG"):
-                daemon.reviews.made(inspection, said)
-            said["corrects"] = str(kept[-1].data["hash"])
-        daemon.accept(daemon.reviews.made(inspection, said))
+        async with daemon.reviews.turn(newest) as inspection:
+            assert inspection is not None
+            if kept:
+                with pytest.raises(LinesideError, match="part 2 was reviewed already: anna says NG"):
+                    await daemon.reviews.taken(inspection, said)
+                said["corrects"] = str(kept[-1].data["hash"])
+            await daemon.reviews.taken(inspection, said)
 
     for work in (judges, reviews, reviews, reviews):
         with_daemon(tmp_path, work)
@@ -239,10 +239,10 @@ def reviewed(folder: Path, change: Callable[[list[Event]], list[Event]]) -> Path
         await daemon.journal.commit()
         seqs = [seq for seq, _ in numbered_events(folder / "first" / "journal.db", "inspection")]
         for n, seq in enumerate(seqs):
-            inspection = await daemon.reviews.about(seq)
-            assert inspection is not None
             said = {"seq": seq, "state": "ng", "by": "anna"} | ({"number": 7} if n == 1 else {})
-            made.append(daemon.reviews.made(inspection, said))
+            async with daemon.reviews.turn(seq) as inspection:
+                assert inspection is not None
+                made.append(await daemon.reviews.taken(inspection, said))
             if n == 1:
                 made.insert(-1, Event("command", "review", ts=T0, data={"number": 7, "part": 1, "by": "anna"}))
         made[:0] = records

@@ -14,7 +14,7 @@ import urllib3
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from edge import Event, sound_events
-from models.quality.chain import Chain, breaks
+from models.quality.chain import Chain, breaks, taken_out
 from models.quality.ledger import account, parts_of
 from sync.control_plane import tables
 from tests.sync.test_spine import Rig, rig
@@ -135,8 +135,9 @@ def test_two_at_once_and_a_word_of_an_older_view_are_refused_and_shown(
         assert (await people.parts("reviewed=done"))["parts"] == [await people.part(1)], (
             "also after a reload of the page"
         )
-        inspection = await it.daemon.reviews.about(part["seq"])
-        it.daemon.accept(it.daemon.reviews.made(inspection, {"seq": part["seq"], "state": "ng", "by": "carl"}))
+        async with it.daemon.reviews.turn(part["seq"]) as inspection:
+            assert inspection is not None
+            await it.daemon.reviews.taken(inspection, {"seq": part["seq"], "state": "ng", "by": "carl"})
         steps = watched(it, monkeypatch)
         it.daemon._start_reader("sync")
 
@@ -171,6 +172,34 @@ def test_a_review_of_a_part_that_the_device_keeps_no_more_stands_on_the_planes_w
             return (await people.part(1))["reviews"]
 
         await it.until(shown)
+
+    rig(tmp_path, work)
+
+
+def test_a_review_that_the_devices_disk_refuses_ends_with_a_word_and_may_be_said_again(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        people = await with_parts(it, judged(1, "ng", "spur"))
+        part, journal = await people.part(1), it.daemon.journal
+
+        async def writes(may: bool) -> None:
+            await journal.on_writer(lambda db: db.execute(f"PRAGMA query_only = {int(not may)}"))
+
+        async def refused() -> bool:
+            return any(event.state == "refused" for event in journal._pending.events)
+
+        async def shown(what: str) -> Any:
+            return (await people.part(1))[what]
+
+        await writes(False)
+        assert (await people.says(part, "ok"))[0] == 202
+        await it.until(refused)
+        await writes(True)
+        assert "the journal cannot keep it: the disk is read-only" in await it.until(lambda: shown("refusal"))
+        assert await shown("asked") is None and not await reviews(it)
+        assert (await people.says(part, "ok", by="ben"))[0] == 202
+        assert [r["by"] for r in await it.until(lambda: shown("reviews"))] == ["ben"]
+        kept = await journal.ask(lambda db: list(sound_events(db, "ORDER BY seq")))
+        assert not taken_out(kept) and not list(breaks(await reviews(it)))
 
     rig(tmp_path, work)
 
@@ -268,11 +297,10 @@ def test_the_small_ledger_says_what_the_audit_says(tmp_path: Path) -> None:
         said += [(45, "ok", ""), (46, "ng", "spur"), (45, "ng", "spur")]
         for n, state, label in said:
             (seq,) = numbered[n - 1]
-            inspection = await it.daemon.reviews.about(seq)
             words = {"seq": seq, "state": state, "label": label, "by": "anna", "corrects": last.get(n, "")}
-            review = it.daemon.reviews.made(inspection, words)
-            last[n] = review.data["hash"]
-            it.daemon.accept(review)
+            async with it.daemon.reviews.turn(seq) as inspection:
+                assert inspection is not None
+                last[n] = (await it.daemon.reviews.taken(inspection, words)).data["hash"]
 
         async def told() -> Any:
             found = (await people.ask("GET", "/api/proof"))[1]
