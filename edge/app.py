@@ -95,7 +95,7 @@ class Daemon:
         live, writes = Live(table), Writes(table, self.clock, self.written)
         flow = Flow(
             table,
-            stages_of(config, table, refuse),
+            stages_of(config, table, refuse, self._answering(config, table)),
             self.journal,
             self.clock,
             self.health,
@@ -109,6 +109,16 @@ class Daemon:
         self.config, self.table, self.live, self.writes, self.flow = config, table, live, writes, flow
         self.journal.config = config.journal
         self.journal.readers = delivering(config.sections)
+
+    def _stays(self, name: str, config: Config, table: TagTable) -> bool:
+        """Whether a driver runs on untouched under this site."""
+        running = self.drivers[name]
+        same_tags = running.outlet is not None and table.of_source(name) == running.outlet.tags
+        return config.drivers.get(name) == running.config and same_tags
+
+    def _answering(self, config: Config, table: TagTable) -> frozenset[str]:
+        up = (name for name, one in self.drivers.items() if one.outlet and one.outlet.state == "running")
+        return frozenset(name for name in up if self._stays(name, config, table))
 
     def accept(self, item: Item | Write) -> None:
         """The only way in. On the event loop; does not block."""
@@ -244,14 +254,12 @@ class Daemon:
         self.flow.restore(kept_states)
         said, ended, fresh = [], [], []
         for name in list(self.drivers):
-            new = config.drivers.get(name)
-            same_tags = new is not None and self.table.of_source(name) == self.drivers[name].outlet.tags  # type: ignore[union-attr]
-            if new == old_config.drivers[name] and same_tags:
+            if self._stays(name, config, self.table):
                 if (queue := self.drivers[name].queue) is not None:
                     self.writes.queues[name] = queue.serving(self.table)
                 continue
             ended.append(self.drivers.pop(name))
-            said.append(f"{name}: {'changed' if new else 'stopped'}")
+            said.append(f"{name}: {'changed' if name in config.drivers else 'stopped'}")
         for name in list(self.readers):
             if config.sections.get(name) != self.readers[name].config:
                 ended.append(self.readers.pop(name))

@@ -118,7 +118,8 @@ def rehearse(config: Config, test: TestCase) -> Outcome:
 
 def _built(config: Config, table: TagTable, name: str) -> Any:
     entry = config.stages[name]
-    return plugins.find("stages", entry.stage)(entry, Setting(name, table, config.folder))
+    everything = frozenset(config.drivers)
+    return plugins.find("stages", entry.stage)(entry, Setting(name, table, config.folder, everything))
 
 
 def _number(table: TagTable, name: str, value: float | str) -> float:

@@ -59,11 +59,13 @@ class StatelessStage:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a stage of `stages:` is given beside its options: its name, all tags, and the folder of the site file."""
+    """What a stage of `stages:` is given beside its options: its name, all tags, the folder of the site file, and the sources
+    that answer already. A source that is not among them says so by its first batch that is not BAD, or its first frame."""
 
     name: str
     table: TagTable
     folder: Path
+    running: frozenset[str] = frozenset()
 
 
 class StageConfig(BaseModel):

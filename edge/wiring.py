@@ -13,13 +13,19 @@ from .stage import Setting
 from .tags import TagTable
 
 
-def stages_of(config: Config, table: TagTable, refuse: Callable[[str, Any, Exception], None]) -> list[tuple[str, Any]]:
-    """Every stage of a site: its rules and its `stages:`. One that cannot be built goes to `refuse(name, options, error)`."""
+def stages_of(
+    config: Config,
+    table: TagTable,
+    refuse: Callable[[str, Any, Exception], None],
+    running: frozenset[str] = frozenset(),
+) -> list[tuple[str, Any]]:
+    """Every stage of a site: its rules and its `stages:`. One that cannot be built goes to `refuse(name, options, error)`.
+    `running`: sources that answer already."""
     stages = rules(config, table)
     for name, entry in config.stages.items():
         try:
             stage = plugins.find("stages", entry.stage)
-            stages.append((name, stage(entry, Setting(name, table, config.folder))))
+            stages.append((name, stage(entry, Setting(name, table, config.folder, running))))
         except Exception as error:
             refuse(name, entry, error)
     return stages

@@ -28,7 +28,7 @@ class CameraSim:
         self.seed, self.ng = wishes(parts.query) if self._served else (1, 0.2)
         self.part = 1
         self.frozen = False  # the same picture again and again
-        self.silent = False  # connected, and nothing more comes
+        self.silent = False  # connected, and nothing comes for as long
         self._rendered: tuple[int, np.ndarray] = (-1, np.zeros(0, np.uint8))
         self._server: asyncio.Server | None = None
         self._watching: set[asyncio.StreamWriter] = set()
@@ -66,13 +66,13 @@ class CameraSim:
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(_HEAD)
-            while not self.silent:
-                body = self._picture()
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
-                writer.write(head.encode() + body + b"\r\n")
-                await writer.drain()
+            while not (reader.at_eof() or writer.is_closing()):
+                if not self.silent:
+                    body = self._picture()
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+                    writer.write(head.encode() + body + b"\r\n")
+                    await writer.drain()
                 await asyncio.sleep(1 / FRAMES_A_SECOND)
-            await reader.read()
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:

@@ -8,6 +8,7 @@ from edge import Event, TagTable
 
 from .recipe import Recipe
 from .shelf import Shelf
+from .watch import UNOPENED
 
 
 class Changeover:
@@ -25,13 +26,13 @@ class Changeover:
         return self.recipe.checksum if self.recipe else 0
 
     def look(self, value: float | None, away: Mapping[str, str]) -> Iterator[Event]:
-        """`value`: the product code as the PLC has it, None before it said one; `away`: lost cameras, and why. Tells a change."""
+        """`value`: the product code as the PLC has it, None before it said one; `away`: cameras that give no picture, and why.
+        Tells a change."""
         code = self._code(value)
         why = "the PLC has not said which product" if code is None else self._shelf.why_not(code)
         self.recipe = None if why or code is None else self._shelf.recipes[code]
         if self.recipe is not None:
-            lost = [camera for camera in self.recipe.cameras if camera in away]
-            why = f"{lost[0]} is lost: {away[lost[0]]}" if lost else ""
+            why = next((f"{camera} {away[camera]}" for camera in self.recipe.cameras if camera in away), "")
         self.why = why
         said = why or f"ready for {self.recipe.name if self.recipe else ''}, recipe {self.checksum}"
         if said == self._said:
@@ -40,7 +41,8 @@ class Changeover:
         data = {"product": code, "digest": self.recipe.digest if self.recipe else ""}
         if code in self._shelf.certificates:
             data["takt"] = str(self._shelf.certificates[code])
-        yield Event("station", self._stage, "not_ready" if why else "ready", 0, "high" if why else "info", said, data)
+        severity = "high" if why and not why.endswith(UNOPENED) else "info"  # at each start some camera is the last one
+        yield Event("station", self._stage, "not_ready" if why else "ready", 0, severity, said, data)
 
     def _code(self, value: float | None) -> str | None:
         if not self._tag:

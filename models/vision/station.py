@@ -63,7 +63,7 @@ class Station:
         self._restored = self._met = False  # from a snapshot; the PLC, since the start
         first = str(next(iter(config.recipes)))
         self._changeover = Changeover(setting.name, self._shelf, setting.table, config.plc.product, first)
-        self._watch = Watch(setting.name, frozen=config.frozen)
+        self._watch = Watch(setting.name, cameras - setting.running, frozen=config.frozen)
         degrade, fault = order(config.degrade, self._shelf.recipes.values())
         if fault and not self.faults:  # else it may stand in a recipe that is refused
             self.faults.append(fault)
@@ -133,7 +133,9 @@ class Station:
     # What arrives
 
     def _scanned(self, batch: Batch) -> Iterator[Any]:
-        """The tags of the PLC, moment after moment."""
+        """The tags of the PLC, moment after moment; of a camera only that it is open."""
+        if (batch.quality != Quality.BAD).any():
+            self._watch.opened(batch.source)
         mine = np.isin(batch.tag, self._numbers) & (batch.quality != Quality.LATE)
         self._now = max(self._now, batch.mono)
         for ts in np.unique(batch.ts[mine]):
@@ -170,6 +172,7 @@ class Station:
 
     def _pictured(self, frame: Frame) -> Iterator[Any]:
         self._now = max(self._now, frame.mono)
+        self._watch.opened(frame.source)
         part = self._parts.get((frame.part or 0) - ASKED)
         if frame.source == self.config.starts:
             yield from self._permitted()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from edge import Event
 
 from .judging import Judged, missing
 
+UNOPENED = "has not opened yet"
+
 
 class Watch:
-    """`away`: lost cameras, and why. `hanging`: those that showed two parts the very same picture, which no sensor does twice."""
+    """`away`: cameras that give no picture now, and why: lost, or not open yet. `hanging`: those that showed two parts the very
+    same picture, which no sensor does twice."""
 
-    def __init__(self, stage: str, *, frozen: bool) -> None:
+    def __init__(self, stage: str, unopened: Iterable[str], *, frozen: bool) -> None:
         self._stage, self._frozen = stage, frozen
-        self.away: dict[str, str] = {}
+        self.away = dict.fromkeys(unopened, UNOPENED)
         self.hanging: set[str] = set()
         self._checks: dict[str, tuple[int, int]] = {}  # camera -> check of its last picture, and of which part
 
@@ -42,6 +45,11 @@ class Watch:
         told = f"{judged.camera} shows the same picture as for the part before: it hangs"
         return replace(judged, seen=missing(judged.seen.view, told), picture=None, image=None)
 
+    def opened(self, camera: str) -> None:
+        """It gave something: a picture, or the value that a camera shows when it is open for a trigger."""
+        if self.away.get(camera) == UNOPENED:
+            del self.away[camera]
+
     def heard(self, event: Event) -> str:
         """What the site tells of a camera. Its name where it gives no picture now; else empty."""
         if event.kind != "source":
@@ -49,5 +57,5 @@ class Watch:
             return event.key.removesuffix(".trigger") if lost else ""
         self.away.pop(event.key, None)
         if event.state == "lost":
-            self.away[event.key] = event.text
+            self.away[event.key] = f"is lost: {event.text}"
         return event.key if event.state == "lost" else ""

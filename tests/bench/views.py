@@ -87,7 +87,7 @@ class Line:
         config = StationConfig(
             stage="station", plc=lines, starts=names[0], recipes={1: "board.yaml"}, takt=30.0, frozen=False
         )
-        self.station = Station(config, Setting("aoi", self.table, folder))
+        self.station = Station(config, Setting("aoi", self.table, folder, frozenset(names)))
         if self.station.faults:
             raise SystemExit("\n".join(self.station.faults))
         self.clock, self.images, self.seq = SystemClock(), dict[str, np.ndarray](), 0

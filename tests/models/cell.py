@@ -58,6 +58,7 @@ class Cell:
     asked: list[tuple[str, int]] = field(default_factory=list)
     states: dict[str, bytes] = field(default_factory=dict)
     shape: tuple[int, int, int] = (64, 80, 3)
+    open: frozenset[str] = frozenset({"top", "side"})  # cameras
 
     def __post_init__(self) -> None:
         self.clock = ManualClock()
@@ -76,7 +77,7 @@ class Cell:
         lines |= self.options.pop("plc", {})
         given = {"takt": 1.0, "recipes": {7: "a.yaml"}, **self.options}
         config = StationConfig(stage="station", plc=Lines(**{k: v for k, v in lines.items() if v}), **given)
-        self.station = Station(config, Setting("aoi", self.table, self.folder))
+        self.station = Station(config, Setting("aoi", self.table, self.folder, self.open))
         self.flow = Flow(
             self.table,
             [("aoi", self.station)],

@@ -15,6 +15,7 @@ from edge import (
     ConfigFault,
     Event,
     Frame,
+    Quality,
 )
 from models.quality.chain import breaks
 from models.vision.station import ASKED
@@ -188,6 +189,36 @@ def test_a_lost_camera_is_not_ready_and_what_waits_for_it_is_rechecked_at_once(f
     cell.flow.accept(Event("source", "top", "back"))
     cell.look = lambda camera, number: board(noise=number)
     assert cell.parts(1) == [(2, "ok")]
+
+
+def test_ready_waits_for_each_camera_of_the_active_recipe_to_open(folder: Path) -> None:
+    cell = Cell(folder, {"recipes": {7: "b.yaml", 8: "a.yaml"}}, open=frozenset({"top"}))
+    cell.plc.resting = True
+    side = [cell.table["side.trigger"].id]
+    cell.flow.accept(Batch.of("side", side, [np.nan], cell.clock.utc(), Quality.BAD))  # as a source that never came
+    cell.run(1)
+    assert not cell.plc.memory["ready"] and cell.texts("station") == "side has not opened yet"
+    cell.product = 8
+    cell.run(1)
+    assert cell.plc.memory["ready"], "no part of product 8 is shown to it"
+    cell.product = 7
+    cell.run(1)
+    cell.plc.resting, cell.plc.faults.blind = False, True
+    cell.run(1, lambda: bool(cell.plc.refused))
+    assert cell.plc.refused and "side has not opened yet" in cell.texts("handshake")
+    cell.flow.accept(Batch.of("side", side, [np.nan], cell.clock.utc(), Quality.STALE))  # open for a trigger
+    assert cell.parts(1) == [(1, "ok")]
+
+
+def test_a_camera_that_never_opened_is_lost_until_it_is_back(folder: Path) -> None:
+    cell = Cell(folder, open=frozenset())
+    cell.flow.accept(Event("source", "top", "lost", text="no picture from rtsp://192.168.1.20/stream"))
+    cell.run(1)
+    assert cell.texts("station").endswith("top is lost: no picture from rtsp://192.168.1.20/stream")
+    assert not cell.plc.memory["ready"]
+    cell.flow.accept(Batch.of("top", [cell.table["top.trigger"].id], [np.nan], cell.clock.utc(), Quality.STALE))
+    cell.flow.accept(Event("source", "top", "back"))
+    assert cell.parts(1) == [(1, "ok")]
 
 
 def test_a_picture_that_was_refused_is_a_recheck_at_once(folder: Path) -> None:

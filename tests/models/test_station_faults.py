@@ -102,6 +102,22 @@ def test_cable_camera_product_and_model_each_have_their_state_at_the_plc_and_an_
     run(cell, body())
 
 
+@pytest.mark.system
+def test_ready_waits_for_a_camera_that_is_slow_to_open(cell: Cell) -> None:
+    cell.top.silent = True  # it accepts, and sends nothing
+
+    async def body() -> None:
+        bench = cell.bench
+        await cell.until(lambda: cell.told("station", "aoi", "not_ready", "top has not opened yet"), "it says why")
+        await cell.until(lambda: {"recipe", "heartbeat"} <= {name for _, name, _ in bench.log}, "it talks to the PLC")
+        assert ("ready", 1.0) not in {(name, value) for _, name, value in bench.log}
+        cell.top.silent = False
+        await cell.goes_on()
+        assert all(state != "recheck" for _, state in bench.plc.results), bench.plc.results
+
+    run(cell, body())
+
+
 async def pulled_cable(cell: Cell) -> None:
     await cell.until(lambda: cell.bench.see("ready") and not cell.bench.see("taken"), "nothing is under way")
     await cell.bench.pull()
