@@ -9,7 +9,7 @@ import pytest
 
 from drivers.camera import car
 from models.vision.recipe import Recipe, Refused, load
-from models.vision.rules import decide
+from models.vision.rules import Rule, decide
 from models.vision.tools.contract import Finding
 from models.vision.tools.lamps import LampConfig, LampsConfig, LampsTool
 from tests.bench.lamps import sequences
@@ -97,6 +97,7 @@ def test_the_program_of_another_model_is_no_good_car() -> None:
     view = recipe.views["front"]
     film = [(t, view(car.render("sedan", t))) for t in np.arange(0, 8.2, 0.16).tolist()]
     assert decide([view.over(film)], recipe.rules).state == "ng"
+    assert decide([view.over(film)], [Rule(shorter_px=1000, then="ok")]).state == "ng", "no rule lights a lamp"
 
 
 def test_a_lamp_outside_of_the_picture_is_a_recheck() -> None:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from edge import ConfigFault
+from models.vision.rules import Rule, Seen, decide
 from models.vision.tools.code import read_codes
 from models.vision.tools.contract import Finding, View
 from models.vision.tools.table import TOOLS, tool
@@ -170,6 +171,29 @@ def test_a_thing_is_there_or_rightly_absent(folder: Path) -> None:
     assert found("presence", there, folder, mask=mask, picture="screw.png").state == "ng"
     faint = found("presence", plate((60, 90), faint=0.04), folder, picture="screw.png")
     assert faint.state == "recheck" and "not sure" in faint.text
+
+
+@pytest.mark.parametrize("rule", [Rule(shorter_px=1000, then="ok"), Rule(label=["one", "dark", "doubtful"], then="ok")])
+def test_no_rule_makes_a_missing_thing_ok(folder: Path, rule: Rule) -> None:
+    def state(finding: Finding) -> str:
+        assert finding.boxes, "a rule is about boxes"
+        return decide([Seen("top", {"tool": finding})], [rule]).state
+
+    two, faint = plate((10, 10), (100, 20)), plate((60, 90), faint=0.04)
+    assert state(found("count", two, folder, picture="screw.png", least=3, most=3)) == "ng"
+    both = np.hstack([two, faint])
+    assert state(found("count", both, folder, picture="screw.png", least=3, most=3, doubt=0.5)) == "recheck"
+    assert state(found("presence", faint, folder, picture="screw.png")) == "recheck"
+    assert state(found("blob", spots((50, 40, 10)), level=100, least=2, most=2)) == "ng"
+
+
+def test_a_rule_may_allow_what_is_too_much(folder: Path) -> None:
+    rules = [Rule(shorter_px=30, then="ok")]
+    more = found("count", plate((10, 10), (100, 20)), folder, picture="screw.png", least=0, most=1)
+    thing = found("presence", plate((60, 90)), folder, picture="screw.png", wanted="absent")
+    speck = found("blob", spots((50, 40, 10)), level=100)
+    for finding in (more, thing, speck):
+        assert (finding.state, decide([Seen("top", {"tool": finding})], rules).state) == ("ng", "ok")
 
 
 @pytest.mark.parametrize(("name", "options"), [("count", {"least": 1, "most": 1}), ("presence", {})])

@@ -22,7 +22,7 @@ class BlobConfig(ToolConfig):
     largest: float | None = Field(
         None, gt=0, description="pixels it has at most; what is larger is another thing and not counted"
     )
-    least: int = Field(0, ge=0, description="fewer are NG")
+    least: int = Field(0, ge=0, description="fewer are NG, and no rule makes that OK")
     most: int = Field(0, ge=0, description="more are NG")
 
     @model_validator(mode="after")
@@ -62,4 +62,5 @@ class BlobTool:
         state: State = "ok" if config.least <= many <= config.most else "ng"
         wanted = f"{config.least} to {config.most}" if config.least != config.most else f"{config.most}"
         text = f"{many} {label} things, the largest of {top:.0f} px" if many else f"no {label} thing"
-        return Finding(state, total, boxes, measured, text if state == "ok" else f"{text}; {wanted} wanted")
+        text = text if state == "ok" else f"{text}; {wanted} wanted"
+        return Finding(state, total, boxes, measured, text, firm=many < config.least)

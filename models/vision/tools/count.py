@@ -20,7 +20,7 @@ class CountConfig(ToolConfig):
     picture: str = Field(description="cut of a good part with one of them, a file beside the recipe")
     like: float = Field(0.8, gt=0, le=1, description="likeness from which a place is one")
     doubt: float = Field(0.65, gt=0, le=1, description="likeness from which it may be one: recheck")
-    least: int = Field(ge=0, le=1000, description="fewer are NG")
+    least: int = Field(ge=0, le=1000, description="fewer are NG, and no rule makes that OK")
     most: int = Field(ge=0, le=1000, description="more are NG")
 
     @model_validator(mode="after")
@@ -54,4 +54,5 @@ class CountTool:
         doubts = f" and {len(found) - sure} doubtful" if len(found) > sure else ""
         text = f"{sure}{doubts} counted" + ("" if state == "ok" else f"; {wanted} wanted")
         off = max(config.least - sure, sure - config.most, 0)
-        return Finding(state, float(off), boxes, {"count": float(sure), "doubtful": float(len(found) - sure)}, text)
+        measured = {"count": float(sure), "doubtful": float(len(found) - sure)}
+        return Finding(state, float(off), boxes, measured, text, firm=sure < config.least)

@@ -89,7 +89,8 @@ class LampsTool:
                     boxes.append((x, y, x + w, y + h, name, float(against)))
                     break
         if wrong:
-            return Finding("ng", float(len(wrong)), boxes, {"wrong": float(len(wrong))}, "; ".join(wrong[:5]))
+            measured = {"wrong": float(len(wrong))}
+            return Finding("ng", float(len(wrong)), boxes, measured, "; ".join(wrong[:5]), firm=True)
         if unseen:
             return Finding("recheck", text=f"too few pictures to tell of {', '.join(dict.fromkeys(unseen))}")
         return Finding("ok", measured={"wrong": 0.0, "pictures": float(len(told))})

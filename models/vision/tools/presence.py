@@ -17,7 +17,9 @@ class PresenceConfig(ToolConfig):
     """Present from `like` on, absent below `doubt`; between them somebody has to look."""
 
     picture: str = Field(description="cut of a good part with the thing, a file beside the recipe")
-    wanted: Literal["present", "absent"] = Field("present", description="what is good")
+    wanted: Literal["present", "absent"] = Field(
+        "present", description="what is good; no rule makes an absent thing that is wanted OK"
+    )
     like: float = Field(0.8, gt=0, le=1, description="likeness from which it is there")
     doubt: float = Field(0.6, gt=0, le=1, description="likeness below which it is not")
 
@@ -49,4 +51,4 @@ class PresenceTool:
         measured = {"likeness": like} | ({"x_px": x + w / 2, "y_px": y + h / 2} if boxes else {})
         said = f"{config.picture.rsplit('.', 1)[0]} is {there}" if there else f"not sure of {config.picture}"
         score = 1 - like if config.wanted == "present" else like
-        return Finding(state, score, boxes, measured, f"{said} ({like:.0%} alike)")
+        return Finding(state, score, boxes, measured, f"{said} ({like:.0%} alike)", firm=config.wanted == "present")
