@@ -24,6 +24,12 @@ import msgpack
 from edge import AnswerContradicts, Cursor, LinesideError, Record
 
 VERSION = 1
+ALWAYS_KNOWN = (
+    "ack",
+    "shelve",
+    "unshelve",
+    "write",
+)  # orders, to every device; one that asks with `answers` refuses others itself
 MOST_MESSAGE = 8 * 2**20
 MOST_BODY = 6 * 2**20
 MOST_FRAMES = 4096

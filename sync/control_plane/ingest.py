@@ -30,6 +30,7 @@ from .objects import ObjectsFault
 from .peers import NEWS
 from .pictures import Pictures
 from .refused import set_aside
+from .silent import Silent
 from .standing import StoreFault, anew, covers, stands, untold
 from .store import Message, Store
 
@@ -50,6 +51,7 @@ class Ingest:
         self.keys = Keys(store)
         self._news: dict[str, asyncio.Event] = {}
         self._closed = False
+        self._silent = Silent(store, hub)
         routed = Starlette(
             routes=[
                 Route("/d/v1/ca", self.ca),
@@ -255,7 +257,7 @@ class Ingest:
 
     async def down(self, request: Request) -> Response:
         """Commands above `after`, each with its age in seconds by our clock; waits up to `wait` seconds for one. Asking with
-        `after` is the receipt of those below."""
+        `after` is the receipt of those below. A device that does not say `answers` passes over what it does not know."""
         if (device := await self.device(request)) is None:
             return _stranger()
         try:
@@ -275,6 +277,8 @@ class Ingest:
             except TimeoutError:
                 pass
             rows = await self._store.glance(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
+        if "answers" not in request.query_params:
+            await self._silent.look(device, rows)
         now = time.time()
         orders = [[n, verb, {**json.loads(data), "age": max(0.0, now - made)}] for n, verb, data, made in rows]
         return Response(msgpack.packb(orders))

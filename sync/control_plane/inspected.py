@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select
 from . import tables
 from .briefs import Brief, Briefs, Place, as_json, with_more
 from .ingest import Ingest
+from .own import PLANE
 from .store import Store
 
 MOST_SAID = 5000  # reviews, and orders for them
@@ -143,7 +144,7 @@ def _said_of(connection: Connection, parts: list[Brief]) -> dict[Place, Said]:
     only = [_names(parts[0])] if len(parts) == 1 else []  # the database looks for one part faster than we do
     for row in _told(connection, devices, since, only):
         data = json.loads(row.data)
-        number = (row.device, str(data.get("number")))
+        number = (str(data.get("device")) if row.device == PLANE else row.device, str(data.get("number")))
         if (row.kind, row.key) == ("command", GIVEN_UP):
             last = data["number"] if isinstance(data.get("number"), int) else 0
             given_up[row.device] = max(given_up.get(row.device, (0, "")), (last, row.text))
@@ -181,15 +182,16 @@ def _names(part: Brief) -> Any:
 
 
 def _told(connection: Connection, devices: Iterable[str], since: int, only: list[Any]) -> list[Any]:
-    """Reviews, and orders for some that a device refused, in the order in which it told them."""
+    """Reviews, and orders for some that a device refused, in the order in which it told them; before them those that the plane
+    refused in its place."""
     e = tables.event
     found: list[Any] = []
     refused = [e.c.state == "refused", or_(e.c.key == GIVEN_UP, and_(e.c.key == "review", *only))]
     for kind, which in (("review", only), ("command", refused)):
         wanted = select(e.c.device, e.c.epoch, e.c.seq, e.c.ts, e.c.kind, e.c.key, e.c.state, e.c.text, e.c.data)
-        wanted = wanted.where(e.c.device.in_(sorted(devices)), e.c.kind == kind, e.c.ts >= since, *which)
+        wanted = wanted.where(e.c.device.in_([PLANE, *sorted(devices)]), e.c.kind == kind, e.c.ts >= since, *which)
         found += connection.execute(wanted.order_by(desc(e.c.ts), desc(e.c.seq)).limit(MOST_SAID)).all()
-    return sorted(found, key=lambda row: (row.epoch, row.seq))
+    return sorted(found, key=lambda row: (row.device != PLANE, row.epoch, row.seq))
 
 
 def _ordered(connection: Connection, devices: Iterable[str], since: int, seq: int | None) -> Any:

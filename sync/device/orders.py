@@ -11,8 +11,14 @@ from edge import SECOND, Event, Host, LinesideError, Write, log, sound_events
 from .. import wire
 from .transport import Transport
 
+LONGEST_VERB = 40
 LONGEST_KEY = 200  # characters of what an order says that is not carried out
 VERBS = ("ack", "shelve", "unshelve", "write", "review")
+
+
+def asks(after: int, wait: int) -> str:
+    """For orders above a number, for so many seconds; we answer also those of a kind that we do not know."""
+    return f"/d/v1/dn?after={after}&wait={wait}&answers=1"
 
 
 class Orders:
@@ -30,7 +36,7 @@ class Orders:
             return last
         refused = 0
         while True:
-            answer = await transport.exchange("GET", f"/d/v1/dn?after={last}&wait=0")
+            answer = await transport.exchange("GET", asks(last, 0))
             since = (self._host.clock.utc() - damaged) / SECOND
             orders = [(number, data) for number, _, data in wire.unpack_commands(answer) if number > last]
             old = orders[: next((k for k, (_, data) in enumerate(orders) if younger(data.get("age"), since)), None)]
@@ -57,11 +63,12 @@ class Orders:
     async def __call__(self, number: int, verb: str, data: dict[str, Any], about: Event | None = None) -> None:
         if verb not in VERBS:
             log.warning("sync: the plane asks for %r, which is not known here", verb[:40])
+            self._refused(verb[:LONGEST_VERB], number, data, "this release does not know such an order; update it")
             return
         if (epoch := data.get("epoch", self._host.journal.epoch)) != self._host.journal.epoch:
             log.info("sync: an order (%s) of the time of another journal, %s, is not carried out again", verb, epoch)
             if verb == "review":
-                self._not_reviewed(number, data, "this part was judged before a new journal began here")
+                self._refused("review", number, data, "this part was judged before a new journal began here")
             return
         if verb == "review":
             await self._review(number, data, about)
@@ -81,11 +88,11 @@ class Orders:
         try:
             await self._host.reviews.taken(about, said, order=Event("command", "review", data=said))
         except LinesideError as error:
-            self._not_reviewed(number, data, str(error))
+            self._refused("review", number, data, str(error))
 
-    def _not_reviewed(self, number: int, data: dict[str, Any], why: str) -> None:
+    def _refused(self, verb: str, number: int, data: dict[str, Any], why: str) -> None:
         told = {k: data.get(k) for k in ("epoch", "seq", "part", "state", "by")} | {"number": number}
-        self._host.accept(Event("command", "review", "refused", severity="low", text=why, data=told))
+        self._host.accept(Event("command", verb, "refused", severity="low", text=why, data=told))
 
     async def _write(self, data: dict[str, Any]) -> None:
         """Carry an order out once it is durable; whatever becomes of it is told by an event."""

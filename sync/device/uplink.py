@@ -20,7 +20,7 @@ from .compare import NAME
 from .mqtt import Mqtt
 from .objects import Upload
 from .options import SyncConfig
-from .orders import Orders
+from .orders import Orders, asks
 from .pace import FIRST_WAIT, LEAST, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 
@@ -322,7 +322,7 @@ class Uplink:
         if "commands" not in self.cursors and (last := await self._orders.carried_out(transport)):
             self._move("commands", last)
         after = self.cursors.setdefault("commands", Cursor()).watermark
-        answer = await transport.exchange("GET", f"/d/v1/dn?after={after}&wait=20", timeout=40.0)
+        answer = await transport.exchange("GET", asks(after, 20), timeout=40.0)
         for number, verb, data in wire.unpack_commands(answer):
             if number in self.cursors["commands"]:
                 continue

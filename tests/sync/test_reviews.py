@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ import urllib3
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
+from sqlalchemy import select
+
 from edge import Event, sound_events
 from models.quality.chain import Chain, breaks, taken_out
 from models.quality.ledger import account, parts_of
+from sync import wire
 from sync.control_plane import tables
+from sync.device import identity
 from tests.sync.test_spine import Rig, rig
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -172,6 +177,62 @@ def test_a_review_of_a_part_that_the_device_keeps_no_more_stands_on_the_planes_w
             return (await people.part(1))["reviews"]
 
         await it.until(shown)
+
+    rig(tmp_path, work)
+
+
+def test_an_order_that_an_older_device_passes_over_ends_with_a_refusal(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        people = await with_parts(it, *(judged(n, "ng", "spur") for n in range(1, 4)))
+        await it.daemon._end(it.daemon.readers.values())
+        me = identity.load(it.folder / "dev", "dev-1")
+        tls = ssl.create_default_context(cadata=me.ca)
+
+        def older(after: int) -> list[int]:
+            """Asks as releases did that knew nothing of reviews."""
+            with urllib3.PoolManager(ssl_context=tls, retries=False, timeout=60) as plane:
+                url = f"{it.plane.url}/d/v1/dn?after={after}&wait=0"
+                return [n for n, *_ in wire.unpack_commands(plane.request("GET", url, headers=me.headers()).data)]
+
+        async def stands() -> list[tuple[bool, bool]]:
+            parts = [await people.part(n) for n in range(1, 4)]
+            assert all("does not know such an order; update it" in p["refusal"] for p in parts if p["refusal"])
+            return [(bool(p["asked"]), bool(p["refusal"])) for p in parts]
+
+        assert (await people.says(await people.part(1), "ok"))[0] == 202
+        (number,) = await it.plane.store.read(lambda c: list(c.scalars(select(tables.command.c.number))))
+        assert (await people.says(await people.part(2), "ok"))[0] == 202
+        assert await stands() == [(True, False), (True, False), (False, False)]
+        assert len(await asyncio.to_thread(older, number)) == 1, "the first one it had before the plane was updated"
+        assert await stands() == [(False, True), (False, True), (False, False)]
+        assert (await people.says(await people.part(3), "ok"))[0] == 202
+        for _ in range(2):
+            assert len(await asyncio.to_thread(older, number)) == 2
+        assert await stands() == [(False, True)] * 3
+        e = tables.event
+        told = select(e.c.data).where(e.c.device == "@plane", e.c.kind == "command")
+        assert len(await it.plane.store.read(lambda c: list(c.scalars(told)))) == 3, "each once"
+        it.daemon._start_reader("sync")  # as though it was updated meanwhile
+
+        async def reviewed() -> bool:
+            return len(await reviews(it)) == 3 and all([(await people.part(n))["reviews"] for n in range(1, 4)])
+
+        await it.until(reviewed)
+        assert await stands() == [(False, False)] * 3, "its own word counts"
+
+    rig(tmp_path, work)
+
+
+def test_an_order_of_a_later_release_is_refused_by_the_device(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        await it.plane.ingest.command("dev-1", "dance", {"by": "anna"})
+
+        async def told() -> list[Any]:
+            wanted = select(tables.event.c.state, tables.event.c.text).where(tables.event.c.key == "dance")
+            return await it.plane.store.read(lambda c: c.execute(wanted).all())
+
+        (event,) = await it.until(told)
+        assert event.state == "refused" and "does not know such an order; update it" in event.text
 
     rig(tmp_path, work)
 
