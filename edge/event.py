@@ -77,9 +77,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a job tells the stage that gave it, and nobody else: an item for that stage, never journaled."""
+    """What a job tells the stage that gave it, and nobody else: an item for that stage, never journaled. `mono` is the monotonic
+    nanoseconds at which it came back, set by the flow."""
 
     value: Any
+    mono: int = 0
 
 
 def plain_data(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import itertools
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Protocol
@@ -195,7 +196,8 @@ class Flow:
             self._sink.append(batches, events, pictures, states)
 
     def _came_back(self, index: int, results: Iterable[Any]) -> None:
-        self._run([(index if isinstance(result, Answer) else index + 1, result) for result in results])
+        now = self.clock.mono()
+        self._run([(index, replace(r, mono=now)) if isinstance(r, Answer) else (index + 1, r) for r in results])
 
     def _call(self, index: int, item: Any) -> list[Any]:
         """One stage, one item. A stage that raises is counted and shown; it stops nothing else."""

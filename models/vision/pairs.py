@@ -99,13 +99,15 @@ class Pairs:
                 self._pictures.setdefault((found[1], found[2].lower()), read)
 
     def _lines(self, folder: Path, pattern: str) -> Iterator[str]:
-        files = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
-        if not files:
-            self.missing.append(pattern)
-        for path in files:
+        lines = 0
+        for path in sorted(path for path in folder.glob(pattern) if path.is_file()):
             if path.stat().st_size > MOST_TEXT:
                 raise LinesideError(f"{path} has {path.stat().st_size} bytes: no list of pictures")
-            yield from filter(str.strip, path.read_text("utf-8", errors="replace").splitlines())
+            for line in filter(str.strip, path.read_text("utf-8", errors="replace").splitlines()):
+                lines += 1
+                yield line
+        if not lines:
+            self.missing.append(pattern)
 
     def _read_boxes(self, folder: Path, part: str) -> tuple[dict[str, list[tuple[list[float], str]]], bool]:
         """By picture; and whether there is any file of them."""

@@ -19,7 +19,7 @@ SEVERITY = {"ok": "info", "ng": "medium", "recheck": "low"}
 @dataclass
 class Part:
     """`deadline` in monotonic ns: at it the part has its verdict, whatever is missing. `left_out`: views for which there is no
-    time. `failed`: by camera, why it gives no picture."""
+    time, and `pictures` where none is kept. `failed`: by camera, why it gives no picture."""
 
     id: int
     number: int
@@ -160,10 +160,7 @@ class Part:
         if self.recipe.identity is not None:
             data["code"] = self.code
         refs = tuple(dict.fromkeys(shot.picture.digest for shot in shots if shot.picture))
-        text = (
-            decision.text
-            if not self.left_out
-            else f"{decision.text}; without {', '.join(self.left_out)}".removeprefix("; ")
-        )
+        without = ", ".join(name for name in self.left_out if name in self.recipe.views)
+        text = f"{decision.text}; without {without}".removeprefix("; ") if without else decision.text
         kind = "master" if self.is_master else "inspection"
         return Event(kind, stage, decision.state, self.ts, SEVERITY[decision.state], text, data, refs)

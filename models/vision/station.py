@@ -92,6 +92,7 @@ class Station:
         elif isinstance(item, Answer) and isinstance(item.value, Shadowed):
             yield from filter(None, [self._shadows.answered(item.value)])
         elif isinstance(item, Answer):
+            self._now = max(self._now, item.mono)
             yield from self._answered(item.value)
         elif isinstance(item, Event):
             yield from self._heard(item)
@@ -192,7 +193,7 @@ class Station:
         part.started.add(frame.source)
         if not films:
             part.arrived.add(frame.source)
-        keep = "none" if "pictures" in self._load.given_up or not opens else self.config.keep
+        keep = "none" if "pictures" in part.left_out or not opens else self.config.keep
         for view in part.views(frame.source):
             if view.lasts or opens:
                 part.out[view.name] += bool(view.lasts)
@@ -266,7 +267,7 @@ class Station:
         assert recipe is not None
         deadline = self._now + round((self.config.takt - self.config.reserve) * SECOND)
         given = self._handshake.part_of(number)
-        left_out = tuple(name for name in self._load.given_up if name in recipe.views)
+        left_out = tuple(name for name in self._load.given_up if name == "pictures" or name in recipe.views)
         wanted = tuple(self._masters.wanted(recipe, self._utc))
         part = Part(number, given, recipe, self._now, self._utc, deadline, left_out, wanted)
         part.numbered = bool(self.config.plc.part)

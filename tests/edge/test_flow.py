@@ -105,7 +105,7 @@ def test_an_answer_goes_to_the_stage_that_gave_the_job_and_to_nobody_else() -> N
 
     def asks(item: Any) -> list[Any]:
         if isinstance(item, Answer):
-            seen.append(item.value)
+            seen.append((item.value, item.mono))
             return [Event("judged", str(item.value))]
         return [Job(lambda: [Answer(7), Event("beside", "k")])]
 
@@ -117,8 +117,9 @@ def test_an_answer_goes_to_the_stage_that_gave_the_job_and_to_nobody_else() -> N
     )
     rig.send("a.x")
     job, done = jobs.pop()
+    rig.clock.advance(3.0)
     done(job.run())
-    assert seen == [7] and rig.events == ["k", "7"]
+    assert seen == [(7, rig.clock.mono())] and rig.events == ["k", "7"]
 
 
 def test_a_stage_that_raises_is_counted_and_stops_nothing() -> None:

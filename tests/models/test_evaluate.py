@@ -83,6 +83,10 @@ def test_what_is_absent_is_told_and_the_rest_is_used(
     (folder / "test_some_list.txt").unlink()
     figures = evaluate(capsys, package, "--data", folder)
     assert figures["missing"] == ["test*_list.txt", "test*_boxes.csv"] and figures["pictures"] == 3
+    for name in ("list.txt", "boxes.csv"):
+        (folder / f"test_some_{name}").write_text("\n")
+    figures = evaluate(capsys, package, "--data", folder)
+    assert figures["missing"] == ["test*_list.txt", "test*_boxes.csv"], "nor does an empty one tell anything"
     assert main(["model", "evaluate", str(package), "--data", str(folder)]) == 0
     assert "no boxes were drawn" in capsys.readouterr().out
 

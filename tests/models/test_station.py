@@ -77,6 +77,12 @@ def test_slow_tools_make_an_honest_recheck_before_the_takt_ends(folder: Path) ->
     )
 
 
+def test_a_record_says_what_a_part_took_up_to_its_answer_and_not_to_the_scan_before(folder: Path) -> None:
+    cell = Cell(folder, takes=45)  # the picture comes after 30 ms, the PLC is read every 20 ms
+    assert cell.parts(2) == [(1, "ok"), (2, "ok")]
+    assert [event.data["took_ms"] for event in cell.events if event.kind == "inspection"] == [75.0, 75.0]
+
+
 def test_a_trigger_before_the_picture_of_the_part_before_is_refused(folder: Path) -> None:
     cell = Cell(folder, look=lambda camera, number: None)
     cell.run(0.3, lambda: bool(cell.plc.taken))
@@ -94,7 +100,8 @@ def test_overload_gives_up_in_the_declared_order_and_says_so(folder: Path) -> No
     cell.takes, before = 50, len(cell.events)
     assert cell.parts(2)[-1][1] == "ok"
     record = [event for event in cell.events[before:] if event.kind == "inspection"][-1]
-    assert record.data["left_out"] == ["side"] and "without side" in record.text and not record.refs
+    assert record.data["left_out"] == ["pictures", "side"] and not record.refs
+    assert record.text.endswith("without side")
     cell.parts(65, within=120)
     assert cell.told("station")[3:] == [("aoi", "restored")] * 2
     assert [event for event in cell.events if event.kind == "inspection"][-1].data["left_out"] == []
