@@ -99,6 +99,7 @@ class Learned:
                     bridge=unit.bridge if site.bridge else 0,
                     holes=[*site.holes, *unit.spans()],
                     cuts=frozenset(unit.cuts),
+                    apart=frozenset(unit.apart),
                 )
         return out
 
@@ -139,8 +140,8 @@ class Learned:
             if not 0 <= self._now - unit.doubted_tag < DOUBT_TAG:
                 unit.doubted_tag = self._now
                 mine = [k for k, r in enumerate(plan.requests) if r.unit == number and codes[k] in REFUSED]
-                together = [(plan.requests[k].table, self._blocks(plan, k)) for k in mine]
-                found = [(table, block) for table, blocks in together if len(blocks) > 1 for block in blocks]
+                together = [(plan.requests[k].table, self._spans(plan, k)) for k in mine]
+                found = [(table, span) for table, spans in together if len(spans) > 1 for span in spans]
                 if found:
                     unit.turn += 1
                     unit.drop_hole(*found[unit.turn % len(found)])
@@ -161,8 +162,8 @@ class Learned:
         return False
 
     @staticmethod
-    def _blocks(plan: Plan, index: int) -> list[Range]:
-        return outermost([plan.items[i].span for i in plan.members(index)])
+    def _spans(plan: Plan, index: int) -> list[Range]:
+        return sorted({plan.items[i].span for i in plan.members(index)})
 
     def short(self, request: Request, given: int) -> bool:
         """An answer held fewer registers than were asked for, which is no data and ends the connection. Where that repeats at once,
@@ -201,11 +202,15 @@ class Learned:
     def _cut(self, plan: Plan, index: int, request: Request, code: int) -> bool:
         """Cut a refused request in two, where it has parts; of tags that are known to be lacking it is left whole."""
         unit, table = self._unit(request.unit), request.table
-        blocks = self._blocks(plan, index)
-        if len(blocks) < 2 or all(touches(unit.holes.get(table, []), *block) for block in blocks):
+        spans = self._spans(plan, index)
+        if len(spans) < 2 or all(touches(unit.holes.get(table, []), *span) for span in spans):
             return False
         unit.trial(request.every).tried.append((table, request.span, code))
-        unit.cuts.add((table, blocks[len(blocks) // 2][0]))
+        blocks = outermost(spans)
+        if len(blocks) > 1:
+            unit.cuts.add((table, blocks[len(blocks) // 2][0]))
+        else:
+            unit.apart.add((table, blocks[0]))
         return True
 
 

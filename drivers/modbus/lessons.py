@@ -1,7 +1,8 @@
 """What one unit teaches by its answers: addresses that it lacks, and how much it gives at once.
 
-A refused request (exception 2 or 3) is cut in two and asked again, until what is refused cannot be cut; then it is concluded why:
-- tags that are refused by themselves lie in a hole;
+A refused request (exception 2 or 3) is cut in two and asked again, and at last a tag apart from those within its registers, until
+what is refused cannot be cut; then it is concluded why:
+- tags that are refused by themselves lie in a hole, but for what others within their registers gave;
 - a request without unused registers that is refused while its pieces are answered was too long;
 - unused registers between pieces that are answered are a hole.
 The last two only when it is seen twice in a row: a device may also refuse now and then without a reason. A hole that answers is
@@ -75,7 +76,8 @@ class Trial:
 
 @dataclass(slots=True)
 class Unit:
-    """What is known of one unit. `cuts`: (table, address) before which a request ends; `trials`: by period. Times in ns UTC."""
+    """What is known of one unit. `cuts`: (table, address) before which a request ends; `apart`: (table, addresses) of tags
+    that are asked without those that lie within them; `trials`: by period. Times in ns UTC."""
 
     since: int = 0
     doubted_tag: int = 0
@@ -85,6 +87,7 @@ class Unit:
     registers: Limit = field(default_factory=lambda: Limit(MOST_REGISTERS, 0, MOST_REGISTERS + 1))
     bits: Limit = field(default_factory=lambda: Limit(MOST_BITS, 0, MOST_BITS + 1))
     cuts: set[tuple[str, int]] = field(default_factory=set)
+    apart: set[tuple[str, Range]] = field(default_factory=set)
     trials: dict[float, Trial] = field(default_factory=dict)
     bridge: int = 0  # unused registers that take no longer than a request; 0: not known
 
@@ -162,6 +165,7 @@ def conclude(unit: Unit, trial: Trial, answers: Collection[Answer]) -> bool:
     news |= bool(trial.suspected) | _too_long(unit, known, answered) | _gaps(unit, known, answered)
     if news:
         unit.cuts.clear()
+        unit.apart.clear()
     return news
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from edge import AnswerContradicts, Quality, joined
 
 from .address import BITS, WORDS, Address, ratio
-from .cover import fewest, outermost
-from .rules import Rules, breaks
+from .cover import Range, fewest, outermost
+from .rules import Rules, breaks, sorts
 
 FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 LARGEST_POWER = 30  # of ten, that a scale factor may say
@@ -129,18 +129,19 @@ class Plan:
     def _table(self, unit: int, table: str, every: float, members: list[int], rules: Rules, first: np.ndarray) -> None:
         """The requests of one table of a unit in one period, whose items are `members`."""
         spans = [self.items[i].span for i in members]
-        most = rules.bits if table in BITS else rules.registers
-        blocks = outermost(spans)
-        runs = fewest(blocks, most, breaks(blocks, table, rules, rules.gap))
-        if rules.bridge > rules.gap:
-            runs = fewest(runs, most, breaks(runs, table, rules, rules.bridge))
-        starts, before = [start for start, _ in runs], len(self.requests)
-        for start, end in runs:
+        kinds = sorts(spans, table, rules)
+        runs = [_runs([spans[k] for k in kind], spans, table, rules) for kind in kinds]
+        where: dict[tuple[int, Range], int] = {}
+        for (start, end), n in sorted((run, n) for n, mine in enumerate(runs) for run in mine):
+            where[n, (start, end)] = len(self.requests)
             self.requests.append(Request(unit, FUNCTIONS[table], start, end - start, self.words, every))
             self.words += end - start
-        for i, (start, _) in zip(members, spans, strict=True):
-            request = self.request_of[i] = before + bisect_right(starts, start) - 1
-            first[i] = self.requests[request].at + start - self.requests[request].start
+        for n, kind in enumerate(kinds):
+            starts = [start for start, _ in runs[n]]
+            for k in kind:
+                i, start = members[k], spans[k][0]
+                request = self.request_of[i] = where[n, runs[n][bisect_right(starts, start) - 1]]
+                first[i] = self.requests[request].at + start - self.requests[request].start
 
     def _decode_groups(self, first: np.ndarray) -> list[Group]:
         kinds: dict[tuple[str, str], list[int]] = {}
@@ -205,6 +206,17 @@ class Plan:
     def members(self, request: int) -> list[int]:
         """Indices of the items that a request serves, by address."""
         return sorted(np.flatnonzero(self.request_of == request).tolist(), key=lambda i: self.items[i].span)
+
+
+def _runs(spans: Sequence[Range], among: Sequence[Range], table: str, rules: Rules) -> list[Range]:
+    """What requests have to read for tags of one sort, of which others lie `among` them."""
+    most = rules.bits if table in BITS else rules.registers
+    blocks = outermost(spans)
+    others = [start for start, _ in sorted({*outermost(among)} - {*blocks})]
+    runs = fewest(blocks, most, breaks(blocks, table, rules, rules.gap, others))
+    if rules.bridge > rules.gap:
+        runs = fewest(runs, most, breaks(runs, table, rules, rules.bridge, others))
+    return runs
 
 
 class Missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +18,8 @@ GAP = 8  # registers
 class Rules:
     """What may be asked of a unit at once: at most so many `registers` or `bits`, with at most `gap` unused registers between
     two tags read along (16 times as many bits), never any of the `holes`, and never across one of the `cuts`: (table, address)
-    before which a request must end. Tags in holes are asked for apart from those outside: all of such a request is refused.
+    before which a request must end. Tags in holes are asked for apart from those outside, also from those within their own
+    registers: all of such a request is refused. Tags whose registers are one of `apart` share a request with no others.
 
     What `gap` puts together stays together; where `bridge` is larger, such whole requests are joined over so many unused
     registers."""
@@ -28,17 +30,32 @@ class Rules:
     bridge: int = 0
     holes: Collection[Span] = ()
     cuts: Collection[tuple[str, int]] = ()
+    apart: Collection[tuple[str, Range]] = ()
+
+    def holes_of(self, table: str) -> list[Range]:
+        return joined((hole.first, hole.end) for hole in self.holes if hole.table == table)
 
 
-def breaks(blocks: Sequence[Range], table: str, rules: Rules, gap: int) -> set[int]:
-    """Indices of the blocks (ascending, none inside another) at which a request has to begin."""
+def sorts(spans: Sequence[Range], table: str, rules: Rules) -> list[list[int]]:
+    """The indices of these spans, in lists of which no two may share a request."""
+    holes = rules.holes_of(table)
+    out: dict[tuple[bool, Range | None], list[int]] = {}
+    for k, span in enumerate(spans):
+        alone = span if (table, span) in rules.apart else None
+        out.setdefault((touches(holes, *span), alone), []).append(k)
+    return list(out.values())
+
+
+def breaks(blocks: Sequence[Range], table: str, rules: Rules, gap: int, others: Sequence[int]) -> set[int]:
+    """Indices of the blocks (ascending, none inside another, of one sort) at which a request has to begin. `others`: where
+    blocks of another sort begin, ascending."""
     gap = gap * 16 if table in BITS else gap
-    holes = joined((hole.first, hole.end) for hole in rules.holes if hole.table == table)
+    holes = rules.holes_of(table)
+    lacks = touches(holes, *blocks[0])
     cuts = {number for name, number in rules.cuts if name == table}
-    within = [touches(holes, *block) for block in blocks]
     out = set()
-    for k, ((_, end), (start, _)) in enumerate(pairwise(blocks), 1):
-        apart = start - end > gap or start in cuts or within[k - 1] != within[k]
-        if apart or (not within[k] and touches(holes, end, start)):
+    for k, ((first, end), (start, _)) in enumerate(pairwise(blocks), 1):
+        between = bisect_left(others, first) != bisect_left(others, start)
+        if between or start - end > gap or start in cuts or (not lacks and touches(holes, end, start)):
             out.add(k)
     return out
