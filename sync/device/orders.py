@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -28,27 +29,35 @@ class Orders:
         self._host, self._writes = host, writes
 
     async def carried_out(self, transport: Transport) -> int:
-        """The number of the last order that was, where no cursor says it: the highest that an event in the journal has. Where the
-        journal was damaged and has none, no order given before that is carried out again: those are asked for and told of
-        first. Raises what `exchange` does."""
+        """The number of the last order that was, where no cursor says it: the highest that an event in the journal has. Where there
+        is none, no order is carried out or answered again that was given to an earlier journal, or before this one was damaged:
+        those are asked for and told of in one event first. Raises what `exchange` does."""
         last, damaged = await self._host.journal.ask(known)
-        if last or not damaged:
+        if last:
             return last
-        refused = 0
+        left = 0
         while True:
             answer = await transport.exchange("GET", asks(last, 0))
-            since = (self._host.clock.utc() - damaged) / SECOND
             orders = [(number, data) for number, _, data in wire.unpack_commands(answer) if number > last]
-            old = orders[: next((k for k, (_, data) in enumerate(orders) if younger(data.get("age"), since)), None)]
+            old = list(itertools.takewhile(lambda order: self._is_old(order[1], damaged), orders))
             if not old:
                 break
-            last, refused = old[-1][0], refused + len(old)
-        if refused:
-            text = f"{refused} orders of the plane are not carried out: they were given before the journal was damaged, and whether"
-            text += " they were carried out is no longer known; give those again that are still wanted"
+            last, left = old[-1][0], left + len(old)
+        if left:
+            since = "this journal was damaged" if damaged else "this device began a new journal"
+            text = (
+                f"{left} orders of the plane are not carried out: they were given before {since}, and whether they were"
+            )
+            text += " carried out is no longer known; give those again that are still wanted"
             told = {"number": last}
             self._host.accept(Event("command", "orders", "refused", severity="medium", text=text, data=told))
         return last
+
+    def _is_old(self, data: dict[str, Any], damaged: int) -> bool:
+        """Given to another journal, or before something of this one was found damaged (ns)."""
+        if data.get("epoch", self._host.journal.epoch) != self._host.journal.epoch:
+            return True
+        return bool(damaged) and not younger(data.get("age"), (self._host.clock.utc() - damaged) / SECOND)
 
     @contextlib.asynccontextmanager
     async def turn(self, verb: str, data: dict[str, Any]) -> AsyncIterator[Event | None]:

@@ -237,6 +237,48 @@ def test_an_order_of_a_later_release_is_refused_by_the_device(tmp_path: Path) ->
     rig(tmp_path, work)
 
 
+def test_a_new_journal_answers_the_orders_of_the_last_one_once_and_together(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        people = await with_parts(it, *(judged(n, "ng", "spur") for n in range(1, 4)))
+        for n in (1, 2):
+            assert (await people.says(await people.part(n), "ok"))[0] == 202
+
+        async def reviewed(n: int) -> Any:
+            return (await people.part(n))["reviews"]
+
+        for n in (1, 2):
+            await it.until(lambda n=n: reviewed(n))
+        await it.daemon.stop()
+        assert (await people.says(await people.part(3), "ok"))[0] == 202
+        for file in (it.folder / "dev").glob("journal.db*"):
+            file.unlink()
+        await it.device_starts()
+
+        async def refusal() -> Any:
+            return (await people.part(3))["refusal"]
+
+        assert "3 orders of the plane are not carried out" in await it.until(refusal)
+        assert "before this device began a new journal" in await refusal()
+        assert [(bool(p["reviews"]), p["refusal"]) for p in [await people.part(1), await people.part(2)]] == [
+            (True, ""),
+            (True, ""),
+        ]
+        await it.daemon.stop()
+        await it.device_starts()
+        it.daemon.accept(judged(4, "ng", "open"))
+        new = await it.until(lambda: maybe(people, 4))
+        assert (await people.says(new, "ng"))[0] == 202
+        await it.until(lambda: reviewed(4))
+        told = await it.daemon.journal.ask(lambda db: list(sound_events(db, "WHERE kind = 'command' ORDER BY seq")))
+        assert [(e.key, e.state) for e in told] == [("orders", "refused"), ("review", "")], "once, whatever restarts"
+
+    rig(tmp_path, work)
+
+
+async def maybe(people: People, number: int) -> dict[str, Any] | None:
+    return next((p for p in (await people.parts())["parts"] if p["data"]["part"] == number), None)
+
+
 def test_a_review_that_the_devices_disk_refuses_ends_with_a_word_and_may_be_said_again(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         people = await with_parts(it, judged(1, "ng", "spur"))
