@@ -7,13 +7,10 @@ machines of their own; here they meet the tags, the frames and the jobs. docs/ao
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from edge import SECOND, TRUSTED, Answer, Batch, ConfigFault, Event, Frame, Quality, Setting, Tick, Write
+from edge import SECOND, Answer, Batch, ConfigFault, Event, Frame, Quality, Setting, Tick, Write
 
 from ..quality.chain import Chain
 from .changeover import Changeover
@@ -24,9 +21,10 @@ from .load import Load, order
 from .masters import Masters, unknown
 from .outputs import Outputs
 from .part import Part
+from .scanned import Scanned
 from .shadow import Shadowed, Shadows
 from .shelf import Shelf
-from .telling import event_of
+from .telling import event_of, load_event, overtaken
 from .totals import Totals
 from .watch import Watch
 
@@ -48,16 +46,15 @@ class Station:
         self.faults += unknown(self._shelf.recipes.values(), numbered=bool(config.plc.part))
         cameras = self._shelf.cameras | ({config.starts} if config.starts else set())
         self._triggers = {name: self._tag(f"{name}.trigger") for name in sorted(cameras)}
-        self._names = {self._tag(tag): name for name, tag in (config.plc.read() | config.plc.written()).items()}
-        self._numbers = np.array(sorted(self._names), np.int32)
         self._totals = Totals(setting.name, setting.table)
         told = {f"event:{kind} {key}" for c in cameras for kind, key in (("source", c), ("write", f"{c}.trigger"))}
         self.inputs = frozenset({*config.plc.read().values(), *config.plc.written().values(), *cameras, *told})
         self.outputs = frozenset({f"{setting.name}.{name}" for name in TOTALS} | {f"event:inspection {setting.name}"})
         self._outputs = Outputs({n: self._tag(t) for n, t in config.plc.written().items()}, setting.name)
+        names = {self._tag(tag): name for name, tag in (config.plc.read() | config.plc.written()).items()}
+        self._plc = Scanned(names, config.plc.read(), self._outputs.see)
         self._part_done = setting.table[config.plc.part_done] if config.plc.part_done else None
         self._handshake = self._new_handshake()
-        self._values: dict[str, float] = {}
         self._parts: dict[int, Part] = {}
         self._owed: list[Result] = []  # rechecks of parts that a restart overtook
         self._restored = self._met = False  # from a snapshot; the PLC, since the start
@@ -137,37 +134,27 @@ class Station:
         """The tags of the PLC, moment after moment; of a camera only that it is open."""
         if (batch.quality != Quality.BAD).any():
             self._watch.opened(batch.source)
-        mine = np.isin(batch.tag, self._numbers) & (batch.quality != Quality.LATE)
         self._now = max(self._now, batch.mono)
-        for ts in np.unique(batch.ts[mine]):
-            now = mine & (batch.ts == ts)
-            self._utc = int(ts)
-            yield from self._moment(batch.tag[now], batch.value[now], batch.quality[now])
+        for utc in self._plc.moments(batch):
+            self._utc = utc
+            yield from self._moment(self._plc.values)
 
-    def _moment(self, tags: np.ndarray, values: np.ndarray, qualities: np.ndarray) -> Iterator[Any]:
-        asked = self.config.plc.read()
-        for tag, value, quality in zip(tags.tolist(), values.tolist(), qualities.tolist(), strict=True):
-            name = self._names[tag]
-            if quality > TRUSTED or (not math.isfinite(value) and name not in ("part", "product")):
-                self._values.pop(name, None)
-            else:
-                self._values[name] = value
-                self._outputs.see(name, value)
-        if not self._values.keys() >= asked.keys():
+    def _moment(self, values: Mapping[str, float]) -> Iterator[Any]:
+        if not self._plc.whole:
             if self._handshake.connected:
                 self._outputs.forget()
                 yield from self._follow(self._handshake.lost(self._now))
             return
         if not self._met:
             self._met = True
-            taken = int(self._values.get("taken_id", self._values.get("result_id", 0)))
+            taken = int(values.get("taken_id", values.get("result_id", 0)))
             self._owed += self._handshake.catch_up(taken, restored=self._restored)
         yield from self._paid()
         yield from self._permitted()
         part, self._handshake.doubt = None, ""
-        if "part" in asked:
-            part, self._handshake.doubt = part_number(self._values["part"], self._part_done)
-        trigger, ack = bool(self._values.get("trigger", 0)), bool(self._values["ack"])
+        if self.config.plc.part:
+            part, self._handshake.doubt = part_number(values["part"], self._part_done)
+        trigger, ack = bool(values.get("trigger", 0)), bool(values["ack"])
         told = self._handshake.plc(trigger, ack, self._now, part, standing=self._outputs.standing())
         yield from self._follow(told)
 
@@ -241,7 +228,7 @@ class Station:
 
     def _permitted(self) -> Iterator[Event]:
         """Whether parts can be judged now, and by which recipe; told when it changes."""
-        yield from self._changeover.look(self._values.get("product"), self._watch.away)
+        yield from self._changeover.look(self._plc.values.get("product"), self._watch.away)
         self._handshake.permit(self._changeover.why, self._changeover.checksum)
 
     def _follow(self, told: Iterable[Told], *, asks: bool = True) -> Iterator[Any]:
@@ -304,15 +291,11 @@ class Station:
         yield from self._follow(self._handshake.judged(result, self._now))
         share = (self._now - part.began) / (part.deadline - part.began)
         if step := self._load.saw(share if part.complete() else 1.0):
-            given_up = ", ".join(self._load.given_up) or "nothing"
-            text = f"verdicts come {'late' if step > 0 else 'in time again'}; given up: {given_up}"
-            yield Event("station", self.name, "degraded" if step > 0 else "restored", 0, "medium", text)
+            yield load_event(self.name, step, self._load.given_up)
 
     def _paid(self) -> Iterator[Event]:
         """The records of parts that were under way when the station ended."""
         owed, self._owed = self._owed, []
         for result in owed:
             self._totals.part("recheck")
-            data = {"part": result.part, "inspection": result.id, "label": "", "score": 0.0, "boxes": []}
-            text = "the station ended before it was judged"
-            yield self._chain.link(Event("inspection", self.name, "recheck", self._utc, "low", text, data))
+            yield self._chain.link(overtaken(self.name, result, self._utc))

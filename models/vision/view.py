@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
 
-from .registration import NotPlaced, Registration
+from .registration import NotPlaced, Registration, grey
 from .rules import Seen
 from .tools.contract import Finding, There, Tool, View
 
@@ -37,6 +38,17 @@ class Viewer:
     lasts: float = 0.0  # seconds; a film where it is not 0
     every: float = 0.1  # seconds between two of its pictures
     neighbour: tuple[int, int] | None = None  # x, y in the picture of what the region is compared with
+
+    @cached_property
+    def _whole(self) -> Mapping[int, np.ndarray | None]:
+        """The template for pictures of 2 and of 3 dimensions, in grey and as it is: made for the first part, not for each."""
+        return {2: None if self.template is None else grey(self.template), 3: self.template}
+
+    @cached_property
+    def _within(self) -> Mapping[int, np.ndarray | None]:
+        """Likewise its region."""
+        region = self.region or (0, 0, self.shape[1], self.shape[0])
+        return {n: None if whole is None else _cut(whole, region) for n, whole in self._whole.items()}
 
     def over(self, film: Sequence[tuple[float, Seen]]) -> Seen:
         """What a film shows: seconds after the trigger, and what was seen then."""
@@ -77,9 +89,8 @@ class Viewer:
         if image.shape[:2] != self.shape:
             told = f"the picture is {image.shape[1]} x {image.shape[0]}, the recipe is for {self.shape[1]} x {self.shape[0]}"
             raise ValueError(told)
-        template, mask = self.template, self.mask
-        if template is not None and image.ndim == 2:
-            template = cv2.cvtColor(template, cv2.COLOR_BGR2GRAY)
+        template, plane = self._whole[image.ndim], self._whole[2]
+        mask = self.mask
         place: np.ndarray | None = None
         there: There | None = None
         if self.registration is not None:
@@ -93,14 +104,14 @@ class Viewer:
             mask = placed.seen if mask is None else cv2.bitwise_and(mask, placed.seen)
         if self.region is not None:
             if self.neighbour is not None:
-                template = _cut(image, (*self.neighbour, *self.region[2:]))
+                template, plane = _cut(image, (*self.neighbour, *self.region[2:])), None
             else:
-                template = None if template is None else _cut(template, self.region)
+                template, plane = self._within[image.ndim], self._within[2]
             image = _cut(image, self.region)
             mask = None if mask is None else _cut(mask, self.region)
             base = np.eye(2, 3) if place is None else place
             place = np.column_stack([base[:, :2], base @ (*self.region[:2], 1)])
-        return View(image, template, mask, self.mm, there if self.region is None else None), place
+        return View(image, template, mask, self.mm, there if self.region is None else None, plane), place
 
     def measure(self) -> float:
         """Milliseconds from picture to findings on this board, the slowest of RUNS after a first one that warms everything up."""

@@ -12,6 +12,7 @@ import pytest
 from edge import read_yaml
 from models.vision.recipe import Recipe, Refused, load
 from models.vision.recipe_schema import markdown, schema
+from models.vision.registration import grey
 from models.vision.rules import Rule, Seen, decide
 from models.vision.shelf import certify
 from models.vision.tools.contract import Finding
@@ -221,6 +222,26 @@ def test_its_model_is_part_of_a_recipe(folder: Path) -> None:
     found = recipe.views["top"](np.zeros((240, 320, 3), np.uint8)).findings["copper"]
     assert found.state in ("ok", "ng", "recheck") and 0 <= found.score <= 1
     assert recipe.views["top"](np.zeros((24, 32, 3), np.uint8)).findings["picture"].state == "recheck"
+
+
+@pytest.mark.parametrize("region", ["", "    region: [60, 20, 100, 90]\n"])
+def test_a_template_is_made_grey_and_cut_once_for_a_recipe(folder: Path, region: str) -> None:
+    view = good(folder, GOOD.replace("    tools:", f"{region}    tools:")).views["top"]
+    wanted = cv2.imread(str(folder / "good.png"), cv2.IMREAD_GRAYSCALE)
+    wanted = wanted[20:110, 60:160] if region else wanted
+    coloured, again, plain = (view.prepared(part)[0] for part in (board(), board(), board()[:, :, 0]))
+    assert coloured.template is again.template and coloured.grey_template is again.grey_template is plain.template
+    assert np.array_equal(plain.grey_template, wanted) and coloured.template.shape == (*wanted.shape, 3)
+
+
+def test_a_neighbour_is_the_template_of_its_own_part_alone(folder: Path) -> None:
+    text = GOOD.replace(
+        "    template: good.png\n", "    size: [120, 160]\n    region: [0, 0, 60, 120]\n    neighbour: [80, 0]\n"
+    )
+    view = good(folder, text).views["top"]
+    dark = board() // 2
+    found = [view.prepared(part)[0].grey_template for part in (board(), dark)]
+    assert np.array_equal(found[1], grey(np.ascontiguousarray(dark[:, 80:140]))) and not np.array_equal(*found)
 
 
 def test_a_tool_that_raises_is_a_recheck(folder: Path) -> None:

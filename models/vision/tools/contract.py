@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, Field
 
-from ..registration import Placed, Registration
+from ..registration import Placed, Registration, grey
 from ..verdict import Box
 
 State = Literal["ok", "ng", "recheck"]
@@ -23,7 +23,8 @@ class View:
 
     `image` uint8[h, w] or uint8[h, w, 3] (blue, green, red); `template` of the same shape, or None; `mask` uint8[h, w], where it
     is 0 nothing is judged, or None; `mm` millimetres a pixel, or None; `there`: by what the whole of it was placed and how, or
-    None. Raises ValueError for anything else: OpenCV ends the whole process on a picture without pixels.
+    None; `plane`: the template in grey, where somebody has it already. Raises ValueError for anything else: OpenCV ends the whole
+    process on a picture without pixels.
     """
 
     image: np.ndarray
@@ -31,6 +32,7 @@ class View:
     mask: np.ndarray | None = None
     mm: float | None = None
     there: There | None = None
+    plane: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape, kind = self.image.shape, self.image.dtype
@@ -40,6 +42,11 @@ class View:
             raise ValueError(f"the mask is {self.mask.shape}, the picture {shape[:2]}")
         if self.mask is not None and not self.mask.any():
             raise ValueError("the mask leaves nothing to judge")
+
+    @property
+    def grey_template(self) -> np.ndarray | None:
+        """uint8[h, w]"""
+        return self.plane if self.plane is not None or self.template is None else grey(self.template)
 
 
 @dataclass(frozen=True)

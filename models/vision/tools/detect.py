@@ -10,6 +10,7 @@ import numpy as np
 from ... import package
 from ..detect import Detector
 from ..objects import ObjectDetector
+from ..registration import grey
 from ..spare import Spare
 from ..verdict import Box
 from ..whole import detector
@@ -52,7 +53,9 @@ class DetectTool:
         if (spare := self._spare.get(shape)) is None:
             self._spare = {shape: (spare := self._spare_of(shape))}  # a view's pictures are of one size
         with spare.one() as one:
-            return one(view.image, view.template)
+            if self._others:
+                return one(view.image, view.template)
+            return one(grey(view.image), view.grey_template)  # what it would make of them for each part
 
     def _spare_of(self, shape: tuple[int, ...], *ready: AnyDetector) -> Spare[AnyDetector]:
         return Spare(lambda: self._detector(shape), *ready)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-import numpy as np
 from pydantic import Field
 
 from ..compare import Rules, compare
+from ..registration import grey
 from ..verdict import Box
 from .contract import Finding, ToolConfig, View
 
@@ -39,10 +39,11 @@ class TemplateTool:
         )
 
     def __call__(self, view: View) -> Finding:
-        if view.template is None:
+        template = view.grey_template
+        if template is None:
             return Finding("recheck", text="nothing to compare with: the view has no template")
         try:
-            found = compare(_grey(view.image), _grey(view.template), self._rules, view.mask)
+            found = compare(grey(view.image), template, self._rules, view.mask)
         except (ValueError, cv2.error) as error:
             return Finding("recheck", text=f"cannot be compared: {error}")
         if found.fit < self.config.refuse_below:
@@ -58,7 +59,3 @@ class TemplateTool:
             return Finding("ok", measured=measured)
         places = "one place differs" if len(boxes) == 1 else f"{len(boxes)} places differ"
         return Finding("ng", most, boxes, measured, f"{places} from the template")
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image
