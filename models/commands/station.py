@@ -93,10 +93,13 @@ def _recipes(options: argparse.Namespace) -> int:
     config = load_site(options.site)
     if config.problems:
         raise LinesideError("\n".join(map(str, config.problems)))
+    stations = {name: entry for name, entry in config.stages.items() if isinstance(entry, StationConfig)}
+    chosen = [name for name in stations if options.stage in (None, name)]
+    if not chosen:
+        raise LinesideError("say which station", hint=f"there are {', '.join(stations) or 'none'} in {options.site}")
     faults = 0
-    for name, entry in config.stages.items():
-        if not isinstance(entry, StationConfig) or options.stage not in (None, name):
-            continue
+    for name in chosen:
+        entry = stations[name]
         shelf = Shelf(entry.recipes, config.folder, (entry.takt - entry.reserve) * 1e3)
         for code in map(str, entry.recipes):
             recipe, why = shelf.recipes.get(code), shelf.why_not(code)

@@ -18,7 +18,7 @@ import numpy as np
 from edge import LinesideError
 
 from .placing import RegistrationConfig
-from .registration import NotPlaced, Placed, Registration, always_seen
+from .registration import LEVEL, NotPlaced, Placed, Registration, always_seen
 from .variation import BORDER, Allowance, Learner, Normal, field, lit, softened
 
 FEWEST = 5
@@ -65,9 +65,13 @@ def learn(
         raise LinesideError(
             f"{len(parts)} parts tell nothing of how they differ", hint=f"{FEWEST} at least; 20 are good"
         )
+    if flat := [name for name, part in zip(names, parts, strict=True) if float(part.std()) < LEVEL]:
+        raise LinesideError(
+            f"{', '.join(flat)}: one grey only, nothing to find a part by", hint="take that picture out"
+        )
     say(f"placing {len(parts)} parts")
     wide = place.model_copy(update={"search": 2 * place.search, "turn": 2 * place.turn, "scale": 2 * place.scale})
-    rough = _placed(parts, names, wide, parts[0], f"as it is in {names[0]}")
+    rough = _placed(parts, names, wide, parts[0], f"as it is in {names[0]}", names[0])
     middle = _middle(rough)
     first = _placed(parts, names, place, parts[middle], f"as it is in {names[middle]}, which lies in the middle of all")
     template = np.mean(_in_one_light(first, names, parts[middle]), axis=0).round().astype(np.uint8)
@@ -135,18 +139,29 @@ def planted(image: np.ndarray, judged: np.ndarray, across: int, levels: int, rng
 
 
 def _placed(
-    parts: Sequence[np.ndarray], names: Sequence[str], place: RegistrationConfig, template: np.ndarray, told: str
+    parts: Sequence[np.ndarray],
+    names: Sequence[str],
+    place: RegistrationConfig,
+    template: np.ndarray,
+    told: str,
+    by: str = "",
 ) -> list[Placed]:
-    registration, found = Registration(place, template), []
+    """`by` is the picture that the template is, if it is one."""
+    registration = Registration(place, template)
+    found, lost = [], []
     for part, name in zip(parts, names, strict=True):
         try:
             found.append(registration(part))
         except NotPlaced as error:
-            raise LinesideError(
-                f"{name}: the part is not found {told}: {error}",
-                hint="take that picture out, or allow more: --search, --turn, --by feature, --quality",
-            ) from None
-    return found
+            lost.append((name, error))
+    if not lost:
+        return found
+    which = ", ".join(name for name, _ in lost[:5]) + " and others" * (len(lost) > 5)
+    out = f"take {by} out, of which most differ" if by and len(lost) > len(parts) // 2 else "take that picture out"
+    raise LinesideError(
+        f"{which}: the part is not found {told}: {lost[0][1]}",
+        hint=f"{out}, or allow more: --search, --turn, --by feature, --quality",
+    )
 
 
 def _in_one_light(placed: Sequence[Placed], names: Sequence[str], template: np.ndarray) -> list[np.ndarray]:

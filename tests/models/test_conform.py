@@ -83,6 +83,9 @@ def test_recipes_are_measured_and_a_refused_one_is_a_fault(tmp_path: Path, capsy
     assert [t["product"] for t in told] == ["7", "8"] and all(
         t["checksum"] and " of 900 ms on " in t["takt"] for t in told
     )
+    assert main(["station", "recipes", str(site), "--stage", "other"]) == 2
+    assert main(["station", "recipes", str(ROOT / "configs/oven.yaml")]) == 2
+    assert "there are aoi in " in (said := capsys.readouterr().err) and "there are none in " in said
     (tmp_path / "recipes/washer.yaml").write_text("recipe: x\n")
     assert main(["station", "recipes", str(site)]) == 1
     assert "washer.yaml:1:1: views: is missing" in capsys.readouterr().out
