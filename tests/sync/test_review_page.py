@@ -177,6 +177,37 @@ def test_odd_parts_and_long_names_leave_the_page_usable(tmp_path: Path) -> None:
     rig(tmp_path, work)
 
 
+def test_refusals_and_reasons_are_read_in_chinese_and_a_customers_defect_as_it_is_called(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        event, picture = shown(1, "ng", "cut")
+        event = replace(event, text="top: 2 missing hole (up to 93%); side: no code can be read; without rear")
+        await with_pictures(it, (event, picture))
+        async with chromium(it) as page:
+            await page.goto(f"{page.url.split('#')[0]}#/review")
+            await page.get_by_role("button", name="中文").click()
+            one = page.locator("article")
+            await shows(one.locator(".why")).to_have_text("top：2 缺孔（最高 93%）；side：读不出码；未检：rear")
+            await shows(one.locator(".mark b")).to_have_text("cut 93 %")
+            await it.daemon._end(it.daemon.readers.values())  # nothing comes down
+            await page.get_by_label("复核人").fill("Anna")
+            await page.locator("h1").click()
+            await shows(one.locator(".fine")).to_be_enabled()
+            await page.keyboard.press("1")
+            await shows(page.locator("article")).to_contain_text("正在送往设备")
+            (seq,) = await it.daemon.journal.ask(lambda db: next(db.execute(FIRST)))
+            async with it.daemon.reviews.turn(seq) as inspection:
+                assert inspection is not None
+                words = {"seq": seq, "state": "ng", "label": "spur", "by": "carl"}
+                await it.daemon.reviews.taken(inspection, words)
+            it.daemon._start_reader("sync")
+            await shows(page.locator("article")).to_contain_text("设备未接受: 工件 1 已由 carl 复核为：不合格 毛刺")
+
+    rig(tmp_path, work)
+
+
+FIRST = "SELECT seq FROM event WHERE kind = 'inspection'"
+
+
 def test_a_part_stays_before_its_reviewer_whatever_comes_meanwhile(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         await with_pictures(it, shown(1, "ng", "spur"))

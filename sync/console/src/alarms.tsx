@@ -1,6 +1,7 @@
 // What stands, and what happened.
 import { useState } from "preact/hooks";
 import { type Alarm, failed, get, type Happening, order } from "./api";
+import { sentence } from "./sentences";
 import { moment, severityOrder, useFresh } from "./show";
 import { joined, known, t } from "./words";
 
@@ -54,7 +55,7 @@ function History() {
             <tr key={`${e.device}${e.epoch}${e.seq}`}>
               <td class="quiet">{moment(e.ts / 1e6)}</td><td class="wide">{whose(e.device)}</td>
               <td>{known(e.kind)} {e.kind === "command" ? `${known(e.key)} ${e.data.alarm ?? e.data.tag ?? ""}` : e.key}</td>
-              <td>{known(e.state)}</td><td class="quiet wide">{e.text}</td>
+              <td>{known(e.state)}</td><td class="quiet wide">{sentence(e.text)}</td>
             </tr>
           ))}
         </tbody></table>

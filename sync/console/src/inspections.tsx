@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { get, type Happening } from "./api";
 import { boxes, Picture, pictureOf, Words } from "./part";
 import { moment, number, useFresh } from "./show";
-import { known, t } from "./words";
+import { label, t } from "./words";
 
 const VERDICTS = ["all", "ng", "recheck", "ok"] as const;
 const CROWDED = 6; // boxes; beyond it a small picture shows them without words
@@ -40,7 +40,7 @@ function Larger({ event: e, close }: { event: Happening; close: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => { dialog.current?.showModal(); }, []);
   const facts: [string, string][] = [
-    [t("score"), number(e.data.score ?? null)], [t("label"), known(e.data.label ?? "") || "–"], [t("camera"), e.data.source ?? "–"],
+    [t("score"), number(e.data.score ?? null)], [t("label"), label(e.data.label ?? "") || "–"], [t("camera"), e.data.source ?? "–"],
     [t("took"), `${number(Math.round(e.data.took_ms ?? 0))} ms`], [t("time"), moment(e.ts / 1e6)], [t("device"), `${e.device} · ${e.key}`],
   ];
   return (

@@ -1,8 +1,9 @@
 // A part that was judged: its pictures with what was found on them, and the verdict in words.
 import { useEffect, useState } from "preact/hooks";
 import { type Happening, listen } from "./api";
+import { spoken } from "./sentences";
 import { number } from "./show";
-import { known, language, t } from "./words";
+import { known, label, t } from "./words";
 
 const VERDICTS = ["ng", "recheck", "ok"] as const;
 export type Box = [number, number, number, number, string, number, string?, string?]; // ..., of which view, what it makes the part
@@ -21,11 +22,12 @@ export function Words({ event: e }: { event: Happening }) {
   );
 }
 
-/** The device's own words; in Chinese what can be said from its data. */
+/** The device's own words; where not all of them are known in Chinese, what can be said from its data. */
 function why(e: Happening): string {
-  if (e.state === "ok") return e.text || t("sure");
-  if (language === "zh" && e.data.label) return `${known(e.data.label)} · ${t("score")} ${number(e.data.score ?? null)}`;
-  return e.text || known(e.data.label ?? "");
+  const [said, all] = spoken(e.text);
+  if (e.state === "ok") return said || t("sure");
+  if (!all && e.data.label) return `${label(e.data.label)} · ${t("score")} ${number(e.data.score ?? null)}`;
+  return said || label(e.data.label ?? "");
 }
 
 export function Picture({ event: e, digest, crowded }: { event: Happening; digest: string | undefined; crowded: boolean }) {
@@ -50,12 +52,12 @@ export function Picture({ event: e, digest, crowded }: { event: Happening; diges
 }
 
 /** A box on a picture with its label: above it where there is room, inside it otherwise. */
-function Mark({ box: [x0, y0, x1, y1, label, score], size: [width, height] }: { box: Box; size: [number, number] }) {
+function Mark({ box: [x0, y0, x1, y1, name, score], size: [width, height] }: { box: Box; size: [number, number] }) {
   const part = (n: number, of: number) => `${(100 * n) / of}%`;
   const place = { left: part(x0, width), top: part(y0, height), width: part(x1 - x0, width), height: part(y1 - y0, height) };
   return (
     <span class={`mark ${y0 < 0.14 * height ? "inside" : ""} ${x0 > 0.55 * width ? "to-left" : ""}`} style={place}>
-      <b>{known(label)} {score <= 1 ? `${Math.round(100 * score)} %` : number(score)}</b>
+      <b>{label(name)} {score <= 1 ? `${Math.round(100 * score)} %` : number(score)}</b>
     </span>
   );
 }

@@ -1,7 +1,7 @@
 // What people's reviews prove, and what the hours look like: the ledger in small.
 import { type Bound, get, type Proven } from "./api";
 import { clock, number, useFresh } from "./show";
-import { known, t, type Word } from "./words";
+import { label as word, t, type Word } from "./words";
 
 const WIDE = 240, HIGH = 60;
 const FEWEST = 20; // parts of an hour that say anything of its share
@@ -16,7 +16,7 @@ export function Proof({ device, done }: { device: string; done: number }) {
       <header class="bar"><h2>{t("proof")}</h2><small class="quiet">{t("byChance")}</small></header>
       <div class="rates"><Rate word="escapes" of="calledOk" bound={p.escapes} more /><Rate word="falseCalls" of="calledNg" bound={p.false_calls} /></div>
       {p.pareto.length ? <div><h3>{t("pareto")}</h3>
-        <ol class="bars">{p.pareto.map(([label, n]) => <li key={label}><span class="short">{known(label)}</span><i style={{ width: `${(100 * n) / most}%` }} /><span class="n">{number(n)}</span></li>)}</ol></div> : null}
+        <ol class="bars">{p.pareto.map(([label, n]) => <li key={label}><span class="short">{word(label)}</span><i style={{ width: `${(100 * n) / most}%` }} /><span class="n">{number(n)}</span></li>)}</ol></div> : null}
       {p.hours.length ? <div><h3>{t("ngHours")} · {t("sigma")}</h3><Hours hours={p.hours} /></div> : null}
     </section>
   );

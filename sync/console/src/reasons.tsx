@@ -2,7 +2,7 @@
 import type { Happening } from "./api";
 import { verdict } from "./part";
 import { number } from "./show";
-import { joined, known, t } from "./words";
+import { joined, limit, t } from "./words";
 
 const MOST = 12; // tools
 const WORST = ["ng", "recheck", "ok"];
@@ -14,7 +14,7 @@ const findings = (e: Happening): Finding[] =>
 
 /** What a tool was told in numbers: thresholds, tolerances, limits. */
 const limits = (options: unknown): string =>
-  joined(Object.entries((options ?? {}) as Record<string, unknown>).flatMap(([k, v]) => (typeof v === "number" ? [`${known(k)} ${number(v)}`] : [])).slice(0, 6));
+  joined(Object.entries((options ?? {}) as Record<string, unknown>).flatMap(([k, v]) => (typeof v === "number" ? [`${limit(k)} ${number(v)}`] : [])).slice(0, 6));
 
 export function Reasons({ part: e }: { part: Happening }) {
   const found = findings(e);

@@ -4,8 +4,9 @@ import { type Answer, failed, get, type Inspected, type List, review } from "./a
 import { boxes, Picture, verdict, Words } from "./part";
 import { Proof } from "./proof";
 import { Reasons } from "./reasons";
+import { sentence } from "./sentences";
 import { moment, number, useFresh, writing } from "./show";
-import { known, t, type Word } from "./words";
+import { label as word, t, type Word } from "./words";
 
 const VERDICTS: [string, Word[]][] = [["ng,recheck", ["ng", "recheck"]], ["ng", ["ng"]], ["recheck", ["recheck"]], ["ok", ["ok"]]];
 const SHOWN = ["open", "done", "all"] as const, ORDERS = ["newest", "hardest", "chance"] as const;
@@ -48,7 +49,7 @@ export function Review() {
         <div class="choices" role="group" aria-label={t("verdict")}>{VERDICTS.map(([v, words]) => <button key={v} aria-pressed={v === state} onClick={() => choose(setState)(v)}>{words.map(t).join(" + ")}</button>)}</div>
         <div class="choices" role="group" aria-label={t("show")}>{SHOWN.map((s) => <button key={s} aria-pressed={s === shown} onClick={() => choose(setShown)(s)}>{t(s)}</button>)}</div>
         <Choice word="order" value={order} options={ORDERS.map((o) => [o, t(o)])} set={choose(setOrder as (v: string) => void)} />
-        <Choice word="label" value={label} options={[["", t("all")], ...list.labels.map((l): [string, string] => [l, known(l)])]} set={choose(setLabel)} />
+        <Choice word="label" value={label} options={[["", t("all")], ...list.labels.map((l): [string, string] => [l, word(l)])]} set={choose(setLabel)} />
         {list.recipes.length > 1 ? <Choice word="recipe" value={recipe} options={[["", t("all")], ...list.recipes.map((r): [string, string] => [r, r])]} set={choose(setRecipe)} /> : null}
         {list.devices.length > 1 || device ? <Choice word="device" value={device} options={[["", t("all")], ...list.devices.map((d): [string, string] => [d, d])]} set={choose(setDevice)} /> : null}
       </div>
@@ -92,7 +93,7 @@ function Row({ part: p, on, pick }: { part: Inspected; on: boolean; pick: () => 
   const said = p.asked ?? p.reviews.at(-1);
   return (
     <li ref={mine} class={p.state} aria-current={on ? "true" : undefined}><button class="plain" onClick={pick}>
-      <strong>{p.state === "ok" ? "✓" : p.state === "ng" ? "✕" : "?"}</strong><span class="short">{called(p)}<small class="quiet"> {known(p.data.label ?? "")}</small></span>
+      <strong>{p.state === "ok" ? "✓" : p.state === "ng" ? "✕" : "?"}</strong><span class="short">{called(p)}<small class="quiet"> {word(p.data.label ?? "")}</small></span>
       <small class="quiet">{said ? `${verdict(said.state)} · ${said.by}` : moment(p.ts / 1e6)}</small>
     </button></li>
   );
@@ -111,14 +112,14 @@ function Last({ part, look }: { part: Inspected; look: () => void }) {
 }
 
 function Told({ part: p, short = false }: { part: Inspected; short?: boolean }) {
-  const words = (a: Answer) => [verdict(a.state), known(a.label), a.text && `“${a.text}”`].filter(Boolean).join(" · ");
+  const words = (a: Answer) => [verdict(a.state), word(a.label), a.text && `“${a.text}”`].filter(Boolean).join(" · ");
   const reviews = short ? p.reviews.slice(-1) : p.reviews;
   return (
     <>
       {p.asked ? null : reviews.map((r) => <span key={r.hash} class="told">✓ {r.by}: {words(r)} <small class="quiet">{moment(r.ts / 1e6)}{r.corrects ? ` · ${t("correction")}` : ""}</small></span>)}
       {p.asked && !short ? reviews.map((r) => <span key={r.hash} class="told">✓ {r.by}: {words(r)}</span>) : null}
       {p.asked ? <span class="told">… {p.asked.by}: {words(p.asked)} <small class="quiet">{t("onItsWay")}</small></span> : null}
-      {p.refusal ? <span class="told bad">✕ {t("notTaken")}: {p.refusal}</span> : null}
+      {p.refusal ? <span class="told bad">✕ {t("notTaken")}: {sentence(p.refusal)}</span> : null}
     </>
   );
 }
@@ -158,7 +159,7 @@ function Answers({ part: p, fresh, by, labels, done, again }: { part: Inspected;
     if (!may) return;
     setBusy(true);
     setFault("");
-    review(p, { state, label, text: note.trim(), by, corrects: newest?.hash ?? "" }).then(done, (e) => {
+    review(p, { state, label, text: note.trim(), by, corrects: newest?.hash ?? "" }).then(() => { again(); done(); }, (e) => {
       setBusy(false);
       setAnew(false);
       setFault(e.message === "409" ? t("reviewedMeanwhile") : t("notDone"));
@@ -167,7 +168,7 @@ function Answers({ part: p, fresh, by, labels, done, again }: { part: Inspected;
     });
   };
   const fine = { label: p.state === "ok" ? t("rightOk") : p.state === "ng" ? t("falseCall") : t("isOk"), act: () => say("ok") };
-  const same = own && p.state !== "ok" ? { label: `${p.state === "ng" ? t("rightNg") : t("ng")}: ${known(own)}`, act: () => say("ng", own) } : null;
+  const same = own && p.state !== "ok" ? { label: `${p.state === "ng" ? t("rightNg") : t("ng")}: ${word(own)}`, act: () => say("ng", own) } : null;
   const other = { label: p.state === "ok" ? t("missed") : t("otherDefect"), act: () => setChoosing(true) };
   useKeys(choosing
     ? { Escape: () => setChoosing(false), ...Object.fromEntries(seen.map((l, i) => [String(i + 1), () => say("ng", l)])) }
@@ -181,7 +182,7 @@ function Answers({ part: p, fresh, by, labels, done, again }: { part: Inspected;
       {open && choosing ? (
         <form class="classes" onSubmit={(e) => { e.preventDefault(); say("ng", String(new FormData(e.currentTarget).get("label") ?? "").trim()); }}>
           <p>{t("whichDefect")}</p>
-          {seen.map((l, i) => <button type="button" key={l} onClick={() => say("ng", l)}><kbd>{i + 1}</kbd> {known(l)}</button>)}
+          {seen.map((l, i) => <button type="button" key={l} onClick={() => say("ng", l)}><kbd>{i + 1}</kbd> {word(l)}</button>)}
           <input name="label" maxLength={80} placeholder={t("anotherName")} aria-label={t("anotherName")} onKeyDown={(e) => { if (e.key === "Escape" && !e.isComposing) setChoosing(false); }} />
           <button disabled={!may}>{t("ng")}</button>
           <button type="button" class="plain" onClick={() => setChoosing(false)}>{t("back")} <kbd>Esc</kbd></button>

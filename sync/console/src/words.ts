@@ -106,15 +106,32 @@ const DEVICE_ZH: Record<string, string> = {
   source_lost: "数据源失联", device: "设备", rule: "规则", blind: "无法判断", sees: "恢复判断",
   review: "复核", camera: "相机", station: "检测工位", handshake: "握手", ready: "就绪", not_ready: "未就绪", degraded: "已降级", restored: "恢复完整检测",
   interlock: "样件联锁", proved: "样件已验证", shadow: "影子模型", frozen: "画面停滞", moves: "画面恢复",
-  short: "短路", open: "断路", spur: "毛刺", mousebite: "鼠咬", copper: "余铜", "pin-hole": "针孔", missing_hole: "缺孔", scratch: "划痕", stain: "污渍", chipped_edge: "缺边", differs: "与模板不符",
+  differs: "判定不同",
+};
+/** What parts are said to be, and what is found on them. Apart from the rest: a defect that a customer calls `cut` or `text` is none of a device's words. */
+const LABEL_ZH: Record<string, string> = {
+  ok: "合格", ng: "不合格", recheck: "复检", good: "良品",
+  short: "短路", open: "断路", spur: "毛刺", mousebite: "鼠咬", copper: "余铜", "pin-hole": "针孔", missing_hole: "缺孔", scratch: "划痕", stain: "污渍", chipped_edge: "缺边",
+  differs: "与模板不符", difference: "差异", code: "码", present: "存在", absent: "缺失", doubtful: "可疑", dark: "深色", light: "浅色", nothing: "无内容",
+  the_disk_is_full: "磁盘已满", the_disk_reports_an_error: "磁盘报错", "the_disk_is_read-only": "磁盘只读",
+};
+/** What a tool of a recipe was told in numbers. */
+const LIMIT_ZH: Record<string, string> = {
+  level: "灰度界限", area: "最小面积", largest: "最大面积", least: "下限", most: "上限", contrast: "对比度", strips: "条带数", ng_above: "不合格分值", ok_below: "合格分值",
+  near: "色差", like: "相似度", doubt: "可疑相似度", bright: "亮度差", tolerance: "容差", search: "搜索范围", local: "局部偏移", strength: "缺陷强度", refuse_below: "最低吻合度", margin: "区分度",
 };
 export type Language = "en" | "zh";
 export let language: Language =
   (localStorage.getItem("language") as Language) || (navigator.language.startsWith("zh") ? "zh" : "en");
 document.documentElement.lang = language;
 export const t = (word: Word): string => (language === "zh" ? zh : en)[word];
-/** A device's word; one that is not known here (a stranger's counter, a model's label) is shown as it came. */
-export const known = (word: unknown): string => (language === "zh" && DEVICE_ZH[String(word)]) || String(word).replaceAll("_", " ");
+const of = (words: Record<string, string>, word: string, otherwise: string): string =>
+  language === "zh" && Object.hasOwn(words, word) ? words[word] : otherwise;
+const spaced = (word: unknown): string => String(word).replaceAll("_", " ");
+/** A device's word; one that is not known here (a stranger's counter) is shown as it came. */
+export const known = (word: unknown): string => of(DEVICE_ZH, String(word), spaced(word));
+export const label = (word: unknown, otherwise = spaced(word)): string => of(LABEL_ZH, String(word), otherwise);
+export const limit = (word: unknown): string => of(LIMIT_ZH, String(word), spaced(word));
 export const quality = (name: string): string => known(name.toLowerCase());
 export const joined = (parts: string[]): string => parts.filter(Boolean).join(language === "zh" ? "，" : ", ");
 export function speak(next: Language): void {

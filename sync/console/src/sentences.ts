@@ -1,0 +1,137 @@
+// What stations, tools, reviews and orders say in sentences, in Chinese. A hole {} stands for what changes; what is not here is shown as it came.
+import { label, language } from "./words";
+
+const SENTENCES: [string, string][] = [
+  // why a review or another order was not taken
+  ["part {} was reviewed already: {} says {} (look at that one; who thinks otherwise corrects it, and both are kept)", "工件 {0} 已由 {1} 复核为：{2}（请查看该结果；如有异议请更正，两次结果都会保留）"],
+  ["the journal cannot keep it: {} (say it again when it can)", "日志库无法保存：{0}（恢复后请重新提交）"],
+  ["the journal cannot keep it: {}", "日志库无法保存：{0}"],
+  ["the review that this one corrects is not here", "设备上没有要更正的那次复核"],
+  ["a part is ok or ng, not {}", "工件只能是合格或不合格，不能是 {0}"],
+  ["a review says of which inspection it is, and by whom", "复核须注明对应的检测和复核人"],
+  ["who looked?", "请注明复核人"],
+  ["this part was judged before a new journal began here", "该工件属于本设备启用新日志库之前"],
+  ["{} orders of the plane are not carried out: they were given before {}, and whether they were carried out is no longer known; give those again that are still wanted", "控制平台的 {0} 条指令未执行：它们在{1}之前下达，是否执行过已无从得知；仍需要的请重新下达"],
+  ["this journal was damaged", "日志库损坏"],
+  ["this device began a new journal", "设备启用新日志库"],
+  ["this release does not know such an order; update it", "设备软件版本不支持该指令，请更新"],
+  ["the release that runs on {} does not know such an order; update it, then give the order again", "{0} 的软件版本不支持该指令，请更新后重新下达"],
+  ["this site takes no orders of the plane; `sync: {writes: true}` allows them", "本站点不接受控制平台的写入指令；`sync: {writes: true}` 可开启"],
+  ["this site has no such tag", "本站点没有该变量"],
+  ["that is no value", "数值无效"],
+  ["by {}: {}", "{0}：{1}"],
+  // why a part is not OK, whichever tool looked
+  ["the station ended before it was judged", "工位在判定前停止"],
+  ["no time left to judge it", "判定时间不足"],
+  ["no picture from {} in time", "未及时收到 {0} 的图像"],
+  ["{} gives no picture: {}", "{0} 没有图像：{1}"],
+  ["{} shows the same picture as for the part before: it hangs", "{0} 的图像与上一工件相同：画面停滞"],
+  ["who it is was not read", "未读到工件码"],
+  ["the part before has the code {}, too", "上一工件的码也是 {0}"],
+  ["show the master samples first: {}", "请先检测样件：{0}"],
+  ["without {}", "未检：{0}"],
+  ["cannot be judged: {}", "无法判定：{0}"],
+  ["cannot be compared: {}", "无法比较：{0}"],
+  ["the picture is {} x {}, the recipe is for {} x {}", "图像为 {0} x {1}，配方要求 {2} x {3}"],
+  ["the picture ends within the region: {} of it cannot be seen", "检测区域超出图像：{0} 不可见"],
+  ["the region is smaller than {}", "区域小于 {0}"],
+  ["the mask leaves nothing to judge", "掩膜内没有可判定的部分"],
+  ["the mask leaves too little of the picture to judge", "掩膜内可判定的图像太少"],
+  ["the mask leaves too little of the part to judge", "掩膜内可判定的工件太少"],
+  ["nothing to compare with: the view has no template", "没有模板可供比较"],
+  ["not sure: {}", "不确定：{0}"],
+  ["{} to {} wanted", "要求 {0} 至 {1}"],
+  ["{} is wanted", "要求 {0}"],
+  ["{} wanted", "要求 {0}"],
+  // blob, caliper, edge, measure, count, presence, colour
+  ["no {} thing with two edges is seen", "未见有两条边的{0}物体"],
+  ["no {} thing with two edges is seen in strip {} of {}", "第 {1}/{2} 条带未见有两条边的{0}物体"],
+  ["no {} thing", "没有{0}物体"],
+  ["{} {} things, the largest of {} px", "{0} 个{1}物体，最大 {2} 像素"],
+  ["no edge of {} grey levels is seen", "未见灰度差达 {0} 的边缘"],
+  ["the limits are in mm, and this view has no scale", "限值以 mm 为单位，而该视图没有标定比例"],
+  ["{} is below {}", "{0}，低于下限 {1}"],
+  ["{} is above {}", "{0}，高于上限 {1}"],
+  ["{} and {} doubtful counted", "计数 {0}，另有 {1} 个可疑"],
+  ["{} counted", "计数 {0}"],
+  ["{} is present ({} alike)", "{0} 存在（相似度 {1}）"],
+  ["{} is absent ({} alike)", "{0} 缺失（相似度 {1}）"],
+  ["not sure of {} ({} alike)", "不确定有无 {0}（相似度 {1}）"],
+  ["the picture has no colours", "图像没有颜色"],
+  ["{} has the colour {}", "{0} 为颜色 {1}"],
+  // code, text, lamps
+  ["no code can be read", "读不出码"],
+  ["it says {}", "读到 {0}"],
+  ["several codes may be meant: {}", "有多个可能的码：{0}"],
+  ["nothing is printed there, or too faintly", "没有印字或印字太浅"],
+  ["read {}", "读到 {0}"],
+  ["read {}: {}", "读到 {0}：{1}"],
+  ["read nothing", "没有读到内容"],
+  ["character {} is like {} by {} only", "第 {0} 个字符与 {1} 的相似度仅 {2}"],
+  ["character {} may be {} or {}", "第 {0} 个字符可能是 {1} 或 {2}"],
+  ["the lamp {} lies outside of the picture", "指示灯 {0} 在图像之外"],
+  ["too few pictures to tell of {}", "图像太少，无法判断：{0}"],
+  ["{} is dark at {} s", "{0} 在 {1} 秒时不亮"],
+  ["{} is lit at {} s", "{0} 在 {1} 秒时亮"],
+  // template, detect, heatmap, variation, texture
+  ["only {} of the picture fit the template", "图像仅 {0} 与模板吻合"],
+  ["one place differs from the template", "1 处与模板不符"],
+  ["{} places differ from the template", "{0} 处与模板不符"],
+  ["no defect", "没有缺陷"],
+  ["{} (up to {})", "{0}（最高 {1}）"],
+  ["one place is unlike good parts (score {}, good ones stay below {})", "1 处与良品不同（分值 {0}，良品低于 {1}）"],
+  ["{} places are unlike good parts (score {}, good ones stay below {})", "{0} 处与良品不同（分值 {1}，良品低于 {2}）"],
+  ["one place differs from the taught parts (score {}, good ones reach {})", "1 处与样品不同（分值 {0}，良品最高 {1}）"],
+  ["{} places differ from the taught parts (score {}, good ones reach {})", "{0} 处与样品不同（分值 {1}，良品最高 {2}）"],
+  ["another surface, or another light: {}", "表面或光照不同：{0}"],
+  ["light {}, taught parts {} to {}", "亮度 {0}，样品为 {1} 至 {2}"],
+  ["rough {}, taught parts {} to {}", "粗糙度 {0}，样品为 {1} 至 {2}"],
+  ["unlike the taught surface ({})", "与样品表面不同（{0}）"],
+  ["most like {}: score {}, good ones reach {}", "最接近 {0}：分值 {1}，良品最高 {2}"],
+];
+const literal = (s: string) => s.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+const PATTERNS = SENTENCES.map(([en, zh]): [RegExp, string, boolean] => [new RegExp(`^${en.split("{}").map(literal).join("(.+?)")}$`, "s"), zh, en.includes("; ")]);
+const DEPTH = 4; // of sentences within sentences
+
+/** What a device says in sentences, and whether all of it could be said in the language of the page. */
+export function spoken(text: string): [string, boolean] {
+  if (language !== "zh" || !text) return [text, true];
+  return whole(text, DEPTH);
+}
+export const sentence = (text: string): string => spoken(text)[0];
+
+function whole(text: string, depth: number): [string, boolean] {
+  const told = matching(text, true, depth);
+  if (told !== null) return [told, true];
+  const clauses = text.split("; ").map((clause) => one(clause, depth));
+  return [clauses.map(([said]) => said).join("；"), clauses.every(([, known]) => known)];
+}
+
+/** Without "; ": it may begin with the view or the thing that it is about. */
+function one(clause: string, depth: number): [string, boolean] {
+  const [, about, rest] = /^([^\s:]+): (.+)$/s.exec(clause) ?? [];
+  const told = about && depth ? one(rest, depth - 1) : null;
+  if (told?.[1]) return [`${about}：${told[0]}`, true];
+  const [, name, share] = /^(.+) \(?(\d+%)\)?$/.exec(clause) ?? []; // as a classifier says it
+  const defect = name && label(name.replaceAll(" ", "_"), "");
+  const said = defect ? `${defect} ${share}` : matching(clause, false, depth);
+  return said === null ? [clause, /^[^A-Za-z]*$/.test(clause)] : [said, true];
+}
+
+function matching(text: string, several: boolean, depth: number): string | null {
+  for (const [pattern, zh, long] of PATTERNS) {
+    const found = several === long && pattern.exec(text);
+    if (found) return zh.replace(/\{(\d)\}/g, (_, n) => filled(found[Number(n) + 1], depth));
+  }
+  return null;
+}
+
+/** What stands in a hole: a sentence again, a verdict with a defect, counted defects, or a name. */
+function filled(hole: string, depth: number): string {
+  const told = depth ? one(hole, depth - 1) : null;
+  if (told?.[1]) return told[0];
+  return hole.split(", ").map((name) => {
+    const [, before, rest] = /^(OK|NG|\d+) (.+)$/.exec(name) ?? ["", "", name];
+    return [before && label(before.toLowerCase()), label(rest.replaceAll(" ", "_").replace(/^(OK|NG)$/, (v) => v.toLowerCase()), rest)].filter(Boolean).join(" ");
+  }).join("，");
+}
