@@ -236,11 +236,21 @@ def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, kept: Kept, s
         if shadow not in config.tools:
             tree.fault((*at, "shadow", shadow), "shadows no tool", f"there are {', '.join(config.tools)}", key=True)
     shadows = dict(_tools((*at, "shadow"), config.shadow, folder, tree, kept, seal))
+    if not config.template and config.neighbour is None:
+        _compares((*at, "tools"), tools, tree)
+        _compares((*at, "shadow"), shadows, tree)
     if len(tree.problems) > before:
         return None
     place = (registration, config.region, config.mm)
     film = (config.lasts, config.every, config.neighbour)
     return Viewer(name, config.camera, shape, tools, template, mask, *place, config.optional, shadows, *film)
+
+
+def _compares(under: tuple[str | int, ...], tools: Mapping[str, Tool], tree: Tree) -> None:
+    hint = "add `template: PICTURE` of a good part, or `region:` and the `neighbour:` that it is compared with"
+    for name, made in tools.items():
+        if getattr(made, "compares", False):
+            tree.fault((*under, name), "compares the part with a good one, and the view has none", hint)
 
 
 def _tools(

@@ -166,6 +166,18 @@ def test_a_region_that_the_picture_does_not_show_is_looked_at_again(folder: Path
         ),
         ("{tool: template}", "{area: 3}", "views.top.tools.copper.tool", "say which tool judges"),
         ("    template: good.png\n", "", "views.top", "size: [height, width]"),
+        (
+            "template: good.png",
+            "size: [120, 160]",
+            "a.yaml:7:15: views.top.tools.copper",
+            "compares the part with a good one, and the view has none, add `template: PICTURE`",
+        ),
+        (
+            "template: good.png\n    tools:\n      copper: {tool: template}",
+            "size: [120, 160]\n    shadow: {copper: {tool: template}}\n    tools:\n      copper: {tool: blob, level: 9}",
+            "a.yaml:6:22: views.top.shadow.copper",
+            "the view has none",
+        ),
         ("shorter_px: 4", "shorter_mm: 4", "a.yaml:9:5: rules.0", "add `mm:` to top"),
         ("label: [differs], shorter_px: 4, ", "", "a.yaml:9:5: rules.0", "say which"),
         ("shorter_px: 4", "view: side", "rules.0.view", "no view is called 'side'"),
@@ -189,6 +201,19 @@ def test_a_fault_has_its_place_and_what_to_do(folder: Path, old: str, new: str, 
     assert old in GOOD
     said = " | ".join(faults(folder, GOOD.replace(old, new)))
     assert place in said and words in said, said
+
+
+def test_a_model_of_two_pictures_wants_one_to_compare_with_and_another_does_not(folder: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="no TFLite engine is installed: make setup brings LiteRT")
+    from tests.models import detector
+
+    detector.package(folder / "pair")
+    detector.package(folder / "single", alone=True)
+    text = GOOD.replace("template: good.png", "size: [120, 160]").replace("tool: template", "tool: detect, model: pair")
+    (said,) = faults(folder, text)
+    assert said.startswith("a.yaml:7:15: views.top.tools.copper: compares the part with a good one"), said
+    good(folder, text.replace("model: pair", "model: single"))
+    good(folder, text.replace("size: [120, 160]", "template: good.png"))
 
 
 def test_all_faults_at_once_and_an_empty_file_is_one(folder: Path) -> None:

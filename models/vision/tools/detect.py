@@ -36,6 +36,7 @@ class DetectTool:
         self._others = isinstance(said.description, package.Objects)
         model = said.described(package.Objects) if self._others else said.described(package.Detect)
         self._alone = self._others or said.described(package.Detect).alone
+        self.compares = not self._alone
         self.labels = model.labels
         self._ng_above, self._ok_below = model.limits("detect", config.model, config.ng_above, config.ok_below)
         self._spare = {
