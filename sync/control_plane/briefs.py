@@ -26,6 +26,8 @@ class Brief:
     place: Place
     ts: int
     state: str
+    part: str
+    code: str
     label: str
     recipe: str
     score: float
@@ -42,7 +44,12 @@ class Brief:
         shown = json.dumps({name: data[name] for name in LISTED if name in data}, ensure_ascii=False)
         place = (row["device"], row["epoch"], row["seq"])
         recipe, rated = str(data.get("recipe", "")), float(score) if isinstance(score, int | float) else 0.0
-        return cls(place, row["ts"], row["state"], label, recipe, rated, record, found, _spliced(row, shown))
+        names = str(data.get("part", "")), str(data.get("code") or ""), label, recipe
+        return cls(place, row["ts"], row["state"], *names, rated, record, found, _spliced(row, shown))
+
+    def is_called(self, words: str) -> bool:
+        """Whether a person who writes this means it: its number, or a piece of its code."""
+        return not words or words == self.part or words.lower() in self.code.lower()
 
 
 class Briefs:

@@ -63,6 +63,7 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
         label: Annotated[str, Query(max_length=200)] = "",
         recipe: Annotated[str, Query(max_length=200)] = "",
         device: Annotated[str, Query(max_length=64)] = "",
+        called: Annotated[str, Query(max_length=200, description="part number, or a piece of the part's code")] = "",
         reviewed: Literal["open", "done", "all"] = "all",
         order: Annotated[
             Literal["newest", "hardest", "chance"], Query(description="chance: as for an audit; no verdict decides")
@@ -81,6 +82,7 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
             parts = briefs.newest(connection, *those)
             said = _said_of(connection, parts)
             chosen = [part for part in parts if label in ("", part.label) and recipe in ("", part.recipe)]
+            chosen = [part for part in chosen if part.is_called(called)]
             still = [part for part in chosen if _is_open(said[part.place])]
             done = [part for part in chosen if not _is_open(said[part.place])]
             shown = ORDERS[order]({"open": still, "done": done, "all": chosen}[reviewed])[:limit]

@@ -208,6 +208,35 @@ def test_refusals_and_reasons_are_read_in_chinese_and_a_customers_defect_as_it_i
 FIRST = "SELECT seq FROM event WHERE kind = 'inspection'"
 
 
+def test_a_part_is_known_and_found_by_its_code_on_both_pages(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        coded = []
+        for number, code in ((1, "A7-0031"), (2, "A7-0032"), (3, "")):
+            event, picture = shown(number, "ng" if number != 2 else "ok", "spur")
+            coded.append((replace(event, data={**event.data, "code": code}), picture))
+        await with_pictures(it, *coded)
+        async with chromium(it) as page:
+            await page.goto(f"{page.url.split('#')[0]}#/review")
+            one, rows = page.locator("article"), page.locator(".queue li")
+            await shows(one.locator(".code")).to_have_text("no code was read")
+            await shows(rows).to_have_count(2)
+            await page.keyboard.press("/")
+            await page.keyboard.type("a7-0032")
+            await shows(rows).to_have_count(1)
+            await shows(rows).to_contain_text("part 2 A7-0032 · spur")
+            await shows(one.locator(".code")).to_have_text("code A7-0032")
+            await page.keyboard.type("9")
+            await shows(page.locator("p.calm")).to_have_text("No part like this among the newest")
+            await page.goto(f"{page.url.split('#')[0]}#/inspections")
+            cards = page.locator("li.inspection")
+            await shows(cards).to_have_count(3)
+            await page.get_by_label("Part number or code").fill("0031")
+            await shows(cards).to_have_count(1)
+            await shows(cards.locator(".code")).to_have_text("code A7-0031")
+
+    rig(tmp_path, work)
+
+
 def test_a_part_stays_before_its_reviewer_whatever_comes_meanwhile(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         await with_pictures(it, shown(1, "ng", "spur"))

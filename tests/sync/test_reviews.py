@@ -58,8 +58,14 @@ class People:
         return await self.ask("POST", f"/api/devices/{part['device']}/reviews", words)
 
 
-def judged(number: int, state: str, label: str = "", score: float = 0.5, recipe: str = "A") -> Event:
-    data = {"part": number, "label": label, "score": score, "recipe": recipe, "boxes": [[1, 1, 9, 9, label, score]]}
+def judged(number: int, state: str, label: str = "", score: float = 0.5, recipe: str = "A", **more: Any) -> Event:
+    data = {
+        "part": number,
+        "label": label,
+        "score": score,
+        "recipe": recipe,
+        "boxes": [[1, 1, 9, 9, label, score]],
+    } | more
     return Event("inspection", "aoi", state, 1_790_000_000_000_000_000 + number, text=f"why {number}", data=data)
 
 
@@ -379,6 +385,21 @@ def test_parts_are_chosen_and_ordered(tmp_path: Path) -> None:
         assert await numbers("recipe=B") == [4] and await numbers("device=nobody") == []
         found = await people.parts()
         assert found["labels"] == ["spur"] and found["recipes"] == ["A", "B"] and found["open"] == found["of"] == 8
+
+    rig(tmp_path, work)
+
+
+def test_a_part_is_found_by_its_number_or_its_code(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        codes = {1: "A7-0031", 2: "a7-0032", 3: "", 31: "B2"}
+        people = await with_parts(it, *(judged(n, "ok", code=code) for n, code in codes.items()), judged(32, "ng"))
+
+        async def numbers(called: str) -> list[int]:
+            return [part["data"]["part"] for part in (await people.parts(f"called={called}"))["parts"]]
+
+        assert await numbers("A7-003") == [2, 1] and await numbers("31") == [31, 1]
+        assert await numbers("32") == [32, 2] and await numbers("3") == [3, 2, 1] and await numbers("C") == []
+        assert (await people.part(1))["data"]["code"] == "A7-0031", "a list says it"
 
     rig(tmp_path, work)
 

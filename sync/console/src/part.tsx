@@ -12,11 +12,17 @@ export const boxes = (e: Happening): Box[] => (Array.isArray(e.data.boxes) ? e.d
 export const pictureOf = (e: Happening, b: Box): string | undefined => (b[6] === undefined ? e.refs[0] : e.data.pictures?.[b[6]]?.[3]);
 export const verdict = (state: string): string => ((VERDICTS as readonly string[]).includes(state) ? t(state as (typeof VERDICTS)[number]) : known(state));
 
+/** Who the part is, by the code that was read on it: empty where none was read for sure, undefined where its recipe reads none. */
+export const codeOf = (e: Happening): string | undefined => (typeof e.data.code === "string" ? e.data.code : undefined);
+/** Whether a person who writes this means it: its number, or a piece of its code. */
+export const isCalled = (e: Happening, words: string): boolean => !words || String(e.data.part ?? "") === words || !!codeOf(e)?.toLowerCase().includes(words.toLowerCase());
+
 export function Words({ event: e }: { event: Happening }) {
   return (
     <>
       <div class="verdict"><strong>{e.state === "ok" ? "✓" : e.state === "ng" ? "✕" : "?"} {verdict(e.state)}</strong>
         <span>{e.data.part === null || e.data.part === undefined ? "" : `${t("part")} ${e.data.part}`}</span></div>
+      {codeOf(e) === undefined ? null : <p class="code">{codeOf(e) ? `${t("code")} ${codeOf(e)}` : t("noCode")}</p>}
       <p class="why">{why(e)}</p>
     </>
   );

@@ -1,7 +1,7 @@
 // What is this part really? One part after the other, by keys or by fingers.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Answer, failed, get, type Inspected, type List, review } from "./api";
-import { boxes, Picture, verdict, Words } from "./part";
+import { boxes, codeOf, Picture, verdict, Words } from "./part";
 import { Proof } from "./proof";
 import { Reasons } from "./reasons";
 import { sentence } from "./sentences";
@@ -20,10 +20,11 @@ export function Review() {
   const [shown, setShown] = useState<(typeof SHOWN)[number]>("open");
   const [order, setOrder] = useState<(typeof ORDERS)[number]>("newest");
   const [label, setLabel] = useState(""), [recipe, setRecipe] = useState(""), [device, setDevice] = useState("");
+  const [find, setFind] = useState("");
   const [picked, setPicked] = useState<Inspected | null>(null);
   const [last, setLast] = useState<Inspected | null>(null);
   const [by, setBy] = useState(localStorage.getItem("reviewer") ?? "");
-  const asked = String(new URLSearchParams({ state, reviewed: shown, order, label, recipe, device }));
+  const asked = String(new URLSearchParams({ ...(find.trim() ? { reviewed: "all" } : { state, reviewed: shown }), order, label, recipe, device, called: find.trim() }));
   const load = async () => ({ ...(await get<List>(`/api/inspections?${asked}`)), asked });
   const [list, again] = useFresh(load, (m) => m.kind === "events", [asked], 2000); // of each part what a row shows
   const parts = list?.parts ?? [];
@@ -46,6 +47,7 @@ export function Review() {
         <label class="who">{t("reviewer")} <input id="reviewer" value={by} maxLength={80} autocomplete="name" onInput={(e) => { setBy(e.currentTarget.value); localStorage.setItem("reviewer", e.currentTarget.value); }} /></label>
       </header>
       <div class="bar filters">
+        <input id="filter" type="search" placeholder={t("findPart")} aria-label={t("findPart")} value={find} maxLength={200} onInput={(e) => choose(setFind)(e.currentTarget.value)} />
         <div class="choices" role="group" aria-label={t("verdict")}>{VERDICTS.map(([v, words]) => <button key={v} aria-pressed={v === state} onClick={() => choose(setState)(v)}>{words.map(t).join(" + ")}</button>)}</div>
         <div class="choices" role="group" aria-label={t("show")}>{SHOWN.map((s) => <button key={s} aria-pressed={s === shown} onClick={() => choose(setShown)(s)}>{t(s)}</button>)}</div>
         <Choice word="order" value={order} options={ORDERS.map((o) => [o, t(o)])} set={choose(setOrder as (v: string) => void)} />
@@ -54,7 +56,7 @@ export function Review() {
         {list.devices.length > 1 || device ? <Choice word="device" value={device} options={[["", t("all")], ...list.devices.map((d): [string, string] => [d, d])]} set={choose(setDevice)} /> : null}
       </div>
       <div class="review">
-        {now ? <One key={idOf(now)} part={now} by={by.trim()} labels={list.labels} answered={answered} /> : <p class="calm">{t(list.of ? "allReviewed" : "noInspections")}</p>}
+        {now ? <One key={idOf(now)} part={now} by={by.trim()} labels={list.labels} answered={answered} /> : <p class="calm">{t(find.trim() ? "noneFound" : list.of ? "allReviewed" : "noInspections")}</p>}
         <aside>
           {last && (!now || idOf(last) !== idOf(now)) ? <Last key={idOf(last)} part={last} look={() => setPicked(last)} /> : null}
           {parts.length ? <ol class="queue" aria-label={t("review")}>{parts.map((p) => <Row key={idOf(p)} part={p} on={!!now && idOf(p) === idOf(now)} pick={() => setPicked(p)} />)}</ol> : null}
@@ -93,7 +95,7 @@ function Row({ part: p, on, pick }: { part: Inspected; on: boolean; pick: () => 
   const said = p.asked ?? p.reviews.at(-1);
   return (
     <li ref={mine} class={p.state} aria-current={on ? "true" : undefined}><button class="plain" onClick={pick}>
-      <strong>{p.state === "ok" ? "✓" : p.state === "ng" ? "✕" : "?"}</strong><span class="short">{called(p)}<small class="quiet"> {word(p.data.label ?? "")}</small></span>
+      <strong>{p.state === "ok" ? "✓" : p.state === "ng" ? "✕" : "?"}</strong><span class="short">{called(p)}<small class="quiet"> {[codeOf(p), word(p.data.label ?? "")].filter(Boolean).join(" · ")}</small></span>
       <small class="quiet">{said ? `${verdict(said.state)} · ${said.by}` : moment(p.ts / 1e6)}</small>
     </button></li>
   );
