@@ -26,6 +26,7 @@ from .training import Training, arguments, prepared, train
 
 SETTINGS = ("data", "part", "seed", "width", "steps", "crop", "batch", "names")
 HELD_BACK, FEWEST = 20, 40  # every 20th picture is for choices; with fewer in all nothing is learned
+WIDTH = 1.125
 WORSE = 0.5  # mAP that int8 may lose: few pictures are held back, and a single box changes it by more than 0.1
 
 
@@ -82,7 +83,7 @@ def asked(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="FOLDER", required=True, help="pictures and boxes, see docs/models.md"
     )
     parser.add_argument("--part", help="of a folder with several tables of boxes (default: the only one)")
-    arguments(parser, steps=6000, width=1.125, weights=1.3)
+    arguments(parser, steps=6000, width=f"{WIDTH:g}", weights=1.3)
     parser.add_argument(
         "--size",
         dest="crop",
@@ -111,7 +112,7 @@ def main() -> int:
     singles = opened(parser, options)
     options.out = options.out or Path("build/packages") / options.data.name
     options.licence = options.licence or "that of its pictures"
-    prepared(parser, options)
+    prepared(parser, options, WIDTH)
     return learned(options, singles, singles.ids)
 
 

@@ -24,7 +24,8 @@ from ..vision.detect import Detector
 from ..vision.score import ENOUGH, Score
 from . import samples
 from .detector import Net, calibrated, compiled
-from .training import Training, kept
+from .training import Training
+from .weights import kept
 
 LEAST = 0.02  # as `lineside model evaluate` counts
 WORSE = 0.1  # mAP that int8 may lose

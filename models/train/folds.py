@@ -20,7 +20,7 @@ from ..quality.coco import number
 from ..vision.detect import Detector
 from ..vision.score import Score, Truth
 from ..vision.singles import Singles
-from .boxes import asked, learned, opened
+from .boxes import WIDTH, asked, learned, opened
 from .export import LEAST
 from .training import prepared
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser, singles: S
     for fold in options.only or range(1, options.folds + 1):
         mine = copy.copy(options)
         mine.out, mine.checkpoint = options.out / f"fold-{fold}", options.out / f"fold-{fold}.pt"
-        prepared(parser, mine)
+        prepared(parser, mine, WIDTH)
         mine.go_on = options.go_on and mine.checkpoint.exists()
         print(f"fold {fold} of {options.folds}", file=sys.stderr)
         rest = [name for part, names in enumerate(parts, 1) if part != fold for name in names]

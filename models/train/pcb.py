@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, metavar="FOLDER", help="laid out like DeepPCB; default: rendered boards alone"
     )
-    arguments(parser, steps=20_000, width=0.75, weights=0.41)
+    arguments(parser, steps=24_000, width="1, on rendered boards 0.75", weights=0.41)
     parser.add_argument("--crop", type=int, choices=(128, 192, 256, 320, 384), default=256, help="side of a piece")
     parser.add_argument(
         "--views", type=int, choices=range(1, 9), metavar="1..8", default=8, help="of doubtful places, at work"
@@ -51,7 +51,7 @@ def main() -> int:
             parser.error(f"--data {options.data}: {error}")
     options.out = options.out or (Path("build/packages/pcb-deeppcb") if options.data else SHIPPED / "pcb-rendered")
     options.licence = options.licence or ("research only, not to be passed on" if options.data else "Apache-2.0")
-    prepared(parser, options)
+    prepared(parser, options, 1.0 if options.data else 0.75)
     run = Training(options, partial(Net, options.width, len(synth.LABELS)), SETTINGS)
     if options.go_on:
         run.restore()

@@ -13,7 +13,6 @@ import re
 import signal
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
@@ -27,12 +26,13 @@ import torch
 from ..vision.detect import one_thread
 from . import samples
 from .detector import Net, loss
+from .teacher import Teacher, unlike, width_of
+from .weights import started
 
 SAVED = 60.0  # seconds between two check points
 RATE, WARM = 2e-3, 200
 Loss = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 AGAIN = 12  # times fewer steps where a package is the start, at half the rate
-WEIGHTS = "float.npz"  # beside a package's own, to start from
 Make = Callable[
     [], samples.Source
 ]  # in another process: a class or function of a module and what it is called with (partial)
@@ -74,6 +74,10 @@ class Training:
             self.mean.load_state_dict(self.net.state_dict())
             self._top = RATE / 2
             settings = (*settings, "start")
+        self._teacher = None
+        if options.teacher:
+            self._teacher = Teacher(options.teacher, net.labels, net.channels, net.deep)
+            settings = (*settings, "teacher")
         self._settings = {name: str(getattr(options, name)) for name in settings}
 
     def save(self) -> None:
@@ -110,7 +114,10 @@ class Training:
         pictures, *wanted = (torch.from_numpy(part) for part in batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bf16):
             heat, place = self.net(pictures)
+            taught = self._teacher(pictures, self.step) if self._teacher else None
         of_heat, of_place = self._loss(heat, place, *wanted)
+        if taught is not None:
+            of_heat = of_heat + unlike(heat, taught, wanted[1], (wanted[0] == 1).sum())
         self.rate.zero_grad(set_to_none=True)
         (of_heat + of_place).backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -122,30 +129,6 @@ class Training:
             for old, new in zip(self.mean.state_dict().values(), self.net.state_dict().values(), strict=True):
                 old.lerp_(new, 1 - keep) if old.dtype.is_floating_point else old.copy_(new)
         return of_heat.item(), of_place.item()
-
-
-def kept(net: Net, folder: Path) -> None:
-    """Write the float weights beside a package, for another training to start from: half as exact, and half as large."""
-    state = {name: held.numpy() for name, held in net.state_dict().items()}
-    halves = {name: held.astype(np.float16) if held.dtype == np.float32 else held for name, held in state.items()}
-    np.savez_compressed(folder / WEIGHTS, **halves)
-
-
-def started(net: Net, folder: Path) -> None:
-    """Take the float weights of a package; those of the last layer only where the labels are as many. Exits where they do not
-    fit."""
-    path = folder / WEIGHTS
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            held = {name: torch.from_numpy(np.array(file[name])) for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        why = "there is none" if isinstance(error, FileNotFoundError) else f"cannot be read ({type(error).__name__})"
-        raise SystemExit(f"--start {folder}: {path.name}, the weights to start from: {why}") from None
-    own = net.state_dict()
-    fits = {name: value for name, value in held.items() if name in own and value.shape == own[name].shape}
-    if strange := [name for name in own if name not in fits and not name.startswith("layers.heat.")]:
-        raise SystemExit(f"--start {folder}: {strange[0]} is of another network; is --width the same?")
-    net.load_state_dict({**own, **fits})
 
 
 def following(queue: Any, child: Any) -> samples.Batch:
@@ -209,9 +192,10 @@ def _more_than_none(text: str) -> int:
     return int(text)
 
 
-def arguments(parser: argparse.ArgumentParser, steps: int, width: float, weights: float) -> None:
-    """What every training is asked. `weights` are those of a network of width 1, in millions."""
+def arguments(parser: argparse.ArgumentParser, steps: int, width: str, weights: float) -> None:
+    """What every training is asked. `width` says which one is taken, `weights` are those of a network of width 1, in millions."""
     parser.add_argument("--start", type=Path, metavar="PACKAGE", help="go on from its weights, reusing all it learned")
+    parser.add_argument("--teacher", type=Path, metavar="PACKAGE", help="a larger one of the same labels to learn from")
     parser.add_argument(
         "--steps", type=_more_than_none, help=f"default: {steps}, with --start {steps // AGAIN}", default=steps
     )
@@ -220,7 +204,7 @@ def arguments(parser: argparse.ArgumentParser, steps: int, width: float, weights
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--width", type=float, default=width, help=f"1 has {weights:g} million weights (default: {width:g})"
+        "--width", type=float, help=f"1 has {weights:g} million weights (default: {width}, with --start that of it)"
     )
     parser.add_argument(
         "--batch", type=int, choices=range(2, 65), metavar="2..64", default=samples.BATCH, help="pieces a step"
@@ -233,8 +217,11 @@ def arguments(parser: argparse.ArgumentParser, steps: int, width: float, weights
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="package to write; its name is the model's")
 
 
-def prepared(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Where it writes to, on how many threads it works, and how long. Ends in words where it cannot write there."""
+def prepared(parser: argparse.ArgumentParser, options: argparse.Namespace, width: float) -> None:
+    """Where it writes to, on how many threads it works, how long, and how wide: `width` where nothing else says it. Ends in words
+    where it cannot write there."""
+    if options.width is None:
+        options.width = width_of(options.start) if options.start else width
     if options.start and options.steps == parser.get_default("steps"):
         options.steps //= AGAIN
     if not re.fullmatch(r"[\w.-]+", options.out.name):

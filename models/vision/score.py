@@ -14,6 +14,7 @@ import numpy as np
 from .peaks import overlap
 
 ENOUGH = 0.33
+NEXT_TO = 0.003  # of F, a fraction: less than few pictures can tell apart
 Truth = tuple[np.ndarray, np.ndarray]  # boxes float[k, 4] and their types int[k]
 
 
@@ -83,11 +84,14 @@ class Score:
         return precision, recall, 100 * 2 * precision * recall / max(precision + recall, 1e-12)
 
     def best_threshold(self) -> float:
-        """The threshold of the highest F, in the middle of the gap below the last box that it takes."""
+        """The middle of the thresholds whose F is the highest or next to it: on a few pictures many do as well, and one at their end
+        would be so for these pictures alone."""
         order = np.argsort(-self._score, kind="stable")
         if not len(order):
             return 0.5
         right, told = np.cumsum(self._good[order]), np.arange(1, len(order) + 1)
-        last = int((2 * right / (told + self.boxes)).argmax())
-        score = self._score[order]
-        return float((score[last] + (score[last + 1] if last + 1 < len(score) else 0.0)) / 2)
+        f, score = 2 * right / (told + self.boxes), self._score[order]
+        as_good = np.flatnonzero(f >= f.max() - NEXT_TO)
+        first, last = as_good[0], as_good[-1]
+        below = score[last + 1] if last + 1 < len(score) else 0.0
+        return float((score[first] + below) / 2)

@@ -189,3 +189,13 @@ def test_a_box_counts_once_and_the_threshold_is_where_f_is_best() -> None:
     assert score.best_threshold() == pytest.approx(0.65) and score.at(0.65) == (2 / 3, 1.0, pytest.approx(80))
     shifted = found + np.array([6, 0, 6, 0, 0, 0])
     assert Score([shifted], [truth], ["one", "two"]).mean() == 0, "an overlap of 0.25 is none"
+
+
+def test_of_thresholds_that_are_as_good_the_middle_one_is_taken() -> None:
+    boxes = np.array([[20 * k, 0, 20 * k + 10, 10.0] for k in range(402)])
+    found = np.column_stack([boxes, 0.99 - np.arange(402) / 1e4, np.zeros(402)])
+    found[400:, 4] = 0.9, 0.7
+    found = np.concatenate([found, [[0, 50, 10, 60, 0.8, 0], [0, 90, 10, 100, 0.5, 0]]])
+    score = Score([found[np.argsort(-found[:, 4])]], [(boxes, np.zeros(402, int))], ["one"])
+    assert score.best_threshold() == pytest.approx(0.9502 / 2), "from 399 right ones on F is 0.3 % from its best or less"
+    assert score.at(0.9)[2] < score.at(0.6)[2], "which is where all are found"
