@@ -23,7 +23,7 @@ from .config.options import tables as option_tables
 from .config.places import Tree, read_yaml
 from .config.places import read as read_tree
 from .config.templates import Templated
-from .config.types import Duration, Identifier, Listen, Period, Size, listen_at, only_here
+from .config.types import Duration, Identifier, Listen, Period, Size, listen_at, only_here, site_folder
 from .control import NoDaemon
 from .control import ask as ask_daemon
 from .driver import Driver, DriverConfig, Point, ReadPlan, Source, Writable
@@ -170,6 +170,7 @@ __all__ = [
     "reason_of",
     "since_until",
     "site_and_state",
+    "site_folder",
     "sound_events",
     "state_folder",
     "stored_pictures",

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from edge import (
     Batch,
@@ -25,6 +26,7 @@ from edge import (
     Writable,
     Write,
     WriteRefused,
+    site_folder,
 )
 
 from .address import address_of, shown
@@ -49,6 +51,8 @@ class CameraConfig(DriverConfig):
     timeout: Period = Field(5.0, description="how long to wait for a picture")
     frozen_after: Period = Field(30.0, description="the same picture for this long means that the camera hangs")
 
+    _folder: Path = PrivateAttr(default_factory=Path)
+
     @field_validator("url")
     @classmethod
     def _known(cls, text: str) -> str:
@@ -68,6 +72,15 @@ class CameraConfig(DriverConfig):
             wishes(parts.query)
         return text
 
+    @model_validator(mode="after")
+    def _beside(self, info: ValidationInfo) -> Self:
+        self._folder = site_folder(info)
+        return self
+
+    def shots(self, slots: int) -> Shots:
+        """The source of its pictures; a path is taken from the site's folder."""
+        return source_of(self.url, slots, self.timeout, self._folder)
+
     def points(self) -> dict[str, Point]:
         return {"trigger": Point(writable=Writable(range=(0, LARGEST_PART)))}
 
@@ -79,10 +92,11 @@ class CameraConfig(DriverConfig):
 
     def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
         parts = urlsplit(self.url)
-        if parts.scheme in ("file", "folder", "pairs") and not Path(parts.path).exists():
-            yield ("url",), f"there is no {parts.path}", "a path is taken from where the daemon was started"
-        elif parts.scheme == "file" and Path(parts.path).is_dir():
-            yield ("url",), f"{parts.path} is a folder", f"write folder:{parts.path}"
+        path = self._folder / parts.path
+        if parts.scheme in ("file", "folder", "pairs") and not path.exists():
+            yield ("url",), f"there is no {path}", "a path is taken from the folder of the site"
+        elif parts.scheme == "file" and path.is_dir():
+            yield ("url",), f"{path} is a folder", f"write folder:{parts.path}"
         if self.on_demand and self.trigger:
             yield ("on_demand",), f"pictures on demand, and of {self.trigger}", "remove one of the two"
         if self.part and not self.trigger:
@@ -113,7 +127,7 @@ class Camera:
 
     async def run(self) -> None:
         self._failed = asyncio.get_running_loop().create_future()
-        shots = source_of(self.config.url, self.config.buffers, self.config.timeout)
+        shots = self.config.shots(self.config.buffers)
         try:
             self._slots = await shots.open()
             self._free = list(range(self.config.buffers))
@@ -200,7 +214,7 @@ class Camera:
         self.source.emit(Batch.of(self.source.name, [trigger], [float(write.value)], self.source.clock.utc()))
 
     async def probe(self) -> Sequence[str]:
-        shots = source_of(self.config.url, 1, self.config.timeout)
+        shots = self.config.shots(1)
         try:
             slots = await shots.open()
             await shots.take(0, 0)

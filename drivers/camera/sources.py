@@ -164,14 +164,14 @@ def truth(part: int, seed: int = 1, ng: float = 0.2) -> str:
     return str(rng.choice(DEFECTS)) if rng.random() < ng else ""
 
 
-def source_of(url: str, slots: int, timeout: float) -> Shots:
-    """The source behind a url that the configuration accepted."""
+def source_of(url: str, slots: int, timeout: float, folder: Path = Path()) -> Shots:
+    """The source behind a url that the configuration accepted; a path in it is taken from `folder`."""
     parts = urlsplit(url)
     if parts.scheme == "pattern" and parts.path == "car":
         return CarPattern(parts.query, slots)
     if parts.scheme == "pattern":
         return Pattern(parts.query, slots)
-    path = Path(parts.path)
+    path = folder / parts.path
     if parts.scheme == "pairs":
         seed, ng = wishes(parts.query, ng=1.0)
         return PairsOfPictures(path, partial(truth, seed=seed, ng=ng), slots)
@@ -179,7 +179,7 @@ def source_of(url: str, slots: int, timeout: float) -> Shots:
         return Pictures(path, slots)
     if parts.scheme == "file":
         return Stream(str(path), slots, timeout, is_file=True)
-    device = path if parts.scheme == "v4l2" else None
+    device = Path(parts.path) if parts.scheme == "v4l2" else None
     return Stream(url, slots, timeout, is_file=False, device=device)
 
 

@@ -24,7 +24,7 @@ def bind(model: type[M], data: Any, tree: Tree, path: Path_) -> M | None:
         return None
     before = len(tree.problems)
     try:
-        bound = model.model_validate(data, context={"site": True})
+        bound = model.model_validate(data, context={"site": True, "folder": tree.folder})
     except ValidationError as error:
         _faults(model, error, tree, path)
         return None

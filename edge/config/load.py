@@ -60,6 +60,7 @@ def _checked(path: Path, read: Callable[[bool], Tree]) -> Config:
 
 def _config(path: Path, tree: Tree) -> Config:
     config = Config(path, tree)
+    tree.folder = config.folder
     data = tree.data
     if not isinstance(data, dict):
         if not tree.problems:

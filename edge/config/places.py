@@ -65,8 +65,9 @@ class Problem:
 class Tree:
     """Plain data, the place of each path, the place of each key, and the faults met while reading.
 
-    `secrets` are the paths whose text came from `!secret`; `files` all files that were read. Where nothing is wrong nobody asks for
-    places, which are most of a large site: a tree that is not `placed` knows the files alone, until `locate` finds the rest.
+    `secrets` are the paths whose text came from `!secret`; `files` all files that were read, `folder` that of the site. Where
+    nothing is wrong nobody asks for places, which are most of a large site: a tree that is not `placed` knows the files alone,
+    until `locate` finds the rest.
     """
 
     data: Any = None
@@ -75,6 +76,7 @@ class Tree:
     problems: list[Problem] = field(default_factory=list)
     secrets: set[Path_] = field(default_factory=set)
     files: list[Path] = field(default_factory=list)
+    folder: Path = field(default_factory=Path)
     placed: bool = True
     locate: Callable[[], Tree] | None = None
 

@@ -6,6 +6,7 @@ import ipaddress
 import keyword
 import re
 import unicodedata
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
@@ -29,6 +30,11 @@ def _duration(given: Any, info: ValidationInfo) -> float:
 def written_by_hand(info: ValidationInfo) -> bool:
     """Whether a model is filled from a site file; code may give a duration as seconds."""
     return bool(info.context and info.context.get("site"))
+
+
+def site_folder(info: ValidationInfo) -> Path:
+    """The folder of the site file, from which the paths in it are taken; the working directory for a model made in code."""
+    return Path((info.context or {}).get("folder", ""))
 
 
 def octets(text: Any) -> int:

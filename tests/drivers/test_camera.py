@@ -282,6 +282,8 @@ def test_truth_is_the_same_for_all_and_faults_are_named() -> None:
         ("file:/tmp", "/tmp is a folder, write folder:/tmp"),
     ):
         assert [said in str(p) for p in load_text(site.format(url, "")).problems] == [True], url
+    (said,) = load_text(site.format("folder:x", ""), "/some/where/site.yaml").problems
+    assert "there is no /some/where/x, a path is taken from the folder of the site" in str(said)
     assert "without a trigger" in "".join(map(str, load_text(site.format("pattern:x", ", part: a.b")).problems))
 
 

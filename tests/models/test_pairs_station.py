@@ -13,6 +13,7 @@ import pytest
 
 from drivers.camera.sources import source_of, truth
 from edge import DeviceLost, events_of
+from edge.cli import main
 from models.vision.bench import Bench
 from models.vision.recipe import Recipe, Refused, load
 from models.vision.rules import decide
@@ -112,13 +113,22 @@ def test_the_shipped_pairs_are_judged_as_they_are() -> None:
     assert "ok" in states and "ng" in states
 
 
+def test_the_shipped_site_is_sound_from_wherever_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ai_edge_litert", reason="no TFLite engine is installed: make setup brings LiteRT")
+    for folder, site in ((SITE.parent, SITE.name), (tmp_path, str(SITE))):
+        monkeypatch.chdir(folder)
+        assert main(["station", "recipes", site, "--json"]) == 0, capsys.readouterr()
+
+
 @pytest.mark.system
 def test_the_shipped_station_plays_deeppcb(tmp_path: Path, data: Path) -> None:
     """One line of the site is another one. The network never saw a real board: defects are found, not always for sure."""
     pytest.importorskip("ai_edge_litert", reason="no TFLite engine is installed: make setup brings LiteRT")
     (tmp_path / "recipes").symlink_to(ROOT / "configs/recipes")
     site, home = tmp_path / "boards.yaml", tmp_path / "home"
-    text = SITE.read_text().replace("pairs:configs/pairs?", f"pairs:{data / 'deeppcb/test_dev.zip'}?")
+    text = SITE.read_text().replace("pairs:pairs?", f"pairs:{data / 'deeppcb/test_dev.zip'}?")
     assert text != SITE.read_text()
     site.write_text(text.replace("takt: 1s", "takt: 20s"))  # what is seen here is the judgement, on any machine
     home.mkdir()
