@@ -23,6 +23,14 @@ from ..vision.surface_package import write as write_surface
 from ..vision.teaching import learn
 from ..vision.variation import Allowance
 
+PLACED = {  # options of parts that are placed, and what they are where nobody says them
+    "by": "phase",
+    **{name: RegistrationConfig.model_fields[name].default for name in ("search", "turn", "scale", "quality")},
+    "edge": 1,
+    "levels": 8.0,
+    "spread": 3.0,
+    "every": False,
+}
 HELP = "learn from a folder of good parts (5 to 20) what is normal, on this device"
 
 
@@ -32,23 +40,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="PACKAGE", help="folder of the package; must not be there yet"
     )
     fields = RegistrationConfig.model_fields
-    parser.add_argument(
-        "--by", choices=("phase", "feature"), default="phase", help="how a part is found (default: phase)"
-    )
+    parser.add_argument("--by", choices=("phase", "feature"), help="how a part is found (default: phase)")
     for name, kind in (("search", int), ("turn", float), ("scale", float), ("quality", float)):
         described = f"{fields[name].description} (default: {fields[name].default})"
-        parser.add_argument(f"--{name}", type=kind, default=fields[name].default, help=described)
-    parser.add_argument(
-        "--edge", type=int, choices=range(9), default=1, metavar="PX", help="pixels an edge may move (default: 1)"
-    )
-    parser.add_argument(
-        "--levels", type=_above_zero, default=8.0, help="grey levels that are no defect anywhere (default: 8)"
-    )
-    parser.add_argument(
-        "--spread", type=_above_zero, default=3.0, help="standard deviations that are none (default: 3)"
-    )
+        parser.add_argument(f"--{name}", type=kind, help=described)
+    parser.add_argument("--edge", type=int, choices=range(9), metavar="PX", help="pixels an edge may move (default: 1)")
+    parser.add_argument("--levels", type=_above_zero, help="grey levels that are no defect anywhere (default: 8)")
+    parser.add_argument("--spread", type=_above_zero, help="standard deviations that are none (default: 3)")
     parser.add_argument("--mask", type=Path, metavar="PICTURE", help="where it is black nothing is judged")
-    parser.add_argument("--every", action="store_true", help="keep parts that are unlike the others: they are good")
+    parser.add_argument(
+        "--every", action="store_true", default=None, help="keep parts that are unlike the others: they are good"
+    )
     parser.add_argument(
         "--texture",
         action="store_true",
@@ -64,6 +66,9 @@ def run(options: argparse.Namespace) -> int:
         raise LinesideError(f"{options.out} is there already", hint="name another folder: a package is never changed")
     if options.texture:
         return _texture(options, began)
+    for name, usual in PLACED.items():
+        if getattr(options, name) is None:
+            setattr(options, name, usual)
     try:
         place = RegistrationConfig(
             by=options.by, search=options.search, turn=options.turn, scale=options.scale, quality=options.quality
@@ -88,6 +93,11 @@ def run(options: argparse.Namespace) -> int:
 def _texture(options: argparse.Namespace, began: float) -> int:
     if options.mask:
         raise LinesideError("--mask says where a placed part is judged", hint="a texture's mask stands in the recipe")
+    if said := [f"--{name}" for name in PLACED if getattr(options, name) is not None]:
+        belong = "belong" if len(said) > 1 else "belongs"
+        raise LinesideError(
+            f"{', '.join(said)} {belong} to parts that are placed, and a texture is not", hint="leave it away"
+        )
     names, parts = pictures(options.folder, alike=False)
     lesson = learn_surface(parts, names, say=_say)
     certificate = write_surface(options.out, lesson, names, parts, datetime.now(UTC), began, _say)

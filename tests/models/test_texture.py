@@ -131,6 +131,16 @@ def test_what_cannot_teach_is_refused(
     assert "is there already" in said(str(folder), "--out", str(taught))
     out = ("--out", str(tmp_path / "new"))
     assert "--mask says where a placed part" in said(str(folder), *out, "--mask", str(folder / "0.png"))
+    for name, value in (
+        ("turn", "3"),
+        ("by", "phase"),
+        ("edge", "2"),
+        ("search", "9"),
+        ("spread", "4"),
+        ("levels", "8"),
+    ):
+        assert f"--{name} belongs to parts that are placed" in said(str(folder), *out, f"--{name}", value)
+    assert "--scale, --every belong to parts" in said(str(folder), *out, "--scale", "0", "--every")
     copy = Path(shutil.copytree(folder, tmp_path / "parts"))
     cv2.imwrite(str(copy / "3.png"), brushed(3)[:40])
     assert "3.png: 144 x 40 px are too few" in said(str(copy), *out)
