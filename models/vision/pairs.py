@@ -1,8 +1,8 @@
 """A folder of pairs, a part and its template each, with boxes that people drew: laid out as the DeepPCB set is.
 
-`PART*_list.txt` has a group and a number per line, `PART*_boxes.csv` group, id, x1, y1, x2, y2, type; the pictures are
-`GROUP/NUMBER_temp` and `GROUP/NUMBER_test` (.png, .jpg, .bmp), in `PART*.zip` or a folder `PART*`. Where several
-files fit a pattern all are read. What is absent is told in `missing`, and what is there is used.
+`PART*_list.txt` has a group and a number per line (`a 1` or `a,1`; a first line `group,id` is its head), `PART*_boxes.csv` group,
+id, x1, y1, x2, y2, type; the pictures are `GROUP/NUMBER_temp` and `GROUP/NUMBER_test` (.png, .jpg, .bmp), in `PART*.zip` or a
+folder `PART*`. Where several files fit a pattern all are read. What is absent is told in `missing`, and what is there is used.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ MOST_BYTES = 64 * 2**20  # of one picture, packed or not
 MOST_TEXT = 64 * 2**20  # of a list
 # What zipfile raises for an archive, or an entry of it, that is damaged, packed in an unknown way or kept by a password.
 DAMAGED = (OSError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, zlib.error, lzma.LZMAError)
+HEADS = (["group", "id"], ["group", "number"])
 PICTURE = re.compile(r"(?:^|/)([^/]+/[^/]+)_(temp|test)\.(?:png|jpe?g|bmp)$", re.IGNORECASE)
 
 
@@ -61,14 +62,15 @@ class Pairs:
                 hint=f"{part}*.zip with GROUP/NUMBER_temp.png and _test.png",
             )
         has = sorted({name for name, _ in self._pictures})
-        listed = list(
-            dict.fromkeys(" ".join(line.split()).replace(" ", "/") for line in self._lines(folder, f"{part}*_list.txt"))
-        )
+        listed = list(dict.fromkeys(self._listed(folder, f"{part}*_list.txt")))
         both = {name for name in has if {(name, "temp"), (name, "test")} <= self._pictures.keys()}
         self.missing += [name for name in listed or has if name not in both]
         self.ids = [name for name in listed or has if name in both]
         if not self.ids:
-            raise LinesideError(f"{folder} holds no whole pair of the part {part!r}: its list names other pictures")
+            raise LinesideError(
+                f"{folder} holds no whole pair of the part {part!r}: its list names other pictures",
+                hint=f"the list has {', '.join((listed or has)[:2])}; the pictures are of {', '.join(has[:2])}",
+            )
         self._boxes, self.drawn = self._read_boxes(folder, part)
 
     def __len__(self) -> int:
@@ -98,14 +100,30 @@ class Pairs:
             if found := PICTURE.search(entry.filename):
                 self._pictures.setdefault((found[1], found[2].lower()), read)
 
-    def _lines(self, folder: Path, pattern: str) -> Iterator[str]:
+    def _listed(self, folder: Path, pattern: str) -> Iterator[str]:
+        """GROUP/NUMBER of each line."""
+        for place, line in self._lines(folder, pattern):
+            between = next((mark for mark in ",;/" if mark in line), None)
+            words = [word.strip() for word in line.split(between)]
+            if [word.lower() for word in words] in HEADS:
+                continue
+            if len(words) != 2 or not all(words):
+                raise LinesideError(
+                    f"{place}: {line.strip()[:80]!r} is no group and number of a picture",
+                    hint="a line is GROUP NUMBER, or GROUP,NUMBER, for GROUP/NUMBER_test and _temp",
+                )
+            yield "/".join(words)
+
+    def _lines(self, folder: Path, pattern: str) -> Iterator[tuple[str, str]]:
+        """file:line of each line that is not empty, and what it says."""
         lines = 0
         for path in sorted(path for path in folder.glob(pattern) if path.is_file()):
             if path.stat().st_size > MOST_TEXT:
                 raise LinesideError(f"{path} has {path.stat().st_size} bytes: no list of pictures")
-            for line in filter(str.strip, path.read_text("utf-8", errors="replace").splitlines()):
-                lines += 1
-                yield line
+            for number, line in enumerate(path.read_text("utf-8-sig", errors="replace").splitlines(), 1):
+                if line.strip():
+                    lines += 1
+                    yield f"{path}:{number}", line
         if not lines:
             self.missing.append(pattern)
 
@@ -113,8 +131,8 @@ class Pairs:
         """By picture; and whether there is any file of them."""
         boxes: dict[str, list[tuple[list[float], str]]] = {}
         pattern, read = f"{part}*_boxes.csv", False
-        for row in csv.reader(self._lines(folder, pattern)):
-            read = True
+        for place, line in self._lines(folder, pattern):
+            (row,), read = csv.reader([line]), True
             if row[:2] == ["group", "id"]:
                 continue
             try:
@@ -123,9 +141,11 @@ class Pairs:
                 if len(box) != 4 or not np.isfinite(box).all():
                     raise ValueError
             except ValueError:
+                raise LinesideError(f"{place}: {line[:80]!r} is no group,id,x1,y1,x2,y2,type") from None
+            if box[0] >= box[2] or box[1] >= box[3]:
                 raise LinesideError(
-                    f"{folder / pattern}: {','.join(row)[:80]!r} is no group,id,x1,y1,x2,y2,type"
-                ) from None
+                    f"{place}: {line[:80]!r} is a box without an inside", hint="x1 is less than x2, and y1 than y2"
+                )
             boxes.setdefault(f"{group}/{number}", []).append((box, kind))
         return boxes, read
 

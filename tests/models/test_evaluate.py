@@ -91,6 +91,12 @@ def test_what_is_absent_is_told_and_the_rest_is_used(
     assert "no boxes were drawn" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("text", ["group,id\nb,3\na,1\n", "\ufeffGroup;ID\nb;3\n\na;1\n", "b 3\na\t1\n", "b/3\n a/1\n"])
+def test_a_list_is_read_with_commas_and_a_head(folder: Path, text: str) -> None:
+    (folder / "test_some_list.txt").write_text(text, encoding="utf-8")
+    assert Pairs(folder, "test").ids == ["b/3", "a/1"]
+
+
 def test_a_coco_file_does_as_well(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, notes = [], []
     for number, (name, spots) in enumerate(SPOTS.items()):
@@ -123,13 +129,25 @@ def test_a_folder_does_as_well_as_an_archive(package: Path, folder: Path) -> Non
     [
         ("test_some.zip", b"PK nothing", "test_some.zip cannot be read"),
         ("test_some_boxes.csv", b"a,1,2,3,x,4,spurious\n", "'a,1,2,3,x,4,spurious' is no group,id,x1,y1,x2,y2,type"),
-        ("test_some_boxes.csv", b"a,1,2,3,nan,4,spurious\n", "is no group,id"),
+        (
+            "test_some_boxes.csv",
+            b"a,1,2,3,nan,4,spurious\n",
+            "test_some_boxes.csv:1: 'a,1,2,3,nan,4,spurious' is no group,id",
+        ),
         (
             "test_some_boxes.csv",
             b"a,1,2,3,3,4,rust\n",
             "a/1 has boxes of type rust; the package knows spurious, lacking",
         ),
+        (
+            "test_some_boxes.csv",
+            b"group,id,x1,y1,x2,y2,type\na,1,9,2,3,4,spurious\n",
+            "test_some_boxes.csv:2: 'a,1,9,2,3,4",
+        ),
+        ("test_some_boxes.csv", b"a,1,2,4,3,4,spurious\n", "is a box without an inside (x1 is less than x2"),
         ("test_some_list.txt", b"x 1\n", "holds no whole pair of the part 'test'"),
+        ("test_some_list.txt", b"x 1\n", "the list has x/1; the pictures are of a/1, a/2"),
+        ("test_some_list.txt", b"a 1\na 2 3\n", "test_some_list.txt:2: 'a 2 3' is no group and number of a picture"),
         ("", b"", "there is no folder"),
         ("none", b"", "say which package and which data"),
     ],
