@@ -92,7 +92,7 @@ class Net(nn.Module):
 
     def __init__(self, width: float, labels: int, channels: int = 2, deep: bool = False) -> None:
         super().__init__()
-        self.labels, self.channels, self.deep = labels, channels, deep
+        self.channels, self.deep = channels, deep
         self.shapes = shapes(width, labels, channels, deep)
         self.layers, self.norms = nn.ModuleDict(), nn.ModuleDict()
         self.seen: Any = None

@@ -26,8 +26,7 @@ import torch
 from ..vision.detect import one_thread
 from . import samples
 from .detector import Net, loss
-from .teacher import Teacher, unlike, width_of
-from .weights import started
+from .weights import started, width_of
 
 SAVED = 60.0  # seconds between two check points
 RATE, WARM = 2e-3, 200
@@ -74,10 +73,6 @@ class Training:
             self.mean.load_state_dict(self.net.state_dict())
             self._top = RATE / 2
             settings = (*settings, "start")
-        self._teacher = None
-        if options.teacher:
-            self._teacher = Teacher(options.teacher, net.labels, net.channels, net.deep)
-            settings = (*settings, "teacher")
         self._settings = {name: str(getattr(options, name)) for name in settings}
 
     def save(self) -> None:
@@ -114,10 +109,7 @@ class Training:
         pictures, *wanted = (torch.from_numpy(part) for part in batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bf16):
             heat, place = self.net(pictures)
-            taught = self._teacher(pictures, self.step) if self._teacher else None
         of_heat, of_place = self._loss(heat, place, *wanted)
-        if taught is not None:
-            of_heat = of_heat + unlike(heat, taught, wanted[1], (wanted[0] == 1).sum())
         self.rate.zero_grad(set_to_none=True)
         (of_heat + of_place).backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -195,7 +187,6 @@ def _more_than_none(text: str) -> int:
 def arguments(parser: argparse.ArgumentParser, steps: int, width: str, weights: float) -> None:
     """What every training is asked. `width` says which one is taken, `weights` are those of a network of width 1, in millions."""
     parser.add_argument("--start", type=Path, metavar="PACKAGE", help="go on from its weights, reusing all it learned")
-    parser.add_argument("--teacher", type=Path, metavar="PACKAGE", help="a larger one of the same labels to learn from")
     parser.add_argument(
         "--steps", type=_more_than_none, help=f"default: {steps}, with --start {steps // AGAIN}", default=steps
     )

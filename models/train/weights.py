@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -20,9 +21,9 @@ def kept(net: Net, folder: Path) -> None:
     np.savez_compressed(folder / WEIGHTS, **halves)
 
 
-def started(net: Net, folder: Path, whole: bool = False) -> None:
-    """Take the float weights of a package; those of the last layer only where the labels are as many, or where the `whole` is
-    asked for. Exits where they do not fit."""
+def started(net: Net, folder: Path) -> None:
+    """Take the float weights of a package; those of the last layer only where the labels are as many. Exits where they do not
+    fit."""
     path = folder / WEIGHTS
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -32,6 +33,14 @@ def started(net: Net, folder: Path, whole: bool = False) -> None:
         raise SystemExit(f"{folder}: {path.name}, the weights to start from: {why}") from None
     own = net.state_dict()
     fits = {name: value for name, value in held.items() if name in own and value.shape == own[name].shape}
-    if strange := [name for name in own if name not in fits and (whole or not name.startswith("layers.heat."))]:
-        raise SystemExit(f"{folder}: {strange[0]} is of another network; are width and labels the same?")
+    if strange := [name for name in own if name not in fits and not name.startswith("layers.heat.")]:
+        raise SystemExit(f"{folder}: {strange[0]} is of another network; is --width the same?")
     net.load_state_dict({**own, **fits})
+
+
+def width_of(folder: Path) -> float:
+    """Of the network in a package that was trained here. Exits in words where it says none."""
+    try:
+        return float(json.loads((folder / "figures.json").read_text())["width"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SystemExit(f"{folder}: figures.json, which says how wide its network is: cannot be read") from None

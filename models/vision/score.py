@@ -84,8 +84,8 @@ class Score:
         return precision, recall, 100 * 2 * precision * recall / max(precision + recall, 1e-12)
 
     def best_threshold(self) -> float:
-        """The middle of the thresholds whose F is the highest or next to it: on a few pictures many do as well, and one at their end
-        would be so for these pictures alone."""
+        """The middle of the thresholds whose F is the highest or next to it: on a few pictures many do as well, and one at their
+        end would be so for these pictures alone."""
         order = np.argsort(-self._score, kind="stable")
         if not len(order):
             return 0.5

@@ -215,5 +215,7 @@ def test_of_thresholds_that_are_as_good_the_middle_one_is_taken() -> None:
     found[400:, 4] = 0.9, 0.7
     found = np.concatenate([found, [[0, 50, 10, 60, 0.8, 0], [0, 90, 10, 100, 0.5, 0]]])
     score = Score([found[np.argsort(-found[:, 4])]], [(boxes, np.zeros(402, int))], ["one"])
-    assert score.best_threshold() == pytest.approx(0.9502 / 2), "from 399 right ones on F is 0.3 % from its best or less"
+    assert score.best_threshold() == pytest.approx(0.9502 / 2), (
+        "from 399 right ones on F is 0.3 % from its best or less"
+    )
     assert score.at(0.9)[2] < score.at(0.6)[2], "which is where all are found"

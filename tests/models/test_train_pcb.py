@@ -199,7 +199,6 @@ def test_training_goes_on_as_if_there_had_been_no_break(tmp_path: Path) -> None:
         bf16=False,
         checkpoint=tmp_path / "here.pt",
         start=None,
-        teacher=None,
     )
     batches = [tuple(part[:2] for part in samples.batch(samples.Rendered(), 1, number)) for number in range(4)]
     make = partial(Net, options.width, 6)
@@ -233,46 +232,13 @@ def test_training_starts_from_the_weights_of_a_package(tmp_path: Path) -> None:
     assert torch.allclose(
         more.state_dict()["layers.stem.weight"], trained.state_dict()["layers.stem.weight"], atol=1e-3
     )
-    with pytest.raises(SystemExit, match="are width and labels the same"):
+    with pytest.raises(SystemExit, match="is --width the same"):
         started(Net(0.5, 6), tmp_path)
     (tmp_path / WEIGHTS).write_bytes(b"PK no")
     with pytest.raises(SystemExit, match=r"float.npz, the weights to start from: cannot be read"):
         started(other, tmp_path)
     with pytest.raises(SystemExit, match="there is none"):
         started(other, tmp_path / "elsewhere")
-
-
-def test_a_larger_network_teaches_a_smaller_one_what_it_says(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed here: make train brings it (extra train)")
-    from models.train.detector import Net
-    from models.train.teacher import Teacher, unlike, width_of
-    from models.train.weights import kept
-
-    torch.manual_seed(1)
-    large, learner = Net(0.5, 6), Net(0.25, 6)
-    torch.nn.init.normal_(large.layers["heat"].weight, std=1.0)
-    kept(large, tmp_path)
-    with pytest.raises(SystemExit, match=r"figures.json, which says how wide its network is: cannot be read"):
-        Teacher(tmp_path, 6)
-    (tmp_path / "figures.json").write_text('{"width": 0.5}')
-    assert width_of(tmp_path) == 0.5
-    teacher = Teacher(tmp_path, 6)
-    pictures, _, counts, *_ = (torch.from_numpy(part[:2]) for part in samples.batch(samples.Rendered(64), 1, 0))
-    for number, sides in enumerate(((1,), (2,), (1, 2))):
-        there = teacher(pictures.flip(sides), number).flip([side + 1 for side in sides])
-        assert torch.allclose(teacher(pictures, number), there, atol=1e-5), "the mean of a picture and its mirror"
-    taught, one = teacher(pictures, 0), torch.tensor(1)
-    assert float(unlike(torch.logit(taught.clamp(1e-6, 1 - 1e-6)), taught, counts, one)) == pytest.approx(0, abs=1e-2)
-    steps, losses = torch.optim.Adam(learner.parameters(), 1e-2), []
-    for _ in range(20):
-        steps.zero_grad()
-        wrong = unlike(learner(pictures)[0], taught, counts, one)
-        wrong.backward()
-        steps.step()
-        losses.append(wrong.item())
-    assert 0 < losses[-1] < losses[0] / 2
-    with pytest.raises(SystemExit, match="are width and labels the same"):
-        Teacher(tmp_path, 7)
 
 
 def test_a_training_is_as_wide_as_what_it_starts_from(tmp_path: Path) -> None:
