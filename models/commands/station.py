@@ -100,7 +100,8 @@ def _recipes(options: argparse.Namespace) -> int:
     faults = 0
     for name in chosen:
         entry = stations[name]
-        shelf = Shelf(entry.recipes, config.folder, (entry.takt - entry.reserve) * 1e3)
+        room_ms, there = (entry.takt - entry.reserve) * 1e3, entry.cameras(config.tags())
+        shelf = Shelf(entry.recipes, config.folder, room_ms, there)
         for code in map(str, entry.recipes):
             recipe, why = shelf.recipes.get(code), shelf.why_not(code)
             faults += bool(why)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from edge import Tree
 
 if TYPE_CHECKING:
-    from .recipe import ViewConfig
+    from .recipe_config import ViewConfig
 
 
 class IdentityConfig(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -105,6 +105,11 @@ class StationConfig(StageConfig):
         from .rehearsal import rehearsed  # it loads OpenCV, which options can do without
 
         return rehearsed(self.recipes.values(), folder)
+
+    def cameras(self, tags: Iterable[Tag]) -> set[str]:
+        """Of a site with these tags, the sources that take a picture when they are asked."""
+        lines = {*self.plc.read().values(), *self.plc.written().values()}
+        return {t.source for t in tags if t.name == f"{t.source}.trigger" and t.name not in lines}
 
     def reads(self) -> tuple[str, ...]:
         return tuple(self.plc.read().values())

@@ -6,7 +6,7 @@ from typing import Any
 
 from edge import option_tables
 
-from .recipe import RecipeConfig
+from .recipe_config import RecipeConfig
 from .tools.table import TOOLS
 
 HEAD = """# Options of a recipe

@@ -13,7 +13,8 @@ from edge import Frame, read_tree
 from .image import decoded
 from .judging import judge
 from .part import Part
-from .recipe import MOST_BYTES, MOST_PIXELS, Recipe, RecipeTest, Refused, load
+from .recipe import MOST_BYTES, MOST_PIXELS, Recipe, Refused, load
+from .recipe_config import RecipeTest
 
 
 def rehearsed(files: Iterable[str], folder: Path) -> Iterator[tuple[str, list[str]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,9 +63,11 @@ def certify(recipe: Recipe, room_ms: float) -> Certificate:
 
 
 class Shelf:
-    """`files` by product code. `room_ms`: what the takt leaves for judging a part."""
+    """`files` by product code. `room_ms`: what the takt leaves for judging a part. `there`: the cameras of the site."""
 
-    def __init__(self, files: Mapping[str | int, str], folder: Path, room_ms: float) -> None:
+    def __init__(
+        self, files: Mapping[str | int, str], folder: Path, room_ms: float, there: Collection[str] | None = None
+    ) -> None:
         """Blocks while models prove themselves and every recipe is run."""
         self.recipes: dict[str, Recipe] = {}
         self.refused: dict[str, str] = {}
@@ -74,8 +76,8 @@ class Shelf:
         self.cameras: set[str] = set()
         known: dict[str, Recipe | Refused] = {}
         for code, file in files.items():
-            found = known.setdefault(file, load(folder / file)) if file not in known else known[file]
-            self.cameras |= set(found.cameras)
+            found = known.setdefault(file, load(folder / file, there)) if file not in known else known[file]
+            self.cameras |= {camera for camera in found.cameras if there is None or camera in there}
             self._put(str(code), found, room_ms)
 
     def _put(self, code: str, found: Recipe | Refused, room_ms: float) -> None:

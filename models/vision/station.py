@@ -41,7 +41,8 @@ class Station:
 
     def __init__(self, config: StationConfig, setting: Setting) -> None:
         self.config, self.name, self._table = config, setting.name, setting.table
-        self._shelf = Shelf(config.recipes, setting.folder, (config.takt - config.reserve) * 1e3)
+        room_ms, there = (config.takt - config.reserve) * 1e3, config.cameras(setting.table)
+        self._shelf = Shelf(config.recipes, setting.folder, room_ms, there)
         self.faults = self._shelf.faults
         self.faults += unknown(self._shelf.recipes.values(), numbered=bool(config.plc.part))
         cameras = self._shelf.cameras | ({config.starts} if config.starts else set())

@@ -222,6 +222,81 @@ def test_all_faults_at_once_and_an_empty_file_is_one(folder: Path) -> None:
     assert faults(folder, GOOD.replace("good.png", "a.yaml"))[0].endswith("is no picture, or too large")
 
 
+SHAPES = [
+    ("    tools:", "    regin: [0, 0, 9, 9]\n    tools:"),
+    ("then: ok", "then: maybe"),
+    ("camera: cam", "camera: [cam]"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), SHAPES)
+@pytest.mark.parametrize(
+    ("good", "bad", "place", "words"),
+    [
+        ("tool: template", "tool: templat", "a.yaml:{}:22: views.top.tools.copper.tool", "did you mean 'template'"),
+        ("tool: template", "tool: blob, level: 9, lest: 2", "views.top.tools.copper.lest", "did you mean 'least'"),
+        (
+            "tool: template",
+            "tool: classify, model: none",
+            "a.yaml:{}:15: views.top.tools.copper",
+            "no model package 'none'",
+        ),
+        ("good.png", "none.png", "views.top.template", "cannot read none.png"),
+        (
+            "    tools:",
+            "    shadow: {copper: {tool: x}}\n    tools:",
+            "views.top.shadow.copper.tool",
+            "no tool is called 'x'",
+        ),
+        ("rules:", "rules:\n  - {view: side, then: ng}", "rules.0.view", "no view is called 'side'"),
+    ],
+)
+def test_a_fault_of_shape_hides_no_other(
+    folder: Path, old: str, new: str, good: str, bad: str, place: str, words: str
+) -> None:
+    said = faults(folder, GOOD.replace(good, bad).replace(old, new))
+    line = 8 if "regin" in new else 7
+    assert any(place.format(line) in one and words in one for one in said), said
+    assert len(said) == 2, said
+
+
+def test_a_wrong_rule_hides_no_fault_of_the_tests_and_of_who_the_part_is(folder: Path) -> None:
+    more = "tests: [{name: a, pictures: {kam: b}, expect: ng}]\npart: {code: top.copper}\nrules:"
+    said = " | ".join(faults(folder, GOOD.replace("rules:", more).replace("then: ok", "then: maybe")))
+    for words in (
+        "tests.0.pictures.kam: is no camera",
+        "part.code: 'top.copper' is no tool that reads",
+        "rules.0.then: must",
+    ):
+        assert words in said, said
+
+
+def test_a_wrong_option_of_a_tool_does_not_hide_that_its_model_is_not_there(folder: Path) -> None:
+    said = faults(folder, GOOD.replace("tool: template", "tool: classify, model: none, ng_abov: 0.5"))
+    assert len(said) == 2 and "did you mean 'ng_above'" in said[1] and "no model package 'none'" in said[0]
+
+
+def test_a_picture_that_is_not_there_does_not_hide_what_the_mask_and_the_region_say(folder: Path) -> None:
+    cv2.imwrite(str(folder / "mask.png"), np.full((20, 30), 255, np.uint8))
+    more = "    size: [90, 90]\n    mask: mask.png\n    region: [100, 0, 100, 120]\n    tools:"
+    said = " | ".join(faults(folder, GOOD.replace("    tools:", more)))
+    assert "views.top.size" in said and "views.top.mask: is 30 x 20" in said and "views.top.region: reaches" in said
+
+
+def test_a_camera_that_the_site_does_not_have_has_its_place_and_a_near_miss(folder: Path) -> None:
+    path = written(folder)
+    for cameras, words in (
+        ({"cams", "side"}, "did you mean 'cams'?"),
+        ({"side", "up"}, "there are side, up"),
+        (set(), "add one"),
+    ):
+        found = load(path, cameras)
+        assert isinstance(found, Refused) and len(found.faults) == 1
+        assert f"{path}:4:13: views.top.camera: the site has no camera 'cam'" in found.faults[0]
+        assert words in found.faults[0]
+    assert isinstance(load(path, {"cam"}), Recipe) and isinstance(load(path), Recipe)
+
+
 def test_a_refused_recipe_still_says_which_cameras_it_wanted(folder: Path) -> None:
     found = load(written(folder, GOOD.replace("good.png", "none.png")))
     assert isinstance(found, Refused) and found.cameras == ["cam"]

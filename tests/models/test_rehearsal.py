@@ -120,7 +120,7 @@ def test_no_picture_is_tried_as_the_film_of_its_camera(site: Path, monkeypatch: 
     (site.parent / "a.yaml").write_text(FILMED)
     found = load(site.parent / "a.yaml")
     assert isinstance(found, Refused) and "a film cannot be tried with one picture" in " ".join(found.faults)
-    monkeypatch.setattr("models.vision.recipe._check_test", lambda *_: None)
+    monkeypatch.setattr("models.vision.pieces.Pieces._test", lambda *_: None)
     ((name, faults),) = rehearsed(["a.yaml"], site.parent)
     assert name == "a.yaml: one picture" and "expected 'ok', it is 'recheck': film: no picture" in faults[0]
 

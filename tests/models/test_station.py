@@ -521,7 +521,19 @@ def test_only_what_a_recipe_calls_optional_can_be_given_up(folder: Path) -> None
     assert "the recipe is empty" in fault
 
 
-def test_a_camera_that_the_site_does_not_have_is_said(folder: Path) -> None:
-    (folder / "a.yaml").write_text(RECIPE.format(code="A", more="").replace("camera: top", "camera: bottom"))
-    with pytest.raises(ConfigFault, match=r"no tag is called 'bottom\.trigger'"):
-        Cell(folder)
+def test_a_recipe_with_a_camera_that_the_site_does_not_have_is_refused_and_the_others_run(folder: Path) -> None:
+    text = RECIPE.format(code="C", more="").replace("camera: top", "camera: topp")
+    (folder / "c.yaml").write_text(text)
+    cell = Cell(folder, {"recipes": {7: "a.yaml", 8: "c.yaml"}})
+    words = "c.yaml:3:17: views.top.camera: the site has no camera 'topp', did you mean 'top'?"
+    (fault,) = cell.station.faults
+    assert fault.endswith(words) and cell.parts(1)
+    cell.product = 8
+    cell.run(1)
+    assert not cell.plc.memory["ready"] and words in cell.texts("station")
+
+
+def test_a_tag_of_the_plc_is_no_camera(folder: Path) -> None:
+    (folder / "a.yaml").write_text(RECIPE.format(code="A", more="").replace("camera: top", "camera: plc"))
+    (fault,) = Cell(folder).station.faults
+    assert fault.endswith("the site has no camera 'plc', there are side, top")

@@ -1,0 +1,85 @@
+"""What of a recipe can be checked where something else of it is wrong: a fault never hides another."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from edge import Tree, bind_options
+
+from .identity import IdentityConfig
+from .identity import check as check_identity
+from .recipe_config import RecipeTest, ViewConfig
+from .rules import Rule
+
+M = TypeVar("M", bound=BaseModel)
+At = tuple[str | int, ...]
+
+
+class Pieces:
+    """The pieces of a recipe's tree that are sound by themselves. `views` by name, `broken` the others as they are written,
+    `cameras` of both by view. What is wrong with a piece alone is not said here."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        written = {n: view for n, view in _entries(tree.data, "views") if isinstance(view, dict)}
+        bound = {name: self._sound(ViewConfig, view, ("views", name)) for name, view in written.items()}
+        self.views = {str(name): view for name, view in bound.items() if view is not None}
+        self.broken = {name: view for name, view in written.items() if bound[name] is None}
+        self.cameras = {n: v["camera"] for n, v in written.items() if isinstance(v.get("camera"), str)}
+        self._names = [str(name) for name, _ in _entries(tree.data, "views")]
+
+    def check(self, cameras: Collection[str] | None) -> None:
+        """What the pieces say of each other, and of the site's `cameras` (None: of any site); faults go to the tree."""
+        data = self._tree.data
+        for number, rule in _entries(data, "rules"):
+            if (sound := self._sound(Rule, rule, ("rules", number))) is not None:
+                self._rule(sound, ("rules", number))
+        for number, test in _entries(data, "tests"):
+            if (one := self._sound(RecipeTest, test, ("tests", number))) is not None:
+                self._test(one, ("tests", number, "pictures"))
+        part = self._sound(IdentityConfig, data.get("part"), ("part",))
+        if part is not None and (part.view in self.views or part.view not in self._names):
+            check_identity(part, self.views, self._tree)
+        if cameras is not None:
+            self._cameras(sorted(cameras))
+
+    def _cameras(self, there: list[str]) -> None:
+        known = f"there are {', '.join(there)}" if there else "it has none: add one to its `drivers:`"
+        for name, camera in self.cameras.items():
+            if camera not in there:
+                near = difflib.get_close_matches(camera, there, 1)
+                hint = f"did you mean {near[0]!r}?" if near else known
+                self._tree.fault(("views", name, "camera"), f"the site has no camera {camera!r}", hint)
+
+    def _sound(self, model: type[M], data: Any, at: At) -> M | None:
+        before = len(self._tree.problems)
+        bound = bind_options(model, data, self._tree, at) if isinstance(data, dict) else None
+        del self._tree.problems[before:]
+        return bound
+
+    def _rule(self, rule: Rule, at: At) -> None:
+        tree = self._tree
+        if rule.view and rule.view not in self._names:
+            tree.fault((*at, "view"), f"no view is called {rule.view!r}", f"there are {', '.join(self._names)}")
+        lacking = [name for name, view in self.views.items() if view.mm is None and rule.view in ("", name)]
+        if rule.in_mm and lacking:
+            words = f"millimetres, and {lacking[0]} does not say how many a pixel has"
+            tree.fault(at, words, f"add `mm:` to {lacking[0]}")
+
+    def _test(self, test: RecipeTest, at: At) -> None:
+        tree, cameras = self._tree, dict.fromkeys(self.cameras.values())
+        films = {view.camera for view in self.views.values() if view.lasts}
+        for camera in test.pictures:
+            if camera not in cameras and len(self.cameras) == len(self._names):
+                tree.fault((*at, camera), "is no camera of this recipe", f"there are {', '.join(cameras)}", key=True)
+            elif camera in films:
+                tree.fault((*at, camera), "a film cannot be tried with one picture", "remove it", key=True)
+
+
+def _entries(data: dict[Any, Any], key: str) -> list[tuple[Any, Any]]:
+    found = data.get(key)
+    return list(found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ())
