@@ -35,6 +35,7 @@ from .ledger import Part, Proof, account, of_other_records, parts_of, shadowed
 from .process import Length, lengths, odd_lots
 
 RATE, CONFIDENCE = 0.004, 0.95
+MOST_CLASSES = 64  # of defects that a page shows
 
 
 class Review:
@@ -133,8 +134,10 @@ def _page(told: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
     yield f"{told['parts']:,} parts: {judged['ok']:,} OK, {judged['ng']:,} NG, {judged['recheck']:,} to be looked at again"
     yield f"escapes:     {said_of(told['escapes'], 'OK', options.confidence, options.rate)}"
     yield f"false calls: {said_of(told['false_calls'], 'NG', options.confidence, options.rate)}"
-    for label, count, share in told["pareto"][:10]:
+    for label, count, share in told["pareto"][:MOST_CLASSES]:
         yield f"  {label:<24} {count:>8,} {share:>7.1%}"
+    if rest := told["pareto"][MOST_CLASSES:]:
+        yield f"  {f'{len(rest):,} other classes':<24} {sum(count for _, count, _ in rest):>8,}"
     for odd in told["odd_lots"]:
         began = datetime.fromtimestamp(odd.ts // 10**9, UTC).strftime("%Y-%m-%dT%H:%MZ")
         share = f"{odd.ng:,} of {odd.of:,} parts NG, {odd.ng / odd.of:.1%}, where {odd.usual:.1%} are usual"

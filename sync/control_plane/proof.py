@@ -19,7 +19,7 @@ RATE, CONFIDENCE = 0.004, 0.95
 DAYS, MOST = 90, 20_000  # reviews that are looked at: of so many days, and the newest ones
 HOUR = 3600 * 10**9  # ns
 HOURS = 24
-LABELS = 6
+LABELS = 64  # classes of defects that are told
 
 
 def proof(store: Store) -> APIRouter:
