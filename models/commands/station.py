@@ -107,7 +107,9 @@ def _recipes(options: argparse.Namespace) -> int:
             faults += bool(why)
             takt = str(shelf.certificates.get(code, ""))
             told: dict[str, Any] = {"station": name, "product": code, "fault": why, "takt": takt}
+            told["faults"] = shelf.refused.get(code, [])
             told |= {"recipe": recipe.name, "checksum": recipe.checksum, "digest": recipe.digest} if recipe else {}
-            line = why or f"{recipe.name if recipe else ''}, checksum {told.get('checksum', 0)}, {takt}"
-            print(json.dumps(told, ensure_ascii=False) if options.json else f"{name} {code}: {line}")
+            line = f"{recipe.name if recipe else ''}, checksum {told.get('checksum', 0)}, {takt}"
+            lines = [f"{name} {code}: {said}" for said in told["faults"] or [line]]
+            print(json.dumps(told, ensure_ascii=False) if options.json else "\n".join(lines))
     return 1 if faults else 0

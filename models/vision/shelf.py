@@ -70,7 +70,7 @@ class Shelf:
     ) -> None:
         """Blocks while models prove themselves and every recipe is run."""
         self.recipes: dict[str, Recipe] = {}
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, list[str]] = {}  # by product code, every fault
         self.certificates: dict[str, Certificate] = {}
         self.faults: list[str] = []
         self.cameras: set[str] = set()
@@ -82,7 +82,7 @@ class Shelf:
 
     def _put(self, code: str, found: Recipe | Refused, room_ms: float) -> None:
         if isinstance(found, Refused):
-            self.refused[code] = found.faults[0]
+            self.refused[code] = found.faults
             self.faults += [fault for fault in found.faults if fault not in self.faults]
             return
         same = next((c for c in self.certificates.values() if c.digest == found.digest), None)
@@ -90,13 +90,14 @@ class Shelf:
         if certificate.keeps:
             self.recipes[code] = found
             return
-        self.refused[code] = f"{found.path}: cannot keep the takt: {certificate}"
-        self.faults.append(self.refused[code])
+        self.refused[code] = [f"{found.path}: cannot keep the takt: {certificate}"]
+        self.faults += self.refused[code]
 
     def why_not(self, code: str) -> str:
         """Why there is no recipe for a product; empty where there is one."""
         if code in self.recipes:
             return ""
-        return (
-            self.refused.get(code) or f"no recipe for product {code!r}; there are {', '.join(self.recipes) or 'none'}"
+        return next(
+            iter(self.refused.get(code, ())),
+            f"no recipe for product {code!r}; there are {', '.join(self.recipes) or 'none'}",
         )

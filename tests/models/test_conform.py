@@ -89,6 +89,11 @@ def test_recipes_are_measured_and_a_refused_one_is_a_fault(tmp_path: Path, capsy
     (tmp_path / "recipes/washer.yaml").write_text("recipe: x\n")
     assert main(["station", "recipes", str(site)]) == 1
     assert "washer.yaml:1:1: views: is missing" in capsys.readouterr().out
+    (tmp_path / "recipes/washer.yaml").write_text("recip: x\nview: {}\n")
+    assert main(["station", "recipes", str(site)]) == 1
+    said = capsys.readouterr().out
+    assert "aoi 7: " in said and "did you mean 'recipe'" in said and "did you mean 'views'" in said, "each fault"
+    (tmp_path / "recipes/washer.yaml").write_text("recipe: x\n")
     assert main(["check", str(site)]) == 1
     assert "washer.yaml:1:1: views: is missing" in capsys.readouterr().out
 
