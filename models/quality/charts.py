@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -21,7 +22,9 @@ class Chart:
 
 def of_rates(defective: np.ndarray, parts: np.ndarray, centre: float | None = None) -> Chart:
     """A p chart: int64[n] defective of int64[n] parts each hour, shift or lot; those without a part are left out. `centre` is the
-    rate of the time that counts as good, or else that of all. Raises ValueError where counts cannot be."""
+    rate of the time that counts as good, or else that of all. The rules go by the binomial chance of as many or more (or as few
+    or fewer), told in the sigma of a normal one: where hardly a part is bad, neither one bad part nor ten lots without any are
+    odd. Raises ValueError where counts cannot be."""
     if defective.shape != parts.shape or (defective > parts).any() or (defective < 0).any():
         raise ValueError("more defective parts than parts")
     some = parts > 0
@@ -29,26 +32,42 @@ def of_rates(defective: np.ndarray, parts: np.ndarray, centre: float | None = No
     middle = float(defective.sum() / max(parts.sum(), 1)) if centre is None else centre
     sigma = np.sqrt(middle * (1 - middle) / np.maximum(parts, 1))
     value = defective / np.maximum(parts, 1)
-    return Chart(value, middle, sigma, run_rules(value, middle, sigma))
+    chances = [tails(int(k), int(n), middle) for k, n in zip(defective, parts, strict=True)]
+    above, below = (np.array([-_quantile(chance[i]) for chance in chances]) for i in (0, 1))
+    return Chart(value, middle, sigma, run_rules(above, below))
 
 
-def run_rules(value: np.ndarray, centre: float, sigma: np.ndarray) -> dict[str, np.ndarray]:
-    """The four rules of the Western Electric Statistical Quality Control Handbook (1956): where each is broken, bool[n]."""
-    endless = np.where(value == centre, 0.0, np.copysign(np.inf, value - centre))
-    far = np.divide(value - centre, sigma, out=endless, where=sigma > 0)
+def tails(k: int, n: int, rate: float) -> tuple[float, float]:
+    """The binomial chance of k or more of n, and of k or fewer."""
+    if not 0 < rate < 1:
+        sure = round(n * rate)
+        return float(k <= sure), float(k >= sure)
+    i = np.arange(n + 1)
+    ways = np.concatenate([[0.0], np.cumsum(np.log((n - i[:-1]) / i[1:]))])
+    chance = np.exp(ways + i * np.log(rate) + (n - i) * np.log1p(-rate))
+    return float(chance[k:].sum()), float(chance[: k + 1].sum())
+
+
+def _quantile(chance: float) -> float:
+    return NormalDist().inv_cdf(min(max(chance, 1e-300), 1 - 1e-15))
+
+
+def run_rules(above: np.ndarray, below: np.ndarray) -> dict[str, np.ndarray]:
+    """The four rules of the Western Electric Statistical Quality Control Handbook (1956): where each is broken, bool[n]. By how
+    many sigma a point lies above the centre line, and below it, float64[n]."""
     return {
-        "1 beyond 3 sigma": np.abs(far) > 3,
-        "2 of 3 beyond 2 sigma": _either(far, 2, 2, 3),
-        "4 of 5 beyond 1 sigma": _either(far, 1, 4, 5),
-        "8 on one side": _either(far, 0, 8, 8),
+        "1 beyond 3 sigma": _either(above, below, 3, 1, 1),
+        "2 of 3 beyond 2 sigma": _either(above, below, 2, 2, 3),
+        "4 of 5 beyond 1 sigma": _either(above, below, 1, 4, 5),
+        "8 on one side": _either(above, below, 0, 8, 8),
     }
 
 
-def _either(far: np.ndarray, beyond: float, least: int, of: int) -> np.ndarray:
+def _either(above: np.ndarray, below: np.ndarray, beyond: float, least: int, of: int) -> np.ndarray:
     """Where at least `least` of the last `of` points, itself among them, lie beyond on one and the same side."""
-    out = np.zeros(len(far), bool)
-    for side in (far > beyond, far < -beyond):
-        count = np.convolve(side, np.ones(of), "full")[: len(far)]
+    out = np.zeros(len(above), bool)
+    for side in (above > beyond, below > beyond):
+        count = np.convolve(side, np.ones(of), "full")[: len(above)]
         out |= side & (count >= least)
     return out
 

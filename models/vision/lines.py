@@ -76,6 +76,9 @@ class StationConfig(StageConfig):
     shifts: ShiftsConfig | None = Field(
         None, description="when shifts begin: master samples are due with each (default: as their recipe says)"
     )
+    lot: Period = Field(
+        3600.0, description="time of one lot: an event tells when its share of NG parts is out of the ordinary"
+    )
     heartbeat: Period = Field(1.0, description="time between two changes of the heartbeat")
     keep: Literal["all", "ng", "none"] = Field("all", description="whose pictures are kept")
     degrade: list[str] = Field(

@@ -24,7 +24,7 @@ from .part import Part
 from .scanned import Scanned
 from .shadow import Shadowed, Shadows
 from .shelf import Shelf
-from .telling import event_of, load_event, overtaken
+from .telling import UNSEEN, event_of, load_event, overtaken
 from .totals import Totals
 from .watch import Watch
 
@@ -47,7 +47,7 @@ class Station:
         self.faults += unknown(self._shelf.recipes.values(), numbered=bool(config.plc.part))
         cameras = self._shelf.cameras | ({config.starts} if config.starts else set())
         self._triggers = {name: self._tag(f"{name}.trigger") for name in sorted(cameras)}
-        self._totals = Totals(setting.name, setting.table)
+        self._totals = Totals(setting.name, setting.table, config.lot)
         told = {f"event:{kind} {key}" for c in cameras for kind, key in (("source", c), ("write", f"{c}.trigger"))}
         self.inputs = frozenset({*config.plc.read().values(), *config.plc.written().values(), *cameras, *told})
         self.outputs = frozenset({f"{setting.name}.{name}" for name in TOTALS} | {f"event:inspection {setting.name}"})
@@ -101,9 +101,8 @@ class Station:
         if self._handshake.connected:
             yield from self._masters.look(self._changeover.recipe, self._utc)
             shown = self._handshake.shown()
-            number, _ = part_number(
-                float(shown.part_done), self._part_done
-            )  # an old snapshot may have one that cannot be shown
+            # an old snapshot may have one that cannot be shown
+            number, _ = part_number(float(shown.part_done), self._part_done)
             shown = shown._replace(interlock=self._masters.due, part_done=number)
             yield from self._outputs.write(shown, self._now)
         if not self._parts and (shadow := self._shadows.job()):
@@ -114,7 +113,7 @@ class Station:
         return min([self._handshake.due(), *(part.due() for part in self._parts.values())])
 
     def snapshot(self) -> bytes | None:
-        kept = {"handshake": self._handshake.snapshot(), "counts": self._totals.counts, "chain": self._chain.last}
+        kept = {"handshake": self._handshake.snapshot(), **self._totals.snapshot(), "chain": self._chain.last}
         kept |= {"masters": self._masters.proved, "code": self._code}
         return json.dumps({"version": 1, **kept}).encode()
 
@@ -123,7 +122,7 @@ class Station:
         if said["version"] != 1:
             raise ValueError(f"its version is {said['version']}")
         handshake = self._new_handshake()
-        owed, totals = handshake.restore(said["handshake"]), Totals(self.name, self._table, said["counts"])
+        owed, totals = handshake.restore(said["handshake"]), Totals(self.name, self._table, self.config.lot, said)
         self._handshake, self._owed, self._totals, self._restored = handshake, owed, totals, True
         self._chain, self._code = Chain(str(said["chain"])), str(said.get("code", ""))
         self._masters = Masters(self.name, self.config.shifts, said.get("masters"))
@@ -241,12 +240,7 @@ class Station:
             elif one.what == "refused":
                 self._totals.refused()
             before = "the part before is still before its cameras" if self._handshake.acquiring else ""
-            why = (
-                self._handshake.why_not_ready
-                or before
-                or self._handshake.doubt
-                or "it rose while `ready` was low, or unseen"
-            )
+            why = self._handshake.why_not_ready or before or self._handshake.doubt or UNSEEN
             if event := event_of(self.name, one, why):
                 yield event
 

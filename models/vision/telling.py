@@ -8,6 +8,7 @@ from edge import Event
 
 from .handshake import Result, Told
 
+UNSEEN = "it rose while `ready` was low, or unseen"
 WORDS = {
     "lost": "the PLC does not answer; verdicts wait",
     "unacked": "a verdict stands without its acknowledgement",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from edge import Event
 from edge.cli import main
 from models.quality.ledger import Part
+from models.quality.lots import Lots
 from models.quality.process import lengths, odd_lots
 from tests.models.stored import journal, last_json
 
@@ -65,7 +67,49 @@ def test_an_audit_tells_both(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "aoi from 2026-09-12T10:00Z: 20 of 200 parts NG, 10.0%, where 3.2% are usual: rule 1 beyond 3 sigma" in out
     assert "aoi top.gap.width_mm: mean 11.000 of 30 parts, limits 10 to 12, Cpk inf, Ppk inf" in out
-    assert main([*words, "--json", "--lot", "3h"]) == 0
+    assert main([*words, "--json", "--lot", "24h"]) == 0
     told = last_json(capsys.readouterr().out)
     assert told["odd_lots"] == [] and told["lengths"][0]["can"]["cpk"] is None
     assert main([*words, "--lot", "soon"]) == 2 and "'soon'" in capsys.readouterr().err
+
+
+def day(lots: Lots, first: int, *hours: tuple[int, int]) -> list[Event]:
+    """(NG, of) of each hour, from hour `first` on."""
+    told: list[Event] = []
+    for hour, (ng, of) in enumerate(hours, first):
+        told += lots.look(T0 + hour * HOUR)
+        for n in range(of):
+            lots.part("ng" if n < ng else "recheck" if n % 7 == 0 else "ok")
+    return told + list(lots.look(T0 + (first + len(hours)) * HOUR))
+
+
+def test_an_odd_hour_is_told_once_and_once_that_it_is_over() -> None:
+    lots, usual = Lots("aoi", HOUR), [(2, 100), (3, 100), (1, 100), (2, 100)]
+    assert not day(lots, 0, *usual, *usual)
+    (odd,) = day(lots, 8, (20, 100), (25, 100))
+    assert (odd.kind, odd.key, odd.state, odd.severity) == ("station", "aoi", "unusual", "medium")
+    assert odd.text.startswith("20 of 100 parts NG, 20.0%, where 4.0% are usual: rule 1 beyond 3 sigma")
+    assert odd.data["since"] == T0 + 8 * HOUR and odd.data["rules"] == ["1 beyond 3 sigma"]
+    assert not day(lots, 10, (19, 19)), "so few parts end nothing"
+    (over,) = day(lots, 11, *usual, *usual, *usual, *usual)
+    assert (over.state, over.data["rules"]) == ("usual", []) and over.data["usual"] == pytest.approx(0.02)
+
+
+def test_the_first_hours_say_what_is_usual_and_are_not_odd() -> None:
+    assert not day(Lots("aoi", HOUR), 0, (0, 100), (40, 100), (0, 100))
+    assert not day(Lots("aoi", HOUR), 0, *[(0, 100)] * 30, (1, 100), *[(0, 100)] * 30), (
+        "one part in a good week is chance"
+    )
+
+
+def test_what_was_told_of_an_hour_survives_a_restart() -> None:
+    lots = Lots("aoi", HOUR)
+    assert [e.state for e in day(lots, 0, *[(2, 100), (3, 100)] * 5, (30, 100))] == ["unusual"]
+    lots.part("ng")
+    kept = json.loads(json.dumps(lots.snapshot()))
+    assert len(json.dumps(kept)) < 1000 and Lots("aoi", HOUR, kept).snapshot() == lots.snapshot()
+    (over,) = day(Lots("aoi", HOUR, kept), 11, (2, 100))
+    assert over.state == "usual" and over.data["of"] == 101
+    (over,) = day(Lots("aoi", HOUR // 2, kept), 30, (2, 100))
+    assert over.state == "usual", "lots of another length know nothing of the old ones, and end what they told"
+    assert not day(Lots("aoi", HOUR, kept), 11, (30, 100)), "nothing is told twice"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.bounds import above, below, needed
-from models.quality.charts import capability, of_rates, pareto, run_rules
+from models.quality.charts import capability, of_rates, pareto, run_rules, tails
 
 
 def at_most(found: int, of: int, p: float) -> Fraction:
@@ -58,7 +58,7 @@ def test_rates_that_cannot_be() -> None:
 
 
 def broken(values: list[float]) -> dict[str, list[int]]:
-    got = run_rules(np.array(values, float), 0.0, np.ones(len(values)))
+    got = run_rules(np.array(values, float), -np.array(values, float))
     return {rule: np.flatnonzero(where).tolist() for rule, where in got.items() if where.any()}
 
 
@@ -80,6 +80,22 @@ def test_a_chart_of_rates_knows_how_many_parts_stood_behind_each() -> None:
     assert np.flatnonzero(perfect.broken["1 beyond 3 sigma"]).tolist() == [2]
     with pytest.raises(ValueError, match="more defective parts than parts"):
         of_rates(np.array([2]), np.array([1]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.001, 0.999))
+def test_the_chances_of_a_count_are_the_binomial_ones(counts: tuple[int, int], rate: float) -> None:
+    found, of = counts
+    more, fewer = tails(found, of, rate)
+    assert fewer == pytest.approx(float(at_most(found, of, rate)))
+    assert more == pytest.approx(float(1 - at_most(found - 1, of, rate)))
+
+
+def test_where_hardly_a_part_is_bad_chance_is_no_rule() -> None:
+    ng = np.array([0] * 20 + [1] + [0] * 20)
+    assert not np.any(list(of_rates(ng, np.full(41, 100)).broken.values()))
+    ng[20] = 4
+    assert np.flatnonzero(of_rates(ng, np.full(41, 100)).broken["1 beyond 3 sigma"]).tolist() == [20]
 
 
 def test_capability_by_hand() -> None:

@@ -198,6 +198,16 @@ def test_a_lost_camera_is_not_ready_and_what_waits_for_it_is_rechecked_at_once(f
     assert cell.parts(1) == [(2, "ok")]
 
 
+def test_a_lot_with_many_bad_parts_is_told_and_when_it_is_over(folder: Path) -> None:
+    bad = range(270, 290)
+    cell = Cell(folder, {"lot": 30.0}, look=lambda camera, number: board(number in bad, number))
+    cell.parts(200, within=600)
+    cell.start()  # again, from what survived
+    cell.parts(200, within=600)
+    assert cell.told("station") == [("aoi", s) for s in ("ready", "ready", "unusual", "usual")]
+    assert "beyond 3 sigma" in cell.texts("station")
+
+
 def test_ready_waits_for_each_camera_of_the_active_recipe_to_open(folder: Path) -> None:
     cell = Cell(folder, {"recipes": {7: "b.yaml", 8: "a.yaml"}}, open=frozenset({"top"}))
     cell.plc.resting = True
