@@ -57,7 +57,7 @@ def level(move: Simulation, t: float, rng: random.Random) -> float | str:
     if move.texts:
         return move.texts[int(t / move.period * len(move.texts)) % len(move.texts)]
     if move.pulse is not None:
-        return float(t % move.period < move.pulse)
+        return move.mean + float(t % move.period < move.pulse)
     turn = t / move.period
     value = move.mean + move.swing * math.sin(2 * math.pi * turn) + move.ramp * math.floor(turn)
     return value + (rng.gauss(0, move.noise) if move.noise else 0.0)

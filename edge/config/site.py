@@ -80,7 +80,7 @@ class Simulation(BaseModel):
     period: Period = Field(60.0, description="of the sine, the ramp or the pulse")
     noise: float = Field(0.0, ge=0, description="standard deviation of what is added")
     ramp: float = Field(0.0, description="added once per period, and kept: a counter")
-    pulse: Period | None = Field(None, description="1 for this long in every period, else 0")
+    pulse: Period | None = Field(None, description="1 more than `mean` for this long in every period")
     texts: list[str] = Field(default_factory=list, description="what a text tag shows, in turn, all once a period")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -92,8 +93,12 @@ def journal(folder: Path, parts: Iterable[tuple[Event, list[Picture]]], reviews:
 def site_with(folder: Path, recipe: str) -> Path:
     """The shipped site of a station, with one recipe of ours."""
     text = (Path(__file__).parents[2] / "configs/aoi-station.yaml").read_text()
-    ours = text.replace("{7: recipes/washer.yaml, 8: recipes/washer-coarse.yaml}", f"{{7: {recipe}}}")
+    ours = text.replace(
+        "{7: recipes/washer.yaml, 8: recipes/board-pair.yaml, 9: recipes/washer-coarse.yaml}", f"{{7: {recipe}}}"
+    )
     assert ours != text
+    ours = ours.replace('  board: {driver: camera, url: "pairs:pairs?ng=0.67", on_demand: true}\n', "")
+    ours = re.sub(r"  - name: the product code.*?(?=  - name:)", "", ours, flags=re.S)
     (folder / "site.yaml").write_text(ours)
     return folder / "site.yaml"
 

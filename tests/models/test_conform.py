@@ -20,6 +20,12 @@ ROOT = Path(__file__).parents[2]
 SITE = ROOT / "configs/aoi-station.yaml"
 
 
+@pytest.fixture(autouse=True)
+def pairs(tmp_path: Path) -> None:
+    """The boards that the site plays, beside it."""
+    (tmp_path / "pairs").symlink_to(ROOT / "configs/pairs")
+
+
 MODBUS = (cases.starts, cases.parts, cases.skipped_ack, cases.pulled_cable, cases.killed_station, cases.none_lost)
 OPCUA = (cases.starts, cases.parts, cases.none_lost)
 
@@ -80,7 +86,7 @@ def test_recipes_are_measured_and_a_refused_one_is_a_fault(tmp_path: Path, capsy
     site.write_text(SITE.read_text())
     assert main(["station", "recipes", str(site), "--json"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [t["product"] for t in told] == ["7", "8"] and all(
+    assert [t["product"] for t in told] == ["7", "8", "9"] and all(
         t["checksum"] and " of 900 ms on " in t["takt"] for t in told
     )
     assert main(["station", "recipes", str(site), "--stage", "other"]) == 2

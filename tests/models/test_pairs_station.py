@@ -141,6 +141,6 @@ def test_the_shipped_station_plays_deeppcb(tmp_path: Path, data: Path) -> None:
 
     asyncio.run(body())
     records = list(events_of(home / "state/journal.db", "inspection"))[:6]
-    good = [record.data["cameras"]["top"]["file"].endswith("its template") for record in records]
+    good = [record.data["cameras"]["board"]["file"].endswith("its template") for record in records]
     assert [record.state == "ok" for record in records] == good and True in good and False in good
     assert all(record.data["boxes"] for record, whole in zip(records, good, strict=True) if not whole)

@@ -29,10 +29,11 @@ class Cell:
     def __init__(self, folder: Path) -> None:
         self.model = folder / "recipes/mine"
         shutil.copytree(ROOT / "models/packages/washer", self.model)
-        for name in ("washer", "washer-coarse"):
+        for name in ("washer", "washer-coarse", "board-pair"):
             recipe = (ROOT / f"configs/recipes/{name}.yaml").read_text().partition("tests:")[0]
             ours = recipe.replace("model: washer", "model: mine") if name == "washer" else recipe
             (folder / f"recipes/{name}.yaml").write_text(ours)
+        (folder / "pairs").symlink_to(ROOT / "configs/pairs")
         url = f"http://127.0.0.1:{free_port()}/?ng=0"
         self.top = CameraSim("top", CameraConfig(driver="camera", url=url))
         text = (ROOT / "configs/aoi-station.yaml").read_text().replace("heartbeat: 1s", "heartbeat: 300ms")
