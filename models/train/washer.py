@@ -32,6 +32,20 @@ TRAIN, CALIBRATE, TEST = range(6000), range(6000, 6300), range(1_000_000, 1_002_
 NG_ABOVE, OK_BELOW = 0.5, 0.2
 
 
+CARD = """# washer
+
+A classifier of washer plates ({labels}), for the tool `classify`.
+
+- Data: {data}; ranges of int8 from {calibrate}
+- Licence: Apache-2.0
+- Seed 1, {epochs} epochs
+- On {many} further parts (seeds {first} to {last}), on which nothing was chosen: accuracy {accuracy:.2%};
+  of defects {escape:.1%} OK, of good parts {overkill:.1%} NG; int8 decides as float in {same:.2%}
+"""
+DATA = f"{len(TRAIN)} parts rendered by the simulated camera, seeds {TRAIN.start} to {TRAIN.stop - 1}"
+EPOCHS = 40
+
+
 def pictures(seeds: range) -> tuple[np.ndarray, np.ndarray]:
     """uint8[n, SIZE, SIZE] and int64[n]; half of the parts are good."""
     render: Any = find_part("sims", "parts").render
@@ -136,7 +150,7 @@ def judged(logits: np.ndarray, y: np.ndarray) -> dict[str, float]:
     }
 
 
-def write(folder: Path, model: bytes, x: np.ndarray, figures: dict[str, Any]) -> None:
+def write(folder: Path, model: bytes, x: np.ndarray, figures: dict[str, Any], epochs: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "washer.tflite").write_bytes(model)
     run = LiteRt().load(folder / "washer.tflite")
@@ -149,14 +163,30 @@ def write(folder: Path, model: bytes, x: np.ndarray, figures: dict[str, Any]) ->
         f"name: washer\nversion: 1\ntask: classify\nengine: tflite\nweights: washer.tflite\n"
         f'sha256: "{hashlib.sha256(model).hexdigest()}"\ncrop: [{CROP}, {CROP}]\nsize: [{SIZE}, {SIZE}]\nlabels:\n{labels}\n'
         f"ng_above: {NG_ABOVE}\nok_below: {OK_BELOW}\ntolerance: 2\nlicence: Apache-2.0\n"
-        f"data: {len(TRAIN)} parts rendered by the simulated camera, seeds {TRAIN.start} to {TRAIN.stop - 1}\n"
+        f"data: {DATA}\n"
     )
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (folder / "card.md").write_text(card(figures, epochs))
+
+
+def card(figures: dict[str, Any], epochs: int = EPOCHS) -> str:
+    """What a person has to know before trusting it."""
+    return CARD.format(
+        labels=", ".join(LABELS),
+        data=DATA,
+        calibrate=f"seeds {CALIBRATE.start} to {CALIBRATE.stop - 1}",
+        epochs=epochs,
+        many=figures["test_parts"],
+        first=TEST.start,
+        last=TEST.stop - 1,
+        same=figures["same_decision"],
+        **figures["int8"],
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--out", type=Path, default=SHIPPED / "washer")
     options = parser.parse_args()
     torch.set_num_threads(2)
@@ -187,7 +217,7 @@ def main() -> int:
     if not all(gate):
         print("refused: not good enough" if gate[1] else "refused: int8 does not decide as float does", file=sys.stderr)
         return 1
-    write(folder, model, x, figures)
+    write(folder, model, x, figures, options.epochs)
     return 0
 
 

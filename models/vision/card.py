@@ -1,8 +1,10 @@
-"""What a person has to know of a package that was imported, from its figures."""
+"""What a person has to know of a package that was imported or taught, from its figures."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from ..package import Description
 
 FAR = 1.5  # times the median of the other good parts, from which on the highest of them may be none
 
@@ -10,6 +12,24 @@ FAR = 1.5  # times the median of the other good parts, from which on the highest
 def card(name: str, figures: dict[str, Any]) -> str:
     """card.md: what a person has to know before trusting it."""
     return f"# {name}\n\n" + "".join(f"- {line}\n" for line in lines(figures))
+
+
+def taught_card(name: str, model: Description, told: dict[str, Any]) -> str:
+    """card.md of a package that was taught on the device, from its certificate."""
+    best, board = max(told["finds"], key=lambda one: one["noticed"]), told["board"]
+    what = best.get("drawn") or f"a spot of {best['across_px']} px, {best['grey_levels']} grey levels off"
+    said = (
+        f"a model of what is normal, for the tool `{model.task}`, taught on {told['made']} in {told['took_s']:.1f} s",
+        f"data: {model.data}",
+        f"licence: {model.licence}",
+        "seed: fixed, the same defects are put on the good parts each time",
+        f"OK below {told['ok_below']:g}, NG from {told['ng_above']:g}",
+        f"good parts that are looked at again: {told['good_parts_looked_at_again']}",
+        f"of defects that were put on good parts it notices at best: {what}, {best['noticed']:.0%} ({best['ng']:.0%} NG)",
+        f"int8 differs by {told['int8']['differs_at_most']:g} at most from what it was computed from",
+        f"{told['ms']['median']:g} ms a part, at most {told['ms']['most']:g}, on {board['cpu']}; all figures: certificate.json",
+    )
+    return f"# {name}\n\n" + "".join(f"- {line}\n" for line in said)
 
 
 def lines(figures: dict[str, Any]) -> list[str]:

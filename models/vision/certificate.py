@@ -21,7 +21,8 @@ import numpy as np
 from edge import ModelRefused
 
 from ..engines.contract import Interpreter, choose
-from ..package import load
+from ..package import describe, load
+from .card import taught_card
 from .compiled import compiled
 from .placing import RegistrationConfig
 from .teaching import Lesson, Say, planted
@@ -75,7 +76,7 @@ def write(
             "finds": _finds(run, lesson, ok, ng),
             "ms": timed(tool, parts),
         }
-        return signed(draft, certificate, began)
+        return signed(draft, out.name, certificate, began)
 
 
 @contextmanager
@@ -92,10 +93,11 @@ def drafted(out: Path) -> Iterator[Path]:
         raise
 
 
-def signed(draft: Path, certificate: dict[str, Any], began: float) -> dict[str, Any]:
-    """Written beside the package, with how long all of it took."""
+def signed(draft: Path, name: str, certificate: dict[str, Any], began: float) -> dict[str, Any]:
+    """Written beside the package, with how long all of it took, and as a card."""
     certificate["took_s"] = round(time.monotonic() - began, 2)
     (draft / "certificate.json").write_text(json.dumps(certificate, indent=1) + "\n")
+    (draft / "card.md").write_text(taught_card(name, describe(draft), certificate))
     return certificate
 
 

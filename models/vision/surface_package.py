@@ -64,7 +64,7 @@ def write(
             "finds": _finds(lesson),
             "ms": timed(tool, parts[:20]),
         }
-        return signed(draft, certificate, began)
+        return signed(draft, out.name, certificate, began)
 
 
 def compiled(lesson: Lesson, full: float) -> bytes:

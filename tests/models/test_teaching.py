@@ -189,6 +189,10 @@ def test_the_certificate_says_what_was_measured(taught: Path) -> None:
     largest = told["finds"][-1]
     assert (largest["across_px"], largest["grey_levels"], largest["noticed"]) == (8, 40, 1.0)
     assert told["board"]["cores"] and told["ms"]["most"] > 0 and told["took_s"] > 0
+    card = (taught / "card.md").read_text()
+    assert card.startswith(f"# {taught.name}\n") and f"data: {COUNT} good parts, taught on the device" in card
+    assert "licence: that of the pictures" in card and "seed: fixed" in card and "a spot of " in card
+    assert f"OK below {model.ok_below:g}, NG from {model.ng_above:g}" in card
     assert model.weights.endswith(".tflite") and (taught / model.weights).stat().st_size < 10 * SHAPE[0] * SHAPE[1]
 
 

@@ -107,6 +107,9 @@ def test_the_certificate_says_what_was_measured(taught: Path) -> None:
     assert max(told["scores_by_the_others"].values()) <= told["ok_below"] < told["ng_above"]
     assert [one["drawn"] for one in told["finds"]] == list(drawn.KINDS)
     assert all(one["ng"] <= one["noticed"] for one in told["finds"])
+    card = (taught / "card.md").read_text()
+    assert "for the tool `texture`" in card and "data: 6 good parts with defects drawn on them" in card
+    assert any(f"at best: {kind}, " in card for kind in drawn.KINDS)
     assert told["int8"]["differs_at_most"] <= surface_package.PARITY and told["ms"]["most"] > 0
 
 
