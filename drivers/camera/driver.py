@@ -32,7 +32,8 @@ from edge import (
 from .address import address_of, shown
 from .sources import Shots, car_wishes, source_of, wishes
 
-SCHEMES = ("pattern", "file", "folder", "pairs", "v4l2", "rtsp", "http", "https")
+PLAYED = ("pattern", "file", "folder", "pairs")  # pictures that are there already: nothing hangs
+SCHEMES = (*PLAYED, "v4l2", "rtsp", "http", "https")
 LARGEST_PART = 2**31
 
 
@@ -49,7 +50,9 @@ class CameraConfig(DriverConfig):
     part: str = Field("", description="tag with the part number of that picture (default: a counter)")
     buffers: int = Field(4, ge=2, le=32, description="pictures under way at once")
     timeout: Period = Field(5.0, description="how long to wait for a picture")
-    frozen_after: Period = Field(30.0, description="the same picture for this long means that the camera hangs")
+    frozen_after: Period = Field(
+        30.0, description="the very same picture for this long means that the camera hangs (rtsp, http, v4l2)"
+    )
 
     _folder: Path = PrivateAttr(default_factory=Path)
 
@@ -77,6 +80,10 @@ class CameraConfig(DriverConfig):
         self._folder = site_folder(info)
         return self
 
+    def plays(self) -> bool:
+        """Whether its pictures are there already, so that the same one again is no camera that hangs."""
+        return address_of(self.url).scheme in PLAYED
+
     def shots(self, slots: int) -> Shots:
         """The source of its pictures; a path is taken from the site's folder."""
         return source_of(self.url, slots, self.timeout, self._folder)
@@ -97,6 +104,9 @@ class CameraConfig(DriverConfig):
             yield ("url",), f"there is no {path}", "a path is taken from the folder of the site"
         elif parts.scheme == "file" and path.is_dir():
             yield ("url",), f"{path} is a folder", f"write folder:{parts.path}"
+        if self.plays() and "frozen_after" in self.model_fields_set:
+            why = f"{parts.scheme}: plays pictures and cannot hang; what stands still there is meant to"
+            yield ("frozen_after",), why, "remove it; it is for rtsp://, http:// and v4l2:"
         if self.on_demand and self.trigger:
             yield ("on_demand",), f"pictures on demand, and of {self.trigger}", "remove one of the two"
         if self.part and not self.trigger:
@@ -189,7 +199,7 @@ class Camera:
         now = self.source.clock.mono()
         if check != self._last_check:
             self._last_check, self._moved = check, now
-        elif now - self._moved > self.config.frozen_after * 1e9:
+        elif not self.config.plays() and now - self._moved > self.config.frozen_after * 1e9:
             raise DeviceLost(
                 f"the same picture for {self.config.frozen_after:g} s", hint="the camera hangs: power-cycle it"
             )

@@ -174,6 +174,7 @@ class Bench:
                 entry["url"] = re.sub(r"//[^/?]+", f"//127.0.0.1:{self.sim.port}", self.url, count=1)
             elif str(entry.get("url")).partition(":")[0] not in LOCAL:
                 entry["url"] = "pattern:parts"
+                entry.pop("frozen_after", None)
             elif (kind := entry["url"].partition(":"))[0] != "pattern":
                 entry["url"] = f"{kind[0]}:{home / kind[2]}"
         stage = data["stages"][self.stage]

@@ -77,10 +77,10 @@ def test_what_is_no_picture_or_of_another_size_is_left_out_of_a_folder(tmp_path:
     assert [what in caplog.text for what in ("1a.png is no picture", "1b.png is of another size")] == [True, True]
 
 
-def clip(path: Path, n: int = 12) -> Path:
+def clip(path: Path, n: int = 12, step: int = 10) -> Path:
     out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
     for i in range(n):
-        out.write(np.full((48, 64, 3), 10 * i, np.uint8))
+        out.write(np.full((48, 64, 3), step * i, np.uint8))
     out.release()
     return path
 
@@ -237,6 +237,18 @@ async def until_it_ends(driver: Camera, source: FakeSource, each: Callable[[], N
             source.frames.pop().release()
         await asyncio.sleep(0.01)
     await task
+
+
+def test_pictures_that_are_played_may_stand_still(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "still.png"), np.full((48, 64, 3), 90, np.uint8))
+    clip(tmp_path / "still.avi", step=0)
+    for name in ("still.png", "still.avi"):
+        assert len(pictures(6, url=f"file:{tmp_path / name}", frozen_after="1ms")) == 6
+        site = f"device: {{id: a}}\ndrivers: {{top: {{driver: camera, url: 'file:{tmp_path / name}', frozen_after: 10s}}}}\n"
+        (said,) = load_text(site).problems
+        assert said.path == ("drivers", "top", "frozen_after") and "plays pictures and cannot hang" in str(said)
+    live = "device: {id: a}\ndrivers: {top: {driver: camera, url: 'http://127.0.0.1/x', frozen_after: 10s}}\n"
+    assert not load_text(live).problems
 
 
 def test_a_frozen_camera_is_named() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from edge import load_site
 from edge.cli import main
 from models.vision import conform as cases
 from models.vision.bench import Bench
@@ -60,6 +61,21 @@ def test_the_shipped_station_keeps_the_handshake(
     outcomes = asyncio.run(tried())
     assert len(outcomes) == len(wanted) and not [f"{o.name}: {o.fault}" for o in outcomes if o.fault]
     assert any("heartbeat" in line for line in bits(bench.log))
+
+
+def test_a_camera_of_the_line_is_rendered_whatever_its_options(tmp_path: Path) -> None:
+    site, home = tmp_path / "station.yaml", tmp_path / "home"
+    text = SITE.read_text().replace('"pattern:parts?ng=0.2&seed=1",', '"rtsp://127.0.0.1/x", frozen_after: 10s,')
+    site.write_text(text)
+    home.mkdir()
+
+    async def body() -> None:
+        async with Bench(site).running(home):
+            pass
+
+    asyncio.run(body())
+    made = load_site(home / "site.yaml")
+    assert not made.problems and "rtsp" in text and "pattern:parts" in (home / "site.yaml").read_text()
 
 
 @pytest.mark.parametrize(
