@@ -172,3 +172,5 @@ def test_the_tests_of_a_site_give_strings() -> None:
 def test_a_simulated_text_takes_turns() -> None:
     move = Simulation(texts=["A7", "B2", "C3"], period=30.0)
     assert [level(move, t, random.Random(1)) for t in (0, 9.9, 10, 29, 30)] == ["A7", "A7", "B2", "C3", "A7"]
+    pulse = Simulation(mean=7, pulse=20.0, period=60.0)
+    assert [level(pulse, t, random.Random(1)) for t in (0, 19.9, 20, 59, 60)] == [8, 8, 7, 7, 8]
