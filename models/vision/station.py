@@ -132,9 +132,9 @@ class Station:
 
     def _scanned(self, batch: Batch) -> Iterator[Any]:
         """The tags of the PLC, moment after moment; of a camera only that it is open."""
-        if (batch.quality != Quality.BAD).any():
-            self._watch.opened(batch.source)
         self._now = max(self._now, batch.mono)
+        if (batch.quality != Quality.BAD).any():
+            yield from self._opened(batch.source)
         for utc in self._plc.moments(batch):
             self._utc = utc
             yield from self._moment(self._plc.values)
@@ -160,7 +160,7 @@ class Station:
 
     def _pictured(self, frame: Frame) -> Iterator[Any]:
         self._now = max(self._now, frame.mono)
-        self._watch.opened(frame.source)
+        yield from self._opened(frame.source)
         part = self._parts.get((frame.part or 0) - ASKED)
         if frame.source == self.config.starts:
             yield from self._permitted()
@@ -230,6 +230,11 @@ class Station:
         """Whether parts can be judged now, and by which recipe; told when it changes."""
         yield from self._changeover.look(self._plc.values.get("product"), self._watch.away)
         self._handshake.permit(self._changeover.why, self._changeover.checksum)
+
+    def _opened(self, camera: str) -> Iterator[Event]:
+        """A camera is open: `ready` waits for no further word of a PLC that speaks only when something changes."""
+        if self._watch.opened(camera) and self._plc.whole:
+            yield from self._permitted()
 
     def _follow(self, told: Iterable[Told], *, asks: bool = True) -> Iterator[Any]:
         for one in told:

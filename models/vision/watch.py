@@ -45,10 +45,12 @@ class Watch:
         told = f"{judged.camera} shows the same picture as for the part before: it hangs"
         return replace(judged, seen=missing(judged.seen.view, told), picture=None, image=None)
 
-    def opened(self, camera: str) -> None:
-        """It gave something: a picture, or the value that a camera shows when it is open for a trigger."""
-        if self.away.get(camera) == UNOPENED:
+    def opened(self, camera: str) -> bool:
+        """It gave something: a picture, or the value that a camera shows when it is open for a trigger. True when that is news."""
+        news = self.away.get(camera) == UNOPENED
+        if news:
             del self.away[camera]
+        return news
 
     def heard(self, event: Event) -> str:
         """What the site tells of a camera. Its name where it gives no picture now; else empty."""

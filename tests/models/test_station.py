@@ -227,6 +227,15 @@ def test_ready_waits_for_each_camera_of_the_active_recipe_to_open(folder: Path) 
     assert cell.parts(1) == [(1, "ok")]
 
 
+def test_ready_follows_a_camera_that_opens_without_another_word_of_the_plc(folder: Path) -> None:
+    cell = Cell(folder, open=frozenset())
+    cell.plc.resting = True
+    cell.run(1)
+    assert not cell.plc.memory["ready"] and cell.texts("station") == "top has not opened yet"
+    cell.flow.accept(Batch.of("top", [cell.table["top.trigger"].id], [np.nan], cell.clock.utc(), Quality.STALE))
+    assert cell.plc.memory["ready"] and cell.told("station")[-1] == ("aoi", "ready")
+
+
 def test_a_camera_that_never_opened_is_lost_until_it_is_back(folder: Path) -> None:
     cell = Cell(folder, open=frozenset())
     cell.flow.accept(Event("source", "top", "lost", text="no picture from rtsp://192.168.1.20/stream"))
