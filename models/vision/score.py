@@ -84,14 +84,15 @@ class Score:
         return precision, recall, 100 * 2 * precision * recall / max(precision + recall, 1e-12)
 
     def best_threshold(self) -> float:
-        """The middle of the thresholds whose F is the highest or next to it: on a few pictures many do as well, and one at their
-        end would be so for these pictures alone."""
+        """The middle of the thresholds beside each other whose F is the highest or next to it: on a few pictures many do as well,
+        and one at their end would be so for these pictures alone."""
         order = np.argsort(-self._score, kind="stable")
         if not len(order):
             return 0.5
-        right, told = np.cumsum(self._good[order]), np.arange(1, len(order) + 1)
-        f, score = 2 * right / (told + self.boxes), self._score[order]
-        as_good = np.flatnonzero(f >= f.max() - NEXT_TO)
-        first, last = as_good[0], as_good[-1]
+        score = self._score[order]
+        ends = np.flatnonzero(np.append(score[1:] < score[:-1], True))  # no threshold is between equal scores
+        f, score = 2 * np.cumsum(self._good[order])[ends] / (ends + 1 + self.boxes), score[ends]
+        best, worse = f.argmax(), np.flatnonzero(f < f.max() - NEXT_TO)
+        first, last = worse[worse < best].max(initial=-1) + 1, worse[worse > best].min(initial=len(f)) - 1
         below = score[last + 1] if last + 1 < len(score) else 0.0
         return float((score[first] + below) / 2)

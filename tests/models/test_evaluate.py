@@ -219,3 +219,30 @@ def test_of_thresholds_that_are_as_good_the_middle_one_is_taken() -> None:
         "from 399 right ones on F is 0.3 % from its best or less"
     )
     assert score.at(0.9)[2] < score.at(0.6)[2], "which is where all are found"
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [(0.9, 0.9, 1), (0.5, 0.5, 1), (0.5, 0.5, 0), (0.5, 0.5, 0), (0.5, 0.5, 0)],  # all that score 0.5, or none
+        [
+            (0.95, 0.9, 50),
+            (0.8, 0.7, -20),
+            (0.2, 0.1, 10),
+            (0.05, 0.04, -40),
+        ],  # as good before twenty wrong ones as after
+    ],
+)
+def test_a_threshold_is_none_between_equal_scores_and_none_between_two_good_ones(
+    runs: list[tuple[float, float, int]],
+) -> None:
+    scores = np.concatenate([np.linspace(a, b, max(abs(n), 1)) for a, b, n in runs])
+    right = np.concatenate([np.full(max(abs(n), 1), n > 0) for _, _, n in runs])
+    many = 2 if len(scores) < 10 else 100
+    boxes = np.array([[20 * k, 0, 20 * k + 10, 10.0] for k in range(many)])
+    places = np.array(
+        [[20 * k, 0 if good else 50, 20 * k + 10, 10 if good else 60] for k, good in enumerate(right)], float
+    )
+    places[right] = boxes[: right.sum()]
+    score = Score([np.column_stack([places, scores, np.zeros(len(scores))])], [(boxes, np.zeros(many, int))], ["one"])
+    assert score.at(score.best_threshold())[2] == pytest.approx(max(score.at(x)[2] for x in scores), abs=0.3)
