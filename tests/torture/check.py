@@ -178,7 +178,7 @@ def _causes(world: World, device: Device, told: Gaps) -> None:
 
 def _commands(world: World, db: Any, device: Device) -> None:
     """Each at most once."""
-    sql = "SELECT data FROM event WHERE device = ? AND kind = 'command'"
+    sql = "SELECT data FROM event WHERE device = ? AND kind = 'command' AND state <> 'refused'"
     ran = [json.loads(data)["n"] for (data,) in db.execute(sql, (device.name,))]
     if twice := {n for n in ran if ran.count(n) > 1}:
         world.violation(f"{device.name}: commands {sorted(twice)} ran twice")

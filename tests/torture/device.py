@@ -173,7 +173,7 @@ class Device:
     def accept(self, item: Any) -> None:
         """What the uplink hands in: gap events, commands."""
         if isinstance(item, Event):
-            if item.kind == "command":
+            if item.kind == "command" and item.state != "refused":
                 self.ledger.commands.append(int(item.data["n"]))
             self.journal.append(events=[replace(item, ts=item.ts or self.clock.utc(), id=item.id or "u")])
 
