@@ -30,7 +30,7 @@ from .weights import kept
 LEAST = 0.02  # as `lineside model evaluate` counts
 WORSE = 0.1  # mAP that int8 may lose
 LOOK = 96  # pixels around a doubtful place that are looked at again
-DOUBTS = ((0.2, 0.6), (0.1, 0.6), (0.1, 0.8), (0.03, 0.9))  # scores of doubtful places, from few to many ...
+DOUBTS = ((0.2, 0.6), (0.15, 0.7), (0.2, 0.8), (0.1, 0.8), (0.03, 0.9))  # of doubtful places, from few to many ...
 GIVEN_UP = 0.03  # mAP that looking at fewer may cost
 TOLERANCE = 12  # int8 steps between kernel sets, ADR 14; the boxes over the threshold have to be the same
 MANY = 60  # pictures from which on every second one does for ranges and gate
