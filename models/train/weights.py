@@ -1,4 +1,4 @@
-"""The float weights that lie beside a package, for another training to start or to learn from."""
+"""The float weights that lie beside a package, for another training to start from."""
 
 from __future__ import annotations
 

@@ -97,6 +97,7 @@ class Station:
         elif isinstance(item, Tick):
             self._now, self._utc = max(self._now, item.mono), item.utc
             yield from self._ticked()
+            yield from self._totals.ended(item.utc)
         self._handshake.acquiring = any(part.waits() for part in self._parts.values())
         if self._handshake.connected:
             yield from self._masters.look(self._changeover.recipe, self._utc)

@@ -36,9 +36,12 @@ class Totals:
     def refused(self) -> None:
         self.counts["refused"] += 1
 
-    def changed(self, utc: int, mono: int) -> Iterator[Batch | Event]:
-        """The totals, where they are others than when this was asked last; and what a lot that ended tells."""
-        yield from self._lots.look(utc)
+    def changed(self, utc: int, mono: int) -> Iterator[Batch]:
+        """The totals, where they are others than when this was asked last."""
         if self.counts != self._told:
             self._told = dict(self.counts)
             yield Batch.of(self._stage, self._tags, [float(n) for n in self.counts.values()], utc, mono=mono)
+
+    def ended(self, utc: int) -> Iterator[Event]:
+        """What a lot tells that ended, at `utc` (ns) by our own clock: the PLC's may be hours off."""
+        yield from self._lots.look(utc)

@@ -59,6 +59,7 @@ class Cell:
     states: dict[str, bytes] = field(default_factory=dict)
     shape: tuple[int, int, int] = (64, 80, 3)
     open: frozenset[str] = frozenset({"top", "side"})  # cameras
+    ahead: int = 0  # ns, the PLC's clock of ours
 
     def __post_init__(self) -> None:
         self.clock = ManualClock()
@@ -156,7 +157,7 @@ class Cell:
         ids = [self.table[f"plc.{name}"].id for name in values]
         quality = Quality.GOOD if self.cable else Quality.TIMEOUT
         given = [float(v) if self.cable else np.nan for v in values.values()]
-        self.flow.accept(Batch.of("plc", ids, given, self.clock.utc(), quality))
+        self.flow.accept(Batch.of("plc", ids, given, self.clock.utc() + self.ahead, quality))
 
     def tick_to(self, mono: int) -> None:
         while (due := self.flow.due()) <= mono:

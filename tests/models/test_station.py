@@ -198,9 +198,10 @@ def test_a_lost_camera_is_not_ready_and_what_waits_for_it_is_rechecked_at_once(f
     assert cell.parts(1) == [(2, "ok")]
 
 
-def test_a_lot_with_many_bad_parts_is_told_and_when_it_is_over(folder: Path) -> None:
+@pytest.mark.parametrize("ahead", [0, 3600 * 10**9])
+def test_a_lot_with_many_bad_parts_is_told_and_when_it_is_over(folder: Path, ahead: int) -> None:
     bad = range(270, 290)
-    cell = Cell(folder, {"lot": 30.0}, look=lambda camera, number: board(number in bad, number))
+    cell = Cell(folder, {"lot": 30.0}, look=lambda camera, number: board(number in bad, number), ahead=ahead)
     cell.parts(200, within=600)
     cell.start()  # again, from what survived
     cell.parts(200, within=600)
