@@ -157,17 +157,14 @@ class Net(nn.Module):
 Ranges = dict[str, tuple[float, float]]
 
 
-def calibrated(net: Net, pictures: Sequence[np.ndarray], clip: float = 0.0) -> Ranges:
-    """The range of each step over pictures uint8[h, w, channels]: of each without the outermost share `clip`, then the mean of
-    all."""
-    ends: dict[str, list[tuple[float, float]]] = {}
+def calibrated(net: Net, pictures: Sequence[np.ndarray]) -> Ranges:
+    """The range of each step over pictures uint8[h, w, channels], the widest of all. (The mean of their ends cut off what the
+    loudest say, and with it 3 mAP of steel's surfaces.)"""
+    ranges: Ranges = {}
 
     def seen(name: str, x: Tensor) -> None:
-        flat = x.flatten().numpy()
-        low = int(clip * (len(flat) - 1))
-        high = len(flat) - 1 - low
-        least = np.partition(flat, (low, high))
-        ends.setdefault(name, []).append((float(least[low]), float(least[high])))
+        low, high = ranges.get(name, (np.inf, -np.inf))
+        ranges[name] = min(low, float(x.min())), max(high, float(x.max()))
 
     net.eval()
     net.seen = seen
@@ -177,13 +174,8 @@ def calibrated(net: Net, pictures: Sequence[np.ndarray], clip: float = 0.0) -> R
                 net(torch.from_numpy(picture[None]))
     finally:
         net.seen = None
-    ranges = {
-        name: (float(np.mean([e[0] for e in every])), float(np.mean([e[1] for e in every])))
-        for name, every in ends.items()
-    }
-    highest = max(high for _, high in ends["heat"])  # not their mean: all that are above it would be one score
-    ranges["heat"] = (max(ranges["heat"][0], LOW), min(highest, HIGH))
-    return ranges
+    low, high = ranges["heat"]
+    return {**ranges, "heat": (max(low, LOW), min(high, HIGH))}
 
 
 class _Int8:

@@ -162,6 +162,21 @@ def test_int8_says_what_the_float_network_says(engine: Engine, tmp_path: Path) -
         assert off.mean() < 2 * spec.scale, spec.name
 
 
+def test_the_loudest_picture_sets_the_range(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed here: make train brings it (extra train)")
+    from models.train.detector import HIGH, Net, calibrated
+
+    torch.manual_seed(1)
+    net = Net(0.25, 6)
+    quiet = np.full((64, 64, 2), 120, np.uint8)
+    loud = samples.rendered(np.random.default_rng(2), 64, 3)[0]
+    one, both = calibrated(net, [loud]), calibrated(net, [quiet, loud, quiet])
+    for name, (low, high) in calibrated(net, [quiet]).items():
+        assert both[name] == (min(low, one[name][0]), max(high, one[name][1]))
+    torch.nn.init.constant_(net.layers["heat"].bias, 50.0)
+    assert calibrated(net, [loud])["heat"][1] == HIGH, "log odds beyond say nothing more"
+
+
 def test_a_process_that_draws_no_more_ends_training_in_words() -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed here: make train brings it (extra train)")
     from queue import Empty
