@@ -199,7 +199,7 @@ class Camera:
         now = self.source.clock.mono()
         if check != self._last_check:
             self._last_check, self._moved = check, now
-        elif not self.config.plays() and now - self._moved > self.config.frozen_after * 1e9:
+        elif now - self._moved > self.config.frozen_after * 1e9 and not self.config.plays():
             raise DeviceLost(
                 f"the same picture for {self.config.frozen_after:g} s", hint="the camera hangs: power-cycle it"
             )

@@ -23,7 +23,7 @@ from ..vision.surface_package import write as write_surface
 from ..vision.teaching import learn
 from ..vision.variation import Allowance
 
-PLACED = {  # options of parts that are placed, and what they are where nobody says them
+PLACED: dict[str, Any] = {  # options of parts that are placed, and what they are where nobody says them
     "by": "phase",
     **{name: RegistrationConfig.model_fields[name].default for name in ("search", "turn", "scale", "quality")},
     "edge": 1,
@@ -40,13 +40,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="PACKAGE", help="folder of the package; must not be there yet"
     )
     fields = RegistrationConfig.model_fields
-    parser.add_argument("--by", choices=("phase", "feature"), help="how a part is found (default: phase)")
+    parser.add_argument("--by", choices=("phase", "feature"), help=f"how a part is found (default: {PLACED['by']})")
     for name, kind in (("search", int), ("turn", float), ("scale", float), ("quality", float)):
-        described = f"{fields[name].description} (default: {fields[name].default})"
+        described = f"{fields[name].description} (default: {PLACED[name]})"
         parser.add_argument(f"--{name}", type=kind, help=described)
-    parser.add_argument("--edge", type=int, choices=range(9), metavar="PX", help="pixels an edge may move (default: 1)")
-    parser.add_argument("--levels", type=_above_zero, help="grey levels that are no defect anywhere (default: 8)")
-    parser.add_argument("--spread", type=_above_zero, help="standard deviations that are none (default: 3)")
+    moves = f"pixels an edge may move (default: {PLACED['edge']})"
+    parser.add_argument("--edge", type=int, choices=range(9), metavar="PX", help=moves)
+    levels = f"grey levels that are no defect anywhere (default: {PLACED['levels']:g})"
+    parser.add_argument("--levels", type=_above_zero, help=levels)
+    spread = f"standard deviations that are none (default: {PLACED['spread']:g})"
+    parser.add_argument("--spread", type=_above_zero, help=spread)
     parser.add_argument("--mask", type=Path, metavar="PICTURE", help="where it is black nothing is judged")
     parser.add_argument(
         "--every", action="store_true", default=None, help="keep parts that are unlike the others: they are good"
