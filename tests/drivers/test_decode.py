@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.modbus.address import ORDERS, Address, parse_address
@@ -45,7 +45,6 @@ def around(item: Item, value: float, fill: int = 0x1B2D) -> Look:
     return Look(99, tuple(words[:7]))
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["int16", "uint16", "int32", "uint32", "float32", "float64", "int64"]),
     st.sampled_from(ORDERS),

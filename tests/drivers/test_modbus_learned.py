@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.modbus.address import Address, Span
@@ -254,7 +254,6 @@ def test_only_news_is_remembered() -> None:
     assert forgotten and not forgotten["units"]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_whatever_a_device_lacks_the_rest_is_read_and_the_plan_settles(data: st.DataObject) -> None:
     kinds = st.sampled_from(["uint16", "float32", "uint64"])

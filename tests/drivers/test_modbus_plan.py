@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.modbus.address import WORDS, Address, Span, parse_span
@@ -94,7 +94,6 @@ def allowed(group: Sequence[Item], limit: int, gap: int, hole: range) -> bool:
     return end - start <= limit and longest <= gap and not set(hole) & set(range(start, end))
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_no_other_plan_has_fewer_requests_nor_as_many_and_fewer_registers(data: st.DataObject) -> None:
     limit, gap = data.draw(st.integers(4, 12)), data.draw(st.integers(0, 6))
@@ -113,7 +112,6 @@ def test_no_other_plan_has_fewer_requests_nor_as_many_and_fewer_registers(data: 
     assert (len(plan.requests), plan.words) == best
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["holding", "coil"]), st.data())
 def test_every_value_lies_whole_in_one_request_and_is_found_there(table: str, data: st.DataObject) -> None:
     items = [i for _ in range(5) for i in data.draw(items_of(table, 900 if table == "holding" else 9000))]
@@ -142,7 +140,6 @@ def told(item: Item) -> float:
     return float(np.frombuffer(words, np.dtype(item.type).newbyteorder(">"))[0])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 600), st.integers(1, 60)), min_size=1, max_size=30), st.integers(60, 125))
 def test_a_text_is_not_torn(texts: list[tuple[int, int]], most: int) -> None:
     items = [Item(1, Address("holding", at), "text", length=length) for at, length in texts]

@@ -51,7 +51,7 @@ def test_quantised_scans_are_small() -> None:
     assert len(body) / len(batch) <= 0.7
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     hnp.arrays(np.float64, st.integers(0, 60), elements=st.floats(width=64)),
     st.integers(1, 5),
@@ -67,7 +67,7 @@ def test_any_values_come_back(values: np.ndarray, tags: int, regular: bool, seed
     assert same(batch, decode("x", encode(batch)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.decimals(allow_nan=False, allow_infinity=False, min_value=-9999, max_value=9999, places=3),
@@ -80,7 +80,7 @@ def test_decimals_come_back(numbers: list[object]) -> None:
     assert same(batch, decode("plc", encode(batch)))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=300, unique=True),
     st.integers(1, 400),
@@ -93,7 +93,7 @@ def test_few_values_that_lie_far_apart_come_back(steps: list[int], m: int, k: in
     assert same(batch, decode("plc", encode(batch)))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(
         st.floats(width=32, allow_nan=False, allow_infinity=False)

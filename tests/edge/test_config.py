@@ -253,7 +253,7 @@ def test_durations_and_sizes() -> None:
             seconds(wrong)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=200))
 def test_no_text_makes_the_loader_raise(text: str) -> None:
     load_text(text)
@@ -278,7 +278,7 @@ _tree = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_tree)
 def test_no_structure_makes_the_loader_raise(tree: object) -> None:
     import json

@@ -293,7 +293,7 @@ FAULT = st.sampled_from(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32), st.lists(st.tuples(FAULT, st.integers(1, 40)), max_size=10))
 def test_whatever_the_plc_does_no_verdict_is_missed_and_none_is_doubled(
     seed: int, faults: list[tuple[str, int]]

@@ -20,7 +20,7 @@ def at_most(found: int, of: int, p: float) -> Fraction:
     return sum((math.comb(of, k) * q**k * (1 - q) ** (of - k) for k in range(found + 1)), Fraction(0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
 def test_a_bound_is_where_the_tail_is_what_is_left_of_the_confidence(
     counts: tuple[int, int], confidence: float
@@ -82,7 +82,7 @@ def test_a_chart_of_rates_knows_how_many_parts_stood_behind_each() -> None:
         of_rates(np.array([2]), np.array([1]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.001, 0.999))
 def test_the_chances_of_a_count_are_the_binomial_ones(counts: tuple[int, int], rate: float) -> None:
     found, of = counts

@@ -80,7 +80,7 @@ def agrees(store: Store, seed: int) -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_life_of_a_device_gives_what_a_slow_look_at_its_samples_gives(store: Store, seed: int) -> None:
     agrees(store, seed)
 
