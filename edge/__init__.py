@@ -2,6 +2,7 @@
 
 from .batch import TRUSTED, Batch, Quality, concatenate
 from .bounds import below as rate_below
+from .bounds import by_chance as most_by_chance
 from .bounds import needed as parts_needed
 from .chain import Chain, hash_of
 from .clock import SECOND, Clock, ManualClock, SystemClock, is_sure
@@ -69,6 +70,7 @@ from .span import held
 from .stage import Setting, Stage, StageConfig, StatelessStage
 from .state import state_folder
 from .tags import Tag, TagTable
+from .tags import named as tag_named
 
 __all__ = [
     "SECOND",
@@ -156,6 +158,7 @@ __all__ = [
     "listen_at",
     "load_site",
     "log",
+    "most_by_chance",
     "name_of_review",
     "numbered_events",
     "only_here",
@@ -175,6 +178,7 @@ __all__ = [
     "state_folder",
     "stored_pictures",
     "tag_name",
+    "tag_named",
     "tag_names",
     "write_parquet",
 ]

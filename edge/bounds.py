@@ -43,6 +43,17 @@ def needed(rate: float, found: int = 0, confidence: float = 0.95) -> int:
     return high
 
 
+def by_chance(rate: float, of: int, chance: float = 0.00135) -> int:
+    """The most of `of` parts that are still no wonder at this rate: more of them have less than this chance (that of a value
+    beyond 3 sigma on one side). Raises ValueError where counts cannot be."""
+    _counts(0, of, 1 - chance)
+    if not 0 < rate < 1:
+        return round(of * rate)
+    k = np.arange(of + 1)
+    terms = np.exp(_log_choose(of, of) + k * math.log(rate) + (of - k) * math.log1p(-rate))
+    return int(np.flatnonzero(np.cumsum(terms[::-1])[::-1] >= chance)[-1])
+
+
 def _counts(found: int, of: int, confidence: float) -> None:
     if not 0 <= found <= of <= MOST:
         raise ValueError(f"{found} of {of} parts cannot be")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection, case, desc, func, select
 
-from edge import parts_needed, rate_below
+from edge import most_by_chance, parts_needed, rate_below
 
 from . import tables
 from .store import Store
@@ -29,8 +29,8 @@ def proof(store: Store) -> APIRouter:
     @router.get("/api/proof")
     async def proven(device: Annotated[str, Query(max_length=64)] = "") -> dict[str, Any]:
         """{"escapes", "false_calls": {"found", "of", "below" (at 95 %), "more" (parts without another one that would show 0.4 %)},
-        "pareto": [[label, count]] of parts that people found NG, "hours": [[ms UTC, NG, parts]] of the last 24}. Of each part the
-        newest review of the last 90 days counts."""
+        "pareto": [[label, count]] of parts that people found NG, "hours": [[ms UTC, NG, parts, NG that may be chance]] of the
+        last 24}. Of each part the newest review of the last 90 days counts."""
         now = time.time_ns()
         newest = await store.read(lambda c: _newest(c, device, now - DAYS * 24 * HOUR))
         hours = await store.read(lambda c: _hours(c, device, (now // HOUR - HOURS + 1) * HOUR))
@@ -73,4 +73,6 @@ def _hours(connection: Connection, device: str, since: int) -> list[list[int]]:
         select(hour, ng, func.count()).where(e.c.kind == "inspection", e.c.ts >= since).group_by(hour).order_by(hour)
     )
     wanted = wanted.where(e.c.device == device) if device else wanted
-    return [[int(at) * HOUR // 10**6, int(bad), int(of)] for at, bad, of in connection.execute(wanted.limit(HOURS + 1))]
+    rows = [(int(at), int(bad), int(of)) for at, bad, of in connection.execute(wanted.limit(HOURS + 1))]
+    rate = sum(bad for _, bad, _ in rows) / max(1, sum(of for _, _, of in rows))
+    return [[at * HOUR // 10**6, bad, of, most_by_chance(rate, of)] for at, bad, of in rows]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.bounds import above, below, needed
+from edge.bounds import above, below, by_chance, needed
 from models.quality.charts import capability, of_rates, pareto, run_rules, tails
 
 
@@ -89,6 +89,19 @@ def test_the_chances_of_a_count_are_the_binomial_ones(counts: tuple[int, int], r
     more, fewer = tails(found, of, rate)
     assert fewer == pytest.approx(float(at_most(found, of, rate)))
     assert more == pytest.approx(float(1 - at_most(found - 1, of, rate)))
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 60), st.floats(0.001, 0.999), st.floats(0.0005, 0.2))
+def test_more_than_chance_makes_is_what_has_less_than_this_chance(of: int, rate: float, chance: float) -> None:
+    most = by_chance(rate, of, chance)
+    assert float(1 - at_most(most - 1, of, rate)) >= chance * (1 - 1e-9)
+    assert most == of or float(1 - at_most(most, of, rate)) < chance * (1 + 1e-9)
+
+
+def test_of_a_rate_that_is_sure_chance_makes_nothing_else() -> None:
+    assert (by_chance(0.0, 100), by_chance(1.0, 100), by_chance(0.5, 0)) == (0, 100, 0)
+    assert by_chance(0.001, 100) == 2 and by_chance(0.22, 50_000) == 11_279
 
 
 def test_where_hardly_a_part_is_bad_chance_is_no_rule() -> None:

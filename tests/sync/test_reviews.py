@@ -16,7 +16,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import select
 
-from edge import Event, sound_events
+from edge import Event, most_by_chance, sound_events
 from models.quality.chain import Chain, breaks, taken_out
 from models.quality.ledger import account, parts_of
 from sync import wire
@@ -437,7 +437,8 @@ def test_the_small_ledger_says_what_the_audit_says(tmp_path: Path) -> None:
             assert found[name] == asdict(audit[name]), name
         assert found["escapes"]["found"] == 1 and found["escapes"]["of"] == 30
         assert found["pareto"] == [["spur", 2], ["open", 1]]
-        assert [sum(column) for column in zip(*found["hours"], strict=True)][1:] == [11, 50]
+        assert [sum(column) for column in zip(*found["hours"], strict=True)][1:3] == [11, 50]
+        assert all(most == most_by_chance(11 / 50, of) for _, _, of, most in found["hours"])
         assert (await people.ask("GET", "/api/proof?device=nobody"))[1]["escapes"]["of"] == 0
 
     rig(tmp_path, work)

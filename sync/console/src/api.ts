@@ -24,7 +24,7 @@ export interface Answer { state: string; label: string; by: string; text: string
 export interface Inspected extends Happening { reviews: (Answer & { ts: number; hash: string; corrects: string })[]; asked: Answer | null; refusal: string }
 export interface List { parts: Inspected[]; labels: string[]; recipes: string[]; devices: string[]; open: number; of: number }
 export interface Bound { found: number; of: number; below: number; more: number }
-export interface Proven { escapes: Bound; false_calls: Bound; pareto: [string, number][]; hours: [number, number, number][] }
+export interface Proven { escapes: Bound; false_calls: Bound; pareto: [string, number][]; hours: [number, number, number, number][] }
 export interface Series<V = number> { tag: string; unit: string; t: number[]; v: (V | null)[]; to: number }
 export type Values = Record<string, [number | null, string, number]>;
 export interface Live {

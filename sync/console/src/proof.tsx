@@ -30,20 +30,18 @@ function Rate({ word, of, bound: b, more = false }: { word: Word; of: Word; boun
   );
 }
 
-/** A p chart: the share of NG parts of each hour, the limit of its own size, and what is beyond. */
+/** A p chart: the share of NG parts of each hour, what chance may make of so many parts, and what is beyond. */
 function Hours({ hours }: { hours: Proven["hours"] }) {
-  const all = hours.reduce((n, [, , of]) => n + of, 0), middle = hours.reduce((n, [, ng]) => n + ng, 0) / Math.max(1, all);
-  const limit = (of: number) => Math.min(1, middle + 3 * Math.sqrt((middle * (1 - middle)) / Math.max(1, of)));
   const first = hours[0][0], wide = WIDE / 24;
-  const top = 1.05 * Math.max(0.02, ...hours.map(([, ng, of]) => Math.max(ng / of, of < FEWEST ? 0 : limit(of))));
+  const top = 1.05 * Math.max(0.02, ...hours.map(([, ng, of, most]) => Math.max(ng, of < FEWEST ? 0 : most) / of));
   const x = (at: number) => ((at - first) / 3_600_000) * wide, y = (s: number) => HIGH - (HIGH * s) / top;
   return (
     <svg class="hours" viewBox={`0 0 ${WIDE} ${HIGH}`} role="img" aria-label={t("ngHours")}>
-      {hours.map(([at, ng, of]) => {
-        const odd = of >= FEWEST && ng / of > limit(of);
+      {hours.map(([at, ng, of, most]) => {
+        const odd = of >= FEWEST && ng > most;
         return <rect key={at} class={odd ? "odd" : ""} x={x(at) + 1} width={wide - 2} y={Math.min(HIGH - 1, y(ng / of))} height={Math.max(1, HIGH - y(ng / of))}><title>{`${clock(at)}: ${ng} / ${of} = ${share(ng / of, 1)}`}</title></rect>;
       })}
-      <path d={hours.filter(([, , of]) => of >= FEWEST).map(([at, , of]) => `M${x(at)} ${y(limit(of))}h${wide}`).join("")} />
+      <path d={hours.filter(([, , of]) => of >= FEWEST).map(([at, , of, most]) => `M${x(at)} ${y(most / of)}h${wide}`).join("")} />
     </svg>
   );
 }

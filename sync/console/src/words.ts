@@ -36,7 +36,7 @@ const en = {
   rightOk: "It is OK", falseCall: "It is OK: a false call", isOk: "It is OK", rightNg: "It is NG", otherDefect: "It is NG: another defect …", missed: "It is NG: an escape …",
   proof: "What the reviews prove", escapes: "Escapes", falseCalls: "False calls", calledOk: "audited parts called OK", calledNg: "audited parts called NG", outOf: "of",
   below: "below", at95: "at 95 %", moreParts: "more without one would show 0.4 %", noneAudited: "none was reviewed yet", byChance: "The bounds hold for parts that were taken by chance.",
-  pareto: "Defects that people found", ngHours: "NG parts each hour, 24 h", sigma: "line: 3 sigma",
+  pareto: "Defects that people found", ngHours: "NG parts each hour, 24 h", sigma: "line: more is hardly chance",
   code: "code", noCode: "no code was read", findPart: "Part number or code", noneFound: "No part like this among the newest",
   whichDefect: "Which defect?", anotherName: "Another name", back: "Back", note: "Note", correct: "Correct this", tool: "Tool", limits: "Limits",
 };
@@ -78,7 +78,7 @@ const zh: Record<Word, string> = {
   rightOk: "确实合格", falseCall: "合格：误判", isOk: "合格", rightNg: "确实不合格", otherDefect: "不合格：其他缺陷…", missed: "不合格：漏检…",
   proof: "复核结论", escapes: "漏检", falseCalls: "误判", calledOk: "个抽检合格件", calledNg: "个抽检不合格件", outOf: "/",
   below: "低于", at95: "（95 % 置信度）", moreParts: "件再抽检且无漏检即可证明 0.4 %", noneAudited: "尚无复核", byChance: "该上限仅适用于随机抽取的工件。",
-  pareto: "人工确认的缺陷", ngHours: "近 24 小时每小时不合格率", sigma: "横线：3σ",
+  pareto: "人工确认的缺陷", ngHours: "近 24 小时每小时不合格率", sigma: "横线：超出即不像偶然",
   code: "工件码", noCode: "未读到工件码", findPart: "工件号或工件码", noneFound: "最新的工件中没有匹配项",
   whichDefect: "是哪种缺陷？", anotherName: "其他名称", back: "返回", note: "备注", correct: "更正", tool: "工具", limits: "限值",
 };
