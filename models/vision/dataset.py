@@ -52,9 +52,10 @@ class Export:
         return {"written": len(shown), **counts, "whole": whole, "left_out": dict(sorted(self.left_out.items()))}
 
     def _labels(self) -> list[str]:
-        """Of the defects that the tools of all recipes know by name, in their order."""
+        """Of the defects that the models of all recipes know by name, in their order."""
         viewers = (viewer for recipe in self._recipes.values() for viewer in recipe.views.values())
-        tools = (tool for viewer in viewers for tool in viewer.tools.values())
+        all_tools = (tool for viewer in viewers for tool in viewer.tools.values())
+        tools = (tool for tool in all_tools if "model" in tool.Config.model_fields)
         return list(dict.fromkeys(label for tool in tools for label in getattr(tool, "labels", ())))
 
     def _views(self, event: Event, part: Part) -> Iterator[Labelled]:

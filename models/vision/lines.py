@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import difflib
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from edge import Period, Point, StageConfig, Tag
+from edge import ConfigFault, LinesideError, Period, Point, StageConfig, Tag, TagTable, tag_named
 
 from .handshake import LAST_ID
 from .outputs import ORDER
@@ -130,3 +131,26 @@ class StationConfig(StageConfig):
     def orders(self) -> dict[str, dict[str, float]]:
         most = {name: LAST_ID if name in WORDS else 1 for name in ORDER}
         return {"plc": {tag: float(most[name]) for name, tag in self.plc.written().items()}}
+
+
+class Wired:
+    """The numbers (ids) of the tags and cameras that a stage names. Raises ConfigFault for one that the site does not have."""
+
+    def __init__(self, stage: str, table: TagTable) -> None:
+        self._stage, self._table = stage, table
+
+    def tag(self, name: str) -> int:
+        try:
+            return tag_named(self._table, name).id
+        except LinesideError as error:
+            raise ConfigFault(f"{self._stage}: {error.args[0]}", hint=error.hint) from None
+
+    def camera(self, name: str, there: Collection[str]) -> int:
+        """The tag by which it is asked for a picture; `there` are the cameras of the site."""
+        if name in there:
+            return self._table[f"{name}.trigger"].id
+        near = difflib.get_close_matches(name, there, 1)
+        known = f"there are {', '.join(sorted(there))}" if there else "add one to its `drivers:`"
+        raise ConfigFault(
+            f"{self._stage}: the site has no camera {name!r}", hint=f"did you mean {near[0]!r}?" if near else known
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -21,7 +21,7 @@ At = tuple[str | int, ...]
 
 class Pieces:
     """The pieces of a recipe's tree that are sound by themselves. `views` by name, `broken` the others as they are written,
-    `cameras` of both by view. What is wrong with a piece alone is not said here."""
+    `cameras` of both by view, `rules` by their places in the file. What is wrong with a piece alone is not said here."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
@@ -30,14 +30,15 @@ class Pieces:
         self.views = {str(name): view for name, view in bound.items() if view is not None}
         self.broken = {name: view for name, view in written.items() if bound[name] is None}
         self.cameras = {n: v["camera"] for n, v in written.items() if isinstance(v.get("camera"), str)}
+        rules = {number: self._sound(Rule, rule, ("rules", number)) for number, rule in _entries(tree.data, "rules")}
+        self.rules = {number: rule for number, rule in rules.items() if rule is not None}
         self._names = [str(name) for name, _ in _entries(tree.data, "views")]
 
     def check(self, cameras: Collection[str] | None) -> None:
         """What the pieces say of each other, and of the site's `cameras` (None: of any site); faults go to the tree."""
         data = self._tree.data
-        for number, rule in _entries(data, "rules"):
-            if (sound := self._sound(Rule, rule, ("rules", number))) is not None:
-                self._rule(sound, ("rules", number))
+        for number, rule in self.rules.items():
+            self._rule(rule, ("rules", number))
         for number, test in _entries(data, "tests"):
             if (one := self._sound(RecipeTest, test, ("tests", number))) is not None:
                 self._test(one, ("tests", number, "pictures"))
@@ -69,6 +70,25 @@ class Pieces:
         if rule.in_mm and lacking:
             words = f"millimetres, and {lacking[0]} does not say how many a pixel has"
             tree.fault(at, words, f"add `mm:` to {lacking[0]}")
+
+    def classes(self, of: Mapping[str, Iterable[Any]]) -> None:
+        """Faults where a rule is about a class that no tool of its views finds. `of`: the tools of each view that could be made;
+        nothing is said of a view that is not among them, or has a tool that does not tell its classes."""
+        for number, rule in self.rules.items():
+            tools = [tool for name in ([rule.view] if rule.view else self._names) for tool in of.get(name, [None])]
+            if not all(hasattr(tool, "labels") for tool in tools):
+                continue
+            known = list(dict.fromkeys(label for tool in tools for label in tool.labels))
+            for label in rule.label:
+                if label not in known:
+                    near = difflib.get_close_matches(label, known, 1)
+                    there = (
+                        f"there are {', '.join(known)}"
+                        if known
+                        else "its tools measure, and find no defects with classes"
+                    )
+                    hint = f"did you mean {near[0]!r}?" if near else there
+                    self._tree.fault(("rules", number, "label"), f"no tool finds {label!r}", hint)
 
     def _test(self, test: RecipeTest, at: At) -> None:
         tree, cameras = self._tree, dict.fromkeys(self.cameras.values())

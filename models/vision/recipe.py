@@ -93,6 +93,7 @@ def load(path: Path, cameras: Collection[str] | None = None) -> Recipe | Refused
             views[name] = built
     for name, written in pieces.broken.items():
         _glance(name, written, path.parent, tree)
+    pieces.classes({name: [*view.tools.values(), *view.shadow.values()] for name, view in views.items()})
     if config is None or tree.problems:
         return Refused(path, _told(tree), sorted(set(pieces.cameras.values())))
     said = (config.rules, seal.hexdigest(), kept.models, config.masters, kept.options, config.part, config.tests)

@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from edge import SECOND, Answer, Batch, ConfigFault, Event, Frame, Quality, Setting, Tick, Write
+from edge import SECOND, Answer, Batch, Event, Frame, Quality, Setting, Tick, Write
 
 from ..quality.chain import Chain
 from .changeover import Changeover
 from .handshake import Handshake, Result, Told
 from .judging import Judged, job
-from .lines import TOTALS, StationConfig, part_number
+from .lines import TOTALS, StationConfig, Wired, part_number
 from .load import Load, order
 from .masters import Masters, unknown
 from .outputs import Outputs
@@ -45,14 +45,15 @@ class Station:
         self._shelf = Shelf(config.recipes, setting.folder, room_ms, there)
         self.faults = self._shelf.faults
         self.faults += unknown(self._shelf.recipes.values(), numbered=bool(config.plc.part))
+        wired = Wired(setting.name, setting.table)
         cameras = self._shelf.cameras | ({config.starts} if config.starts else set())
-        self._triggers = {name: self._tag(f"{name}.trigger") for name in sorted(cameras)}
+        self._triggers = {name: wired.camera(name, there) for name in sorted(cameras)}
         self._totals = Totals(setting.name, setting.table, config.lot)
         told = {f"event:{kind} {key}" for c in cameras for kind, key in (("source", c), ("write", f"{c}.trigger"))}
         self.inputs = frozenset({*config.plc.read().values(), *config.plc.written().values(), *cameras, *told})
         self.outputs = frozenset({f"{setting.name}.{name}" for name in TOTALS} | {f"event:inspection {setting.name}"})
-        self._outputs = Outputs({n: self._tag(t) for n, t in config.plc.written().items()}, setting.name)
-        names = {self._tag(tag): name for name, tag in (config.plc.read() | config.plc.written()).items()}
+        self._outputs = Outputs({n: wired.tag(t) for n, t in config.plc.written().items()}, setting.name)
+        names = {wired.tag(tag): name for name, tag in (config.plc.read() | config.plc.written()).items()}
         self._plc = Scanned(names, config.plc.read(), self._outputs.see)
         self._part_done = setting.table[config.plc.part_done] if config.plc.part_done else None
         self._handshake = self._new_handshake()
@@ -69,12 +70,12 @@ class Station:
         self._chain, self._masters, self._shadows = Chain(), Masters(setting.name, config.shifts), Shadows(setting.name)
         self._code = ""  # of the last part that was OK
         self._now = self._utc = 0
+        self._clock = 0  # at the last tick, ns UTC; `_utc` may be a scan's, by the PLC's clock
 
-    def _tag(self, name: str) -> int:
-        if name not in self._table:
-            hint = "a camera that this site does not have" if name.endswith(".trigger") else ""
-            raise ConfigFault(f"{self.name}: no tag is called {name!r}", hint=hint)
-        return self._table[name].id
+    @property
+    def _own_clock(self) -> int:
+        """What a shift goes by, ns UTC: never the PLC's clock, except before our own has ticked."""
+        return self._clock or self._utc
 
     def _new_handshake(self) -> Handshake:
         within = self.config.takt if self.config.ack_within is None else self.config.ack_within
@@ -95,12 +96,12 @@ class Station:
         elif isinstance(item, Event):
             yield from self._heard(item)
         elif isinstance(item, Tick):
-            self._now, self._utc = max(self._now, item.mono), item.utc
+            self._now, self._utc, self._clock = max(self._now, item.mono), item.utc, item.utc
             yield from self._ticked()
             yield from self._totals.ended(item.utc)
         self._handshake.acquiring = any(part.waits() for part in self._parts.values())
         if self._handshake.connected:
-            yield from self._masters.look(self._changeover.recipe, self._utc)
+            yield from self._masters.look(self._changeover.recipe, self._own_clock)
             shown = self._handshake.shown()
             # an old snapshot may have one that cannot be shown
             number, _ = part_number(float(shown.part_done), self._part_done)
@@ -256,7 +257,7 @@ class Station:
         deadline = self._now + round((self.config.takt - self.config.reserve) * SECOND)
         given = self._handshake.part_of(number)
         left_out = tuple(name for name in self._load.given_up if name == "pictures" or name in recipe.views)
-        wanted = tuple(self._masters.wanted(recipe, self._utc))
+        wanted = tuple(self._masters.wanted(recipe, self._own_clock))
         part = Part(number, given, recipe, self._now, self._utc, deadline, left_out, wanted)
         part.numbered = bool(self.config.plc.part)
         self._parts[number] = part
@@ -274,14 +275,14 @@ class Station:
 
     def _finish(self, part: Part) -> Iterator[Any]:
         del self._parts[part.id]
-        part.masters = tuple(dict.fromkeys((*part.masters, *self._masters.wanted(part.recipe, self._utc))))
+        part.masters = tuple(dict.fromkeys((*part.masters, *self._masters.wanted(part.recipe, self._own_clock))))
         decision = part.decide(self._code)
         if self.config.keep != "none":
             yield from (shot.picture for shot in part.judged.values() if shot.picture)
         record = part.record(self.name, decision, self._now)
         if part.is_master:
             yield record  # no part of the line: it counts nowhere
-            yield from self._masters.judged(part.recipe, part.name, record.state, self._utc)
+            yield from self._masters.judged(part.recipe, part.name, record.state, self._own_clock)
         else:
             self._totals.part(decision.state)
             self._code = part.code if decision.state == "ok" and part.code else self._code

@@ -181,6 +181,8 @@ def test_a_region_that_the_picture_does_not_show_is_looked_at_again(folder: Path
         ("shorter_px: 4", "shorter_mm: 4", "a.yaml:9:5: rules.0", "add `mm:` to top"),
         ("label: [differs], shorter_px: 4, ", "", "a.yaml:9:5: rules.0", "say which"),
         ("shorter_px: 4", "view: side", "rules.0.view", "no view is called 'side'"),
+        ("label: [differs]", "label: [difers]", "rules.0.label", "no tool finds 'difers', did you mean 'differs'?"),
+        ("label: [differs]", "view: top, label: [hole]", "rules.0.label", "no tool finds 'hole', there are differs"),
         (
             "    tools:",
             "    region: [100, 0, 100, 120]\n    tools:",
@@ -210,6 +212,7 @@ def test_a_model_of_two_pictures_wants_one_to_compare_with_and_another_does_not(
     detector.package(folder / "pair")
     detector.package(folder / "single", alone=True)
     text = GOOD.replace("template: good.png", "size: [120, 160]").replace("tool: template", "tool: detect, model: pair")
+    text = text.replace("[differs]", "[lacking]")
     (said,) = faults(folder, text)
     assert said.startswith("a.yaml:7:15: views.top.tools.copper: compares the part with a good one"), said
     good(folder, text.replace("model: pair", "model: single"))
@@ -314,8 +317,10 @@ def test_the_checksum_covers_file_and_pictures_and_fits_a_register(folder: Path)
 
 def test_its_model_is_part_of_a_recipe(folder: Path) -> None:
     pytest.importorskip("ai_edge_litert", reason="no TFLite engine is installed: make setup brings LiteRT")
-    text = GOOD.replace("template: good.png", "size: [240, 320]").replace(
-        "{tool: template}", "{tool: classify, model: washer}"
+    text = (
+        GOOD.replace("template: good.png", "size: [240, 320]")
+        .replace("{tool: template}", "{tool: classify, model: washer}")
+        .replace("differs", "stain")
     )
     recipe = good(folder, text)
     assert recipe.models["top.copper"].startswith("washer 1 ") and recipe.views["top"].measure() > 0

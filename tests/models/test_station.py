@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -407,11 +408,12 @@ def test_the_picture_itself_may_be_the_trigger(folder: Path) -> None:
         ({"plc": {"product": ""}, "recipes": {7: "a.yaml", 8: "b.yaml"}}, "nothing to choose by"),
         ({"reserve": 1.0}, "leaves nothing of the takt"),
         ({"plc": {"busy": "plc.ready"}}, "plc.ready stands twice"),
-        ({"plc": {"busy": "plc.buzy"}}, "no tag is called 'plc.buzy'"),
+        ({"plc": {"busy": "plc.buzy"}}, "no tag is called 'plc.buzy' (did you mean 'plc.busy'?)"),
+        ({"plc": {"trigger": "", "part": ""}, "starts": "topp"}, "the site has no camera 'topp' (did you mean 'top'?)"),
     ],
 )
 def test_what_cannot_be_is_said(folder: Path, options: dict[str, Any], words: str) -> None:
-    with pytest.raises((ValueError, ConfigFault), match=words):
+    with pytest.raises((ValueError, ConfigFault), match=re.escape(words)):
         Cell(folder, options)
 
 
@@ -437,6 +439,8 @@ def test_until_the_masters_of_the_shift_are_judged_right_no_part_is_ok(folder: P
     cell.run(0.1)
     cell.start()
     assert show(cell, 8, False) == "ok", "a proof outlives a restart"
+    cell.ahead = 2 * 3600 * 10**9
+    assert show(cell, 8, False) == "ok" and not cell.plc.memory["interlock"], "the PLC's clock was set: no new shift"
     cell.clock.advance(3600)
     assert show(cell, 9, False) == "recheck"
 

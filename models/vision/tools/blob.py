@@ -38,7 +38,7 @@ class BlobTool:
     Config = BlobConfig
 
     def __init__(self, config: BlobConfig, folder: Path) -> None:
-        self.config = config
+        self.config, self.labels = config, ["light" if config.lighter else "dark"]
 
     def __call__(self, view: View) -> Finding:
         config, image = self.config, grey(view.image)
@@ -51,7 +51,7 @@ class BlobTool:
         if config.largest is not None:
             keep &= stats[:, 4] <= config.largest
         x, y, w, h, area = stats[keep].T.astype(int)
-        label = "light" if config.lighter else "dark"
+        (label,) = self.labels
         boxes: list[Box] = [
             (a, b, a + c, b + d, label, float(e)) for a, b, c, d, e in zip(x, y, w, h, area, strict=True)
         ]

@@ -25,6 +25,7 @@ class CaliperTool:
     """Measures `width_px` (and `width_mm`), the median of the strips. Recheck where a strip shows no two edges."""
 
     Config = CaliperConfig
+    labels: tuple[str, ...] = ()
 
     def __init__(self, config: CaliperConfig, folder: Path) -> None:
         self.config = config

@@ -38,6 +38,7 @@ class CodeTool:
     """The text of the finding is what the code says. Recheck where none can be read, or several that might be meant."""
 
     Config = CodeConfig
+    labels = ["code"]
 
     def __init__(self, config: CodeConfig, folder: Path) -> None:
         self.config = config

@@ -30,6 +30,7 @@ class ColourTool:
     """Measures `share` and `distance` (of the mean colour)."""
 
     Config = ColourConfig
+    labels: tuple[str, ...] = ()
 
     def __init__(self, config: ColourConfig, folder: Path) -> None:
         self.config = config

@@ -34,6 +34,7 @@ class CountTool:
     """Measures `count`."""
 
     Config = CountConfig
+    labels = ["one", "doubtful"]
 
     def __init__(self, config: CountConfig, folder: Path) -> None:
         self.config, self._thing = config, small_picture(folder / config.picture)

@@ -22,6 +22,7 @@ class EdgeTool:
     """Measures `edge_px` (and `edge_mm`). Recheck where there is no such edge."""
 
     Config = EdgeConfig
+    labels: tuple[str, ...] = ()
 
     def __init__(self, config: EdgeConfig, folder: Path) -> None:
         self.config = config

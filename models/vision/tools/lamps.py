@@ -51,7 +51,7 @@ class LampsTool:
     Config = LampsConfig
 
     def __init__(self, config: LampsConfig, folder: Path) -> None:
-        self.config = config
+        self.config, self.labels = config, list(config.lamps)
 
     def __call__(self, view: View) -> Finding:
         image = grey(view.image)

@@ -34,6 +34,7 @@ class PresenceTool:
     """Measures `likeness`, and where it is: `x_px`, `y_px`, its middle."""
 
     Config = PresenceConfig
+    labels = ["present", "doubtful"]
 
     def __init__(self, config: PresenceConfig, folder: Path) -> None:
         self.config, self._thing = config, small_picture(folder / config.picture)

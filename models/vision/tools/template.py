@@ -31,6 +31,7 @@ class TemplateTool:
     """NG with a box for each place that differs."""
 
     Config = TemplateConfig
+    labels = ["differs"]
     compares = True
 
     def __init__(self, config: TemplateConfig, folder: Path) -> None:

@@ -50,7 +50,7 @@ class TextTool:
         self.config, self._known = config, _characters(folder / config.characters, config.light)
         if lacks := sorted({c for c in config.expect if c != "?"} - self._known.keys()):
             raise ConfigFault(f"{folder / config.characters} has no picture of {', '.join(lacks)}")
-        self._names = list(self._known)
+        self.labels = self._names = list(self._known)
         self._all = np.stack([self._known[name] for name in self._names])
 
     def __call__(self, view: View) -> Finding:

@@ -28,6 +28,7 @@ class TextureTool:
     """Judges a surface as a whole and shows what weighs most. NG, recheck and OK as the package calibrated."""
 
     Config = TextureConfig
+    labels = ["differs"]
 
     def __init__(self, config: TextureConfig, folder: Path) -> None:
         """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""

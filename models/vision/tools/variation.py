@@ -30,6 +30,7 @@ class VariationTool:
     """Places the part by the package's own template, and judges each cell of it. NG, recheck and OK as the package calibrated."""
 
     Config = VariationConfig
+    labels = ["differs"]
 
     def __init__(self, config: VariationConfig, folder: Path) -> None:
         """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""
