@@ -101,16 +101,27 @@ def decide(seen: Iterable[Seen], rules: Iterable[Rule]) -> Decision:
     for view in seen:
         for name, finding in view.findings.items():
             judged = [(box, _ruled(view, box, finding, rules)) for box in finding.boxes]
+            if finding.also and all(s == "ok" for _, s in judged):  # nor is the next likeliest class proved to be none
+                judged += [(box, _ruled(view, box, finding, rules)) for box in finding.also]
             state = max((s for _, s in judged), key=WORSE.index) if judged else finding.state
             boxes += [(view.view, placed(box, view.place), s) for box, s in judged]
             measured |= {f"{view.view}.{name}.{key}": float(value) for key, value in finding.measured.items()}
             if state != "ok":
-                why.append((WORSE.index(state), f"{view.view}: {finding.text or state}"))
+                why.append((WORSE.index(state), f"{view.view}: {_why(finding, len(judged), state)}"))
             worst, score = max(worst, state, key=WORSE.index), max(score, float(finding.score))
     bad = [box for _, box, state in boxes if state == worst and worst != "ok"]
     label = max(bad, key=lambda box: box[5])[4] if bad else ""
     text = "; ".join(said for bad_as, said in why if bad_as == WORSE.index(worst))
     return Decision(worst, score, label, text, boxes, measured)
+
+
+def _why(finding: Finding, judged: int, state: State) -> str:
+    """For the operator; `judged` boxes made it `state`."""
+    told = finding.text or state
+    if judged > len(finding.boxes):
+        kinds = ", ".join(f"{box[4].replace('_', ' ')} ({box[5]:.0%})" for box in finding.also)
+        told += f", which the rules let pass; it may be {kinds}"
+    return told if state == finding.state else f"{told}: {state.upper()} by the rules"
 
 
 def placed(box: Box, place: np.ndarray | None) -> Box:

@@ -15,6 +15,7 @@ from models.vision.recipe_schema import markdown, schema
 from models.vision.registration import grey
 from models.vision.rules import Rule, Seen, decide
 from models.vision.shelf import certify
+from models.vision.tools.classify import ClassifyConfig, ClassifyTool
 from models.vision.tools.contract import Finding
 from models.vision.tools.table import TOOLS, tool
 from models.vision.view import Viewer
@@ -408,6 +409,37 @@ def test_a_doubtful_box_beside_a_sure_one_is_still_doubtful() -> None:
     assert [(box[4], state) for _, box, state in found.boxes] == [("pin-hole", "ok"), ("open", "recheck")]
     assert decide([both], []).state == decide([both], [Rule(label=["open"], then="ok")]).state == "ng"
     assert decide([both], [Rule(label=["open"], then="ng")]).state == "ng"
+
+
+@pytest.mark.parametrize(
+    ("chances", "passes", "state", "label"),
+    [
+        ([0.01, 0.0, 0.44, 0.55, 0.0], ["stain"], "recheck", "scratch"),
+        ([0.01, 0.0, 0.49, 0.50, 0.0], ["stain"], "recheck", "scratch"),
+        ([0.05, 0.0, 0.15, 0.80, 0.0], ["stain"], "ok", ""),
+        ([0.06, 0.15, 0.15, 0.49, 0.15], ["stain"], "recheck", "missing_hole"),
+        ([0.06, 0.15, 0.15, 0.49, 0.15], ["stain", "missing_hole", "scratch"], "ok", ""),
+        ([0.60, 0.0, 0.17, 0.23, 0.0], ["stain"], "ok", ""),
+        ([0.01, 0.0, 0.44, 0.55, 0.0], [], "ng", "stain"),
+    ],
+)
+def test_a_class_that_may_pass_does_not_take_the_next_likeliest_with_it(
+    chances: list[float], passes: list[str], state: str, label: str
+) -> None:
+    made = ClassifyTool(ClassifyConfig(tool="classify", model="washer"), ROOT)
+    finding = made._finding(np.array(chances), (240, 320))
+    found = decide([Seen("top", {"plate": finding})], [Rule(label=passes, then="ok")] if passes else [])
+    assert (found.state, found.label) == (state, label)
+    assert ("it may be" in found.text) == (state == "recheck") and decide(
+        [Seen("top", {"plate": finding})], []
+    ).state == finding.state
+
+
+def test_an_operator_is_told_where_a_rule_decided() -> None:
+    worse = decide([seen(SPUR, state="ok")], [Rule(label=["spur"], then="ng")])
+    assert (worse.state, worse.text) == ("ng", "top: a spur: NG by the rules")
+    assert decide([seen(SPUR)], [Rule(label=["spur"], then="recheck")]).text == "top: a spur: RECHECK by the rules"
+    assert decide([seen(SPUR)], [Rule(label=["spur"], then="ng")]).text == "top: a spur"
 
 
 def test_without_millimetres_a_rule_in_millimetres_holds_for_nothing() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from ... import package
 from ..inspect import prepare, probabilities
 from ..spare import Spare
+from ..verdict import Box
 from .contract import Finding, View
 from .learned import LearnedConfig
 
@@ -44,11 +45,21 @@ class ClassifyTool:
         label, chance = self._model.labels[worst], float(chances[worst])
         if defect < self._ok_below:
             return Finding("ok", defect)
-        box = (0, 0, shape[1], shape[0], label, chance)
-        called = label.replace("_", " ")
+        box, also = (0, 0, shape[1], shape[0], label, chance), self._also(chances, worst, shape)
+        called, alone = label.replace("_", " "), min(self._ng_above, chance)
         if defect >= self._ng_above:
-            return Finding("ng", defect, [box], text=f"{called} ({chance:.0%})")
-        return Finding("recheck", defect, [box], text=f"not sure: {called} {chance:.0%}")
+            return Finding("ng", defect, [box], text=f"{called} ({chance:.0%})", ng_above=alone, also=also)
+        return Finding("recheck", defect, [box], text=f"not sure: {called} {chance:.0%}", also=also)
+
+    def _also(self, chances: np.ndarray, worst: int, shape: tuple[int, ...]) -> list[Box]:
+        """The next likeliest classes, until what is left of the chance that there is a defect is that of an OK part."""
+        left, also = 1.0 - float(chances[0]) - float(chances[worst]), list[Box]()
+        for number in 1 + np.argsort(-chances[1:])[1:]:
+            if left < self._ok_below:
+                break
+            also.append((0, 0, shape[1], shape[0], self._model.labels[number], float(chances[number])))
+            left -= float(chances[number])
+        return also
 
 
 def _like(mask: np.ndarray, image: np.ndarray) -> np.ndarray:

@@ -54,7 +54,8 @@ class Finding:
     """`state` of the part by this tool alone; `score`, higher is worse; `boxes` in pixels of the view; `measured` values by name,
     the unit in the name (`gap_mm`, `area_px`); `text` tells the operator why. `ng_above`: the score from which a box alone is NG,
     below it alone is a recheck; None: each of the boxes alone is as bad as `state`. `firm`: no rule makes it better than it is,
-    since it tells what was read, or that something is missing, and not of a defect: its boxes are around what is there."""
+    since it tells what was read, or that something is missing, and not of a defect: its boxes are around what is there. `also`:
+    what each box may be instead, where the tool is not sure of its class; it counts when rules let all of `boxes` pass."""
 
     state: State
     score: float = 0.0
@@ -63,6 +64,7 @@ class Finding:
     text: str = ""
     ng_above: float | None = None
     firm: bool = False
+    also: Sequence[Box] = ()
 
     def of(self, box: Box) -> State:
         """Of one of the boxes, where no rule says otherwise."""
