@@ -25,6 +25,7 @@ from ..errors import LinesideError
 from ..shipped import shipped
 
 HELP = "a small simulated factory with its live page, to look at"
+OWN = ("site.yaml", "plane", "device", "sim.log", "device.log", "mosquitto.log")  # in the folder of a demo
 LOCAL = re.compile(r"127\.0\.0\.1:(\d+)")
 
 
@@ -49,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as until_end:
         folder = options.folder or Path(until_end.enter_context(tempfile.TemporaryDirectory(prefix="lineside-")))
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # plane.log holds the link
+        if options.site:
+            beside(source, folder)
         try:
             factory(source, folder, until_end)
         except KeyboardInterrupt:
@@ -91,6 +94,16 @@ def factory(source: Path, folder: Path, until_end: contextlib.ExitStack) -> None
             said = "the cable is out: the daemon goes on alone" if out else "the cable is in again: catching up"
             print(f"  {said}", flush=True)
     raise LinesideError(f"the daemon ended: {(folder / 'device.log').read_text()[-500:]}")
+
+
+def beside(source: Path, folder: Path) -> None:
+    """What lies beside a site (recipes, pictures, templates) is found from the demo's copy of it too: by links."""
+    for entry in sorted(set(source.resolve().parent.iterdir()) - {folder.resolve()}):
+        link = folder / entry.name
+        if link.is_symlink():
+            link.unlink()
+        if entry.name not in OWN and not entry.name.startswith(".") and not link.exists():
+            link.symlink_to(entry)
 
 
 @contextlib.contextmanager

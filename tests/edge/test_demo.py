@@ -131,3 +131,15 @@ def test_a_simulated_tag_that_stands_still_keeps_what_is_written_to_it(monkeypat
     with pytest.raises(TimeoutError):
         virtual_run(asyncio.wait_for(sim.serve(load(shipped("demo.yaml"))), 5))
     assert devices["oven"].moves["setpoint"] == [180.0] and len(devices["oven"].moves["temperature"]) > 40
+
+
+def test_what_lies_beside_a_site_lies_beside_its_copy(tmp_path: Path) -> None:
+    for name in ("hall/recipes/a.yaml", "other/recipes/a.yaml", "hall/site.yaml", "hall/device/mine"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    for hall in ("other", "hall"):
+        demo.beside(tmp_path / hall / "site.yaml", folder)
+        assert (folder / "recipes" / "a.yaml").read_text() == f"{hall}/recipes/a.yaml"
+    assert [entry.name for entry in folder.iterdir()] == ["recipes"], "the demo's own files stay its own"
