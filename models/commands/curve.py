@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
     one_thread()
     wanted = [_count(word) for word in options.parts.split(",")]
     pictures, missing = sorted_parts(options.data)
-    fit = [picture for picture in pictures if not unfit(picture.image)]
-    missing += [f"{one.kind}/{one.name}, left out: {said}" for one in pictures if (said := unfit(one.image))]
+    fit = [picture for picture in pictures if not unfit(picture.image.shape)]
+    missing += [f"{one.kind}/{one.name}, left out: {said}" for one in pictures if (said := unfit(one.image.shape))]
     figures = Curve(fit, options.good).figures(wanted, options.splits, _say) | {"missing": missing}
     print(json.dumps(figures) if options.json else words(figures))
     return 0

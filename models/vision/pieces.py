@@ -90,6 +90,27 @@ class Pieces:
                     hint = f"did you mean {near[0]!r}?" if near else there
                     self._tree.fault(("rules", number, "label"), f"no tool finds {label!r}", hint)
 
+    def reached(self, shapes: Mapping[str, tuple[int, int]]) -> None:
+        """Faults where a rule decides nothing: an earlier one that says something else holds for all that it is about, or its place
+        lies outside of the views. `shapes`: [h, w] of each view that could be made."""
+        before: list[tuple[Any, Rule]] = []
+        for number, rule in self.rules.items():
+            first, other = next(((n, other) for n, other in before if other.covers(rule)), (number, rule))
+            if other.then != rule.then:
+                line = self._tree.place(("rules", first)).line
+                words = f"is never asked: the rule in line {line} holds for all of it, and says {other.then}"
+                hint = "the first rule that holds decides: put the narrower one before it"
+                self._tree.fault(("rules", number), words, hint)
+            before.append((number, rule))
+            shown = {n: shape for n, shape in shapes.items() if rule.view in ("", n)}
+            if rule.inside is None or not shown or not shapes.keys() >= {*self._names}:
+                continue
+            if all(rule.inside[0] >= w or rule.inside[1] >= h for h, w in shown.values()):
+                sizes = ", ".join(f"{name} {w} x {h}" for name, (h, w) in shown.items())
+                words = f"lies outside of what is judged: {sizes}"
+                hint = "x, y, width, height in pixels of the view after `region`"
+                self._tree.fault(("rules", number, "inside"), words, hint)
+
     def _test(self, test: RecipeTest, at: At) -> None:
         tree, cameras = self._tree, dict.fromkeys(self.cameras.values())
         films = {view.camera for view in self.views.values() if view.lasts}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from edge import ConfigFault, LinesideError, Tree, bind_options, read_tree
 from .. import package
 from .identity import IdentityConfig
 from .image import decoded
+from .mask import as_drawn, doubt
 from .masters import MastersConfig
 from .pieces import Pieces
 from .recipe_config import RecipeConfig, RecipeTest, ViewConfig
@@ -93,6 +94,7 @@ def load(path: Path, cameras: Collection[str] | None = None) -> Recipe | Refused
             views[name] = built
     for name, written in pieces.broken.items():
         _glance(name, written, path.parent, tree)
+    pieces.reached({name: view.judged for name, view in views.items()})
     pieces.classes({name: [*view.tools.values(), *view.shadow.values()] for name, view in views.items()})
     if config is None or tree.problems:
         return Refused(path, _told(tree), sorted(set(pieces.cameras.values())))
@@ -115,6 +117,9 @@ def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, kept: Kept, s
         tree.fault((*at, "size"), f"the template is {shape[1]} x {shape[0]}", "leave `size` away")
     if mask is not None and known and mask.shape != shape:
         tree.fault((*at, "mask"), f"is {mask.shape[1]} x {mask.shape[0]}, the picture {shape[1]} x {shape[0]}")
+    elif mask is not None and (why := doubt(mask, config.region)):
+        tree.fault((*at, "mask"), why, "black is not judged and white is; save it as PNG")
+    mask = None if mask is None else as_drawn(mask)
     if config.region and known:
         w, h = config.region[2:]
         for key, (x, y) in (("region", config.region[:2]), ("neighbour", config.neighbour or (0, 0))):
@@ -139,6 +144,9 @@ def _view(name: str, config: ViewConfig, folder: Path, tree: Tree, kept: Kept, s
         if shadow not in config.tools:
             tree.fault((*at, "shadow", shadow), "shadows no tool", f"there are {', '.join(config.tools)}", key=True)
     shadows = dict(_tools((*at, "shadow"), config.shadow, folder, tree, kept, seal))
+    if known and len(tree.problems) == before:
+        _able((*at, "tools"), tools, config, shape, tree)
+        _able((*at, "shadow"), shadows, config, shape, tree)
     if not config.template and config.neighbour is None:
         _compares((*at, "tools"), tools, tree)
         _compares((*at, "shadow"), shadows, tree)
@@ -159,6 +167,17 @@ def _glance(name: Any, written: Mapping[Any, Any], folder: Path, tree: Tree) -> 
         tools = written.get(group)
         whole = {n: t for n, t in tools.items() if isinstance(t, dict)} if isinstance(tools, dict) else {}
         list(_tools((*at, group), whole, folder, tree, Kept(), seal))
+
+
+def _able(
+    under: tuple[str | int, ...], tools: Mapping[str, Tool], config: ViewConfig, shape: tuple[int, int], tree: Tree
+) -> None:
+    """A fault for each tool that could judge no picture of this view: every part would be a recheck."""
+    _, _, w, h = config.region or (0, 0, shape[1], shape[0])
+    for name, made in tools.items():
+        cannot: Callable[[tuple[int, int], ViewConfig], str] = getattr(made, "cannot", lambda *_: "")
+        if why := cannot((h, w), config):
+            tree.fault((*under, name), f"could judge no part: {why}")
 
 
 def _compares(under: tuple[str | int, ...], tools: Mapping[str, Tool], tree: Tree) -> None:

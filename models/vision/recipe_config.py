@@ -31,7 +31,9 @@ class ViewConfig(BaseModel):
     neighbour: tuple[Corner, Corner] | None = Field(
         None, description="x, y of a good one in the same picture, as large as `region`: the template of this part"
     )
-    mask: str = Field("", description="picture beside the recipe: black is not judged; as large as the template")
+    mask: str = Field(
+        "", description="picture beside the recipe: black is not judged, white is; as large as the template"
+    )
     mm: float | None = Field(None, gt=0, description="millimetres a pixel")
     lasts: Duration = Field(
         0.0, description="more than one picture: for so long after the trigger (tools that judge over time)"

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, PositiveInt, model_validator
 
 from .tools.contract import Finding, State
 from .verdict import Box
 
+Place = tuple[int, int, int, int]  # x, y, width, height
+
 WORSE: tuple[State, ...] = ("ok", "recheck", "ng")
+RANGES = (("longer_px", "shorter_px"), ("longer_mm", "shorter_mm"), ("score_above", "score_below"))
 
 
 class Rule(BaseModel):
@@ -21,7 +24,7 @@ class Rule(BaseModel):
     model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
     label: list[str] = Field(default_factory=list, description="classes it is about; empty: every one")
     view: str = Field("", description="only in this view")
-    inside: tuple[int, int, int, int] | None = Field(
+    inside: tuple[int, int, PositiveInt, PositiveInt] | None = Field(
         None, description="x, y, width, height in pixels of the view: the middle of the defect lies in it"
     )
     longer_px: float | None = Field(None, ge=0, description="the longer side of its box has at least this many pixels")
@@ -36,7 +39,23 @@ class Rule(BaseModel):
     def _says_something(self) -> Rule:
         if self.model_fields_set <= {"then"}:
             raise ValueError("it holds for every defect: say which (label, view, inside, longer_px ...)")
+        for low, high in RANGES:
+            least, most = getattr(self, low), getattr(self, high)
+            if least is not None and most is not None and least >= most:
+                raise ValueError(f"it holds for nothing: no defect has {low} {least:g} and {high} {most:g}")
         return self
+
+    def covers(self, other: Rule) -> bool:
+        """Whether it holds for all that `other` holds for."""
+        mine, theirs = self.inside, other.inside
+        return all(
+            [
+                not self.label or (bool(other.label) and set(other.label) <= set(self.label)),
+                self.view in ("", other.view),
+                mine is None or (theirs is not None and _holds(mine, theirs)),
+                *(_covers(self, other, low, high) for low, high in RANGES),
+            ]
+        )
 
     @property
     def in_mm(self) -> bool:
@@ -56,7 +75,17 @@ class Rule(BaseModel):
         return all(checks)
 
 
-def _within(x: float, y: float, place: tuple[int, int, int, int]) -> bool:
+def _covers(one: Rule, other: Rule, low: str, high: str) -> bool:
+    (a, b), (c, d) = ((getattr(rule, low), getattr(rule, high)) for rule in (one, other))
+    return (a is None or (c is not None and c >= a)) and (b is None or (d is not None and d <= b))
+
+
+def _holds(outer: Place, inner: Place) -> bool:
+    (x, y, w, h), (a, b, c, d) = outer, inner
+    return x <= a and y <= b and a + c <= x + w and b + d <= y + h
+
+
+def _within(x: float, y: float, place: Place) -> bool:
     return place[0] <= x < place[0] + place[2] and place[1] <= y < place[1] + place[3]
 
 

@@ -73,7 +73,7 @@ def learn(parts: Sequence[np.ndarray], names: Sequence[str], seed: int = 1, say:
             f"{len(parts)} parts tell nothing of how they differ", hint=f"{FEWEST} at least; 20 are good"
         )
     for part, name in zip(parts, names, strict=True):
-        if said := unfit(part):
+        if said := unfit(part.shape):
             raise LinesideError(f"{name}: {said}")
     each = drawn_on_each(len(parts))
     say(f"drawing {each * len(parts)} defects on {len(parts)} parts")

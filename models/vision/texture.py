@@ -9,6 +9,8 @@ cells of it, for a rim answers louder than most defects.
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -72,12 +74,12 @@ def roughness(spreads: np.ndarray) -> float:
     return float(spreads[:16].mean())
 
 
-def unfit(image: np.ndarray) -> str:
-    """Why a picture cannot be judged by its texture; empty where it can."""
-    size = f"{image.shape[1]} x {image.shape[0]} px"
-    if min(image.shape) < LEAST:
+def unfit(shape: tuple[int, ...]) -> str:
+    """Why a picture [h, w] cannot be judged by its texture; empty where it can."""
+    size = f"{shape[1]} x {shape[0]} px"
+    if min(shape) < LEAST:
         return f"{size} are too few: {LEAST} a side at least"
-    return f"{size} are too many: {MOST / 1e6:g} million at most" if image.size > MOST else ""
+    return f"{size} are too many: {MOST / 1e6:g} million at most" if math.prod(shape) > MOST else ""
 
 
 def where(cells: np.ndarray, weights: np.ndarray, judged: np.ndarray | None) -> list[tuple[int, int, int, int]]:

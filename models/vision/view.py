@@ -39,6 +39,11 @@ class Viewer:
     every: float = 0.1  # seconds between two of its pictures
     neighbour: tuple[int, int] | None = None  # x, y in the picture of what the region is compared with
 
+    @property
+    def judged(self) -> tuple[int, int]:
+        """[h, w] of what the tools see."""
+        return self.shape if self.region is None else (self.region[3], self.region[2])
+
     @cached_property
     def _whole(self) -> Mapping[int, np.ndarray | None]:
         """The template for pictures of 2 and of 3 dimensions, in grey and as it is: made for the first part, not for each."""

@@ -8,8 +8,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from ..recipe_config import ViewConfig
 from .contract import Finding, View
-from .measure import Measured, edges, judged, turned
+from .measure import Measured, edges, judged, turned, unscaled
 
 
 class CaliperConfig(Measured):
@@ -29,6 +30,9 @@ class CaliperTool:
 
     def __init__(self, config: CaliperConfig, folder: Path) -> None:
         self.config = config
+
+    def cannot(self, size: tuple[int, int], view: ViewConfig) -> str:
+        return unscaled(self.config, view.mm)
 
     def __call__(self, view: View) -> Finding:
         image, shown = turned(view, self.config.towards)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import package
 from ..inspect import prepare, probabilities
+from ..recipe_config import ViewConfig
 from ..spare import Spare
 from ..verdict import Box
 from .contract import Finding, View
@@ -30,6 +31,10 @@ class ClassifyTool:
         self._ng_above, self._ok_below = self._model.limits("classify", config.model, config.ng_above, config.ok_below)
         self.labels = self._model.labels[1:]
         self._spare = Spare(self._package.interpreter, self._package.interpreter())
+
+    def cannot(self, size: tuple[int, int], view: ViewConfig) -> str:
+        (h, w), (tall, wide) = size, self._model.crop or size
+        return f"the model wants {wide} x {tall}, and what is judged is {w} x {h}" if h < tall or w < wide else ""
 
     def __call__(self, view: View) -> Finding:
         try:

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from ..recipe_config import ViewConfig
 from .contract import Finding, View
-from .measure import Measured, edges, judged, turned
+from .measure import Measured, edges, judged, turned, unscaled
 
 
 class EdgeConfig(Measured):
@@ -26,6 +27,9 @@ class EdgeTool:
 
     def __init__(self, config: EdgeConfig, folder: Path) -> None:
         self.config = config
+
+    def cannot(self, size: tuple[int, int], view: ViewConfig) -> str:
+        return unscaled(self.config, view.mm)
 
     def __call__(self, view: View) -> Finding:
         found = edges(*turned(view, self.config.towards), self.config.contrast)

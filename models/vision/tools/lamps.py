@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, PositiveInt, model_validator
 
 from edge import Duration
 
+from ..recipe_config import ViewConfig
 from ..registration import grey
 from ..verdict import Box
 from .contract import Finding, ToolConfig, View
@@ -52,6 +53,17 @@ class LampsTool:
 
     def __init__(self, config: LampsConfig, folder: Path) -> None:
         self.config, self.labels = config, list(config.lamps)
+
+    def cannot(self, size: tuple[int, int], view: ViewConfig) -> str:
+        for name, lamp in self.config.lamps.items():
+            x, y, w, h = lamp.at
+            if x + w > size[1] or y + h > size[0]:
+                return f"the lamp {name} lies outside of the picture of {size[1]} x {size[0]}"
+            late = next(((begins, lit) for begins, _, lit in self._spans(lamp) if begins >= view.lasts), None)
+            if late is not None:
+                what = "lit" if late[1] else "dark"
+                return f"{name} has to be {what} from {late[0]:g} s on, and the view `lasts` {view.lasts:g} s"
+        return ""
 
     def __call__(self, view: View) -> Finding:
         image = grey(view.image)

@@ -42,6 +42,11 @@ class Edge(NamedTuple):
     step: float
 
 
+def unscaled(config: Measured, mm: float | None) -> str:
+    """Why no length can be held against the limits; empty where it can."""
+    return "the limits are in mm, and the view does not say `mm:`" if config.unit == "mm" and mm is None else ""
+
+
 def judged(name: str, lengths: list[float], config: Measured, view: View) -> Finding:
     """All `lengths` (pixels) have to lie within the limits; told is their median."""
     mm = view.mm

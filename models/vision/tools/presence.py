@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ..recipe_config import ViewConfig
 from ..registration import grey
 from ..verdict import Box
 from .contract import Finding, State, ToolConfig, View
@@ -38,6 +39,11 @@ class PresenceTool:
 
     def __init__(self, config: PresenceConfig, folder: Path) -> None:
         self.config, self._thing = config, small_picture(folder / config.picture)
+
+    def cannot(self, size: tuple[int, int], view: ViewConfig) -> str:
+        (h, w), (tall, wide) = size, self._thing.shape
+        small = h < tall or w < wide
+        return f"{self.config.picture} is {wide} x {tall}, and what is judged {w} x {h}" if small else ""
 
     def __call__(self, view: View) -> Finding:
         config = self.config

@@ -13,6 +13,7 @@ import numpy as np
 from edge import ModelRefused
 
 from ... import package
+from ..recipe_config import ViewConfig
 from ..registration import grey
 from ..spare import Spare
 from ..texture import ANSWERS, answers, numbers, roughness, unfit, where
@@ -38,10 +39,13 @@ class TextureTool:
         self._mean, self._each = _usual(self._package.folder / "usual.npz", self._model)
         self._spare = Spare(self._package.interpreter, self._package.interpreter())
 
+    def cannot(self, size: tuple[int, int], view: ViewConfig) -> str:
+        return unfit(size)
+
     def __call__(self, view: View) -> Finding:
         try:
             image = grey(view.image)
-            if said := unfit(image):
+            if said := unfit(image.shape):
                 return Finding("recheck", 1.0, text=f"cannot be judged: {said}")
             cells, spreads = answers(image)
             measured = {"light": float(image.mean()), "rough": roughness(spreads)}

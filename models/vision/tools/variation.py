@@ -14,6 +14,7 @@ from edge import ModelRefused
 
 from ... import package
 from ..image import decoded
+from ..recipe_config import ViewConfig
 from ..registration import NotPlaced, Placed, Registration, grey
 from ..spare import Spare
 from ..variation import boxes_of, lit
@@ -40,6 +41,10 @@ class VariationTool:
         self._template = _template(self._package.folder / "template.png", model)
         self._registration = Registration(model.place, self._template)
         self._spare = Spare(self._package.interpreter, self._package.interpreter())
+
+    def cannot(self, size: tuple[int, int], view: ViewConfig) -> str:
+        (h, w), (tall, wide) = size, self._template.shape
+        return f"the taught parts are {wide} x {tall}, and what is judged is {w} x {h}" if size != (tall, wide) else ""
 
     def __call__(self, view: View) -> Finding:
         try:
