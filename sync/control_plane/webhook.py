@@ -1,32 +1,13 @@
-"""An event as a signed POST to a system of a customer.
-
-The address is checked on the connection itself, after the name was looked up: what only this machine or this network reaches is not
-asked unless the file says so, redirects are not followed, and no proxy of the environment is used.
-"""
+"""An event as a signed POST to a system of a customer."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hmac
-import http.client
-import ipaddress
-import socket
-import ssl
 import time
-from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
-
-from edge import ConfigFault, reason_of
 
 from .forward_options import WebhookOptions
-from .forwarding import Happened, Later, Refused
-
-AT_ONCE = 4  # requests
-CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 30.0  # seconds, the second for the whole request
-MOST_ANSWER = 2000  # bytes of an answer that are read
-AGAIN = (401, 403, 404, 405, 407, 408, 425, 429)  # and 5xx: it is not about this event, and may be taken later
-LONGEST_WISH = 3600.0  # seconds of a Retry-After
+from .forwarding import Happened
+from .posting import AT_ONCE, Poster
 
 
 class Webhook:
@@ -36,36 +17,11 @@ class Webhook:
 
     def __init__(self, options: WebhookOptions) -> None:
         self.options, self.tries = options, options.tries
-        parts = urlsplit(options.url)
-        self._secure, self._host = parts.scheme == "https", parts.hostname or ""
-        self._port = parts.port or (443 if self._secure else 80)
-        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._threads = ThreadPoolExecutor(AT_ONCE, "webhook")  # others must not wait for a slow target
-        try:
-            self._context = ssl.create_default_context(cafile=options.ca or None)
-        except (OSError, ValueError) as error:
-            raise ConfigFault(f"the authority {options.ca} cannot be read: {error}", hint="check `ca`") from None
+        self._poster = Poster(options.url, options.private, options.ca)
 
     async def deliver(self, happened: Happened) -> None:
         """Returns when it was taken. Raises Later or Refused."""
-        request = _Request(self._host, self._port, self._context if self._secure else None, self.options.private)
-        headers = self.headers(happened, int(time.time()))
-        asked = asyncio.get_running_loop().run_in_executor(
-            self._threads, request.post, self._path, happened.body, headers
-        )
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN):  # wait_for of Python 3.11 can lose a cancellation
-                status, wish, said = await asked
-        except TimeoutError:
-            raise Later(f"no answer within {ANSWER_WITHIN:g} s") from None
-        finally:
-            request.abort()
-        if 200 <= status < 300:
-            return
-        words = f"{status} {http.client.responses.get(status, '')}".strip() + (f": {said}" if said else "")
-        if status in AGAIN or status >= 500 or status < 400:  # a redirect is not followed: it leads anywhere
-            raise Later(words, wish)
-        raise Refused(words)
+        (await self._poster.post(happened.body, self.headers(happened, int(time.time())))).taken()
 
     def headers(self, happened: Happened, now: int) -> dict[str, str]:
         seal = hmac.new(self.options.secret.encode(), f"{now}.".encode() + happened.body, "sha256").hexdigest()
@@ -77,77 +33,4 @@ class Webhook:
         }
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-class _Request:
-    """One POST on a connection of its own, on a thread; `abort()` ends it from elsewhere."""
-
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, private: bool) -> None:
-        self._host, self._port, self._context, self._private = host, port, context, private
-        self._line: socket.socket | None = None
-        self._aborted = False
-
-    def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, float, str]:
-        """(status, seconds it wants us to wait, the beginning of what it says). Raises Later."""
-        try:
-            line = self._open()
-            asked = http.client.HTTPConnection(self._host, self._port)
-            asked.sock = line
-            asked.request("POST", path, body, headers)
-            answer = asked.getresponse()
-            said = answer.read(MOST_ANSWER).decode(errors="replace")
-            return answer.status, _seconds(answer.getheader("Retry-After")), " ".join(said.split())[:200]
-        except ssl.SSLCertVerificationError as error:
-            raise Later(f"the certificate of {self._host} is not trusted: {error.verify_message}") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            why = reason_of(error) if isinstance(error, OSError) else f"no HTTP: {error}"
-            raise Later(f"cannot reach {self._host}:{self._port}: {why}") from None
-        finally:
-            self.abort()
-
-    def _open(self) -> socket.socket:
-        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        trouble: OSError | None = None
-        for family, kind, number, _, address in found:
-            if why := forbidden(str(address[0]), self._private, secure=self._context is not None):
-                raise Later(f"{self._host} is {address[0]}, {why}")
-            line = socket.socket(family, kind, number)
-            line.settimeout(CONNECT_WITHIN)
-            try:
-                line.connect(address)
-                self._line = self._context.wrap_socket(line, server_hostname=self._host) if self._context else line
-            except OSError as error:
-                line.close()
-                trouble = error
-                continue
-            if self._aborted:
-                raise OSError("given up")
-            self._line.settimeout(ANSWER_WITHIN)
-            return self._line
-        raise trouble or OSError("it has no address")
-
-    def abort(self) -> None:
-        self._aborted = True
-        if self._line is not None:
-            with contextlib.suppress(OSError):
-                self._line.shutdown(socket.SHUT_RDWR)
-            self._line.close()
-
-
-def forbidden(address: str, private: bool, secure: bool) -> str:
-    """Why nothing is sent to an address, or nothing."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    if ip.is_link_local or ip.is_multicast or ip.is_unspecified:
-        return "which no system of a customer has"  # the metadata of a cloud's machine are there
-    if not private and not ip.is_global:
-        return "in a private network; say `private: true` if that is meant"
-    if not secure and not ip.is_loopback:
-        return "and what leaves this machine goes by https:// only"
-    return ""
-
-
-def _seconds(wish: str | None) -> float:
-    return min(float(wish), LONGEST_WISH) if wish and wish.isascii() and wish.isdecimal() else 0.0
+        self._poster.close()

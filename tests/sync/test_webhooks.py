@@ -24,16 +24,17 @@ from sqlalchemy import delete, select, update
 
 from edge import ConfigFault, Event, encode_event
 from sync import wire
-from sync.control_plane import forwarding, tables, webhook
+from sync.control_plane import forwarding, posting, tables
 from sync.control_plane.duties import Duties
 from sync.control_plane.forward_options import WebhookOptions
 from sync.control_plane.leader import lead
 from sync.control_plane.live import Hub
 from sync.control_plane.own import tell
 from sync.control_plane.plane_file import PlaneFile, load
+from sync.control_plane.posting import forbidden
 from sync.control_plane.retention import forget_once
 from sync.control_plane.store import Message, Store
-from sync.control_plane.webhook import Webhook, forbidden
+from sync.control_plane.webhook import Webhook
 from tests.broker import certificates
 from tests.sync.hooks import hooks
 from tests.sync.stored import with_store
@@ -378,21 +379,21 @@ def test_what_only_this_network_reaches_is_not_asked_unless_it_is_meant(
 def test_a_server_that_takes_a_connection_and_says_nothing_is_given_up(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook, "ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr(posting, "ANSWER_WITHIN", 0.2)
     with hooks() as it:
         goes_on = threading.Event()
 
         def say(number: int, headers: dict[str, str], body: bytes) -> int:
-            if number <= webhook.AT_ONCE:
+            if number <= posting.AT_ONCE:
                 goes_on.wait(30)
             return 204
 
         it.say = say
 
         async def work(store: Store) -> None:
-            for k in range(webhook.AT_ONCE):
+            for k in range(posting.AT_ONCE):
                 await store.write(Message(f"d{k}", [alarm(1)]))
-            await stands(store, delivered=webhook.AT_ONCE, trouble="")
+            await stands(store, delivered=posting.AT_ONCE, trouble="")
             goes_on.set()
 
         forwards(database, {"mes": options(it.url)}, work)
