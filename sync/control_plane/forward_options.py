@@ -47,13 +47,11 @@ class ParquetOptions(DeviceOptions):
         return to
 
 
-class WebhookOptions(ForwardOptions):
-    """Each event as a signed POST."""
+class PostOptions(BaseModel):
+    """A system that is asked by POST."""
 
-    url: str = Field(max_length=2000, description="https://host/path of the system that takes them")
-    secret: str = Field(
-        min_length=16, description="what signs them: `!secret NAME`, at least 16 characters", repr=False
-    )
+    model_config = {"extra": "forbid", "frozen": True}
+    url: str = Field(max_length=2000, description="https://host/path of the system that takes them", repr=False)
     private: bool = Field(False, description="let it be in a private network, or on this machine")
     ca: str = Field("", description="file with the certificate of the authority that its server has one of")
     tries: int = Field(
@@ -73,6 +71,18 @@ class WebhookOptions(ForwardOptions):
         if parts.username is not None or parts.fragment:
             raise ValueError("no user and no #fragment belong into it; requests are signed")
         return url
+
+
+class SealedOptions(PostOptions):
+    """Such a system, which checks who asks."""
+
+    secret: str = Field(
+        min_length=16, description="what signs them: `!secret NAME`, at least 16 characters", repr=False
+    )
+
+
+class WebhookOptions(SealedOptions, ForwardOptions):
+    """Each event as a signed POST."""
 
 
 class BrokerTargetOptions(ForwardOptions, BrokerConfig):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .alert_options import TYPES, RouteOptions
 from .judge import rehearse
 from .plane_file import SECTIONS, PlaneFile, load
 from .rule_options import RuleTest
@@ -16,7 +17,10 @@ def check(path: Path) -> int:
     """Every fault of the file on standard error; the code is 1 where there is one."""
     found = _read(path)
     if found is not None:
-        print(f"{path}: ok: {len(found.rules)} rules, {len(found.tests)} tests")
+        alerts = f", {len(found.alerts.channels)} channels, {len(found.alerts.routes)} routes"
+        print(
+            f"{path}: ok: {len(found.rules)} rules, {len(found.tests)} tests{alerts if found.alerts.channels else ''}"
+        )
     return int(found is None)
 
 
@@ -47,6 +51,10 @@ def schema() -> str:
     properties: dict[str, Any] = {
         name: {"type": "object", "additionalProperties": define(name, model)} for name, model in SECTIONS.items()
     }
+    kinds = [define(f"{name}_channel", model) for name, model in TYPES.items()]
+    parts: dict[str, Any] = {"channels": {"oneOf": kinds}, "routes": define("route", RouteOptions)}
+    entries = {name: {"type": "object", "additionalProperties": what} for name, what in parts.items()}
+    properties["alerts"] = {"type": "object", "additionalProperties": False, "properties": entries}
     properties["tests"] = {"type": "array", "items": define("test", RuleTest)}
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

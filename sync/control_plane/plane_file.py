@@ -1,4 +1,5 @@
-"""The file of a plane: rules, their tests, and where events go. Read and checked like a site: all faults at once, with places."""
+"""The file of a plane: rules, their tests, where events go, who is told of alarms. Read and checked like a site: all faults at
+once, with places."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 
 from edge import ConfigFault, ExpressionFault, Tree, bind_options, compile_expression, read_tree
 
+from .alert_file import MOST_NAME, Alerts, read_alerts
 from .forward_options import BrokerTargetOptions, ParquetOptions, WebhookOptions
 from .judge import Rule
 from .rule_options import RuleOptions, RuleTest
@@ -21,8 +23,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "brokers": BrokerTargetOptions,
     "parquet": ParquetOptions,
 }
-KNOWN = (*SECTIONS, "tests")
-MOST_NAME = 60  # characters
+KNOWN = (*SECTIONS, "alerts", "tests")
 
 
 @dataclass
@@ -33,6 +34,7 @@ class PlaneFile:
     webhooks: dict[str, WebhookOptions] = field(default_factory=dict)
     brokers: dict[str, BrokerTargetOptions] = field(default_factory=dict)
     parquet: dict[str, ParquetOptions] = field(default_factory=dict)
+    alerts: Alerts = field(default_factory=Alerts)
     tests: list[RuleTest] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     given: bool = True  # whether there is a file: one without rules ends those of before
@@ -60,6 +62,7 @@ def load(path: Path) -> PlaneFile:
             elif bound := bind_options(model, entry, tree, (section, name)):
                 found[section][name] = bound
     out.webhooks, out.brokers, out.parquet = found["webhooks"], found["brokers"], found["parquet"]
+    out.alerts = read_alerts(tree, data.get("alerts"))
     hidden = [("webhooks", name, "secret") for name in out.webhooks]
     hidden += [("brokers", name, "password") for name, broker in out.brokers.items() if broker.password]
     for at in hidden:
