@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 WEB := sync/control_plane/web/index.html
-EXTRAS := plane,postgres,s3,parquet,vision,onnx,dev
+EXTRAS := plane,postgres,s3,parquet,updates,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 

@@ -40,7 +40,7 @@ def find(group: str, name: str) -> Any:
     except ImportError as error:
         raise ConfigFault(
             f"{group[:-1]} {name!r} needs a package that is not installed: {error.name or error}",
-            hint="install lineside with the extra that brings it (vision, onnx, plane)",
+            hint="install lineside with the extra that brings it (vision, onnx, plane, updates)",
         ) from error
 
 

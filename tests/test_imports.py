@@ -41,6 +41,8 @@ ONE_HOME = {
     "pyarrow": ("edge/parquet.py",),
     "ai_edge_litert": ("models/",),
     "onnxruntime": ("models/",),
+    "tuf": ("sync/updates/", "sync/device/updates.py"),
+    "securesystemslib": ("sync/updates/",),
     "torch": ("models/train/",),
     "onnx": ("models/train/",),
 }

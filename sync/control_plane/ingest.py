@@ -33,6 +33,7 @@ from .refused import set_aside
 from .silent import Silent
 from .standing import StoreFault, anew, covers, stands, untold
 from .store import Message, Store
+from .updates import Updates
 
 INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0
@@ -45,7 +46,15 @@ hashed = wire.key_of  # secrets are 256 random bits, so a plain SHA-256 keeps th
 class Ingest:
     """The device side of the plane."""
 
-    def __init__(self, store: Store, hub: Hub, authority: Authority, pictures: Pictures | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        authority: Authority,
+        pictures: Pictures | None = None,
+        updates: Updates | None = None,
+    ) -> None:
+        self._updates = updates or Updates(None)
         self._store, self._hub, self._authority = store, hub, authority
         self.pictures = pictures or Pictures(store)
         self.keys = Keys(store)
@@ -64,6 +73,7 @@ class Ingest:
                 Route("/d/v1/picture/{digest}", self.picture, methods=["PUT"]),
                 Route("/d/v1/piece/{digest}", self.piece, methods=["PUT"]),
                 Route("/d/v1/object/{digest}", self.object),
+                Route("/d/v1/updates/{path:path}", self.update),
             ],
             exception_handlers={LinesideError: fault, OverflowError: fault},
         )
@@ -223,6 +233,16 @@ class Ingest:
         found = await self.pictures.part(digest, at, min(most, MOST_PIECE))
         if found is None:
             return JSONResponse({"detail": "there is no such object"}, 404)
+        return Response(msgpack.packb(found), media_type="application/msgpack")
+
+    async def update(self, request: Request) -> Response:
+        """As `object`, of a file in the repository of updates; what is signed there is for the device to judge."""
+        if await self.device(request) is None:
+            return _stranger()
+        at, most = numbers(request, "at", "most")
+        found = await asyncio.to_thread(self._updates.part, request.path_params["path"], at, min(most, MOST_PIECE))
+        if found is None:
+            return JSONResponse({"detail": "there is no such file among the updates"}, 404)
         return Response(msgpack.packb(found), media_type="application/msgpack")
 
     # Down

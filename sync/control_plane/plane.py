@@ -38,6 +38,7 @@ from .plane_file import PlaneFile, loaded
 from .retention import forget
 from .rollup import roll
 from .store import Store
+from .updates import Updates
 
 ROLES = ("api", "ingest", "worker")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -124,7 +125,8 @@ class Plane:
             self.hub = Hub()
             self.duties = Duties(self.store, self.hub, file, where.folder)
             self.pictures = Pictures(self.store, objects_of(where))
-            self.ingest = Ingest(self.store, self.hub, self.authority, self.pictures)
+            self.updates = Updates(where.folder)
+            self.ingest = Ingest(self.store, self.hub, self.authority, self.pictures, self.updates)
             self.people = People(where.folder / "sessions.key", where.apart and self.store.shared)
         except BaseException:
             self.store.close()
@@ -193,7 +195,10 @@ class Plane:
             ]
             self._works.append(
                 asyncio.create_task(
-                    lead(self.store.engine, [*works, self.pictures.move, self.pictures.sweep, *self.duties.works])
+                    lead(
+                        self.store.engine,
+                        [*works, self.pictures.move, self.pictures.sweep, self.updates.keep, *self.duties.works],
+                    )
                 )
             )
 

@@ -1,0 +1,61 @@
+"""The repository of updates that devices get from this plane: a folder that somebody signed elsewhere, copied to `updates/` in the
+plane's own. Nothing of it is believed or changed here but what the online key signs, if that lies in `updates.key`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from edge import LinesideError, log
+
+from ..updates.manifest import SERVED
+
+FOLDER, KEY = "updates", "updates.key"
+LOOK = 600.0  # seconds between two looks at whether something is to be signed
+
+
+class Updates:
+    """`folder` is the plane's; without one there are none."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder / FOLDER if folder else None
+        self._key = folder / KEY if folder else Path()
+
+    def part(self, path: str, at: int, most: int) -> tuple[int, bytes] | None:
+        """(size of all of it, what of it begins `at`, at most `most` bytes); None where there is no such file. Blocks."""
+        if self._folder is None or not SERVED.fullmatch(path):
+            return None
+        try:
+            with (self._folder / path).open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(min(at, size))
+                return size, file.read(most)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    async def keep(self) -> None:
+        """What is newest is said anew in time, for as long as this runs."""
+        said = ""
+        while True:
+            try:
+                await asyncio.to_thread(self.refresh)
+                said = ""
+            except (LinesideError, OSError, ImportError, ValueError) as error:
+                if str(error) != said:
+                    log.warning("plane: nothing new is said of updates: %s", error)
+                said = str(error)
+            await asyncio.sleep(LOOK)
+
+    def refresh(self) -> bool:
+        """Sign snapshot and timestamp where that is due; whether it was. Blocks. Raises LinesideError, OSError."""
+        if self._folder is None or not self._key.exists() or not (self._folder / "metadata").exists():
+            return False
+        from ..updates import keys
+        from ..updates.repository import Repository
+
+        repository = Repository(self._folder)
+        if not repository.is_due():
+            return False
+        repository.refresh(keys.signer(self._key))
+        log.info("plane: what is newest among the updates is signed")
+        return True

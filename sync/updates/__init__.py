@@ -1,0 +1,1 @@
+"""Signed updates: what both ends and the person who signs share."""
