@@ -210,11 +210,11 @@ def _tools(
             continue
         try:
             made = kind(bound, folder)
-            _sealed(called, bound, folder, kept.models, seal)
+            limits = _sealed(called, bound, folder, kept.models, seal)
         except (LinesideError, OSError) as error:
             tree.fault(at, str(error))
             continue
-        kept.options[called] = bound.model_dump(mode="json")
+        kept.options[called] = bound.model_dump(mode="json") | limits
         yield name, made
 
 
@@ -229,15 +229,24 @@ def _find_model(
             tree.fault((*at, "model"), str(error))
 
 
-def _sealed(name: str, config: ToolConfig, folder: Path, models: dict[str, str], seal: Any) -> None:
-    """The files that a tool's options name count with the recipe: its model, and whatever else lies beside it."""
+def _sealed(name: str, config: ToolConfig, folder: Path, models: dict[str, str], seal: Any) -> dict[str, float]:
+    """The files that a tool's options name count with the recipe: its model with what `model.yaml` says, and whatever else lies
+    beside it. Returns the limits that the model says where the tool is told none."""
+    limits: dict[str, float] = {}
     for option, value in config:
         if option == "model" and isinstance(value, str):
-            described = package.describe(package.find(value, folder))
+            at = package.find(value, folder)
+            described = package.describe(at)
             models[name] = f"{described.name} {described.version} {described.sha256}"
             seal.update(described.sha256.encode())
-        elif isinstance(value, str) and value and (folder / value).is_file():
-            seal.update(hashlib.sha256((folder / value).read_bytes()).digest())
+            seal.update(hashlib.sha256((at / "model.yaml").read_bytes()).digest())
+            limits = {key: getattr(config, key) or getattr(described, key) for key in ("ng_above", "ok_below")}
+        elif isinstance(value, str) and value:
+            for path in sorted((folder / value).iterdir()) if option == "characters" else [folder / value]:
+                if path.is_file():
+                    seal.update(path.name.encode() if option == "characters" else b"")
+                    seal.update(hashlib.sha256(path.read_bytes()).digest())
+    return limits
 
 
 def _picture(folder: Path, name: str, how: int, at: tuple[str | int, ...], tree: Tree, seal: Any) -> np.ndarray | None:

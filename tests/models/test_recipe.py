@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -328,6 +329,31 @@ def test_its_model_is_part_of_a_recipe(folder: Path) -> None:
     found = recipe.views["top"](np.zeros((240, 320, 3), np.uint8)).findings["copper"]
     assert found.state in ("ok", "ng", "recheck") and 0 <= found.score <= 1
     assert recipe.views["top"](np.zeros((24, 32, 3), np.uint8)).findings["picture"].state == "recheck"
+
+
+def test_the_limits_of_a_model_are_part_of_a_recipe_and_of_what_records_say(folder: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="no TFLite engine is installed: make setup brings LiteRT")
+    shutil.copytree(ROOT / "models/packages/washer", folder / "mine")
+    text = (
+        GOOD.replace("template: good.png", "size: [240, 320]")
+        .replace("{tool: template}", "{tool: classify, model: mine, ok_below: 0.3}")
+        .replace("differs", "stain")
+    )
+    first, described = good(folder, text), folder / "mine/model.yaml"
+    described.write_text(described.read_text().replace("ng_above: 0.5", "ng_above: 0.95"))
+    second = good(folder, text)
+    assert first.digest != second.digest
+    said = [(r.options["top.copper"]["ng_above"], r.options["top.copper"]["ok_below"]) for r in (first, second)]
+    assert said == [(0.5, 0.3), (0.95, 0.3)]
+
+
+def test_the_pictures_of_characters_are_part_of_a_recipe(folder: Path) -> None:
+    (folder / "font").mkdir()
+    cv2.imwrite(str(folder / "font/I.png"), board()[:, 10:30])
+    text = GOOD[: GOOD.index("rules:")].replace("{tool: template}", "{tool: text, characters: font, expect: I}")
+    first = good(folder, text)
+    cv2.imwrite(str(folder / "font/I.png"), board()[:, 12:32])
+    assert first.digest != good(folder, text).digest
 
 
 @pytest.mark.parametrize("region", ["", "    region: [60, 20, 100, 90]\n"])
