@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from edge import SECOND, Answer, Frame, Job, Picture
 
-from .rules import Seen
+from .rules import Rule, Seen, striking
 from .tools.contract import Finding
 from .view import Viewer
 
@@ -38,23 +38,26 @@ def missing(view: str, why: str) -> Seen:
     return Seen(view, {"picture": Finding("recheck", text=why)})
 
 
-def job(number: int, view: Viewer, frame: Frame, keep: str, began: int, deadline: int, name: str) -> Job:
+def job(
+    number: int, view: Viewer, frame: Frame, keep: str, rules: Sequence[Rule], began: int, deadline: int, name: str
+) -> Job:
     """Of the view of inspection `number`, for the pool; the frame is the job's own."""
     return Job(
-        lambda: [Answer(judge(number, view, frame, keep, began))],
+        lambda: [Answer(judge(number, view, frame, keep, began, rules))],
         lambda: [Answer(given_up(number, view, frame))],
         deadline,
         name,
     )
 
 
-def judge(number: int, view: Viewer, frame: Frame, keep: str, began: int = 0) -> Judged:
-    """On a pool thread; `began` is when the part did. Gives the frame back whatever happens."""
+def judge(number: int, view: Viewer, frame: Frame, keep: str, began: int = 0, rules: Sequence[Rule] = ()) -> Judged:
+    """On a pool thread; `began` is when the part did. Of a film, which one picture does not judge, `ng` keeps what `all` keeps.
+    Gives the frame back whatever happens."""
     try:
         image = frame.image
         seen = view(image)
-        bad = any(finding.state != "ok" for finding in seen.findings.values())
-        picture = encoded(image) if keep == "all" or (keep == "ng" and bad) else None
+        wanted = keep == "all" or (keep == "ng" and (view.lasts > 0 or striking(seen, rules)))
+        picture = encoded(image) if wanted else None
         check = zlib.crc32(image[::8].tobytes())
         kept, after = image.copy() if view.shadow else None, (frame.mono - began) / SECOND
         about = {"size": list(image.shape[:2]), **frame.about}

@@ -61,6 +61,23 @@ def part_number(value: float, shown: Tag | None) -> tuple[int, str]:
     return (0, f"its part number cannot be shown: {why}") if why else (int(value), "")
 
 
+def strange_codes(codes: Iterable[str | int], product: Tag) -> Iterator[str]:
+    """Faults of product codes that the tag cannot say, or that say the same: their recipes judge nothing."""
+    written = [str(code) for code in codes]
+    for code in written:
+        if product.type == "text":
+            continue
+        try:
+            said = f"{float(code):.15g}"
+        except ValueError:
+            yield f"the recipe of {code!r} is never used: {product.name} is a number, and that is none"
+            continue
+        if said != code:
+            yield f"the recipe of {code!r} is never used: {product.name} is a number; write {said}"
+    for code in sorted({code for code in written if written.count(code) > 1}):
+        yield f"two recipes for the product {code!r}: the text and the number are one code"
+
+
 class StationConfig(StageConfig):
     """Parts are judged by recipes, with a verdict before each takt ends."""
 

@@ -10,7 +10,7 @@ from edge import SECOND, Event
 
 from .judging import Judged, missing
 from .recipe import Recipe
-from .rules import Decision, Seen, decide, plain
+from .rules import Decision, Seen, decide, plain, striking
 from .view import Viewer
 
 SEVERITY = {"ok": "info", "ng": "medium", "recheck": "low"}
@@ -69,6 +69,12 @@ class Part:
                 seen = view.over([(shot.after, shot.seen) for shot in film])
                 kept = next((shot for shot in film if shot.picture), Judged(self.id, view.camera, seen))
                 self.judged[view.name] = replace(kept, seen=seen)
+
+    def clear(self) -> None:
+        """Give up the pictures of films that show nothing to look at."""
+        for name in self.films:
+            if (shot := self.judged.get(name)) and not striking(shot.seen, self.recipe.rules):
+                self.judged[name] = replace(shot, picture=None)
 
     def due(self) -> int:
         return min([self.deadline, *self.rounds.values()])

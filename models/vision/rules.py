@@ -144,6 +144,11 @@ def decide(seen: Iterable[Seen], rules: Iterable[Rule]) -> Decision:
     return Decision(worst, score, label, text, boxes, measured)
 
 
+def striking(seen: Seen, rules: Iterable[Rule]) -> bool:
+    """Whether a view shows what somebody may want to look at: to a tool, or by a rule."""
+    return any(finding.state != "ok" for finding in seen.findings.values()) or decide([seen], rules).state != "ok"
+
+
 def _why(finding: Finding, judged: int, state: State) -> str:
     """For the operator; `judged` boxes made it `state`."""
     told = finding.text or state

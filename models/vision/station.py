@@ -16,7 +16,7 @@ from ..quality.chain import Chain
 from .changeover import Changeover
 from .handshake import Handshake, Result, Told
 from .judging import Judged, job
-from .lines import TOTALS, StationConfig, Wired, part_number
+from .lines import TOTALS, StationConfig, Wired, part_number, strange_codes
 from .load import Load, order
 from .masters import Masters, unknown
 from .outputs import Outputs
@@ -55,6 +55,8 @@ class Station:
         self._outputs = Outputs({n: wired.tag(t) for n, t in config.plc.written().items()}, setting.name)
         names = {wired.tag(tag): name for name, tag in (config.plc.read() | config.plc.written()).items()}
         self._plc = Scanned(names, config.plc.read(), self._outputs.see)
+        if config.plc.product:
+            self.faults += strange_codes(config.recipes, setting.table[config.plc.product])
         self._part_done = setting.table[config.plc.part_done] if config.plc.part_done else None
         self._handshake = self._new_handshake()
         self._parts: dict[int, Part] = {}
@@ -186,7 +188,8 @@ class Station:
         for view in part.views(frame.source):
             if view.lasts or opens:
                 part.out[view.name] += bool(view.lasts)
-                yield job(part.id, view, frame.hold(), keep, part.began, part.deadline, f"{self.name} {view.name}")
+                told = (part.recipe.rules, part.began, part.deadline, f"{self.name} {view.name}")
+                yield job(part.id, view, frame.hold(), keep, *told)
 
     def _answered(self, judged: Judged) -> Iterator[Any]:
         yield from self._watch.looked(judged)
@@ -277,6 +280,8 @@ class Station:
         del self._parts[part.id]
         part.masters = tuple(dict.fromkeys((*part.masters, *self._masters.wanted(part.recipe, self._own_clock))))
         decision = part.decide(self._code)
+        if self.config.keep == "ng":
+            part.clear()
         if self.config.keep != "none":
             yield from (shot.picture for shot in part.judged.values() if shot.picture)
         record = part.record(self.name, decision, self._now)

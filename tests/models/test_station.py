@@ -523,6 +523,47 @@ def test_a_film_is_judged_over_time_and_the_next_part_waits(
     assert len(cell.pool) == 8 and cell.told("handshake") == []
 
 
+@pytest.mark.parametrize(("lit", "kept"), [(True, 0), (False, 2)])
+def test_of_films_too_the_pictures_of_bad_parts_are_kept(folder: Path, lit: bool, kept: int) -> None:
+    (folder / "a.yaml").write_text(FILM)
+    cell = Cell(folder, {"takt": 3.0, "keep": "ng"})
+
+    def look(camera: str, number: int) -> np.ndarray:
+        image = np.full((64, 80, 3), 90, np.uint8)
+        if lit and 0.5 <= (cell.clock.mono() - cell.began(number)) / 1e9 < 1:
+            image[10:20, 10:20] = 240
+        image[0, 0] = len(cell.asked) % 250
+        return image
+
+    cell.look, cell.plc.cadence = look, 3000 * MS
+    assert [state for _, state in cell.parts(2)] == ["ok" if lit else "ng"] * 2
+    assert len(cell.pictures) == kept
+
+
+@pytest.mark.parametrize(("then", "kept"), [("ng", 1), ("ok", 0)])
+def test_the_picture_of_a_part_that_a_rule_makes_bad_is_kept(folder: Path, then: str, kept: int) -> None:
+    text = RECIPE.format(code="A", more=f"rules:\n  - {{label: [dark], shorter_px: 60, then: {then}}}\n")
+    (folder / "a.yaml").write_text(text.replace("{tool: template}", "{tool: blob, level: 99, most: 9}"))
+    cell = Cell(folder, {"keep": "ng"})
+    assert cell.parts(1) == [(1, then)] and len(cell.pictures) == kept
+
+
+@pytest.mark.parametrize(
+    ("recipes", "words"),
+    [
+        ({7: "a.yaml", "SEDAN": "b.yaml"}, "'SEDAN' is never used: plc.product is a number, and that is none"),
+        ({7: "a.yaml", "08": "b.yaml"}, "'08' is never used: plc.product is a number; write 8"),
+        ({7: "a.yaml", "7": "b.yaml"}, "two recipes for the product '7'"),
+        ({7: "a.yaml", -8: "b.yaml", "8.5": "b.yaml"}, ""),
+    ],
+)
+def test_a_product_code_that_the_tag_cannot_say_is_told(
+    folder: Path, recipes: dict[str | int, str], words: str
+) -> None:
+    faults = Cell(folder, {"recipes": recipes}).station.faults
+    assert words in " ".join(faults) if words else not faults
+
+
 def test_a_film_that_breaks_off_is_a_recheck(folder: Path) -> None:
     (folder / "a.yaml").write_text(FILM)
     cell = Cell(folder, {"takt": 3.0})
