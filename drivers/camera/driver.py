@@ -30,7 +30,7 @@ from edge import (
 )
 
 from .address import address_of, shown
-from .sources import Shots, car_wishes, source_of, wishes
+from .sources import Shots, asked, car_wishes, source_of, wishes
 
 PLAYED = ("pattern", "file", "folder", "pairs")  # pictures that are there already: nothing hangs
 SCHEMES = (*PLAYED, "v4l2", "rtsp", "http", "https")
@@ -64,6 +64,8 @@ class CameraConfig(DriverConfig):
             raise ValueError(
                 f"{shown(text)!r} is no camera; it begins with one of {', '.join(f'{s}:' for s in SCHEMES)}"
             )
+        if parts.scheme in ("pattern", "pairs"):
+            asked(parts.scheme, parts.path, parts.query)
         if parts.scheme == "pattern":
             (car_wishes if parts.path == "car" else wishes)(parts.query)
         elif parts.scheme not in ("file", "folder", "pairs", "v4l2"):

@@ -183,6 +183,19 @@ def source_of(url: str, slots: int, timeout: float, folder: Path = Path()) -> Sh
     return Stream(url, slots, timeout, is_file=False, device=device)
 
 
+DRAWN = {"parts": ("ng", "seed"), "car": ("model",)}  # patterns, and what may be asked of each
+
+
+def asked(scheme: str, path: str, query: str) -> None:
+    """Raises ValueError for a `pattern:` that nobody draws, and for what is asked of it or of `pairs:` and nobody heeds."""
+    if scheme == "pattern" and path not in DRAWN:
+        raise ValueError(f"no pattern is called {path!r}; write {' or '.join(f'pattern:{name}' for name in DRAWN)}")
+    known = DRAWN[path] if scheme == "pattern" else DRAWN["parts"]
+    for name, _ in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            raise ValueError(f"{query!r} cannot be rendered: {name!r} is unknown; there are {', '.join(known)}")
+
+
 def wishes(query: str, ng: float = 0.2) -> tuple[int, float]:
     """`seed` and `ng` of a url whose parts are made up. Raises ValueError."""
     options = dict(parse_qsl(query, keep_blank_values=True))

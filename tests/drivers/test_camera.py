@@ -287,6 +287,9 @@ def test_truth_is_the_same_for_all_and_faults_are_named() -> None:
         ("pattern:parts?ng=some", "cannot be rendered"),
         ("pattern:parts?ng=7", "cannot be rendered"),
         ("pattern:parts?seed=", "cannot be rendered"),
+        ("pattern:partz", "no pattern is called 'partz'; write pattern:parts or pattern:car"),
+        ("pattern:parts?sed=1", "'sed' is unknown; there are ng, seed"),
+        ("pattern:car?ng=0.2", "'ng' is unknown; there are model"),
         ("rtsp:", "names no host"),
         ("http://a:123456/", "a port is a number up to"),
         ("rtsp://[::1/x", "a port is a number up to"),
@@ -296,7 +299,7 @@ def test_truth_is_the_same_for_all_and_faults_are_named() -> None:
         assert [said in str(p) for p in load_text(site.format(url, "")).problems] == [True], url
     (said,) = load_text(site.format("folder:x", ""), "/some/where/site.yaml").problems
     assert "there is no /some/where/x, a path is taken from the folder of the site" in str(said)
-    assert "without a trigger" in "".join(map(str, load_text(site.format("pattern:x", ", part: a.b")).problems))
+    assert "without a trigger" in "".join(map(str, load_text(site.format("pattern:parts", ", part: a.b")).problems))
 
 
 def test_a_real_rtsp_server(rtsp: str) -> None:

@@ -118,7 +118,7 @@ def test_truncated_weights_are_refused(copy: Path) -> None:
 
 
 SITE = """device: {id: d}
-drivers: {top: {driver: camera, url: "pattern:x", every: 50ms}}
+drivers: {top: {driver: camera, url: "pattern:parts", every: 50ms}}
 stages: {washer: {stage: inspect, camera: top, model: ./washer}}
 """
 
