@@ -34,10 +34,25 @@ class Load:
         return self.order[: self.level]
 
 
-def order(wanted: Sequence[str], recipes: Iterable[Recipe]) -> tuple[list[str], str]:
-    """What may be given up of what a site wants to: `pictures`, and views that a recipe calls optional; and a fault in words."""
+def order(wanted: Sequence[str], recipes: Iterable[Recipe]) -> tuple[list[str], list[str]]:
+    """What may be given up of what a site wants to: `pictures`, and views that a recipe calls optional; and faults in words. What
+    would leave nothing of a recipe to judge is not given up."""
+    recipes = list(recipes)
     optional = {view.name for recipe in recipes for view in recipe.views.values() if view.optional}
-    odd = [name for name in wanted if name != "pictures" and name not in optional]
     known = ", ".join(["pictures", *sorted(optional)])
-    fault = f"degrade: {odd[0]!r} cannot be given up; there are {known}" if odd else ""
-    return [name for name in wanted if name not in odd], fault
+    kept: list[str] = []
+    faults: list[str] = []
+    for name in wanted:
+        bare = next((recipe.name for recipe in recipes if not left(recipe, [*kept, name])), "")
+        if name != "pictures" and name not in optional:
+            faults.append(f"degrade: {name!r} cannot be given up; there are {known}")
+        elif bare:
+            faults.append(f"degrade: with {name!r} given up, too, nothing of {bare} is judged; leave one of its views")
+        else:
+            kept.append(name)
+    return kept, faults
+
+
+def left(recipe: Recipe, given_up: Sequence[str]) -> list[str]:
+    """The views of a recipe that are judged where these are given up: what it does not call optional is, whatever others do."""
+    return [view.name for view in recipe.views.values() if not (view.optional and view.name in given_up)]

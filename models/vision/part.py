@@ -97,7 +97,7 @@ class Part:
         """The verdict on what was seen; a view that is missing is a recheck, whatever the others say but NG. So is a part that
         does not say who it is where it should, or has the code of the last one that was OK (`before`), and everything while
         master samples are wanted."""
-        seen = [self._seen(view) for view in self.views()]
+        seen = [self._seen(view) for view in self.views()] or [missing("part", "every view of it was left out")]
         if self.recipe.identity is not None and not self.is_master:
             if not self.code:
                 seen.append(missing("part", "who it is was not read"))

@@ -17,7 +17,7 @@ from .changeover import Changeover
 from .handshake import Handshake, Result, Told
 from .judging import Judged, job
 from .lines import TOTALS, StationConfig, Wired, part_number, strange_codes
-from .load import Load, order
+from .load import Load, left, order
 from .masters import Masters, unknown
 from .outputs import Outputs
 from .part import Part
@@ -65,9 +65,9 @@ class Station:
         first = str(next(iter(config.recipes)))
         self._changeover = Changeover(setting.name, self._shelf, setting.table, config.plc.product, first)
         self._watch = Watch(setting.name, cameras - setting.running, frozen=config.frozen)
-        degrade, fault = order(config.degrade, self._shelf.recipes.values())
-        if fault and not self.faults:  # else it may stand in a recipe that is refused
-            self.faults.append(fault)
+        degrade, odd = order(config.degrade, self._shelf.recipes.values())
+        if not self._shelf.refused:  # else it may stand in a recipe that is
+            self.faults += odd
         self._load = Load(degrade)
         self._chain, self._masters, self._shadows = Chain(), Masters(setting.name, config.shifts), Shadows(setting.name)
         self._code = ""  # of the last part that was OK
@@ -259,7 +259,8 @@ class Station:
         assert recipe is not None
         deadline = self._now + round((self.config.takt - self.config.reserve) * SECOND)
         given = self._handshake.part_of(number)
-        left_out = tuple(name for name in self._load.given_up if name == "pictures" or name in recipe.views)
+        judged, out = left(recipe, self._load.given_up), self._load.given_up
+        left_out = tuple(name for name in out if name == "pictures" or name in recipe.views.keys() - judged)
         wanted = tuple(self._masters.wanted(recipe, self._own_clock))
         part = Part(number, given, recipe, self._now, self._utc, deadline, left_out, wanted)
         part.numbered = bool(self.config.plc.part)

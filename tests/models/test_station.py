@@ -19,6 +19,7 @@ from edge import (
     Quality,
 )
 from models.quality.chain import breaks
+from models.vision.part import Part
 from models.vision.station import ASKED
 from tests.models.cell import MS, RECIPE, SCAN, SIDE, Cell, board
 
@@ -54,6 +55,30 @@ def test_several_views_make_one_verdict(folder: Path) -> None:
     assert record.data["cameras"] == {
         camera: {"size": [64, 80], "serial": f"{camera}-17", "exposure_us": 800.0} for camera in ("side", "top")
     }
+
+
+def test_a_view_that_one_recipe_calls_optional_is_judged_by_the_others(folder: Path) -> None:
+    (folder / "c.yaml").write_text(RECIPE.format(code="C", more=SIDE.replace(", optional: true", "")))
+    options = {"recipes": {7: "b.yaml", 8: "c.yaml"}, "degrade": ["side"]}
+    cell = Cell(folder, options, look=lambda camera, number: board(camera == "side", number), takes=1500)
+    assert [state for _, state in cell.parts(3)] == ["recheck"] * 3 and "given up: side" in cell.texts("station")
+    cell.product, cell.takes = 8, 50
+    assert cell.parts(1) == [(4, "ng")]
+    cell.product = 7
+    assert cell.parts(1) == [(5, "ok")] and "without side" in cell.texts("inspection")
+
+
+def test_what_would_leave_nothing_of_a_part_to_judge_is_not_given_up(folder: Path) -> None:
+    text = RECIPE.format(code="B", more=SIDE).replace("{tool: template}}}", "{tool: template}}, optional: true}", 1)
+    (folder / "b.yaml").write_text(text)
+    options = {"recipes": {7: "b.yaml"}, "degrade": ["pictures", "side", "top"]}
+    cell = Cell(folder, options, look=lambda camera, number: board(True, number), takes=1500)
+    assert "with 'top' given up, too, nothing of board B is judged; leave one of its views" in cell.station.faults[0]
+    cell.parts(8)
+    cell.takes = 50
+    assert cell.parts(1)[-1][1] == "ng" and cell.told("station")[1:] == [("aoi", "degraded")] * 2
+    recipe = next(iter(cell.station._shelf.recipes.values()))
+    assert Part(1, 1, recipe, 0, 0, 0, ("top", "side")).decide().state == "recheck", "what nobody looked at is never OK"
 
 
 @pytest.mark.parametrize("bad", [False, True])
