@@ -51,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
 
 async def _conform(options: argparse.Namespace) -> int:
     bench = Bench(options.site, options.stage)
+    if options.log:
+        options.log.touch()  # half a minute is lost where it cannot be written then
     with tempfile.TemporaryDirectory(prefix="lineside-") as folder:
         async with bench.running(Path(folder)):
             outcomes = await conform(bench)

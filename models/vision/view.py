@@ -58,7 +58,10 @@ class Viewer:
     def over(self, film: Sequence[tuple[float, Seen]]) -> Seen:
         """What a film shows: seconds after the trigger, and what was seen then."""
         findings: dict[str, Finding] = {}
-        for name, judge in self.tools.items():
+        unfit = [seen.findings["picture"] for _, seen in film if "picture" in seen.findings]
+        if unfit and len(unfit) == len(film):  # why no picture of it could be judged, and not that there were none
+            findings["picture"] = unfit[0]
+        for name, judge in self.tools.items() if not findings else ():
             told = [(t, seen.findings[name]) for t, seen in film if name in seen.findings]
             try:
                 findings[name] = judge.over_time(told)  # type: ignore[attr-defined]

@@ -138,6 +138,15 @@ def test_what_cannot_be_tried_is_said(
     assert words in capsys.readouterr().err
 
 
+def test_a_log_that_cannot_be_written_is_said_before_anything_is_tried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("models.commands.station.conform")
+    assert main(["station", "conform", str(SITE), "--log", str(tmp_path / "none/bits.txt")]) == 2
+    said = capsys.readouterr().err
+    assert "none/bits.txt" in said and "No such file" in said
+
+
 def test_a_part_number_of_another_moment_than_its_trigger_is_a_fault(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,16 @@ def test_the_program_of_another_model_is_no_good_car() -> None:
     assert decide([view.over(film)], [Rule(shorter_px=1000, then="ok")]).state == "ng", "no rule lights a lamp"
 
 
+def test_a_film_of_another_size_says_so() -> None:
+    recipe = load(CONFIGS / "lamps-suv.yaml")
+    assert isinstance(recipe, Recipe)
+    view = recipe.views["front"]
+    other, same = view(np.zeros((480, 640), np.uint8)), view(np.zeros((240, 320), np.uint8))
+    found = decide([view.over([(0.0, other), (0.1, other)])], recipe.rules)
+    assert (found.state, found.text) == ("recheck", "front: the picture is 640 x 480, the recipe is for 320 x 240")
+    assert "too few pictures" in decide([view.over([(0.0, other), (0.1, same)])], recipe.rules).text
+
+
 def test_a_lamp_outside_of_the_picture_is_a_recheck() -> None:
     recipe = load(CONFIGS / "lamps-suv.yaml")
     assert isinstance(recipe, Recipe)

@@ -252,6 +252,9 @@ def test_codes_are_read() -> None:
     one = noisy(qr("PART-48213"))
     assert found("code", one, kind="qr", expect="PART-?????").text == "PART-48213"
     assert found("code", one, expect="LOT-*").text == "it says PART-48213; LOT-* is wanted"
+    label = noisy(qr("[)>06P48213"))
+    assert found("code", label, expect="[)>06P*").state == found("code", label, expect="[*").state == "ok"
+    assert found("code", label, expect="[[]*").state == "ng", "brackets are brackets"
     assert found("code", noisy(np.full((200, 200), 128.0))).text == "no code can be read"
     assert found("code", one, kind="barcode").state == "recheck"
     both = np.hstack([one, cv2.resize(noisy(qr("PART-48214")), one.shape[::-1])])
@@ -324,8 +327,8 @@ def test_pictures_of_characters_are_needed(letters: Path) -> None:
         ("blob", {"level": 90, "least": 2, "most": 1}, "no part would be good"),
         ("caliper", {"least": 5, "most": 1}, "no part would be good"),
         ("edge", {"least": float("nan")}, "finite number"),
-        ("colour", {"colour": "red"}, "match pattern"),
         ("colour", {"colour": "#ff0000", "least": 0.9, "most": 0.1}, "no part would be good"),
+        ("colour", {"colour": "red"}, "'red' is no colour; write red, green and blue as '#ff8000'"),
         ("count", {"picture": "a.png", "least": 1, "most": 1, "doubt": 0.9}, "no more than"),
         ("presence", {"picture": "a.png", "doubt": 0.9}, "would be both"),
         ("text", {"characters": "font", "expect": "A B"}, "blanks"),

@@ -47,7 +47,8 @@ class CodeTool:
         found = read_codes(view.image, self.config.kind, view.mask)
         if not found:
             return Finding("recheck", text="no code can be read")
-        good = sorted({code.text for code in found if fnmatchcase(code.text, self.config.expect)})
+        pattern = self.config.expect.replace("[", "[[]")  # a bracket is one: ISO/IEC 15434 begins with "[)>"
+        good = sorted({code.text for code in found if fnmatchcase(code.text, pattern)})
         boxes: list[Box] = [(*code.box, "code", 1.0) for code in found]
         measured = {"codes": float(len(found))}
         if not good:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .contract import Finding, State, ToolConfig, View
+
+HEX = re.compile(r"^#[0-9a-fA-F]{6}$")
 
 
 class ColourConfig(ToolConfig):
     """The distance is that of CIE 1976 (L*a*b*): 2 is just seen, 10 is another shade, 50 another colour."""
 
-    colour: str = Field(pattern=r"^#[0-9a-fA-F]{6}$", description="as #rrggbb")
+    colour: str = Field(description="as #rrggbb", json_schema_extra={"pattern": HEX.pattern})
     near: float = Field(15, gt=0, le=200, description="distance up to which a pixel has that colour")
     least: float = Field(0.5, ge=0, le=1, description="share of the region below which the part is NG")
     most: float = Field(1.0, ge=0, le=1, description="share above which it is NG")
+
+    @field_validator("colour")
+    @classmethod
+    def _written(cls, text: str) -> str:
+        if not HEX.match(text):
+            raise ValueError(f"{text!r} is no colour; write red, green and blue as '#ff8000', in quotes")
+        return text
 
     @model_validator(mode="after")
     def _between(self) -> ColourConfig:
