@@ -72,13 +72,20 @@ class Pieces:
             tree.fault(at, words, f"add `mm:` to {lacking[0]}")
 
     def classes(self, of: Mapping[str, Iterable[Any]]) -> None:
-        """Faults where a rule is about a class that no tool of its views finds. `of`: the tools of each view that could be made;
-        nothing is said of a view that is not among them, or has a tool that does not tell its classes."""
+        """Faults where a rule is about a class that no tool of its views finds, or about the place of one that has none. `of`: the
+        tools of each view that could be made; nothing is said of a view that is not among them, or has a tool
+        that does not tell its classes."""
         for number, rule in self.rules.items():
             tools = [tool for name in ([rule.view] if rule.view else self._names) for tool in of.get(name, [None])]
             if not all(hasattr(tool, "labels") for tool in tools):
                 continue
             known = list(dict.fromkeys(label for tool in tools for label in tool.labels))
+            finders = [tool for tool in tools if {*rule.label} & {*tool.labels}]
+            if rule.of_place and finders and all(hasattr(tool, "placeless") for tool in finders):
+                words = f"asks where or how large {rule.label[0]!r} is, and `classify` tells neither: its box is the whole view"
+                self._tree.fault(
+                    ("rules", number), words, "leave the size and the place away, or let a `detect` model find it"
+                )
             for label in rule.label:
                 if label not in known:
                     near = difflib.get_close_matches(label, known, 1)

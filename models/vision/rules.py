@@ -45,6 +45,12 @@ class Rule(BaseModel):
                 raise ValueError(f"it holds for nothing: no defect has {low} {least:g} and {high} {most:g}")
         return self
 
+    @property
+    def of_place(self) -> bool:
+        """Whether it asks where a defect is, or how large."""
+        sizes = (self.longer_px, self.shorter_px, self.longer_mm, self.shorter_mm)
+        return self.inside is not None or any(size is not None for size in sizes)
+
     def covers(self, other: Rule) -> bool:
         """Whether it holds for all that `other` holds for."""
         mine, theirs = self.inside, other.inside

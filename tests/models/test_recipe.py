@@ -322,7 +322,7 @@ def test_its_model_is_part_of_a_recipe(folder: Path) -> None:
     text = (
         GOOD.replace("template: good.png", "size: [240, 320]")
         .replace("{tool: template}", "{tool: classify, model: washer}")
-        .replace("differs", "stain")
+        .replace("differs], shorter_px: 4", "stain]")
     )
     recipe = good(folder, text)
     assert recipe.models["top.copper"].startswith("washer 1 ") and recipe.views["top"].measure() > 0
@@ -337,7 +337,7 @@ def test_the_limits_of_a_model_are_part_of_a_recipe_and_of_what_records_say(fold
     text = (
         GOOD.replace("template: good.png", "size: [240, 320]")
         .replace("{tool: template}", "{tool: classify, model: mine, ok_below: 0.3}")
-        .replace("differs", "stain")
+        .replace("differs], shorter_px: 4", "stain]")
     )
     first, described = good(folder, text), folder / "mine/model.yaml"
     described.write_text(described.read_text().replace("ng_above: 0.5", "ng_above: 0.95"))

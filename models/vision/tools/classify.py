@@ -23,6 +23,7 @@ class ClassifyTool:
     """One box with the likeliest defect, over the whole view: a class has no place."""
 
     Config = ClassifyConfig
+    placeless = True
 
     def __init__(self, config: ClassifyConfig, folder: Path) -> None:
         """Blocks while the package proves itself. Raises ConfigFault or ModelRefused."""

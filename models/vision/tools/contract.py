@@ -91,6 +91,7 @@ class Tool(Protocol):
     `__init__` loads what it needs (relative to `folder`, the recipe's) and raises ConfigFault or ModelRefused in words. A call is
     pure: no clock, no files. It raises for no picture: what cannot be judged is a finding "recheck" that says why.
     One that needs the view's template says so: `compares` is true. `labels` are all the classes that its boxes may have.
+    One whose boxes are the whole view has `placeless`.
     `cannot(size, view)` says why it could judge no part whose pictures are of this size [h, w] in such a view; empty where it can.
     """
 
