@@ -8,7 +8,7 @@ EXTRAS := plane,postgres,s3,parquet,updates,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants hostile maps bench bench-long test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants prove-updates hostile maps bench bench-long test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -63,6 +63,9 @@ torture: $(STAMP) ## faults by the dice, then kill -9 of daemon, plane and mosqu
 
 torture-mutants: $(STAMP) ## plant bugs in journal, uplink and plane, and see the torture notice each of them
 	@$(BIN)/python -m tests.torture --mutants
+
+prove-updates: $(STAMP) ## attacks on signed updates, against a plane's own process: all refused, and what runs goes on
+	@$(BIN)/python -m tests.updates
 
 hostile: $(STAMP) ## a million answers that contradict their requests, and none of them becomes data (ten minutes)
 	@$(BIN)/python -m tests.hostile

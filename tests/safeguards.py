@@ -254,6 +254,42 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "now, utc, totals = self.clock.utc(), self.clock.utc(), self.totals",
         "tests/edge/test_clock.py::test_a_block_closes_by_a_clock_that_nobody_sets",
     ),
+    "metadata below the floor is refused": Safeguard(
+        "sync/device/floor.py",
+        "            if version < seen:",
+        "            if False and version < seen:",
+        "tests/sync/test_updates.py::test_an_older_root_is_not_believed_again",
+    ),
+    "an update is for a class of devices": Safeguard(
+        "sync/device/updates.py",
+        "        if manifest.fits and not",
+        "        if False and manifest.fits and not",
+        "tests/sync/test_updates.py::test_an_artefact_for_another_class_is_not_even_fetched",
+    ),
+    "an update is read once more from the disk": Safeguard(
+        "sync/device/updates.py",
+        "    if found != digest:",
+        "    if False and found != digest:",
+        "tests/sync/test_updates.py::test_a_flipped_bit_is_found_under_way_and_on_the_disk",
+    ),
+    "who signs a kind signs no other": Safeguard(
+        "sync/device/updates.py",
+        ' if path.startswith(f"{kind}/")}',
+        "}",
+        "tests/sync/test_updates.py::test_a_kind_signs_only_what_it_is_for",
+    ),
+    "time is believed of two persons": Safeguard(
+        "sync/device/updates.py",
+        "max(_signed_at(root), _signed_at(targets))",
+        "max(_signed_at(root), _signed_at(targets), *(_signed_at(_read(work, k, Targets)) for k in kinds))",
+        "tests/sync/test_updates.py::test_a_time_that_one_stolen_key_says_is_not_believed",
+    ),
+    "a root has two signatures": Safeguard(
+        "sync/updates/repository.py",
+        "THRESHOLD, LEAST_ROOT = 2, 3",
+        "THRESHOLD, LEAST_ROOT = 1, 3",
+        "tests/sync/test_signing.py::test_a_new_root_needs_two_of_the_old_and_two_of_the_new",
+    ),
 }
 
 

@@ -6,9 +6,12 @@ import argparse
 import asyncio
 from pathlib import Path
 
+from edge import LinesideError
+
 from .certificate import Certificate
-from .identity import enroll
+from .identity import Identity, enroll
 from .transport import Https
+from .update_commands import trust_plane
 
 HELP = "make this device known to a control plane"
 
@@ -25,6 +28,19 @@ def run(options: argparse.Namespace) -> int:
     device = load_site(options.site).device.id
     folder = state_folder(device, options.state)
     identity = enroll(options.token, device, folder)
-    asyncio.run(Certificate(folder, identity).renew(Https(identity).exchange))
+    said = asyncio.run(_certified_and_trusting(identity, folder))
     print(f"{device} is enrolled with {identity.url}")
+    if said:
+        print(said)
     return 0
+
+
+async def _certified_and_trusting(identity: Identity, folder: Path) -> str:
+    line = Https(identity)
+    try:
+        await Certificate(folder, identity).renew(line.exchange)
+        return await trust_plane(identity.device, folder, line)
+    except (LinesideError, OSError) as error:
+        return f"no updates yet: {error}"
+    finally:
+        line.close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from edge import Period, Size
 
 from ..broker import BrokerConfig
+from ..updates.manifest import CLASS
 from .allowance import LINKS, Link, window
 
 
@@ -39,6 +40,9 @@ class SyncConfig(BrokerConfig):
         description="times of the day in which samples and pictures go, as `22:00-06:00`; alarms and events always go",
     )
     live: Period | None = Field(None, description="how often the newest values go to the page (`1s`)")
+    takes: list[Annotated[str, Field(pattern=CLASS.pattern)]] = Field(
+        [], description="classes of this device: updates that are for one of them are for it, see docs/updates.md"
+    )
     writes: bool = Field(False, description="whether the plane may order what is `writable`, too")
 
     @field_validator("url")

@@ -25,9 +25,10 @@ GRACE = 15.0  # seconds to connect and to hand over; beyond them and its time-ou
 
 
 class Refused(LinesideError):
-    """The plane is there and said no."""
+    """The plane is there and said no; `status` is that of its answer."""
 
     heals = True
+    status = 0
 
 
 class Stranger(Refused):
@@ -129,7 +130,9 @@ def understood(status: int, said: bytes, path: str, url: str) -> None:
         raise DeviceLost(f"the plane at {url} answers {status}: {_said(said)}")
     if status >= 300:
         fault = {wire.REJECTED: Rejected, 413: TooLarge}.get(status, Refused)
-        raise fault(f"the plane said no to {path}: {status} {_said(said)}")
+        refusal = fault(f"the plane said no to {path}: {status} {_said(said)}")
+        refusal.status = status
+        raise refusal
 
 
 def _said(body: bytes) -> str:

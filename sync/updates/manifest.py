@@ -18,7 +18,7 @@ MB = 10**6
 MOST = {"model": 1000 * MB, "config": 16 * MB, "runtime": 1000 * MB, "firmware": 8000 * MB}  # bytes of an artefact
 NAME = r"[a-z0-9][a-z0-9_.]{0,63}"
 VERSION = r"[0-9][0-9A-Za-z.+_]{0,31}"
-CLASS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
+CLASS = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$")
 PATH = re.compile(rf"({'|'.join(KINDS)})/({NAME})-({VERSION})")
 SERVED = re.compile(
     rf"metadata/(?:[1-9][0-9]{{0,9}}\.)?(?:root|timestamp|snapshot|targets|{'|'.join(KINDS)})\.json"

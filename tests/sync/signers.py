@@ -71,3 +71,6 @@ class Signers:
         keys = self.keys()
         self.repository.rotate({role: keys[role] for role in roles})
         self.approved(*(old if "root" in roles else ()))
+
+    def drop(self, path: str) -> None:
+        self.repository.drop(path, self.kinds[path.partition("/")[0]])
