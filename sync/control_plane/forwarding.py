@@ -22,6 +22,7 @@ from edge import LinesideError, log
 from . import tables, unfiled
 from .database import insert_new, upsert, word
 from .forward_options import ForwardOptions
+from .own import PLANE
 from .repeat import repeat
 from .store import Store
 
@@ -29,6 +30,7 @@ EVERY = 2.0  # seconds between looks
 AT_ONCE = 100  # events read at a time
 MOST_STREAMS = 1000  # journals under way at a time
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds between tries
+OWN = "alert "  # how the names of targets begin that take events of the plane's own alone
 
 Journal = tuple[str, str]  # device, epoch
 ASIDE: Journal = ("", "")  # what was set aside, on its way once more
@@ -69,10 +71,11 @@ class Happened:
 
 
 class Target(Protocol):
-    """Where they go. `tries` of one that it refuses, `at_once` of all."""
+    """Where they go. `tries` of one that it refuses, `at_once` of all; of a `key` only events about that."""
 
     tries: int
     at_once: int
+    key: str
 
     @property
     def options(self) -> ForwardOptions: ...
@@ -134,9 +137,9 @@ class Forwarding:
 
     async def _drain(self, journal: Journal, after: int, to: int) -> None:
         """Everything of a journal from `after` up to `to`."""
-        kinds = self._target.options.kinds
+        kinds, key = self._target.options.kinds, self._target.key
         while after < to:
-            events = await self._store.read(lambda c, a=after: read(c, journal, a, to, kinds))  # type: ignore[misc]
+            events = await self._store.read(lambda c, a=after: read(c, journal, a, to, kinds, key))  # type: ignore[misc]
             for happened in events:
                 why, tries = await self._send(happened)
                 await self._store.write(
@@ -234,17 +237,24 @@ def pending(connection: Connection, name: str) -> dict[Journal, tuple[int, int]]
     own = and_(f.c.target == name, f.c.device == a.c.device, f.c.epoch == a.c.epoch)
     after = func.coalesce(f.c.watermark, -1)
     joined = select(a.c.device, a.c.epoch, after, a.c.watermark).select_from(a.outerjoin(f, own))
-    rows = connection.execute(
-        joined.where(a.c.stream == "event", a.c.watermark > after).order_by(a.c.device, a.c.epoch)
-    )
+    wanted = joined.where(a.c.stream == "event", a.c.watermark > after, *_journals(name))
+    rows = connection.execute(wanted.order_by(a.c.device, a.c.epoch))
     return {(device, epoch): (first, last) for device, epoch, first, last in rows}
 
 
-def read(connection: Connection, journal: Journal, after: int, to: int, kinds: list[str]) -> list[Happened]:
+def _journals(name: str) -> list[ColumnElement[bool]]:
+    """Those that a target reads."""
+    return [tables.applied.c.device == PLANE] if name.startswith(OWN) else []
+
+
+def read(
+    connection: Connection, journal: Journal, after: int, to: int, kinds: list[str], key: str = ""
+) -> list[Happened]:
     """The next events of a journal, in its order."""
     e = tables.event
     own = [e.c.device == journal[0], e.c.epoch == journal[1], e.c.seq > after, e.c.seq <= to]
     own += [e.c.kind.in_(kinds)] if kinds else []
+    own += [e.c.key == key] if key else []
     rows = connection.execute(select(e).where(*own).order_by(e.c.seq).limit(AT_ONCE)).mappings()
     return [_happened(row) for row in rows]
 
@@ -257,7 +267,7 @@ def _happened(row: Any) -> Happened:
 
 def move(connection: Connection, name: str, happened: Happened, after: int, why: str, tries: int) -> None:
     """The cursor stands at this event; where it was not taken, it is set aside. Raises Later where another plane moved it."""
-    t, f = tables.target, tables.forwarded
+    f = tables.forwarded
     place = {"target": name, "device": happened.device, "epoch": happened.epoch}
     insert_new(connection, f, [{**place, "watermark": -1}])
     own = [f.c[column] == value for column, value in place.items()]
@@ -270,7 +280,13 @@ def move(connection: Connection, name: str, happened: Happened, after: int, why:
         aside = {**place, "seq": happened.seq, "why": word(why, 500), "tries": tries}
         upsert(connection, tables.undelivered, {**aside, "at": time.time()})
     else:
-        connection.execute(update(t).where(t.c.name == name).values(delivered=t.c.delivered + 1))
+        count(connection, name, 1)
+
+
+def count(connection: Connection, name: str, more: int) -> None:
+    """A target has taken them."""
+    t = tables.target
+    connection.execute(update(t).where(t.c.name == name).values(delivered=t.c.delivered + more))
 
 
 def again(connection: Connection, name: str) -> int:
@@ -317,7 +333,7 @@ def wanted() -> ColumnElement[bool]:
     """That an event still waits for one of the targets, or is to be sent once more: it is not forgotten, however old."""
     t, f, e = tables.target, tables.forwarded, tables.event
     own = and_(f.c.target == t.c.name, f.c.device == e.c.device, f.c.epoch == e.c.epoch)
-    takes = ~t.c.name.startswith(unfiled.PREFIX)
+    takes = ~t.c.name.startswith(unfiled.PREFIX) & (~t.c.name.startswith(OWN) | (e.c.device == PLANE))
     waits = select(t.c.name).select_from(t.outerjoin(f, own)).where(takes, e.c.seq > func.coalesce(f.c.watermark, -1))
     u = tables.undelivered
     place = and_(u.c.device == e.c.device, u.c.epoch == e.c.epoch, u.c.seq == e.c.seq)
@@ -342,5 +358,5 @@ def _waits(connection: Connection, name: str) -> int:
     news = and_(e.c.device == a.c.device, e.c.epoch == a.c.epoch, e.c.seq <= a.c.watermark)
     after = func.coalesce(f.c.watermark, -1)
     joined = a.outerjoin(f, own).join(e, and_(news, e.c.seq > after))
-    where = (a.c.stream == "event", a.c.watermark > after)
+    where = (a.c.stream == "event", a.c.watermark > after, *_journals(name))
     return connection.execute(select(func.count()).select_from(joined).where(*where)).scalar_one()

@@ -24,6 +24,7 @@ class Broker:
     """One target. Raises ConfigFault where its certificates cannot be read."""
 
     at_once = 20
+    key = ""
     tries = 1  # what is refused is too large, and stays so
 
     def __init__(self, options: BrokerTargetOptions) -> None:

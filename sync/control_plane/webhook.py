@@ -14,6 +14,7 @@ class Webhook:
     """One target. Raises ConfigFault where its authority cannot be read."""
 
     at_once = AT_ONCE
+    key = ""
 
     def __init__(self, options: WebhookOptions) -> None:
         self.options, self.tries = options, options.tries
