@@ -65,6 +65,9 @@ class ChannelOptions(BaseModel):
     hidden: ClassVar[tuple[str, ...]] = ()
     type: str = Field(description="what it is: webhook, smtp, dingtalk, wecom, feishu or slack")
     language: Literal["en", "zh"] = Field("en", description="of its messages")
+    zone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC", description="time zone of its messages, such as Asia/Shanghai"
+    )
     together: int = Field(
         5, ge=1, le=100, description="more messages than that at one time go as one, with a line for each alarm"
     )
@@ -215,6 +218,8 @@ class RouteOptions(BaseModel):
         waits = [step.after for step in self.escalate]
         if any(a >= b for a, b in itertools.pairwise(waits)):
             raise ValueError("each `after` of `escalate` is longer than the one before")
+        if "alert" in self.kinds:
+            raise ValueError("`alert` is what messages are themselves: they would tell of each other")
         if "alarm" not in self.kinds and (self.hold or self.escalate):
             raise ValueError("`hold` and `escalate` are about alarms; other events stand for no time")
         return self

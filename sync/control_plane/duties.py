@@ -1,4 +1,4 @@
-"""What the plane does of itself as its file says: rules and forwarding."""
+"""What the plane does of itself as its file says: rules, forwarding, and telling people of alarms."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 from edge import log
 
-from . import forwarding
+from . import alerting, channels, forwarding
+from .alerting import Alerting
 from .filing import Filing
-from .forwarding import Forwarding, Target
+from .forwarding import OWN, Forwarding, Target
 from .leader import Work
 from .live import Hub
 from .plane_file import PlaneFile
@@ -23,10 +24,10 @@ from .webhook import Webhook
 
 class Duties:
     """`works` is what one process of the plane does at a time, begun anew wherever that is; hardly anything where there is no file.
-    `folder` is for files on their way. Raises LinesideError where a target cannot be used."""
+    `folder` is for files on their way, `page` where people find the plane. Raises LinesideError where a target cannot be used."""
 
-    def __init__(self, store: Store, hub: Hub, file: PlaneFile, folder: Path | None = None) -> None:
-        self._store, self._hub, self._file, self._folder = store, hub, file, folder
+    def __init__(self, store: Store, hub: Hub, file: PlaneFile, folder: Path | None = None, page: str = "") -> None:
+        self._store, self._hub, self._file, self._folder, self._page = store, hub, file, folder, page
         self._files()
         for target in self._targets().values():  # what is wrong with one is said at once
             target.close()
@@ -34,7 +35,9 @@ class Duties:
 
     def _targets(self) -> dict[str, Target]:
         found: dict[str, Target] = {f"webhook {name}": Webhook(given) for name, given in self._file.webhooks.items()}
-        return found | {f"broker {name}": Broker(given) for name, given in self._file.brokers.items()}
+        found |= {f"broker {name}": Broker(given) for name, given in self._file.brokers.items()}
+        given = self._file.alerts.channels
+        return found | {f"{OWN}{name}": channels.opened(name, options) for name, options in given.items()}
 
     def _files(self) -> dict[str, Filing]:
         given = {f"{PREFIX}{name}": options for name, options in self._file.parquet.items()}
@@ -50,12 +53,18 @@ class Duties:
     async def _run(self) -> None:
         """Raises StoreFault."""
         targets, files = self._targets(), self._files()
-        for name in await self._store.write(lambda c: forwarding.end(c, {*targets, *files})):
+        alerts = self._file.alerts
+        follows = {alerting.NAME} if alerts.routes else set()
+        for name in await self._store.write(lambda c: forwarding.end(c, {*targets, *files, *follows})):
             log.info("plane: nothing is forwarded to %s any more", name)
         log.info("plane: %d rules, %d targets", len(self._file.rules), len(targets) + len(files))
+        if not follows:
+            await self._store.write(alerting.end)
         async with asyncio.TaskGroup() as group:
             group.create_task(Rules(self._store, self._hub, self._file.rules, time.time_ns()).run())
             for name, target in targets.items():
                 group.create_task(Forwarding(self._store, name, target).run())
             for filing in files.values():
                 group.create_task(filing.run())
+            if follows:
+                group.create_task(Alerting(self._store, self._hub, alerts, self._page).run())

@@ -71,6 +71,11 @@ class Where:
         """Whether this may be one process of several."""
         return bool(self.url or self.page_url) or set(self.roles) < set(ROLES)
 
+    @property
+    def page(self) -> str:
+        """Where people elsewhere find the plane; "" where that is not known."""
+        return self.page_url or (f"http://{self.names[0]}:{self.page_port}" if self.names and self.page_port else "")
+
     def all_names(self) -> list[str]:
         """Every name that a certificate of ours is for."""
         own = [] if self.listen in ("0.0.0.0", "::") else [self.listen]
@@ -123,7 +128,7 @@ class Plane:
             self._only = only(where, self.store)
             self.authority = authority(where, self.store)
             self.hub = Hub()
-            self.duties = Duties(self.store, self.hub, file, where.folder)
+            self.duties = Duties(self.store, self.hub, file, where.folder, where.page)
             self.pictures = Pictures(self.store, objects_of(where))
             self.updates = Updates(where.folder)
             self.ingest = Ingest(self.store, self.hub, self.authority, self.pictures, self.updates)

@@ -201,6 +201,36 @@ undelivered = Table(
     Column("tries", Integer, nullable=False),
     Column("at", Float, nullable=False),
 )
+alert = Table(  # how far an alarm has come on a route, see alert_state.py
+    "alert",
+    metadata,
+    Column("route", String(64), primary_key=True),
+    Column("device", String(64), primary_key=True),
+    Column("kind", String(40), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("epoch", String(16), nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("told", BigInteger, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("note", Text, nullable=False),
+    Index("alert_due", "due"),
+)
+alert_note = Table(  # what waits to be part of a message
+    "alert_note",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("channel", String(64), nullable=False),
+    Column("route", String(64), nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("key", String(200), nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("alert_note_due", "channel", "due"),
+)
 unfiled = Table(  # hours that wait to be written as files, see unfiled.py
     "unfiled",
     metadata,

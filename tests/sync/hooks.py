@@ -21,6 +21,8 @@ class Hooks:
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
     more: dict[str, str] = field(default_factory=dict)  # headers of the answer
+    body: bytes = b""  # of the answer
+    paths: list[str] = field(default_factory=list)  # of what came, with the query
 
     def ids(self) -> list[str]:
         return [headers["idempotency-key"] for headers, _ in self.got]
@@ -36,12 +38,14 @@ def hooks(certificate: Path | None = None) -> Iterator[Hooks]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             with lock:
                 it.got.append((headers, body))
+                it.paths.append(self.path)
                 number = len(it.got)
             self.send_response(it.say(number, headers, body))
             for name, value in it.more.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(it.body)))
             self.end_headers()
+            self.wfile.write(it.body)
 
         def log_message(self, *words: Any) -> None: ...
 

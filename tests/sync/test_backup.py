@@ -66,6 +66,10 @@ def where(tmp_path: Path, database: str) -> Iterator[Where]:
         file = {"target": "parquet a", "device": "a", "hour": 1}
         insert_new(c, tables.unfiled, [{**file, "marked": 5}])
         insert_new(c, tables.filed, [{**file, "parts": "[]"}])
+        alarm = {"route": "all", "device": "a", "kind": "alarm", "key": "hot"}
+        course = {"epoch": EPOCH, "active": True, "since": 1, "due": 2**62, "step": 1, "told": 2, "times": 0}
+        insert_new(c, tables.alert, [{**alarm, **course, "note": "{}"}])
+        c.execute(tables.alert_note.insert().values(**alarm, number=7, channel="mes", due=3, body="{}"))
         insert_new(c, tables.loose, [{"name": "ab/x", "at": 1.0}])
         insert_new(c, tables.judged, [{"rule": "hot", "device": "a", **stands}])
         note = {"device": "a", "epoch": EPOCH, "stream": "samples:plc", "seq": 9, "t0": 1, "t1": 2, "runs": b"x"}

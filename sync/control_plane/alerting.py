@@ -1,0 +1,273 @@
+"""Who is told of which alarm: what happened is followed route by route, and messages become events of the plane's own.
+
+Each is an event of kind `alert` whose key is the channel: forwarding brings it there, tries it again, sets it aside. Everything
+here goes in one transaction: how far journals are read, how far alarms have come, and what is to be sent. So a kill between two of
+them loses nothing and says nothing twice. What comes while a channel is away, or many at one time, gathers in one message.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, update
+
+from edge import SECOND, Event
+
+from . import alert_state, forwarding, tables
+from .alert_file import Alerts
+from .alert_state import Course, Say, Standing
+from .alert_text import ORDER, text_of, worst
+from .database import upsert
+from .forwarding import AT_ONCE, OWN, Happened
+from .live import Hub
+from .own import EPOCH, PLANE, tell
+from .repeat import repeat
+from .store import Store
+
+NAME = "alerts"  # of the cursors
+EVERY = 1.0  # seconds between looks
+MOST_JOURNALS, MOST_DUE, MOST_NOTES = 200, 500, 200  # a transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An alarm on a route."""
+
+    route: str
+    device: str
+    kind: str
+    key: str
+
+    def those(self, table: Any) -> list[ColumnElement[bool]]:
+        return [table.c[name] == value for name, value in asdict(self).items()]
+
+
+class Alerting:
+    """Follows alarms for as long as `run()` runs. `page` is where people find the plane; `now` is ns UTC."""
+
+    def __init__(self, store: Store, hub: Hub, alerts: Alerts, page: str) -> None:
+        self._store, self._hub, self._alerts, self._page = store, hub, alerts, page
+        self._kinds = sorted({kind for route in alerts.routes.values() for kind in route.kinds})
+
+    async def run(self) -> None:
+        """Until cancelled. Raises StoreFault where it cannot begin."""
+        await self._store.write(lambda c: begin(c, self._alerts))
+
+        async def work() -> None:
+            while await self.look(time.time_ns()):
+                pass
+
+        await repeat(work, EVERY, "alerts wait")
+
+    async def look(self, now: int) -> bool:
+        """Do what is to be done; whether there may be more at once."""
+        if not await self._store.read(lambda c: self._anything(c, now)):
+            return False
+        sent, more = await self._store.write(lambda c: self.step(c, now))
+        if sent:
+            self._hub.tell({"kind": "events", "device": PLANE})
+        return more
+
+    def _loud(self, now: int) -> list[str]:
+        """Routes that are not muted."""
+        return [name for name, route in self._alerts.routes.items() if not alert_state.muted(route.mute, now)]
+
+    def _anything(self, connection: Connection, now: int) -> bool:
+        a, n, loud = tables.alert, tables.alert_note, self._loud(now)
+        ask = [select(a.c.route).where(a.c.due <= now, a.c.route.in_(loud)).limit(1)]
+        ask += [select(n.c.number).where(n.c.due <= now, n.c.route.in_(loud)).limit(1)]
+        return bool(forwarding.pending(connection, NAME)) or any(connection.execute(one).first() for one in ask)
+
+    def step(self, connection: Connection, now: int) -> tuple[int, bool]:
+        """How many messages there are, and whether there is more to do."""
+        t, loud = tables.target, self._loud(now)
+        own = update(t).where(t.c.name == NAME).values(since=t.c.since)
+        connection.execute(own)  # another plane may be at work: it waits, and sees what we did
+        journals = forwarding.pending(connection, NAME)
+        more = len(journals) > MOST_JOURNALS
+        for journal, (after, to) in list(journals.items())[:MOST_JOURNALS]:
+            events = forwarding.read(connection, journal, after, to, self._kinds)
+            for happened in events:
+                self._follow(connection, happened, now, loud)
+            full = len(events) == AT_ONCE
+            forwarding.pass_by(connection, NAME, {journal: events[-1].seq if full else to})
+            if events:
+                forwarding.count(connection, NAME, len(events))
+            more |= full
+        more |= self._due(connection, now, loud)
+        return self._send(connection, now, loud), more
+
+    def _follow(self, connection: Connection, happened: Happened, now: int, loud: Sequence[str]) -> None:
+        """Take one event into the course of its alarm on each route that wants it."""
+        said = happened.content
+        device = str(said["data"].get("device") or PLANE) if happened.device == PLANE else happened.device
+        kind, key, state, ts = said["kind"], said["key"], said["state"], said["ts"]
+        for name, route in self._alerts.routes.items():
+            place = Place(name, happened.device, kind, key)
+            if kind == "alarm" and state not in ("raised", "cleared"):
+                continue
+            before = _course(connection, place)
+            if state != "cleared" or kind != "alarm":
+                if not route.wants(device, kind, key, said["severity"]):
+                    continue
+                took = alert_state.raised if kind == "alarm" else alert_state.happened
+                after = took(before, route, happened.epoch, ts, now)
+                if after != before:
+                    _keep(connection, place, after, _seen(device, said))
+                continue
+            after, says = alert_state.cleared(before, route, ts, now, name not in loud)
+            if after == before:
+                continue
+            _keep(connection, place, after)
+            told = _amended(connection, place, ts)
+            left = [replace(say, to=tuple(name for name in say.to if name not in told)) for say in says]
+            self._note(connection, place, left, now, {"cleared": ts})
+
+    def _due(self, connection: Connection, now: int, loud: Sequence[str]) -> bool:
+        """Say what it is time for."""
+        a = tables.alert
+        those = (
+            select(a).where(a.c.due <= now, a.c.route.in_(loud)).order_by(a.c.due, a.c.since, a.c.key).limit(MOST_DUE)
+        )
+        rows = connection.execute(those).mappings().all()
+        for row in rows:
+            place = Place(*(row[name] for name in ("route", "device", "kind", "key")))
+            route, before = self._alerts.routes[place.route], _of(row)
+            after, says = alert_state.due(before, route, _standing(connection, place), now)
+            _keep(connection, place, after)
+            self._note(connection, place, says, now, {})
+        return len(rows) == MOST_DUE
+
+    def _note(
+        self, connection: Connection, place: Place, says: Sequence[Say], now: int, more: Mapping[str, Any]
+    ) -> None:
+        """Leave what is to be said for each channel. What a route gathers is sent when the first of it is due."""
+        a, n, route = tables.alert, tables.alert_note, self._alerts.routes[place.route]
+        for say in says:
+            row = connection.execute(select(a).where(*place.those(a))).mappings().one()
+            note = json.loads(row["note"]) | {"what": say.what, "times": say.times, "since": row["since"], **more}
+            for channel in say.to:
+                first = None
+                if route.digest:
+                    mine = (n.c.channel == channel, n.c.route == place.route)
+                    first = connection.scalar(select(n.c.due).where(*mine).limit(1)) or now + round(
+                        route.digest * SECOND
+                    )
+                whole = {"route": place.route, "key": place.key, "kind": place.kind, **note}
+                _leave(connection, place, channel, first or now, whole)
+
+    def _send(self, connection: Connection, now: int, loud: Sequence[str]) -> int:
+        """Make messages of what is due; of a channel that has not taken its last ones yet, when it has."""
+        n, sent = tables.alert_note, 0
+        for channel in self._alerts.channels:
+            mine = (n.c.channel == channel, n.c.due <= now, n.c.route.in_(loud))
+            rows = connection.execute(select(n).where(*mine).order_by(n.c.number).limit(MOST_NOTES)).mappings().all()
+            if not rows or _under_way(connection, channel):
+                continue
+            messages = self._messages(channel, [(row["route"], json.loads(row["body"])) for row in rows])
+            tell(connection, [self._event(channel, notes, now) for notes in messages])
+            connection.execute(delete(n).where(n.c.number.in_([row["number"] for row in rows])))
+            sent += len(messages)
+        return sent
+
+    def _messages(self, channel: str, notes: Sequence[tuple[str, dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+        routes, gathered, single = self._alerts.routes, dict[str, list[dict[str, Any]]](), list[list[dict[str, Any]]]()
+        for route, note in notes:
+            if routes[route].digest:
+                gathered.setdefault(route, []).append(note)
+            else:
+                single.append([note])
+        if len(single) > self._alerts.channels[channel].together:
+            single = [[note for (note,) in single]]
+        return [*single, *gathered.values()]
+
+    def _event(self, channel: str, notes: Sequence[dict[str, Any]], now: int) -> Event:
+        options = self._alerts.channels[channel]
+        text = text_of(notes, options.language, options.zone, self._page)
+        return Event("alert", channel, "queued", now, worst(notes), text, {"alarms": list(notes)})
+
+
+# In the database
+
+
+def begin(connection: Connection, alerts: Alerts) -> None:
+    """A new section hears of what comes from now on; what left the file is forgotten."""
+    a, n = tables.alert, tables.alert_note
+    forwarding.begin(connection, NAME)
+    for channel in alerts.channels:
+        forwarding.begin(connection, f"{OWN}{channel}")  # before the first message there
+    for table in (a, n):
+        connection.execute(delete(table).where(table.c.route.not_in(list(alerts.routes))))
+    connection.execute(delete(n).where(n.c.channel.not_in(list(alerts.channels))))
+
+
+def end(connection: Connection) -> None:
+    """Nobody is told of anything any more."""
+    for table in (tables.alert, tables.alert_note):
+        connection.execute(delete(table))
+
+
+def _course(connection: Connection, place: Place) -> Course:
+    a = tables.alert
+    row = connection.execute(select(a).where(*place.those(a))).mappings().first()
+    return _of(row) if row else Course()
+
+
+def _of(row: Mapping[Any, Any]) -> Course:
+    return Course(**{name: row[name] for name in Course.__slots__})
+
+
+def _keep(connection: Connection, place: Place, course: Course, note: str | None = None) -> None:
+    """`note`: what messages say of it, where that is new."""
+    a = tables.alert
+    if note is not None:
+        upsert(connection, a, {**asdict(place), **asdict(course), "note": note})
+    else:
+        connection.execute(update(a).where(*place.those(a)).values(**asdict(course)))
+
+
+def _seen(device: str, said: Mapping[str, Any]) -> str:
+    severity = said["severity"] if said["severity"] in ORDER else "info"
+    data = {name: said["data"][name] for name in ("value", "values", "when") if name in said["data"]}
+    note = {"device": device, "severity": severity, "state": said["state"], "text": said["text"], "data": data}
+    return json.dumps(note, ensure_ascii=False)
+
+
+def _leave(connection: Connection, place: Place, channel: str, due: int, note: Mapping[str, Any]) -> None:
+    n = tables.alert_note
+    number = connection.scalar(select(func.coalesce(func.max(n.c.number), 0) + 1))  # nobody else is at it, see `step`
+    body = json.dumps(note, ensure_ascii=False)
+    connection.execute(n.insert().values(**asdict(place), number=number, channel=channel, due=due, body=body))
+
+
+def _amended(connection: Connection, place: Place, ts: int) -> set[str]:
+    """Channels that were not sent yet that it was raised: the same message says now that it has cleared."""
+    n = tables.alert_note
+    channels = set()
+    for row in connection.execute(select(n).where(*place.those(n))).mappings().all():
+        note = json.loads(row["body"])
+        if note["what"] in ("raised", "unacked"):
+            body = json.dumps(note | {"cleared": ts, "what": "over"}, ensure_ascii=False)
+            connection.execute(update(n).where(n.c.number == row["number"]).values(body=body))
+            channels.add(row["channel"])
+    return channels
+
+
+def _standing(connection: Connection, place: Place) -> Standing | None:
+    t = tables.alarm
+    row = connection.execute(select(t).where(t.c.device == place.device, t.c.key == place.key)).mappings().first()
+    return Standing(row["active"], row["acked"], row["shelved_until"]) if row and place.kind == "alarm" else None
+
+
+def _under_way(connection: Connection, channel: str) -> bool:
+    """Whether a message waits to be taken."""
+    e, f = tables.event, tables.forwarded
+    own = (f.c.target == f"{OWN}{channel}", f.c.device == PLANE, f.c.epoch == EPOCH)
+    last = connection.scalar(select(f.c.watermark).where(*own))
+    waits = (e.c.device == PLANE, e.c.epoch == EPOCH, e.c.kind == "alert", e.c.key == channel)
+    after = last if last is not None else -1
+    return bool(connection.scalar(select(exists().where(*waits, e.c.seq > after))))
