@@ -1,4 +1,4 @@
-"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`, `broker`, `proxy`, `complete`, `check`, `test`."""
+"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`, `broker`, `proxy`, `complete`, `check`, `test`, `try`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from .retention import KEPT
 
 DO = (
     "run the plane (default), print a token, write everything to FILE, make a plane of such a FILE, set up a broker, make a "
-    "certificate for a proxy, say what is missing of DEVICE TAG, check a FILE of rules, run its tests, or print the schema of "
-    "such files"
+    "certificate for a proxy, say what is missing of DEVICE TAG, check a FILE of rules, run its tests, try a CHANNEL of it, or "
+    "print the schema of such files"
 )
-DOES = ("run", "invite", "backup", "restore", "broker", "proxy", "complete", "check", "test", "schema")
+DOES = ("run", "invite", "backup", "restore", "broker", "proxy", "complete", "check", "test", "try", "schema")
 WITH_FILE = ("backup", "restore", "check", "test")
 SHORTEST = 3600.0  # seconds that anything is kept
 LITTER = (50_000, 20, 20)  # objects and rounds before Python looks for what is left over, see `serve`
@@ -43,7 +43,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     parser.add_argument("do", nargs="?", choices=DOES, default="run", help=DO)
     parser.add_argument(
-        "words", nargs="*", metavar="FILE or DEVICE TAG", help=f"of {', '.join(WITH_FILE)}, and of complete"
+        "words",
+        nargs="*",
+        metavar="FILE",
+        help=f"of {', '.join(WITH_FILE)}; DEVICE TAG of complete; FILE CHANNEL of try",
     )
     folder = Path(base) / "lineside" / "plane"
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
@@ -56,7 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=_port, default=8443, help="for devices, TLS (default: 8443)")
     parser.add_argument("--page-port", type=_port, default=8080, help="for people (default: 8080)")
-    told = "the rules of the plane, see docs/plane-rules.md (default: none)"
+    told = "the rules of the plane, where events go and who is told, see docs/plane-rules.md (default: none)"
     parser.add_argument("--config", type=Path, metavar="FILE", help=told)
     told = "host name or address it is reached under (may be given again)"
     parser.add_argument("--name", action="append", default=[], help=told)
@@ -125,6 +128,10 @@ def run(options: argparse.Namespace) -> int:
         if len(options.words) != 2:
             raise LinesideError("it takes a device and a tag, as in `plane complete press-4 plc.oil_temp`")
         return completeness.run(where, options, *options.words)
+    if options.do == "try":
+        if len(options.words) != 2:
+            raise LinesideError("it takes a file and a channel, as in `plane try plane.yaml shift_group`")
+        return plane_check.try_channel(Path(options.words[0]), options.words[1])
     if len(options.words) != (options.do in WITH_FILE):
         raise LinesideError(f"a file belongs to `plane` {', '.join(WITH_FILE)}, and to nothing else")
     if options.do == "schema":

@@ -1,14 +1,23 @@
-"""`lineside plane check FILE`, `plane test FILE` and `plane schema`."""
+"""`lineside plane check FILE`, `plane test FILE`, `plane try FILE CHANNEL` and `plane schema`."""
 
 from __future__ import annotations
 
+import asyncio
+import difflib
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from edge import LinesideError
+
+from . import channels
 from .alert_options import TYPES, RouteOptions
+from .alert_text import trial
+from .forwarding import Happened
 from .judge import rehearse
+from .own import EPOCH, PLANE
 from .plane_file import SECTIONS, PlaneFile, load
 from .rule_options import RuleTest
 
@@ -36,6 +45,32 @@ def test(path: Path) -> int:
     if not found.tests:
         print(f"{path}: has no `tests:`", file=sys.stderr)
     return int(failed > 0)
+
+
+def try_channel(path: Path, name: str) -> int:
+    """Send a message to a channel of the file, once; the code is 1 where it is not taken. No plane is needed for
+    that, and none hears of it."""
+    if (found := _read(path)) is None:
+        return 1
+    if (options := found.alerts.channels.get(name)) is None:
+        near = difflib.get_close_matches(name, found.alerts.channels, 1)
+        known = f"there are {', '.join(found.alerts.channels) or 'none'}"
+        raise LinesideError(f"no channel is called {name!r}", hint=f"did you mean {near[0]!r}?" if near else known)
+    channel = channels.opened(name, options)
+    now = time.time_ns()
+    text = trial(name, options.language)
+    said = {"ts": now, "kind": "alert", "key": name, "state": "test", "severity": "info", "text": text}
+    try:
+        asyncio.run(
+            channel.deliver(Happened(PLANE, EPOCH, now // 1_000_000, said | {"data": {"alarms": []}, "refs": []}))
+        )
+    except LinesideError as fault:
+        print(f"{path}: alerts.channels.{name}: not taken: {fault}", file=sys.stderr)
+        return 1
+    finally:
+        channel.close()
+    print(f"{path}: alerts.channels.{name}: taken")
+    return 0
 
 
 def schema() -> str:

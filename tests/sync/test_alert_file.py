@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from edge.cli import main
-from sync.control_plane.alert_options import TYPES
+from sync.control_plane.alert_options import TYPES, MuteOptions, RouteOptions, StepOptions
 from sync.control_plane.plane_file import load
 
 GOOD = """
@@ -110,3 +111,15 @@ def test_the_schema_knows_every_type(capsys: pytest.CaptureFixture[str]) -> None
     assert [schema["$defs"][one["$ref"].rpartition("/")[2]]["properties"]["type"]["const"] for one in one_of] == list(
         TYPES
     )
+
+
+def test_the_page_names_every_option_and_its_file_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text("utf-8")
+    path = tmp_path / "plane.yaml"
+    path.write_text("".join(re.findall(r"```yaml\n(.*?)```", page, re.S)), "utf-8")
+    for name in re.findall(r"!secret (\w+)", path.read_text("utf-8")):
+        monkeypatch.setenv(f"LINESIDE_SECRET_{name.upper()}", "https://oapi.dingtalk.com/robot/send?access_token=x")
+    assert load(path).faults == []
+    for model in (*TYPES.values(), RouteOptions, MuteOptions, StepOptions):
+        for name, option in model.model_fields.items():
+            assert option.description and f"`{option.alias or name}`" in page, name
