@@ -121,7 +121,13 @@ def _keys(file: Path) -> dict[str, bytes]:
 
 def copy(source: Connection, target: Connection) -> int:
     """Every row of every table from one database into another, empty one."""
-    return sum(_copy(source, target, table) for table in tables.metadata.sorted_tables)
+    total = sum(_copy(source, target, table) for table in tables.metadata.sorted_tables)
+    if on_postgresql(target):  # which counts on from what it gave itself, not from what is there
+        last = target.scalar(select(func.max(tables.command.c.number)))
+        target.execute(
+            select(func.setval(func.pg_get_serial_sequence("command", "number"), last or 1, last is not None))
+        )
+    return total
 
 
 def _copy(source: Connection, target: Connection, table: Table) -> int:

@@ -120,6 +120,10 @@ def test_everything_is_the_same_afterwards(
         assert (other.folder / name).read_bytes() == (where.folder / name).read_bytes()
         assert (other.folder / name).stat().st_mode & 0o077 == 0 or name == "ca.pem"
     assert not list(other.folder.glob("restoring*"))
+    order = {"device": "a", "verb": "ack", "data": "{}", "created": 4.5}
+    with second.engine.begin() as connection:
+        made = connection.execute(tables.command.insert().values(order))
+        assert made.inserted_primary_key and made.inserted_primary_key[0] == 8, "orders are numbered on"
     first.close()
     second.close()
 
