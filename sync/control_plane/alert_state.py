@@ -13,6 +13,7 @@ from .alert_options import DAYS, MuteOptions, RouteOptions, minutes
 
 NEVER = 2**62
 LOOK_AGAIN = 60 * SECOND  # while an alarm is shelved
+NO_CLOCK = 1_577_836_800 * SECOND  # before 2020 no clock was right: what says so is not old
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def raised(course: Course, route: RouteOptions, epoch: str, ts: int, now: int) -
 
 def happened(course: Course, route: RouteOptions, epoch: str, ts: int, now: int) -> Course:
     """What is no alarm and stands for no time."""
-    if now - ts > _ns(route.late):
+    if not _fresh(route, ts, now):
         return course
     due = max(now, _quiet_until(course, route))
     return replace(course, epoch=epoch, active=False, since=ts, due=due, step=0, times=course.times + 1)
@@ -72,8 +73,8 @@ def cleared(course: Course, route: RouteOptions, ts: int, now: int, muted: bool)
     if course.step:
         steps = (name for step in route.escalate[: course.step - 1] for name in step.to)
         return after, [Say("cleared", _each(route.to, steps))] if route.clear else []
-    stood, fresh = ts - course.since >= _ns(route.hold), now - ts <= _ns(route.late)
-    if muted or not stood or not fresh or now < _quiet_until(course, route):
+    stood = ts - course.since >= _ns(route.hold)
+    if muted or not stood or not _fresh(route, ts, now) or now < _quiet_until(course, route):
         return after, []
     return replace(after, told=now, times=0), [Say("over", _each(route.to), course.times)]
 
@@ -86,16 +87,19 @@ def due(course: Course, route: RouteOptions, standing: Standing | None, now: int
         what = "raised" if course.active else "happened"
         after = replace(course, step=1, told=now, times=0)
         return _next(after, route), [Say(what, _each(route.to), course.times)]
-    if standing is None or not standing.active or standing.acked:
+    step = route.escalate[course.step - 1 : course.step]  # none where the file has changed
+    if not step or standing is None or not standing.active or standing.acked:
         return replace(course, due=NEVER), []
-    return _next(replace(course, step=course.step + 1), route), [
-        Say("unacked", _each(route.escalate[course.step - 1].to))
-    ]
+    return _next(replace(course, step=course.step + 1), route), [Say("unacked", _each(step[0].to))]
 
 
 def _next(course: Course, route: RouteOptions) -> Course:
     left = route.escalate[course.step - 1 :] if course.active else []
     return replace(course, due=course.told + _ns(left[0].after) if left else NEVER)
+
+
+def _fresh(route: RouteOptions, ts: int, now: int) -> bool:
+    return ts < NO_CLOCK or now - ts <= _ns(route.late)
 
 
 def _quiet_until(course: Course, route: RouteOptions) -> int:

@@ -103,9 +103,13 @@ def _head(note: Note, language: str) -> str:
     """`[HIGH] press-4 oil_hot, raised: the oil is hot`."""
     words = WORDS[language]
     device = words["plane"] if note["device"] == PLANE else note["device"]
-    said = f": {' '.join(note['text'].split())[:MOST]}" if note["text"] else ""
+    said = f": {_line(note['text'])}" if note["text"] else ""
     what = f"{note['kind']} {note['state']}" if note["what"] == "happened" else words[note["what"]]
-    return f"[{words[note['severity']]}] {device} {note['key']}, {what.strip()}{said}"
+    return f"[{words[note['severity']]}] {device} {_line(note['key'])}, {what.strip()}{said}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.encode(errors="replace").decode().split())[:MOST]
 
 
 def _value(data: Mapping[str, Any]) -> str:
@@ -113,7 +117,7 @@ def _value(data: Mapping[str, Any]) -> str:
     values = data.get("values")
     pairs = values.items() if isinstance(values, dict) else [("", data.get("value"))]
     shown = ", ".join(f"{name} {_number(v)}".strip() for name, v in pairs if isinstance(v, int | float))
-    when = str(data.get("when") or "")[:MOST]
+    when = _line(str(data.get("when") or ""))
     return f"{shown} ({when})" if shown and when else shown
 
 

@@ -20,7 +20,7 @@ from edge import SECOND, Event
 from . import alert_state, forwarding, tables
 from .alert_file import Alerts
 from .alert_state import Course, Say, Standing
-from .alert_text import ORDER, text_of, worst
+from .alert_text import MOST, ORDER, text_of, worst
 from .database import upsert
 from .forwarding import AT_ONCE, OWN, Happened
 from .live import Hub
@@ -31,6 +31,7 @@ from .store import Store
 NAME = "alerts"  # of the cursors
 EVERY = 1.0  # seconds between looks
 MOST_JOURNALS, MOST_DUE, MOST_NOTES = 200, 500, 200  # a transaction
+MOST_VALUES = 20  # that an alarm of a rule shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +232,17 @@ def _keep(connection: Connection, place: Place, course: Course, note: str | None
 
 
 def _seen(device: str, said: Mapping[str, Any]) -> str:
-    severity = said["severity"] if said["severity"] in ORDER else "info"
-    data = {name: said["data"][name] for name in ("value", "values", "when") if name in said["data"]}
-    note = {"device": device, "severity": severity, "state": said["state"], "text": said["text"], "data": data}
+    """What messages need of an event, and no more than that: many of them may go as one."""
+    severity, data = said["severity"] if said["severity"] in ORDER else "info", said["data"]
+    shown: dict[str, Any] = {"value": _number(data.get("value")), "when": str(data.get("when") or "")[:MOST]}
+    if isinstance(values := data.get("values"), dict):
+        shown["values"] = {str(name)[:MOST]: _number(values[name]) for name in list(values)[:MOST_VALUES]}
+    note = {"device": device, "severity": severity, "state": said["state"], "text": said["text"][:MOST], "data": shown}
     return json.dumps(note, ensure_ascii=False)
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _leave(connection: Connection, place: Place, channel: str, due: int, note: Mapping[str, Any]) -> None:

@@ -118,6 +118,21 @@ def test_what_nobody_acknowledges_goes_to_others() -> None:
     assert [to for _, _, to, _ in it.said] == [("a",), ("b",), ("c", "b")]
 
 
+def test_a_file_that_changed_meanwhile_breaks_nothing() -> None:
+    it = Alarm(escalate=[{"after": "15min", "to": ["b"]}])
+    it.raised(0)
+    it.until(1)
+    course, says = alert_state.due(it.course, RouteOptions.model_validate({"to": ["a"]}), STANDS, it.course.due)
+    assert says == [] and course.due == NEVER
+
+
+def test_a_device_without_a_clock_is_heard() -> None:
+    route = RouteOptions.model_validate({"to": ["a"]})
+    course, says = alert_state.cleared(alert_state.raised(Course(), route, "e", 5, T0), route, 6, T0, False)
+    assert [say.what for say in says] == ["over"] and not course.active
+    assert alert_state.happened(Course(), route, "e", 5, T0).due == T0
+
+
 def test_what_is_shelved_waits_until_it_no_longer_is() -> None:
     it = Alarm()
     it.raised(0)

@@ -194,6 +194,25 @@ def test_what_nobody_acknowledges_goes_further(database: str) -> None:
     with_store(database, work)
 
 
+def test_whatever_a_device_says_makes_one_short_message(database: str) -> None:
+    async def work(store: Store) -> None:
+        it = await Told(store, alerts({"mes": hook(together=1)}, {"all": {"to": ["mes"]}})).begin()
+        wild: dict[str, Any] = {
+            "values": {f"v{k}": k for k in range(5000)},
+            "when": "w" * 9000,
+            "value": [1],
+            "device": ["x"],
+        }
+        odd = [frame(k, f"k{k}\nx\r\n" * 9, "raised", -5 if k % 2 else 2**62, "grave", **wild) for k in range(1, 100)]
+        await comes(store, "a", *odd)
+        await it.look(T0)
+        ((_, event),) = await it.messages()
+        assert event["text"].startswith("[INFO] Lineside: 99 messages\n- ") and event["text"].count("\n") == 15
+        assert len(event["text"]) < 2000 and len(json.dumps(event["data"])) < 200_000
+
+    with_store(database, work)
+
+
 def test_two_planes_at_work_at_one_time_say_nothing_twice(database: str) -> None:
     async def work(store: Store) -> None:
         given = alerts({"mes": hook(together=100)}, {"all": {"to": ["mes"]}})
