@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import ConfigFault
 
-GROUPS = ("drivers", "stages", "readers", "engines", "commands", "configs", "scans", "sims", "seals")
+GROUPS = ("drivers", "stages", "readers", "engines", "commands", "configs", "scans", "sims", "seals", "proofs")
 _extra: dict[tuple[str, str], Any] = {}
 
 

@@ -290,6 +290,12 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "THRESHOLD, LEAST_ROOT = 1, 3",
         "tests/sync/test_signing.py::test_a_new_root_needs_two_of_the_old_and_two_of_the_new",
     ),
+    "a model proves itself before it runs": Safeguard(
+        "sync/device/install.py",
+        '            find_part("proofs", "model")(fresh)\n',
+        "            pass\n",
+        "tests/updates/test_install.py::test_one_that_does_not_prove_itself_is_not_switched_to",
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from .transport import Https, Transport
 from .update_source import AtPlane, InFolder, Source
 
 if TYPE_CHECKING:
+    from .install import Models
     from .updates import Updates
 
 HELP = "look for signed updates, at the plane or on a stick, and bring one here"
@@ -29,6 +30,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     site_and_state(parser)
     parser.add_argument("--from", dest="stick", type=Path, metavar="FOLDER", help="a repository that somebody brought")
     parser.add_argument("--take", metavar="KIND/NAME-VERSION", help="bring this one here; its place is printed")
+    parser.add_argument("--install", metavar="model/NAME-VERSION", help="bring it here, prove it and switch to it")
+    parser.add_argument("--back", metavar="NAME", help="of a model, to the one before")
     parser.add_argument("--trust", type=Path, metavar="FILE", help="the root to begin with, if the plane brought none")
     told = "I agree to a folder whose time is over; older than what this device has seen it may not be"
     parser.add_argument("--expired", action="store_true", help=told)
@@ -50,9 +53,12 @@ def run(options: argparse.Namespace) -> int:
     sync = site.sections.get("sync")
     found = sync if isinstance(sync, SyncConfig) else None
     updates = opened(site.device.id, folder, found.takes if found else [])
+    if options.back:
+        print(_models(updates).back(options.back))
+        return 0
     if options.trust:
         print(f"root {updates.trust(options.trust.read_bytes())} is trusted")
-        if not options.stick and not options.take:
+        if not (options.stick or options.take or options.install):
             return 0
     if options.stick:
         _work(updates, InFolder(options.stick), options)
@@ -64,8 +70,18 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _models(updates: Updates) -> Models:
+    from .install import Models
+
+    return Models(updates)
+
+
 def _work(updates: Updates, source: Source, options: argparse.Namespace) -> None:
     updates.refresh(source, options.expired)
+    if options.install:
+        updates.bring(source, options.install)
+        print(_models(updates).install(options.install))
+        return
     if options.take:
         print(updates.bring(source, options.take))
         return

@@ -78,7 +78,7 @@ class Updates:
         whose time is over; older than what was seen it may not be for that."""
         if expired and not source.offline:
             raise UpdateRefused("only a folder may be out of date, never the plane")
-        with self._alone():
+        with self.alone():
             floor, work = self._floors.load(), self.folder / "metadata.new"
             shutil.rmtree(work, ignore_errors=True)
             if self._metadata.exists():
@@ -118,17 +118,17 @@ class Updates:
 
     def _exchange(self, work: Path) -> None:
         for path in [*(p for p in work.rglob("*") if not p.is_symlink()), work]:
-            _to_disk(path)
+            to_disk(path)
         old = self.folder / "metadata.old"
         shutil.rmtree(old, ignore_errors=True)
         if self._metadata.exists():
             self._metadata.replace(old)
         work.replace(self._metadata)  # cut before this, the next refresh begins at the first root, and the floor holds
-        _to_disk(self.folder)
+        to_disk(self.folder)
         shutil.rmtree(old, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """One process at a time; another is refused rather than waited for."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.folder / "lock").open("ab") as line:
@@ -172,7 +172,7 @@ class Updates:
 
     def bring(self, source: Source, path: str) -> Path:
         """The artefact, whole and as signed, in the store. What a break left of it is gone on with."""
-        with self._alone():
+        with self.alone():
             manifest, target = self.manifest(path), self._target(path)
             digest = target.hashes["sha256"]
             place = self._store / digest
@@ -187,7 +187,7 @@ class Updates:
                 self._fetch(source, f"targets/{manifest.kind}/{digest}.{path.partition('/')[2]}", part, target)
             _judge(part, digest, f"{path} was changed on this disk while it was written")
             part.replace(place)
-            _to_disk(self._store)
+            to_disk(self._store)
             return place
 
     def _fetch(self, source: Source, url: str, part: Path, target: TargetFile) -> None:
@@ -301,7 +301,7 @@ def _signed_at(signed: Root | Targets | Timestamp) -> int:
     return 0
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     line = os.open(path, os.O_RDONLY)
     try:
         os.fsync(line)

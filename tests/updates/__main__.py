@@ -1,14 +1,23 @@
-"""`make prove-updates`: each attack on each kind of artefact, against a plane's own process. Ends with one line of JSON."""
+"""`make prove-updates`: each attack on each kind of artefact, against a plane's own process, then a thousand updates that are
+cut. Ends with one line of JSON."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 from tests.updates.attacks import ATTACKS, KINDS, refused
+from tests.updates.cuts import Bench, interrupted
 from tests.updates.scene import Scene, hall
+
+CUTS = int(os.environ.get("CUTS", "1000"))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -24,6 +33,8 @@ def main() -> int:
                     continue
                 figures["refused"] += 1
                 print(f"refused     {attack} of a {kind}: {said}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as name:
+        figures["interruptions"], figures["stranded"] = interrupted(Bench(Path(name)), CUTS, _say)
     print(json.dumps(figures))
     return 0 if figures["refused"] == figures["attacks"] and not figures["stranded"] else 1
 
