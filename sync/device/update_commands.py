@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge import SystemClock, load_site, site_and_state, state_folder
 
@@ -50,6 +51,22 @@ def opened(device: str, folder: Path, takes: list[str]) -> Updates:
 def run(options: argparse.Namespace) -> int:
     site = load_site(options.site)
     folder = state_folder(site.device.id, options.state)
+    try:
+        return _run(site, folder, options)
+    finally:
+        hand_over(folder)
+
+
+def hand_over(folder: Path) -> None:
+    """With sudo: what was made belongs to the service's own user, as the folder of its state does."""
+    if os.geteuid() or not (folder / FOLDER).exists():
+        return
+    owner = folder.stat()
+    for path in (folder / FOLDER, *(folder / FOLDER).rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def _run(site: Any, folder: Path, options: argparse.Namespace) -> int:
     sync = site.sections.get("sync")
     found = sync if isinstance(sync, SyncConfig) else None
     updates = opened(site.device.id, folder, found.takes if found else [])
@@ -123,6 +140,7 @@ async def trust_plane(device: str, folder: Path, line: Transport) -> str:
         source = AtPlane(line)
         root = await asyncio.to_thread(source.read, "metadata/1.root.json", 0)
         version = updates.trust(root[1])
+        hand_over(folder)
     except ImportError:
         return ""
     except UpdateRefused as error:

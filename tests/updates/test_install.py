@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,22 @@ def test_an_update_that_is_cut_leaves_a_running_model(bench: Bench) -> None:
         assert bench.runs(), f"cut at operation {at}"
     bench.install("1")
     assert bench.runs() == "1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away (sudo make test)")
+def test_with_sudo_it_belongs_to_whom_the_state_does(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINESIDE_FLOOR", str(tmp_path / "second"))
+    site, state = tmp_path / "site.yaml", tmp_path / "state"
+    site.write_text("device: {id: press-4}\n")
+    state.mkdir()
+    os.chown(state, 12345, 12345)
+    words = ["update", str(site), "--state", str(state), "--from", str(bench.folder / "repo")]
+    root = bench.folder / "repo" / "metadata" / "1.root.json"
+    assert main([*words, "--trust", str(root), "--install", "model/washer-1"]) == 0
+    assert (state / "updates" / "models" / "washer" / "current").is_symlink()
+    assert {path.lstat().st_uid for path in state.rglob("*")} == {12345}
 
 
 def test_by_the_command_line(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
