@@ -100,8 +100,13 @@ class Updates:
         root, snapshot = _read(work, "root", Root), _read(work, "snapshot", Snapshot)
         targets = _read(work, "targets", Targets)
         kinds = [kind for kind in KINDS if f"{kind}.json" in snapshot.meta]
-        for kind in kinds:
-            updater.get_targetinfo(f"{kind}/-")
+        for kind in list(kinds):
+            try:
+                updater.get_targetinfo(f"{kind}/-")
+            except exceptions.ExpiredMetadataError:  # one kind that nobody signs any more holds up no other
+                log.warning("updates: nothing of kind %s is taken: what signs it is out of date", kind)
+                kinds.remove(kind)
+                (work / f"{kind}.json").unlink(missing_ok=True)
         roles = {
             role: (_read(work, role, Any).version, _keys(root, role)) for role in ("timestamp", "snapshot", "targets")
         }
@@ -164,7 +169,8 @@ class Updates:
         target = self.artefacts().get(path)
         if target is None:
             raise UpdateRefused(
-                f"nobody signed {path}", hint=f"is it published as {kind}? look with `lineside update SITE`"
+                f"nobody signed {path}",
+                hint=f"or the time of kind {kind} is over; `lineside update SITE` lists what there is",
             )
         if list(target.hashes) != ["sha256"]:
             raise UpdateRefused(f"{path} is signed with {', '.join(target.hashes)}; sha256 is taken alone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import shutil
 import time
@@ -252,6 +253,18 @@ def test_a_stick_out_of_date_is_taken_only_where_somebody_agrees_and_never_an_ol
     assert stick.updates.bring(stick.source, "model/washer-2").read_bytes() == b"newer"
     with pytest.raises(UpdateRefused, match="rollback"):
         stick.updates.refresh(InFolder(stick.folder / "old"), expired=True)
+
+
+def test_a_kind_whose_time_is_over_holds_up_no_other(stick: Stick) -> None:
+    stick.updates.refresh(stick.source)
+    stick.clock.advance(400 * DAY)
+    stick.signers.now = datetime.datetime.fromtimestamp(stick.clock.utc() / SECOND, datetime.UTC)
+    stick.signers.add("config/press-1", b"options")
+    assert stick.take("config/press-1").read_bytes() == b"options"
+    with pytest.raises(UpdateRefused, match="the time of kind model is over"):
+        stick.take("model/washer-1")
+    stick.signers.add("model/washer-2", b"signed again")
+    assert stick.take("model/washer-2").read_bytes() == b"signed again"
 
 
 def test_a_time_that_one_stolen_key_says_is_not_believed(stick: Stick) -> None:
