@@ -22,6 +22,7 @@ const SENTENCES: [string, string][] = [
   ["by {}: {}", "{0}：{1}"],
   // why a part is not OK, whichever tool looked
   ["the station ended before it was judged", "工位在判定前停止"],
+  ["every view of it was left out", "全部视图均被略去"],
   ["no time left to judge it", "判定时间不足"],
   ["no picture from {} in time", "未及时收到 {0} 的图像"],
   ["{} gives no picture: {}", "{0} 没有图像：{1}"],
