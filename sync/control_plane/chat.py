@@ -33,7 +33,7 @@ class Chat(ABC):
 
     def __init__(self, name: str, options: DingTalkChannel | WeComChannel | FeishuChannel | SlackChannel) -> None:
         self.key, self.tries = name, options.tries
-        self._poster = Poster(options.url, options.private, options.ca)
+        self._poster = Poster(options.url, options.private, options.ca, hidden=True)
 
     @abstractmethod
     def shape(self, text: str, now: float) -> tuple[dict[str, Any], str]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ AT_ONCE = 4  # requests
 CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 30.0  # seconds, the second for the whole request
 MOST_ANSWER = 2000  # bytes of an answer that are read
 AGAIN = (401, 403, 404, 405, 407, 408, 425, 429)  # and 5xx: it is not about this event, and may be taken later
+SECRET = 8  # characters of a part of a hidden address, at least
 LONGEST_WISH = 3600.0  # seconds of a Retry-After
 
 
@@ -48,13 +50,15 @@ class Answer(NamedTuple):
 
 
 class Poster:
-    """Posts to one address. Raises ConfigFault where its authority cannot be read."""
+    """Posts to one address; a `hidden` one, which is a secret itself, is blotted out of what the other side says. Raises
+    ConfigFault where its authority cannot be read."""
 
-    def __init__(self, url: str, private: bool = False, ca: str = "") -> None:
+    def __init__(self, url: str, private: bool = False, ca: str = "", hidden: bool = False) -> None:
         parts = urlsplit(url)
         self._secure, self._host, self._private = parts.scheme == "https", parts.hostname or "", private
         self._port = parts.port or (443 if self._secure else 80)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._hidden = [word for word in re.split(r"[/?&=]", self._path) if len(word) >= SECRET] if hidden else []
         self._threads = ThreadPoolExecutor(AT_ONCE, "poster")  # others must not wait for a slow one
         self._context = trusting(ca)
 
@@ -65,11 +69,17 @@ class Poster:
         asked = asyncio.get_running_loop().run_in_executor(self._threads, request.post, path, body, headers)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):  # wait_for of Python 3.11 can lose a cancellation
-                return await asked
+                return self._blotted(await asked)
         except TimeoutError:
             raise Later(f"no answer within {ANSWER_WITHIN:g} s") from None
         finally:
             request.abort()
+
+    def _blotted(self, answer: Answer) -> Answer:
+        said = answer.said
+        for word in self._hidden:  # a proxy's page for 404 repeats what was asked for
+            said = said.replace(word, "***")
+        return answer._replace(said=said)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

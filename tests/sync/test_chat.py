@@ -137,6 +137,16 @@ def test_the_code_in_the_body_is_the_answer(kind: str, answer: bytes, fault: typ
         assert words in str(said.value) and "hunter2" not in str(said.value)
 
 
+@pytest.mark.parametrize("status", [200, 404, 400])
+def test_an_answer_that_repeats_the_address_shows_no_secret(status: int) -> None:
+    with robot("dingtalk") as it:
+        it.say = lambda n, headers, body: status
+        it.body = b"no such page: /robot/T0hunter2/send?access_token=abchunter2&x=1"
+        with pytest.raises((Later, Refused), match="no such page: /robot/") as said:
+            send(channel("dingtalk", f"{it.url}/T0hunter2/send?access_token=abchunter2"))
+        assert "hunter2" not in str(said.value)
+
+
 @pytest.mark.parametrize("kind", list(FINE))
 def test_what_goes_wrong_on_the_way_is_tried_again(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with robot(kind) as it:
