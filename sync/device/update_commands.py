@@ -17,7 +17,7 @@ from .allowance import Allowance, Counted
 from .floor import Floors, second_place
 from .options import SyncConfig
 from .transport import Https, Transport
-from .update_source import AtPlane, InFolder, Source
+from .update_source import Absent, AtPlane, InFolder, Source
 
 if TYPE_CHECKING:
     from .install import Models
@@ -141,8 +141,8 @@ async def trust_plane(device: str, folder: Path, line: Transport) -> str:
         root = await asyncio.to_thread(source.read, "metadata/1.root.json", 0)
         version = updates.trust(root[1])
         hand_over(folder)
-    except ImportError:
+    except (ImportError, Absent):
         return ""
     except UpdateRefused as error:
-        return "" if "has no" in str(error) else f"its updates are not taken: {error}"
+        return f"its updates are not taken: {error}"
     return f"updates are taken that those sign whom its root {version} names"
