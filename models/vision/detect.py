@@ -39,18 +39,25 @@ class Detector:
     def __call__(self, part: np.ndarray, template: np.ndarray | None) -> np.ndarray:
         """uint8[h, w] or uint8[h, w, 3], twice the same -> float32[n, 6]: x0, y0, x1, y1 within the picture, score, label's number;
         the best first. The template is not looked at by a model of pictures alone. Raises ValueError for two that are no pair."""
+        return self.told(part, template)[0]
+
+    def told(self, part: np.ndarray, template: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """What a call gives, and likewise float32[m, 6] of the other classes that are likely there."""
         view = self._alone(part) if self.model.alone else self._pair(part, template)
+        scale = 1.0
         if view.shape[:2] == self.model.size:
-            found = self._tile(view)
+            found, also = self._tile(view)
         elif self.model.fit == "scale":
             view, scale = scaled(view, self.model.size)
-            found = self._tile(view)
-            found[:, :4] /= scale
+            found, also = self._tile(view)
         else:
-            found = self._tiles(view)
+            found, also = self._tiles(view)
         height, width = part.shape[:2]
-        found[:, :4] = np.clip(found[:, :4], 0, (width, height, width, height))
-        return found
+        also = peaks.besides(found, also)
+        for each in (found, also):
+            each[:, :4] /= scale
+            each[:, :4] = np.clip(each[:, :4], 0, (width, height, width, height))
+        return found, also
 
     def _alone(self, part: np.ndarray) -> np.ndarray:
         if part.dtype != np.uint8 or 0 in part.shape:
@@ -70,29 +77,32 @@ class Detector:
             grey if self.model.level is None else cv2.threshold(grey, self.model.level - 1, 255, cv2.THRESH_BINARY)[1]
         )
 
-    def _tile(self, pair: np.ndarray) -> np.ndarray:
-        """uint8[h, w, channels] of the network's size."""
+    def _tile(self, pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8[h, w, channels] of the network's size -> the boxes, and all that is likely, of whichever class."""
         given = np.bitwise_xor(pair, 0x80).view(np.int8) if self._whole else pair.astype(np.float32) / 255
         heat, place = self._run(given.reshape(self.model.shapes[0]))
         grid, off = peaks.read(heat[0], place[0], self._table, self._place)
         if self._look:
             self._look(pair, grid, off)
-        return peaks.boxes(grid, off, self.model, self.least)
+        found = peaks.boxes(grid, off, self.model, self.least)
+        alone = len(found) == 0 or len(self.model.labels) == 1
+        return found, found[:0] if alone else peaks.likely(grid, off, self.model, self.least)
 
-    def _tiles(self, pair: np.ndarray) -> np.ndarray:
+    def _tiles(self, pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tall, wide = self.model.size
         below, right = max(0, tall - pair.shape[0]), max(0, wide - pair.shape[1])
         pair = np.pad(pair, ((0, below), (0, right), (0, 0)), "edge")
         shared = round(3 * self.model.unit)
-        found = [np.zeros((0, 6), np.float32)]
+        told: tuple[list[np.ndarray], ...] = ([], [])
         for top, first_y, last_y in cuts(pair.shape[0], tall, shared):
             for left, first_x, last_x in cuts(pair.shape[1], wide, shared):
-                here = self._tile(np.ascontiguousarray(pair[top : top + tall, left : left + wide]))
-                here[:, :4] += (left, top, left, top)
-                x, y = here[:, [0, 2]].mean(axis=1), here[:, [1, 3]].mean(axis=1)
-                found.append(here[(first_x <= x) & (x < last_x) & (first_y <= y) & (y < last_y)])
-        every = np.concatenate(found)
-        return peaks.without_doubles(every[np.argsort(-every[:, 4], kind="stable")])
+                tile = self._tile(np.ascontiguousarray(pair[top : top + tall, left : left + wide]))
+                for kept, here in zip(told, tile, strict=True):
+                    here[:, :4] += (left, top, left, top)
+                    x, y = here[:, [0, 2]].mean(axis=1), here[:, [1, 3]].mean(axis=1)
+                    kept.append(here[(first_x <= x) & (x < last_x) & (first_y <= y) & (y < last_y)])
+        found, likely = (np.concatenate(each) for each in told)
+        return peaks.without_doubles(found[np.argsort(-found[:, 4], kind="stable")]), likely
 
 
 def scaled(view: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, float]:

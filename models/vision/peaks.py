@@ -93,14 +93,38 @@ def highest(grid: np.ndarray) -> np.ndarray:
 
 def boxes(grid: np.ndarray, off: np.ndarray, model: Detect, least: float) -> np.ndarray:
     """float32[n, 6], x0, y0, x1, y1 in pixels, score and label's number, the best first, of what `read` gave."""
-    best = highest(grid)
-    y, x = peaks(best, least)
+    y, x = peaks(highest(grid), least)
+    return without_doubles(_boxes(y, x, grid[y, x].argmax(axis=1), grid, off, model))
+
+
+def _boxes(
+    y: np.ndarray, x: np.ndarray, label: np.ndarray, grid: np.ndarray, off: np.ndarray, model: Detect
+) -> np.ndarray:
     far = np.clip(off[y, x].astype(np.float64), -8, 8)
     middle = (np.stack([x, y], axis=1) + 0.5 + far[:, :2]) * model.stride
     half = np.exp(far[:, 2:]) * (model.unit / 2)
-    label = grid[y, x].argmax(axis=1)
-    found = np.column_stack([middle - half, middle + half, best[y, x], label]).astype(np.float32)
-    return without_doubles(found)
+    return np.column_stack([middle - half, middle + half, grid[y, x, label], label]).astype(np.float32)
+
+
+def likely(grid: np.ndarray, off: np.ndarray, model: Detect, least: float) -> np.ndarray:
+    """As `boxes`, of every class where it is above `least` and not below itself in the cells around, whatever other class is
+    likelier there: 4 * MOST at most."""
+    h, w, many = grid.shape
+    y, x = np.nonzero(highest(grid) > least)
+    around = np.arange(-1, 2)
+    rows, columns = np.clip(y[:, None] + around, 0, h - 1), np.clip(x[:, None] + around, 0, w - 1)
+    score = grid[y, x]
+    top = score >= grid[rows[:, :, None], columns[:, None, :]].reshape(len(y), 9, many).max(axis=1)
+    cell, label = np.nonzero(top & (score > least))
+    best = np.argsort(-score[cell, label], kind="stable")[: 4 * MOST]
+    cell, label = cell[best], label[best]
+    return _boxes(y[cell], x[cell], label, grid, off, model)
+
+
+def besides(found: np.ndarray, likely: np.ndarray) -> np.ndarray:
+    """Those of `likely` whose class none of `found` has that overlaps them by more than `DOUBLES`: what those may be instead."""
+    told = (overlap(likely, found) > DOUBLES) & (likely[:, None, 5] == found[None, :, 5])
+    return likely[~told.any(axis=1)]
 
 
 def agree(one: np.ndarray, two: np.ndarray) -> bool:

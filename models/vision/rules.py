@@ -159,7 +159,10 @@ def _why(finding: Finding, judged: int, state: State) -> str:
     """For the operator; `judged` boxes made it `state`."""
     told = finding.text or state
     if judged > len(finding.boxes):
-        kinds = ", ".join(f"{box[4].replace('_', ' ')} ({box[5]:.0%})" for box in finding.also)
+        best = {box[4]: box[5] for box in sorted(finding.also, key=lambda box: box[5])}
+        kinds = ", ".join(
+            f"{label.replace('_', ' ')} ({best[label]:.0%})" for label in sorted(best, key=lambda n: -best[n])
+        )
         told += f", which the rules let pass; it may be {kinds}"
     return told if state == finding.state else f"{told}: {state.upper()} by the rules"
 

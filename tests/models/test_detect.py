@@ -16,7 +16,8 @@ from models.package import Detect, describe, load, prove
 from models.train import samples
 from models.vision import look, peaks
 from models.vision.detect import Detector, cuts
-from models.vision.tools.contract import View
+from models.vision.rules import Decision, Rule, Seen, decide
+from models.vision.tools.contract import Finding, View
 from models.vision.tools.detect import DetectConfig, DetectTool
 
 pytest.importorskip(
@@ -237,6 +238,68 @@ def test_what_the_tool_is_not_sure_of_is_looked_at_again(folder: Path) -> None:
     assert tool(folder)(View(part, template[:8])).text.startswith("cannot be judged: the part is uint8(64, 64)")
     with pytest.raises(ConfigFault, match=r"ok_below 0\.9 is above ng_above 0\.5"):
         tool(folder, ok_below=0.9)
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Names the pattern of a cell: stain or scratch."""
+    return made.package(tmp_path_factory.mktemp("models") / "two", kinds=2, large=2, labels="[stain, scratch]")
+
+
+def marked(*cells: tuple[int, int, np.ndarray], side: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    part, template = made.pictures(side=side)
+    for x, y, cell in cells:
+        part[y : y + made.CELL, x : x + made.CELL] = 255 * cell
+    return part, template
+
+
+def mixed(stains: int = 1) -> np.ndarray:
+    """A cell with white of both patterns: half sure to be either, but for `stains` pixels."""
+    stain, scratch = made.patterns(2)
+    both, only = stain | scratch, np.argwhere(scratch > stain)
+    both[tuple(only[:stains].T)] = 0
+    return np.asarray(both)
+
+
+def passing(finding: Finding, *labels: str) -> Decision:
+    return decide([Seen("top", {"look": finding})], [Rule(label=list(labels), then="ok")] if labels else [])
+
+
+@pytest.mark.parametrize("side", [64, 96])
+def test_a_rule_that_lets_a_class_pass_lets_no_other_likely_one_of_its_place_pass(of_two: Path, side: int) -> None:
+    finding = tool(of_two)(View(*marked((16, 24, mixed()), side=side)))
+    assert [(box[4], round(box[5], 1)) for box in finding.boxes] == [("stain", 0.7)]
+    found = passing(finding, "stain")
+    assert (found.state, found.label) == ("recheck", "scratch")
+    assert "which the rules let pass; it may be scratch (3" in found.text
+    assert passing(finding, "stain", "scratch").state == "ok" and passing(finding).label == "stain"
+    sure = tool(of_two)(View(*marked((16, 24, mixed(4)), side=side)))
+    assert not sure.also and passing(sure, "stain").state == "ok"
+
+
+def test_a_rule_that_lets_a_class_pass_lets_no_weaker_one_beside_it_pass(of_two: Path) -> None:
+    stain, scratch = made.patterns(2)
+    scratch[tuple(np.argwhere(scratch)[:12].T)] = 0
+    pair = marked((16, 24, stain), (24, 24, scratch))
+    finding = tool(of_two)(View(*pair))
+    assert [box[4] for box in finding.boxes] == ["stain"]
+    found = passing(finding, "stain")
+    assert (found.state, found.label) == ("ng", "scratch") and found.boxes[1][1][:4] == (20, 20, 36, 36)
+    mask = np.full((64, 64), 255, np.uint8)
+    mask[:, 28:] = 0
+    assert passing(tool(of_two)(View(*pair, mask)), "stain").state == "ok", "what the mask hides is not judged"
+
+
+def test_of_two_that_overlap_the_weaker_one_is_what_the_other_may_be(of_two: Path) -> None:
+    model = Detect.model_validate(load(of_two).description.model_dump() | {"unit": 48})
+    grid, off = np.zeros((8, 8, 2), np.float32), np.zeros((8, 8, 4), np.float32)
+    grid[2, 2] = (0.9, 0.1)
+    for second, many in (((0.1, 0.8), 1), ((0.8, 0.1), 0)):  # of another class; of the same one
+        grid[2, 4] = second
+        found = peaks.boxes(grid, off, model, 0.2)
+        also = peaks.besides(found, peaks.likely(grid, off, model, 0.2))
+        assert found[:, 4:].tolist() == [[pytest.approx(0.9), 0]] and len(also) == many
+        assert also[:, 4:].tolist() == [[pytest.approx(0.8), 1]] * many
 
 
 def test_a_tool_whose_model_vanished_looks_at_the_part_again(folder: Path, tmp_path: Path) -> None:

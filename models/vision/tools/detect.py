@@ -48,15 +48,15 @@ class DetectTool:
             return ObjectDetector(self._package, self._ok_below)
         return detector(self._package, self._ok_below, (shape[0], shape[1]))
 
-    def _found(self, view: View) -> np.ndarray:
-        """By a detector that no other thread has; it stays warm for whoever comes next."""
+    def _found(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """And what that may be instead. By a detector that no other thread has; it stays warm for whoever comes next."""
         shape = view.image.shape[:2]
         if (spare := self._spare.get(shape)) is None:
             self._spare = {shape: (spare := self._spare_of(shape))}  # a view's pictures are of one size
         with spare.one() as one:
             if self._others:
-                return one(view.image, view.template)
-            return one(grey(view.image), view.grey_template)  # what it would make of them for each part
+                return one.told(view.image, view.template)
+            return one.told(grey(view.image), view.grey_template)  # what it would make of them for each part
 
     def _spare_of(self, shape: tuple[int, ...], *ready: AnyDetector) -> Spare[AnyDetector]:
         return Spare(lambda: self._detector(shape), *ready)
@@ -65,25 +65,29 @@ class DetectTool:
         if view.template is None and not self._alone:
             return Finding("recheck", text="nothing to compare with: the view has no template")
         try:
-            found = self._found(view)
+            told = self._found(view)
         except Exception as error:  # the engines' errors share no base, and no part is without a finding
             return Finding("recheck", text=f"cannot be judged: {error}")
-        return self._finding(found if view.mask is None else found[unmasked(found, view.mask)], view.mm)
+        found, also = told if view.mask is None else (each[unmasked(each, view.mask)] for each in told)
+        return self._finding(found, also, view.mm)
 
-    def _finding(self, found: np.ndarray, mm: float | None) -> Finding:
+    def _finding(self, found: np.ndarray, also: np.ndarray, mm: float | None) -> Finding:
         if not len(found):
             return Finding("ok", text="no defect")
         worst = float(found[0, 4])
         state: State = "ng" if worst >= self._ng_above else "recheck"
         told = found[found[:, 4] >= self._ng_above] if state == "ng" else found
-        names = [self.labels[int(number)] for number in found[:, 5]]
-        sides, scores = found[:, :4].round().astype(int).tolist(), found[:, 4].tolist()
-        boxes: list[Box] = [(*side, name, score) for side, name, score in zip(sides, names, scores, strict=True)]
+        boxes = self._boxes(found)
         sure = [box for box in boxes if box[5] >= self._ng_above]
         unsure = [box for box in boxes if box[5] < self._ng_above]
         text = "; ".join(said + _kinds(which) for said, which in (("", sure), ("not sure: ", unsure)) if which)
         measured = {"defects": float(len(told))} | areas(told, mm)
-        return Finding(state, worst, boxes, measured, text, self._ng_above)
+        return Finding(state, worst, boxes, measured, text, self._ng_above, also=self._boxes(also))
+
+    def _boxes(self, found: np.ndarray) -> list[Box]:
+        names = [self.labels[int(number)] for number in found[:, 5]]
+        sides, scores = found[:, :4].round().astype(int).tolist(), found[:, 4].tolist()
+        return [(*side, name, score) for side, name, score in zip(sides, names, scores, strict=True)]
 
 
 def _kinds(boxes: list[Box]) -> str:
