@@ -70,11 +70,18 @@ class Part:
                 kept = next((shot for shot in film if shot.picture), Judged(self.id, view.camera, seen))
                 self.judged[view.name] = replace(kept, seen=seen)
 
-    def clear(self) -> None:
-        """Give up the pictures of films that show nothing to look at."""
-        for name in self.films:
-            if (shot := self.judged.get(name)) and not striking(shot.seen, self.recipe.rules):
-                self.judged[name] = replace(shot, picture=None)
+    def keeps(self, keep: str) -> str:
+        """Whose pictures are encoded, where a station keeps `keep`: of bad parts alone, of all that other things than the picture
+        may make a recheck."""
+        identity = self.recipe.identity
+        once = identity is not None and not identity.again
+        return "all" if keep == "ng" and (self.masters or once) else keep
+
+    def clear(self, state: str) -> None:
+        """Give up the pictures that show nothing to look at; of a part that is not OK (`state`) all the same, none."""
+        plain = [name for name, shot in self.judged.items() if not striking(shot.seen, self.recipe.rules)]
+        if state == "ok" or len(plain) < len(self.judged):
+            self.judged |= {name: replace(self.judged[name], picture=None) for name in plain}
 
     def due(self) -> int:
         return min([self.deadline, *self.rounds.values()])

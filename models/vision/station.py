@@ -184,7 +184,7 @@ class Station:
         part.started.add(frame.source)
         if not films:
             part.arrived.add(frame.source)
-        keep = "none" if "pictures" in part.left_out or not opens else self.config.keep
+        keep = "none" if "pictures" in part.left_out or not opens else part.keeps(self.config.keep)
         for view in part.views(frame.source):
             if view.lasts or opens:
                 part.out[view.name] += bool(view.lasts)
@@ -282,7 +282,7 @@ class Station:
         part.masters = tuple(dict.fromkeys((*part.masters, *self._masters.wanted(part.recipe, self._own_clock))))
         decision = part.decide(self._code)
         if self.config.keep == "ng":
-            part.clear()
+            part.clear(decision.state)
         if self.config.keep != "none":
             yield from (shot.picture for shot in part.judged.values() if shot.picture)
         record = part.record(self.name, decision, self._now)

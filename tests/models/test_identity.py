@@ -108,6 +108,12 @@ def test_the_code_of_the_part_before_is_no_other_parts(tmp_path: Path) -> None:
     assert [again.next("A-1")[0] for _ in range(3)] == ["ok"] * 3
 
 
+def test_the_pictures_of_a_part_with_the_code_of_the_one_before_are_kept(tmp_path: Path) -> None:
+    line = Line(tmp_path, CODED, keep="ng")
+    kept = [(line.next(text)[0], len(line.cell.pictures)) for text in ("A-1", "A-1", "A-2")]
+    assert kept == [("ok", 0), ("recheck", 1), ("ok", 1)]
+
+
 def test_a_part_of_a_recipe_that_reads_no_code_makes_no_code_forgotten(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(CODED.replace("part: {code: top.label}\n", ""))
     line = Line(tmp_path, CODED, recipes={7: "a.yaml", 8: "b.yaml"})

@@ -573,6 +573,17 @@ def test_the_picture_of_a_part_that_a_rule_makes_bad_is_kept(folder: Path, then:
     assert cell.parts(1) == [(1, then)] and len(cell.pictures) == kept
 
 
+def test_the_picture_of_a_part_that_waits_for_masters_is_kept(folder: Path) -> None:
+    (folder / "a.yaml").write_text(RECIPE.format(code="A", more=MASTERS))
+    cell = Cell(folder, {"keep": "ng"})
+    assert show(cell, 5, False) == "recheck" and len(cell.pictures) == 1
+    record = [event for event in cell.events if event.kind == "inspection"][-1]
+    assert record.refs == (cell.pictures[0].digest,)
+    assert (show(cell, 901, False), len(cell.pictures)) == ("ok", 1), "nobody has to look at a good master"
+    assert (show(cell, 902, True), len(cell.pictures)) == ("ng", 2)
+    assert (show(cell, 5, False), len(cell.pictures)) == ("ok", 2)
+
+
 @pytest.mark.parametrize(
     ("recipes", "words"),
     [
