@@ -30,7 +30,7 @@ from .store import Store
 
 NAME = "alerts"  # of the cursors
 EVERY = 1.0  # seconds between looks
-MOST_JOURNALS, MOST_DUE, MOST_NOTES = 200, 500, 200  # a transaction
+MOST_JOURNALS, MOST_IDLE, MOST_DUE, MOST_NOTES = 200, 2000, 500, 200  # a transaction; idle ones have nothing for us
 MOST_VALUES = 20  # that an alarm of a rule shows
 
 
@@ -89,8 +89,12 @@ class Alerting:
         own = update(t).where(t.c.name == NAME).values(since=t.c.since)
         connection.execute(own)  # another plane may be at work: it waits, and sees what we did
         journals = forwarding.pending(connection, NAME)
-        more = len(journals) > MOST_JOURNALS
-        for journal, (after, to) in list(journals.items())[:MOST_JOURNALS]:
+        busy = forwarding.holding(connection, NAME, self._kinds) & journals.keys() if journals else set()
+        idle = [(journal, to) for journal, (_, to) in journals.items() if journal not in busy]
+        forwarding.pass_by(connection, NAME, dict(idle[:MOST_IDLE]))
+        more = len(idle) > MOST_IDLE or len(busy) > MOST_JOURNALS
+        for journal in sorted(busy)[:MOST_JOURNALS]:
+            after, to = journals[journal]
             events = forwarding.read(connection, journal, after, to, self._kinds)
             for happened in events:
                 self._follow(connection, happened, now, loud)

@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, or_, select, update
 
 from edge import LinesideError, log
 
@@ -321,12 +321,25 @@ def sent_again(connection: Connection, name: str, happened: Happened, why: str, 
 
 def pass_by(connection: Connection, name: str, journals: Mapping[Journal, int]) -> None:
     """Move cursors over what the target does not want; never back."""
+    if not journals:
+        return
     f = tables.forwarded
-    rows = [{"target": name, "device": d, "epoch": e, "watermark": -1} for d, e in journals]
-    insert_new(connection, f, rows)
-    for (device, epoch), to in journals.items():
-        own = (f.c.target == name, f.c.device == device, f.c.epoch == epoch, f.c.watermark < to)
-        connection.execute(update(f).where(*own).values(watermark=to))
+    insert_new(connection, f, [{"target": name, "device": d, "epoch": e, "watermark": -1} for d, e in journals])
+    own = (f.c.target == name, f.c.device == bindparam("whose"), f.c.epoch == bindparam("which"))
+    moved = update(f).where(*own, f.c.watermark < bindparam("up_to")).values(watermark=bindparam("up_to"))
+    connection.execute(moved, [{"whose": d, "which": e, "up_to": to} for (d, e), to in journals.items()])
+
+
+def holding(connection: Connection, name: str, kinds: list[str]) -> set[Journal]:
+    """Which journals that have news for a target have some of these kinds."""
+    a, f, e = tables.applied, tables.forwarded, tables.event
+    own = and_(f.c.target == name, f.c.device == a.c.device, f.c.epoch == a.c.epoch)
+    after = func.coalesce(f.c.watermark, -1)
+    news = (e.c.device == a.c.device, e.c.epoch == a.c.epoch, e.c.seq > after, e.c.seq <= a.c.watermark)
+    some = exists(select(e.c.seq).where(*news, e.c.kind.in_(kinds)).correlate(a, f))
+    joined = select(a.c.device, a.c.epoch).select_from(a.outerjoin(f, own))
+    rows = connection.execute(joined.where(a.c.stream == "event", a.c.watermark > after, *_journals(name), some))
+    return {(device, epoch) for device, epoch in rows}
 
 
 def wanted() -> ColumnElement[bool]:
