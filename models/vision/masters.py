@@ -13,6 +13,7 @@ from edge import SECOND, Event, Period
 from .shifts import Shifts, ShiftsConfig
 
 if TYPE_CHECKING:
+    from .part import Part
     from .recipe import Recipe
 
 
@@ -72,8 +73,10 @@ class Masters:
             text = f"the master samples of {recipe.name} are due: {', '.join(wanted)}; no other part is OK before"
             yield Event("station", self._stage, "interlock", 0, "medium", text)
 
-    def judged(self, recipe: Recipe, name: str, state: str, utc: int) -> Iterator[Event]:
-        """A master sample was judged: what that proves. One that was not judged as it should ends the proof of all."""
+    def judged(self, part: Part, state: str, utc: int) -> Iterator[Event]:
+        """A master sample was judged: what that proves. One that was not judged as it should ends the proof of all; one that is OK
+        without a view proves nothing of that view, and ends nothing."""
+        recipe, name = part.recipe, part.name
         assert recipe.masters is not None
         known = recipe.masters.known[name]
         if state != known:
@@ -81,6 +84,8 @@ class Masters:
             self._told.add(recipe.digest)
             text = f"master sample {name} is {known}, and was judged {state}: no part is judged"
             yield Event("station", self._stage, "interlock", 0, "high", text)
+            return
+        if state == "ok" and not part.whole:
             return
         self.proved.setdefault(recipe.digest, {})[name] = utc
         if not self.wanted(recipe, utc):

@@ -90,6 +90,11 @@ class Part:
         wanted = [v for v in self.recipe.views.values() if v.name not in self.left_out]
         return [v for v in wanted if camera in (None, v.camera)]
 
+    @property
+    def whole(self) -> bool:
+        """Whether no view of its recipe is left out."""
+        return self.recipe.views.keys().isdisjoint(self.left_out)
+
     def cameras(self) -> list[str]:
         return sorted({view.camera for view in self.views()})
 

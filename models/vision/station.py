@@ -259,9 +259,11 @@ class Station:
         assert recipe is not None
         deadline = self._now + round((self.config.takt - self.config.reserve) * SECOND)
         given = self._handshake.part_of(number)
-        judged, out = left(recipe, self._load.given_up), self._load.given_up
-        left_out = tuple(name for name in out if name == "pictures" or name in recipe.views.keys() - judged)
         wanted = tuple(self._masters.wanted(recipe, self._own_clock))
+        out = [
+            name for name in self._load.given_up if name == "pictures" or not wanted
+        ]  # masters prove the whole recipe
+        left_out = tuple(name for name in out if name == "pictures" or name in recipe.views.keys() - left(recipe, out))
         part = Part(number, given, recipe, self._now, self._utc, deadline, left_out, wanted)
         part.numbered = bool(self.config.plc.part)
         self._parts[number] = part
@@ -288,7 +290,7 @@ class Station:
         record = part.record(self.name, decision, self._now)
         if part.is_master:
             yield record  # no part of the line: it counts nowhere
-            yield from self._masters.judged(part.recipe, part.name, record.state, self._own_clock)
+            yield from self._masters.judged(part, record.state, self._own_clock)
         else:
             self._totals.part(decision.state)
             self._code = part.code if decision.state == "ok" and part.code else self._code

@@ -484,6 +484,26 @@ def test_a_master_that_is_judged_wrong_stops_the_line(folder: Path) -> None:
     assert show(cell, 9, False) == "recheck", "another recipe has to be proved anew"
 
 
+def test_a_master_without_a_view_that_was_given_up_proves_nothing(folder: Path) -> None:
+    (folder / "a.yaml").write_text(RECIPE.format(code="A", more=SIDE + MASTERS))
+    cell = Cell(folder, {"degrade": ["side"]})
+    show(cell, 901, False), show(cell, 902, True)
+    cell.clock.advance(2400)
+    cell.takes = 1500
+    show(cell, 5, False), show(cell, 6, False), show(cell, 7, False)
+    cell.takes = 50
+    cell.run(5)
+    assert (show(cell, 901, False), show(cell, 902, True), show(cell, 8, False)) == ("ok", "ng", "ok")
+    records = [event.data["left_out"] for event in cell.events if event.kind in ("inspection", "master")]
+    assert records[-3:] == [["side"]] * 3
+    cell.clock.advance(1500)
+    assert show(cell, 9, False) == "recheck"
+    assert "are due: 901; no other" in cell.texts("station"), "its first proof is over; the one of 902 that is NG holds"
+    assert (show(cell, 901, False), show(cell, 10, False)) == ("ok", "ok")
+    records = [event.data["left_out"] for event in cell.events if event.kind in ("inspection", "master")]
+    assert records[-3:] == [[], [], ["side"]], "while masters are due, nothing is left out"
+
+
 def test_masters_need_part_numbers(folder: Path) -> None:
     (folder / "a.yaml").write_text(RECIPE.format(code="A", more=MASTERS))
     assert "known by their part numbers" in Cell(folder, {"plc": {"part": ""}}).station.faults[0]
