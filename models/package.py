@@ -27,6 +27,8 @@ from .vision.placing import RegistrationConfig
 
 SHIPPED = Path(__file__).parent / "packages"
 PROVE_WITHIN = 60.0  # seconds
+READS = {"tflite": ("tflite", "tflite-runtime"), "onnx": ("onnx",)}  # engines, by what a package names
+ENGINES = {name for names in READS.values() for name in names}  # a plug-in's may read anything
 
 
 class Classify(Described):
@@ -167,8 +169,11 @@ class Package:
         another `shape`. Raises ModelRefused, also where the files are no longer those that proved themselves."""
         if describe(self.folder) != self.description:
             raise ModelRefused(f"{self.folder.name} was exchanged since it proved itself", hint="apply the site again")
-        path = self.folder / self.description.weights
-        return choose(engine or self.description.engine).load(path, threads, shape=shape)
+        own, path = self.description.engine, self.folder / self.description.weights
+        if engine in ENGINES and engine not in READS[own]:
+            said = f"{self.folder.name} is a model for {own}, and {engine} does not read it"
+            raise ModelRefused(said, hint=f"its engines are {', '.join(READS[own])}")
+        return choose(engine or own).load(path, threads, shape=shape)
 
 
 def find(name: str, beside: Path) -> Path:

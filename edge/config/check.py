@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+from pydantic import BaseModel
+
 from .. import plugins
 from ..errors import ConfigFault
 from ..expressions import ExpressionFault, compile_expression
@@ -111,6 +113,12 @@ def _circles(config: Config, reads: dict[str, set[str]]) -> None:
         config.tree.fault((section, circle[0]), f"these need each other in a circle: {' -> '.join(circle)}")
 
 
+def _key(config: Config, section: str, name: str, option: str, tag: str) -> str:
+    """Below an option of a stage a tag may stand as the value of a key (`result_id: plc.result_id`): that key; else the tag."""
+    below = getattr(config.stages[name], option, None) if section == "stages" else None
+    return next((key for key, value in below if value == tag), tag) if isinstance(below, BaseModel) else tag
+
+
 def _rules(config: Config) -> None:
     known, points = _known(config), config.points()
     for name, part in config.drivers.items():
@@ -134,7 +142,7 @@ def _rules(config: Config) -> None:
     for section, name, options in orders:
         for option, wanted in options.items():
             for tag, value in wanted.items():
-                path = (section, name, option, tag)
+                path = (section, name, option, _key(config, section, name, option, tag))
                 if missing(config, known, [tag], path) or tag not in points:
                     continue
                 if (bounds := points[tag].writable) is None:

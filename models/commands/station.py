@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import platform
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -55,7 +56,7 @@ async def _conform(options: argparse.Namespace) -> int:
         options.log.touch()  # half a minute is lost where it cannot be written then
     with tempfile.TemporaryDirectory(prefix="lineside-") as folder:
         async with bench.running(Path(folder)):
-            outcomes = await conform(bench)
+            outcomes = await conform(bench, lambda said: print(said, file=sys.stderr, flush=True))
     if options.log:
         options.log.write_text("\n".join(bits(bench.log)) + "\n")
     failed = sum(bool(outcome.fault) for outcome in outcomes)

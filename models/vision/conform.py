@@ -13,6 +13,7 @@ from .handshake import BUFFER
 
 Case = Callable[[Bench], Awaitable[str]]
 SLACK = 3.0  # seconds
+TAKTS, REST = 10, 35.0  # that all cases take of a station that passes: so many takts, and seconds besides
 QUIET = 0.3  # seconds without a move, after which nothing more comes of what was
 
 
@@ -25,10 +26,14 @@ class Outcome:
     seconds: float
 
 
-async def conform(bench: Bench) -> list[Outcome]:
-    """Every case in order, on a bench that runs. The first one that fails at the start ends it: nothing else would say anything."""
+async def conform(bench: Bench, tell: Callable[[str], None] = lambda said: None) -> list[Outcome]:
+    """Every case in order, on a bench that runs; `tell` of each before it. The first one that fails at the start ends it: nothing
+    else would say anything."""
     out: list[Outcome] = []
-    for case in CASES:
+    about = round((REST + TAKTS * bench.options.takt) / 60) or 1
+    tell(f"{len(CASES)} cases take about {about} min at a takt of {bench.options.takt:g} s")
+    for number, case in enumerate(CASES, 1):
+        tell(f"{number} of {len(CASES)}: {(case.__doc__ or '').strip()}")
         began = time.monotonic()
         fault = await case(bench)
         out.append(Outcome((case.__doc__ or "").strip(), fault, time.monotonic() - began))

@@ -138,6 +138,33 @@ def test_what_cannot_be_tried_is_said(
     assert words in capsys.readouterr().err
 
 
+def test_each_case_is_told_before_it_is_tried_and_how_long_all_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def one(bench: Bench) -> str:
+        """it works"""
+        return f"told {len(said)}"
+
+    async def calm(bench: Bench) -> None: ...
+
+    monkeypatch.setattr(cases, "CASES", (one, one))
+    monkeypatch.setattr(cases, "_calm", calm)
+    bench: Any = SimpleNamespace(options=SimpleNamespace(takt=60.0))
+    said: list[str] = []
+    outcomes = asyncio.run(conform(bench, said.append))
+    assert said == ["2 cases take about 11 min at a takt of 60 s", "1 of 2: it works", "2 of 2: it works"]
+    assert [outcome.fault for outcome in outcomes] == ["told 2", "told 3"]
+
+
+def test_a_word_that_cannot_hold_the_ids_is_told_where_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, text = tmp_path / "site.yaml", SITE.read_text()
+    (tmp_path / "recipes").symlink_to(ROOT / "configs/recipes")
+    line = next(line for line in text.splitlines() if line.startswith("      result_id: {address"))
+    site.write_text(text.replace(line, line.replace("65535", "9")))
+    assert main(["check", str(site)]) == 1
+    assert re.search(r"site\.yaml:\d+:\d+: stages\.aoi\.plc\.result_id: ", capsys.readouterr().out)
+
+
 def test_a_log_that_cannot_be_written_is_said_before_anything_is_tried(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

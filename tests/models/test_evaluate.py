@@ -56,6 +56,14 @@ def evaluate(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, An
     return said
 
 
+def test_an_engine_that_does_not_read_the_package_is_said_with_those_that_do(
+    package: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", "evaluate", str(package), "--data", str(folder), "--engine", "onnx"]) == 2
+    said = capsys.readouterr().err
+    assert "is a model for tflite, and onnx does not read it (its engines are tflite, tflite-runtime)" in said
+
+
 def test_figures_and_predictions(package: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     to = folder / "found.jsonl"
     figures = evaluate(capsys, package, "--data", folder, "--predictions", to)
