@@ -109,9 +109,9 @@ class AtBroker:
         """The key of the device whose proof that message carries."""
         said = message.said.get("proof", "")
         for anew in (False, True):
-            key = await self._ingest.keys.of(device, anew)
-            if key is not None and wire.proven(key, "ask", message.number, asked, message.body, said):
-                return key
+            known = await self._ingest.keys.of(device, anew)
+            if known is not None and wire.proven(known.secret, "ask", message.number, asked, message.body, said):
+                return known.secret
         return None
 
 

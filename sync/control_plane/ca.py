@@ -8,7 +8,9 @@ import fcntl
 import hashlib
 import ipaddress
 import os
+import ssl
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -22,6 +24,41 @@ from edge import LinesideError
 from ..wire import WireFault
 
 CA_DAYS, SERVER_DAYS, CLIENT_DAYS = 3650, 365, 90
+NO_CHECK_TIME = ssl.VerifyFlags(
+    0x200000
+)  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL: shown.py looks at the time, and says so
+PROXY = "lineside:proxy"  # the name of a proxy before the plane; no device can be called so
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for a certificate: who it says to be, and the public key, which it is proven to hold."""
+
+    device: str
+    public: ec.EllipticCurvePublicKey
+
+    @classmethod
+    def read(cls, request: bytes) -> Asked:
+        """From PKCS #10, PEM. Raises WireFault."""
+        try:
+            asked = x509.load_pem_x509_csr(request)
+            key, names = asked.public_key(), asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+            fits = asked.is_signature_valid and len(names) == 1 and isinstance(key, ec.EllipticCurvePublicKey)
+            if fits and isinstance(key.curve, ec.SECP256R1):  # type: ignore[union-attr]
+                return cls(str(names[0].value), key)  # type: ignore[arg-type]
+        except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+            pass
+        raise WireFault("that is no request for a certificate with a P-256 key")
+
+    @property
+    def key(self) -> str:
+        return hash_of(self.public)
+
+
+def hash_of(key: ec.EllipticCurvePublicKey) -> str:
+    """SHA-256 of a public key (SubjectPublicKeyInfo, RFC 5280), as hex: what is kept of it."""
+    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).hexdigest()
 
 
 class Authority:
@@ -48,6 +85,10 @@ class Authority:
             )
 
     @property
+    def _since(self) -> datetime.datetime:
+        return self._cert.not_valid_before_utc
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the certificate, as hex; what a token carries."""
         return hashlib.sha256(self._cert.public_bytes(serialization.Encoding.DER)).hexdigest()
@@ -66,46 +107,53 @@ class Authority:
         keep(cert_file, cert.public_bytes(serialization.Encoding.PEM))
 
     def server(self, names: list[str], folder: Path | None = None, stem: str = "server") -> tuple[Path, Path]:
-        """(certificate, key) for a listener of ours under these host names and addresses; made anew at each start."""
+        """(certificate, key) for a listener of ours under these host names and addresses; made anew at each start, and good from
+        when the authority was made: a device's clock may be far behind."""
         key = ec.generate_private_key(ec.SECP256R1())
-        cert = self._issue(key.public_key(), names[0][:64], SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH, names)
+        cert = self._issue(
+            key.public_key(), names[0][:64], SERVER_DAYS, [ExtendedKeyUsageOID.SERVER_AUTH], names, self._since
+        )
         return self._keep(folder, stem, cert, key)
+
+    def proxy(self, names: list[str]) -> tuple[Path, Path]:
+        """(certificate, key) for a proxy that ends TLS before us: for devices, and as our own client, whose word we take."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        uses = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+        return self._keep(
+            None, "proxy", self._issue(key.public_key(), PROXY, SERVER_DAYS, uses, names, self._since), key
+        )
 
     def own(self, name: str, folder: Path | None = None) -> tuple[Path, Path]:
         """(certificate, key) with which we ourselves knock at a broker; made anew at each connection."""
         key = ec.generate_private_key(ec.SECP256R1())
-        cert = self._issue(key.public_key(), name, CLIENT_DAYS, ExtendedKeyUsageOID.CLIENT_AUTH)
+        cert = self._issue(key.public_key(), name, CLIENT_DAYS, [ExtendedKeyUsageOID.CLIENT_AUTH])
         return self._keep(folder, "client", cert, key)
 
-    def client(self, request: bytes, device: str) -> bytes:
-        """A certificate (PEM) for the key of a request, in the name of a device, whatever the request says. Raises WireFault."""
-        try:
-            asked = x509.load_pem_x509_csr(request)
-            key = asked.public_key()
-            fits = asked.is_signature_valid and isinstance(key, ec.EllipticCurvePublicKey)
-            fits = fits and isinstance(key.curve, ec.SECP256R1)  # type: ignore[union-attr]
-        except (ValueError, UnsupportedAlgorithm, InvalidSignature):
-            fits = False
-        if not fits:
-            raise WireFault("that is no request for a certificate with a P-256 key")
-        return self._issue(key, device, CLIENT_DAYS, ExtendedKeyUsageOID.CLIENT_AUTH)  # type: ignore[arg-type]
+    def check(self, cert: x509.Certificate) -> None:
+        """Raises ValueError, TypeError or InvalidSignature where that is no certificate of ours."""
+        cert.verify_directly_issued_by(self._cert)
+
+    def client(self, asked: Asked) -> bytes:
+        """A certificate (PEM) for a device and its key."""
+        return self._issue(asked.public, asked.device, CLIENT_DAYS, [ExtendedKeyUsageOID.CLIENT_AUTH])
 
     def _issue(
         self,
         key: ec.EllipticCurvePublicKey,
         name: str,
         days: float,
-        use: x509.ObjectIdentifier,
+        uses: Sequence[x509.ObjectIdentifier],
         names: Sequence[str] = (),
+        since: datetime.datetime | None = None,
     ) -> bytes:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(subject, self._cert.subject, key, days)
+        builder = _builder(subject, self._cert.subject, key, days, since)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
         cert = (
             builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(ca=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._cert.public_key()),  # type: ignore[arg-type]
                 critical=False,
@@ -123,7 +171,11 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    days: float,
+    since: datetime.datetime | None = None,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -132,7 +184,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))  # a device's clock may be behind
+        .not_valid_before(since or now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=days))
     )
 

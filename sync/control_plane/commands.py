@@ -26,6 +26,7 @@ from .ingest import INVITE_SECONDS, hashed
 from .objects import SECRETS
 from .plane import ROLES, Plane, Where, opened
 from .retention import KEPT
+from .shown import HEADER
 
 DO = (
     "run the plane (default), print a token, write everything to FILE, make a plane of such a FILE, set up a broker, make a "
@@ -165,10 +166,11 @@ def proxy_files(where: Where) -> None:
     """For a proxy that ends TLS itself: devices believe the plane's authority, and so whom it signed."""
     if not where.url:
         raise LinesideError("where do devices find the proxy?", hint="say it as in --url https://plane.example:8443")
-    certificate, key = Authority(where.folder).server(where.all_names(), stem="proxy")
+    certificate, key = Authority(where.folder).proxy(where.all_names())
     print(f"the proxy's certificate: {certificate.resolve()}")
     print(f"and its key: {key.resolve()} (for a year; make both anew then)")
-    print(f"it believes the plane behind it by: {(where.folder / 'ca.pem').resolve()}")
+    print(f"it shows both to the plane as well, and believes it by: {(where.folder / 'ca.pem').resolve()}")
+    print(f"of devices it asks for a certificate of the same authority, and hands it on in the header {HEADER}")
 
 
 async def serve(where: Where) -> None:

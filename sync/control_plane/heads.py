@@ -11,6 +11,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from .. import wire
 
 MOST_HEAD = 64 * 1024  # bytes of a request's line and headers
+SHOWN = (
+    "lineside.certificate"  # in the scope of a request: the certificate (DER) that its connection has shown, or None
+)
 LONGEST_HEAD = 30.0  # seconds until all of that is here
 MOST_REQUEST = wire.MOST_PICTURE + 2**20
 
@@ -27,9 +30,12 @@ class Bounded(HttpToolsProtocol):
         self._read, self._most = 0, MOST_HEAD
         self._lacks_head = True
         self._ends: asyncio.TimerHandle | None = None
+        self._shown: bytes | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        line = transport.get_extra_info("ssl_object")
+        self._shown = line.getpeercert(binary_form=True) if line else None
         self._time_head()
 
     def _time_head(self) -> None:
@@ -56,6 +62,8 @@ class Bounded(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._lacks_head = True
         super().on_message_begin()
+        scope: Any = self.scope
+        scope[SHOWN] = self._shown
 
     def on_headers_complete(self) -> None:
         self._lacks_head = False

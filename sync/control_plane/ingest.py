@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import re
 import secrets
@@ -21,15 +20,16 @@ from edge import CodecFault, LinesideError
 
 from .. import wire
 from . import hold, pieces, tables
-from .ca import Authority
+from .ca import Asked, Authority
 from .database import insert_new, upsert
 from .door import Door
-from .keys import Keys
+from .keys import Keys, Known
 from .live import Hub
 from .objects import ObjectsFault
 from .peers import NEWS
 from .pictures import Pictures
 from .refused import set_aside
+from .shown import who
 from .silent import Silent
 from .standing import StoreFault, anew, covers, stands, untold
 from .store import Message, Store
@@ -92,51 +92,65 @@ class Ingest:
     async def enroll(self, request: Request) -> Response:
         try:
             asked = json.loads(await body_of(request, 4096))
-            device, invitation = str(asked["device"]), str(asked["invitation"])
+            invitation, request_ = str(asked["invitation"]), str(asked["request"]).encode()
         except (ValueError, KeyError, TypeError, RecursionError):
-            return JSONResponse({"detail": "device and invitation are needed"}, 400)
+            return JSONResponse({"detail": "invitation and request are needed"}, 400)
+        wanted = Asked.read(request_)
+        device = wanted.device
         if not wire.DEVICE.fullmatch(device):
             return JSONResponse({"detail": "that is no device id"}, 400)
         secret = secrets.token_urlsafe(32)
+        known = Known(hashed(secret), wanted.key)
 
         def trade(connection: Connection) -> bool:
             t = tables.invite
             used = connection.execute(delete(t).where(t.c.hash == hashed(invitation), t.c.expires > time.time()))
             if not used.rowcount:
                 return False
-            row = {"id": device, "secret": hashed(secret), "enrolled": time.time(), "seen": 0.0}
+            row = {"id": device, **known._asdict(), "enrolled": time.time(), "seen": 0.0}
             upsert(connection, tables.device, row)
             return True
 
         if not await self._store.write(trade, device):
             return JSONResponse({"detail": "this invitation was used already or has expired; ask for a new one"}, 403)
-        self.keys.put(device, hashed(secret))
+        self.keys.put(device, known)
         self._tell("enrolled", device)
-        return JSONResponse({"secret": secret})
+        return JSONResponse({"secret": secret, "certificate": self._authority.client(wanted).decode()})
 
     async def device(self, request: Request) -> str | None:
         """The device that this request proves to come from."""
         if PROVEN in request.scope:
             return str(request.scope[PROVEN])
-        scheme, _, proof = request.headers.get("authorization", "").partition(" ")
-        device, _, secret = proof.partition(":")
-        if scheme == "Lineside":
-            for anew in (False, True):
-                key = await self.keys.of(device, anew)
-                if key is not None and hmac.compare_digest(key, hashed(secret)):
-                    return device
-        return None
+        found = who(request, self._authority)
+        return found.name if found and found.good and await self._enrolled(found.name, found.key) else None
+
+    async def _enrolled(self, device: str, key: str) -> bool:
+        """Whether that is the key of the device."""
+        for afresh in (False, True):
+            known = await self.keys.of(device, afresh)
+            if known is not None and known.key == key:
+                return True
+        return False
+
+    def _stranger(self, request: Request) -> Response:
+        found = None if PROVEN in request.scope else who(request, self._authority)
+        if found and not found.good:
+            return JSONResponse(
+                {"detail": "the time of this certificate is over; ask for a new one", "renew": True}, 401
+            )
+        return JSONResponse({"detail": "this device is not known here"}, 401)
 
     async def certificate(self, request: Request) -> Response:
-        """A certificate in the device's name for the key of its request: to be let in at a broker of ours, for nothing else."""
-        if (device := await self.device(request)) is None:
-            return _stranger()
-        signed = self._authority.client(await body_of(request, 4096), device)
-        return Response(signed, media_type="application/x-pem-file")
+        """A new certificate for an enrolled key. What it signed is proof enough, at any time: a certificate that ran out, or a
+        clock that stands still, keeps nobody away."""
+        asked = Asked.read(await body_of(request, 4096))
+        if not await self._enrolled(asked.device, asked.key):
+            return self._stranger(request)
+        return Response(self._authority.client(asked), media_type="application/x-pem-file")
 
     async def up(self, request: Request) -> Response:
         if (device := await self.device(request)) is None:
-            return _stranger()
+            return self._stranger(request)
         body, digest = await self._whole(request, device, wire.MOST_MESSAGE)
         if body is None:
             return _spoiled()
@@ -162,7 +176,7 @@ class Ingest:
     async def stands(self, request: Request) -> Response:
         """Where the streams of a journal stand here, as in an acknowledgement."""
         if (device := await self.device(request)) is None:
-            return _stranger()
+            return self._stranger(request)
         epoch, _ = wire.place(request.query_params.get("epoch", ""), "1")
         found = await self._store.glance(lambda c: stands(c, device, epoch))
         if any(cursor.ranges for cursor in found.values()):
@@ -173,14 +187,14 @@ class Ingest:
 
     async def live(self, request: Request) -> Response:
         if (device := await self.device(request)) is None:
-            return _stranger()
+            return self._stranger(request)
         if self._hub.take(device, await body_of(request, MOST_LIVE)):
             return Response(wire.WHOLE)
         return Response(status_code=204)
 
     async def picture(self, request: Request) -> Response:
         if (device := await self.device(request)) is None:
-            return _stranger()
+            return self._stranger(request)
         epoch, seq = wire.place(*(request.query_params.get(name, "") for name in ("epoch", "seq")))
         digest = request.path_params["digest"]
         body, came = await self._whole(request, device, wire.MOST_PICTURE)
@@ -205,7 +219,7 @@ class Ingest:
     async def piece(self, request: Request) -> Response:
         """One piece of what is too large for one message; the answer is how many bytes of it are here now, in decimal."""
         if (device := await self.device(request)) is None:
-            return _stranger()
+            return self._stranger(request)
         at, size = numbers(request, "at", "size")
         body, digest = await body_of(request, wire.MOST_MESSAGE), request.path_params["digest"]
         lacks = await self.pictures.lacks(digest)
@@ -227,7 +241,7 @@ class Ingest:
     async def object(self, request: Request) -> Response:
         """What of an object begins `at`, at most `most` bytes: [size of all of it, bytes]. Who knows its digest may have it."""
         if await self.device(request) is None:
-            return _stranger()
+            return self._stranger(request)
         at, most = numbers(request, "at", "most")
         digest = request.path_params["digest"]
         found = await self.pictures.part(digest, at, min(most, MOST_PIECE))
@@ -279,7 +293,7 @@ class Ingest:
         """Commands above `after`, each with its age in seconds by our clock; waits up to `wait` seconds for one. Asking with
         `after` is the receipt of those below. A device that does not say `answers` passes over what it does not know."""
         if (device := await self.device(request)) is None:
-            return _stranger()
+            return self._stranger(request)
         try:
             after = int(request.query_params.get("after", "0"))
             wait = min(LONGEST_POLL, max(0.0, float(request.query_params.get("wait", "0"))))
@@ -334,10 +348,6 @@ def numbers(request: Request, *names: str) -> list[int]:
 def _spoiled() -> Response:
     """Not a refusal for good: the pieces are gone, and come again."""
     return JSONResponse({"detail": "the pieces did not make what their digest says; send them again"}, 409)
-
-
-def _stranger() -> Response:
-    return JSONResponse({"detail": "this device is not known here"}, 401)
 
 
 async def fault(request: Request, error: Exception) -> Response:

@@ -1,9 +1,10 @@
-"""What the plane keeps of the secrets of devices, at hand. What is not is asked for together with all that is asked at that time:
-after a start, thousands of devices come at once."""
+"""What the plane keeps of the keys and secrets of devices, at hand. What is not is asked for together with all that is asked at
+that time: after a start, thousands of devices come at once."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
 
 from sqlalchemy import select
 
@@ -15,16 +16,24 @@ from .store import Store
 AT_ONCE = 500  # devices in one question
 
 
+class Known(NamedTuple):
+    """Of one device: the hash of its secret, which proves its messages through a broker, and that of its key, which its certificate
+    is for."""
+
+    secret: str
+    key: str
+
+
 class Keys:
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, str] = {}  # device -> hash of its secret
+        self._known: dict[str, Known] = {}
         self._turn = 0  # how often what is known has changed in other ways than by asking
         self._names: set[str] = set()  # to be asked for next
-        self._next: asyncio.Task[dict[str, str]] | None = None
+        self._next: asyncio.Task[dict[str, Known]] | None = None
         self._asking = asyncio.Lock()
 
-    async def of(self, device: str, anew: bool = False) -> str | None:
+    async def of(self, device: str, anew: bool = False) -> Known | None:
         """None of a stranger. `anew`: it may have been enrolled again at another process. Raises StoreFault."""
         if not anew and device in self._known:
             return self._known[device]
@@ -37,26 +46,26 @@ class Keys:
         self._names.add(device)
         return (await asyncio.shield(self._next)).get(device)
 
-    async def _ask(self, names: set[str]) -> dict[str, str]:
+    async def _ask(self, names: set[str]) -> dict[str, Known]:
         async with self._asking:
             if names is self._names:  # who comes from now on is of the next question
                 self._next = None
             turn, t = self._turn, tables.device
-            found = await self._store.glance(
-                lambda c: dict(c.execute(select(t.c.id, t.c.secret).where(among(c, t.c.id, names))).all())
-            )
+            wanted = select(t.c.id, t.c.secret, t.c.key)
+            rows = await self._store.glance(lambda c: c.execute(wanted.where(among(c, t.c.id, names))).all())
+            found = {row.id: Known(row.secret, row.key) for row in rows}
         if turn == self._turn:
             for device in names - found.keys():
                 self._known.pop(device, None)
             self._known |= found
         return found
 
-    def put(self, device: str, key: str) -> None:
+    def put(self, device: str, known: Known) -> None:
         self._turn += 1
-        self._known[device] = key
+        self._known[device] = known
 
     def forget(self, device: str = "") -> None:
-        """The secret of that device, or of any, may be another one by now."""
+        """What is known of that device, or of any, may be otherwise by now."""
         self._turn += 1
         if device:
             self._known.pop(device, None)
@@ -64,5 +73,5 @@ class Keys:
             self._known.clear()
 
 
-def _heard(task: asyncio.Task[dict[str, str]]) -> None:
+def _heard(task: asyncio.Task[dict[str, Known]]) -> None:
     _ = task.cancelled() or task.exception()  # whoever still waits is told

@@ -9,6 +9,7 @@ import io
 import ipaddress
 import json
 import socket
+import ssl
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from ..broker import BrokerConfig
 from . import objects, tables
 from .api import People, build
 from .broker import AtBroker
-from .ca import Authority, keep
+from .ca import NO_CHECK_TIME, Authority, keep
 from .duties import Duties
 from .heads import Bounded
 from .ingest import Ingest
@@ -163,7 +164,8 @@ class Plane:
         line = _listen(self.where.listen, self.where.device_port)
         with tempfile.TemporaryDirectory(prefix="tls-", dir=self.where.folder) as private:
             cert, key = self.authority.server(self.where.all_names(), Path(private))
-            tls = {"ssl_certfile": cert, "ssl_keyfile": key}
+            tls: dict[str, Any] = {"ssl_certfile": cert, "ssl_keyfile": key}
+            tls |= {"ssl_ca_certs": self.where.folder / "ca.pem", "ssl_cert_reqs": ssl.CERT_OPTIONAL}
             self._serve(self.ingest.app, line, **tls, timeout_keep_alive=75, proxy_headers=False)
         self.url = self.where.url or f"https://{self._shown}:{line.getsockname()[1]}"
 
@@ -183,6 +185,8 @@ class Plane:
         options |= {"timeout_graceful_shutdown": 2, "server_header": False, "http": Bounded}
         config = uvicorn.Config(app, **options, **more)
         config.load()
+        if config.ssl:
+            config.ssl.verify_flags |= NO_CHECK_TIME
         server = Quiet(config)
         self._servers.append(server)
         self._tasks.append(asyncio.create_task(server.serve(sockets=[line])))

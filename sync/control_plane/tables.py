@@ -25,6 +25,7 @@ device = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("secret", String(64), nullable=False),
+    Column("key", String(64), nullable=False, default="", server_default=""),
     Column("enrolled", Float, nullable=False),
     Column("seen", Float, nullable=False),
 )

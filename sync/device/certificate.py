@@ -1,28 +1,29 @@
-"""The device's own certificate: what lets it in at a broker that knows the plane's authority, and nobody else.
+"""The certificate of the device: what lets it in at the plane, and at a broker that knows the plane's authority.
 
-The key is made here and stays here; the plane signs it for the secret of the enrolment. It says who knocks, nothing more: what
-is asked is proven by the secret, as everywhere.
+The plane signs it for the key of the enrolment, and signs it anew before its time is over: for that the key's own signature is
+enough, so that a device that was away for a year, or whose clock stands at 1970, comes back by itself.
 """
 
 from __future__ import annotations
 
 import datetime
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from edge import LinesideError, log
 
+from . import key
 from .identity import Identity, keep_file
 
 FILE = "device.pem"  # certificate and key
 EARLY = 2 / 3  # of its time, after which a new one is asked for
+AGAIN, SOON = 3600.0, 10.0  # seconds between two requests for one; and where there is none of use
 
 Ask = Callable[[str, str, bytes], Awaitable[bytes]]
 
@@ -32,19 +33,20 @@ class Certificate:
 
     def __init__(self, folder: Path, me: Identity) -> None:
         self.path, self._me = folder / FILE, me
-        self._from = self._until = datetime.datetime.fromtimestamp(0, datetime.UTC)
+        self._asked = -AGAIN
+        self._none()
         self._read()
+
+    def _none(self) -> None:
+        self._from = self._until = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
     def _read(self) -> None:
         try:
-            body = self.path.read_bytes()
-            cert = x509.load_pem_x509_certificate(body)
+            cert = x509.load_pem_x509_certificate(self.path.read_bytes())
             cert.verify_directly_issued_by(x509.load_pem_x509_certificate(self._me.ca.encode()))
             named = cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-            key = serialization.load_pem_private_key(body, None)
-            if named != self._me.device or key.public_key() != cert.public_key():
-                return
-            self._from, self._until = cert.not_valid_before_utc, cert.not_valid_after_utc
+            if named == self._me.device and key.private(self._me.key).public_key() == cert.public_key():
+                self._from, self._until = cert.not_valid_before_utc, cert.not_valid_after_utc
         except (OSError, ValueError, TypeError, IndexError, InvalidSignature):
             return
 
@@ -53,22 +55,33 @@ class Certificate:
         now, whole = datetime.datetime.now(datetime.UTC), (self._until - self._from).total_seconds()
         return (now - self._from).total_seconds() / whole if whole > 0 and now < self._until else 1.0
 
-    async def renew(self, ask: Ask) -> None:
-        """Get a new one of the plane, for a new key; where that fails the old one stays."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._me.device)])
-        request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    def refused(self) -> None:
+        """The far side does not take it, whatever our clock says: it is of no use."""
+        self._none()
+
+    def wanted(self, by: float = EARLY) -> bool:
+        """Whether it is time to ask for a new one, where that much of it is over. Each time that it says so counts as a try."""
+        now, over = time.monotonic(), self.over
+        if over < by or now - self._asked < (AGAIN if over < 1 else SOON):
+            return False
+        self._asked = now
+        return True
+
+    async def renew(self, ask: Ask) -> bool:
+        """Get a new one of the plane, for the same key; where that fails the old one stays. Whether there is a new one."""
         try:
-            signed = await ask("POST", "/d/v1/certificate", request.public_bytes(serialization.Encoding.PEM))
-            if x509.load_pem_x509_certificate(signed).public_key() != key.public_key():
-                raise ValueError("it is for another key")
-            secret = key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            keep_file(self.path, (signed + secret).decode())
+            request = key.request(self._me.key, self._me.device)
+            self.keep(await ask("POST", "/d/v1/certificate", request.encode()))
         except (LinesideError, ValueError, OSError) as error:
             log.warning("sync: no new certificate of the plane: %s", error)
-            return
+            return False
+        return True
+
+    def keep(self, signed: bytes) -> None:
+        """Raises ValueError where that is no certificate for our key."""
+        if x509.load_pem_x509_certificate(signed).public_key() != key.private(self._me.key).public_key():
+            raise ValueError("it is for another key")
+        keep_file(self.path, signed.decode() + self._me.key)
         self._read()
 
     def show(self, context: ssl.SSLContext) -> None:
@@ -78,4 +91,4 @@ class Certificate:
                 context.load_cert_chain(self.path)
         except OSError as error:  # gone or spoiled since it was read
             log.warning("sync: %s cannot be shown: %s", self.path, error)
-            self._until = self._from
+            self._none()

@@ -9,7 +9,8 @@ from pathlib import Path
 from edge import LinesideError
 
 from .certificate import Certificate
-from .identity import Identity, enroll
+from .enrolment import enroll
+from .identity import Identity
 from .transport import Https
 from .update_commands import trust_plane
 
@@ -28,17 +29,16 @@ def run(options: argparse.Namespace) -> int:
     device = load_site(options.site).device.id
     folder = state_folder(device, options.state)
     identity = enroll(options.token, device, folder)
-    said = asyncio.run(_certified_and_trusting(identity, folder))
+    said = asyncio.run(_trusting(identity, folder))
     print(f"{device} is enrolled with {identity.url}")
     if said:
         print(said)
     return 0
 
 
-async def _certified_and_trusting(identity: Identity, folder: Path) -> str:
-    line = Https(identity)
+async def _trusting(identity: Identity, folder: Path) -> str:
+    line = Https(identity, Certificate(folder, identity))
     try:
-        await Certificate(folder, identity).renew(line.exchange)
         return await trust_plane(identity.device, folder, line)
     except (LinesideError, OSError) as error:
         return f"no updates yet: {error}"

@@ -1,47 +1,49 @@
-"""Who this device is to the plane: one file in the state folder, made once by `lineside enroll`.
-
-Everything else asks only `Identity`; the fleet's certificates will replace the secret behind it.
-"""
+"""Who this device is to the plane: one file in the state folder, made once by `lineside enroll`."""
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import os
 import re
 import ssl
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import urllib3
+from cryptography import x509
 
 from edge import LinesideError
 
-from ..invitation import read_token
-
 FILE = "identity.json"
-MOST_SAID = 65_536  # bytes of an answer to what enrols
+NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL
 
 
 @dataclass(frozen=True)
 class Identity:
-    """`secret` proves the device to the plane, `ca` (PEM) the plane to the device."""
+    """`key` (PEM) is the device itself, `ca` (PEM) proves the plane to it. Plane and device share the `secret`: it proves what goes
+    through a broker."""
 
     device: str
     url: str
     secret: str
     ca: str
+    key: str
 
     def __repr__(self) -> str:
         return f"Identity({self.device!r}, {self.url!r})"
 
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Lineside {self.device}:{self.secret}"}
-
     def tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cadata=self.ca)
+        return no_clock(ssl.create_default_context(cadata=self.ca), self.ca)
+
+
+def no_clock(context: ssl.SSLContext, authority: str) -> ssl.SSLContext:
+    """`context`, which asks nothing of a clock that says less than when its `authority` (PEM) was made: such a clock was never set,
+    and with it nobody would be believed."""
+    made = x509.load_pem_x509_certificate(authority.encode()).not_valid_before_utc
+    if datetime.datetime.now(datetime.UTC) < made:
+        context.verify_flags |= NO_CHECK_TIME
+    return context
 
 
 class NotEnrolled(LinesideError):
@@ -67,7 +69,10 @@ def distrust(url: str, error: Exception) -> tuple[str, str] | None:
 def load(folder: Path, device: str) -> Identity:
     """Raises NotEnrolled."""
     try:
-        identity = Identity(**json.loads((folder / FILE).read_text()))
+        said = json.loads((folder / FILE).read_text())
+        if "key" not in said:
+            raise NotEnrolled("this device was enrolled before devices had keys", hint="enroll again; history is kept")
+        identity = Identity(**said)
     except FileNotFoundError:
         raise NotEnrolled(
             "this device is not enrolled with a plane",
@@ -80,42 +85,6 @@ def load(folder: Path, device: str) -> Identity:
     return identity
 
 
-def enroll(text: str, device: str, folder: Path) -> Identity:
-    """Trade a token for an identity and keep it (0600). The plane is believed only if its CA has the token's fingerprint, and of
-    what it says of its CA no more is kept than what has that fingerprint."""
-    url, fingerprint, invitation = read_token(text)
-    unproven = ssl.create_default_context()
-    unproven.check_hostname, unproven.verify_mode = False, ssl.CERT_NONE
-    warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)  # the token's fingerprint proves it
-    try:
-        with urllib3.PoolManager(ssl_context=unproven, timeout=10, retries=False) as strangers:
-            said = _read(strangers.request("GET", f"{url}/d/v1/ca", preload_content=False))
-        certificate = ssl.PEM_cert_to_DER_cert(said.decode())
-        if hashlib.sha256(certificate).hexdigest() != fingerprint:
-            raise LinesideError(
-                f"the plane at {url} is not the one that wrote this token", hint="is the address right?"
-            )
-        ca = ssl.DER_cert_to_PEM_cert(certificate)
-        with urllib3.PoolManager(ssl_context=ssl.create_default_context(cadata=ca), timeout=10, retries=False) as plane:
-            asked = {"device": device, "invitation": invitation}
-            answer = plane.request("POST", f"{url}/d/v1/enroll", json=asked, preload_content=False)
-            said = _read(answer)
-        is_json = answer.headers.get("content-type", "").startswith("application/json")
-        told = json.loads(said) if is_json else {}
-    except (urllib3.exceptions.HTTPError, ValueError, OSError, RecursionError) as error:
-        if (doubt := distrust(url, error)) is not None:
-            raise LinesideError(doubt[0], hint=doubt[1]) from None
-        raise LinesideError(
-            f"cannot reach the plane at {url}: {error}", hint="is it running, is the port open?"
-        ) from None
-    told = told if isinstance(told, dict) else {}
-    if answer.status != 200 or "secret" not in told:
-        raise LinesideError(f"the plane said no: {told.get('detail') or f'it answers {answer.status}'}")
-    identity = Identity(device, url, str(told["secret"]), ca)
-    keep(identity, folder)
-    return identity
-
-
 def body_of(answer: urllib3.BaseHTTPResponse, most: int) -> bytes:
     """The body of an answer as it came, and never more than one byte beyond `most`."""
     body = bytearray()
@@ -123,12 +92,6 @@ def body_of(answer: urllib3.BaseHTTPResponse, most: int) -> bytes:
         while len(body) <= most and (piece := answer.read(min(65_536, most + 1 - len(body)), decode_content=False)):
             body += piece
     return bytes(body)
-
-
-def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
-    if len(body := body_of(answer, MOST_SAID)) > MOST_SAID:
-        raise ValueError(f"an answer of more than {MOST_SAID} bytes")
-    return body
 
 
 def keep(identity: Identity, folder: Path) -> None:

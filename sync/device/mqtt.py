@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import ssl
 from functools import partial
@@ -15,11 +14,9 @@ from .. import wire
 from ..broker import BrokerConfig
 from ..mqtt_line import HEAD, Line, Message, trusting
 from . import transport
-from .certificate import EARLY, Certificate
-from .identity import Identity
+from .certificate import Certificate
+from .identity import Identity, no_clock
 from .transport import MOST_ANSWER, Https, TooLarge, understood
-
-ASK_EVERY = 3600.0  # seconds between two requests for a certificate
 
 
 class Mqtt:
@@ -29,11 +26,10 @@ class Mqtt:
 
     def __init__(self, access: BrokerConfig, me: Identity, folder: Path) -> None:
         self._access, self._me, self._key = access, me, wire.key_of(me.secret)
-        self._plane = Https(me)  # where it was when we enrolled
         self._certificate = Certificate(folder, me)
+        self._plane = Https(me, self._certificate)  # where it was when we enrolled
         self._wanted = access.url.startswith("mqtts:") and not access.certificate
-        self._asked = -math.inf
-        self._renewal: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[bool] | None = None
         self._at = f"{access.url} ({wire.up(me.device)})"
         self._line: Line | None = None
         self._opening = asyncio.Lock()
@@ -50,7 +46,7 @@ class Mqtt:
                 line.close()
             raise DeviceLost(f"no answer of the plane through {self._at} within {within:g} s") from None
         understood(status, said, path, self._at)
-        if self._certificate.over >= EARLY and self._may_ask():
+        if self._wanted and self._certificate.wanted():
             self._renewal = asyncio.create_task(self._certificate.renew(self.exchange))
         return said
 
@@ -76,19 +72,13 @@ class Mqtt:
         """How TLS is spoken. Our own certificate comes over HTTPS where there is none yet, and in time through the broker."""
         a = self._access
         context = trusting(a.ca, a.certificate, a.key, self._me.ca)
-        if self._certificate.over >= 1 and self._may_ask():
+        if not a.ca:
+            no_clock(context, self._me.ca)
+        if self._wanted and self._certificate.wanted(1.0):
             await self._certificate.renew(partial(self._plane.exchange, timeout=5.0))
         if self._wanted:
             self._certificate.show(context)
         return context
-
-    def _may_ask(self) -> bool:
-        """Whether a certificate may be asked for now: each attempt is noted."""
-        now = asyncio.get_running_loop().time()
-        if not self._wanted or now - self._asked < ASK_EVERY:
-            return False
-        self._asked = now
-        return True
 
     async def _ask(self, line: Line, asked: str, body: bytes, expires: int) -> tuple[int, bytes]:
         if line.most and len(body) + HEAD > line.most:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import threading
+import warnings
 from typing import Any, Protocol
 
 import urllib3
@@ -17,6 +18,7 @@ from edge import DeviceLost, LinesideError
 from .. import wire
 from ..apart import apart
 from ..half_open import LEVEL, OPTIONS
+from .certificate import Certificate
 from .identity import Identity, body_of, distrust
 
 MOST_ANSWER = 4 * 2**20
@@ -72,23 +74,46 @@ class Https:
     """urllib3, each request on a thread of its own. One that is given up loses its connection, so that its thread ends whatever
     the far side does: a peer that sends a byte now and then holds nothing here."""
 
-    def __init__(self, identity: Identity) -> None:
-        self._identity = identity
-        self._pool = urllib3.PoolManager(
-            ssl_context=identity.tls(),
-            maxsize=3,
-            retries=False,
-            headers=identity.headers(),
-            socket_options=[(LEVEL, socket.TCP_NODELAY, 1), *OPTIONS],
-        )
-        self._pool.pool_classes_by_scheme = {"https": _Pool}
+    def __init__(self, identity: Identity, certificate: Certificate | None = None) -> None:
+        """Shows its `certificate`, and has it renewed in time."""
+        self._identity, self._certificate = identity, certificate
+        self._renewal: asyncio.Task[None] | None = None
+        self._pool = self._dial()
+
+    def _dial(self) -> urllib3.PoolManager:
+        context = self._identity.tls()
+        if self._certificate:
+            self._certificate.show(context)
+        options = [(LEVEL, socket.TCP_NODELAY, 1), *OPTIONS]
+        warnings.simplefilter(
+            "ignore", urllib3.exceptions.SystemTimeWarning
+        )  # we say it ourselves, and go on: `no_clock`
+        pool = urllib3.PoolManager(ssl_context=context, maxsize=3, retries=False, socket_options=options)
+        pool.pool_classes_by_scheme = {"https": _Pool}
+        return pool
 
     async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
+        if (certificate := self._certificate) is None:
+            return await self._exchange(method, path, body, timeout)
+        if certificate.wanted(1.0):
+            await self._renew(certificate)
+        said = await self._exchange(method, path, body, timeout)
+        if self._renewal is None and certificate.wanted():
+            self._renewal = asyncio.create_task(self._renew(certificate))
+        return said
+
+    async def _renew(self, certificate: Certificate) -> None:
+        """A new certificate, and connections that show it; those that are under way end as they are."""
+        if await certificate.renew(self._exchange):
+            self._pool = self._dial()
+        self._renewal = None
+
+    async def _exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
         uses: list[_Connection] = []
 
         def work() -> bytes:
             _mine.uses = uses
-            return self._exchange(method, path, body, timeout)
+            return self._asked(method, path, body, timeout)
 
         try:
             async with asyncio.timeout(timeout + GRACE):
@@ -100,7 +125,7 @@ class Https:
                 raise
             raise DeviceLost(f"no whole answer from {self._identity.url} within {timeout + GRACE:g} s") from None
 
-    def _exchange(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
+    def _asked(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
         limits = urllib3.Timeout(connect=min(10.0, timeout), read=timeout)
         try:
             answer = self._pool.request(
@@ -113,12 +138,18 @@ class Https:
             raise DeviceLost(f"nobody at {self._identity.url} speaks TLS: {_short(error)}") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise DeviceLost(f"no plane at {self._identity.url}: {_short(error)}") from None
+        if self._certificate and answer.status == 401 and _stale(said):
+            self._certificate.refused()
+            self._pool = self._dial()
+            raise DeviceLost("the time of our certificate is over, the plane says; a new one is asked for")
         understood(answer.status, said, path, self._identity.url)
         if len(said) > MOST_ANSWER:
             raise DeviceLost(f"{self._identity.url} answers {path} with more than {MOST_ANSWER} bytes")
         return said
 
     def close(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
         self._pool.clear()
 
 
@@ -133,6 +164,13 @@ def understood(status: int, said: bytes, path: str, url: str) -> None:
         refusal = fault(f"the plane said no to {path}: {status} {_said(said)}")
         refusal.status = status
         raise refusal
+
+
+def _stale(body: bytes) -> bool:
+    try:
+        return bool(json.loads(body)["renew"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _said(body: bytes) -> str:

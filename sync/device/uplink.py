@@ -16,6 +16,7 @@ from .. import wire
 from ..either import either
 from . import compare, identity
 from .allowance import SPARING, Allowance, Counted
+from .certificate import Certificate
 from .compare import NAME
 from .mqtt import Mqtt
 from .objects import Upload
@@ -75,7 +76,9 @@ class Uplink:
 
     def _reach(self, me: identity.Identity) -> Transport:
         broker = self.config.url.startswith("mqtts:")
-        return Mqtt(self.config, me, self.host.folder) if broker else Https(replace(me, url=self.config.url))
+        if broker:
+            return Mqtt(self.config, me, self.host.folder)
+        return Https(replace(me, url=self.config.url), Certificate(self.host.folder, me))
 
     async def _again(self, lane: Callable[[], Any], leads: bool = False) -> None:
         """Run one lane for ever. Each call of `lane` does one round; after one that failed it waits, longer each time, and the

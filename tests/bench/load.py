@@ -18,7 +18,6 @@ import contextlib
 import heapq
 import json
 import resource
-import secrets
 import select as polling
 import socket
 import ssl
@@ -28,8 +27,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import msgpack
 import numpy as np
@@ -39,11 +39,14 @@ from edge import Batch, encode
 from edge.bench.process import cpu, free_port, pss, running, wait_for
 from sync import wire
 from sync.control_plane import tables
+from sync.control_plane.ca import Asked, Authority
 from sync.control_plane.database import insert_new, opened
+from sync.device import key
 from tests.postgres import Postgres, absent
 from tests.postgres import running as postgres
 
 TAGS, SCANS, EVERY, STREAM, EPOCH = 20, 10, 10.0, "samples:plc", "0" * 16
+END = "-----END CERTIFICATE-----\n"
 SPARE, DIALING, VARIANTS = 500, 8, 50  # descriptors for the rest; connections made at one time; bodies
 GRACE, AGAIN = 30.0, 1.0  # seconds: for the last answers; until what was refused is sent again
 
@@ -63,9 +66,11 @@ class Line:
 class Load:
     """The generator: one thread, no event loop between it and its sockets."""
 
-    def __init__(self, devices: int, keys: list[str], port: int, ca: str) -> None:
-        self._keys, self._port = keys, port
-        self._context = ssl.create_default_context(cadata=ca)
+    def __init__(self, devices: int, shown: list[str], port: int, folder: Path) -> None:
+        """Speaks as the plane's proxy, `folder` has its files: `shown` is what each device has shown to it."""
+        self._shown, self._port = shown, port
+        self._context = ssl.create_default_context(cafile=folder / "ca.pem")
+        self._context.load_cert_chain(folder / "proxy.pem", folder / "proxy.key")
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE
         self.lines = [Line(list(range(k, devices, min(devices, limit)))) for k in range(min(devices, limit))]
         self._poll = polling.epoll()
@@ -161,14 +166,12 @@ class Load:
         line.waiting = [one for one in line.waiting if one[0] != device]
         body = b"".join(self._frame(device, seq) for _, seq, _ in line.asked)
         self.sent[device] = line.asked[-1][1]
-        head = (
-            f"POST /d/v1/up HTTP/1.1\r\nHost: localhost\r\nAuthorization: Lineside d{device}:{self._keys[device]}\r\n"
-        )
+        head = f"POST /d/v1/up HTTP/1.1\r\nHost: localhost\r\n{self._proof(device)}"
         line.unsent = memoryview(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         self._send(line)
 
     def _proof(self, device: int) -> str:
-        return f"Authorization: Lineside d{device}:{self._keys[device]}\r\n"
+        return f"Lineside-Certificate: {self._shown[device]}\r\n"
 
     def _frame(self, device: int, seq: int) -> bytes:
         t0, found = self._bodies[seq - 1]
@@ -259,16 +262,17 @@ def bodies(start: int) -> tuple[int, list[bytes]]:
     return start, found
 
 
-def enrolled(address: str, devices: int) -> list[str]:
-    """A plane's database that knows these devices, each by its own secret."""
-    keys, engine = [secrets.token_urlsafe(32) for _ in range(devices)], opened(address)
-    rows = [
-        {"id": f"d{k}", "secret": wire.key_of(key), "enrolled": time.time(), "seen": 0.0} for k, key in enumerate(keys)
-    ]
+def enrolled(address: str, devices: int, folder: Path) -> list[str]:
+    """A plane's database that knows these devices, each by its own certificate, and the files of its proxy."""
+    authority, engine = Authority(folder), opened(address)
+    authority.proxy(["localhost"])
+    asked = Asked.read(key.request(key.made(), "d").encode())
+    rows = [{"id": f"d{k}", "secret": "", "key": asked.key, "enrolled": 1.0, "seen": 0.0} for k in range(devices)]
     with engine.begin() as connection:
         insert_new(connection, tables.device, rows)
     engine.dispose()
-    return keys
+    whole = (authority.client(replace(asked, device=row["id"])).decode() for row in rows)
+    return [quote(text[: text.index(END) + len(END)]) for text in whole]
 
 
 def counted(address: str, load: Load) -> dict[str, int]:
@@ -309,8 +313,8 @@ def measured(options: argparse.Namespace) -> dict[str, object]:
         asked = ("--folder", folder / "plane", "--database", address, "--port", str(port), "--page-port", str(page))
         plane = until_end.enter_context(running("plane", *asked, log=log))
         wait_for(lambda: b"devices at" in log.read_bytes(), 60, "the plane's start")
-        keys = enrolled(address, options.devices)
-        load = Load(options.devices, keys, port, (folder / "plane" / "ca.pem").read_text())
+        shown = enrolled(address, options.devices, folder / "plane")
+        load = Load(options.devices, shown, port, folder / "plane")
         print(f"{options.devices} devices on {len(load.lines)} connections ...", file=sys.stderr, flush=True)
         stood = load.connect()
         print(f"connected within {stood:.0f} s; measuring {options.seconds:g} s ...", file=sys.stderr, flush=True)

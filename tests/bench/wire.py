@@ -26,7 +26,7 @@ from sync.broker import BrokerConfig
 from sync.control_plane import mosquitto, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.plane import Plane, Where
-from sync.device import identity
+from sync.device import enrolment
 from sync.device.uplink import SyncConfig, Uplink
 from sync.invitation import token
 from tests.broker import MOSQUITTO, Broker
@@ -81,7 +81,7 @@ async def measured(way: str, what: str, folder: Path) -> dict[str, Any]:
     plane = Plane(Where(folder / "plane", device_port=0, page_port=0, broker=access))
     await plane.start()
     invited = token(plane.url, plane.authority.fingerprint, await plane.ingest.invite())
-    await asyncio.to_thread(identity.enroll, invited, "d", folder / "d")
+    await asyncio.to_thread(enrolment.enroll, invited, "d", folder / "d")
     target = broker.port if broker else int(plane.url.rpartition(":")[2])
     async with Throttle(target, BITS, DELAY) as line:
         device = Device(folder / "d", f"{way}://127.0.0.1:{line.port}")

@@ -176,7 +176,7 @@ def test_a_sheet_is_of_the_site_that_the_daemon_runs(
 
 def test_a_sealed_sheet_tells_of_every_change(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state, out = tmp_path / "state", tmp_path / "sheet.html"
-    keep(Identity("press-4", "https://plane:8443", "a secret of this test", ""), state)
+    keep(Identity("press-4", "https://plane:8443", "a secret of this test", "", ""), state)
     code, _, errors = call(capsys, site, "--out", out, "--state", state, "--by", "Li <Wei>", "--language", "zh")
     assert code == 0 and "sealed" in errors
     text = out.read_text("utf-8")
@@ -199,7 +199,7 @@ def test_a_sealed_sheet_tells_of_every_change(site: Path, tmp_path: Path, capsys
         code, _, errors = call(capsys, "--verify", out, "--state", state)
         assert code == 2 and ("no whole sheet" in errors or "damaged" in errors)
     out.write_text(text, "utf-8")
-    keep(Identity("press-4", "https://plane:8443", "another secret", ""), state)
+    keep(Identity("press-4", "https://plane:8443", "another secret", "", ""), state)
     assert call(capsys, "--verify", out, "--state", state)[0] == 1
 
 

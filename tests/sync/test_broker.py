@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ from sync import mqtt_line, wire
 from sync.broker import BrokerConfig
 from sync.control_plane import broker as at_broker
 from sync.control_plane import ca
-from sync.control_plane.ca import Authority
-from sync.device import mqtt, transport
+from sync.control_plane.ca import Asked, Authority
+from sync.device import certificate, key, transport
 from sync.device.certificate import EARLY, Certificate
+from sync.device.enrolment import enroll as enrol
 from sync.device.identity import Identity
 from sync.device.mqtt import Mqtt
 from sync.device.transport import Refused, Rejected, Stranger, TooLarge
+from sync.invitation import token
 from sync.mqtt_line import Line, Message, trusting
 from tests.broker import Broker
 from tests.sync.test_spine import Rig, rig
@@ -50,7 +53,7 @@ async def asked(
 ) -> bytes:
     """What a device makes of a far side that answers with (status, body, key of its proof), or not at all."""
     url = f"mqtt://127.0.0.1:{broker.port}"
-    far, near = Line(url, "far"), Mqtt(BrokerConfig(url=url), Identity("d", "https://x", "s", ""), Path("none"))
+    far, near = Line(url, "far"), Mqtt(BrokerConfig(url=url), Identity("d", "https://x", "s", "", ""), Path("none"))
     await far.open()
     answers = []
 
@@ -273,10 +276,10 @@ def test_the_broker_of_the_plane_lets_in_its_devices_and_each_to_its_own(tmp_pat
             await nobody.publish(wire.up("dev-1"), b"")
         folder = it.folder / "two"
         folder.mkdir()
-        two = Certificate(folder, Identity("dev-2", it.plane.url, "", known))
+        two = Certificate(folder, Identity("dev-2", it.plane.url, "", known, key.made()))
 
         async def signs(method: str, path: str, body: bytes) -> bytes:
-            return it.plane.authority.client(body, "dev-2")
+            return it.plane.authority.client(Asked.read(body))
 
         await two.renew(signs)
         assert 0 < two.over < EARLY and two.path.stat().st_mode & 0o077 == 0
@@ -302,7 +305,7 @@ def test_the_broker_of_the_plane_lets_in_its_devices_and_each_to_its_own(tmp_pat
 
 def test_a_certificate_is_renewed_in_time_through_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ca, "CLIENT_DAYS", 0.4)  # a day of it is over at the beginning
-    monkeypatch.setattr(mqtt, "ASK_EVERY", 0.0)
+    monkeypatch.setattr(certificate, "AGAIN", 0.0)
 
     async def work(it: Rig) -> None:
         seen = set()
@@ -320,11 +323,11 @@ def test_a_certificate_is_renewed_in_time_through_the_broker(tmp_path: Path, mon
 
 def test_a_certificate_of_no_use_is_none(tmp_path: Path) -> None:
     mine, other = Authority(tmp_path / "mine"), Authority(tmp_path / "other")
-    me = Identity("dev-1", "https://x", "s", mine.pem)
+    me = Identity("dev-1", "https://x", "s", mine.pem, key.made())
 
     def kept(authority: Authority, device: str) -> Certificate:
         async def signs(method: str, path: str, body: bytes) -> bytes:
-            return authority.client(body, device)
+            return authority.client(replace(Asked.read(body), device=device))
 
         found = Certificate(tmp_path, me)
         asyncio.run(found.renew(signs))
@@ -346,12 +349,26 @@ def test_a_request_for_a_certificate_that_is_none_is_refused(tmp_path: Path) -> 
 
     for body in (b"", b"junk", authority.pem.encode(), request(rsa.generate_private_key(65537, 2048))):
         with pytest.raises(wire.WireFault, match="no request"):
-            authority.client(body, "dev-1")
+            Asked.read(body)
     for curve in (ec.SECP384R1(), ec.SECP256K1()):
         with pytest.raises(wire.WireFault, match="no request"):
-            authority.client(request(ec.generate_private_key(curve)), "dev-1")
-    given = x509.load_pem_x509_certificate(authority.client(request(ec.generate_private_key(ec.SECP256R1())), "dev-1"))
-    assert given.subject.rfc4514_string() == "CN=dev-1", "whatever it asks for"
+            Asked.read(request(ec.generate_private_key(curve)))
+    fresh = ec.generate_private_key(ec.SECP256R1())
+    asked = Asked.read(request(fresh))
+    assert asked.key == ca.hash_of(fresh.public_key()) and asked.device == at_broker.NAME
+    spoiled = request(fresh).replace(b"MI", b"MJ", 1)
+    with pytest.raises(wire.WireFault, match="no request"):
+        Asked.read(spoiled)
+
+
+def test_nobody_enrols_under_the_plane_s_own_names(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        for name in (at_broker.NAME, ca.PROXY, "@plane", "a/b"):
+            words = token(it.plane.url, it.plane.authority.fingerprint, await it.plane.ingest.invite())
+            with pytest.raises(LinesideError, match="the plane said no: that is no device id"):
+                await asyncio.to_thread(enrol, words, name, it.folder / "other")
+
+    rig(tmp_path, work)
 
 
 def test_the_files_of_a_broker_are_written_for_its_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,21 +13,25 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from edge import Batch, Record, encode
 from sync import wire
 from sync.control_plane import tables
+from sync.control_plane.ca import Authority
 from sync.control_plane.database import insert_new
 from sync.control_plane.ingest import Ingest
 from sync.control_plane.live import Hub
 from sync.control_plane.store import Store
+from tests.sync.enrolled import shown
 from tests.sync.stored import with_store
 
 EPOCH = "0" * 16
 BLOCK = wire.pack(EPOCH, [Record("samples:plc", 1, encode(Batch.of("plc", [1], [1.0], 1)), 1, 1, 1)])
-KNOWN = b"Lineside dev-1:secret"
+_authority = Authority(Path(tempfile.mkdtemp()))
+ENROLLED, OTHER, GUESS = (shown(_authority, name) for name in ("dev-1", "dev-2", "dev-1"))
+KNOWN = ENROLLED.scope
 ASKED = {
     "a block": ("POST", "/d/v1/up", KNOWN, BLOCK),
     "in pieces that are not here": ("POST", "/d/v1/up?whole=" + "0" * 64, KNOWN, b""),
-    "a stranger": ("POST", "/d/v1/up", b"Lineside dev-2:secret", BLOCK),
-    "a wrong secret": ("POST", "/d/v1/up", b"Lineside dev-1:guess", BLOCK),
-    "no proof": ("POST", "/d/v1/up", b"", BLOCK),
+    "a stranger": ("POST", "/d/v1/up", OTHER.scope, BLOCK),
+    "another key": ("POST", "/d/v1/up", GUESS.scope, BLOCK),
+    "no proof": ("POST", "/d/v1/up", {}, BLOCK),
     "garbage": ("POST", "/d/v1/up", KNOWN, b"garbage"),
     "too large": ("POST", "/d/v1/up", KNOWN, bytes(wire.MOST_MESSAGE + 1)),
     "a number beyond 64 bits": (
@@ -40,7 +46,7 @@ ASKED = {
 }
 
 
-async def ask(app: Any, method: str, target: str, proof: bytes, body: bytes) -> list[dict[str, Any]]:
+async def ask(app: Any, method: str, target: str, proof: dict[str, Any], body: bytes) -> list[dict[str, Any]]:
     path, _, query = target.partition("?")
     said: list[dict[str, Any]] = []
     parts = [body[k : k + 2**20] for k in range(0, len(body), 2**20)] or [b""]
@@ -51,16 +57,22 @@ async def ask(app: Any, method: str, target: str, proof: bytes, body: bytes) -> 
     async def send(part: Any) -> None:
         said.append(part)
 
-    headers = [(b"host", b"plane"), (b"authorization", proof)]
-    scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": headers}
+    headers = [(b"host", b"plane")]
+    scope: dict[str, Any] = {
+        **proof,
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query.encode(),
+        "headers": headers,
+    }
     await app({**scope, "scheme": "https", "server": ("plane", 443), "root_path": ""}, receive, send)
     return said
 
 
 def test_every_answer_is_that_of_the_routes(database: str) -> None:
     async def work(store: Store) -> None:
-        row = {"id": "dev-1", "secret": wire.key_of("secret"), "enrolled": 1.0, "seen": 0.0}
-        await store.write(lambda c: insert_new(c, tables.device, [row]))
+        await store.write(lambda c: insert_new(c, tables.device, [ENROLLED.row]))
         ingest = Ingest(store, Hub(), None)  # type: ignore[arg-type]
         door: Any = ingest.app
         for name, asked in ASKED.items():

@@ -22,7 +22,7 @@ from edge import Event, Record, encode_event
 from edge.cli import main
 from sync import wire
 from sync.control_plane import heads, live
-from sync.device import identity
+from tests.sync.enrolled import tls_of
 from tests.sync.test_spine import Rig, rig
 
 EPOCH = "0123456789abcdef"
@@ -65,12 +65,11 @@ EVENTS = [
 
 def test_what_an_enrolled_device_should_not_send(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
-        me = identity.load(it.folder / "dev", "dev-1")
-        tls = ssl.create_default_context(cadata=me.ca)
+        tls = tls_of(it.folder / "dev", "dev-1")
 
         def ask(method: str, path: str, body: bytes = b"") -> int:
             with urllib3.PoolManager(ssl_context=tls, retries=False, timeout=60) as plane:
-                return int(plane.request(method, it.plane.url + path, body=body, headers=me.headers()).status)
+                return int(plane.request(method, it.plane.url + path, body=body).status)
 
         async def refused(*arguments: Any) -> bool:
             return await asyncio.to_thread(ask, *arguments) in (400, wire.REJECTED)

@@ -14,19 +14,15 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
-from cryptography import x509
-
 from edge import DeviceLost, LinesideError
 from edge.cli import main
-from sync import half_open, wire
+from sync import half_open
 from sync.control_plane import ca
 from sync.control_plane.ca import Authority
-from sync.control_plane.plane import Plane, Where
-from sync.device import identity, transport
+from sync.device import enrolment, identity, transport
 from sync.device.identity import Identity
 from sync.device.transport import Https, Refused, Rejected, TooLarge
 from sync.invitation import token
-from tests.relay import pour
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
 ANSWERS = {
@@ -63,7 +59,7 @@ async def asked(folder: Path, answer: bytes, drip: bool = False, timeout: float 
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    line = Https(Identity("d", f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", "s", authority.pem))
+    line = Https(Identity("d", f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", "s", authority.pem, ""))
     try:
         return await line.exchange("POST", "/d/v1/up", b"x", timeout)
     finally:
@@ -95,7 +91,7 @@ def test_the_kernel_finds_out_that_a_far_side_is_gone(tmp_path: Path) -> None:
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        line = Https(Identity("d", url, "s", authority.pem))
+        line = Https(Identity("d", url, "s", authority.pem, ""))
         await line.exchange("GET", "/d/v1/dn")
         connected = line._pool.connection_from_url(url)._get_conn().sock
         assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * half_open.GONE
@@ -149,12 +145,12 @@ def test_what_is_not_believed_says_why(tmp_path: Path, monkeypatch: pytest.Monke
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        line = Https(Identity("d", url, "s", known.pem))
+        line = Https(Identity("d", url, "s", known.pem, ""))
         with pytest.raises(Refused, match=said):
             await line.exchange("GET", "/d/v1/dn")
         with pytest.raises(LinesideError, match=said):
             words = token(url, known.fingerprint, "x")
-            await asyncio.to_thread(identity.enroll, words, "d", tmp_path / "d")
+            await asyncio.to_thread(enrolment.enroll, words, "d", tmp_path / "d")
         line.close()
         server.close()
 
@@ -168,37 +164,6 @@ def test_a_daemon_takes_up_what_enroll_wrote_later(tmp_path: Path) -> None:
     with pytest.raises(LinesideError, match="damaged") as damaged:
         identity.load(tmp_path, "d")
     assert absent.value.heals and damaged.value.heals
-
-
-def test_a_proxy_that_ends_tls_is_believed_by_a_certificate_of_the_planes_own(tmp_path: Path) -> None:
-    async def work() -> None:
-        folder = tmp_path / "plane"
-        plane = Plane(Where(folder, device_port=0, page_port=0))
-        await plane.start()
-        assert main(["plane", "proxy", "--folder", str(folder), "--url", "https://plane.example:8443"]) == 0
-        near, far = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=str(folder / "ca.pem"))
-        near.load_cert_chain(folder / "proxy.pem", folder / "proxy.key")
-        names = x509.load_pem_x509_certificate((folder / "proxy.pem").read_bytes()).extensions
-        assert "plane.example" in names.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
-            x509.DNSName
-        )
-        behind = int(plane.url.rpartition(":")[2])
-
-        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            back, forth = await asyncio.open_connection("127.0.0.1", behind, ssl=far)
-            await asyncio.gather(pour(reader, forth), pour(back, writer))
-
-        proxy = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=near)
-        url = f"https://localhost:{proxy.sockets[0].getsockname()[1]}"
-        words = token(url, plane.authority.fingerprint, await plane.ingest.invite())
-        me = await asyncio.to_thread(identity.enroll, words, "d", tmp_path / "d")
-        line = Https(me)
-        assert await line.exchange("GET", f"/d/v1/stands?epoch={'0' * 16}") == wire.pack_ack({})
-        line.close()
-        proxy.close()
-        await plane.stop()
-
-    asyncio.run(work())
 
 
 def test_a_proxy_is_somewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,7 +188,7 @@ def test_enrolling_at_something_else_says_so(tmp_path: Path, monkeypatch: pytest
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         words = token(url, authority.fingerprint, "x")
         with pytest.raises(LinesideError, match="the plane said no: it answers 502"):
-            await asyncio.to_thread(identity.enroll, words, "d", tmp_path / "d")
+            await asyncio.to_thread(enrolment.enroll, words, "d", tmp_path / "d")
         server.close()
 
     asyncio.run(main())
@@ -254,7 +219,7 @@ def test_who_sits_between_at_the_enrolment_is_not_believed(tmp_path: Path, body:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         words = token(url, mine.fingerprint, "x")
         with pytest.raises(LinesideError):
-            await asyncio.to_thread(identity.enroll, words, "d", tmp_path / "d")
+            await asyncio.to_thread(enrolment.enroll, words, "d", tmp_path / "d")
         server.close()
         assert not any(asked_for.startswith(b"POST") for asked_for in heard), "the invitation is for the plane alone"
         assert not (tmp_path / "d" / identity.FILE).exists()
@@ -274,7 +239,7 @@ def test_an_identity_is_on_the_disk_under_its_name_before_it_counts(
         real(line)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    identity.keep(Identity("d", "https://x", "s", "c"), tmp_path)
+    identity.keep(Identity("d", "https://x", "s", "c", "k"), tmp_path)
     assert [there for _, there in synced] == [False, True] and synced[1][0] == str(tmp_path.resolve())
 
 
@@ -284,7 +249,7 @@ def test_an_identity_made_with_sudo_is_for_the_owner_of_the_folder(tmp_path: Pat
         os.chown(tmp_path, 12345, 12345)
     except OSError:
         pytest.skip("this root may give no file away (sudo make test)")
-    identity.keep(Identity("d", "https://x", "s", "c"), tmp_path)
+    identity.keep(Identity("d", "https://x", "s", "c", "k"), tmp_path)
     kept = (tmp_path / identity.FILE).stat()
     assert (kept.st_uid, kept.st_gid, kept.st_mode & 0o777) == (12345, 12345, 0o600)
     assert identity.load(tmp_path, "d").secret == "s"

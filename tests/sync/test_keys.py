@@ -15,14 +15,18 @@ from sqlalchemy.event import listen
 from sync.control_plane import keys as keys_module
 from sync.control_plane import tables
 from sync.control_plane.database import insert_new, upsert
-from sync.control_plane.keys import Keys
+from sync.control_plane.keys import Keys, Known
 from sync.control_plane.standing import StoreFault
 from sync.control_plane.store import Store
 from tests.sync.stored import with_store
 
 
 def row(device: str, secret: str) -> dict[str, Any]:
-    return {"id": device, "secret": secret, "enrolled": 1.0, "seen": 0.0}
+    return {"id": device, "secret": secret, "key": "k", "enrolled": 1.0, "seen": 0.0}
+
+
+def known(secret: str) -> Known:
+    return Known(secret, "k")
 
 
 async def enrolled(store: Store, *names: str) -> None:
@@ -46,10 +50,10 @@ def test_thousands_that_come_at_once_are_a_few_questions(database: str) -> None:
         await enrolled(store, *names)
         keys, asked = Keys(store), questions(store)
         found = await asyncio.gather(*(keys.of(name) for name in [*names, "stranger", "no device/at all", *names]))
-        wanted = [f"key of {name}" for name in names]
+        wanted = [known(f"key of {name}") for name in names]
         assert found == [*wanted, None, None, *wanted] and len(asked) <= 5
         asked.clear()
-        assert await keys.of("d7") == "key of d7" and not asked
+        assert await keys.of("d7") == known("key of d7") and not asked
         assert await keys.of("stranger") is None and len(asked) == 1, "it may have been enrolled meanwhile"
 
     with_store(database, work)
@@ -71,17 +75,17 @@ def test_an_answer_that_was_under_way_takes_nothing_back(database: str) -> None:
         asked = asyncio.ensure_future(keys.of("a"))
         assert await asyncio.to_thread(read.wait, 20)
         await store.write(lambda c: upsert(c, tables.device, row("a", "another")))
-        keys.put("a", "another")
+        keys.put("a", known("another"))
         go.set()
-        assert await asked == "key of a", "as it was when it was asked"
-        assert await keys.of("a") == "another"
+        assert await asked == known("key of a"), "as it was when it was asked"
+        assert await keys.of("a") == known("another")
         await store.write(lambda c: upsert(c, tables.device, row("b", "another")))
-        assert await keys.of("b") == "another"
+        assert await keys.of("b") == known("another")
         await store.write(lambda c: upsert(c, tables.device, row("b", "a third")))
-        assert await keys.of("b") == "another" and await keys.of("b", anew=True) == "a third"
+        assert await keys.of("b") == known("another") and await keys.of("b", anew=True) == known("a third")
         await store.write(lambda c: upsert(c, tables.device, row("b", "a fourth")))
         keys.forget("b")
-        assert await keys.of("b") == "a fourth"
+        assert await keys.of("b") == known("a fourth")
 
     with_store(database, work)
 
@@ -100,7 +104,7 @@ def test_a_database_that_is_away_is_told_to_each_who_waits_and_asked_again(
         found = await asyncio.gather(keys.of("a"), keys.of("b"), return_exceptions=True)
         assert all(isinstance(one, StoreFault) for one in found)
         monkeypatch.setattr(store, "glance", glance)
-        assert await asyncio.gather(keys.of("a"), keys.of("b")) == ["key of a", "key of b"]
+        assert await asyncio.gather(keys.of("a"), keys.of("b")) == [known("key of a"), known("key of b")]
 
     with_store(database, work)
 
@@ -115,6 +119,6 @@ def test_one_who_leaves_takes_no_answer_from_the_others(database: str, monkeypat
         tasks = [asyncio.ensure_future(keys.of(name)) for name in names]
         await asyncio.sleep(0)
         tasks[0].cancel()
-        assert await asyncio.gather(*tasks[1:]) == [f"key of {name}" for name in names[1:]]
+        assert await asyncio.gather(*tasks[1:]) == [known(f"key of {name}") for name in names[1:]]
 
     with_store(database, work)

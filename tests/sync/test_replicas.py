@@ -26,6 +26,7 @@ from sync.control_plane.live import Hub
 from sync.control_plane.rollup import roll_once
 from sync.control_plane.store import Message, Store, apply_frames, stands
 from tests.postgres import Postgres
+from tests.sync.enrolled import Shown, shown
 from tests.sync.test_rollups import EPOCH, NOW, TAG, minute_blocks
 
 DEVICES = ("a", "b", "c")
@@ -180,14 +181,19 @@ def test_who_is_enrolled_again_at_one_process_is_known_at_the_other(tmp_path: Pa
         async with two(shared) as stores:
             one, other = (Ingest(store, Hub(), authority) for store in stores)
 
-            async def knows(plane: Ingest, secret: str) -> bool:
-                head = [(b"authorization", f"Lineside a:{secret}".encode())]
-                return await plane.device(Request({"type": "http", "headers": head})) == "a"
+            old, new, guess = (shown(authority, "a") for _ in range(3))
 
-            assert await knows(one, "old") and await knows(other, "old")
-            fresh = tables.device.update().where(tables.device.c.id == "a").values(secret=wire.key_of("new"))
-            await stores[0].write(lambda c: c.execute(fresh))
-            assert await knows(one, "new") and await knows(other, "new")
-            assert not await knows(one, "old") and not await knows(other, "guess")
+            async def knows(plane: Ingest, who: Shown) -> bool:
+                return await plane.device(Request({"type": "http", "headers": [], **who.scope})) == "a"
+
+            async def holds(who: Shown) -> None:
+                fresh = tables.device.update().where(tables.device.c.id == "a").values(key=who.row["key"])
+                await stores[0].write(lambda c: c.execute(fresh))
+
+            await holds(old)
+            assert await knows(one, old) and await knows(other, old)
+            await holds(new)
+            assert await knows(one, new) and await knows(other, new)
+            assert not await knows(one, old) and not await knows(other, guess)
 
     run(work)

@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 from edge import Cursor, Picture, decode_event
 from sync.control_plane import backup, database, tables
 from sync.control_plane.plane import Where, address_of
-from sync.device import identity
+from sync.device import enrolment
 from sync.device.compare import holes
 from sync.invitation import token
 from tests.sync.test_spine import Rig, both_ways
@@ -294,7 +294,7 @@ def test_a_device_that_was_forgotten_goes_on_when_it_is_enrolled_again(tmp_path:
 
         await it.until(said)
         words = token(it.plane.url, it.plane.authority.fingerprint, await it.plane.ingest.invite())
-        await asyncio.to_thread(identity.enroll, words, "dev-1", it.folder / "dev")
+        await asyncio.to_thread(enrolment.enroll, words, "dev-1", it.folder / "dev")
         await it.further()
         assert await it.all_arrived() == it.daemon.journal.totals.appended
 

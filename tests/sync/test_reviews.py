@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from models.quality.chain import Chain, breaks, taken_out
 from models.quality.ledger import account, parts_of
 from sync import wire
 from sync.control_plane import tables
-from sync.device import identity
+from tests.sync.enrolled import tls_of
 from tests.sync.test_spine import Rig, rig
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -191,14 +190,13 @@ def test_an_order_that_an_older_device_passes_over_ends_with_a_refusal(tmp_path:
     async def work(it: Rig) -> None:
         people = await with_parts(it, *(judged(n, "ng", "spur") for n in range(1, 4)))
         await it.daemon._end(it.daemon.readers.values())
-        me = identity.load(it.folder / "dev", "dev-1")
-        tls = ssl.create_default_context(cadata=me.ca)
+        tls = tls_of(it.folder / "dev", "dev-1")
 
         def older(after: int) -> list[int]:
             """Asks as releases did that knew nothing of reviews."""
             with urllib3.PoolManager(ssl_context=tls, retries=False, timeout=60) as plane:
                 url = f"{it.plane.url}/d/v1/dn?after={after}&wait=0"
-                return [n for n, *_ in wire.unpack_commands(plane.request("GET", url, headers=me.headers()).data)]
+                return [n for n, *_ in wire.unpack_commands(plane.request("GET", url).data)]
 
         async def stands() -> list[tuple[bool, bool]]:
             parts = [await people.part(n) for n in range(1, 4)]

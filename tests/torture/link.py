@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge import Cursor, DeviceLost
 from sync import wire
@@ -24,7 +24,7 @@ class Link:
         self._world, self._device, self._plane = world, device, plane
         self._rng = random.Random(world.rng.random())
         pace.LEAST, pace.FIRST, pieces.LEAST_PIECE = 300, 1000, 300  # bytes: blocks go in pieces, too
-        self.headers: dict[str, str] = {}
+        self.scope: dict[str, Any] = {}  # what its connection has shown
         self.known: dict[tuple[str, str], Cursor] = {}
         self._wholes: dict[str, bytearray] = {}  # by digest, what passed of them
         self._late: set[asyncio.Task[None]] = set()
@@ -81,7 +81,7 @@ class Link:
     async def _deliver(self, method: str, path: str, body: bytes) -> Answer | None:
         if not self._plane.up:
             return None
-        answer = await self._plane.serve(method, path, self.headers, body)
+        answer = await self._plane.serve(method, path, self.scope, body)
         if path.startswith("/d/v1/piece/"):
             digest, at = path[12:76], int(path.partition("&at=")[2])
             whole = self._wholes.setdefault(digest, bytearray())

@@ -114,9 +114,9 @@ class Plane:
             made = await rollup.roll_once(self._store, START_UTC + 100 * 365 * 24 * rollup.HOUR)
             self._world.note("plane", "hours", made)
 
-    async def serve(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer | None:
+    async def serve(self, method: str, path: str, shown: dict[str, Any], body: bytes) -> Answer | None:
         """(status, body), or None if it ended in between."""
-        task = asyncio.ensure_future(ask(self.ingest.app, method, path, headers, body))
+        task = asyncio.ensure_future(ask(self.ingest.app, method, path, shown, body))
         self._tasks.add(task)
         turn = self.disk.turn
         try:
@@ -192,12 +192,12 @@ def gaps(db: apsw.Connection) -> dict[tuple[str, str], list[dict[str, Any]]]:
     return found
 
 
-async def ask(app: Any, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+async def ask(app: Any, method: str, path: str, shown: dict[str, Any], body: bytes) -> Answer:
     """One request to an ASGI application."""
     where, _, query = path.partition("?")
     scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "https"}
     scope |= {"path": where, "raw_path": where.encode(), "query_string": query.encode(), "root_path": ""}
-    scope |= {"headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()], "client": ("device", 1)}
+    scope |= {**shown, "headers": [], "client": ("device", 1)}
     scope["server"] = ("plane", 443)
     asked, answer, status = [body], bytearray(), 500
 

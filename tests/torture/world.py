@@ -14,9 +14,13 @@ from typing import Any
 from unittest import mock
 
 import apsw
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge import LinesideError
 from sync.control_plane import fold, ingest, live, store
+from sync.control_plane.heads import SHOWN
+from sync.device import key
 
 from . import dialect, disk  # noqa: F401  (the dialect is registered by its import)
 from .check import Verdict, judge
@@ -53,10 +57,12 @@ class World:
     async def enrol(self, device: Device) -> None:
         """As `lineside enroll` does, over the same routes."""
         invitation = await self.plane.ingest.invite()
-        body = json.dumps({"device": device.name, "invitation": invitation}).encode()
+        request = key.request(key.made(), device.name)
+        body = json.dumps({"invitation": invitation, "request": request}).encode()
         status, answer = await ask(self.plane.ingest.app, "POST", "/d/v1/enroll", {}, body)
         assert status == 200, answer
-        device.link.headers = {"Authorization": f"Lineside {device.name}:{json.loads(answer)['secret']}"}
+        shown = x509.load_pem_x509_certificate(json.loads(answer)["certificate"].encode())
+        device.link.scope = {SHOWN: shown.public_bytes(Encoding.DER)}
 
     # Machines end by faults, and start again by themselves
 
