@@ -252,7 +252,7 @@ class Ingest:
     async def update(self, request: Request) -> Response:
         """As `object`, of a file in the repository of updates; what is signed there is for the device to judge."""
         if await self.device(request) is None:
-            return _stranger()
+            return self._stranger(request)
         at, most = numbers(request, "at", "most")
         found = await asyncio.to_thread(self._updates.part, request.path_params["path"], at, min(most, MOST_PIECE))
         if found is None:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from edge import CodecFault, LinesideError, decode, decode_event
 from sync import wire
 from sync.control_plane import rollup, store
+from sync.control_plane.ca import Authority
 from sync.control_plane.ingest import Ingest
 from sync.control_plane.live import Hub
 from sync.control_plane.store import Job, Store
@@ -81,7 +82,7 @@ class Plane:
             self.disk.stop()
             return False
         self.hub = Hub()
-        self.ingest = Ingest(self._store, self.hub, None)  # type: ignore[arg-type]
+        self.ingest = Ingest(self._store, self.hub, Authority(self._world.folder / "ca"))
         self.up = True
         self._hourly = asyncio.ensure_future(self._make_hours())
         if missing := self._missing(self.acked):
