@@ -14,6 +14,7 @@ from edge import SystemClock, load_site, site_and_state, state_folder
 from ..updates.manifest import UpdateRefused
 from . import identity
 from .allowance import Allowance, Counted
+from .certificate import Certificate
 from .floor import Floors, second_place
 from .options import SyncConfig
 from .transport import Https, Transport
@@ -112,7 +113,7 @@ def _work(updates: Updates, source: Source, options: argparse.Namespace) -> None
 async def _at_plane(
     updates: Updates, me: identity.Identity, sync: SyncConfig | None, options: argparse.Namespace, folder: Path
 ) -> None:
-    line: Transport = Https(me)
+    line: Transport = Https(me, Certificate(folder, me))
     allowance = None
     if sync is not None:
         gives = sync.gives

@@ -20,7 +20,9 @@ from edge import LinesideError
 from edge.cli import main
 from sync.control_plane.plane import Plane, Where
 from sync.control_plane.updates import Updates
-from sync.device.identity import Identity, enroll
+from sync.device.certificate import Certificate
+from sync.device.enrolment import enroll
+from sync.device.identity import Identity
 from sync.device.transport import Https, Refused
 from sync.invitation import token
 from sync.updates import keys
@@ -194,7 +196,7 @@ def test_a_plane_serves_the_folder_and_nothing_beside_it(tmp_path: Path) -> None
             with pytest.raises(Refused, match="are numbers"):
                 await line.exchange("GET", f"{at}?at=-1&most=1")
             line.close()
-            stranger = Https(Identity("d", plane.url, "guessed", plane.authority.pem))
+            stranger = Https(Identity("d", plane.url, "guessed", plane.authority.pem, ""))
             with pytest.raises(Refused, match="does not know this device"):
                 await stranger.exchange("GET", f"{at}?at=0&most=1")
             stranger.close()
@@ -206,7 +208,8 @@ def test_a_plane_serves_the_folder_and_nothing_beside_it(tmp_path: Path) -> None
 
 async def enrolled(plane: Plane, state: Path, device: str = "press-4") -> Https:
     text = token(plane.url, plane.authority.fingerprint, await plane.ingest.invite())
-    return Https(await asyncio.to_thread(enroll, text, device, state))
+    me = await asyncio.to_thread(enroll, text, device, state)
+    return Https(me, Certificate(state, me))
 
 
 def test_a_repository_that_is_damaged_says_which_file(signers: Signers) -> None:

@@ -22,8 +22,10 @@ from edge import ManualClock
 from edge.bench.process import running
 from sync.control_plane.ca import Authority
 from sync.control_plane.updates import Updates as Served
+from sync.device.certificate import Certificate
+from sync.device.enrolment import enroll
 from sync.device.floor import Floors
-from sync.device.identity import Identity, enroll
+from sync.device.identity import Identity
 from sync.device.transport import Https
 from sync.device.update_source import AtPlane, Source
 from sync.device.updates import Updates
@@ -135,7 +137,7 @@ class Scene:
         asyncio.run(main())
 
     async def _with(self, identity: Identity, work: Callable[[Source], None]) -> None:
-        line = Https(identity)
+        line = Https(identity, Certificate(self.hall.folder / "state", identity))
         try:
             await asyncio.to_thread(work, AtPlane(line))
         finally:
