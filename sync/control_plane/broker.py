@@ -97,7 +97,8 @@ class AtBroker:
     async def _answer(self, line: Line, message: Message) -> None:
         device, asked = wire.device_of(message.topic), message.said.get("ask", "")
         if (key := await self._proven(device, asked, message)) is None:
-            await line.publish(wire.down(device), b"", 0, message.number, {"status": "401"})
+            why = wire.REVOKED.encode() if device in self._ingest.keys.revoked else b""
+            await line.publish(wire.down(device), why, 0, message.number, {"status": "401"})
             return
         status, body = 503, b""
         if self._waiting <= MOST_WAITING:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from edge import Duration, LinesideError, log
 
 from ..invitation import token
-from . import completeness, mosquitto, plane_check, tables
+from . import completeness, fleet, mosquitto, plane_check, tables
 from .backup import backup, restore
 from .ca import Authority, keep
 from .database import insert_new
@@ -31,9 +31,23 @@ from .shown import HEADER
 DO = (
     "run the plane (default), print a token, write everything to FILE, make a plane of such a FILE, set up a broker, make a "
     "certificate for a proxy, say what is missing of DEVICE TAG, check a FILE of rules, run its tests, try a CHANNEL of it, or "
-    "print the schema of such files"
+    "print the schema of such files, list the devices, let a DEVICE in no more"
 )
-DOES = ("run", "invite", "backup", "restore", "broker", "proxy", "complete", "check", "test", "try", "schema")
+DOES = (
+    "run",
+    "invite",
+    "backup",
+    "restore",
+    "broker",
+    "proxy",
+    "complete",
+    "check",
+    "test",
+    "try",
+    "schema",
+    "devices",
+    "revoke",
+)
 WITH_FILE = ("backup", "restore", "check", "test")
 SHORTEST = 3600.0  # seconds that anything is kept
 LITTER = (50_000, 20, 20)  # objects and rounds before Python looks for what is left over, see `serve`
@@ -47,7 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="FILE",
-        help=f"of {', '.join(WITH_FILE)}; DEVICE TAG of complete; FILE CHANNEL of try",
+        help=f"of {', '.join(WITH_FILE)}; DEVICE TAG of complete; FILE CHANNEL of try; DEVICE of revoke",
     )
     folder = Path(base) / "lineside" / "plane"
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
@@ -133,6 +147,11 @@ def run(options: argparse.Namespace) -> int:
         if len(options.words) != 2:
             raise LinesideError("it takes a file and a channel, as in `plane try plane.yaml shift_group`")
         return plane_check.try_channel(Path(options.words[0]), options.words[1])
+    if options.do in ("devices", "revoke"):
+        if len(options.words) != (options.do == "revoke"):
+            raise LinesideError("`plane devices` takes nothing more, `plane revoke` one DEVICE")
+        asyncio.run(of_devices(where, *options.words))
+        return 0
     if len(options.words) != (options.do in WITH_FILE):
         raise LinesideError(f"a file belongs to `plane` {', '.join(WITH_FILE)}, and to nothing else")
     if options.do == "schema":
@@ -191,6 +210,20 @@ async def serve(where: Where) -> None:
     finally:
         await plane.stop()
         log.info("plane: stopped")
+
+
+async def of_devices(where: Where, revoked: str = "") -> None:
+    """Works beside a running plane, as `invite` does."""
+    store = opened(where)
+    try:
+        if revoked:
+            await fleet.revoke(store, revoked)
+            print(f"{revoked} is let in no more; a token and `lineside enroll` make it known anew")
+            return
+        for row in await store.read(fleet.listed):
+            print(fleet.words(row))
+    finally:
+        store.close()
 
 
 async def invite(where: Where) -> None:

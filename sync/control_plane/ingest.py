@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from edge import CodecFault, LinesideError
+from edge import CodecFault, LinesideError, log
 
 from .. import wire
 from . import hold, pieces, tables
@@ -39,6 +39,7 @@ INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0
 MOST_LIVE = 2**21  # bytes of newest values and a status
 MOST_PIECE = 2**20  # bytes of an object in one answer
+LOOK = 10.0  # seconds between two looks at who is revoked
 PROVEN = "lineside.device"  # in the scope of a request whose device is proven already
 hashed = wire.key_of  # secrets are 256 random bits, so a plain SHA-256 keeps them
 
@@ -107,7 +108,7 @@ class Ingest:
             used = connection.execute(delete(t).where(t.c.hash == hashed(invitation), t.c.expires > time.time()))
             if not used.rowcount:
                 return False
-            row = {"id": device, **known._asdict(), "enrolled": time.time(), "seen": 0.0}
+            row = {"id": device, **known._asdict(), "enrolled": time.time(), "seen": 0.0, "revoked": 0.0}
             upsert(connection, tables.device, row)
             return True
 
@@ -138,7 +139,17 @@ class Ingest:
             return JSONResponse(
                 {"detail": "the time of this certificate is over; ask for a new one", "renew": True}, 401
             )
-        return JSONResponse({"detail": "this device is not known here"}, 401)
+        revoked = found is not None and found.name in self.keys.revoked
+        return JSONResponse({"detail": wire.REVOKED if revoked else "this device is not known here"}, 401)
+
+    async def watch(self) -> None:
+        """See who is revoked, for as long as the plane runs."""
+        while True:
+            try:
+                await self.keys.look()
+            except StoreFault as error:
+                log.warning("plane: cannot see who is revoked: %s", error)
+            await asyncio.sleep(LOOK)
 
     async def certificate(self, request: Request) -> Response:
         """A new certificate for an enrolled key. What it signed is proof enough, at any time: a certificate that ran out, or a

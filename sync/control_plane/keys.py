@@ -28,6 +28,7 @@ class Keys:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, Known] = {}
+        self.revoked: frozenset[str] = frozenset()
         self._turn = 0  # how often what is known has changed in other ways than by asking
         self._names: set[str] = set()  # to be asked for next
         self._next: asyncio.Task[dict[str, Known]] | None = None
@@ -35,6 +36,8 @@ class Keys:
 
     async def of(self, device: str, anew: bool = False) -> Known | None:
         """None of a stranger. `anew`: it may have been enrolled again at another process. Raises StoreFault."""
+        if device in self.revoked:
+            return None
         if not anew and device in self._known:
             return self._known[device]
         if not wire.DEVICE.fullmatch(device):
@@ -51,7 +54,7 @@ class Keys:
             if names is self._names:  # who comes from now on is of the next question
                 self._next = None
             turn, t = self._turn, tables.device
-            wanted = select(t.c.id, t.c.secret, t.c.key)
+            wanted = select(t.c.id, t.c.secret, t.c.key).where(t.c.revoked == 0)
             rows = await self._store.glance(lambda c: c.execute(wanted.where(among(c, t.c.id, names))).all())
             found = {row.id: Known(row.secret, row.key) for row in rows}
         if turn == self._turn:
@@ -60,9 +63,18 @@ class Keys:
             self._known |= found
         return found
 
+    async def look(self) -> None:
+        """Who is revoked by now, whoever did that. Raises StoreFault."""
+        t = tables.device
+        wanted = select(t.c.id).where(t.c.revoked > 0)
+        self.revoked = frozenset(await self._store.glance(lambda c: c.scalars(wanted).all()))
+        for device in self.revoked & self._known.keys():
+            self.forget(device)
+
     def put(self, device: str, known: Known) -> None:
         self._turn += 1
         self._known[device] = known
+        self.revoked -= {device}
 
     def forget(self, device: str = "") -> None:
         """What is known of that device, or of any, may be otherwise by now."""

@@ -28,6 +28,7 @@ device = Table(
     Column("key", String(64), nullable=False, default="", server_default=""),
     Column("enrolled", Float, nullable=False),
     Column("seen", Float, nullable=False),
+    Column("revoked", Float, nullable=False, default=0.0, server_default="0"),
 )
 invite = Table(
     "invite",

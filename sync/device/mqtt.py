@@ -103,7 +103,7 @@ class Mqtt:
         if answer is None or answer.done():
             return
         if status == "401":  # to a stranger the plane can prove nothing
-            answer.set_result((401, b""))
+            answer.set_result((401, message.body))
         elif wire.proven(self._key, "answer", message.number, status, message.body, message.said.get("proof", "")):
             answer.set_result((int(status), message.body))
         else:

@@ -156,7 +156,9 @@ class Https:
 def understood(status: int, said: bytes, path: str, url: str) -> None:
     """What an answer's status means. Raises Stranger, DeviceLost, Rejected, TooLarge or Refused."""
     if status == 401:
-        raise Stranger("the plane does not know this device", hint="run `lineside enroll SITE TOKEN` again")
+        revoked = wire.REVOKED.encode() in said
+        what = "lets this device in no more: it was revoked" if revoked else "does not know this device"
+        raise Stranger(f"the plane {what}", hint="run `lineside enroll SITE TOKEN` again")
     if status >= 500:
         raise DeviceLost(f"the plane at {url} answers {status}: {_said(said)}")
     if status >= 300:

@@ -1,0 +1,41 @@
+"""Which devices there are, and who is let in no more: `lineside plane devices`, `lineside plane revoke DEVICE`."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Connection, select, update
+
+from edge import LinesideError
+
+from . import tables
+from .store import Store
+
+
+def listed(connection: Connection) -> list[dict[str, object]]:
+    """Every device: its name, the fingerprint of its key, and when it was enrolled, last heard and revoked (s UTC, 0: never)."""
+    t = tables.device
+    wanted = select(t.c.id, t.c.key, t.c.enrolled, t.c.seen, t.c.revoked).order_by(t.c.id)
+    return [dict(row) for row in connection.execute(wanted).mappings()]
+
+
+def words(row: dict[str, object]) -> str:
+    """One line for people."""
+    enrolled, seen, revoked = (_when(float(str(row[name]))) for name in ("enrolled", "seen", "revoked"))
+    said = f"{row['id']!s:24} enrolled {enrolled}  heard {seen or 'never':16}"
+    return f"{said}  REVOKED {revoked}" if revoked else said
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds)) if seconds else ""
+
+
+async def revoke(store: Store, device: str) -> None:
+    """From now on nobody is let in as that device, until it is enrolled anew. Every process of the plane sees it within seconds.
+    Raises LinesideError where there is none."""
+    t = tables.device
+    change = update(t).where(t.c.id == device, t.c.revoked == 0).values(revoked=time.time())
+    if not await store.write(lambda c: c.execute(change).rowcount):
+        known = await store.read(lambda c: c.scalar(select(t.c.id).where(t.c.id == device)))
+        what = "is revoked already" if known else "is not enrolled here"
+        raise LinesideError(f"{device} {what}", hint="`lineside plane devices` lists them")
