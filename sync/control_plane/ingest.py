@@ -16,16 +16,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from edge import CodecFault, LinesideError, log
+from edge import CodecFault, Event, LinesideError, log
 
 from .. import wire
 from . import hold, pieces, tables
 from .ca import Asked, Authority
+from .clones import Clones
 from .database import insert_new, upsert
 from .door import Door
 from .keys import Keys, Known
 from .live import Hub
 from .objects import ObjectsFault
+from .own import PLANE, tell
 from .peers import NEWS
 from .pictures import Pictures
 from .refused import set_aside
@@ -38,6 +40,7 @@ from .updates import Updates
 INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0
 MOST_LIVE = 2**21  # bytes of newest values and a status
+MOST_RUN = 32  # characters of what a run of a device calls itself
 MOST_PIECE = 2**20  # bytes of an object in one answer
 LOOK = 10.0  # seconds between two looks at who is revoked
 PROVEN = "lineside.device"  # in the scope of a request whose device is proven already
@@ -62,6 +65,7 @@ class Ingest:
         self._news: dict[str, asyncio.Event] = {}
         self._closed = False
         self._silent = Silent(store, hub)
+        self._clones = Clones()
         routed = Starlette(
             routes=[
                 Route("/d/v1/ca", self.ca),
@@ -116,6 +120,8 @@ class Ingest:
             return JSONResponse({"detail": "this invitation was used already or has expired; ask for a new one"}, 403)
         self.keys.put(device, known)
         self._tell("enrolled", device)
+        if self._clones.forget(device):
+            await self._clone(device, "cleared")
         return JSONResponse({"secret": secret, "certificate": self._authority.client(wanted).decode()})
 
     async def device(self, request: Request) -> str | None:
@@ -143,13 +149,22 @@ class Ingest:
         return JSONResponse({"detail": wire.REVOKED if revoked else "this device is not known here"}, 401)
 
     async def watch(self) -> None:
-        """See who is revoked, for as long as the plane runs."""
+        """See who is revoked, and whose double has gone, for as long as the plane runs."""
         while True:
             try:
                 await self.keys.look()
+                for device in self._clones.over():
+                    await self._clone(device, "cleared")
             except StoreFault as error:
                 log.warning("plane: cannot see who is revoked: %s", error)
             await asyncio.sleep(LOOK)
+
+    async def _clone(self, device: str, state: str) -> None:
+        """An alarm of the plane's own."""
+        text = f"{device} speaks from two places: its state folder was copied; revoke it, and enrol the right one anew"
+        event = Event("alarm", f"clone {device}", state, time.time_ns(), "high", text)
+        await self._store.write(lambda c: tell(c, [event]))
+        self._hub.tell({"kind": "events", "device": PLANE})
 
     async def certificate(self, request: Request) -> Response:
         """A new certificate for an enrolled key. What it signed is proof enough, at any time: a certificate that ran out, or a
@@ -310,6 +325,8 @@ class Ingest:
             wait = min(LONGEST_POLL, max(0.0, float(request.query_params.get("wait", "0"))))
         except ValueError:
             return JSONResponse({"detail": "after and wait are numbers"}, 400)
+        if self._clones.saw(device, request.query_params.get("run", "")[:MOST_RUN]):
+            await self._clone(device, "raised")
         t = tables.command
         wanted = select(t.c.number, t.c.verb, t.c.data, t.c.created).where(t.c.device == device, t.c.number > after)
         news = self._news.setdefault(device, asyncio.Event())

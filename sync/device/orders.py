@@ -17,9 +17,10 @@ LONGEST_KEY = 200  # characters of what an order says that is not carried out
 VERBS = ("ack", "shelve", "unshelve", "write", "review")
 
 
-def asks(after: int, wait: int) -> str:
-    """For orders above a number, for so many seconds; we answer also those of a kind that we do not know."""
-    return f"/d/v1/dn?after={after}&wait={wait}&answers=1"
+def asks(after: int, wait: int, run: str = "") -> str:
+    """For orders above a number, for so many seconds; we answer also those of a kind that we do not know. `run` is who asks of all
+    runs of this device, so that the plane notices two of it."""
+    return f"/d/v1/dn?after={after}&wait={wait}&answers=1{f'&run={run}' if run else ''}"
 
 
 class Orders:

@@ -43,6 +43,7 @@ class Uplink:
         self.config, self.host = config, host
         self._transport = transport
         self._rng = rng or random.Random()
+        self._run = f"{self._rng.getrandbits(48):012x}"
         self._gives, self._orders = config.gives, Orders(host, config.writes)
         self._a_second = config.a_second or 0
         self._allowance = Allowance(self._gives.a_day, config.windows, host.clock, host.folder, self._a_second)
@@ -325,7 +326,7 @@ class Uplink:
         if "commands" not in self.cursors and (last := await self._orders.carried_out(transport)):
             self._move("commands", last)
         after = self.cursors.setdefault("commands", Cursor()).watermark
-        answer = await transport.exchange("GET", asks(after, 20), timeout=40.0)
+        answer = await transport.exchange("GET", asks(after, 20, self._run), timeout=40.0)
         for number, verb, data in wire.unpack_commands(answer):
             if number in self.cursors["commands"]:
                 continue
