@@ -51,7 +51,7 @@ http {{
 """
 
 
-@pytest.mark.skipif(not shutil.which("nginx", path=PATHS), reason="nginx is not installed")
+@pytest.mark.skipif(not shutil.which("nginx", path=PATHS), reason="nginx is not installed: make system-packages")
 def test_a_proxy_that_ends_tls_says_who_asked_and_nobody_else_can(tmp_path: Path) -> None:
     async def work() -> None:
         folder, port = tmp_path / "plane", free_port()

@@ -28,7 +28,7 @@ sync: {{url: "{url}"}}
 """
 
 
-@pytest.mark.skipif(FAKE is None, reason="faketime is not installed")
+@pytest.mark.skipif(FAKE is None, reason="faketime is not installed: make system-packages")
 @pytest.mark.parametrize("clock", ["@1970-01-05 00:00:00", ""], ids=["1970", "right"])
 def test_a_device_that_was_away_too_long_renews_its_certificate_and_delivers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: str
