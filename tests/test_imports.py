@@ -41,6 +41,7 @@ ONE_HOME = {
     "pyarrow": ("edge/parquet.py",),
     "ai_edge_litert": ("models/",),
     "onnxruntime": ("models/",),
+    "segno": ("sync/control_plane/invite.py",),
     "tuf": ("sync/updates/", "sync/device/updates.py"),
     "securesystemslib": ("sync/updates/",),
     "torch": ("models/train/",),

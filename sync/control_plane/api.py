@@ -167,7 +167,10 @@ def _devices(store: Store, hub: Hub) -> APIRouter:
             out.append(
                 {
                     "id": row["id"],
+                    "class": row["class"],
+                    "site": row["site"],
                     "enrolled": row["enrolled"],
+                    "revoked": row["revoked"],
                     "age": min(ages, default=None),
                     "online": bool(newest and not newest.silent()),
                     "alarms": active.get(row["id"], 0),

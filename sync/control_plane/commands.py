@@ -7,7 +7,6 @@ import asyncio
 import gc
 import os
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 from edge import Duration, LinesideError, log
 
 from ..invitation import token
-from . import completeness, fleet, mosquitto, plane_check, tables
+from . import completeness, fleet, mosquitto, plane_check
+from . import invite as invites
 from .backup import backup, restore
 from .ca import Authority, keep
-from .database import insert_new
-from .ingest import INVITE_SECONDS, hashed
 from .objects import SECRETS
 from .plane import ROLES, Plane, Where, opened
 from .retention import KEPT
@@ -51,7 +49,7 @@ DOES = (
 WITH_FILE = ("backup", "restore", "check", "test")
 SHORTEST = 3600.0  # seconds that anything is kept
 LITTER = (50_000, 20, 20)  # objects and rounds before Python looks for what is left over, see `serve`
-HELP = "run the control plane; `plane invite` prints a token for one device, `plane backup FILE` keeps everything"
+HELP = "run the control plane; `plane invite` prints a token for a device, `plane backup FILE` keeps everything"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +94,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--broker-port", type=_port, default=8883, metavar="PORT", help=told)
     mosquitto.arguments(parser)
     completeness.arguments(parser)
+    invites.arguments(parser)
 
 
 def _port(text: str) -> int:
@@ -169,7 +168,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.do == "restore":
         log.info("plane: %d rows are restored to %s", restore(where, Path(options.words[0])), where.folder)
     else:
-        asyncio.run(invite(where) if options.do == "invite" else serve(where))
+        asyncio.run(invite(where, options) if options.do == "invite" else serve(where))
     return 0
 
 
@@ -226,17 +225,18 @@ async def of_devices(where: Where, revoked: str = "") -> None:
         store.close()
 
 
-async def invite(where: Where) -> None:
-    """A token for one device, valid for a day. Works beside a running plane: both use the same database."""
-    import secrets
-
+async def invite(where: Where, options: argparse.Namespace) -> None:
+    """Print a token. Works beside a running plane: both use the same database."""
+    wish = invites.wish_of(options)
     try:
         url = (where.folder / "url").read_text()
     except FileNotFoundError:
         raise LinesideError(f"no plane has run in {where.folder}", hint="start `lineside plane` first") from None
     store = opened(where)
-    invitation = secrets.token_urlsafe(24)
-    row = {"hash": hashed(invitation), "expires": time.time() + INVITE_SECONDS}
-    await store.write(lambda c: insert_new(c, tables.invite, [row]))
-    store.close()
-    print(token(url, Authority(where.folder).fingerprint, invitation))
+    try:
+        text = token(url, Authority(where.folder).fingerprint, await invites.invited(store, wish))
+    finally:
+        store.close()
+    print(text)
+    if options.qr:
+        invites.picture(text, options.qr)

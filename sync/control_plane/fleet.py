@@ -13,16 +13,18 @@ from .store import Store
 
 
 def listed(connection: Connection) -> list[dict[str, object]]:
-    """Every device: its name, the fingerprint of its key, and when it was enrolled, last heard and revoked (s UTC, 0: never)."""
+    """Every device: its name, class and site, the fingerprint of its key, and when it was enrolled, last heard and revoked (s UTC,
+    0: never)."""
     t = tables.device
-    wanted = select(t.c.id, t.c.key, t.c.enrolled, t.c.seen, t.c.revoked).order_by(t.c.id)
+    wanted = select(t.c.id, t.c["class"], t.c.site, t.c.key, t.c.enrolled, t.c.seen, t.c.revoked).order_by(t.c.id)
     return [dict(row) for row in connection.execute(wanted).mappings()]
 
 
 def words(row: dict[str, object]) -> str:
     """One line for people."""
     enrolled, seen, revoked = (_when(float(str(row[name]))) for name in ("enrolled", "seen", "revoked"))
-    said = f"{row['id']!s:24} enrolled {enrolled}  heard {seen or 'never':16}"
+    of = " ".join(str(row[name]) for name in ("class", "site") if row[name])
+    said = f"{row['id']!s:24} {of:24} enrolled {enrolled}  heard {seen or 'never':16}"
     return f"{said}  REVOKED {revoked}" if revoked else said
 
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import msgpack
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, func, select
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -22,8 +22,9 @@ from .. import wire
 from . import hold, pieces, tables
 from .ca import Asked, Authority
 from .clones import Clones
-from .database import insert_new, upsert
+from .database import upsert
 from .door import Door
+from .invite import Wish, invited, trade
 from .keys import Keys, Known
 from .live import Hub
 from .objects import ObjectsFault
@@ -37,7 +38,6 @@ from .standing import StoreFault, anew, covers, stands, untold
 from .store import Message, Store
 from .updates import Updates
 
-INVITE_SECONDS = 24 * 3600
 LONGEST_POLL = 30.0
 MOST_LIVE = 2**21  # bytes of newest values and a status
 MOST_RUN = 32  # characters of what a run of a device calls itself
@@ -87,12 +87,8 @@ class Ingest:
     async def ca(self, request: Request) -> Response:
         return PlainTextResponse(self._authority.pem)
 
-    async def invite(self) -> str:
-        """A one-time invitation, valid for a day; only its hash is kept."""
-        invitation = secrets.token_urlsafe(24)
-        row = {"hash": hashed(invitation), "expires": time.time() + INVITE_SECONDS}
-        await self._store.write(lambda c: insert_new(c, tables.invite, [row]))
-        return invitation
+    async def invite(self, wish: Wish | None = None) -> str:
+        return await invited(self._store, wish or Wish())
 
     async def enroll(self, request: Request) -> Response:
         try:
@@ -107,17 +103,8 @@ class Ingest:
         secret = secrets.token_urlsafe(32)
         known = Known(hashed(secret), wanted.key)
 
-        def trade(connection: Connection) -> bool:
-            t = tables.invite
-            used = connection.execute(delete(t).where(t.c.hash == hashed(invitation), t.c.expires > time.time()))
-            if not used.rowcount:
-                return False
-            row = {"id": device, **known._asdict(), "enrolled": time.time(), "seen": 0.0, "revoked": 0.0}
-            upsert(connection, tables.device, row)
-            return True
-
-        if not await self._store.write(trade, device):
-            return JSONResponse({"detail": "this invitation was used already or has expired; ask for a new one"}, 403)
+        if why := await self._store.write(lambda c: trade(c, invitation, device, known), device):
+            return JSONResponse({"detail": why}, 403)
         self.keys.put(device, known)
         self._tell("enrolled", device)
         if self._clones.forget(device):

@@ -29,12 +29,19 @@ device = Table(
     Column("enrolled", Float, nullable=False),
     Column("seen", Float, nullable=False),
     Column("revoked", Float, nullable=False, default=0.0, server_default="0"),
+    Column("class", String(64), nullable=False, default="", server_default=""),
+    Column("site", String(200), nullable=False, default="", server_default=""),
 )
 invite = Table(
     "invite",
     metadata,
     Column("hash", String(64), primary_key=True),
     Column("expires", Float, nullable=False),
+    Column("left", Integer, nullable=False, default=1, server_default="1"),
+    Column("several", Integer, nullable=False, default=0, server_default="0"),
+    Column("device", String(64), nullable=False, default="", server_default=""),
+    Column("class", String(64), nullable=False, default="", server_default=""),
+    Column("site", String(200), nullable=False, default="", server_default=""),
 )
 applied = Table(
     "applied",
