@@ -23,6 +23,7 @@ from .forwarding import Later, Refused
 
 AT_ONCE = 4  # requests
 CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 30.0  # seconds, the second for the whole request
+NO_ANSWER = "no answer within {:g} s"
 MOST_ANSWER = 2000  # bytes of an answer that are read
 AGAIN = (401, 403, 404, 405, 407, 408, 425, 429)  # and 5xx: it is not about this event, and may be taken later
 SECRET = 8  # characters of a part of a hidden address, at least
@@ -71,7 +72,7 @@ class Poster:
             async with asyncio.timeout(ANSWER_WITHIN):  # wait_for of Python 3.11 can lose a cancellation
                 return self._blotted(await asked)
         except TimeoutError:
-            raise Later(f"no answer within {ANSWER_WITHIN:g} s") from None
+            raise Later(NO_ANSWER.format(ANSWER_WITHIN)) from None
         finally:
             request.abort()
 
@@ -114,6 +115,10 @@ class _Request:
         except ssl.SSLCertVerificationError as error:
             raise Later(f"the certificate of {self._host} is not trusted: {error.verify_message}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if (
+                isinstance(error, TimeoutError) and self._line is not None
+            ):  # it was reached; the one that asked gives up as well
+                raise Later(NO_ANSWER.format(ANSWER_WITHIN)) from None
             why = reason_of(error) if isinstance(error, OSError) else f"no HTTP: {error}"
             raise Later(f"cannot reach {self._host}:{self._port}: {why}") from None
         finally:
