@@ -2,6 +2,7 @@
 
 from .batch import TRUSTED, Batch, Quality, concatenate
 from .bounds import below as rate_below
+from .bounds import binomial
 from .bounds import by_chance as most_by_chance
 from .bounds import needed as parts_needed
 from .chain import Chain, hash_of
@@ -137,6 +138,7 @@ __all__ = [
     "ask_daemon",
     "between",
     "bind_options",
+    "binomial",
     "compile_expression",
     "concatenate",
     "decode",

@@ -49,9 +49,15 @@ def by_chance(rate: float, of: int, chance: float = 0.00135) -> int:
     _counts(0, of, 1 - chance)
     if not 0 < rate < 1:
         return round(of * rate)
+    more = np.cumsum(binomial(rate, of)[::-1])[::-1]
+    return int(np.flatnonzero(more >= chance)[-1])
+
+
+def binomial(rate: float, of: int) -> np.ndarray:
+    """The chance of each count from 0 to `of` at a rate between 0 and 1, float64[of + 1]."""
     k = np.arange(of + 1)
-    terms = np.exp(_log_choose(of, of) + k * math.log(rate) + (of - k) * math.log1p(-rate))
-    return int(np.flatnonzero(np.cumsum(terms[::-1])[::-1] >= chance)[-1])
+    chance: np.ndarray = np.exp(_log_choose(of, of) + k * math.log(rate) + (of - k) * math.log1p(-rate))
+    return chance
 
 
 def _counts(found: int, of: int, confidence: float) -> None:

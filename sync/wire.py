@@ -37,6 +37,7 @@ MOST_LEVELS = 32
 MOST_PICTURE = 32 * 2**20
 REJECTED = 422  # the plane's status for what it read and will never take; a proxy in between does not say this
 REVOKED = "this device was revoked"  # what the plane says to one then, with 401
+EXPIRED = "the time of this certificate is over; ask for a new one"  # and to one that shows such a certificate
 WHOLE = b"all"  # the answer to a live message of a device whose other values the plane does not know
 _STREAM = re.compile(r"event|tag|text|samples:[^\s/]{1,200}")
 _EPOCH = re.compile(r"[0-9a-f]{16}")

@@ -7,6 +7,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from edge import binomial
+
 MOVING_RANGE = 1.128  # d2 for ranges of two (ASTM Manual on Presentation of Data, table of control chart constants)
 
 
@@ -42,9 +44,7 @@ def tails(k: int, n: int, rate: float) -> tuple[float, float]:
     if not 0 < rate < 1:
         sure = round(n * rate)
         return float(k <= sure), float(k >= sure)
-    i = np.arange(n + 1)
-    ways = np.concatenate([[0.0], np.cumsum(np.log((n - i[:-1]) / i[1:]))])
-    chance = np.exp(ways + i * np.log(rate) + (n - i) * np.log1p(-rate))
+    chance = binomial(rate, n)
     return float(chance[k:].sum()), float(chance[: k + 1].sum())
 
 

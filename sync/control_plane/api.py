@@ -123,7 +123,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         answer.set_cookie("session", session, max_age=SESSION_SECONDS, httponly=True, samesite="strict", path="/")
         return answer
 
-    asked = (_devices(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
+    asked = (_devices(store, hub), _tags(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
     for router in (*asked, *happened, _live(hub)):
         app.include_router(router, dependencies=signed_in)
@@ -145,7 +145,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
 
 
 def _devices(store: Store, hub: Hub) -> APIRouter:
-    """Devices and their tags, as they are now."""
+    """Devices, as they are now."""
     router = APIRouter()
 
     @router.get("/api/devices")
@@ -178,6 +178,13 @@ def _devices(store: Store, hub: Hub) -> APIRouter:
                 }
             )
         return out
+
+    return router
+
+
+def _tags(store: Store, hub: Hub) -> APIRouter:
+    """The tags of a device, as they are now."""
+    router = APIRouter()
 
     @router.get("/api/devices/{device}/tags")
     async def tags(device: str) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import ipaddress
 import os
-import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,6 @@ from edge import LinesideError
 from ..wire import WireFault
 
 CA_DAYS, SERVER_DAYS, CLIENT_DAYS = 3650, 365, 90
-NO_CHECK_TIME = ssl.VerifyFlags(
-    0x200000
-)  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL: shown.py looks at the time, and says so
 PROXY = "lineside:proxy"  # the name of a proxy before the plane; no device can be called so
 
 

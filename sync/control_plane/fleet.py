@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 
@@ -12,7 +13,7 @@ from . import tables
 from .store import Store
 
 
-def listed(connection: Connection) -> list[dict[str, object]]:
+def listed(connection: Connection) -> list[dict[str, Any]]:
     """Every device: its name, class and site, the fingerprint of its key, and when it was enrolled, last heard and revoked (s UTC,
     0: never)."""
     t = tables.device
@@ -20,11 +21,11 @@ def listed(connection: Connection) -> list[dict[str, object]]:
     return [dict(row) for row in connection.execute(wanted).mappings()]
 
 
-def words(row: dict[str, object]) -> str:
+def words(row: dict[str, Any]) -> str:
     """One line for people."""
-    enrolled, seen, revoked = (_when(float(str(row[name]))) for name in ("enrolled", "seen", "revoked"))
-    of = " ".join(str(row[name]) for name in ("class", "site") if row[name])
-    said = f"{row['id']!s:24} {of:24} enrolled {enrolled}  heard {seen or 'never':16}"
+    enrolled, seen, revoked = (_when(row[name]) for name in ("enrolled", "seen", "revoked"))
+    of = " ".join(row[name] for name in ("class", "site") if row[name])
+    said = f"{row['id']:24} {of:24} enrolled {enrolled}  heard {seen or 'never':16}"
     return f"{said}  REVOKED {revoked}" if revoked else said
 
 

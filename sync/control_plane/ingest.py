@@ -128,12 +128,12 @@ class Ingest:
 
     def _stranger(self, request: Request) -> Response:
         found = None if PROVEN in request.scope else who(request, self._authority)
+        detail = "this device is not known here"
         if found and not found.good:
-            return JSONResponse(
-                {"detail": "the time of this certificate is over; ask for a new one", "renew": True}, 401
-            )
-        revoked = found is not None and found.name in self.keys.revoked
-        return JSONResponse({"detail": wire.REVOKED if revoked else "this device is not known here"}, 401)
+            detail = wire.EXPIRED
+        elif found and found.name in self.keys.revoked:
+            detail = wire.REVOKED
+        return JSONResponse({"detail": detail}, 401)
 
     async def watch(self) -> None:
         """See who is revoked, and whose double has gone, for as long as the plane runs."""

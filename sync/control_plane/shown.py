@@ -20,6 +20,7 @@ HEADER = (
     "lineside-certificate"  # a proxy's: what was shown to it, PEM with % escapes, as nginx's $ssl_client_escaped_cert
 )
 MOST_HEADER = 8192
+MOST_KNOWN = 65_536  # certificates that are read once; more than one process has connections
 
 
 class Who(NamedTuple):
@@ -46,12 +47,12 @@ def who(request: Request, authority: Authority) -> Who | None:
     return _vouched(said, authority) if found.good and 0 < len(said) <= MOST_HEADER else None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(MOST_KNOWN)
 def _read(der: bytes) -> Who | None:
     return _who(x509.load_der_x509_certificate(der))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(MOST_KNOWN)
 def _vouched(said: str, authority: Authority) -> Who | None:
     """The proxy has seen that who asked holds the key. Whether the certificate is ours is seen here."""
     try:

@@ -34,10 +34,11 @@ class Certificate:
     def __init__(self, folder: Path, me: Identity) -> None:
         self.path, self._me = folder / FILE, me
         self._asked = -AGAIN
-        self._none()
+        self.forget()
         self._read()
 
-    def _none(self) -> None:
+    def forget(self) -> None:
+        """It is of no use: gone, spoiled, or the far side does not take it, whatever our clock says."""
         self._from = self._until = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
     def _read(self) -> None:
@@ -54,10 +55,6 @@ class Certificate:
     def over(self) -> float:
         now, whole = datetime.datetime.now(datetime.UTC), (self._until - self._from).total_seconds()
         return (now - self._from).total_seconds() / whole if whole > 0 and now < self._until else 1.0
-
-    def refused(self) -> None:
-        """The far side does not take it, whatever our clock says: it is of no use."""
-        self._none()
 
     def wanted(self, by: float = EARLY) -> bool:
         """Whether it is time to ask for a new one, where that much of it is over. Each time that it says so counts as a try."""
@@ -91,4 +88,4 @@ class Certificate:
                 context.load_cert_chain(self.path)
         except OSError as error:  # gone or spoiled since it was read
             log.warning("sync: %s cannot be shown: %s", self.path, error)
-            self._none()
+            self.forget()

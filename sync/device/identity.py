@@ -15,8 +15,9 @@ from cryptography import x509
 
 from edge import LinesideError
 
+from ..clockless import NO_CHECK_TIME
+
 FILE = "identity.json"
-NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL
 
 
 @dataclass(frozen=True)

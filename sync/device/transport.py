@@ -138,8 +138,8 @@ class Https:
             raise DeviceLost(f"nobody at {self._identity.url} speaks TLS: {_short(error)}") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise DeviceLost(f"no plane at {self._identity.url}: {_short(error)}") from None
-        if self._certificate and answer.status == 401 and _stale(said):
-            self._certificate.refused()
+        if self._certificate and answer.status == 401 and wire.EXPIRED.encode() in said:
+            self._certificate.forget()
             self._pool = self._dial()
             raise DeviceLost("the time of our certificate is over, the plane says; a new one is asked for")
         understood(answer.status, said, path, self._identity.url)
@@ -166,13 +166,6 @@ def understood(status: int, said: bytes, path: str, url: str) -> None:
         refusal = fault(f"the plane said no to {path}: {status} {_said(said)}")
         refusal.status = status
         raise refusal
-
-
-def _stale(body: bytes) -> bool:
-    try:
-        return bool(json.loads(body)["renew"])
-    except (ValueError, KeyError, TypeError):
-        return False
 
 
 def _said(body: bytes) -> str:
