@@ -30,7 +30,7 @@ def read_alerts(tree: Tree, data: Any) -> Alerts:
     given = _entries(tree, at, data)
     for part in given:
         if part not in PARTS:
-            tree.fault((*at, part), f"unknown option {str(part)!r}", _hint(str(part), PARTS), key=True)
+            tree.fault((*at, part), f"unknown option {str(part)!r}", hint_of(str(part), PARTS), key=True)
     for part in PARTS:
         written[part] = _entries(tree, (*at, part), given.get(part))
         for name in written[part]:
@@ -54,7 +54,7 @@ def _channel(tree: Tree, at: tuple[Any, ...], entry: Any) -> ChannelOptions | No
         if "type" not in entry:
             tree.fault((*at, "type"), "is missing", f"there are {', '.join(TYPES)}")
         else:
-            tree.fault((*at, "type"), f"no channel is of type {str(kind)!r}", _hint(str(kind), TYPES))
+            tree.fault((*at, "type"), f"no channel is of type {str(kind)!r}", hint_of(str(kind), TYPES))
         return None
     bound = bind_options(model, entry, tree, at)
     for name in model.hidden if isinstance(entry, dict) else ():
@@ -69,10 +69,10 @@ def _goes_somewhere(tree: Tree, at: tuple[Any, ...], route: RouteOptions, channe
     for path, names in lists:
         for k, name in enumerate(names):
             if name not in channels:
-                tree.fault((*path, k), f"no channel is called {name!r}", _hint(name, channels))
+                tree.fault((*path, k), f"no channel is called {name!r}", hint_of(name, channels))
 
 
-def _hint(given: str, known: Iterable[Any]) -> str:
+def hint_of(given: str, known: Iterable[Any]) -> str:
     names = [str(name) for name in known]
     near = difflib.get_close_matches(given, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}"

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from edge import Duration, Identifier, Period
 
@@ -21,7 +21,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 PORTS = {"tls": 465, "starttls": 587, "none": 25}
 
 
-def _zone(name: str) -> str:
+def known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (LookupError, OSError, ValueError):
@@ -29,6 +29,15 @@ def _zone(name: str) -> str:
         hint = f"did you mean {near[0]}?" if near else "write it as in Asia/Shanghai" if known else "install tzdata"
         raise ValueError(f"no time zone is called {name!r}, {hint}") from None
     return name
+
+
+def _moment(text: str) -> str:
+    try:
+        if datetime.fromisoformat(text).tzinfo is not None:
+            raise ValueError
+    except ValueError:
+        raise ValueError("write it as in 2026-12-01 08:00; `zone` says whose clock that is") from None
+    return text
 
 
 def minutes(clock: str) -> int:
@@ -51,6 +60,7 @@ def _address(text: str) -> str:
     return text
 
 
+Moment = Annotated[str, AfterValidator(_moment)]
 Clock = Annotated[str, AfterValidator(_clock)]
 Address = Annotated[str, AfterValidator(_address)]
 
@@ -65,7 +75,7 @@ class ChannelOptions(BaseModel):
     hidden: ClassVar[tuple[str, ...]] = ()
     type: str = Field(description="what it is: webhook, smtp, dingtalk, wecom, feishu or slack")
     language: Literal["en", "zh"] = Field("en", description="of its messages")
-    zone: Annotated[str, AfterValidator(_zone)] = Field(
+    zone: Annotated[str, AfterValidator(known_zone)] = Field(
         "UTC", description="time zone of its messages, such as Asia/Shanghai"
     )
     together: int = Field(
@@ -154,23 +164,15 @@ class MuteOptions(BaseModel):
     """A time in which nothing is sent: of each day or of some days of the week, or once until a moment."""
 
     model_config = {"extra": "forbid", "frozen": True, "populate_by_name": True}
-    zone: Annotated[str, AfterValidator(_zone)] = Field(description="time zone of its clock, such as Asia/Shanghai")
+    zone: Annotated[str, AfterValidator(known_zone)] = Field(
+        description="time zone of its clock, such as Asia/Shanghai"
+    )
     days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
         [], description="on which days of the week it begins (default: each)"
     )
     from_: Clock = Field("00:00", alias="from", description="when it begins")
     to: Clock = Field("24:00", description="when it ends; before `from`: on the day after")
-    until: str = Field("", description="in place of these: until this moment, such as 2026-12-01 08:00")
-
-    @field_validator("until")
-    @classmethod
-    def _moment(cls, until: str) -> str:
-        try:
-            if until and datetime.fromisoformat(until).tzinfo is not None:
-                raise ValueError
-        except ValueError:
-            raise ValueError("write it as in 2026-12-01 08:00; `zone` says whose clock that is") from None
-        return until
+    until: Moment = Field("", description="in place of these: until this moment, such as 2026-12-01 08:00")
 
     @model_validator(mode="after")
     def _one_of(self) -> MuteOptions:

@@ -50,27 +50,27 @@ class Place:
 class Alerting:
     """Follows alarms for as long as `run()` runs. `page` is where people find the plane; `now` is ns UTC."""
 
-    def __init__(self, store: Store, hub: Hub, alerts: Alerts, page: str) -> None:
-        self._store, self._hub, self._alerts, self._page = store, hub, alerts, page
+    def __init__(self, alerts: Alerts, page: str) -> None:
+        self._alerts, self._page = alerts, page
         self._kinds = sorted({kind for route in alerts.routes.values() for kind in route.kinds})
 
-    async def run(self) -> None:
+    async def run(self, store: Store, hub: Hub) -> None:
         """Until cancelled. Raises StoreFault where it cannot begin."""
-        await self._store.write(lambda c: begin(c, self._alerts))
+        await store.write(lambda c: begin(c, self._alerts))
 
         async def work() -> None:
-            while await self.look(time.time_ns()):
+            while await self.look(store, hub, time.time_ns()):
                 pass
 
         await repeat(work, EVERY, "alerts wait")
 
-    async def look(self, now: int) -> bool:
+    async def look(self, store: Store, hub: Hub, now: int) -> bool:
         """Do what is to be done; whether there may be more at once."""
-        if not await self._store.read(lambda c: self._anything(c, now)):
+        if not await store.read(lambda c: self._anything(c, now)):
             return False
-        sent, more = await self._store.write(lambda c: self.step(c, now))
+        sent, more = await store.write(lambda c: self.step(c, now))
         if sent:
-            self._hub.tell({"kind": "events", "device": PLANE})
+            hub.tell({"kind": "events", "device": PLANE})
         return more
 
     def _loud(self, now: int) -> list[str]:

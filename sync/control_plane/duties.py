@@ -67,4 +67,4 @@ class Duties:
             for filing in files.values():
                 group.create_task(filing.run())
             if follows:
-                group.create_task(Alerting(self._store, self._hub, alerts, self._page).run())
+                group.create_task(Alerting(alerts, self._page).run(self._store, self._hub))

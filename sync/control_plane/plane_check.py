@@ -14,6 +14,8 @@ from edge import LinesideError
 
 from . import channels
 from .alert_options import TYPES, RouteOptions
+from .alert_rehearsal import AlertTest
+from .alert_rehearsal import rehearse as rehearse_alerts
 from .alert_text import trial
 from .forwarding import Happened
 from .judge import rehearse
@@ -39,7 +41,11 @@ def test(path: Path) -> int:
         return 1
     failed = 0
     for case in found.tests:
-        faults = rehearse(found.rules[case.rule], case)
+        match case:
+            case AlertTest():
+                faults = rehearse_alerts(found.alerts, case)
+            case RuleTest():
+                faults = rehearse(found.rules[case.rule], case)
         failed += bool(faults)
         print(f"{path}: {'FAILED' if faults else 'ok'}: {case.name}", *faults, sep="\n    ")
     if not found.tests:
@@ -90,7 +96,10 @@ def schema() -> str:
     parts: dict[str, Any] = {"channels": {"oneOf": kinds}, "routes": define("route", RouteOptions)}
     entries = {name: {"type": "object", "additionalProperties": what} for name, what in parts.items()}
     properties["alerts"] = {"type": "object", "additionalProperties": False, "properties": entries}
-    properties["tests"] = {"type": "array", "items": define("test", RuleTest)}
+    properties["tests"] = {
+        "type": "array",
+        "items": {"anyOf": [define("test", RuleTest), define("alert_test", AlertTest)]},
+    }
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What a Lineside plane does of itself",

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from edge import ConfigFault, ExpressionFault, Tree, bind_options, compile_expression, read_tree
 
-from .alert_file import MOST_NAME, Alerts, read_alerts
+from .alert_file import MOST_NAME, Alerts, hint_of, read_alerts
+from .alert_rehearsal import AlertTest
 from .forward_options import BrokerTargetOptions, ParquetOptions, WebhookOptions
 from .judge import Rule
 from .rule_options import RuleOptions, RuleTest
@@ -35,7 +36,7 @@ class PlaneFile:
     brokers: dict[str, BrokerTargetOptions] = field(default_factory=dict)
     parquet: dict[str, ParquetOptions] = field(default_factory=dict)
     alerts: Alerts = field(default_factory=Alerts)
-    tests: list[RuleTest] = field(default_factory=list)
+    tests: list[RuleTest | AlertTest] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     given: bool = True  # whether there is a file: one without rules ends those of before
 
@@ -72,7 +73,12 @@ def load(path: Path) -> PlaneFile:
         if rule := _rule(tree, name, options):
             out.rules[name] = rule
     for index, entry in enumerate(_entries(tree, data, "tests", list)):
-        if test := bind_options(RuleTest, entry, tree, ("tests", index)):
+        place = ("tests", index)
+        if isinstance(entry, dict) and "happens" in entry:
+            if sends := bind_options(AlertTest, entry, tree, place):
+                out.tests.append(sends)
+                _sends(tree, place, sends, out.alerts)
+        elif test := bind_options(RuleTest, entry, tree, place):
             out.tests.append(test)
             _test(tree, index, test, out.rules, _entries(tree, data, "rules", dict))
     order = sorted(tree.problems, key=lambda p: (p.place.file != str(path), p.place.file, p.place.line, p.place.column))
@@ -122,6 +128,14 @@ def _rule(tree: Tree, name: str, options: RuleOptions) -> Rule | None:
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(options.values)}"
             tree.fault((*at, option), f"no value is called {unknown!r}", hint)
     return Rule.of(name, options) if len(tree.problems) == before else None
+
+
+def _sends(tree: Tree, at: tuple[Any, ...], test: AlertTest, alerts: Alerts) -> None:
+    for k, wanted in enumerate(test.expect):
+        if wanted.to not in alerts.channels:
+            tree.fault(
+                (*at, "expect", k, "to"), f"no channel is called {wanted.to!r}", hint_of(wanted.to, alerts.channels)
+            )
 
 
 def _test(tree: Tree, index: int, test: RuleTest, rules: dict[str, Rule], written: dict[Any, Any]) -> None:

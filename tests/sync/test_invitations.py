@@ -96,7 +96,9 @@ def test_a_camera_reads_the_picture(tmp_path: Path, capsys: pytest.CaptureFixtur
     file = tmp_path / "token.png"
     assert main(["plane", "invite", "--folder", str(tmp_path), "--qr", str(file)]) == 0
     text = capsys.readouterr().out.strip()
-    assert cv2.QRCodeDetectorAruco().detectAndDecode(cv2.imread(str(file)))[0] == text and file.stat().st_mode & 0o077 == 0
+    assert (
+        cv2.QRCodeDetectorAruco().detectAndDecode(cv2.imread(str(file)))[0] == text and file.stat().st_mode & 0o077 == 0
+    )
     assert main(["plane", "invite", "--folder", str(tmp_path), "--qr"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 20
     assert main(["plane", "invite", "--folder", str(tmp_path), "--qr", "token.gif"]) == 2

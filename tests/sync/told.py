@@ -48,14 +48,14 @@ class Told:
 
     def __init__(self, store: Store, given: Alerts, page: str = "") -> None:
         self.store, self.given = store, given
-        self.alerting = Alerting(store, Hub(), given, page)
+        self.alerting = Alerting(given, page)
 
     async def begin(self) -> Told:
         await self.store.write(lambda c: begin(c, self.given))
         return self
 
     async def look(self, now: int) -> None:
-        while await self.alerting.look(now):
+        while await self.alerting.look(self.store, Hub(), now):
             pass
 
     async def messages(self) -> list[tuple[str, dict[str, Any]]]:
