@@ -1,4 +1,4 @@
-"""What people and their programs talk to: the console's files and the API under /api (its OpenAPI is at /api/openapi.json)."""
+"""What people and their programs talk to: the console's files and the API under /api (its OpenAPI is at /openapi.json)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Path as PathOf
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
@@ -22,6 +23,7 @@ from edge import TRUSTED, LinesideError, Quality
 
 from .. import wire
 from . import tables
+from .access import Asker, Asks, Scope, declared, guard
 from .aside import aside
 from .briefs import as_json
 from .ca import alone, keep
@@ -40,6 +42,7 @@ from .store import Store
 
 WEB = Path(__file__).parent / "web"
 SESSION_SECONDS = 7 * 24 * 3600
+LOOK_SECONDS = 5.0  # between two looks at who follows the live lane
 ALIVE_SECONDS = 5.0  # the page takes a stream that is silent for twice that for dead
 POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; "
@@ -47,6 +50,7 @@ POLICY = (
 )
 NS = 2**62  # no time in ns UTC is beyond it
 KEY_BYTES = 32
+FIRST = Asker("console", (("platform_admin", ""),))  # who came by the link
 
 
 class Again(BaseModel):
@@ -84,17 +88,21 @@ class People:
             return False
         return int(claimed.rpartition("-")[2]) > time.time()
 
+    async def asker(self, request: Request) -> Asker | None:
+        return FIRST if self.known(request.cookies.get("session")) else None
+
 
 def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str]) -> FastAPI:
     """The application. `hosts` are the names it may be asked under (a page elsewhere cannot rebind its name to us)."""
-    app = FastAPI(title="Lineside plane", openapi_url=None, docs_url=None, redoc_url=None)
+    off: dict[str, Any] = {"openapi_url": None, "docs_url": None, "redoc_url": None}
+    app = FastAPI(title="Lineside plane", dependencies=[Depends(guard(store, people))], **off)
 
     app.add_exception_handler(RequestValidationError, unfit)
     app.add_exception_handler(LinesideError, fault)  # StoreFault, and what no database holds
     app.add_exception_handler(OverflowError, fault)  # a number that no database holds
 
     @app.middleware("http")
-    async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def here(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         if request.url.hostname not in hosts:
             return Response("not served under this name; start the plane with --name", 421)
         if request.method not in ("GET", "HEAD") and not _from_here(request):
@@ -105,13 +113,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         answer.headers["Referrer-Policy"] = "no-referrer"
         return answer
 
-    def person(request: Request) -> None:
-        if not people.known(request.cookies.get("session")):
-            raise HTTPException(401, "open the link that the plane printed at start")
-
-    signed_in = [Depends(person)]
-
-    @app.get("/api/openapi.json", include_in_schema=False, dependencies=signed_in)
+    @app.get("/openapi.json", include_in_schema=False)
     def openapi() -> dict[str, Any]:
         return app.openapi()
 
@@ -125,8 +127,10 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
 
     asked = (_devices(store, hub), _tags(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
-    for router in (*asked, *happened, _live(hub)):
-        app.include_router(router, dependencies=signed_in)
+    routers = (*asked, *happened, _live(store, hub, people))
+    for router in routers:
+        declared(router.routes)
+        app.include_router(router)
 
     @app.get("/{path:path}", include_in_schema=False)
     def page(path: str) -> Response:
@@ -141,6 +145,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
             inside = False
         return FileResponse(wanted if inside else WEB / "index.html")
 
+    declared(route for route in app.routes if getattr(route, "path", ""))
     return app
 
 
@@ -149,15 +154,18 @@ def _devices(store: Store, hub: Hub) -> APIRouter:
     router = APIRouter()
 
     @router.get("/api/devices")
-    async def devices() -> list[dict[str, Any]]:
-        """Every enrolled device: how many seconds ago it was heard (null: never), its alarms that stand, its own status."""
-        rows = await store.read(
-            lambda c: c.execute(select(tables.device).order_by(tables.device.c.id)).mappings().all()
-        )
-        t = tables.alarm
+    async def devices(asks: Asks) -> list[dict[str, Any]]:
+        """Every device that is yours: how many seconds ago it was heard (null: never), its alarms that stand, its own status."""
+        d, t = tables.device, tables.alarm
+        enrolled = select(d).where(*asks.narrow(d.c.id)).order_by(d.c.id)
+        rows = await store.read(lambda c: c.execute(enrolled).mappings().all())
         stands = (t.c.active | ~t.c.acked) & (t.c.shelved_until <= time.time_ns())
         active: dict[str, int] = await store.read(
-            lambda c: dict(c.execute(select(t.c.device, func.count()).where(stands).group_by(t.c.device)).all())
+            lambda c: dict(
+                c.execute(
+                    select(t.c.device, func.count()).where(stands, *asks.narrow(t.c.device)).group_by(t.c.device)
+                ).all()
+            )
         )
         out = []
         for row in rows:
@@ -288,20 +296,21 @@ def _alarms(store: Store) -> APIRouter:
     router = APIRouter()
 
     @router.get("/api/alarms")
-    async def alarms(everything: bool = False) -> list[dict[str, Any]]:
+    async def alarms(asks: Asks, everything: bool = False) -> list[dict[str, Any]]:
         """Alarms that stand (raised, or not acknowledged, or shelved)."""
         t = tables.alarm
-        wanted = select(t).order_by(desc(t.c.active), desc(t.c.since))
+        wanted = select(t).where(*asks.narrow(t.c.device)).order_by(desc(t.c.active), desc(t.c.since))
         if not everything:
             wanted = wanted.where(t.c.active | ~t.c.acked | (t.c.shelved_until > time.time_ns()))
         rows = await store.read(lambda c: c.execute(wanted.limit(1000)).mappings().all())
         return [{**row, "shelved": row["shelved_until"] > time.time_ns()} for row in rows]
 
     @router.get("/api/rules")
-    async def rules() -> list[dict[str, Any]]:
+    async def rules(asks: Asks) -> list[dict[str, Any]]:
         """Every alarm of the plane's own rules: of which device, until when it is judged (ns UTC), whether it is raised, and for
         how many minutes it has had no value."""
-        return await store.read(told)
+        mine, rows = await store.read(lambda c: (asks.devices(c), told(c)))
+        return [row for row in rows if mine is None or row["device"] in mine]
 
     @router.get("/api/forwarding")
     async def forwarding() -> list[dict[str, Any]]:
@@ -325,6 +334,7 @@ def _happened(store: Store, pictures: Pictures) -> APIRouter:
 
     @router.get("/api/events")
     async def events(
+        asks: Asks,
         kind: str | None = None,
         routine: Annotated[bool, Query(description="also what happens with every part")] = True,
         device: str | None = None,
@@ -333,7 +343,7 @@ def _happened(store: Store, pictures: Pictures) -> APIRouter:
     ) -> Response:
         """Newest events first; `before` (ns) goes on from the last one seen. Inspections are kind=inspection."""
         t = tables.event
-        wanted = select(t).order_by(desc(t.c.ts), desc(t.c.seq)).limit(limit)
+        wanted = select(t).where(*asks.narrow(t.c.device)).order_by(desc(t.c.ts), desc(t.c.seq)).limit(limit)
         for column, value in ((t.c.kind, kind), (t.c.device, device)):
             wanted = wanted.where(column == value) if value else wanted
         if not routine:  # a trigger's writes name their cause
@@ -347,8 +357,17 @@ def _happened(store: Store, pictures: Pictures) -> APIRouter:
         return Response(await store.read(build), media_type="application/json")
 
     @router.get("/api/pictures/{digest}")
-    async def picture(digest: str) -> Response:
-        """A picture by its SHA-256; it never changes under that name."""
+    async def picture(
+        asks: Asks,
+        digest: Annotated[str, PathOf(max_length=64)],
+        device: Annotated[str, Query(max_length=64)] = "",
+        epoch: Annotated[str, Query(max_length=16)] = "",
+        seq: Annotated[int, Query(ge=0, le=NS)] = 0,
+    ) -> Response:
+        """A picture by its SHA-256; it never changes under that name. `device`, `epoch` and `seq` say which event shows it:
+        who does not see the whole plane gets it for an event of a device of theirs alone."""
+        if not asks.whole and not await store.read(lambda c: shows(c, asks, digest, (device, epoch, seq))):
+            raise HTTPException(404, "none of your devices has told of it in this event")
         if (found := await pictures.whole(digest)) is None:
             raise HTTPException(404, "not here yet; it follows after its event")
         media, body = found
@@ -358,21 +377,35 @@ def _happened(store: Store, pictures: Pictures) -> APIRouter:
     return router
 
 
-def _live(hub: Hub) -> APIRouter:
+def shows(connection: Connection, asks: Scope, digest: str, at: tuple[str, str, int]) -> bool:
+    """Whether an event of a device of theirs names that picture."""
+    t = tables.event
+    where = zip((t.c.device, t.c.epoch, t.c.seq), at, strict=True)
+    named = select(t.c.refs).where(*(column == value for column, value in where), *asks.narrow(t.c.device))
+    return digest in json.loads(connection.scalar(named) or "[]")
+
+
+def _live(store: Store, hub: Hub, people: People) -> APIRouter:
     """The live lane."""
     router = APIRouter()
 
     @router.get("/api/live")
-    async def live() -> StreamingResponse:
+    async def live(request: Request, asks: Asks) -> StreamingResponse:
         """Server-sent events: {"kind": "open" | "alive" | "values" | "events" | "picture", "device": ..., ...}. `open` comes
         first: what is asked for after it misses nothing. `alive` comes when there was nothing to say for 5 s."""
 
         async def messages() -> AsyncIterator[str]:
-            page = hub.listen()
+            page, scope, mine, looked = hub.listen(), asks, await store.read(asks.devices), time.monotonic()
             try:
                 message: dict[str, Any] | None = {"kind": "open"}
                 while message is not None:
-                    yield f"data: {json.dumps(message, ensure_ascii=False)}\n\n"
+                    if time.monotonic() > looked + LOOK_SECONDS:  # whether they are still let in, and to what
+                        if (asker := await people.asker(request)) is None:
+                            return
+                        scope, looked = asker.scope("watch"), time.monotonic()
+                        mine = await store.read(scope.devices)
+                    if mine is None or message.get("device", "") in mine or message["kind"] in ("open", "alive"):
+                        yield f"data: {json.dumps(message, ensure_ascii=False)}\n\n"
                     try:
                         async with asyncio.timeout(ALIVE_SECONDS):
                             message = await page.get()

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
 from edge import Event
 
 from . import tables
+from .access import Asks, Scope
 from .live import Hub
 from .own import PLANE, tell
 from .refused import TOLD, listed
@@ -46,20 +47,21 @@ def aside(store: Store, hub: Hub) -> APIRouter:
     router = APIRouter()
 
     @router.get("/api/refused")
-    async def refused() -> list[dict[str, Any]]:
+    async def refused(asks: Asks) -> list[dict[str, Any]]:
         """Records that this plane could not read, newest first, at most 1,000: whose, which, how large, and why. They are kept, and
         their devices told a gap in their place."""
-        return await store.read(listed)
+        return await store.read(lambda c: listed(c, *asks.narrow(t.c.device)))
 
     @router.get("/api/refused/count")
-    async def count() -> dict[str, int]:
-        """How many there are of all devices: {"records": n}."""
-        return {"records": await store.read(lambda c: c.execute(select(func.count()).select_from(t)).scalar_one())}
+    async def count(asks: Asks) -> dict[str, int]:
+        """How many there are of all devices that are yours: {"records": n}."""
+        all_of_them = select(func.count()).select_from(t).where(*asks.narrow(t.c.device))
+        return {"records": await store.read(lambda c: c.execute(all_of_them).scalar_one())}
 
     @router.get("/api/refused/body")
-    async def body(place: Annotated[Place, Query()]) -> Response:
+    async def body(asks: Asks, place: Annotated[Place, Query()]) -> Response:
         """One of them, byte for byte as its device sent it."""
-        found = await store.read(lambda c: c.execute(select(t.c.body).where(place.row())).scalar())
+        found = await store.read(lambda c: c.scalar(select(t.c.body).where(place.row(), *asks.narrow(t.c.device))))
         if found is None:
             raise HTTPException(404, "no such record is set aside; it may have been discarded")
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{place.device}-{place.epoch}-{place.stream}-{place.seq}.bin")
@@ -67,9 +69,9 @@ def aside(store: Store, hub: Hub) -> APIRouter:
         return Response(found, media_type="application/octet-stream", headers=kept)
 
     @router.post("/api/refused/discard")
-    async def discard(wanted: Discard) -> dict[str, str]:
+    async def discard(asks: Asks, wanted: Discard) -> dict[str, str]:
         """Throw one of them away. An event of the plane keeps which one it was, why it was refused and why it went."""
-        if not await store.write(lambda c: gone(c, wanted)):
+        if not await store.write(lambda c: gone(c, wanted, asks)):
             raise HTTPException(404, "no such record is set aside; it may have been discarded")
         hub.tell({"kind": "events", "device": PLANE})
         return {"done": "discard"}
@@ -77,13 +79,13 @@ def aside(store: Store, hub: Hub) -> APIRouter:
     return router
 
 
-def gone(connection: Connection, wanted: Discard) -> bool:
+def gone(connection: Connection, wanted: Discard, asks: Scope) -> bool:
     """False where it is not there."""
-    row = connection.execute(TOLD.where(wanted.row()).with_for_update()).mappings().first()
+    row = connection.execute(TOLD.where(wanted.row(), *asks.narrow(t.c.device)).with_for_update()).mappings().first()
     if row is None:
         return False
     connection.execute(delete(t).where(wanted.row()))
-    told = {**row, "by": "console", "reason": wanted.reason.strip()}
+    told = {**row, "by": asks.who, "reason": wanted.reason.strip()}
     text = f"record {wanted.seq} of {wanted.stream}: {wanted.reason.strip()}"
     tell(connection, [Event("refused", wanted.device, "discarded", time.time_ns(), "info", text, told)])
     return True

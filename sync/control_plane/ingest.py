@@ -226,7 +226,7 @@ class Ingest:
             pieces.drop(connection, device, came)
 
         await self._store.write(take, device)
-        self._hub.tell({"kind": "picture", "digest": digest})
+        self._hub.tell({"kind": "picture", "digest": digest, "device": device})
         return Response(status_code=204)
 
     async def piece(self, request: Request) -> Response:

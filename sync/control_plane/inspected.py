@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select
 
 from . import tables
+from .access import Asks
 from .briefs import Brief, Briefs, Place, as_json, with_more
 from .ingest import Ingest
 from .own import PLANE
@@ -59,6 +60,7 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
 
     @router.get("/api/inspections")
     async def inspections(
+        asks: Asks,
         state: Annotated[str, Query(max_length=40, description="verdicts of the station, with commas between")] = "",
         label: Annotated[str, Query(max_length=200)] = "",
         recipe: Annotated[str, Query(max_length=200)] = "",
@@ -74,7 +76,8 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
         the newest 1,000 parts with these verdicts. Each part is its event with `reviews`, `asked` and `refusal`; of its data those
         that a list shows, and all of them under its own address."""
         e = tables.event
-        those: list[ColumnElement[bool]] = [e.c.state.in_(state.split(","))] if state else []
+        those: list[ColumnElement[bool]] = asks.narrow(e.c.device)
+        those += [e.c.state.in_(state.split(","))] if state else []
         those += [e.c.device == device] if device else []
 
         def build(connection: Connection) -> bytes:
@@ -117,9 +120,9 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
         return Response(with_more(whole, vars(said)).encode(errors="replace"), media_type="application/json")
 
     @router.post("/api/devices/{device}/reviews", status_code=202)
-    async def review(device: str, wanted: Review) -> dict[str, str]:
+    async def review(asks: Asks, device: str, wanted: Review) -> dict[str, str]:
         """Say what a part is. The order goes to the device, whose own event tells of the review here; a second review of a
-        part is a correction, and names the one that was seen."""
+        part is a correction, and names the one that was seen. Who has an account is named by that."""
         _, told, known = await one(device, wanted.epoch, wanted.seq)
         if known.asked:
             raise HTTPException(
@@ -127,7 +130,9 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
             )
         if known.newest != wanted.corrects:
             raise HTTPException(409, "this part was reviewed meanwhile; look at that review, then correct it")
-        await ingest.command(device, "review", {**wanted.model_dump(), **told})
+        await ingest.command(
+            device, "review", {**wanted.model_dump(), **told, **({"by": asks.who} if asks.account else {})}
+        )
         return {"queued": "review"}
 
     return router

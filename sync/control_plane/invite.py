@@ -20,6 +20,7 @@ from . import tables
 from .database import insert_new, upsert
 from .keys import Known
 from .store import Store
+from .tree import node
 
 DAY, LONGEST = 24 * 3600.0, 90 * 24 * 3600.0  # seconds
 MOST = 1000  # devices with one token
@@ -46,8 +47,9 @@ class Wish:
             raise LinesideError(f"{self.count} devices", hint=f"a token is for 1 to {MOST}")
         if not 60 <= self.seconds <= LONGEST:
             raise LinesideError("a token is good for a minute at least, and for 90 days at most")
-        if len(self.kind) > 64 or len(self.site) > 200:
-            raise LinesideError("a class has up to 64 characters, a site 200")
+        if len(self.kind) > 64:
+            raise LinesideError("a class has up to 64 characters")
+        object.__setattr__(self, "site", node(self.site))
 
 
 async def invited(store: Store, wish: Wish) -> str:
@@ -86,7 +88,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class", dest="kind", default="", metavar="NAME", help="of `invite`: which kind of device it is"
     )
-    parser.add_argument("--site", default="", metavar="NAME", help="of `invite`: where it stands, as in suzhou/line-3")
+    told = "of `invite`: where it stands in the tree of tenants, as in acme/east/suzhou/line-3"
+    parser.add_argument("--site", default="", metavar="PATH", help=told)
     parser.add_argument(
         "--count", type=int, default=1, metavar="N", help="of `invite`: for so many new devices (default: 1)"
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from . import tables
+from .access import Asks
 from .ingest import Ingest
 from .live import Hub
 from .own import PLANE, order
@@ -33,11 +34,11 @@ def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
     router = APIRouter()
 
     @router.post("/api/devices/{device}/alarms/{key}", status_code=202)
-    async def about_alarm(device: str, key: str, command: Command) -> dict[str, str]:
+    async def about_alarm(asks: Asks, device: str, key: str, command: Command) -> dict[str, str]:
         """Acknowledge, shelve or unshelve: the order goes to the device, whose own event changes the state here. An alarm
         of the plane itself (device @plane) changes at once."""
         if device == PLANE:
-            if not await store.write(lambda c: order(c, command.verb, key, command.seconds, "console")):
+            if not await store.write(lambda c: order(c, command.verb, key, command.seconds, asks.who)):
                 raise HTTPException(404, "no rule of the plane has raised such an alarm")
             hub.tell({"kind": "events", "device": PLANE})
             return {"done": command.verb}
@@ -46,12 +47,12 @@ def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
         epoch = await store.read(lambda c: c.execute(known).scalar())
         if epoch is None:
             raise HTTPException(404, "this device has told of no such alarm")
-        data = {"alarm": key, "by": "console", "seconds": command.seconds, "epoch": epoch}
+        data = {"alarm": key, "by": asks.who, "seconds": command.seconds, "epoch": epoch}
         await ingest.command(device, command.verb, data)
         return {"queued": command.verb}
 
     @router.post("/api/devices/{device}/tags/{tag}", status_code=202)
-    async def about_tag(device: str, tag: str, wanted: Order) -> dict[str, str]:
+    async def about_tag(asks: Asks, device: str, tag: str, wanted: Order) -> dict[str, str]:
         """Set a tag of a device that is online. It carries the order out only where its own site allows that
         (`sync: {writes: true}`, and the tag is `writable`); how it ended is an event of kind `write`."""
         newest = hub.devices.get(device)
@@ -62,7 +63,7 @@ def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
         if await store.read(lambda c: c.execute(named).first()) is None:
             raise HTTPException(404, "this device has told of no such tag")
         await ingest.command(
-            device, "write", {"tag": tag, "value": wanted.value, "by": "console", "epoch": newest.epoch}
+            device, "write", {"tag": tag, "value": wanted.value, "by": asks.who, "epoch": newest.epoch}
         )
         return {"queued": "write"}
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
 
 from ..wire import Frame
 from . import tables
@@ -33,7 +33,7 @@ def set_aside(connection: Connection, device: str, frame: Frame, why: str) -> No
             connection.execute(delete(t).where(this))
 
 
-def listed(connection: Connection) -> list[dict[str, Any]]:
+def listed(connection: Connection, *those: ColumnElement[bool]) -> list[dict[str, Any]]:
     """What is set aside, the newest first, without the bodies; at most MOST."""
-    rows = connection.execute(TOLD.order_by(tables.refused.c.arrived.desc()).limit(MOST))
+    rows = connection.execute(TOLD.where(*those).order_by(tables.refused.c.arrived.desc()).limit(MOST))
     return [dict(row) for row in rows.mappings()]

@@ -19,6 +19,9 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+PATH = String(200).with_variant(
+    String(200, collation="C"), "postgresql"
+)  # of the tree, see tree.py: compared by its letters
 
 device = Table(
     "device",
@@ -30,7 +33,8 @@ device = Table(
     Column("seen", Float, nullable=False),
     Column("revoked", Float, nullable=False, default=0.0, server_default="0"),
     Column("class", String(64), nullable=False, default="", server_default=""),
-    Column("site", String(200), nullable=False, default="", server_default=""),
+    Column("site", PATH, nullable=False, default="", server_default=""),
+    Index("device_site", "site"),
 )
 invite = Table(
     "invite",

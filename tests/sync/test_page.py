@@ -94,12 +94,10 @@ def test_an_order_for_a_tag_goes_to_a_device_that_is_heard(tmp_path: Path) -> No
 def test_every_route_wants_a_session(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         cookie = f"session={plane.people.login(plane.people.key)}"
-        paths: dict[str, dict[str, Any]] = json.loads((await ask("GET", "/api/openapi.json", Cookie=cookie))[1])[
-            "paths"
-        ]
+        paths: dict[str, dict[str, Any]] = json.loads((await ask("GET", "/openapi.json", Cookie=cookie))[1])["paths"]
         assert "/api/live" in paths and len(paths) >= 8
         routes = [(method.upper(), path) for path, methods in paths.items() for method in methods]
-        for method, path in [*routes, ("GET", "/api/openapi.json")]:
+        for method, path in [*routes, ("GET", "/openapi.json")]:
             assert (await ask(method, re.sub(r"{\w+}", "0", path)))[0] == 401, path
 
     page(tmp_path, work)

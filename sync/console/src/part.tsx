@@ -47,7 +47,7 @@ export function Picture({ event: e, digest, crowded }: { event: Happening; diges
   return (
     <div class={`picture ${crowded ? "crowded" : ""}`}>
       <div class="frame" style={size ? { aspectRatio: `${size[0]} / ${size[1]}`, [size[0] * 3 > size[1] * 4 ? "width" : "height"]: "100%" } : {}}>
-        <img src={`/api/pictures/${digest}${turn ? `?${turn}` : ""}`} alt={`${t("part")} ${e.data.part ?? ""}`} hidden={!size}
+        <img src={`/api/pictures/${digest}?${new URLSearchParams({ device: e.device, epoch: e.epoch, seq: String(e.seq), turn: String(turn) })}`} alt={`${t("part")} ${e.data.part ?? ""}`} hidden={!size}
           onLoad={(l) => setSize([l.currentTarget.naturalWidth, l.currentTarget.naturalHeight])}
           onError={() => { if (turn < 5) window.setTimeout(() => setTurn((n) => n + 1), 3000); }} />
         {size ? boxes(e).filter((b) => pictureOf(e, b) === digest).map((b, i) => <Mark key={i} box={b} size={size} />) : null}

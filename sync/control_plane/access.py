@@ -1,0 +1,151 @@
+"""Who asks, where in the tree they hold what a route needs, and so what of the plane they get. Default is deny: what permissions.py
+does not name is not served."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.routing import APIRoute
+from sqlalchemy import ColumnElement, Connection, select
+from starlette.routing import BaseRoute
+
+from edge import LinesideError
+
+from . import tables
+from .permissions import ROLES, TABLE, Need, Of
+from .store import Store
+from .tree import below, is_below
+
+ELSEWHERE = "there is no such device here"  # also of one that is not theirs: nobody learns which there are
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Who asks (`who` is what the audit and orders say), and the nodes of the tree where they hold what the route needs."""
+
+    who: str
+    places: tuple[str, ...]
+    account: bool = False  # whether `who` is one person, and no link that anybody may have opened
+
+    @property
+    def whole(self) -> bool:
+        return "" in self.places
+
+    def holds(self, place: str | None) -> bool:
+        """Whether what stands there is theirs; None: what belongs to the plane itself, or to nobody."""
+        return self.whole or (place is not None and any(below(place, top) for top in self.places))
+
+    def narrow(self, device: Any) -> list[ColumnElement[bool]]:
+        """What a query needs beside its own conditions, where `device` is its column of devices. Nothing for who sees all."""
+        if self.whole:
+            return []
+        t = tables.device
+        return [device.in_(select(t.c.id).where(is_below(t.c.site, self.places)))]
+
+    def holds_device(self, connection: Connection, device: str) -> bool:
+        return self.whole or self.holds(place_of(connection, device))
+
+    def devices(self, connection: Connection) -> set[str] | None:
+        """All that are theirs; None: every one."""
+        if self.whole:
+            return None
+        t = tables.device
+        return set(connection.scalars(select(t.c.id).where(*self.narrow(t.c.id))))
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Somebody who is known here: a name, and (role, node) for each role they have."""
+
+    name: str
+    roles: tuple[tuple[str, str], ...]
+    account: bool = False
+
+    def scope(self, permission: str) -> Scope:
+        """Where they hold it."""
+        places = {place for role, place in self.roles if not permission or permission in ROLES[role]}
+        return Scope(self.name, tuple(sorted(places)), self.account)
+
+
+class Door(Protocol):
+    """Knows people by what their requests bring."""
+
+    async def asker(self, request: Request) -> Asker | None: ...
+
+
+def place_of(connection: Connection, device: str) -> str | None:
+    """Where a device stands; None where there is none of that name."""
+    t = tables.device
+    return connection.scalar(select(t.c.site).where(t.c.id == device))
+
+
+def need_of(route: Any, method: str) -> Need | None:
+    return TABLE.get(f"{method} {getattr(route, 'path', '')}")
+
+
+def guard(store: Store, door: Door) -> Callable[[Request], Awaitable[None]]:
+    """What runs before every route."""
+
+    async def allowed(request: Request) -> None:
+        need = need_of(request.scope.get("route"), request.method)
+        if need is None:
+            raise HTTPException(403, "nobody has said who may ask for this")
+        if need.of is Of.ANYONE:
+            return
+        asker = await door.asker(request)
+        if asker is None:
+            raise HTTPException(401, "sign in first; on the first day: open the link that the plane printed at start")
+        request.state.asker = asker
+        scope = request.state.scope = asker.scope(need.permission)
+        if need.of is Of.SELF:
+            return
+        if need.of is Of.DEVICE and not scope.whole:
+            device = request.path_params["device"]
+            place = await store.read(lambda c: place_of(c, device))
+            if not asker.scope("watch").holds(place):
+                raise HTTPException(404, ELSEWHERE)
+            if not scope.holds(place):
+                raise HTTPException(403, f"your roles at {place} do not include {need.permission!r}")
+        elif not scope.places or (need.of is Of.PLANE and not scope.whole):
+            where = " for the whole plane" if need.of is Of.PLANE else ""
+            raise HTTPException(403, f"your roles do not include {need.permission!r}{where}")
+
+    return allowed
+
+
+def _scope(request: Request) -> Scope:
+    found: Scope = request.state.scope
+    return found
+
+
+def _asker(request: Request) -> Asker:
+    found: Asker = request.state.asker
+    return found
+
+
+Asks = Annotated[Scope, Depends(_scope)]
+Me = Annotated[Asker, Depends(_asker)]
+
+
+def declared(routes: Iterable[BaseRoute]) -> None:
+    """Raises LinesideError for a route of which nobody has said who may ask, or which does not look at who asks where it has to."""
+    for route in routes:
+        if not isinstance(route, APIRoute):
+            raise LinesideError(f"{route} is no route of the API, so nothing guards it")
+        for method in sorted(route.methods or ()):
+            need = TABLE.get(f"{method} {route.path}")
+            if need is None:
+                hint = "say in sync/control_plane/permissions.py which permission it needs, and whose it is about"
+                raise LinesideError(f"{method} {route.path} declares no permission", hint=hint)
+            if need.of is Of.DEVICE and "{device}" not in route.path:
+                raise LinesideError(f"{method} {route.path} has no {{device}} in its path", hint="Of.EACH")
+            if need.of is Of.EACH and not _looks(route):
+                hint = "take `asks: Asks` and narrow what it reads and writes"
+                raise LinesideError(f"{method} {route.path} is about each device, and does not ask whose", hint=hint)
+
+
+def _looks(route: APIRoute) -> bool:
+    return any(one.call is _scope for one in route.dependant.dependencies)

@@ -1,0 +1,81 @@
+"""Who may do what at the plane: one table of roles, one of routes. A route that is not in it is not served (access.py), and the
+tests take from here what each role gets of each route."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+PERMISSIONS = {
+    "watch": "see devices, their values, alarms, events, parts and pictures",
+    "alarm": "acknowledge and shelve alarms",
+    "review": "say what a part is",
+    "write": "set a tag of a device",
+    "command": "have a device do something: a picture, a self-test, live mode",
+    "configure": "change what a device is configured to do",
+    "model": "bring models, and move them from stage to stage",
+    "roll": "bring what is released to devices, in waves",
+    "enrol": "invite devices, place them, let them in no more",
+    "records": "look at and discard what could not be read, send once more what was refused",
+    "people": "accounts, roles and keys",
+    "audit": "read who did what",
+    "plane": "what belongs to the whole plane and to nobody below it",
+}
+_SEES = frozenset({"watch"})
+_OPERATES = _SEES | {"alarm", "review"}
+_ENGINEERS = _OPERATES | {"write", "command", "configure", "records"}
+_ADMINISTERS = frozenset(PERMISSIONS) - {"plane"}
+ROLES: dict[str, frozenset[str]] = {
+    "viewer": _SEES,
+    "operator": _OPERATES,
+    "engineer": _ENGINEERS,
+    "model_maker": _SEES | {"review", "model"},
+    "fleet_manager": _SEES | {"alarm", "command", "configure", "roll", "enrol", "records"},
+    "tenant_admin": _ADMINISTERS,
+    "auditor": _SEES | {"audit"},
+    "platform_admin": frozenset(PERMISSIONS),  # at the root of the tree only
+}
+
+
+class Of(StrEnum):
+    """Whose what a route is about is, and so where in the tree its permission has to be held."""
+
+    DEVICE = "the device in its path"  # looked at before the route runs
+    EACH = "each device it tells of or changes"  # the route takes an `Asks` and narrows by it
+    PLANE = "the whole plane"  # held at the root
+    SELF = "who asks"  # whoever is signed in
+    ANYONE = "nobody's"  # also who is not
+
+
+class Need(NamedTuple):
+    permission: str
+    of: Of
+
+
+TABLE: dict[str, Need] = {
+    "GET /login": Need("", Of.ANYONE),
+    "GET /{path:path}": Need("", Of.ANYONE),
+    "GET /openapi.json": Need("", Of.SELF),
+    "GET /api/devices": Need("watch", Of.EACH),
+    "GET /api/devices/{device}/tags": Need("watch", Of.DEVICE),
+    "GET /api/devices/{device}/series": Need("watch", Of.DEVICE),
+    "GET /api/devices/{device}/complete": Need("watch", Of.DEVICE),
+    "GET /api/alarms": Need("watch", Of.EACH),
+    "POST /api/devices/{device}/alarms/{key}": Need("alarm", Of.DEVICE),
+    "POST /api/devices/{device}/tags/{tag}": Need("write", Of.DEVICE),
+    "GET /api/events": Need("watch", Of.EACH),
+    "GET /api/pictures/{digest}": Need("watch", Of.EACH),
+    "GET /api/live": Need("watch", Of.EACH),
+    "GET /api/inspections": Need("watch", Of.EACH),
+    "GET /api/devices/{device}/inspections/{epoch}/{seq}": Need("watch", Of.DEVICE),
+    "POST /api/devices/{device}/reviews": Need("review", Of.DEVICE),
+    "GET /api/proof": Need("watch", Of.EACH),
+    "GET /api/rules": Need("watch", Of.EACH),
+    "GET /api/forwarding": Need("watch", Of.PLANE),
+    "POST /api/forwarding/again": Need("plane", Of.PLANE),
+    "GET /api/refused": Need("watch", Of.EACH),
+    "GET /api/refused/count": Need("watch", Of.EACH),
+    "GET /api/refused/body": Need("records", Of.EACH),
+    "POST /api/refused/discard": Need("records", Of.EACH),
+}
+CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
