@@ -61,6 +61,7 @@ from .records import (
     tag_name,
     tag_names,
 )
+from .records import snapshots as kept_snapshots
 from .retention import lack
 from .retried import Stood, Tried
 from .retried import compare as alike_alarms
@@ -155,6 +156,7 @@ __all__ = [
     "held",
     "is_sure",
     "joined",
+    "kept_snapshots",
     "lack",
     "last_numbers",
     "listen_at",

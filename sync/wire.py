@@ -38,6 +38,7 @@ MOST_PICTURE = 32 * 2**20
 REJECTED = 422  # the plane's status for what it read and will never take; a proxy in between does not say this
 REVOKED = "this device was revoked"  # what the plane says to one then, with 401
 EXPIRED = "the time of this certificate is over; ask for a new one"  # and to one that shows such a certificate
+WANT = ("kind", "name", "version", "stage", "generation")  # of each thing that is wanted of a device, see twin.py
 WHOLE = b"all"  # the answer to a live message of a device whose other values the plane does not know
 _STREAM = re.compile(r"event|tag|text|samples:[^\s/]{1,200}")
 _EPOCH = re.compile(r"[0-9a-f]{16}")
@@ -142,6 +143,18 @@ def unpack_commands(message: bytes) -> list[tuple[int, str, dict[str, Any]]]:
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise AnswerContradicts(f"the plane's answer is no list of commands: {str(error)[:200]}") from None
     return sorted(commands, key=lambda command: command[0])
+
+
+def unpack_wants(message: bytes) -> tuple[int, list[tuple[str, str, str, str, int]]]:
+    """The generation of all that is wanted of a device, and each as in WANT. Raises AnswerContradicts."""
+    try:
+        said = msgpack.unpackb(message)
+        wants = [tuple(one[name] for name in WANT) for one in said["wants"]]
+        if not all([*map(type, one)] == [str, str, str, str, int] and "/" not in one[0] + one[1] for one in wants):
+            raise ValueError("a want is four texts and a number")
+        return _number(said["generation"]), wants
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise AnswerContradicts(f"the plane's answer does not say what is wanted: {str(error)[:200]}") from None
 
 
 def place(epoch: str, seq: str) -> tuple[str, int]:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     event,
     func,
     make_url,
+    or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -119,9 +120,10 @@ def insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]])
     _insert(connection, table, rows, instead=False)
 
 
-def upsert(connection: Connection, table: Table, *rows: dict[str, Any]) -> None:
-    """Insert rows of the same columns, or put them in place of those with their keys."""
-    _insert(connection, table, list(rows), instead=True)
+def upsert(connection: Connection, table: Table, *rows: dict[str, Any], differs: tuple[str, ...] = ()) -> None:
+    """Insert rows of the same columns, or put them in place of those with their keys: of those only that have another value in
+    one of the columns `differs`, where any are named."""
+    _insert(connection, table, list(rows), instead=True, differs=differs)
 
 
 def snapshots(engine: Engine) -> Engine:
@@ -137,34 +139,37 @@ def among(connection: Connection, column: Any, values: Iterable[str]) -> ColumnE
     return column.in_(sorted(values))
 
 
-def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]], instead: bool) -> None:
+def _insert(
+    connection: Connection, table: Table, rows: list[dict[str, Any]], instead: bool, differs: tuple[str, ...] = ()
+) -> None:
     """PostgreSQL takes many rows as one SELECT of arrays, a column each, several times faster than one by one."""
     if not rows:
         return
     names = tuple(rows[0])
     if len(rows) == 1 or not on_postgresql(connection):
-        connection.execute(_inserting(connection.dialect.name, table, names, instead), rows)
+        connection.execute(_inserting(connection.dialect.name, table, names, instead, differs), rows)
     else:
         arrays = {f"all_{name}": _array([row[name] for row in rows], table.c[name].type) for name in names}
-        connection.execute(_inserting_many(table, names, instead), arrays)
+        connection.execute(_inserting_many(table, names, instead, differs), arrays)
 
 
 @cache
-def _inserting(dialect: str, table: Table, names: tuple[str, ...], instead: bool) -> Any:
+def _inserting(dialect: str, table: Table, names: tuple[str, ...], instead: bool, differs: tuple[str, ...] = ()) -> Any:
     keys = [column.name for column in table.primary_key]
     fresh: Any = (postgresql if dialect == "postgresql" else sqlite).insert(table)
     if not instead:
         return fresh.on_conflict_do_nothing()
     rest = {name: fresh.excluded[name] for name in names if name not in keys}
-    return fresh.on_conflict_do_update(index_elements=keys, set_=rest)
+    unlike = or_(*(table.c[name] != fresh.excluded[name] for name in differs)) if differs else None
+    return fresh.on_conflict_do_update(index_elements=keys, set_=rest, where=unlike)
 
 
 @cache
-def _inserting_many(table: Table, names: tuple[str, ...], instead: bool) -> Any:
+def _inserting_many(table: Table, names: tuple[str, ...], instead: bool, differs: tuple[str, ...]) -> Any:
     columns = [cast(bindparam(f"all_{name}", type_=Text()), ARRAY(_whole(table.c[name].type))) for name in names]
     source = func.unnest(*columns).table_valued(*names).render_derived()
     taken = select(*(source.c[name] for name in names))
-    return _inserting("postgresql", table, names, instead).from_select(names, taken)
+    return _inserting("postgresql", table, names, instead, differs).from_select(names, taken)
 
 
 def _array(values: Sequence[Any], kind: Any) -> str:

@@ -1,4 +1,4 @@
-"""Alarm states as the device told them, folded by (epoch, seq) and never by the clock."""
+"""Alarms and twins as devices told them, folded by (epoch, seq) and never by the clock."""
 
 from __future__ import annotations
 
@@ -53,6 +53,23 @@ def alarm(connection: Connection, device: str, epoch: str, seq: int, happened: E
     if happened.state in ("acked", "shelved", "unshelved"):
         state["by"] = word(happened.data.get("by", ""), 80)
     upsert(connection, t, state)
+
+
+def twin(connection: Connection, device: str, epoch: str, seq: int, happened: Event) -> None:
+    """Take what a device says of one thing that is wanted of it (key KIND/NAME). What is older changes
+    nothing."""
+    kind, _, name = happened.key.partition("/")
+    place = {"device": device, "kind": word(kind, 16), "name": word(name, 64)}
+    t = tables.told_twin
+    own = [t.c[column] == value for column, value in place.items()]
+    row = connection.execute(select(t.c.epoch, t.c.seq).where(*own)).first()
+    if row and row.epoch == epoch and row.seq >= seq:
+        return
+    said = happened.data
+    told = {column: word(said.get(column, ""), 64) for column in ("running", "tried")}
+    told |= {"state": happened.state, "reason": happened.text, "epoch": epoch}
+    numbers = {"generation": int(said.get("generation", 0)), "seq": seq, "ts": int(happened.ts)}
+    upsert(connection, t, {**place, **told, **numbers})
 
 
 def journal(connection: Connection, device: str, epoch: str) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -35,7 +36,8 @@ from .refused import set_aside
 from .shown import who
 from .silent import Silent
 from .standing import StoreFault, anew, covers, stands, untold
-from .store import Message, Store
+from .store import FURTHEST, Message, Store
+from .twin import Want, newest, want, wanted
 from .updates import Updates
 
 LONGEST_POLL = 30.0
@@ -75,6 +77,7 @@ class Ingest:
                 Route("/d/v1/stands", self.stands),
                 Route("/d/v1/live", self.live, methods=["POST"]),
                 Route("/d/v1/dn", self.down),
+                Route("/d/v1/twin", self.twin),
                 Route("/d/v1/picture/{digest}", self.picture, methods=["PUT"]),
                 Route("/d/v1/piece/{digest}", self.piece, methods=["PUT"]),
                 Route("/d/v1/object/{digest}", self.object),
@@ -292,6 +295,14 @@ class Ingest:
         if self._hub.peers:
             self._hub.peers.tell(NEWS, kind, device)
 
+    async def want(self, wants: Sequence[Want]) -> int:
+        """`twin.want`, and a hint to those devices that ask at this moment; the others see it within half a minute."""
+        generation = await self._store.write(lambda c: want(c, wants))
+        for device in {w.device for w in wants}:
+            self.news(device)
+            self._tell("order", device)
+        return generation
+
     def news(self, device: str) -> None:
         """An order for that device is in the database."""
         self._news.setdefault(device, asyncio.Event()).set()
@@ -302,30 +313,39 @@ class Ingest:
         for news in [] if device else self._news.values():
             news.set()
 
+    async def twin(self, request: Request) -> Response:
+        """All that is wanted of a device."""
+        if (device := await self.device(request)) is None:
+            return self._stranger(request)
+        rows = await self._store.glance(lambda c: wanted(c, device))
+        wants = [{k: getattr(row, k) for k in wire.WANT} for row in rows]
+        said = {"generation": max((row.generation for row in rows), default=0), "wants": wants}
+        return Response(msgpack.packb(said), media_type="application/msgpack")
+
     async def down(self, request: Request) -> Response:
         """Commands above `after`, each with its age in seconds by our clock; waits up to `wait` seconds for one. Asking with
-        `after` is the receipt of those below. A device that does not say `answers` passes over what it does not know."""
+        `after` is the receipt of those below. A device that does not say `answers` passes over what it does not know. One that
+        says of which generation its `twin` is gets number 0 where something newer is wanted of it."""
         if (device := await self.device(request)) is None:
             return self._stranger(request)
         try:
             after = int(request.query_params.get("after", "0"))
             wait = min(LONGEST_POLL, max(0.0, float(request.query_params.get("wait", "0"))))
+            twin = int(request.query_params.get("twin", FURTHEST))
         except ValueError:
-            return JSONResponse({"detail": "after and wait are numbers"}, 400)
+            return JSONResponse({"detail": "after, wait and twin are numbers"}, 400)
         if self._clones.saw(device, request.query_params.get("run", "")[:MOST_RUN]):
             await self._clone(device, "raised")
-        t = tables.command
-        wanted = select(t.c.number, t.c.verb, t.c.data, t.c.created).where(t.c.device == device, t.c.number > after)
         news = self._news.setdefault(device, asyncio.Event())
         news.clear()
-        rows = await self._store.glance(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
+        rows = await self._store.glance(lambda c: _orders(c, device, after, twin))
         if not rows and wait and not self._closed:
             try:
                 async with asyncio.timeout(wait):
                     await news.wait()
             except TimeoutError:
                 pass
-            rows = await self._store.glance(lambda c: c.execute(wanted.order_by(t.c.number).limit(50)).all())
+            rows = await self._store.glance(lambda c: _orders(c, device, after, twin))
         if "answers" not in request.query_params:
             await self._silent.look(device, rows)
         now = time.time()
@@ -337,6 +357,16 @@ class Ingest:
         self._closed = True
         for news in self._news.values():
             news.set()
+
+
+def _orders(connection: Connection, device: str, after: int, twin: int) -> list[tuple[int, str, str, float]]:
+    """(number, verb, data, when) of what a device does not know yet."""
+    t = tables.command
+    asked = select(t.c.number, t.c.verb, t.c.data, t.c.created).where(t.c.device == device, t.c.number > after)
+    rows = [row._tuple() for row in connection.execute(asked.order_by(t.c.number).limit(50))]
+    generation = newest(connection, device) if twin < FURTHEST else 0
+    hint = [(0, "twin", json.dumps({"generation": generation}), time.time())] if generation > twin else []
+    return hint + rows
 
 
 async def body_of(request: Request, most: int) -> bytes:

@@ -352,6 +352,8 @@ def _take_events(connection: Connection, device: str, frames: list[Frame]) -> No
         rows.append(_event_row(device, frame, happened))
         if happened.kind == "alarm":
             fold.alarm(connection, device, frame.epoch, frame.seq, happened)
+        elif happened.kind == "twin":
+            fold.twin(connection, device, frame.epoch, frame.seq, happened)
         elif happened.kind == "gap":
             stream, spans = gap_of(happened.data)
             gaps[frame.epoch, stream] += spans

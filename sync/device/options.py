@@ -43,6 +43,9 @@ class SyncConfig(BrokerConfig):
     takes: list[Annotated[str, Field(pattern=CLASS.pattern)]] = Field(
         [], description="classes of this device: updates that are for one of them are for it, see docs/updates.md"
     )
+    installs: list[Literal["config", "model", "runtime", "firmware"]] = Field(
+        [], description="what the plane may have run here without anybody at the device, see docs/twin.md"
+    )
     writes: bool = Field(False, description="whether the plane may order what is `writable`, too")
 
     @field_validator("url")

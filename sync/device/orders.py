@@ -17,10 +17,11 @@ LONGEST_KEY = 200  # characters of what an order says that is not carried out
 VERBS = ("ack", "shelve", "unshelve", "write", "review")
 
 
-def asks(after: int, wait: int, run: str = "") -> str:
+def asks(after: int, wait: int, run: str = "", twin: int | None = None) -> str:
     """For orders above a number, for so many seconds; we answer also those of a kind that we do not know. `run` is who asks of all
-    runs of this device, so that the plane notices two of it."""
-    return f"/d/v1/dn?after={after}&wait={wait}&answers=1{f'&run={run}' if run else ''}"
+    runs of this device, so that the plane notices two of it; `twin` the generation of what it wants of us, as far as we know."""
+    more = (f"&run={run}" if run else "") + (f"&twin={twin}" if twin is not None else "")
+    return f"/d/v1/dn?after={after}&wait={wait}&answers=1{more}"
 
 
 class Orders:

@@ -24,6 +24,7 @@ from .options import SyncConfig
 from .orders import Orders, asks
 from .pace import FIRST_WAIT, LEAST, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
+from .twin import Handler, Twin, refusals
 
 ROW, LEAST_ROWS = 21, 64  # bytes of a newest value; how many go at once on any line
 LOOK = 30.0  # seconds between two looks at what may go by now
@@ -33,7 +34,7 @@ class Uplink:
     """Sends what is sealed, in the order tags, texts, events, samples; the cursor moves only after the plane's COMMIT. Pictures go
     beside them when nothing else waits, and hold up nothing that comes meanwhile.
 
-    Offline is the normal case: each of the four lanes tries again with growing, jittered waits and nothing else notices.
+    Offline is the normal case: each lane tries again with growing, jittered waits and nothing else notices.
     After each break it compares where the plane stands with what the plane had acknowledged.
     """
 
@@ -60,13 +61,16 @@ class Uplink:
         line = self._transport or self._reach(identity.load(self.host.folder, self.host.config.device.id))
         transport, much = Counted(line, self._allowance), Counted(line, self._allowance, much=True)
         self.cursors = await self.host.journal.cursors(NAME)
+        twin = Twin(self.host, self._handlers(transport, much), refusals(self.config.installs))
         self._broken.set()
         try:
             async with asyncio.TaskGroup() as lanes:
                 lanes.create_task(self._again(lambda: self._deliver(transport, much), leads=True))
                 lanes.create_task(self._again(lambda: self._pictures(much)))
                 lanes.create_task(self._again(lambda: self._live(transport)))
-                lanes.create_task(self._again(lambda: self._commands(transport)))
+                lanes.create_task(self._again(lambda: self._commands(transport, twin)))
+                lanes.create_task(self._again(lambda: twin.ask(transport)))
+                lanes.create_task(self._again(twin.work))
         except ExceptionGroup as several:  # not `except*`: before Python 3.11.4 it wraps what is raised in it again
             known, unknown = several.split(LinesideError)
             if known is None or unknown is not None:
@@ -80,6 +84,11 @@ class Uplink:
         if broker:
             return Mqtt(self.config, me, self.host.folder)
         return Https(replace(me, url=self.config.url), Certificate(self.host.folder, me))
+
+    def _handlers(self, transport: Transport, much: Transport) -> dict[str, Handler]:
+        """Of what the plane wants here, by kind; large things come by `much`."""
+        made: dict[str, Callable[[Host, Transport], Handler]] = {}
+        return {kind: make(self.host, much) for kind, make in made.items() if kind in self.config.installs}
 
     async def _again(self, lane: Callable[[], Any], leads: bool = False) -> None:
         """Run one lane for ever. Each call of `lane` does one round; after one that failed it waits, longer each time, and the
@@ -321,13 +330,16 @@ class Uplink:
 
     # Down
 
-    async def _commands(self, transport: Transport) -> None:
-        """Wait for commands; each is journaled before it runs, and its number with it, so that none runs twice."""
+    async def _commands(self, transport: Transport, twin: Twin) -> None:
+        """Wait for commands; each is journaled before it runs, and its number with it, so that none runs twice. Number 0 is the
+        plane's hint that something newer is wanted."""
         if "commands" not in self.cursors and (last := await self._orders.carried_out(transport)):
             self._move("commands", last)
         after = self.cursors.setdefault("commands", Cursor()).watermark
-        answer = await transport.exchange("GET", asks(after, 20, self._run), timeout=40.0)
+        answer = await transport.exchange("GET", asks(after, 20, self._run, twin.generation), timeout=40.0)
         for number, verb, data in wire.unpack_commands(answer):
+            if (number, verb) == (0, "twin"):
+                twin.hint(data)
             if number in self.cursors["commands"]:
                 continue
             async with self._orders.turn(verb, data) as about:

@@ -1,0 +1,157 @@
+"""What the plane wants to run here: asked for, given to who can do it, and told how it ended. What is wanted, what was tried, what
+runs and why are four things."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from edge import Event, Host, LinesideError, kept_snapshots, log
+
+from .. import wire
+from .transport import DeviceLost, Refused, Transport
+
+KEPT = "sync:twin"  # among the journal's snapshots
+AGAIN = 60.0  # seconds until something that could not be done yet is tried once more
+ENDED = ("running", "shadow", "rolled_back", "refused")
+LONGEST_REASON = 2000
+SEVERITY = {"rolled_back": "medium", "refused": "medium"}
+
+
+class Want(NamedTuple):
+    """That a version of something runs here; version "": that nothing of the plane's does. A generation never comes twice."""
+
+    kind: str
+    name: str
+    version: str
+    stage: str
+    generation: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+Tell = Callable[[str, str], None]
+
+
+class Handler(Protocol):
+    """Brings one kind of thing to run here."""
+
+    def running(self, name: str) -> str:
+        """The version that runs; "" where none of the plane's does."""
+        ...
+
+    async def __call__(self, want: Want, tell: Tell) -> None:
+        """Do it, and `tell(state, reason)` each step; when it returns the last state told has to be one of ENDED. What is told is
+        an event of the journal at once, and `tell` may be called later too, as when a model is taken back. Raises LinesideError
+        where it cannot be: one that heals (no link, no bytes left today) is tried again, another one refuses this generation for
+        good. May be cancelled at any moment, and is then called again after the next start with the same want."""
+        ...
+
+
+class Twin:
+    """`handlers` by kind, of what this site allows; `refusals` says of the other kinds what to do."""
+
+    def __init__(self, host: Host, handlers: Mapping[str, Handler], refusals: Mapping[str, str]) -> None:
+        self._host, self._handlers, self._refusals = host, handlers, refusals
+        self._told: dict[str, dict[str, Any]] | None = None
+        self._wants: dict[str, Want] = {}  # those that have not ended
+        self._more = asyncio.Event()
+        self._asked = asyncio.Event()  # the plane has said that there is something newer
+        self._asked.set()
+        self.generation = 0  # of what the plane is known to want
+
+    def hint(self, data: Mapping[str, Any]) -> None:
+        """Something newer is wanted; the lane that asks for it is `ask`."""
+        if isinstance(generation := data.get("generation"), int):
+            self.generation = max(self.generation, generation)
+        self._asked.set()
+
+    async def ask(self, transport: Transport) -> None:
+        """One round: wait until there is something to ask, and ask. Raises what an exchange does."""
+        await self._asked.wait()
+        try:
+            self.generation, wants = wire.unpack_wants(await transport.exchange("GET", "/d/v1/twin"))
+        except Refused as error:
+            if error.status != 404:
+                raise
+            wants = []  # a plane of an earlier release
+        self._asked.clear()
+        told = await self._known()
+        found = [Want(*one) for one in wants]
+        self._wants = {want.key: want for want in found if not _ended(want, told.get(want.key))}
+        self._more.set()
+
+    async def work(self) -> None:
+        """One round: the next want that has not ended, to its end. Raises DeviceLost where the line broke meanwhile."""
+        await self._more.wait()
+        if not self._wants:
+            self._more.clear()
+            return
+        key, want = next(iter(self._wants.items()))
+        try:
+            await self._one(want)
+        except LinesideError as error:
+            if not error.heals:
+                self._tell(want, "refused", str(error))
+            else:
+                self._tell(want, "waiting", str(error))
+                if isinstance(error, DeviceLost):
+                    raise
+                self._wants[key] = self._wants.pop(key, want)  # the others have their turn
+                await asyncio.sleep(AGAIN)
+                return
+        except Exception as error:
+            log.exception("sync: %s %s failed in an unexpected way", key, want.version)
+            self._tell(want, "refused", f"it failed in an unexpected way: {type(error).__name__}: {error}")
+        if self._wants.get(key) == want:
+            del self._wants[key]
+
+    async def _one(self, want: Want) -> None:
+        handler = self._handlers.get(want.kind)
+        if handler is None:
+            unknown = f"this release cannot take a {want.kind[:16]} from the plane; update it"
+            raise LinesideError(self._refusals.get(want.kind, unknown))
+        await handler(want, lambda state, reason: self._tell(want, state, reason))
+        if not _ended(want, (await self._known()).get(want.key)):
+            raise RuntimeError("nothing was told of its end")
+
+    def _tell(self, want: Want, state: str, reason: str) -> None:
+        """Journaled in one commit with the memory of it; what was told last is not told again."""
+        told = self._told
+        assert told is not None
+        handler = self._handlers.get(want.kind)
+        running = handler.running(want.name) if handler else ""
+        before = told.get(want.key, {})
+        tried = before.get("tried", "") if state in ("refused", "waiting") else want.version
+        said = {"version": want.version, "running": running, "tried": tried, "stage": want.stage}
+        said |= {"generation": want.generation}
+        if before == {**said, "state": state, "reason": reason} or before.get("generation", 0) > want.generation:
+            return
+        told[want.key] = {**said, "state": state, "reason": reason}
+        severity = SEVERITY.get(state, "info")
+        (log.warning if severity == "medium" else log.info)("%s %s: %s %s", want.key, want.version, state, reason)
+        text = reason[:LONGEST_REASON]
+        self._host.accept(Event("twin", want.key[:200], state, severity=severity, text=text, data=said))
+        self._host.journal.append(snapshots={KEPT: json.dumps(told).encode()})
+
+    async def _known(self) -> dict[str, dict[str, Any]]:
+        """What was told last of each thing, over all starts."""
+        if self._told is None:
+            kept = (await self._host.journal.ask(kept_snapshots)).get(KEPT)
+            self._told = json.loads(kept) if kept else {}
+        return self._told
+
+
+def _ended(want: Want, told: Mapping[str, Any] | None) -> bool:
+    return told is not None and told["generation"] == want.generation and told["state"] in ENDED
+
+
+def refusals(installs: Collection[str]) -> dict[str, str]:
+    """What is said of each kind that a site does not take."""
+    kinds = ("config", "model", "runtime", "firmware")
+    words = "this site takes no {0} that the plane wants; `sync: {{installs: [{0}]}}` in its file allows it"
+    return {kind: words.format(kind) for kind in kinds if kind not in installs}
