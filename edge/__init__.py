@@ -2,7 +2,7 @@
 
 from .batch import TRUSTED, Batch, Quality, concatenate
 from .bounds import below as rate_below
-from .bounds import binomial
+from .bounds import binomial, wilson
 from .bounds import by_chance as most_by_chance
 from .bounds import needed as parts_needed
 from .chain import Chain, hash_of
@@ -69,8 +69,8 @@ from .retried import from_journal as alarms_of_journal
 from .retried import needs as alarm_needs
 from .reviews import name_of as name_of_review
 from .span import held
-from .stage import Setting, Stage, StageConfig, StatelessStage
-from .state import state_folder
+from .stage import NewModel, Setting, Stage, StageConfig, StatelessStage
+from .state import model_home, state_folder
 from .tags import Tag, TagTable
 from .tags import named as tag_named
 
@@ -105,6 +105,7 @@ __all__ = [
     "Listen",
     "ManualClock",
     "ModelRefused",
+    "NewModel",
     "NoDaemon",
     "Period",
     "Picture",
@@ -162,6 +163,7 @@ __all__ = [
     "listen_at",
     "load_site",
     "log",
+    "model_home",
     "most_by_chance",
     "name_of_review",
     "numbered_events",
@@ -184,5 +186,6 @@ __all__ = [
     "tag_name",
     "tag_named",
     "tag_names",
+    "wilson",
     "write_parquet",
 ]

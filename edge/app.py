@@ -95,7 +95,7 @@ class Daemon:
         live, writes = Live(table), Writes(table, self.clock, self.written)
         flow = Flow(
             table,
-            stages_of(config, table, refuse, self._answering(config, table)),
+            stages_of(config, table, refuse, self._answering(config, table), self.folder),
             self.journal,
             self.clock,
             self.health,

@@ -36,7 +36,7 @@ async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0) -> list[st
 
 async def _apply(daemon: Daemon, path: Path, trial: float) -> list[str]:
     new = await asyncio.to_thread(load, path)
-    await asyncio.to_thread(build, new, daemon.refused)
+    await asyncio.to_thread(build, new, daemon.refused, daemon.folder)
     if new.problems:
         raise ConfigFault("; ".join(map(str, new.problems[:20])))
     if new.device.id != daemon.config.device.id:

@@ -27,6 +27,17 @@ def above(found: int, of: int, confidence: float = 0.95) -> float:
     return 0.0 if found == 0 else 1.0 - _root(of - found, of, math.log1p(-confidence))
 
 
+def wilson(found: int, of: int, sure: float = 1.96) -> tuple[float, float]:
+    """Between which rates lies what was counted, at `sure` standard deviations (Wilson, JASA 22, 1927): cheap, and right for few
+    parts, too. (0, 1) where nothing was counted."""
+    if not of:
+        return 0.0, 1.0
+    share, more = found / of, sure * sure / of
+    middle = share + more / 2
+    wide = sure * math.sqrt(share * (1 - share) / of + more / (4 * of))
+    return max(0.0, (middle - wide) / (1 + more)), min(1.0, (middle + wide) / (1 + more))
+
+
 def needed(rate: float, found: int = 0, confidence: float = 0.95) -> int:
     """How many parts have to be audited, `found` among them and no more, to say "below `rate`". Raises ValueError where that is
     more than a hundred million, or the rate none between 0 and 1."""

@@ -119,6 +119,12 @@ class Flow:
         if tick.mono - self._last_snapshot >= SNAPSHOT_EVERY:
             self.snapshot()
 
+    def tell(self, name: str, value: Any) -> None:
+        """Something for one stage, as an Answer; for none where it has no place here (any more)."""
+        for index, (called, _) in enumerate(self.stages):
+            if called == name:
+                self._came_back(index, [Answer(value)])
+
     def forget_times(self) -> None:
         """The clock was set: what is newest by it counts no more."""
         self._late = Late(self.table)

@@ -17,6 +17,7 @@ from .flow import Flow
 from .health import Health
 from .live import Live
 from .stage import Setting
+from .state import state_folder
 from .tags import TagTable
 from .trigger import Trigger
 from .virtual import layered
@@ -118,8 +119,8 @@ def rehearse(config: Config, test: TestCase) -> Outcome:
 
 def _built(config: Config, table: TagTable, name: str) -> Any:
     entry = config.stages[name]
-    everything = frozenset(config.drivers)
-    return plugins.find("stages", entry.stage)(entry, Setting(name, table, config.folder, everything))
+    setting = Setting(name, table, config.folder, frozenset(config.drivers), state_folder(config.device.id))
+    return plugins.find("stages", entry.stage)(entry, setting)
 
 
 def _number(table: TagTable, name: str, value: float | str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -60,12 +60,27 @@ class StatelessStage:
 @dataclass(frozen=True)
 class Setting:
     """What a stage of `stages:` is given beside its options: its name, all tags, the folder of the site file, and the sources
-    that answer already. A source that is not among them says so by its first batch that is not BAD, or its first frame."""
+    that answer already. A source that is not among them says so by its first batch that is not BAD, or its first frame. `state` is
+    the device's own folder, where updates keep models."""
 
     name: str
     table: TagTable
     folder: Path
     running: frozenset[str] = frozenset()
+    state: Path = Path("/nonexistent")
+
+
+@dataclass(frozen=True)
+class NewModel:
+    """Another model for a stage whose attribute `model` names one that updates bring, as an Answer (`Flow.tell`). `judges` is what
+    the stage's own `prepared(folder)` made of it. `use`: `run` (on trial in place of the one that runs, which comes back by itself
+    where the new one does worse), `shadow` (beside it, without a say), `none` (it is dropped). `tell(state, text, figures)` is
+    called on the loop with `trying`, `shadow`, `running` or `rolled_back`, the last two once."""
+
+    version: str
+    judges: Any
+    use: str
+    tell: Callable[[str, str, dict[str, Any]], None]
 
 
 class StageConfig(BaseModel):

@@ -20,6 +20,11 @@ def state_folder(device: str, given: Path | None = None) -> Path:
     return Path(base) / "lineside" / device
 
 
+def model_home(state: Path, name: str) -> Path:
+    """Where the versions of a model lie that updates bring: its links `current` and `previous` lead to two of them."""
+    return state / "updates" / "models" / name
+
+
 def owned(path: Path) -> int:
     """The lock that keeps a second daemon away. Raises JournalBusy with the owner's process number."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     faults = 0
     for path in options.site:
         config = load(path)
-        build(config)
+        build(config, state=options.state)
         for problem in config.problems:
             print(json.dumps(problem.as_json(), ensure_ascii=False) if options.json else problem)
         faults += len(config.problems)

@@ -25,7 +25,7 @@ from ..package import Classify, Package, describe
 from . import trial
 from .detect import one_thread
 from .good_parts import ENDINGS, picture
-from .inspect import prepare
+from .network import prepare
 
 MOST_PICTURES = 200
 TRIES = 5  # runs that are timed at least

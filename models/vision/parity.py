@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,23 @@ def within(figures: dict[str, Any], bounds: Bounds) -> None:
             f"it decides otherwise than its float file: {'; '.join(said)}{which}",
             hint="calibrate it on more pictures of this kind, keep sensitive layers in float, or say other bounds: --parity",
         )
+
+
+def told(folder: Path) -> None:
+    """What the figures of a package, where it has any, say of its integers beside the floats that it was made from. Raises
+    ModelRefused where they decide otherwise."""
+    try:
+        figures = json.loads((folder / "figures.json").read_text())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise ModelRefused(f"its figures.json cannot be read ({type(error).__name__})") from None
+    found = figures.get("parity") if isinstance(figures, dict) else None
+    if isinstance(found, dict):
+        try:
+            within(found, Bounds(**found.get("bounds", {})))
+        except (KeyError, TypeError, ValueError):
+            raise ModelRefused("its figures.json does not say how its integers compare with its floats") from None
 
 
 def answers(folder: Path, many: int) -> list[np.ndarray]:

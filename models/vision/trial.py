@@ -19,7 +19,7 @@ from ..package import Classify, Package
 from . import peaks
 from .given import fitted
 from .heatmap import HeatMapper
-from .inspect import prepare, probabilities
+from .network import prepare, probabilities
 from .objects import ObjectDetector
 from .tools.contract import State, state_of
 

@@ -26,8 +26,10 @@ class Verdict:
     boxes: Sequence[Box] = field(default_factory=tuple)
 
 
-def results(stage: str, frame: Frame, verdict: Verdict, took_ms: float, picture: np.ndarray | None) -> Iterable[Any]:
-    """The inspection event with its picture, journaled together."""
+def results(
+    stage: str, frame: Frame, verdict: Verdict, took_ms: float, picture: np.ndarray | None, model: str = ""
+) -> Iterable[Any]:
+    """The picture, if it is kept, and last the inspection event, journaled together. `model`: name, version and SHA-256."""
     refs: tuple[str, ...] = ()
     if picture is not None:
         done, body = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
@@ -43,7 +45,7 @@ def results(stage: str, frame: Frame, verdict: Verdict, took_ms: float, picture:
         "score": round(float(verdict.score), 4),
         "boxes": [[*map(int, box[:4]), box[4], round(float(box[5]), 4)] for box in verdict.boxes],
         "took_ms": round(took_ms, 3),
-    }
+    } | ({"model": model} if model else {})
     severity = {"ok": "info", "ng": "medium"}.get(verdict.state, "low")
     yield Event("inspection", stage, verdict.state, frame.ts, severity, verdict.text, data, refs)
 

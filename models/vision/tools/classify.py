@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ... import package
-from ..inspect import prepare, probabilities
+from ..network import prepare, probabilities
 from ..recipe_config import ViewConfig
 from ..spare import Spare
 from ..verdict import Box

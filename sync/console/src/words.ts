@@ -107,7 +107,7 @@ const DEVICE_ZH: Record<string, string> = {
   started: "已启动", changed: "已变更", unread: "未读取", no_promise: "未声明周期", not_yet: "尚未到达", not_arrived: "数据块缺失", absent: "变量不在站点",
   source_lost: "数据源失联", device: "设备", rule: "规则", blind: "无法判断", sees: "恢复判断",
   review: "复核", camera: "相机", station: "检测工位", handshake: "握手", ready: "就绪", not_ready: "未就绪", degraded: "已降级", restored: "恢复完整检测",
-  unusual: "不合格率异常", usual: "不合格率恢复正常", interlock: "样件联锁", proved: "样件已验证", shadow: "影子模型", frozen: "画面停滞", moves: "画面恢复",
+  unusual: "不合格率异常", usual: "不合格率恢复正常", interlock: "样件联锁", proved: "样件已验证", shadow: "影子模型", model: "模型", twin: "期望状态", frozen: "画面停滞", moves: "画面恢复",
   differs: "判定不同", alert: "通知", queued: "待发送",
 };
 /** What parts are said to be, and what is found on them. Apart from the rest: a defect that a customer calls `cut` or `text` is none of a device's words. */
