@@ -6,6 +6,7 @@ send again by themselves, as long as they keep it.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sqlite3
 import time
@@ -16,12 +17,13 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from edge import LinesideError
+from edge import LinesideError, log
 
 from . import days, tables
 from .ca import keep
 from .database import on_postgresql, opened, why, word
-from .plane import Where, address_of
+from .verb import Verb
+from .where import Where, address_of, exists
 
 KEYS = ("ca.key", "ca.pem", "sessions.key")
 AT_ONCE = 500  # rows in memory
@@ -29,8 +31,7 @@ AT_ONCE = 500  # rows in memory
 
 def backup(where: Where, file: Path) -> int:
     """Write everything, as it is at one moment, to `file`, whole or not at all; returns the rows. Raises LinesideError."""
-    if not (where.folder / "ca.pem").exists():
-        raise LinesideError(f"no plane has run in {where.folder}", hint="say --folder")
+    exists(where)
     if file.exists():
         raise LinesideError(f"{file} is there already", hint="name another file")
     fresh = file.with_name(f"{file.name}.new")
@@ -146,3 +147,26 @@ def _copy(source: Connection, target: Connection, table: Table) -> int:
 def _fits(value: Any, most: int | None) -> Any:
     """SQLite held texts that no other database takes: with NUL, or longer than their column."""
     return word(value, most or len(value)) if isinstance(value, str) else value
+
+
+# `lineside plane backup FILE` and `restore FILE`
+
+
+def _run_backup(where: Where, options: argparse.Namespace) -> int:
+    log.info("plane: %d rows are in %s, with the plane's keys", backup(where, options.file), options.file)
+    return 0
+
+
+def _run_restore(where: Where, options: argparse.Namespace) -> int:
+    log.info("plane: %d rows are restored to %s", restore(where, options.file), where.folder)
+    return 0
+
+
+def _which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+
+
+VERBS = {
+    "backup": Verb("write everything to a file", _run_backup, _which),
+    "restore": Verb("make a plane of such a file", _run_restore, _which),
+}

@@ -1,4 +1,4 @@
-"""`lineside plane`, and `lineside plane invite`, `backup`, `restore`, `broker`, `proxy`, `complete`, `check`, `test`, `try`."""
+"""`lineside plane`: runs the plane, or does what a verb says; each part of the plane has its own table of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import gc
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,70 +15,98 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge import Duration, LinesideError, log
 
-from ..invitation import token
-from . import completeness, fleet, mosquitto, plane_check
-from . import invite as invites
-from .backup import backup, restore
+from . import backup, completeness, fleet, invite, mosquitto, plane_check
 from .ca import Authority, keep
 from .objects import SECRETS
-from .plane import ROLES, Plane, Where, opened
+from .plane import Plane
 from .retention import KEPT
 from .shown import HEADER
+from .verb import Verb
+from .where import ROLES, Where
 
-DO = (
-    "run the plane (default), print a token, write everything to FILE, make a plane of such a FILE, set up a broker, make a "
-    "certificate for a proxy, say what is missing of DEVICE TAG, check a FILE of rules, run its tests, try a CHANNEL of it, or "
-    "print the schema of such files, list the devices, let a DEVICE in no more"
-)
-DOES = (
-    "run",
-    "invite",
-    "backup",
-    "restore",
-    "broker",
-    "proxy",
-    "complete",
-    "check",
-    "test",
-    "try",
-    "schema",
-    "devices",
-    "revoke",
-)
-WITH_FILE = ("backup", "restore", "check", "test")
 SHORTEST = 3600.0  # seconds that anything is kept
 LITTER = (50_000, 20, 20)  # objects and rounds before Python looks for what is left over, see `serve`
 HELP = "run the control plane; `plane invite` prints a token for a device, `plane backup FILE` keeps everything"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    parser.add_argument("do", nargs="?", choices=DOES, default="run", help=DO)
-    parser.add_argument(
-        "words",
-        nargs="*",
-        metavar="FILE",
-        help=f"of {', '.join(WITH_FILE)}; DEVICE TAG of complete; FILE CHANNEL of try; DEVICE of revoke",
+    """Without a verb it runs the plane, so `plane` itself has every option of `plane serve`."""
+    _serving(parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs (default: serve)")
+    for name, verb in VERBS.items():
+        its = verbs.add_parser(name, help=verb.help, description=verb.help)
+        verb.arguments(its)
+        if name != "serve":
+            _again(its, _folder)
+
+
+def run(options: argparse.Namespace) -> int:
+    ports, names = (options.port, options.page_port), tuple(options.name)
+    where = Where(
+        options.folder,
+        options.listen,
+        *ports,
+        names,
+        options.database,
+        tuple(options.keep),
+        broker=mosquitto.access(options),
+        config=options.config,
+        roles=tuple(options.role) or ROLES,
+        url=options.url or "",
+        page_url=options.page_url or "",
+        objects=options.objects,
+        objects_key=options.objects_key,
     )
+    return VERBS[options.verb or "serve"].run(where, options)
+
+
+# What is said of the plane itself
+
+
+def _again(parser: argparse.ArgumentParser, *parts: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Options of `plane` that a verb has, too: there only what is said counts, and what stands before the verb counts as well."""
+    known = len(parser._actions)
+    for part in parts:
+        part(parser)
+    for action in parser._actions[known:]:
+        action.default = argparse.SUPPRESS
+
+
+def _folder(parser: argparse.ArgumentParser) -> None:
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     folder = Path(base) / "lineside" / "plane"
     parser.add_argument("--folder", type=Path, default=folder, help=f"database and keys (default: {folder})")
     told = "postgresql://USER@HOST/NAME instead of a file in the folder, which remembers it"
     parser.add_argument("--database", default="", metavar="ADDRESS", help=told)
-    told = f"forget what is older, as in samples=90d (CLASS: {', '.join(KEPT)}; may be given again; default: nothing)"
-    parser.add_argument("--keep", type=_keep, action="append", default=[], metavar="CLASS=TIME", help=told)
+
+
+def _names(parser: argparse.ArgumentParser) -> None:
+    told = "host name or address it is reached under (may be given again)"
+    parser.add_argument("--name", action="append", default=[], help=told)
+
+
+def _address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine only"
     )
+
+
+def _proxied(parser: argparse.ArgumentParser) -> None:
+    told = "where devices find the plane, if a proxy stands before its processes: https://plane.example:8443"
+    parser.add_argument("--url", type=_url("https"), help=told)
+
+
+def _serving(parser: argparse.ArgumentParser) -> None:
+    for part in (_folder, _address, _names, _proxied):
+        part(parser)
+    told = f"forget what is older, as in samples=90d (CLASS: {', '.join(KEPT)}; may be given again; default: nothing)"
+    parser.add_argument("--keep", type=_keep, action="append", default=[], metavar="CLASS=TIME", help=told)
     parser.add_argument("--port", type=_port, default=8443, help="for devices, TLS (default: 8443)")
     parser.add_argument("--page-port", type=_port, default=8080, help="for people (default: 8080)")
     told = "the rules of the plane, where events go and who is told, see docs/plane-rules.md (default: none)"
     parser.add_argument("--config", type=Path, metavar="FILE", help=told)
-    told = "host name or address it is reached under (may be given again)"
-    parser.add_argument("--name", action="append", default=[], help=told)
     told = "what this process does (may be given again; default: all of it); others do the rest, on PostgreSQL"
     parser.add_argument("--role", action="append", default=[], choices=ROLES, help=told)
-    told = "where devices find the plane, if a proxy stands before its processes: https://plane.example:8443"
-    parser.add_argument("--url", type=_url("https"), help=told)
     told = "where people find it then: https://plane.example"
     parser.add_argument("--page-url", type=_url("https", "http"), metavar="URL", help=told)
     told = (
@@ -90,11 +117,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         f"file with the key of that and its secret, a line each (default: {' and '.join(SECRETS)} of the environment)"
     )
     parser.add_argument("--objects-key", type=Path, metavar="FILE", help=told)
-    told = "of the mosquitto whose files `plane broker` writes (default: 8883)"
-    parser.add_argument("--broker-port", type=_port, default=8883, metavar="PORT", help=told)
     mosquitto.arguments(parser)
-    completeness.arguments(parser)
-    invites.arguments(parser)
+
+
+def _broker(parser: argparse.ArgumentParser) -> None:
+    _again(parser, _address, _names)
+    told = "of the mosquitto whose files are written (default: 8883)"
+    parser.add_argument("--broker-port", type=_port, default=8883, metavar="PORT", help=told)
+
+
+def _proxy(parser: argparse.ArgumentParser) -> None:
+    _again(parser, _names, _proxied)
 
 
 def _port(text: str) -> int:
@@ -132,55 +165,7 @@ def _keep(text: str) -> tuple[str, float]:
     return name, seconds
 
 
-def run(options: argparse.Namespace) -> int:
-    ports, names = (options.port, options.page_port), tuple(options.name)
-    where = Where(options.folder, options.listen, *ports, names, options.database, tuple(options.keep))
-    where = replace(where, broker=mosquitto.access(options), config=options.config, roles=tuple(options.role) or ROLES)
-    where = replace(where, url=options.url or "", page_url=options.page_url or "")
-    where = replace(where, objects=options.objects, objects_key=options.objects_key)
-    if options.do == "complete":
-        if len(options.words) != 2:
-            raise LinesideError("it takes a device and a tag, as in `plane complete press-4 plc.oil_temp`")
-        return completeness.run(where, options, *options.words)
-    if options.do == "try":
-        if len(options.words) != 2:
-            raise LinesideError("it takes a file and a channel, as in `plane try plane.yaml shift_group`")
-        return plane_check.try_channel(Path(options.words[0]), options.words[1])
-    if options.do in ("devices", "revoke"):
-        if len(options.words) != (options.do == "revoke"):
-            raise LinesideError("`plane devices` takes nothing more, `plane revoke` one DEVICE")
-        asyncio.run(of_devices(where, *options.words))
-        return 0
-    if len(options.words) != (options.do in WITH_FILE):
-        raise LinesideError(f"a file belongs to `plane` {', '.join(WITH_FILE)}, and to nothing else")
-    if options.do == "schema":
-        print(plane_check.schema())
-        return 0
-    if options.do in ("check", "test"):
-        return {"check": plane_check.check, "test": plane_check.test}[options.do](Path(options.words[0]))
-    if options.do == "broker":
-        broker_files(where, options.broker_port)
-    elif options.do == "proxy":
-        proxy_files(where)
-    elif options.do == "backup":
-        (file,) = map(Path, options.words)
-        log.info("plane: %d rows are in %s, with the plane's keys", backup(where, file), file)
-    elif options.do == "restore":
-        log.info("plane: %d rows are restored to %s", restore(where, Path(options.words[0])), where.folder)
-    else:
-        asyncio.run(invite(where, options) if options.do == "invite" else serve(where))
-    return 0
-
-
-def broker_files(where: Where, port: int) -> None:
-    config = mosquitto.write(where.folder / "broker", Authority(where.folder), where.all_names(), where.listen, port)
-    print(f"start it with: mosquitto -c {config}")
-    print(f"and the plane with: --broker mqtts://localhost:{port}")
-    name = where.names[0] if where.names else "localhost"
-    print(f'devices have: sync: {{url: "mqtts://{name}:{port}"}}')
-
-
-def proxy_files(where: Where) -> None:
+def _proxy_files(where: Where, options: argparse.Namespace) -> int:
     """For a proxy that ends TLS itself: devices believe the plane's authority, and so whom it signed."""
     if not where.url:
         raise LinesideError("where do devices find the proxy?", hint="say it as in --url https://plane.example:8443")
@@ -189,6 +174,7 @@ def proxy_files(where: Where) -> None:
     print(f"and its key: {key.resolve()} (for a year; make both anew then)")
     print(f"it shows both to the plane as well, and believes it by: {(where.folder / 'ca.pem').resolve()}")
     print(f"of devices it asks for a certificate of the same authority, and hands it on in the header {HEADER}")
+    return 0
 
 
 async def serve(where: Where) -> None:
@@ -211,32 +197,18 @@ async def serve(where: Where) -> None:
         log.info("plane: stopped")
 
 
-async def of_devices(where: Where, revoked: str = "") -> None:
-    """Works beside a running plane, as `invite` does."""
-    store = opened(where)
-    try:
-        if revoked:
-            await fleet.revoke(store, revoked)
-            print(f"{revoked} is let in no more; a token and `lineside enroll` make it known anew")
-            return
-        for row in await store.read(fleet.listed):
-            print(fleet.words(row))
-    finally:
-        store.close()
+def _serve(where: Where, options: argparse.Namespace) -> int:
+    asyncio.run(serve(where))
+    return 0
 
 
-async def invite(where: Where, options: argparse.Namespace) -> None:
-    """Print a token. Works beside a running plane: both use the same database."""
-    wish = invites.wish_of(options)
-    try:
-        url = (where.folder / "url").read_text()
-    except FileNotFoundError:
-        raise LinesideError(f"no plane has run in {where.folder}", hint="start `lineside plane` first") from None
-    store = opened(where)
-    try:
-        text = token(url, Authority(where.folder).fingerprint, await invites.invited(store, wish))
-    finally:
-        store.close()
-    print(text)
-    if options.qr:
-        invites.picture(text, options.qr)
+VERBS = {
+    "serve": Verb("run the plane", _serve, lambda parser: _again(parser, _serving)),
+    **invite.VERBS,
+    **fleet.VERBS,
+    **backup.VERBS,
+    "broker": Verb("write the files of a broker", mosquitto.run, _broker),
+    "proxy": Verb("make a certificate for a proxy", _proxy_files, _proxy),
+    **completeness.VERBS,
+    **plane_check.VERBS,
+}

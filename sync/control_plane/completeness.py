@@ -7,11 +7,12 @@ import datetime
 import json
 import time
 
-from edge import SECOND, LinesideError
+from edge import SECOND
 
 from .complete import MINUTE, complete
 from .database import snapshots
-from .plane import Where, opened
+from .verb import Verb
+from .where import Where, beside
 
 MEANS = {
     "unread": "nothing was read",
@@ -39,27 +40,24 @@ MEANS = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device")
+    parser.add_argument("tag", help="as in plc.oil_temp")
     for name, which in (
-        ("--since", "first time of `complete`, an hour before the last"),
+        ("--since", "first time, an hour before the last"),
         ("--until", "last time, this minute"),
     ):
         told = f"{which}: ISO 8601, UTC where it names no zone, as in 2026-01-31T08:00"
         parser.add_argument(name, type=datetime.datetime.fromisoformat, metavar="TIME", help=told)
-    parser.add_argument("--json", action="store_true", help="`complete` as one line of JSON, times in ms")
+    parser.add_argument("--json", action="store_true", help="as one line of JSON, times in ms")
 
 
-def run(where: Where, options: argparse.Namespace, device: str, tag: str) -> int:
+def run(where: Where, options: argparse.Namespace) -> int:
     """0 where every minute is complete, else 1. Raises LinesideError."""
+    device, tag = options.device, options.tag
     until = _ns(options.until) if options.until else time.time_ns() // MINUTE * MINUTE
     since = _ns(options.since) if options.since else until - 3600 * SECOND
-    if not (where.folder / "ca.pem").exists():
-        raise LinesideError(f"no plane has run in {where.folder}", hint="say --folder")
-    store = opened(where)
-    try:
-        with snapshots(store.engine).connect() as connection:
-            facts = complete(connection, device, tag, since, until).facts()
-    finally:
-        store.close()
+    with beside(where) as store, snapshots(store.engine).connect() as connection:
+        facts = complete(connection, device, tag, since, until).facts()
     if options.json:
         print(json.dumps({"device": device, "tag": tag, **facts}))
     else:
@@ -89,3 +87,6 @@ def _iso(ms: object) -> str:
 def _ns(when: datetime.datetime) -> int:
     seconds = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
     return round(seconds) * SECOND
+
+
+VERBS = {"complete": Verb("say what is missing of a tag", run, arguments)}

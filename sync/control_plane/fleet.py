@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import time
 from typing import Any
 
@@ -11,6 +13,8 @@ from edge import LinesideError
 
 from . import tables
 from .store import Store
+from .verb import Verb
+from .where import Where, beside
 
 
 def listed(connection: Connection) -> list[dict[str, Any]]:
@@ -42,3 +46,38 @@ async def revoke(store: Store, device: str) -> None:
         known = await store.read(lambda c: c.scalar(select(t.c.id).where(t.c.id == device)))
         what = "is revoked already" if known else "is not enrolled here"
         raise LinesideError(f"{device} {what}", hint="`lineside plane devices` lists them")
+
+
+# `lineside plane devices` and `revoke` work beside a running plane, as `invite` does
+
+
+async def _list(where: Where) -> None:
+    with beside(where) as store:
+        for row in await store.read(listed):
+            print(words(row))
+
+
+async def _revoke(where: Where, device: str) -> None:
+    with beside(where) as store:
+        await revoke(store, device)
+    print(f"{device} is let in no more; a token and `lineside enroll` make it known anew")
+
+
+def _run_list(where: Where, options: argparse.Namespace) -> int:
+    asyncio.run(_list(where))
+    return 0
+
+
+def _run_revoke(where: Where, options: argparse.Namespace) -> int:
+    asyncio.run(_revoke(where, options.device))
+    return 0
+
+
+def _which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device")
+
+
+VERBS = {
+    "devices": Verb("list the devices", _run_list),
+    "revoke": Verb("let a device in no more", _run_revoke, _which),
+}

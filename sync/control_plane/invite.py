@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import secrets
 import sys
 import time
@@ -16,11 +17,15 @@ from sqlalchemy import Connection, delete, select, update
 from edge import Duration, LinesideError
 
 from .. import wire
+from ..invitation import token
 from . import tables
+from .ca import Authority
 from .database import insert_new, upsert
 from .keys import Known
 from .store import Store
 from .tree import node
+from .verb import Verb
+from .where import Where, beside
 
 DAY, LONGEST = 24 * 3600.0, 90 * 24 * 3600.0  # seconds
 MOST = 1000  # devices with one token
@@ -84,17 +89,13 @@ def trade(connection: Connection, invitation: str, device: str, known: Known) ->
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="", metavar="NAME", help="of `invite`: for this device only")
-    parser.add_argument(
-        "--class", dest="kind", default="", metavar="NAME", help="of `invite`: which kind of device it is"
-    )
-    told = "of `invite`: where it stands in the tree of tenants, as in acme/east/suzhou/line-3"
+    parser.add_argument("--device", default="", metavar="NAME", help="for this device only")
+    parser.add_argument("--class", dest="kind", default="", metavar="NAME", help="which kind of device it is")
+    told = "where it stands in the tree of tenants, as in acme/east/suzhou/line-3"
     parser.add_argument("--site", default="", metavar="PATH", help=told)
-    parser.add_argument(
-        "--count", type=int, default=1, metavar="N", help="of `invite`: for so many new devices (default: 1)"
-    )
-    parser.add_argument("--valid", default="24h", metavar="TIME", help="of `invite`: how long (default: 24h)")
-    told = "of `invite`: also as a QR code, here or as FILE.svg or FILE.png"
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="for so many new devices (default: 1)")
+    parser.add_argument("--valid", default="24h", metavar="TIME", help="how long (default: 24h)")
+    told = "also as a QR code, here or as FILE.svg or FILE.png"
     parser.add_argument("--qr", nargs="?", const="-", metavar="FILE", help=told)
 
 
@@ -122,3 +123,25 @@ def picture(token: str, to: str) -> None:
         code.save(str(file), scale=6)
     except OSError as error:
         raise LinesideError(f"cannot write {file}: {error.strerror}") from None
+
+
+async def _invite(where: Where, options: argparse.Namespace) -> None:
+    """Print a token. Works beside a running plane: both use the same database."""
+    wish = wish_of(options)
+    with beside(where) as store:
+        try:
+            url = (where.folder / "url").read_text()
+        except FileNotFoundError:
+            raise LinesideError(f"the plane in {where.folder} has not listened for devices yet") from None
+        text = token(url, Authority(where.folder).fingerprint, await invited(store, wish))
+    print(text)
+    if options.qr:
+        picture(text, options.qr)
+
+
+def run(where: Where, options: argparse.Namespace) -> int:
+    asyncio.run(_invite(where, options))
+    return 0
+
+
+VERBS = {"invite": Verb("print a token for a device", run, arguments)}

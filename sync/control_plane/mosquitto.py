@@ -16,6 +16,7 @@ from .. import wire
 from ..broker import BrokerConfig
 from .broker import NAME
 from .ca import Authority, keep
+from .where import Where
 
 LIMITS = {  # what waits at the broker while the plane is slow; beyond it a device sends again
     "max_packet_size": wire.MOST_PICTURE + 65536,
@@ -80,3 +81,14 @@ def _rules() -> str:
     every, answers = wire.EVERY_DEVICE, wire.down("+")
     ours = f"user {NAME}\ntopic read {every}\ntopic write {answers}\n\n"
     return ours + f"pattern write {wire.up('%u')}\npattern read {wire.down('%u')}\n"
+
+
+def run(where: Where, options: argparse.Namespace) -> int:
+    config = write(
+        where.folder / "broker", Authority(where.folder), where.all_names(), where.listen, options.broker_port
+    )
+    print(f"start it with: mosquitto -c {config}")
+    print(f"and the plane with: --broker mqtts://localhost:{options.broker_port}")
+    name = where.names[0] if where.names else "localhost"
+    print(f'devices have: sync: {{url: "mqtts://{name}:{options.broker_port}"}}')
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import difflib
 import json
@@ -22,6 +23,8 @@ from .judge import rehearse
 from .own import EPOCH, PLANE
 from .plane_file import SECTIONS, PlaneFile, load
 from .rule_options import RuleTest
+from .verb import Verb
+from .where import Where
 
 
 def check(path: Path) -> int:
@@ -115,3 +118,30 @@ def _read(path: Path) -> PlaneFile | None:
     found = load(path)
     print(*found.faults, sep="\n", end="\n" if found.faults else "", file=sys.stderr)
     return None if found.faults else found
+
+
+# As verbs
+
+
+def _file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+
+
+def _file_and_channel(parser: argparse.ArgumentParser) -> None:
+    _file(parser)
+    parser.add_argument("channel", metavar="CHANNEL", help="its name in the file")
+
+
+def _print_schema(where: Where, options: argparse.Namespace) -> int:
+    print(schema())
+    return 0
+
+
+VERBS = {
+    "check": Verb("say every fault of a plane's file", lambda where, options: check(options.file), _file),
+    "test": Verb("run the tests of such a file", lambda where, options: test(options.file), _file),
+    "try": Verb(
+        "send a message to one of its channels", lambda w, o: try_channel(o.file, o.channel), _file_and_channel
+    ),
+    "schema": Verb("print the schema of such files", _print_schema),
+}

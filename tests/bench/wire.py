@@ -25,7 +25,8 @@ from sync import wire
 from sync.broker import BrokerConfig
 from sync.control_plane import mosquitto, tables
 from sync.control_plane.ca import Authority
-from sync.control_plane.plane import Plane, Where
+from sync.control_plane.plane import Plane
+from sync.control_plane.where import Where
 from sync.device import enrolment
 from sync.device.uplink import SyncConfig, Uplink
 from sync.invitation import token

@@ -24,9 +24,9 @@ from sync.control_plane import tables
 from sync.control_plane.api import People
 from sync.control_plane.backup import KEYS, backup, restore
 from sync.control_plane.ca import Authority
-from sync.control_plane.plane import Where, opened
 from sync.control_plane.refused import set_aside
 from sync.control_plane.store import Message, Store, insert_new
+from sync.control_plane.where import Where, opened
 
 EPOCH, NOW = "0" * 16, time.time_ns()
 BODY = encode(Batch.of("plc", [1], [1.0], NOW))
@@ -182,7 +182,7 @@ def test_what_cannot_be_done_is_told_and_changes_nothing(tmp_path: Path, where: 
 
 def test_the_command_line(tmp_path: Path, where: Where, capsys: pytest.CaptureFixture[str]) -> None:
     folder, kept = str(where.folder), str(tmp_path / "kept")
-    assert main(["plane", "backup", "--folder", folder]) == 2 and "a file belongs to" in capsys.readouterr().err
+    assert main(["plane", "backup", "--folder", folder]) == 2 and "are required: FILE" in capsys.readouterr().err
     assert main(["plane", "invite", kept, "--folder", folder]) == 2
     assert main(["plane", "backup", kept, "--folder", folder]) == 0
     assert main(["plane", "restore", kept, "--folder", str(tmp_path / "other")]) == 0

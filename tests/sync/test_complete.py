@@ -29,9 +29,10 @@ from sync import wire
 from sync.control_plane import compact, marks, rollup, tables
 from sync.control_plane.complete import complete
 from sync.control_plane.ledger import KIND, LAST, START, WIDEST, columns, note, runs_in, runs_of
-from sync.control_plane.plane import Plane, Where
+from sync.control_plane.plane import Plane
 from sync.control_plane.retention import forget_once
 from sync.control_plane.store import Message, Store, _take_blocks, apply_frames
+from sync.control_plane.where import Where
 from tests.sync.slow import FIRST, MINUTE, SECOND, Slow, lived
 from tests.sync.stored import rolled, with_store
 from tests.sync.test_page import Ask, page
@@ -443,5 +444,5 @@ def test_a_person_asks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         "from A to a later B"
         in asked("press-4", "plc.a", "--since", "2026-01-02T00:00", "--until", "2026-01-01T00:00")[2]
     )
-    assert "takes a device and a tag" in asked("press-4")[2]
+    assert "arguments are required: tag" in asked("press-4")[2]
     assert main(["plane", "complete", "a", "b", "--folder", str(tmp_path / "none")]) == 2

@@ -16,6 +16,7 @@ from edge import LinesideError
 from edge.cli import main
 from sync.control_plane import invite as invites
 from sync.control_plane import tables
+from sync.control_plane.ca import Authority
 from sync.control_plane.invite import Wish, trade
 from sync.control_plane.keys import Known
 from sync.control_plane.store import Store
@@ -92,6 +93,7 @@ def test_what_cannot_be_is_said(
 
 
 def test_a_camera_reads_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Authority(tmp_path)
     (tmp_path / "url").write_text("https://plane.example:8443")
     file = tmp_path / "token.png"
     assert main(["plane", "invite", "--folder", str(tmp_path), "--qr", str(file)]) == 0

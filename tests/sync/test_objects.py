@@ -21,8 +21,8 @@ from sync import wire
 from sync.control_plane import loose, objects, tables
 from sync.control_plane.objects import Folder, Objects, ObjectsFault, name_of
 from sync.control_plane.pictures import Pictures
-from sync.control_plane.plane import Where, objects_of
 from sync.control_plane.store import Store, insert_new
+from sync.control_plane.where import Where, objects_of
 from tests.sync.buckets import bucket, moto
 from tests.sync.stored import with_store
 

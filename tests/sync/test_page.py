@@ -29,8 +29,9 @@ from sync import wire
 from sync.control_plane import forwarding, tables
 from sync.control_plane.api import KEY_BYTES, People
 from sync.control_plane.ca import Authority
-from sync.control_plane.plane import Plane, Where
+from sync.control_plane.plane import Plane
 from sync.control_plane.store import Store, apply_frames
+from sync.control_plane.where import Where
 
 Ask = Callable[..., Awaitable[tuple[int, bytes, dict[str, str]]]]
 

@@ -22,7 +22,8 @@ from edge.bench.process import free_port, wait_for
 from edge.cli import main
 from sync import wire
 from sync.control_plane.ca import Asked, Authority
-from sync.control_plane.plane import Plane, Where
+from sync.control_plane.plane import Plane
+from sync.control_plane.where import Where
 from sync.device import enrolment, key
 from sync.device.certificate import Certificate
 from sync.device.transport import Https

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 
 from edge import Cursor, Picture, decode_event
 from sync.control_plane import backup, database, tables
-from sync.control_plane.plane import Where, address_of
+from sync.control_plane.where import Where, address_of
 from sync.device import enrolment
 from sync.device.compare import holes
 from sync.invitation import token

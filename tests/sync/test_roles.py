@@ -28,7 +28,8 @@ from sync.broker import BrokerConfig
 from sync.control_plane import hold, leader, tables
 from sync.control_plane.broker import AtBroker
 from sync.control_plane.database import opened
-from sync.control_plane.plane import Plane, Where
+from sync.control_plane.plane import Plane
+from sync.control_plane.where import Where
 from sync.mqtt_line import Line, Message, Refused
 from tests.broker import Broker
 from tests.postgres import Postgres

@@ -18,8 +18,9 @@ from tuf.api.metadata import Metadata, Root, Timestamp
 
 from edge import LinesideError
 from edge.cli import main
-from sync.control_plane.plane import Plane, Where
+from sync.control_plane.plane import Plane
 from sync.control_plane.updates import Updates
+from sync.control_plane.where import Where
 from sync.device.certificate import Certificate
 from sync.device.enrolment import enroll
 from sync.device.identity import Identity

@@ -32,7 +32,8 @@ from sync.broker import BrokerConfig
 from sync.control_plane import api, mosquitto, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.history import thin
-from sync.control_plane.plane import Plane, Where
+from sync.control_plane.plane import Plane
+from sync.control_plane.where import Where
 from sync.device import enrolment, identity
 from sync.invitation import read_token, token
 from tests.broker import Broker

@@ -357,7 +357,8 @@ def test_who_enrols_trusts_the_root_of_the_plane_and_takes_what_it_gives(
     stick: Stick, site: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     pytest.importorskip("fastapi", reason="needs the plane extra")
-    from sync.control_plane.plane import Plane, Where
+    from sync.control_plane.plane import Plane
+    from sync.control_plane.where import Where
     from sync.invitation import token
 
     async def work() -> None:

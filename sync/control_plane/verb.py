@@ -1,0 +1,23 @@
+"""What `lineside plane` can be told to do: each part of the plane says its own verbs, in a table `VERBS`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .where import Where
+
+
+def nothing_more(parser: argparse.ArgumentParser) -> None:
+    """A verb without arguments of its own."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`run` returns the exit code and may raise LinesideError; every verb has --folder and --database, which say where the plane
+    is whether it runs or not."""
+
+    help: str
+    run: Callable[[Where, argparse.Namespace], int]
+    arguments: Callable[[argparse.ArgumentParser], None] = nothing_more
