@@ -6,23 +6,33 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
-import ipaddress
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edge import LinesideError
 
+from .. import chain
 from ..wire import WireFault
+from . import issuer
+from .issuer import Issuer, Wanted
 
-CA_DAYS, SERVER_DAYS, CLIENT_DAYS = 3650, 365, 90
+SERVER_DAYS, CLIENT_DAYS = 365, 90
+SERVES, KNOCKS = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+ISSUING = "issuing.pem"  # the key that signs, its certificate, and those of before
+BACK = (
+    "copy ca.key, ca.pem and issuing.pem back from a backup; with all three moved away a new authority is made and every device "
+    "enrols anew"
+)
+MOST_KNOWN = 65_536  # certificates that are looked at once; more than one process has connections
 PROXY = "lineside:proxy"  # the name of a proxy before the plane; no device can be called so
 
 
@@ -58,162 +68,162 @@ def hash_of(key: ec.EllipticCurvePublicKey) -> str:
 
 
 class Authority:
-    """Opens or makes the authority in `folder`; keys are 0600. Raises LinesideError."""
+    """The root that devices know, and the issuer that signs for it. Opens or makes both in `folder`; keys are 0600. Once there is
+    an issuer the root's key (`ca.key`) may be taken away, until a new issuer is due. Raises LinesideError."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, root_key: Path | None = None) -> None:
+        """`root_key`: where the root's key lies, if not in the folder; then a new issuer is made at once."""
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        key, cert = folder / "ca.key", folder / "ca.pem"
         with alone(folder):
-            if not cert.exists():
-                self._make(key, cert)
+            if not (folder / "ca.pem").exists():
+                self._make()
+            self._root = self._read_root(folder / "ca.pem")
+            self.pem = issuer.pem([self._root]).decode()
+            key = self._root_key(root_key or folder / "ca.key")
+            self._issuer, self.former = self._issuing(key, anew=root_key is not None)
+        self._known: set[x509.Certificate] = set()
+        self.signed: Callable[[bytes], bool]  # whether somebody whose word counts has signed that certificate (DER)
+        self.learn([])
+
+    def _make(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        keep(self._folder / "ca.key", issuer.private(key))
+        keep(self._folder / "ca.pem", issuer.pem([issuer.root(key)]))
+
+    def _read_root(self, file: Path) -> x509.Certificate:
         try:
-            self._key = serialization.load_pem_private_key(key.read_bytes(), None)
-            self.pem = cert.read_text()
-            self._cert = x509.load_pem_x509_certificate(cert.read_bytes())
-            whole = self._key.public_key() == self._cert.public_key()
+            (cert,) = chain.read(file.read_bytes())
+            if chain.may_issue(cert):
+                return cert
         except (OSError, ValueError):
-            whole = False
-        if not whole:
+            pass
+        raise LinesideError(
+            f"{file} cannot be read",
+            hint=BACK,
+        )
+
+    def _root_key(self, file: Path) -> ec.EllipticCurvePrivateKey | None:
+        if not file.exists() and file.parent == self._folder:
+            return None
+        key = _key_of(file)
+        if key is None or key.public_key() != self._root.public_key():
             raise LinesideError(
-                f"{key} and {cert.name} cannot be read, or are no pair",
-                hint="copy both back from a backup; with both moved away a new authority is made and every device enrols anew",
+                f"{file} and ca.pem cannot be read, or are no pair",
+                hint=BACK,
             )
+        return key
+
+    def _issuing(self, root: ec.EllipticCurvePrivateKey | None, anew: bool) -> tuple[Issuer, list[x509.Certificate]]:
+        """The issuer, and those that were before it; a new one where there is none, where it is time for one, or `anew`."""
+        file = self._folder / ISSUING
+        key, found = _key_of(file), _certificates(file)
+        now = None
+        if key and found and key.public_key() == found[0].public_key() and chain.leads_to(self._root, found[:1]):
+            now = Issuer(key, found[0])
+        if now and not anew and (root is None or not now.due(self._root)):
+            return now, found[1:]
+        if root is None:
+            raise LinesideError(
+                f"{file} cannot be read, or is not of this authority",
+                hint="copy it back from a backup, or make a new one: `lineside plane issuer --root-key FILE`",
+            )
+        fresh = issuer.issuer(root, self._root)
+        keep(file, issuer.private(fresh.key) + issuer.pem([fresh.cert, *found]))
+        return fresh, found
 
     @property
     def _since(self) -> datetime.datetime:
-        return self._cert.not_valid_before_utc
+        return self._root.not_valid_before_utc
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the certificate, as hex; what a token carries."""
-        return hashlib.sha256(self._cert.public_bytes(serialization.Encoding.DER)).hexdigest()
+        """SHA-256 of the root's certificate, as hex; what a token carries."""
+        return hashlib.sha256(self._root.public_bytes(serialization.Encoding.DER)).hexdigest()
 
-    def _make(self, key_file: Path, cert_file: Path) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Lineside plane")])
-        cert = (
-            _builder(name, name, key.public_key(), CA_DAYS)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(ca=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        keep(key_file, _private(key))
-        keep(cert_file, cert.public_bytes(serialization.Encoding.PEM))
+    @property
+    def until(self) -> datetime.datetime:
+        """When the issuer's time is over."""
+        return self._issuer.cert.not_valid_after_utc
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a new issuer, and the root's key is not here to make one."""
+        return self._issuer.due(self._root)
+
+    @property
+    def issuers(self) -> list[str]:
+        """Who signs here and who did before, as PEM."""
+        return [issuer.pem([cert]).decode() for cert in (self._issuer.cert, *self.former)]
 
     def server(self, names: list[str], folder: Path | None = None, stem: str = "server") -> tuple[Path, Path]:
-        """(certificate, key) for a listener of ours under these host names and addresses; made anew at each start, and good from
+        """(certificates, key) for a listener of ours under these host names and addresses; made anew at each start, and good from
         when the authority was made: a device's clock may be far behind."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        cert = self._issue(
-            key.public_key(), names[0][:64], SERVER_DAYS, [ExtendedKeyUsageOID.SERVER_AUTH], names, self._since
-        )
-        return self._keep(folder, stem, cert, key)
+        return self._own(names[0][:64], SERVER_DAYS, [SERVES], folder, stem, names, self._since)
 
     def proxy(self, names: list[str]) -> tuple[Path, Path]:
-        """(certificate, key) for a proxy that ends TLS before us: for devices, and as our own client, whose word we take."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        uses = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-        return self._keep(
-            None, "proxy", self._issue(key.public_key(), PROXY, SERVER_DAYS, uses, names, self._since), key
-        )
+        """(certificates, key) for a proxy that ends TLS before us: for devices, and as our own client, whose word we take."""
+        return self._own(PROXY, SERVER_DAYS, [SERVES, KNOCKS], None, "proxy", names, self._since)
 
     def own(self, name: str, folder: Path | None = None) -> tuple[Path, Path]:
-        """(certificate, key) with which we ourselves knock at a broker; made anew at each connection."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        cert = self._issue(key.public_key(), name, CLIENT_DAYS, [ExtendedKeyUsageOID.CLIENT_AUTH])
-        return self._keep(folder, "client", cert, key)
-
-    def check(self, cert: x509.Certificate) -> None:
-        """Raises ValueError, TypeError or InvalidSignature where that is no certificate of ours."""
-        cert.verify_directly_issued_by(self._cert)
+        """(certificates, key) with which we ourselves knock at a broker; made anew at each connection."""
+        return self._own(name, CLIENT_DAYS, [KNOCKS], folder, "client")
 
     def client(self, asked: Asked) -> bytes:
-        """A certificate (PEM) for a device and its key."""
-        return self._issue(asked.public, asked.device, CLIENT_DAYS, [ExtendedKeyUsageOID.CLIENT_AUTH])
+        """The certificate for a device and its key, and that of its issuer (PEM)."""
+        return issuer.pem(self._issuer.sign(Wanted(asked.device, asked.public, CLIENT_DAYS, [KNOCKS])))
 
-    def _issue(
+    def learn(self, issuers: Iterable[str], distrusted: Iterable[str] = ()) -> None:
+        """Which other issuers (PEM) of our root sign for this plane, and whose word counts no more."""
+        out = set(distrusted)
+        with contextlib.suppress(LinesideError):  # `plane issuer` may have put another one into the folder
+            self._issuer, self.former = self._issuing(None, anew=False)
+        found = {cert for text in {*issuers, *self.issuers} - out for cert in chain.read(text)}
+        known = {self._root, *(cert for cert in found if chain.leads_to(self._root, [cert]) and chain.may_issue(cert))}
+        if known != self._known:
+            self._known = known
+            self.signed = lru_cache(MOST_KNOWN)(partial(_signed, tuple(known)))
+
+    def _own(
         self,
-        key: ec.EllipticCurvePublicKey,
         name: str,
         days: float,
         uses: Sequence[x509.ObjectIdentifier],
+        folder: Path | None,
+        stem: str,
         names: Sequence[str] = (),
         since: datetime.datetime | None = None,
-    ) -> bytes:
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(subject, self._cert.subject, key, days, since)
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
-        cert = (
-            builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(ca=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._cert.public_key()),  # type: ignore[arg-type]
-                critical=False,
-            )
-            .sign(self._key, hashes.SHA256())  # type: ignore[arg-type]
-        )
-        return cert.public_bytes(serialization.Encoding.PEM) + self.pem.encode()
-
-    def _keep(self, folder: Path | None, stem: str, cert: bytes, key: ec.EllipticCurvePrivateKey) -> tuple[Path, Path]:
-        folder = folder or self._folder
+    ) -> tuple[Path, Path]:
+        folder, key = folder or self._folder, ec.generate_private_key(ec.SECP256R1())
         cert_file, key_file = folder / f"{stem}.pem", folder / f"{stem}.key"
-        keep(key_file, _private(key))
-        keep(cert_file, cert)
+        signed = self._issuer.sign(Wanted(name, key.public_key(), days, uses, names, since))
+        keep(key_file, issuer.private(key))
+        keep(cert_file, issuer.pem(signed))
         return cert_file, key_file
 
 
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    days: float,
-    since: datetime.datetime | None = None,
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(since or now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=days))
-    )
+def _signed(known: tuple[x509.Certificate, ...], der: bytes) -> bool:
+    cert = x509.load_der_x509_certificate(der)
+    for signer in known:
+        with contextlib.suppress(*chain.NOT_OURS):
+            cert.verify_directly_issued_by(signer)
+            return True
+    return False
 
 
-def _usage(ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _general(name: str) -> x509.GeneralName:
+def _certificates(file: Path) -> list[x509.Certificate]:
     try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        pass
+        return chain.read(file.read_bytes())
+    except (OSError, ValueError):
+        return []
+
+
+def _key_of(file: Path) -> ec.EllipticCurvePrivateKey | None:
     try:
-        return x509.DNSName(name.encode("idna").decode())
-    except UnicodeError:
-        raise LinesideError(f"{name!r} is neither a host name nor an address", hint="--name plane.example") from None
-
-
-def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+        key = serialization.load_pem_private_key(file.read_bytes(), None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
 
 
 @contextlib.contextmanager

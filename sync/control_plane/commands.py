@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge import Duration, LinesideError, log
 
-from . import backup, completeness, fleet, invite, mosquitto, plane_check
+from . import backup, completeness, fleet, invite, issuers, mosquitto, plane_check
 from .ca import Authority, keep
 from .objects import SECRETS
 from .plane import Plane
@@ -206,6 +206,7 @@ VERBS = {
     "serve": Verb("run the plane", _serve, lambda parser: _again(parser, _serving)),
     **invite.VERBS,
     **fleet.VERBS,
+    **issuers.VERBS,
     **backup.VERBS,
     "broker": Verb("write the files of a broker", mosquitto.run, _broker),
     "proxy": Verb("make a certificate for a proxy", _proxy_files, _proxy),

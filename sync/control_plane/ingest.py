@@ -20,7 +20,7 @@ from starlette.routing import Route
 from edge import CodecFault, Event, LinesideError, log
 
 from .. import wire
-from . import hold, pieces, tables
+from . import hold, issuers, pieces, tables
 from .ca import Asked, Authority
 from .clones import Clones
 from .database import upsert
@@ -33,7 +33,7 @@ from .own import PLANE, tell
 from .peers import NEWS
 from .pictures import Pictures
 from .refused import set_aside
-from .shown import who
+from .shown import Who, who
 from .silent import Silent
 from .standing import StoreFault, anew, covers, stands, untold
 from .store import FURTHEST, Message, Store
@@ -45,6 +45,7 @@ MOST_LIVE = 2**21  # bytes of newest values and a status
 MOST_RUN = 32  # characters of what a run of a device calls itself
 MOST_PIECE = 2**20  # bytes of an object in one answer
 LOOK = 10.0  # seconds between two looks at who is revoked
+AGAIN = 1.0  # seconds between two questions for an issuer that is not known
 PROVEN = "lineside.device"  # in the scope of a request whose device is proven already
 hashed = wire.key_of  # secrets are 256 random bits, so a plain SHA-256 keeps them
 
@@ -68,6 +69,7 @@ class Ingest:
         self._closed = False
         self._silent = Silent(store, hub)
         self._clones = Clones()
+        self._asked, self._said = -AGAIN, list[str]()
         routed = Starlette(
             routes=[
                 Route("/d/v1/ca", self.ca),
@@ -118,8 +120,25 @@ class Ingest:
         """The device that this request proves to come from."""
         if PROVEN in request.scope:
             return str(request.scope[PROVEN])
-        found = who(request, self._authority)
+        found = await self._who(request)
         return found.name if found and found.good and await self._enrolled(found.name, found.key) else None
+
+    async def _who(self, request: Request) -> Who | None:
+        """Whom a certificate names. One of an issuer that nobody here has heard of may be of a process that has just begun."""
+        found = who(request, self._authority)
+        if found and not found.signed and time.monotonic() - self._asked > AGAIN:
+            self._asked = time.monotonic()
+            await self._issuers()
+            found = who(request, self._authority)
+        return found
+
+    async def _issuers(self) -> None:
+        """Say who signs here, and see who does elsewhere. Raises StoreFault."""
+        signs = self._authority.issuers
+        if self._said != signs:
+            await self._store.write(lambda c: issuers.tell(c, signs))
+            self._said = signs
+        self._authority.learn(*await self._store.glance(issuers.known))
 
     async def _enrolled(self, device: str, key: str) -> bool:
         """Whether that is the key of the device."""
@@ -129,13 +148,14 @@ class Ingest:
                 return True
         return False
 
-    def _stranger(self, request: Request) -> Response:
+    def _stranger(self, request: Request, asks: bool = False) -> Response:
+        """`asks`: for a new certificate, so that a bad one is no reason."""
         found = None if PROVEN in request.scope else who(request, self._authority)
         detail = "this device is not known here"
-        if found and not found.good:
-            detail = wire.EXPIRED
-        elif found and found.name in self.keys.revoked:
+        if found and found.signed and found.name in self.keys.revoked:
             detail = wire.REVOKED
+        elif found and not found.good and not asks:
+            detail = wire.EXPIRED
         return JSONResponse({"detail": detail}, 401)
 
     async def watch(self) -> None:
@@ -143,6 +163,7 @@ class Ingest:
         while True:
             try:
                 await self.keys.look()
+                await self._issuers()
                 for device in self._clones.over():
                     await self._clone(device, "cleared")
             except StoreFault as error:
@@ -161,7 +182,7 @@ class Ingest:
         clock that stands still, keeps nobody away."""
         asked = Asked.read(await body_of(request, 4096))
         if not await self._enrolled(asked.device, asked.key):
-            return self._stranger(request)
+            return self._stranger(request, asks=True)
         return Response(self._authority.client(asked), media_type="application/x-pem-file")
 
     async def up(self, request: Request) -> Response:

@@ -11,6 +11,7 @@ import json
 import socket
 import ssl
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -39,6 +40,8 @@ from .rollup import roll
 from .store import Store
 from .updates import Updates
 from .where import ROLES, Where, objects_of, opened
+
+LOOK, ANEW = 10.0, 100 * 24 * 3600.0  # seconds: between two looks at our certificate; its age at which it is made anew
 
 
 class Quiet(uvicorn.Server):
@@ -87,6 +90,9 @@ class Plane:
             for task in self._tasks:
                 if task.done():
                     task.result()
+        if self.authority.due:
+            hint = "make a new one: `lineside plane issuer --root-key FILE`"
+            log.warning("plane: its issuer signs only until %s; %s", f"{self.authority.until:%Y-%m-%d}", hint)
         log.info("plane: %s", f"devices at {self.url}" if self.url else f"{', '.join(self.where.roles)} only")
         if self.where.broker is not None and "ingest" in self.where.roles:
             at = AtBroker(self.where.broker, self.ingest, self.authority, self.store.shared)
@@ -94,13 +100,29 @@ class Plane:
 
     def _for_devices(self) -> None:
         line = _listen(self.where.listen, self.where.device_port)
-        with tempfile.TemporaryDirectory(prefix="tls-", dir=self.where.folder) as private:
-            cert, key = self.authority.server(self.where.all_names(), Path(private))
+        with self._certificate() as (cert, key):
             tls: dict[str, Any] = {"ssl_certfile": cert, "ssl_keyfile": key}
             tls |= {"ssl_ca_certs": self.where.folder / "ca.pem", "ssl_cert_reqs": ssl.CERT_OPTIONAL}
-            self._serve(self.ingest.app, line, **tls, timeout_keep_alive=75, proxy_headers=False)
+            context = self._serve(self.ingest.app, line, **tls, timeout_keep_alive=75, proxy_headers=False)
         self._works.append(asyncio.create_task(self.ingest.watch()))
+        self._works.append(asyncio.create_task(self._certified(context)))
         self.url = self.where.url or f"https://{self._shown}:{line.getsockname()[1]}"
+
+    @contextlib.contextmanager
+    def _certificate(self) -> Iterator[tuple[Path, Path]]:
+        """A fresh one for devices, and its key, which stays on no disk."""
+        with tempfile.TemporaryDirectory(prefix="tls-", dir=self.where.folder) as private:
+            yield self.authority.server(self.where.all_names(), Path(private))
+
+    async def _certified(self, context: ssl.SSLContext) -> None:
+        """Show devices a certificate of who signs now, and always one that is good for months."""
+        signs, made = self.authority.issuers[0], time.time()
+        while True:
+            await asyncio.sleep(LOOK)
+            if self.authority.issuers[0] != signs or not 0 <= time.time() - made < ANEW:
+                with self._certificate() as files:
+                    context.load_cert_chain(*files)
+                signs, made = self.authority.issuers[0], time.time()
 
     def _for_people(self) -> None:
         line = _listen(self.where.listen, self.where.page_port)
@@ -113,7 +135,8 @@ class Plane:
     def _shown(self) -> str:
         return self.where.names[0] if self.where.names else _shown(self.where.listen)
 
-    def _serve(self, app: Any, line: socket.socket, **more: Any) -> None:
+    def _serve(self, app: Any, line: socket.socket, **more: Any) -> Any:
+        """Its TLS context, if it speaks that."""
         options: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off"}
         options |= {"timeout_graceful_shutdown": 2, "server_header": False, "http": Bounded}
         config = uvicorn.Config(app, **options, **more)
@@ -123,6 +146,7 @@ class Plane:
         server = Quiet(config)
         self._servers.append(server)
         self._tasks.append(asyncio.create_task(server.serve(sockets=[line])))
+        return config.ssl
 
     def _together(self) -> None:
         """What ties this process to the plane's others, and what one of them does for all."""
@@ -210,7 +234,7 @@ def authority(where: Where, store: Store) -> Authority:
     if store.shared and not (where.folder / "ca.pem").exists():
         with store.engine.connect() as connection:
             if connection.execute(select(func.count()).select_from(tables.device)).scalar():
-                hint = "copy ca.key, ca.pem and sessions.key from there, so that devices know this process"
+                hint = "copy ca.pem, issuing.pem and sessions.key from there, so that devices know this process"
                 raise LinesideError(f"the keys of this plane are in another folder than {where.folder}", hint=hint)
     return Authority(where.folder)
 

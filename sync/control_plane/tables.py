@@ -36,6 +36,13 @@ device = Table(
     Column("site", PATH, nullable=False, default="", server_default=""),
     Index("device_site", "site"),
 )
+issuer = Table(  # who signs for this plane, at whichever of its processes; see ca.py
+    "issuer",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("pem", Text, nullable=False),
+    Column("distrusted", Integer, nullable=False, default=0, server_default="0"),
+)
 invite = Table(
     "invite",
     metadata,

@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
 from edge import LinesideError, log
 
+from .. import chain
 from . import key
 from .identity import Identity, keep_file
 
@@ -43,12 +43,13 @@ class Certificate:
 
     def _read(self) -> None:
         try:
-            cert = x509.load_pem_x509_certificate(self.path.read_bytes())
-            cert.verify_directly_issued_by(x509.load_pem_x509_certificate(self._me.ca.encode()))
-            named = cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-            if named == self._me.device and key.private(self._me.key).public_key() == cert.public_key():
-                self._from, self._until = cert.not_valid_before_utc, cert.not_valid_after_utc
-        except (OSError, ValueError, TypeError, IndexError, InvalidSignature):
+            found = chain.read(self.path.read_bytes())
+            (root,) = chain.read(self._me.ca)
+            named = found[0].subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+            ours = named == self._me.device and key.private(self._me.key).public_key() == found[0].public_key()
+            if ours and chain.leads_to(root, found):
+                self._from, self._until = found[0].not_valid_before_utc, found[0].not_valid_after_utc
+        except (OSError, ValueError, TypeError, IndexError):
             return
 
     @property

@@ -73,7 +73,7 @@ async def ask(app: Any, method: str, target: str, proof: dict[str, Any], body: b
 def test_every_answer_is_that_of_the_routes(database: str) -> None:
     async def work(store: Store) -> None:
         await store.write(lambda c: insert_new(c, tables.device, [ENROLLED.row]))
-        ingest = Ingest(store, Hub(), None)  # type: ignore[arg-type]
+        ingest = Ingest(store, Hub(), _authority)
         door: Any = ingest.app
         for name, asked in ASKED.items():
             short, long = await ask(door, *asked), await ask(door._application, *asked)
@@ -88,7 +88,7 @@ def test_a_fault_of_ours_is_an_error_by_both_ways(database: str, monkeypatch: py
         async def broken(*_: Any) -> Any:
             raise RuntimeError("a fault of ours")
 
-        ingest = Ingest(store, Hub(), None)  # type: ignore[arg-type]
+        ingest = Ingest(store, Hub(), _authority)
         monkeypatch.setattr(ingest.keys, "of", broken)
         door: Any = ingest.app
         for way in (door, door._application):

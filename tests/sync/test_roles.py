@@ -370,10 +370,12 @@ def test_a_process_without_the_keys_of_its_plane_is_told_where_to_get_them(tmp_p
 
     first = Plane(where)
     asyncio.run(enrolled(first))
-    with pytest.raises(LinesideError, match=r"in another folder than .*two \(copy ca.key, ca.pem and sessions.key"):
+    with pytest.raises(
+        LinesideError, match=r"in another folder than .*two \(copy ca.pem, issuing.pem and sessions.key"
+    ):
         Plane(replace(where, folder=tmp_path / "two", database=shared))
     assert not (tmp_path / "two" / "ca.pem").exists()
-    for name in ("ca.key", "ca.pem", "sessions.key"):
+    for name in ("ca.pem", "issuing.pem", "sessions.key"):
         shutil.copy(tmp_path / "plane" / name, tmp_path / "two" / name)
     other = Plane(replace(where, folder=tmp_path / "two", database=shared))
     assert other.people.known(first.people.login(other.people.key)), "the link leads to any of them"
