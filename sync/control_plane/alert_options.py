@@ -62,6 +62,7 @@ def _address(text: str) -> str:
 
 Moment = Annotated[str, AfterValidator(_moment)]
 Clock = Annotated[str, AfterValidator(_clock)]
+Zone = Annotated[str, AfterValidator(known_zone)]
 Address = Annotated[str, AfterValidator(_address)]
 
 
@@ -160,18 +161,27 @@ TYPES: Mapping[str, type[ChannelOptions]] = {
 # Routes
 
 
-class MuteOptions(BaseModel):
-    """A time in which nothing is sent: of each day or of some days of the week, or once until a moment."""
+class HoursOptions(BaseModel):
+    """A time of each day, or of some days of the week."""
 
     model_config = {"extra": "forbid", "frozen": True, "populate_by_name": True}
-    zone: Annotated[str, AfterValidator(known_zone)] = Field(
-        description="time zone of its clock, such as Asia/Shanghai"
-    )
+    zone: Zone = Field(description="time zone of its clock, such as Asia/Shanghai")
     days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
         [], description="on which days of the week it begins (default: each)"
     )
     from_: Clock = Field("00:00", alias="from", description="when it begins")
     to: Clock = Field("24:00", description="when it ends; before `from`: on the day after")
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> HoursOptions:
+        if minutes(self.from_) == minutes(self.to):
+            raise ValueError("it ends when it begins")
+        return self
+
+
+class MuteOptions(HoursOptions):
+    """A time in which nothing is sent: of each day or of some days of the week, or once until a moment."""
+
     until: Moment = Field("", description="in place of these: until this moment, such as 2026-12-01 08:00")
 
     @model_validator(mode="after")
@@ -179,8 +189,6 @@ class MuteOptions(BaseModel):
         again = {"days", "from_", "to"} & self.model_fields_set
         if bool(self.until) == bool(again):
             raise ValueError("say either `until`, or some of `days`, `from` and `to`")
-        if minutes(self.from_) == minutes(self.to):
-            raise ValueError("it ends when it begins")
         return self
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from edge import SECOND
 
-from .alert_options import DAYS, MuteOptions, RouteOptions, minutes
+from .alert_options import DAYS, HoursOptions, MuteOptions, RouteOptions, minutes
 
 NEVER = 2**62
 LOOK_AGAIN = 60 * SECOND  # while an alarm is shelved
@@ -120,13 +120,20 @@ def muted(times: Sequence[MuteOptions], now: int) -> bool:
 
 
 def _mutes(mute: MuteOptions, now: datetime) -> bool:
-    if mute.until:
-        return now.replace(tzinfo=None) < datetime.fromisoformat(mute.until)
-    at, first, last = now.hour * 60 + now.minute, minutes(mute.from_), minutes(mute.to)
+    return now.replace(tzinfo=None) < datetime.fromisoformat(mute.until) if mute.until else _within(mute, now)
+
+
+def within(hours: Sequence[HoursOptions], now: int) -> bool:
+    """Whether now is one of these hours."""
+    return any(_within(one, datetime.fromtimestamp(now / SECOND, ZoneInfo(one.zone))) for one in hours)
+
+
+def _within(hours: HoursOptions, now: datetime) -> bool:
+    at, first, last = now.hour * 60 + now.minute, minutes(hours.from_), minutes(hours.to)
     if first < last:
-        return first <= at < last and _is_of(mute, now)
-    return (at >= first and _is_of(mute, now)) or (at < last and _is_of(mute, now - timedelta(days=1)))
+        return first <= at < last and _is_of(hours, now)
+    return (at >= first and _is_of(hours, now)) or (at < last and _is_of(hours, now - timedelta(days=1)))
 
 
-def _is_of(mute: MuteOptions, day: datetime) -> bool:
-    return not mute.days or DAYS[day.weekday()] in mute.days
+def _is_of(hours: HoursOptions, day: datetime) -> bool:
+    return not hours.days or DAYS[day.weekday()] in hours.days

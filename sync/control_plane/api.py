@@ -37,6 +37,7 @@ from .live import Hub
 from .orders import orders
 from .pictures import Pictures
 from .proof import proof
+from .rollout_api import rollout_routes
 from .rules import told
 from .store import Store
 
@@ -127,7 +128,8 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
 
     asked = (_devices(store, hub), _tags(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
-    routers = (*asked, *happened, _live(store, hub, people))
+    rolled = rollout_routes(store, hub, ingest.updates.has)
+    routers = (*asked, *happened, rolled, _live(store, hub, people))
     for router in routers:
         declared(router.routes)
         app.include_router(router)

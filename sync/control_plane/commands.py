@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge import Duration, LinesideError, log
 
-from . import backup, completeness, fleet, invite, issuers, mosquitto, plane_check
+from . import backup, completeness, fleet, invite, issuers, mosquitto, plane_check, rollout_commands
 from .ca import Authority, keep
 from .objects import SECRETS
 from .plane import Plane
@@ -212,4 +212,5 @@ VERBS = {
     "proxy": Verb("make a certificate for a proxy", _proxy_files, _proxy),
     **completeness.VERBS,
     **plane_check.VERBS,
+    **rollout_commands.VERBS,
 }

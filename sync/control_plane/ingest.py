@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgpack
@@ -61,7 +61,7 @@ class Ingest:
         pictures: Pictures | None = None,
         updates: Updates | None = None,
     ) -> None:
-        self._updates = updates or Updates(None)
+        self.updates = updates or Updates(None)
         self._store, self._hub, self._authority = store, hub, authority
         self.pictures = pictures or Pictures(store)
         self.keys = Keys(store)
@@ -291,7 +291,7 @@ class Ingest:
         if await self.device(request) is None:
             return self._stranger(request)
         at, most = numbers(request, "at", "most")
-        found = await asyncio.to_thread(self._updates.part, request.path_params["path"], at, min(most, MOST_PIECE))
+        found = await asyncio.to_thread(self.updates.part, request.path_params["path"], at, min(most, MOST_PIECE))
         if found is None:
             return JSONResponse({"detail": "there is no such file among the updates"}, 404)
         return Response(msgpack.packb(found), media_type="application/msgpack")
@@ -319,10 +319,14 @@ class Ingest:
     async def want(self, wants: Sequence[Want]) -> int:
         """`twin.want`, and a hint to those devices that ask at this moment; the others see it within half a minute."""
         generation = await self._store.write(lambda c: want(c, wants))
-        for device in {w.device for w in wants}:
+        self.nudge({w.device for w in wants})
+        return generation
+
+    def nudge(self, devices: Iterable[str]) -> None:
+        """What is wanted of these devices has changed."""
+        for device in devices:
             self.news(device)
             self._tell("order", device)
-        return generation
 
     def news(self, device: str) -> None:
         """An order for that device is in the database."""

@@ -77,5 +77,10 @@ TABLE: dict[str, Need] = {
     "GET /api/refused/count": Need("watch", Of.EACH),
     "GET /api/refused/body": Need("records", Of.EACH),
     "POST /api/refused/discard": Need("records", Of.EACH),
+    "GET /api/rollouts": Need("watch", Of.EACH),
+    "GET /api/rollouts/{number}": Need("watch", Of.EACH),
+    "GET /api/rollouts/{number}/devices": Need("watch", Of.EACH),
+    "POST /api/rollouts": Need("roll", Of.EACH),
+    "POST /api/rollouts/{number}": Need("roll", Of.EACH),
 }
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})

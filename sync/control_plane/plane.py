@@ -36,6 +36,7 @@ from .peers import LIVE, NEWS, Peers
 from .pictures import Pictures
 from .plane_file import PlaneFile, loaded
 from .retention import forget
+from .rollout_work import Rollouts
 from .rollup import roll
 from .store import Store
 from .updates import Updates
@@ -68,6 +69,7 @@ class Plane:
             self.pictures = Pictures(self.store, objects_of(where))
             self.updates = Updates(where.folder)
             self.ingest = Ingest(self.store, self.hub, self.authority, self.pictures, self.updates)
+            self.rollouts = Rollouts(self.store, self.hub, self.ingest.nudge)
             self.people = People(where.folder / "sessions.key", where.apart and self.store.shared)
         except BaseException:
             self.store.close()
@@ -163,7 +165,14 @@ class Plane:
                 asyncio.create_task(
                     lead(
                         self.store.engine,
-                        [*works, self.pictures.move, self.pictures.sweep, self.updates.keep, *self.duties.works],
+                        [
+                            *works,
+                            self.pictures.move,
+                            self.pictures.sweep,
+                            self.updates.keep,
+                            self.rollouts.run,
+                            *self.duties.works,
+                        ],
                     )
                 )
             )

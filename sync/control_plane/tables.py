@@ -340,3 +340,43 @@ told_twin = Table(  # and what came of it, as the device says
     Column("ts", BigInteger, nullable=False),
     Index("told_twin_name", "kind", "name"),
 )
+rollout = Table(  # see rollouts.py
+    "rollout",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("since", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", String(80), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("wave", Integer, nullable=False),
+    Column("sizes", Text, nullable=False),
+    Column("forgiven", Float, nullable=False),  # what came of attempts before is not judged
+)
+rollout_device = Table(
+    "rollout_device",
+    metadata,
+    Column("rollout", BigInteger, primary_key=True, autoincrement=False),
+    Column("device", String(64), primary_key=True),
+    Column("place", BigInteger, nullable=False),
+    Column("wave", Integer, nullable=False),
+    Column("site", String(200), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("late", Boolean, nullable=False),
+    Column("hit", String(12), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("before", String(64), nullable=False),
+    Column("asked", Float, nullable=False),
+    Column("began", Float, nullable=False),
+    Column("ended", Float, nullable=False),
+    Column("began_ts", BigInteger, nullable=False),  # by the device's own clock
+    Column("generation", BigInteger, nullable=False),
+    Column("told", String(40), nullable=False),
+    Column("why", Text, nullable=False),
+    Index("rollout_device_next", "rollout", "state", "wave", "place"),
+    Index("rollout_device_device", "device", "rollout"),
+)

@@ -33,6 +33,11 @@ class Updates:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
+    def has(self, path: str) -> bool:
+        """Whether an artefact (KIND/NAME-VERSION) lies here, signed or not. Blocks."""
+        kind, _, name = path.partition("/")
+        return self._folder is not None and any((self._folder / "targets" / kind).glob(f"*.{name}"))
+
     async def keep(self) -> None:
         """What is newest is said anew in time, for as long as this runs."""
         said = ""

@@ -1,0 +1,147 @@
+"""What a rollout goes by, without a database or a clock: the order of devices, the sizes of waves, when one is over, when it is a
+breach."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from .rollout_options import GateOptions, GatesOptions
+
+SURE = 1.645  # standard deviations: one side, 95 %
+# where a device stands in a rollout
+WAITS, ASKED, TRYING, WATCHED, GOOD, FAILED = "waits", "asked", "trying", "watched", "good", "failed"
+OVER, GONE = "over", "gone"  # something else is wanted of it by now; it was revoked
+BACK, RETURNED, STUCK = "back", "returned", "stuck"  # asked to go back, has gone, could not
+AWAY = (OVER, GONE)  # no part of the rollout any more
+HITS = ("failed", "alarms", "silent", "ng")  # what a gate may find of a device
+
+
+class Some(NamedTuple):
+    """What devices that are counted together have in common: `due`, that somebody waits for them; `counts`, that they tried, and
+    that gates judge them."""
+
+    wave: int
+    state: str
+    hit: str
+    due: bool
+    counts: bool
+
+
+class Breach(NamedTuple):
+    """`found` of `of` devices that tried have it, in one wave, or (None) in all of them."""
+
+    gate: str
+    wave: int | None
+    found: int
+    of: int
+    most: float
+
+    def words(self) -> str:
+        where = "in all" if self.wave is None else f"in wave {self.wave + 1}"
+        said = {"failed": "did not take it", "alarms": "raised new alarms after it"}
+        said |= {"silent": "are not heard after it", "ng": "judge more parts as NG than before"}
+        return f"{self.found} of {self.of} that tried {where} {said[self.gate]}; {self.most:.3g} % may"
+
+
+def place(rollout: int, device: str) -> int:
+    """Where a device stands in the order of a rollout, int63: of each another, so that not always the same ones are first."""
+    return int.from_bytes(hashlib.sha256(f"{rollout}/{device}".encode()).digest()[:8], "big") >> 1
+
+
+def sizes(waves: Sequence[int | str], total: int) -> list[int]:
+    """How many devices each wave has; a share is one of all, rounded up. What is left over is the last one."""
+    out, left = list[int](), total
+    for wave in waves:
+        wanted = wave if isinstance(wave, int) else math.ceil(total * float(wave.rstrip("%")) / 100 - 1e-9)
+        if min(wanted, left) > 0:
+            out.append(min(wanted, left))
+            left -= out[-1]
+    return [*out, left] if left else out
+
+
+def spread(sizes: Sequence[int]) -> list[int]:
+    """The wave of each device, in their order."""
+    return [wave for wave, size in enumerate(sizes) for _ in range(size)]
+
+
+def wilson(found: int, of: int, z: float = SURE) -> tuple[float, float]:
+    """Between what the share is that `found` of `of` show (Wilson, J. Amer. Statist. Assoc. 22, 1927): each bound is right in 95 of
+    100 times. (0, 1) where there are none."""
+    if not of:
+        return 0.0, 1.0
+    share, square = found / of, z * z
+    middle = (share + square / (2 * of)) / (1 + square / of)
+    half = z * math.sqrt(share * (1 - share) / of + square / (4 * of * of)) / (1 + square / of)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def breach(counts: Mapping[Some, int], gates: GatesOptions) -> Breach | None:
+    """The first gate that more devices fail than its share and chance explain: in a wave, or in all of them together."""
+    waves = sorted({some.wave for some in counts if some.counts})
+    for gate in HITS:
+        options: GateOptions | None = getattr(gates, gate)
+        if options is None:
+            continue
+        for wave in [*waves, None] if len(waves) > 1 else waves:
+            those = [(some, n) for some, n in counts.items() if some.counts and wave in (some.wave, None)]
+            if gate == "failed":  # one that is still at it has not failed yet
+                those = [(some, n) for some, n in those if some.state != TRYING]
+            of, found = sum(n for _, n in those), sum(n for some, n in those if some.hit == gate)
+            if found and of >= options.at_least and wilson(found, of)[0] > options.most:
+                return Breach(gate, wave, found, of, options.most * 100)
+    return None
+
+
+class Stand(NamedTuple):
+    """Of the open wave: `left` still wait to be asked, `due` are asked or watched, `judged` have come through or failed."""
+
+    left: int
+    due: int
+    judged: int
+    size: int
+
+
+def stand(counts: Mapping[Some, int], wave: int) -> Stand:
+    mine = {some: n for some, n in counts.items() if some.wave == wave and some.state not in AWAY}
+    left = sum(n for some, n in mine.items() if some.state == WAITS)
+    due = sum(n for some, n in mine.items() if some.due)
+    judged = sum(n for some, n in mine.items() if some.state in (GOOD, FAILED))
+    return Stand(left, due, judged, sum(mine.values()))
+
+
+def lacks(now: Stand, wanted: int) -> int | None:
+    """None while the wave goes on. Else how many devices it lacks, because half of those that were meant to be in it are not
+    heard: others take their places. 0: it is over."""
+    if now.left or now.due:
+        return None
+    return max(0, math.ceil(min(wanted, now.size) / 2) - now.judged)
+
+
+def shown(counts: Mapping[Some, int]) -> list[dict[str, int]]:
+    """How many devices of each wave are in each state, for people."""
+    out: dict[int, Counter[str]] = {}
+    for some, n in counts.items():
+        of = out.setdefault(some.wave, Counter())
+        of[some.state] += n
+        if some.hit:
+            of[f"hit_{some.hit}"] += n
+        if some.state in (ASKED, TRYING, BACK) and not some.due:
+            of["late"] += n
+    return [{"wave": wave, **_sorted(of)} for wave, of in sorted(out.items())]
+
+
+def _sorted(counter: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counter.items()))
+
+
+def picked(
+    devices: Iterable[tuple[str, str]], rollout: int, waves: Sequence[int | str]
+) -> list[tuple[str, str, int, int]]:
+    """(device, site, place, wave) of each of these (device, site), in their order."""
+    ordered = sorted((place(rollout, device), device, site) for device, site in devices)
+    of = spread(sizes(waves, len(ordered)))
+    return [(device, site, at, wave) for (at, device, site), wave in zip(ordered, of, strict=True)]
