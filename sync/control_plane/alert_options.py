@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from edge import Duration, Identifier, Period
+from edge import Duration, Identifier, LinesideError, Period
 
 from .forward_options import PostOptions, SealedOptions
+from .tree import below, node
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 PORTS = {"tls": 465, "starttls": 587, "none": 25}
@@ -60,6 +61,14 @@ def _address(text: str) -> str:
     return text
 
 
+def _node(text: str) -> str:
+    try:
+        return node(text)
+    except LinesideError as error:
+        raise ValueError(str(error)) from None
+
+
+Node = Annotated[str, AfterValidator(_node)]
 Moment = Annotated[str, AfterValidator(_moment)]
 Clock = Annotated[str, AfterValidator(_clock)]
 Zone = Annotated[str, AfterValidator(known_zone)]
@@ -214,6 +223,9 @@ class RouteOptions(BaseModel):
         max_length=64,
         description="names of devices, such as press-*; an alarm of a rule is of the device of `each`",
     )
+    site: Node = Field(
+        "", description="where they stand: this node of the tree of tenants, such as acme/suzhou, or below it"
+    )
     keys: str = Field("*", max_length=200, description="names of alarms, such as oil_*")
     hold: Duration = Field(0.0, description="only what stands that long")
     quiet: Duration = Field(600.0, description="after a message, no other that this alarm was raised for so long")
@@ -239,10 +251,11 @@ class RouteOptions(BaseModel):
         """All that it may send to."""
         return list(dict.fromkeys([*self.to, *(name for step in self.escalate for name in step.to)]))
 
-    def wants(self, device: str, kind: str, key: str, severity: str) -> bool:
+    def wants(self, device: str, site: str, kind: str, key: str, severity: str) -> bool:
         return (
             kind in self.kinds
             and (not self.severity or severity in self.severity)
             and fnmatch.fnmatchcase(device, self.devices)
+            and below(site, self.site)
             and fnmatch.fnmatchcase(key, self.keys)
         )

@@ -16,9 +16,10 @@ from edge import SECOND, Duration, Event, Identifier, encode_event
 from ..wire import Frame
 from . import forwarding, tables
 from .alert_file import Alerts
-from .alert_options import Moment, known_zone
+from .alert_options import Moment, Node, known_zone
 from .alert_state import NEVER
 from .alerting import Alerting, begin
+from .database import upsert
 from .forwarding import OWN
 from .own import EPOCH, PLANE
 from .store import apply_frames
@@ -36,6 +37,7 @@ class AlertHappening(BaseModel):
     model_config = {"extra": "forbid", "frozen": True}
     at: Duration = Field(le=LONGEST, description="how long after the beginning")
     device: str = Field("device-1", max_length=64, description="name of a device")
+    site: Node = Field("", description="where it stands in the tree of tenants")
     key: str = Field(max_length=200, description="name of the alarm")
     state: str = Field("raised", max_length=40, description="raised, cleared, acked, shelved or unshelved")
     severity: Literal["info", "low", "medium", "high", "critical"] = Field("medium", description="how much it matters")
@@ -116,6 +118,7 @@ def _sent(connection: Connection, alerts: Alerts, test: AlertTest) -> Iterator[t
 def _happens(connection: Connection, test: AlertTest, seq: int, one: AlertHappening) -> None:
     ts = test.first + round(one.at * SECOND)
     data = {"until": ts + round(one.shelve * SECOND)} if one.state == "shelved" else {}
+    upsert(connection, tables.device, {"id": one.device, "site": one.site, "secret": "", "enrolled": 0.0, "seen": 0.0})
     happened = encode_event(Event(one.kind, one.key, one.state, ts, one.severity, "", data))
     last = _watermark(connection, one.device)
     apply_frames(connection, one.device, [Frame(EPOCH, "event", last + 1, ts, ts, 1, happened)])

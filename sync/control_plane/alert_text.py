@@ -85,7 +85,10 @@ def worst(notes: Sequence[Note]) -> str:
 def _whole(note: Note, language: str, zone: str, page: str) -> str:
     words = WORDS[language]
     shown = f"{_moment(note['since'], zone)} ({zone})"
-    lines = [_head(note, language), f"{words['at' if note['what'] == 'happened' else 'since']} {shown}"]
+    lines = [_head(note, language)]
+    if where := " ".join(_line(note.get(name, "")) for name in ("site", "class") if note.get(name)):
+        lines.append(where)
+    lines.append(f"{words['at' if note['what'] == 'happened' else 'since']} {shown}")
     if note.get("cleared"):
         lines.append(f"{words['until']} {_moment(note['cleared'], zone)} ({zone})")
     if value := _value(note["data"]):

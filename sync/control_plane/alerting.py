@@ -110,6 +110,7 @@ class Alerting:
         """Take one event into the course of its alarm on each route that wants it."""
         said = happened.content
         device = str(said["data"].get("device") or PLANE) if happened.device == PLANE else happened.device
+        stands = _stands(connection, device)
         kind, key, state, ts = said["kind"], said["key"], said["state"], said["ts"]
         for name, route in self._alerts.routes.items():
             place = Place(name, happened.device, kind, key)
@@ -117,12 +118,12 @@ class Alerting:
                 continue
             before = _course(connection, place)
             if state != "cleared" or kind != "alarm":
-                if not route.wants(device, kind, key, said["severity"]):
+                if not route.wants(device, stands["site"], kind, key, said["severity"]):
                     continue
                 took = alert_state.raised if kind == "alarm" else alert_state.happened
                 after = took(before, route, happened.epoch, ts, now)
                 if after != before:
-                    _keep(connection, place, after, _seen(device, said))
+                    _keep(connection, place, after, _seen(device, stands, said))
                 continue
             after, says = alert_state.cleared(before, route, ts, now, name not in loud)
             if after == before:
@@ -235,13 +236,27 @@ def _keep(connection: Connection, place: Place, course: Course, note: str | None
         connection.execute(update(a).where(*place.those(a)).values(**asdict(course)))
 
 
-def _seen(device: str, said: Mapping[str, Any]) -> str:
+def _stands(connection: Connection, device: str) -> dict[str, str]:
+    """Where a device stands, and of which class it is."""
+    d = tables.device
+    row = connection.execute(select(d.c.site, d.c["class"]).where(d.c.id == device)).mappings().first()
+    return dict(row) if row else {"site": "", "class": ""}
+
+
+def _seen(device: str, stands: Mapping[str, str], said: Mapping[str, Any]) -> str:
     """What messages need of an event, and no more than that: many of them may go as one."""
     severity, data = said["severity"] if said["severity"] in ORDER else "info", said["data"]
     shown: dict[str, Any] = {"value": _number(data.get("value")), "when": str(data.get("when") or "")[:MOST]}
     if isinstance(values := data.get("values"), dict):
         shown["values"] = {str(name)[:MOST]: _number(values[name]) for name in list(values)[:MOST_VALUES]}
-    note = {"device": device, "severity": severity, "state": said["state"], "text": said["text"][:MOST], "data": shown}
+    note = {
+        "device": device,
+        **stands,
+        "severity": severity,
+        "state": said["state"],
+        "text": said["text"][:MOST],
+        "data": shown,
+    }
     return json.dumps(note, ensure_ascii=False)
 
 

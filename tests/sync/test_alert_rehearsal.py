@@ -26,7 +26,7 @@ alerts:
       to: [chief]
       digest: 1h
       mute: [{zone: Asia/Shanghai, from: "20:00", to: "07:00"}]
-    lost: {kinds: [gap], to: [shift]}
+    lost: {kinds: [gap], to: [shift], site: acme/suzhou}
 tests:
 """
 
@@ -88,7 +88,9 @@ def run(plane: Path, test: str) -> int:
       - {at: 0s, device: press-2, key: a, severity: critical}
     expect: [{at: 30s, to: shift, says: [raised, raised, raised]}]""",
         # what is no alarm
-        "\n  - {name: x, happens: [{at: 7s, kind: gap, key: line, state: lost}], expect: [{at: 7s, to: shift, says: happened}]}",
+        "\n  - {name: x, happens: [{at: 7s, kind: gap, key: line, state: lost, site: acme/suzhou/line-3}, "
+        "{at: 9s, device: b, kind: gap, key: line, state: lost, site: acme/suzhou2}], "
+        "expect: [{at: 7s, to: shift, says: happened}]}",
     ],
 )
 def test_routes_are_tested_on_a_time_of_their_own(plane: Path, capsys: pytest.CaptureFixture[str], test: str) -> None:
@@ -110,6 +112,7 @@ def test_what_comes_otherwise_is_said_as_it_would_be_written(plane: Path, capsys
         ("happens: [{at: 0s, key: a}], expect: [{at: 1s, to: chef, says: raised}]", "did you mean 'chief'?"),
         ("happens: [{at: 0s, key: a}], expect: [{at: 1s, to: chief, says: risen}]", "says.0"),
         ("happens: [], expect: []", "happens"),
+        ("happens: [{at: 0s, key: a, site: a//b}], expect: []", "names with one / between them"),
         ("happens: [{at: 8d, key: a}], expect: []", "604800"),
         ("happens: [{at: 0s, key: a, serverity: low}], expect: []", "did you mean 'severity'?"),
         ("happens: [{at: 0s, key: a}], begins: noon, expect: []", "write it as in 2026-12-01 08:00"),

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, func, select
 from edge import Event
 from sync.control_plane import alerting, forwarding, tables
 from sync.control_plane.alert_file import Alerts
+from sync.control_plane.database import insert_new
 from sync.control_plane.forwarding import Happened
 from sync.control_plane.own import PLANE, tell
 from sync.control_plane.retention import forget_once
@@ -40,6 +41,15 @@ def test_an_alarm_is_told_once_and_that_it_cleared(database: str) -> None:
     async def work(store: Store) -> None:
         await comes(store, "press-4", frame(1, "old", "raised", T0))  # what was before is not told
         given = alerts({"mes": hook()}, {"all": {"to": ["mes"], "devices": "press-*"}})
+        row = {
+            "id": "press-4",
+            "site": "acme/suzhou/line-3",
+            "class": "press",
+            "secret": "",
+            "enrolled": 1.0,
+            "seen": 1.0,
+        }
+        await store.write(lambda c: insert_new(c, tables.device, [row]) and None)
         it = await Told(store, given, "https://plane.example").begin()
         await comes(store, "press-4", frame(2, "hot", "raised", T0, value=81.5, when="plc.oil_temp > 80"))
         await comes(store, "oven-1", frame(1, "hot", "raised", T0))
@@ -49,6 +59,7 @@ def test_an_alarm_is_told_once_and_that_it_cleared(database: str) -> None:
         assert channel == "mes" and event["severity"] == "high" and event["device"] == PLANE
         assert event["text"].splitlines() == [
             HOT,
+            "acme/suzhou/line-3 press",
             "raised at 2026-11-18 11:06:40 (UTC)",
             "value 81.5 (plc.oil_temp > 80)",
             "https://plane.example/#/device/press-4",
