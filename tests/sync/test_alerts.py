@@ -199,7 +199,7 @@ def test_a_channel_is_tried_at_once(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert "not taken: errcode 310000: sign not match" in said and "hunter2" not in said
         for words, fault in (
             ([str(path), "grupp"], "no channel is called 'grupp' (did you mean 'group'?)"),
-            ([str(path)], "it takes a file and a channel"),
+            ([str(path)], "are required: CHANNEL"),
         ):
             assert main(["plane", "try", *words]) == 2
             assert fault in capsys.readouterr().err
