@@ -20,7 +20,16 @@ from .codec import (
 )
 from .commands.arguments import between, since_until, site_and_state
 from .config.bind import bind as bind_options
+from .config.dump import shown as shown_yaml
+from .config.dump import written as written_yaml
+from .config.layers import changes as site_changes
+from .config.layers import difference as site_difference
+from .config.layers import document as read_document
+from .config.layers import elsewhere, lacks
+from .config.layers import laid as laid_documents
+from .config.layers import origins as origins_of
 from .config.load import load as load_site
+from .config.load import load_tree
 from .config.options import tables as option_tables
 from .config.places import Tree, read_yaml
 from .config.places import read as read_tree
@@ -147,6 +156,7 @@ __all__ = [
     "decode_event",
     "decode_scans",
     "decode_text",
+    "elsewhere",
     "encode",
     "encode_event",
     "encode_text",
@@ -159,9 +169,12 @@ __all__ = [
     "joined",
     "kept_snapshots",
     "lack",
+    "lacks",
+    "laid_documents",
     "last_numbers",
     "listen_at",
     "load_site",
+    "load_tree",
     "log",
     "model_home",
     "most_by_chance",
@@ -169,16 +182,21 @@ __all__ = [
     "numbered_events",
     "only_here",
     "option_tables",
+    "origins_of",
     "parts_needed",
     "pieces",
     "plain_data",
     "rate_below",
+    "read_document",
     "read_recording",
     "read_tree",
     "read_yaml",
     "reason_of",
+    "shown_yaml",
     "since_until",
     "site_and_state",
+    "site_changes",
+    "site_difference",
     "site_folder",
     "sound_events",
     "state_folder",
@@ -188,4 +206,5 @@ __all__ = [
     "tag_names",
     "wilson",
     "write_parquet",
+    "written_yaml",
 ]

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from edge import lacks
+
 
 class BrokerConfig(BaseModel):
     """One broker and who we are there."""
@@ -43,7 +45,7 @@ class BrokerConfig(BaseModel):
     @field_validator("ca", "certificate", "key")
     @classmethod
     def _there(cls, text: str) -> str:
-        if text and not Path(text).is_file():
+        if text and (lacks(Path(text)) or Path(text).is_dir()):
             raise ValueError(f"there is no {text}; a path is taken from where the daemon was started")
         return text
 

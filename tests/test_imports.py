@@ -17,7 +17,7 @@ ONE_HOME = {
     "paho": ("sync/mqtt_line.py", "sync/device/mqtt", "drivers/mqtt/"),
     "regex": ("drivers/serialport/",),
     "serial": ("drivers/modbus/", "drivers/serialport/"),
-    "yaml": ("edge/config/places.py",),
+    "yaml": ("edge/config/places.py", "edge/config/dump.py"),
     "apsw": (
         "edge/journal.py",
         "edge/committing.py",

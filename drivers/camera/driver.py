@@ -26,6 +26,7 @@ from edge import (
     Writable,
     Write,
     WriteRefused,
+    lacks,
     site_folder,
 )
 
@@ -102,7 +103,7 @@ class CameraConfig(DriverConfig):
     def faults(self) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
         parts = urlsplit(self.url)
         path = self._folder / parts.path
-        if parts.scheme in ("file", "folder", "pairs") and not path.exists():
+        if parts.scheme in ("file", "folder", "pairs") and lacks(path):
             yield ("url",), f"there is no {path}", "a path is taken from the folder of the site"
         elif parts.scheme == "file" and path.is_dir():
             yield ("url",), f"{path} is a folder", f"write folder:{parts.path}"

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from edge import DriverConfig, Duration, Identifier, Period, Point
+from edge import DriverConfig, Duration, Identifier, Period, Point, lacks
 
 from .values import parse_path, raise_unless_order
 
@@ -157,7 +157,7 @@ class MqttConfig(DriverConfig):
             file = getattr(self, option)
             if file and not secured:
                 yield (option,), "says nothing without TLS", "write mqtts:// in `url`"
-            elif file and not File(file).is_file():
+            elif file and (lacks(File(file)) or File(file).is_dir()):
                 yield (option,), f"there is no file {file}", "a path is taken from where the daemon was started"
         if bool(self.certificate) != bool(self.key):
             yield ("certificate",), "certificate and key belong together", "name both"

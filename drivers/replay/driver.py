@@ -25,6 +25,7 @@ from edge import (
     Point,
     Quality,
     Source,
+    lacks,
     log,
 )
 
@@ -77,9 +78,9 @@ class ReplayConfig(DriverConfig):
         wishes = parse_qs(urlsplit(self.url).query, keep_blank_values=True)
         if wishes and (set(wishes) != {"pair"} or kind == "csv" or len(wishes["pair"][0].split(",")) != 2):
             yield ("url",), f"?{urlsplit(self.url).query} says nothing here", "pictures:FOLDER?pair=_test,_temp"
-        if not path.exists():
+        if lacks(path):
             yield ("url",), f"there is no {path}", "a path is taken from where the daemon was started"
-        elif path.is_dir() != (kind == "pictures"):
+        elif path.exists() and path.is_dir() != (kind == "pictures"):
             yield ("url",), f"{path} is {'a folder' if path.is_dir() else 'no folder'}", "csv:FILE or pictures:FOLDER"
 
 

@@ -19,6 +19,7 @@ from ..virtual import VirtualPoint
 from .bind import bind
 from .check import cross_check
 from .journal import JournalConfig
+from .layers import is_elsewhere
 from .places import Path_, Problem, Tree, read, read_text
 from .site import FRAME, Config, DeviceConfig, Simulation, TestCase
 from .templates import Templates
@@ -37,7 +38,18 @@ def load(path: Path) -> Config:
 
 def load_text(text: str, name: str = "site.yaml") -> Config:
     """The same for text in hand."""
-    return _checked(Path(name), lambda placed: read_text(text, name, placed=placed))
+    config = _checked(Path(name), lambda placed: read_text(text, name, placed=placed))
+    if not config.problems:
+        config.digest = hashlib.sha256(text.encode()).hexdigest()
+    return config
+
+
+def load_tree(tree: Tree, path: Path) -> Config:
+    """The same for what was read already; `path` is where its site would stand. Elsewhere nobody knows whether a secret fits."""
+    config = _config(path, tree)
+    if is_elsewhere():
+        config.problems = [p for p in config.problems if p.path not in tree.secrets]
+    return config
 
 
 def folder_of(path: Path, state: Path | None = None) -> Path:

@@ -107,6 +107,12 @@ _PLAIN = {
 }
 
 
+class Secret(str):
+    """The name of a secret, where what it is stays unknown: a site as it is sent."""
+
+    __slots__ = ()
+
+
 class _InC(_Parser or object):  # type: ignore[misc]
     """What a plain scalar is, `scalar` says, by YAML 1.2: the loader need not find out by 1.1."""
 
@@ -150,10 +156,10 @@ def _utf8(text: str) -> str:
 
 
 class _Reading:
-    """One walk over one site with its included files."""
+    """One walk over one site with its included files. With `kept` a secret stays a `Secret`."""
 
-    def __init__(self, tree: Tree, secrets: Path | None) -> None:
-        self.tree, self.nodes = tree, 0
+    def __init__(self, tree: Tree, secrets: Path | None, kept: bool = False) -> None:
+        self.tree, self.nodes, self.kept = tree, 0, kept
         self._secrets_file = secrets
         self._secrets: dict[str, Any] | None = None
 
@@ -256,6 +262,9 @@ class _Reading:
     def leaf(self, node: yaml.ScalarNode, name: str, at: Path_, chain: tuple[Path, ...]) -> Any:
         if node.tag == "!secret":
             return self.secret(node.value, at)
+        if node.tag == "!include" and not chain:
+            self.tree.fault(at, "what is sent to a device is one document", "write here what that file says")
+            return None
         if node.tag == "!include":
             path = (Path(name).parent / node.value.replace("\0", "?")).resolve()
             if path in chain:
@@ -273,6 +282,8 @@ class _Reading:
     def secret(self, key: str, at: Path_) -> str | None:
         """A secret from the environment (LINESIDE_SECRET_NAME) or from secrets.yaml beside the site."""
         self.tree.secrets.add(at)
+        if self.kept:
+            return Secret(key)
         found = os.environ.get(f"LINESIDE_SECRET_{key.upper()}")
         if found is None and self._secrets is None:
             self._secrets = {}
@@ -320,6 +331,14 @@ def read(path: Path, *, placed: bool = True) -> Tree:
     tree = Tree(placed=placed)
     tree.places[()] = Place(str(path), 1, 1)
     tree.data = _Reading(tree, path.parent / "secrets.yaml").file(path, (), (path.resolve(),))
+    return tree
+
+
+def read_kept(path: Path) -> Tree:
+    """The same, with each secret as its name."""
+    tree = Tree()
+    tree.places[()] = Place(str(path), 1, 1)
+    tree.data = _Reading(tree, None, kept=True).file(path, (), (path.resolve(),))
     return tree
 
 

@@ -28,6 +28,7 @@ from .aside import aside
 from .briefs import as_json
 from .ca import alone, keep
 from .complete import MINUTE, NoSuchTag, complete
+from .config_api import configs
 from .forwarding import again, names
 from .forwarding import told as forwarded
 from .history import newest_strings, series, strings
@@ -129,7 +130,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     asked = (_devices(store, hub), _tags(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
     rolled = rollout_routes(store, hub, ingest.updates.has)
-    routers = (*asked, *happened, rolled, _live(store, hub, people))
+    routers = (*asked, *happened, rolled, configs(store, ingest), _live(store, hub, people))
     for router in routers:
         declared(router.routes)
         app.include_router(router)

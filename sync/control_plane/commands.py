@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge import Duration, LinesideError, log
 
-from . import backup, completeness, fleet, invite, issuers, mosquitto, plane_check, rollout_commands
+from . import backup, completeness, config_commands, fleet, invite, issuers, mosquitto, plane_check, rollout_commands
 from .ca import Authority, keep
 from .objects import SECRETS
 from .plane import Plane
@@ -207,6 +207,7 @@ VERBS = {
     **invite.VERBS,
     **fleet.VERBS,
     **issuers.VERBS,
+    **config_commands.VERBS,
     **backup.VERBS,
     "broker": Verb("write the files of a broker", mosquitto.run, _broker),
     "proxy": Verb("make a certificate for a proxy", _proxy_files, _proxy),

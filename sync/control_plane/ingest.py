@@ -20,7 +20,7 @@ from starlette.routing import Route
 from edge import CodecFault, Event, LinesideError, log
 
 from .. import wire
-from . import hold, issuers, pieces, tables
+from . import config, hold, issuers, pieces, tables
 from .ca import Asked, Authority
 from .clones import Clones
 from .database import upsert
@@ -80,6 +80,8 @@ class Ingest:
                 Route("/d/v1/live", self.live, methods=["POST"]),
                 Route("/d/v1/dn", self.down),
                 Route("/d/v1/twin", self.twin),
+                Route("/d/v1/config/{version}", self.configured),
+                Route("/d/v1/draft", self.drafted, methods=["PUT"]),
                 Route("/d/v1/picture/{digest}", self.picture, methods=["PUT"]),
                 Route("/d/v1/piece/{digest}", self.piece, methods=["PUT"]),
                 Route("/d/v1/object/{digest}", self.object),
@@ -316,9 +318,9 @@ class Ingest:
         if self._hub.peers:
             self._hub.peers.tell(NEWS, kind, device)
 
-    async def want(self, wants: Sequence[Want]) -> int:
+    async def want(self, wants: Sequence[Want], again: bool = False) -> int:
         """`twin.want`, and a hint to those devices that ask at this moment; the others see it within half a minute."""
-        generation = await self._store.write(lambda c: want(c, wants))
+        generation = await self._store.write(lambda c: want(c, wants, again))
         self.nudge({w.device for w in wants})
         return generation
 
@@ -346,6 +348,23 @@ class Ingest:
         wants = [{k: getattr(row, k) for k in wire.WANT} for row in rows]
         said = {"generation": max((row.generation for row in rows), default=0), "wants": wants}
         return Response(msgpack.packb(said), media_type="application/msgpack")
+
+    async def configured(self, request: Request) -> Response:
+        """A document that was sent. Who knows its version may have it."""
+        if await self.device(request) is None:
+            return self._stranger(request)
+        found = await self._store.glance(lambda c: config.document(c, request.path_params["version"]))
+        if found is None:
+            return JSONResponse({"detail": "there is no such configuration"}, 404)
+        return Response(found.encode(), media_type="application/yaml")
+
+    async def drafted(self, request: Request) -> Response:
+        """What somebody wrote at a device; of nothing: that there is none any more."""
+        if (device := await self.device(request)) is None:
+            return self._stranger(request)
+        body = await body_of(request, config.MOST_DRAFT)
+        await self._store.write(lambda c: config.keep_draft(c, device, body.decode(errors="replace")), device)
+        return Response(status_code=204)
 
     async def down(self, request: Request) -> Response:
         """Commands above `after`, each with its age in seconds by our clock; waits up to `wait` seconds for one. Asking with

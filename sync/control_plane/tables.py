@@ -380,3 +380,27 @@ rollout_device = Table(
     Index("rollout_device_next", "rollout", "state", "wave", "place"),
     Index("rollout_device_device", "device", "rollout"),
 )
+config_layer = Table(  # what people say of the devices of a class, a site or one alone, all versions, see config.py
+    "config_layer",
+    metadata,
+    Column("layer", String(210), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("by", String(80), nullable=False),
+    Column("body", Text, nullable=False),
+)
+config_document = Table(  # what was made of them and sent
+    "config_document",
+    metadata,
+    Column("version", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("origins", Text, nullable=False),
+)
+config_draft = Table(  # what somebody wrote at the device itself
+    "config_draft",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("body", Text, nullable=False),
+)

@@ -56,14 +56,15 @@ class Told(NamedTuple):
     ts: int
 
 
-def want(connection: Connection, wants: Sequence[Want]) -> int:
-    """Want all this from now on; the generation of what that changes. What is wanted already stays as it is. Generations follow the
-    clock (ms), so that a plane restored from a backup gives none a second time. Within the writer; see `Ingest.nudge`."""
+def want(connection: Connection, wants: Sequence[Want], again: bool = False) -> int:
+    """Want all this from now on; the generation of what that changes. What is wanted already stays as it is, unless it is wanted
+    `again`. Generations follow the clock (ms), so that a plane restored from a backup gives none a second time. Within the
+    writer; `Ingest.want` also hints the devices."""
     hold.orders(connection)
     last: int = connection.execute(select(func.max(tables.want.c.generation))).scalar() or 0
     more = {"generation": max(last + 1, time.time_ns() // 1_000_000), "since": time.time()}
     rows = [{**w._asdict(), **more} for w in {w[:3]: w for w in wants}.values()]
-    upsert(connection, tables.want, *rows, differs=("version", "stage"))
+    upsert(connection, tables.want, *rows, differs=() if again else ("version", "stage"))
     return int(more["generation"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,7 +15,10 @@ from .allowance import LINKS, Link, window
 
 
 class SyncConfig(BrokerConfig):
-    """Which plane everything goes to, and how: straight to it, or through a broker that both reach."""
+    """Which plane everything goes to, and how: straight to it, or through a broker that both reach. The link, and what the plane is
+    allowed here, stay with the device whatever the plane sends."""
+
+    stays: ClassVar[tuple[str, ...]] = (*BrokerConfig.model_fields, "link", "takes", "installs", "writes")
 
     url: str = Field(
         description="the plane's address for devices, https://host:8443; or a broker's, mqtts://host:8883",

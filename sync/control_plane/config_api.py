@@ -1,0 +1,147 @@
+"""Configurations and what is wanted of devices, for people and their programs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel, Field
+
+from edge import LinesideError
+
+from . import config, config_send
+from .access import Asks, Scope
+from .config_send import Change
+from .ingest import Ingest
+from .store import Store
+from .twin import told_by, wanted
+
+MOST_LINES = 1000  # of what changes, for one group of devices
+ELSEWHERE = "your roles do not reach every device of this layer"
+
+
+class Said(BaseModel):
+    """A layer as a YAML document."""
+
+    body: str = Field(max_length=1_000_000)
+
+
+class Wish(BaseModel):
+    """What is to become of a device's configuration."""
+
+    do: Literal["send", "adopt", "revert"] = Field(
+        description="send what its layers make, make a layer of what was written at the device, or leave that for ours"
+    )
+
+
+def configs(store: Store, ingest: Ingest) -> APIRouter:
+    """Layers, what comes of them, and sending it."""
+    router = APIRouter()
+
+    @router.get("/api/devices/{device}/twin")
+    async def twin(device: str) -> dict[str, Any]:
+        """Everything that is wanted of a device, and what it says of each thing."""
+
+        def ask(c: Any) -> dict[str, Any]:
+            return {
+                "wanted": [one._asdict() for one in wanted(c, device)],
+                "told": [one._asdict() for one in told_by(c, device)],
+            }
+
+        return await store.read(ask)
+
+    @router.get("/api/devices/{device}/config")
+    async def of_device(device: str) -> dict[str, Any]:
+        """What its layers make, with where each value comes from; what is wanted, tried, runs and why; how its draft differs."""
+        with _known():
+            return await config_send.stands(store, device)
+
+    @router.post("/api/devices/{device}/config", status_code=202)
+    async def about_device(device: str, wish: Wish, asks: Asks) -> dict[str, Any]:
+        """Send, adopt or revert. What is sent is refused with every fault and the place in its layer."""
+        with _known():
+            if wish.do == "adopt":
+                return {"layer": (await config_send.adopt(store, device, asks.who, ingest.want)).place}
+            if wish.do == "revert":
+                return {"version": await config_send.revert(store, device, asks.who, ingest.want)}
+            made = await config_send.send(store, f"device/{device}", asks.who, ingest.want)
+        return {"sent": _sent(made)}
+
+    @router.get("/api/config")
+    async def layers(asks: Asks) -> list[dict[str, Any]]:
+        """The newest version of every layer that one may see."""
+        found = await store.read(lambda c: [one for one in config.newest(c).values() if _holds(c, asks, one.name)])
+        return [one._asdict() for one in found]
+
+    @router.get("/api/config/{layer:path}")
+    async def versions(layer: str, asks: Asks) -> list[dict[str, Any]]:
+        """All versions of one layer, the newest first."""
+        name = await _allowed(asks, layer)
+        return [one._asdict() for one in await store.read(lambda c: config.versions(c, name))]
+
+    @router.put("/api/config/{layer:path}")
+    async def put(layer: str, said: Said, asks: Asks) -> dict[str, Any]:
+        """Keep a new version of a layer, and tell what it would change for whom. Nothing is sent."""
+        name = await _allowed(asks, layer)
+        with _known():
+            changes = await config_send.check(store, name, said.body)
+            kept = await store.write(lambda c: config.put(c, name, said.body, asks.who))
+        return {"layer": kept.place, "changes": _changes(changes)}
+
+    @router.post("/api/config/check/{layer:path}")
+    async def check(layer: str, said: Said, asks: Asks) -> list[dict[str, Any]]:
+        """What a new version of a layer would change, for which devices, and what would be wrong with it. Nothing is kept."""
+        name = await _allowed(asks, layer)
+        with _known():
+            return _changes(await config_send.check(store, name, said.body))
+
+    @router.post("/api/config/send/{layer:path}", status_code=202)
+    async def send(layer: str, asks: Asks) -> dict[str, Any]:
+        """Send what comes of the newest layers to every device of one of them, where it is sound."""
+        name = await _allowed(asks, layer)
+        with _known():
+            made = await config_send.send(store, name, asks.who, ingest.want)
+        return {"sent": _sent(made), "faults": [problem for one in made for problem in one.after.problems]}
+
+    async def _allowed(asks: Scope, layer: str) -> str:
+        """Who changes a layer holds every device that it reaches."""
+        with _known():
+            name = config.layer_named(layer)
+        if not await store.read(lambda c: _holds(c, asks, name)):
+            raise HTTPException(403, ELSEWHERE)
+        return name
+
+    return router
+
+
+def _holds(c: Any, asks: Scope, name: str) -> bool:
+    kind, _, rest = name.partition("/")
+    if kind == "site":
+        return asks.holds(rest)
+    return asks.whole if kind == "class" else asks.holds_device(c, rest)
+
+
+class _known:
+    """What a person did wrong is told with 409, as it is written for a terminal."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, LinesideError) and not error.heals:
+            raise HTTPException(409, str(error)) from None
+
+
+def _sent(made: list[Change]) -> list[dict[str, Any]]:
+    return [{"version": one.after.version, "devices": one.devices} for one in made if not one.after.problems]
+
+
+def _changes(changes: list[Change]) -> list[dict[str, Any]]:
+    return [
+        {
+            "devices": one.devices,
+            "version": one.after.version,
+            "changes": one.lines[:MOST_LINES],
+            "faults": list(one.after.problems),
+        }
+        for one in changes
+    ]

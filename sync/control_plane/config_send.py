@@ -1,0 +1,169 @@
+"""Bringing configurations to devices: what would change, sending it, taking over what somebody wrote at a device, or not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from edge import LinesideError, laid_documents, read_document, shown_yaml, site_changes, site_difference, written_yaml
+
+from . import config
+from .config import KIND, NAME, Layer, Rendered
+from .store import Store
+from .twin import Want, told, wanted
+
+Wanting = Callable[[Sequence[Want], bool], Awaitable[int]]  # how wants are written: see `Ingest.want`
+
+
+class Change(NamedTuple):
+    """Of devices that have the same layers: what is sent to them now, and what would be."""
+
+    devices: list[str]
+    before: Rendered | None
+    after: Rendered
+
+    @property
+    def lines(self) -> list[str]:
+        """What differs, a line for each value."""
+        old = read_document(self.before.text, "").data if self.before else {}
+        return list(site_changes(old, read_document(self.after.text, "").data))
+
+
+async def prepare(store: Store, name: str) -> list[Change]:
+    """What comes of the newest layers for every device of a layer, kept for them to fetch; nothing is wanted of anybody yet."""
+    found = await store.read(lambda c: config.stacks(c, config.reached(c, name)))
+    if not found:
+        raise LinesideError(
+            f"no device has the layer {name}", hint="`lineside plane devices` shows class and site of each"
+        )
+    made = [Change(devices, None, await asyncio.to_thread(config.rendered, stack)) for stack, devices in found.items()]
+    good = [one.after for one in made if not one.after.problems]
+    await store.write(lambda c: config.keep(c, good))
+    return made
+
+
+async def check(store: Store, name: str, body: str) -> list[Change]:
+    """What a new version of a layer would change, and for whom. Raises LinesideError with every fault of it by itself."""
+    name = config.layer_named(name)
+    there = await store.read(lambda c: config.newest(c, [name]).get(name))
+    fresh = Layer(name, there.version + 1 if there else 1, time.time(), "", body)
+    if problems := read_document(body, fresh.place).problems:
+        raise LinesideError("\n".join(map(str, problems)))
+
+    def stacks(c: Any) -> dict[tuple[tuple[Layer, ...], tuple[Layer, ...]], list[str]]:
+        layers = config.newest(c)
+        out: dict[tuple[tuple[Layer, ...], tuple[Layer, ...]], list[str]] = {}
+        for device in config.reached(c, name):
+            names = config.chain(device)
+            old = tuple(layers[n] for n in names if n in layers)
+            new = tuple(fresh if n == name else layers[n] for n in names if n == name or n in layers)
+            out.setdefault((old, new), []).append(device[0])
+        return out
+
+    changes = []
+    for (old, new), devices in (await store.read(stacks)).items():
+        before = await asyncio.to_thread(config.rendered, old) if old else None
+        changes.append(Change(devices, before, await asyncio.to_thread(config.rendered, new)))
+    return changes
+
+
+async def send(store: Store, name: str, by: str, wanting: Wanting, again: bool = False) -> list[Change]:
+    """Want the newest of every device of a layer whose document is sound; the others are in what is returned, with their faults.
+    `again`: also of those of which it is wanted already."""
+    made = await prepare(store, name)
+    wants = [
+        Want(d, KIND, NAME, one.after.version, by=by) for one in made if not one.after.problems for d in one.devices
+    ]
+    if wants:
+        await wanting(wants, again)
+    return made
+
+
+async def adopt(store: Store, device: str, by: str, wanting: Wanting) -> Layer:
+    """Make a layer of the device's draft, such that its document says what the draft does, and want that. Raises LinesideError."""
+    text = await store.read(lambda c: config.draft(c, device))
+    if text is None:
+        raise LinesideError(
+            f"{device} has told of no draft", hint="only what is edited at the device after it took one of ours"
+        )
+    name = config.layer_named(f"device/{device}")
+
+    def under(c: Any) -> list[Layer]:
+        layers = config.newest(c)
+        return [layers[n] for row in config.reached(c, name) for n in config.chain(row) if n in layers and n != name]
+
+    lower = [read_document(layer.body, layer.place) for layer in await store.read(under)]
+    own = read_document(text, "draft")
+    if own.problems:
+        raise LinesideError("\n".join(map(str, own.problems)))
+    body = written_yaml(site_difference(laid_documents(lower).data, own.data))
+    changes = await check(store, name, body)
+    for problem in changes[0].after.problems if changes else ():
+        raise LinesideError(problem, hint="mend it at the device, or write the layer yourself")
+    layer = await store.write(lambda c: config.put(c, name, body, by))
+    await send(store, name, by, wanting, again=True)
+    return layer
+
+
+async def revert(store: Store, device: str, by: str, wanting: Wanting) -> str:
+    """Want once more what is wanted already: the device leaves its draft for it. The version. Raises LinesideError."""
+    rows = await store.read(lambda c: wanted(c, device))
+    version = next((row.version for row in rows if (row.kind, row.name) == (KIND, NAME)), "")
+    if not version:
+        raise LinesideError(
+            f"no configuration was ever sent to {device}", hint=f"`lineside plane config send device/{device}`"
+        )
+    await wanting([Want(device, KIND, NAME, version, by=by)], True)
+    return version
+
+
+async def stands(store: Store, device: str) -> dict[str, Any]:
+    """What is wanted of a device, what it says, what its layers make now, and how its draft differs, as JSON."""
+
+    def ask(c: Any) -> tuple[Any, ...]:
+        rows = config.reached(c, f"device/{device}")
+        wants = [row for row in wanted(c, device) if (row.kind, row.name) == (KIND, NAME)]
+        want = wants[0] if wants else None
+        said = next(iter(told(c, KIND, NAME, [device])), None)
+        return (
+            config.stacks(c, rows),
+            want,
+            said,
+            config.draft(c, device),
+            config.document(c, want.version) if want else None,
+        )
+
+    found, want, said, draft, sent = await store.read(ask)
+    if not found:
+        raise LinesideError(f"{device} is not enrolled here", hint="`lineside plane devices` lists them")
+    ((stack, _),) = found.items()
+    now = await asyncio.to_thread(config.rendered, stack) if stack else None
+    drift = list(site_changes(read_document(sent or "", "").data, read_document(draft, "").data)) if draft else []
+    return {
+        "layers": [layer.place for layer in stack],
+        "version": now.version if now else "",
+        "text": now.text if now else "",
+        "values": _values(now) if now else [],
+        "problems": list(now.problems) if now else [],
+        "wanted": want._asdict() if want else None,
+        "told": said._asdict() if said else None,
+        "unsent": bool(now and (want is None or want.version != now.version)),
+        "drift": drift,
+    }
+
+
+def _values(made: Rendered) -> list[dict[str, str]]:
+    """Each value of a document in a line of YAML, and which layer it comes from."""
+    out = []
+
+    def walk(data: Any, at: str) -> None:
+        if at in made.origins:
+            out.append({"path": at, "value": shown_yaml(data), "from": made.origins[at]})
+            return
+        for key, value in data.items():
+            walk(value, f"{at}.{key}" if at else str(key))
+
+    walk(read_document(made.text, "").data, "")
+    return out
