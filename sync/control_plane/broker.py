@@ -42,7 +42,7 @@ class AtBroker:
         wait, said = 0.5, ""
         while True:
             try:
-                line = self._dial()
+                line = await asyncio.to_thread(self._dial)  # a command may sign
                 try:
                     await line.open()
                     await self._listen(line)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,18 +14,18 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from edge import LinesideError
 
 from .. import chain
 from ..wire import WireFault
-from . import issuer
+from . import issuer, outside
 from .issuer import Issuer, Wanted
+from .kept import ISSUING, alone, keep
+from .outside import Outside
 
 SERVER_DAYS, CLIENT_DAYS = 365, 90
-SERVES, KNOCKS = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
-ISSUING = "issuing.pem"  # the key that signs, its certificate, and those of before
 BACK = (
     "copy ca.key, ca.pem and issuing.pem back from a backup; with all three moved away a new authority is made and every device "
     "enrols anew"
@@ -42,16 +40,18 @@ class Asked:
 
     device: str
     public: ec.EllipticCurvePublicKey
+    pem: bytes = b""
 
     @classmethod
     def read(cls, request: bytes) -> Asked:
-        """From PKCS #10, PEM. Raises WireFault."""
+        """From PKCS #10, PEM; it wishes for nothing more, since who signs may grant it. Raises WireFault."""
         try:
             asked = x509.load_pem_x509_csr(request)
             key, names = asked.public_key(), asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
             fits = asked.is_signature_valid and len(names) == 1 and isinstance(key, ec.EllipticCurvePublicKey)
-            if fits and isinstance(key.curve, ec.SECP256R1):  # type: ignore[union-attr]
-                return cls(str(names[0].value), key)  # type: ignore[arg-type]
+            if fits and not list(asked.attributes) and isinstance(key.curve, ec.SECP256R1):  # type: ignore[union-attr]
+                pem = asked.public_bytes(serialization.Encoding.PEM)
+                return cls(str(names[0].value), key, pem)  # type: ignore[arg-type]
         except (ValueError, UnsupportedAlgorithm, InvalidSignature):
             pass
         raise WireFault("that is no request for a certificate with a P-256 key")
@@ -68,12 +68,14 @@ def hash_of(key: ec.EllipticCurvePublicKey) -> str:
 
 
 class Authority:
-    """The root that devices know, and the issuer that signs for it. Opens or makes both in `folder`; keys are 0600. Once there is
-    an issuer the root's key (`ca.key`) may be taken away, until a new issuer is due. Raises LinesideError."""
+    """The root that devices know, and who signs for it. Opens or makes both in `folder`; keys are 0600. Where no command of
+    somebody else's signs (outside.py), an issuer does; once there is one the root's key (`ca.key`) may be taken away, until a new
+    issuer is due. Raises LinesideError."""
 
     def __init__(self, folder: Path, root_key: Path | None = None) -> None:
         """`root_key`: where the root's key lies, if not in the folder; then a new issuer is made at once."""
-        self._folder = folder
+        self._folder, self._outside = folder, outside.remembered(folder)
+        self._signer: Issuer | Outside
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with alone(folder):
             if not (folder / "ca.pem").exists():
@@ -81,8 +83,9 @@ class Authority:
             self._root = self._read_root(folder / "ca.pem")
             self.pem = issuer.pem([self._root]).decode()
             key = self._root_key(root_key or folder / "ca.key")
-            self._issuer, self.former = self._issuing(key, anew=root_key is not None)
+            self._read_issuing(key, anew=root_key is not None)
         self._known: set[x509.Certificate] = set()
+        self._heard: tuple[set[str], set[str]] = (set(), set())
         self.signed: Callable[[bytes], bool]  # whether somebody whose word counts has signed that certificate (DER)
         self.learn([])
 
@@ -98,43 +101,35 @@ class Authority:
                 return cert
         except (OSError, ValueError):
             pass
-        raise LinesideError(
-            f"{file} cannot be read",
-            hint=BACK,
-        )
+        raise LinesideError(f"{file} cannot be read", hint=BACK)
 
     def _root_key(self, file: Path) -> ec.EllipticCurvePrivateKey | None:
         if not file.exists() and file.parent == self._folder:
             return None
         key = _key_of(file)
         if key is None or key.public_key() != self._root.public_key():
-            raise LinesideError(
-                f"{file} and ca.pem cannot be read, or are no pair",
-                hint=BACK,
-            )
+            raise LinesideError(f"{file} and ca.pem cannot be read, or are no pair", hint=BACK)
         return key
 
-    def _issuing(self, root: ec.EllipticCurvePrivateKey | None, anew: bool) -> tuple[Issuer, list[x509.Certificate]]:
-        """The issuer, and those that were before it; a new one where there is none, where it is time for one, or `anew`."""
+    def _read_issuing(self, root: ec.EllipticCurvePrivateKey | None, anew: bool) -> None:
+        """Who signs, and those that did before; a new issuer where there is none, where it is time for one, or `anew`."""
         file = self._folder / ISSUING
-        key, found = _key_of(file), _certificates(file)
-        now = None
+        key, found, now = _key_of(file), _certificates(file), None
+        if self._outside:
+            self._signer, self._signers = self._outside, found
+            return
         if key and found and key.public_key() == found[0].public_key() and chain.leads_to(self._root, found[:1]):
             now = Issuer(key, found[0])
-        if now and not anew and (root is None or not now.due(self._root)):
-            return now, found[1:]
-        if root is None:
-            raise LinesideError(
-                f"{file} cannot be read, or is not of this authority",
-                hint="copy it back from a backup, or make a new one: `lineside plane issuer --root-key FILE`",
-            )
-        fresh = issuer.issuer(root, self._root)
-        keep(file, issuer.private(fresh.key) + issuer.pem([fresh.cert, *found]))
-        return fresh, found
-
-    @property
-    def _since(self) -> datetime.datetime:
-        return self._root.not_valid_before_utc
+        if not now or anew or (root is not None and now.due(self._root)):
+            if root is None:
+                raise LinesideError(
+                    f"{file} cannot be read, or is not of this authority",
+                    hint="copy it back from a backup, or make a new one: `lineside plane issuer --root-key FILE`",
+                )
+            now = issuer.issuer(root, self._root)
+            found = [now.cert, *found]
+            keep(file, issuer.private(now.key) + issuer.pem(found))
+        self._signer, self._signers = now, found
 
     @property
     def fingerprint(self) -> str:
@@ -142,63 +137,73 @@ class Authority:
         return hashlib.sha256(self._root.public_bytes(serialization.Encoding.DER)).hexdigest()
 
     @property
-    def until(self) -> datetime.datetime:
-        """When the issuer's time is over."""
-        return self._issuer.cert.not_valid_after_utc
+    def until(self) -> datetime.datetime | None:
+        """When the issuer's time is over, if there is one."""
+        return self._signer.cert.not_valid_after_utc if isinstance(self._signer, Issuer) else None
 
     @property
     def due(self) -> bool:
         """Whether it is time for a new issuer, and the root's key is not here to make one."""
-        return self._issuer.due(self._root)
+        return isinstance(self._signer, Issuer) and self._signer.due(self._root)
 
     @property
     def issuers(self) -> list[str]:
         """Who signs here and who did before, as PEM."""
-        return [issuer.pem([cert]).decode() for cert in (self._issuer.cert, *self.former)]
+        return [issuer.pem([cert]).decode() for cert in self._signers]
 
     def server(self, names: list[str], folder: Path | None = None, stem: str = "server") -> tuple[Path, Path]:
         """(certificates, key) for a listener of ours under these host names and addresses; made anew at each start, and good from
         when the authority was made: a device's clock may be far behind."""
-        return self._own(names[0][:64], SERVER_DAYS, [SERVES], folder, stem, names, self._since)
+        return self._own("server", names[0][:64], SERVER_DAYS, folder, stem, names)
 
     def proxy(self, names: list[str]) -> tuple[Path, Path]:
         """(certificates, key) for a proxy that ends TLS before us: for devices, and as our own client, whose word we take."""
-        return self._own(PROXY, SERVER_DAYS, [SERVES, KNOCKS], None, "proxy", names, self._since)
+        return self._own("proxy", PROXY, SERVER_DAYS, None, "proxy", names)
 
     def own(self, name: str, folder: Path | None = None) -> tuple[Path, Path]:
         """(certificates, key) with which we ourselves knock at a broker; made anew at each connection."""
-        return self._own(name, CLIENT_DAYS, [KNOCKS], folder, "client")
+        return self._own("plane", name, CLIENT_DAYS, folder, "client")
 
     def client(self, asked: Asked) -> bytes:
-        """The certificate for a device and its key, and that of its issuer (PEM)."""
-        return issuer.pem(self._issuer.sign(Wanted(asked.device, asked.public, CLIENT_DAYS, [KNOCKS])))
+        """The certificate for a device and its key, and those above it (PEM). May block for as long as a command does."""
+        return self._sign(Wanted("device", asked.device, asked.public, CLIENT_DAYS, asked.pem))
+
+    def _sign(self, wanted: Wanted) -> bytes:
+        signed = self._signer.sign(wanted)
+        fresh = [cert for cert in signed[1:] if cert not in self._signers]
+        if fresh:  # somebody else's
+            self._signers = [*fresh, *self._signers]
+            keep(self._folder / ISSUING, issuer.pem(self._signers))
+            self._judge()
+        return issuer.pem(signed)
 
     def learn(self, issuers: Iterable[str], distrusted: Iterable[str] = ()) -> None:
         """Which other issuers (PEM) of our root sign for this plane, and whose word counts no more."""
-        out = set(distrusted)
+        self._heard = set(issuers), set(distrusted)
         with contextlib.suppress(LinesideError):  # `plane issuer` may have put another one into the folder
-            self._issuer, self.former = self._issuing(None, anew=False)
-        found = {cert for text in {*issuers, *self.issuers} - out for cert in chain.read(text)}
-        known = {self._root, *(cert for cert in found if chain.leads_to(self._root, [cert]) and chain.may_issue(cert))}
+            self._read_issuing(None, anew=False)
+        self._judge()
+
+    def _judge(self) -> None:
+        heard, out = self._heard
+        found = {cert for text in {*heard, *self.issuers} - out for cert in chain.read(text) if chain.may_issue(cert)}
+        known = {self._root}
+        while more := {cert for cert in found - known if any(chain.leads_to(above, [cert]) for above in known)}:
+            known |= more
         if known != self._known:
             self._known = known
             self.signed = lru_cache(MOST_KNOWN)(partial(_signed, tuple(known)))
 
     def _own(
-        self,
-        name: str,
-        days: float,
-        uses: Sequence[x509.ObjectIdentifier],
-        folder: Path | None,
-        stem: str,
-        names: Sequence[str] = (),
-        since: datetime.datetime | None = None,
+        self, kind: str, name: str, days: float, folder: Path | None, stem: str, names: Sequence[str] = ()
     ) -> tuple[Path, Path]:
         folder, key = folder or self._folder, ec.generate_private_key(ec.SECP256R1())
         cert_file, key_file = folder / f"{stem}.pem", folder / f"{stem}.key"
-        signed = self._issuer.sign(Wanted(name, key.public_key(), days, uses, names, since))
+        since = self._root.not_valid_before_utc if names else None
+        request = issuer.request(key, name, names)
+        signed = self._sign(Wanted(kind, name, key.public_key(), days, request, names, since))
         keep(key_file, issuer.private(key))
-        keep(cert_file, issuer.pem(signed))
+        keep(cert_file, signed)
         return cert_file, key_file
 
 
@@ -224,22 +229,3 @@ def _key_of(file: Path) -> ec.EllipticCurvePrivateKey | None:
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
         return None
     return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process makes something in that folder."""
-    line = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(line, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(line)
-
-
-def keep(path: Path, body: bytes) -> None:
-    """Write a file (0600) whole or not at all, also on a full disk."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(body)
-    fresh.replace(path)

@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgpack
@@ -45,6 +46,7 @@ MOST_LIVE = 2**21  # bytes of newest values and a status
 MOST_RUN = 32  # characters of what a run of a device calls itself
 MOST_PIECE = 2**20  # bytes of an object in one answer
 LOOK = 10.0  # seconds between two looks at who is revoked
+SIGNERS = 4  # certificates that are signed at once: a command may take long
 AGAIN = 1.0  # seconds between two questions for an issuer that is not known
 PROVEN = "lineside.device"  # in the scope of a request whose device is proven already
 hashed = wire.key_of  # secrets are 256 random bits, so a plain SHA-256 keeps them
@@ -70,6 +72,7 @@ class Ingest:
         self._silent = Silent(store, hub)
         self._clones = Clones()
         self._asked, self._said = -AGAIN, list[str]()
+        self._signers = ThreadPoolExecutor(SIGNERS, "signs")
         routed = Starlette(
             routes=[
                 Route("/d/v1/ca", self.ca),
@@ -116,7 +119,19 @@ class Ingest:
         self._tell("enrolled", device)
         if self._clones.forget(device):
             await self._clone(device, "cleared")
-        return JSONResponse({"secret": secret, "certificate": self._authority.client(wanted).decode()})
+        try:
+            signed = await self._sign(wanted)
+        except LinesideError as error:  # it is enrolled, and asks again for that alone
+            log.warning("plane: no certificate for %s: %s", device, error)
+            signed = b""
+        return JSONResponse({"secret": secret, "certificate": signed.decode()})
+
+    async def _sign(self, asked: Asked) -> bytes:
+        """Raises LinesideError."""
+        signed = await asyncio.get_running_loop().run_in_executor(self._signers, self._authority.client, asked)
+        if self._said != self._authority.issuers:  # a command's: other processes hear of it before they see it
+            await self._issuers()
+        return signed
 
     async def device(self, request: Request) -> str | None:
         """The device that this request proves to come from."""
@@ -185,7 +200,14 @@ class Ingest:
         asked = Asked.read(await body_of(request, 4096))
         if not await self._enrolled(asked.device, asked.key):
             return self._stranger(request, asks=True)
-        return Response(self._authority.client(asked), media_type="application/x-pem-file")
+        try:
+            signed = await self._sign(asked)
+        except StoreFault:
+            raise
+        except LinesideError as error:
+            log.warning("plane: no certificate for %s: %s", asked.device, error)
+            return JSONResponse({"detail": "who signs certificates for the plane does not answer"}, 503)
+        return Response(signed, media_type="application/x-pem-file")
 
     async def up(self, request: Request) -> Response:
         if (device := await self.device(request)) is None:
@@ -399,6 +421,7 @@ class Ingest:
     def close(self) -> None:
         """Let the polls that wait go, also those that still come."""
         self._closed = True
+        self._signers.shutdown(wait=False, cancel_futures=True)
         for news in self._news.values():
             news.set()
 

@@ -11,24 +11,31 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edge import LinesideError
 
 ROOT_DAYS, ISSUER_DAYS = 7300, 1825
 NAME = "Lineside plane"
+SERVES, KNOCKS = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+USES = {"device": (KNOCKS,), "plane": (KNOCKS,), "server": (SERVES,), "proxy": (SERVES, KNOCKS)}
 
 
 class Wanted(NamedTuple):
-    """A certificate that is asked for: in whose name, for which key, for how many days and what, for a listener under which names
-    and addresses, and from when, if not from now."""
+    """A certificate that is asked for: what it is for (see USES), in whose name, for which key, for how many days, with a request
+    (PEM) that says the same; for a listener under which names and addresses; and from when, if not from now."""
 
+    kind: str
     name: str
     key: ec.EllipticCurvePublicKey
     days: float
-    uses: Sequence[x509.ObjectIdentifier]
+    request: bytes = b""
     names: Sequence[str] = ()
     since: datetime.datetime | None = None
+
+    @property
+    def uses(self) -> tuple[x509.ObjectIdentifier, ...]:
+        return USES[self.kind]
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Issuer:
         """The certificate, and those above it up to the root, which is left out."""
         builder = _builder(_name(wanted.name), self.cert.subject, wanted.key, self._times(wanted))
         if wanted.names:
-            names = x509.SubjectAlternativeName([_general(name) for name in wanted.names])
+            names = x509.SubjectAlternativeName(names_of(wanted.names))
             builder = builder.add_extension(names, critical=False)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(ca=False), critical=True)
@@ -76,6 +83,14 @@ def issuer(key: ec.EllipticCurvePrivateKey, above: x509.Certificate) -> Issuer:
     builder = _builder(name, above.subject, fresh.public_key(), (above.not_valid_before_utc, until))
     builder = _under(_authority(builder, fresh.public_key(), path_length=0), above)
     return Issuer(fresh, builder.sign(key, hashes.SHA256()))
+
+
+def request(key: ec.EllipticCurvePrivateKey, name: str, names: Sequence[str]) -> bytes:
+    """PKCS #10, PEM."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_name(name))
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names_of(names)), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def private(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -137,7 +152,12 @@ def _usage(ca: bool) -> x509.KeyUsage:
     )
 
 
-def _general(name: str) -> x509.GeneralName:
+def names_of(names: Sequence[str]) -> list[x509.DNSName | x509.IPAddress]:
+    """Raises LinesideError."""
+    return [_general(name) for name in names]
+
+
+def _general(name: str) -> x509.DNSName | x509.IPAddress:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select, update
 
-from . import tables
+from edge import LinesideError
+
+from . import outside, tables
 from .ca import Authority
 from .database import insert_new
 from .store import Store
@@ -42,6 +44,10 @@ def _digest(text: str) -> str:
 
 async def renew(store: Store, folder: Path, root_key: Path | None, distrusts: bool) -> str:
     """Have somebody new sign. Works beside a running plane, which takes it up within seconds. Raises LinesideError."""
+    if outside.remembered(folder):
+        raise LinesideError(
+            "a command signs for this plane", hint="renew what stands behind it; the plane follows by itself"
+        )
     authority, many = Authority(folder, root_key or folder / "ca.key"), 0
     now = authority.issuers[0]
     await store.write(lambda c: tell(c, authority.issuers))

@@ -22,8 +22,9 @@ from sqlalchemy import func, select
 
 from edge import LinesideError, log
 
+from .. import chain
 from ..clockless import NO_CHECK_TIME
-from . import tables
+from . import outside, tables
 from .api import People, build
 from .broker import AtBroker
 from .ca import Authority
@@ -42,7 +43,7 @@ from .store import Store
 from .updates import Updates
 from .where import ROLES, Where, objects_of, opened
 
-LOOK, ANEW = 10.0, 100 * 24 * 3600.0  # seconds: between two looks at our certificate; its age at which it is made anew
+LOOK = 10.0  # seconds between two looks at our certificate
 
 
 class Quiet(uvicorn.Server):
@@ -63,6 +64,8 @@ class Plane:
         self.store = opened(where)
         try:
             self._only = only(where, self.store)
+            if file.authority:
+                outside.choose(where.folder, file.authority)
             self.authority = authority(where, self.store)
             self.hub = Hub()
             self.duties = Duties(self.store, self.hub, file, where.folder, where.page)
@@ -78,6 +81,10 @@ class Plane:
         self._tasks: list[asyncio.Task[None]] = []
         self._broker: asyncio.Task[None] | None = None
         self._works: list[asyncio.Task[None]] = []
+        self._certificate_of: tuple[list[str], float] = (
+            [],
+            0.0,
+        )  # who signed the listener's certificate, and the middle of its time (s UTC)
         self.url = self.link = ""
 
     async def start(self) -> None:
@@ -92,7 +99,7 @@ class Plane:
             for task in self._tasks:
                 if task.done():
                     task.result()
-        if self.authority.due:
+        if self.authority.due and self.authority.until:
             hint = "make a new one: `lineside plane issuer --root-key FILE`"
             log.warning("plane: its issuer signs only until %s; %s", f"{self.authority.until:%Y-%m-%d}", hint)
         log.info("plane: %s", f"devices at {self.url}" if self.url else f"{', '.join(self.where.roles)} only")
@@ -114,17 +121,30 @@ class Plane:
     def _certificate(self) -> Iterator[tuple[Path, Path]]:
         """A fresh one for devices, and its key, which stays on no disk."""
         with tempfile.TemporaryDirectory(prefix="tls-", dir=self.where.folder) as private:
-            yield self.authority.server(self.where.all_names(), Path(private))
+            cert, key = self.authority.server(self.where.all_names(), Path(private))
+            until = chain.read(cert.read_bytes())[0].not_valid_after_utc.timestamp()
+            self._certificate_of = self.authority.issuers[:1], (time.time() + until) / 2
+            yield cert, key
 
     async def _certified(self, context: ssl.SSLContext) -> None:
-        """Show devices a certificate of who signs now, and always one that is good for months."""
-        signs, made = self.authority.issuers[0], time.time()
+        """Show devices a certificate of who signs now, and make it anew in the middle of its time."""
+
+        def renew() -> None:
+            with self._certificate() as files:
+                context.load_cert_chain(*files)
+
+        said = ""
         while True:
             await asyncio.sleep(LOOK)
-            if self.authority.issuers[0] != signs or not 0 <= time.time() - made < ANEW:
-                with self._certificate() as files:
-                    context.load_cert_chain(*files)
-                signs, made = self.authority.issuers[0], time.time()
+            signs, half = self._certificate_of
+            if signs == self.authority.issuers[:1] and time.time() < half:
+                continue
+            try:
+                await asyncio.to_thread(renew)
+            except LinesideError as error:
+                if str(error) != said:
+                    log.warning("plane: no new certificate for its listener: %s; tried again", error)
+                said = str(error)
 
     def _for_people(self) -> None:
         line = _listen(self.where.listen, self.where.page_port)

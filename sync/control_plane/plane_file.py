@@ -16,6 +16,7 @@ from .alert_file import MOST_NAME, Alerts, hint_of, read_alerts
 from .alert_rehearsal import AlertTest
 from .forward_options import BrokerTargetOptions, ParquetOptions, WebhookOptions
 from .judge import Rule
+from .outside import AuthorityOptions
 from .rule_options import RuleOptions, RuleTest
 
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -24,7 +25,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "brokers": BrokerTargetOptions,
     "parquet": ParquetOptions,
 }
-KNOWN = (*SECTIONS, "alerts", "tests")
+KNOWN = (*SECTIONS, "alerts", "authority", "tests")
 
 
 @dataclass
@@ -36,6 +37,7 @@ class PlaneFile:
     brokers: dict[str, BrokerTargetOptions] = field(default_factory=dict)
     parquet: dict[str, ParquetOptions] = field(default_factory=dict)
     alerts: Alerts = field(default_factory=Alerts)
+    authority: AuthorityOptions | None = None
     tests: list[RuleTest | AlertTest] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     given: bool = True  # whether there is a file: one without rules ends those of before
@@ -64,6 +66,8 @@ def load(path: Path) -> PlaneFile:
                 found[section][name] = bound
     out.webhooks, out.brokers, out.parquet = found["webhooks"], found["brokers"], found["parquet"]
     out.alerts = read_alerts(tree, data.get("alerts"))
+    if "authority" in data:
+        out.authority = bind_options(AuthorityOptions, data["authority"], tree, ("authority",))
     hidden = [("webhooks", name, "secret") for name in out.webhooks]
     hidden += [("brokers", name, "password") for name, broker in out.brokers.items() if broker.password]
     for at in hidden:

@@ -58,7 +58,12 @@ def enroll(text: str, device: str, folder: Path) -> Identity:
     try:
         Certificate(folder, identity).keep(str(told["certificate"]).encode())
     except ValueError as error:  # the daemon asks again
-        log.warning("sync: the plane's certificate is of no use: %s", error)
+        why = (
+            f"the plane's is of no use: {error}"
+            if told["certificate"]
+            else "who signs them for the plane does not answer"
+        )
+        log.warning("sync: no certificate yet, it is asked for again: %s", why)
     return identity
 
 

@@ -93,7 +93,7 @@ def test_everything_is_the_same_afterwards(
     assert second.engine.dialect.name == into
     held = contents(first)
     assert contents(second) == held and all(held.values()), [name for name, rows in held.items() if not rows]
-    for name in KEYS:
+    for name in filter(lambda name: (where.folder / name).exists(), KEYS):
         assert (other.folder / name).read_bytes() == (where.folder / name).read_bytes()
         assert (other.folder / name).stat().st_mode & 0o077 == 0 or name == "ca.pem"
     assert not list(other.folder.glob("restoring*"))
@@ -151,7 +151,7 @@ def test_what_cannot_be_done_is_told_and_changes_nothing(tmp_path: Path, where: 
         with pytest.raises(LinesideError, match="no whole backup"):
             restore(other, file)
     assert not other.folder.exists()
-    for name in KEYS:
+    for name in filter(lambda name: (where.folder / name).exists(), KEYS):
         (where.folder / name).rename(where.folder / f"{name}.away")
     with pytest.raises(LinesideError, match="holds a plane already"):
         restore(where, kept)

@@ -97,7 +97,7 @@ def test_devices_of_a_plane_of_one_level_come_in_with_what_they_have(tmp_path: P
         assert it.authority.pem == issuer.pem([cert]).decode(), "the root is as it was"
         me = await enrolled(it, tmp_path / "d")
         asked = Asked.read(key.request(me.key, "d").encode())
-        old = issuer.Issuer(mine, cert).sign(issuer.Wanted("d", asked.public, 90, [ca.KNOCKS]))
+        old = issuer.Issuer(mine, cert).sign(issuer.Wanted("device", "d", asked.public, 90))
         Certificate(tmp_path / "d", me).keep(issuer.pem(old))
         assert Certificate(tmp_path / "d", me).over < 1 and signer_of(tmp_path / "d") == cert
         before = (tmp_path / "d" / "device.pem").read_bytes()
@@ -176,7 +176,7 @@ def test_the_word_of_an_issuer_that_was_stolen_is_no_proxy_s(tmp_path: Path, mon
         folder = tmp_path / "plane"
         it = await started(folder)
         await enrolled(it, tmp_path / "d")
-        stolen = it.authority._issuer
+        stolen = it.authority._signer
         assert await asyncio.to_thread(main, ["plane", "issuer", "--folder", str(folder), "--distrust"]) == 0
 
         async def out() -> bool:
@@ -184,7 +184,7 @@ def test_the_word_of_an_issuer_that_was_stolen_is_no_proxy_s(tmp_path: Path, mon
 
         await until(out)
         thief = ec.generate_private_key(ec.SECP256R1())
-        forged = stolen.sign(issuer.Wanted(ca.PROXY, thief.public_key(), 90, [ca.KNOCKS]))
+        forged = stolen.sign(issuer.Wanted("proxy", ca.PROXY, thief.public_key(), 90))
         (tmp_path / "proxy.pem").write_bytes(issuer.pem(forged) + issuer.private(thief))
         tls = ssl.create_default_context(cadata=it.authority.pem)
         tls.load_cert_chain(tmp_path / "proxy.pem")
@@ -241,7 +241,7 @@ def test_an_issuer_of_nobody_is_refused(tmp_path: Path) -> None:
     now = datetime.datetime.now(datetime.UTC)
     below = x509.CertificateBuilder(device.subject, name, fresh.public_key(), 7, now, now + datetime.timedelta(days=1))
     end = below.sign(key.private(key.made()), hashes.SHA256())
-    assert not chain.leads_to(mine._root, [end, device, mine._issuer.cert])
+    assert not chain.leads_to(mine._root, [end, device, mine._signer.cert])
     shutil.copy(tmp_path / "other" / ca.ISSUING, tmp_path / "mine" / ca.ISSUING)
     (tmp_path / "mine" / "ca.key").unlink()
     with pytest.raises(LinesideError, match=r"issuing.pem cannot be read, or is not of this authority \(copy it back"):
@@ -252,7 +252,7 @@ def test_a_device_s_certificate_signs_nobody_else_s(tmp_path: Path) -> None:
     authority, mine = Authority(tmp_path), key.made()
     device = chain.read(authority.client(Asked.read(key.request(mine, "d").encode())))
     fresh = ec.generate_private_key(ec.SECP256R1())
-    below = issuer.Issuer(key.private(mine), device[0]).sign(issuer.Wanted("e", fresh.public_key(), 1, [ca.KNOCKS]))
+    below = issuer.Issuer(key.private(mine), device[0]).sign(issuer.Wanted("device", "e", fresh.public_key(), 1))
     assert not chain.leads_to(authority._root, [*below, device[1]])
     assert chain.leads_to(authority._root, device)
 
