@@ -17,7 +17,7 @@ from fastapi import Path as PathOf
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, desc, func, select
+from sqlalchemy import Connection, desc, select
 
 from edge import TRUSTED, LinesideError, Quality
 
@@ -29,6 +29,7 @@ from .briefs import as_json
 from .ca import alone, keep
 from .complete import MINUTE, NoSuchTag, complete
 from .config_api import configs
+from .devices import devices
 from .forwarding import again, names
 from .forwarding import told as forwarded
 from .history import newest_strings, series, strings
@@ -127,7 +128,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         answer.set_cookie("session", session, max_age=SESSION_SECONDS, httponly=True, samesite="strict", path="/")
         return answer
 
-    asked = (_devices(store, hub), _tags(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
+    asked = (devices(store, hub), _tags(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
     rolled = rollout_routes(store, hub, ingest.updates.has)
     routers = (*asked, *happened, rolled, configs(store, ingest), _live(store, hub, people))
@@ -150,47 +151,6 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
 
     declared(route for route in app.routes if getattr(route, "path", ""))
     return app
-
-
-def _devices(store: Store, hub: Hub) -> APIRouter:
-    """Devices, as they are now."""
-    router = APIRouter()
-
-    @router.get("/api/devices")
-    async def devices(asks: Asks) -> list[dict[str, Any]]:
-        """Every device that is yours: how many seconds ago it was heard (null: never), its alarms that stand, its own status."""
-        d, t = tables.device, tables.alarm
-        enrolled = select(d).where(*asks.narrow(d.c.id)).order_by(d.c.id)
-        rows = await store.read(lambda c: c.execute(enrolled).mappings().all())
-        stands = (t.c.active | ~t.c.acked) & (t.c.shelved_until <= time.time_ns())
-        active: dict[str, int] = await store.read(
-            lambda c: dict(
-                c.execute(
-                    select(t.c.device, func.count()).where(stands, *asks.narrow(t.c.device)).group_by(t.c.device)
-                ).all()
-            )
-        )
-        out = []
-        for row in rows:
-            newest = hub.devices.get(row["id"])
-            ages = [newest.age()] if newest else []
-            ages += [max(0.0, time.time() - row["seen"])] if row["seen"] else []
-            out.append(
-                {
-                    "id": row["id"],
-                    "class": row["class"],
-                    "site": row["site"],
-                    "enrolled": row["enrolled"],
-                    "revoked": row["revoked"],
-                    "age": min(ages, default=None),
-                    "online": bool(newest and not newest.silent()),
-                    "alarms": active.get(row["id"], 0),
-                    "status": newest.status if newest else {},
-                }
-            )
-        return out
-
-    return router
 
 
 def _tags(store: Store, hub: Hub) -> APIRouter:

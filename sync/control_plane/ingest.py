@@ -26,6 +26,7 @@ from .ca import Asked, Authority
 from .clones import Clones
 from .database import upsert
 from .door import Door
+from .heard import Heard, note
 from .invite import Wish, invited, trade
 from .keys import Keys, Known
 from .live import Hub
@@ -71,6 +72,7 @@ class Ingest:
         self._closed = False
         self._silent = Silent(store, hub)
         self._clones = Clones()
+        self._heard = Heard()
         self._asked, self._said = -AGAIN, list[str]()
         self._signers = ThreadPoolExecutor(SIGNERS, "signs")
         routed = Starlette(
@@ -176,16 +178,22 @@ class Ingest:
         return JSONResponse({"detail": detail}, 401)
 
     async def watch(self) -> None:
-        """See who is revoked, and whose double has gone, for as long as the plane runs."""
+        """See who is revoked, who was heard, and whose double has gone, for as long as the plane runs."""
         while True:
             try:
-                await self.keys.look()
-                await self._issuers()
-                for device in self._clones.over():
-                    await self._clone(device, "cleared")
+                await self.look()
             except StoreFault as error:
-                log.warning("plane: cannot see who is revoked: %s", error)
+                log.warning("plane: cannot see who is revoked, nor keep who was heard: %s", error)
             await asyncio.sleep(LOOK)
+
+    async def look(self) -> None:
+        """Once. Raises StoreFault."""
+        await self.keys.look()
+        await self._issuers()
+        if heard := self._heard.due():
+            await self._store.write(lambda c: note(c, heard, time.time()))
+        for device in self._clones.over():
+            await self._clone(device, "cleared")
 
     async def _clone(self, device: str, state: str) -> None:
         """An alarm of the plane's own."""
@@ -249,6 +257,7 @@ class Ingest:
     async def live(self, request: Request) -> Response:
         if (device := await self.device(request)) is None:
             return self._stranger(request)
+        self._heard.saw(device)
         if self._hub.take(device, await body_of(request, MOST_LIVE)):
             return Response(wire.WHOLE)
         return Response(status_code=204)
@@ -400,6 +409,7 @@ class Ingest:
             twin = int(request.query_params.get("twin", FURTHEST))
         except ValueError:
             return JSONResponse({"detail": "after, wait and twin are numbers"}, 400)
+        self._heard.saw(device)
         if self._clones.saw(device, request.query_params.get("run", "")[:MOST_RUN]):
             await self._clone(device, "raised")
         news = self._news.setdefault(device, asyncio.Event())

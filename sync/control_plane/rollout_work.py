@@ -263,12 +263,11 @@ def _after(connection: Connection, rollout: Rollout, row: Any, now: float) -> di
     """What that means for where a device stands."""
     why = row.reason[:500]
     if row.state == BACK:
-        gone = row.told in ("running", "shadow") or (
-            row.told in ("rolled_back", "refused") and row.running == row.before
-        )
-        if gone:
-            return {"state": RETURNED, "ended": now, "why": why}
-        return {"state": STUCK, "ended": now, "why": why} if row.told in ("rolled_back", "refused") else {"why": why}
+        said = {} if row.hit else {"why": why}  # what was found of it is the better reason
+        ended = row.told in ("rolled_back", "refused")
+        if row.told in ("running", "shadow") or (ended and row.running == row.before):
+            return said | {"state": RETURNED, "ended": now}
+        return {"state": STUCK, "ended": now, "why": why} if ended else said
     if row.told == "waiting":
         return {"why": why} | ({"state": ASKED} if row.state == TRYING else {})
     began: dict[str, Any] = {}

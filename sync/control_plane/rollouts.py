@@ -114,7 +114,8 @@ def calm(connection: Connection, rollout: Rollout, text: str) -> None:
     t = tables.alarm
     mine = (t.c.device == PLANE, t.c.key == rollout.alarm, t.c.active)
     if connection.execute(select(t.c.key).where(*mine)).first():
-        tell(connection, [Event("alarm", rollout.alarm, "cleared", time.time_ns(), "high", text)])
+        said = f"{rollout.plan.what}: {text}"
+        tell(connection, [Event("alarm", rollout.alarm, "cleared", time.time_ns(), "high", said)])
 
 
 def turn(connection: Connection, rollout: Rollout, state: str, reason: str, **more: Any) -> Rollout:

@@ -6,6 +6,7 @@ export interface Status {
   parts?: Record<string, Part>;
 }
 export interface Device { id: string; age: number | null; heard: number; alarms: number; status: Status }
+export interface Fleet { devices: Device[]; total: number }
 export interface Tag {
   id: number; name: string; type: string; unit: string; source: string; labels: Record<string, string>;
   value: number | null; quality: string; ts: number;
@@ -54,9 +55,24 @@ export async function get<T>(path: string): Promise<T> {
   return (await answered(path, { headers: { Accept: "application/json" } })).json() as Promise<T>;
 }
 
-export async function devices(): Promise<Device[]> {
-  const rows = await get<Device[]>("/api/devices"), now = performance.now();
-  return rows.map((d) => ({ ...d, heard: d.age === null ? -Infinity : now - d.age * 1000 }));
+const PAGE = 1000, MOST_DEVICES = 5 * PAGE; // as many as one page of the console shows
+/** One answer: devices by name, and how many there are of these. */
+export async function devicesOf(words: string): Promise<Fleet> {
+  const answer = await answered(`/api/devices?${words}`, { headers: { Accept: "application/json" } });
+  const page = (await answer.json()) as Device[], now = performance.now();
+  const heard = page.map((d) => ({ ...d, heard: d.age === null ? -Infinity : now - d.age * 1000 }));
+  return { devices: heard, total: Number(answer.headers.get("X-Total-Count")) };
+}
+
+/** As many as can be shown. */
+export async function devices(): Promise<Fleet> {
+  const fleet = await devicesOf(`limit=${PAGE}`);
+  while (fleet.devices.length < Math.min(fleet.total, MOST_DEVICES)) {
+    const after = fleet.devices[fleet.devices.length - 1]?.id ?? "", page = await devicesOf(`limit=${PAGE}&after=${encodeURIComponent(after)}`);
+    if (!page.devices.length) break; // some went meanwhile
+    fleet.devices.push(...page.devices);
+  }
+  return fleet;
 }
 
 export async function order(device: string, alarm: string, verb: string): Promise<void> {

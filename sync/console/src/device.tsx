@@ -1,6 +1,6 @@
 // One device: its tags as they are now, a chart, and how its parts are.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type Device as DeviceRow, devices, get, listen, patience, type Status, type Tag, type Values } from "./api";
+import { type Device as DeviceRow, devicesOf, get, listen, patience, type Status, type Tag, type Values } from "./api";
 import { Changes } from "./changes";
 import { Chart } from "./chart";
 import { Complete } from "./complete";
@@ -14,7 +14,7 @@ const NOTHING: Told = { values: {}, at: -Infinity };
 
 export function Device({ id }: { id: string }) {
   const [loaded, again] = useFresh<Tag[]>(() => get(`/api/devices/${encodeURIComponent(id)}/tags`), (m) => m.kind === "events" && m.device === id, [id]);
-  const [all] = useFresh<DeviceRow[]>(devices, () => false, [id]);
+  const [all] = useFresh<DeviceRow[]>(() => devicesOf(`id=${encodeURIComponent(id)}`).then((page) => page.devices), () => false, [id]);
   const [live, setLive] = useState<Told>(NOTHING);
   const [filter, setFilter] = useState("");
   const [shown, setShown] = useState<string | null>(null);

@@ -1,6 +1,6 @@
 // Is my line well?
 import { useEffect, useState } from "preact/hooks";
-import { type Alarm, connection, type Device, devices, get, listen, patience, type Status } from "./api";
+import { type Alarm, connection, type Device, devices, type Fleet, get, listen, patience, type Status } from "./api";
 import { Standing } from "./alarms";
 import { Heard, number, useFresh, useNow } from "./show";
 import { known, t, type Word } from "./words";
@@ -11,7 +11,7 @@ interface Told { heard: number; status: Status; rate?: number }
 interface Row extends Device { rate?: number }
 
 export function Overview() {
-  const [loaded] = useFresh<Device[]>(devices, (m) => m.kind === "events", []);
+  const [loaded] = useFresh<Fleet>(devices, (m) => m.kind === "events", []);
   const [alarms, again] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", []);
   const [refused] = useFresh<{ records: number }>(() => get("/api/refused/count"), (m) => m.kind === "events", []);
   const [live, setLive] = useState<Record<string, Told>>({});
@@ -28,7 +28,7 @@ export function Overview() {
     return () => { stop(); window.clearTimeout(timer); };
   }, []);
   if (!loaded || !alarms) return <p class="quiet">…</p>;
-  const rows: Row[] = loaded.map((d) => ({ ...d, ...live[d.id], heard: Math.max(d.heard, live[d.id]?.heard ?? -Infinity) }));
+  const rows: Row[] = loaded.devices.map((d) => ({ ...d, ...live[d.id], heard: Math.max(d.heard, live[d.id]?.heard ?? -Infinity) }));
   return (
     <>
       <Headline rows={rows} alarms={alarms} now={now} />
@@ -37,6 +37,7 @@ export function Overview() {
       <section class="cards" aria-label={t("devices")}>
         {[...rows].sort((a, b) => Number(unwell(b, now)) - Number(unwell(a, now))).map((d) => <Card key={d.id} device={d} now={now} />)}
       </section>
+      {loaded.total > rows.length ? <p class="quiet">{number(loaded.total - rows.length)} {t("moreDevices")}</p> : null}
     </>
   );
 }
