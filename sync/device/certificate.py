@@ -15,13 +15,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from edge import LinesideError, log
+from edge import DeviceLost, LinesideError, log
 
 from .. import chain
-from . import key
+from . import key, pkcs11
 from .identity import Identity, keep_file
 
-FILE = "device.pem"  # certificate and key
+FILE = "device.pem"  # certificates, and the key where it is in no token
 EARLY = 2 / 3  # of its time, after which a new one is asked for
 AGAIN, SOON = 3600.0, 10.0  # seconds between two requests for one; and where there is none of use
 
@@ -49,7 +49,7 @@ class Certificate:
             ours = named == self._me.device and key.private(self._me.key).public_key() == found[0].public_key()
             if ours and chain.leads_to(root, found):
                 self._from, self._until = found[0].not_valid_before_utc, found[0].not_valid_after_utc
-        except (OSError, ValueError, TypeError, IndexError):
+        except (OSError, ValueError, TypeError, IndexError, LinesideError):
             return
 
     @property
@@ -65,6 +65,14 @@ class Certificate:
         self._asked = now
         return True
 
+    def able(self) -> None:
+        """Raises DeviceLost where our key lies on a token that does not give it, now."""
+        try:
+            if key.on_token(self._me.key):
+                pkcs11.on_token(self._me.key)
+        except LinesideError as error:
+            raise DeviceLost(f"the key of this device cannot be used: {error}") from None
+
     async def renew(self, ask: Ask) -> bool:
         """Get a new one of the plane, for the same key; where that fails the old one stays. Whether there is a new one."""
         try:
@@ -79,14 +87,16 @@ class Certificate:
         """Raises ValueError where that is no certificate for our key."""
         if x509.load_pem_x509_certificate(signed).public_key() != key.private(self._me.key).public_key():
             raise ValueError("it is for another key")
-        keep_file(self.path, signed.decode() + self._me.key)
+        keep_file(self.path, signed.decode() + ("" if key.on_token(self._me.key) else self._me.key))
         self._read()
 
     def show(self, context: ssl.SSLContext) -> None:
         """Let `context` show it, where there is one."""
         try:
-            if self.over < 1:
+            if self.over < 1 and key.on_token(self._me.key):
+                pkcs11.on_token(self._me.key).show(context, self.path)
+            elif self.over < 1:
                 context.load_cert_chain(self.path)
-        except OSError as error:  # gone or spoiled since it was read
+        except (OSError, LinesideError) as error:  # gone or spoiled since it was read
             log.warning("sync: %s cannot be shown: %s", self.path, error)
             self.forget()

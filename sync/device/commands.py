@@ -11,6 +11,7 @@ from edge import LinesideError
 from .certificate import Certificate
 from .enrolment import enroll
 from .identity import Identity
+from .key import on_token
 from .transport import Https
 from .update_commands import trust_plane
 
@@ -20,6 +21,8 @@ HELP = "make this device known to a control plane"
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path, help="the site file the daemon runs")
     parser.add_argument("token", help="what `lineside plane invite` printed")
+    told = "a key in a TPM or on another token, pkcs11:... (default: one is made and kept in the state folder)"
+    parser.add_argument("--key", default="", metavar="URI", help=told)
     parser.add_argument("--state", type=Path, help="folder of the journal, if not the usual one")
 
 
@@ -28,7 +31,10 @@ def run(options: argparse.Namespace) -> int:
 
     device = load_site(options.site).device.id
     folder = state_folder(device, options.state)
-    identity = enroll(options.token, device, folder)
+    if options.key and not on_token(options.key):
+        hint = "pkcs11:token=NAME;object=NAME?module-path=FILE&pin-source=file:FILE, see docs/identity.md"
+        raise LinesideError(f"{options.key} is no key of a token", hint=hint)
+    identity = enroll(options.token, device, folder, options.key)
     said = asyncio.run(_trusting(identity, folder))
     print(f"{device} is enrolled with {identity.url}")
     if said:

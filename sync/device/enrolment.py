@@ -20,10 +20,13 @@ from .identity import Identity, body_of, distrust, keep, no_clock
 MOST_SAID = 65_536  # bytes of an answer
 
 
-def enroll(text: str, device: str, folder: Path) -> Identity:
+def enroll(text: str, device: str, folder: Path, mine: str = "") -> Identity:
     """Trade a token for an identity and its first certificate, and keep both (0600). The plane is believed only if its CA has the
-    token's fingerprint, and of what it says of its CA no more is kept than what has that fingerprint. Blocks for seconds."""
+    token's fingerprint, and of what it says of its CA no more is kept than what has that fingerprint. `mine` names a key on a token
+    (pkcs11:...), in place of one that is made here. Blocks for seconds."""
     url, fingerprint, invitation = read_token(text)
+    mine = mine or key.made()
+    asked = {"invitation": invitation, "request": key.request(mine, device)}
     unproven = ssl.create_default_context()
     unproven.check_hostname, unproven.verify_mode = False, ssl.CERT_NONE
     warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)  # the token's fingerprint proves it
@@ -38,8 +41,6 @@ def enroll(text: str, device: str, folder: Path) -> Identity:
         ca = ssl.DER_cert_to_PEM_cert(certificate)
         proven = no_clock(ssl.create_default_context(cadata=ca), ca)
         with urllib3.PoolManager(ssl_context=proven, timeout=10, retries=False) as plane:
-            mine = key.made()
-            asked = {"invitation": invitation, "request": key.request(mine, device)}
             answer = plane.request("POST", f"{url}/d/v1/enroll", json=asked, preload_content=False)
             said = _read(answer)
         is_json = answer.headers.get("content-type", "").startswith("application/json")

@@ -22,8 +22,8 @@ FILE = "identity.json"
 
 @dataclass(frozen=True)
 class Identity:
-    """`key` (PEM) is the device itself, `ca` (PEM) proves the plane to it. Plane and device share the `secret`: it proves what goes
-    through a broker."""
+    """`key` (PEM, or the URI of one on a token) is the device itself, `ca` (PEM) proves the plane to it. Plane and device share the
+    `secret`: it proves what goes through a broker."""
 
     device: str
     url: str

@@ -1,4 +1,4 @@
-"""The device's own key: made here, and never sent anywhere."""
+"""The device's own key: made here, or in a token (pkcs11.py), and never sent anywhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from . import pkcs11
 
 
 def made() -> str:
@@ -16,11 +18,18 @@ def made() -> str:
 
 
 def private(key: str) -> ec.EllipticCurvePrivateKey:
-    """Raises ValueError where that is no P-256 key."""
+    """The key of a PEM, or of a URI that names one on a token. Raises ValueError where that is no P-256 key, and LinesideError
+    where a token does not give it."""
+    if on_token(key):
+        return pkcs11.on_token(key)
     found = serialization.load_pem_private_key(key.encode(), None)
     if not isinstance(found, ec.EllipticCurvePrivateKey):
         raise ValueError("that is no P-256 key")
     return found
+
+
+def on_token(key: str) -> bool:
+    return key.startswith(pkcs11.SCHEME)
 
 
 def request(key: str, device: str) -> str:

@@ -95,6 +95,7 @@ class Https:
     async def exchange(self, method: str, path: str, body: bytes = b"", timeout: float = 30.0) -> bytes:
         if (certificate := self._certificate) is None:
             return await self._exchange(method, path, body, timeout)
+        certificate.able()
         if certificate.wanted(1.0):
             await self._renew(certificate)
         said = await self._exchange(method, path, body, timeout)
