@@ -24,6 +24,7 @@ from .memory import PREFIX
 from .outlet import Outlet
 from .reader import delivering, readers_of
 from .reviews import Reviews
+from .sent import Sent
 from .stage import Item
 from .supervise import supervise
 from .tags import TagTable
@@ -52,10 +53,12 @@ class Running:
 class Daemon:
     """Journal, flow, drivers and readers of one device. `start`, then `stop`; `change` exchanges the site in between."""
 
-    def __init__(self, config: Config, folder: Path, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, folder: Path, clock: Clock | None = None, sent: Sent | None = None) -> None:
         self.config, self.folder, self.clock = config, folder, clock or SystemClock()
         self.health = Health(self.clock)
         self.journal = Journal(folder / "journal.db", self.clock, config.journal)
+        self.sent = sent or Sent(folder, config.path)
+        self.sent.begin()
         self.journal.readers = delivering(config.sections)  # before anything may have to give way for it
         self.reviews = Reviews(self.journal, self.clock, self.accept)
         self.pool = Pool(self.clock, self.health, max(1, (os.cpu_count() or 2) - 1))
@@ -227,6 +230,7 @@ class Daemon:
 
     async def stop(self) -> None:
         """End everything within 5 s, with all that was read durable."""
+        self.sent.close()
         await self._end([*self.drivers.values(), *self.readers.values()])
         self.drivers, self.readers = {}, {}
         self.accept(Event("device", self.config.device.id, "stopped"))

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .clock import SECOND
 from .config.load import load
 from .config.site import Config
-from .driver import DriverConfig
 from .errors import ConfigFault
 from .event import Event
+from .probing import probe
 from .rehearse import rehearse_all
+from .tags import TagTable
+from .trial import LONGEST_TRIAL, before, long_enough, mark, worse
 from .wiring import build
 
 if TYPE_CHECKING:
     from .app import Daemon
 
-WORSE = 0.05  # how much smaller the share of good samples of a source may get
+LOOK_BACK = 5.0  # seconds before a change whose data are compared with those after it
+PROBE = 5.0  # seconds in which a device answers that nothing was read from before
 
 
-LONGEST_TRIAL = 600.0  # seconds
+class RolledBack(ConfigFault):
+    """The new site did worse than the old one, which runs again."""
 
 
 async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0) -> list[str]:
@@ -31,11 +35,15 @@ async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0) -> list[st
     if daemon.changing.locked():
         raise ConfigFault("another change of the site is under way", hint="try again when it is judged")
     async with daemon.changing:
-        return await _apply(daemon, path, trial)
+        said = await exchange(daemon, await asyncio.to_thread(load, path), path.name, trial)
+        daemon.sent.left()
+        return said
 
 
-async def _apply(daemon: Daemon, path: Path, trial: float) -> list[str]:
-    new = await asyncio.to_thread(load, path)
+async def exchange(daemon: Daemon, new: Config, called: str, trial: float, *, unattended: bool = False) -> list[str]:
+    """The same of a site that is read already, for who holds `daemon.changing`. `unattended`: nobody is there to see what it does,
+    so a new device has to answer first, and an alarm that it raises counts against it. Raises RolledBack where it was tried."""
+    first = mark(daemon)
     await asyncio.to_thread(build, new, daemon.refused, daemon.folder)
     if new.problems:
         raise ConfigFault("; ".join(map(str, new.problems[:20])))
@@ -44,63 +52,41 @@ async def _apply(daemon: Daemon, path: Path, trial: float) -> list[str]:
     for outcome in await asyncio.to_thread(lambda: list(rehearse_all(new))):
         if outcome.faults:
             raise ConfigFault(f"its test {outcome.name!r} fails: {'; '.join(outcome.faults)}")
-    old, before = daemon.config, shares(daemon)
+    if unattended:
+        await _answer(daemon, new)
+    looked = (daemon.clock.mono() - first.mono) / SECOND
+    await asyncio.sleep(max(0.0, min(LOOK_BACK, trial / 2) - looked))
+    was = before(daemon, first)
     said = await daemon.change(new)
-    mark = dict(daemon.live.good), dict(daemon.live.all)
-    await asyncio.sleep(long_enough(trial, (p for n, p in new.drivers.items() if old.drivers.get(n) != p)))
-    if reason := worse(daemon, old, new, before, mark):
-        await daemon.change(old)
-        daemon.accept(Event("config", path.name, "rolled_back", severity="medium", text=reason))
-        raise ConfigFault(f"rolled back: {reason}", hint="the old site runs again")
-    daemon.accept(Event("config", path.name, "applied", text=", ".join(said) or "rules only"))
+    began = mark(daemon)
+    changed = [part for name, part in new.drivers.items() if was.config.drivers.get(name) != part]
+    await asyncio.sleep(long_enough(trial, changed))
+    if reason := worse(daemon, new, was, began, alarms=unattended):
+        await daemon.change(was.config)
+        daemon.accept(Event("config", called, "rolled_back", severity="medium", text=reason))
+        raise RolledBack(f"rolled back: {reason}", hint="the old site runs again")
+    daemon.accept(Event("config", called, "applied", text=", ".join(said) or "rules only"))
     return said
+
+
+async def _answer(daemon: Daemon, new: Config) -> None:
+    """Read once from each device that is new here. What shares its port with what runs is not disturbed: it is judged by its data.
+    One that was dead before may be so still."""
+    held = {part.port() for part in daemon.config.drivers.values()}
+    fresh = {
+        name: part
+        for name, part in new.drivers.items()
+        if daemon.config.drivers.get(name) != part
+        and not (part.port() and part.port() in held)
+        and not (name in daemon.config.drivers and not daemon.live.good.get(name))
+    }
+    table = TagTable.numbered(new.tags())
+    found = await asyncio.gather(*(probe(name, part, table, daemon.folder, PROBE) for name, part in fresh.items()))
+    faults = [f"{name}: {one.fault}" for name, one in zip(fresh, found, strict=True) if one.fault and not one.late]
+    if faults:
+        raise ConfigFault("; ".join(faults), hint="nothing was changed")
 
 
 def raise_if_no_trial(seconds: float) -> None:
     if not 0 <= seconds <= LONGEST_TRIAL:
         raise ConfigFault(f"a trial lasts 0 to {LONGEST_TRIAL:g} seconds, not {seconds:g}")
-
-
-def long_enough(trial: float, drivers: Iterable[DriverConfig]) -> float:
-    """Seconds in which each of these drivers has had its turn twice, and at least `trial`."""
-    return max(trial, min(LONGEST_TRIAL, 2.5 * max((part.period() for part in drivers), default=0.0)))
-
-
-def shares(daemon: Daemon) -> dict[str, float]:
-    """Share of good samples of each source since the daemon started."""
-    counts = {name: n - unknown(daemon.config.drivers.get(name)) for name, n in daemon.live.all.items()}
-    return {name: daemon.live.good.get(name, 0) / n for name, n in counts.items() if n > 0}
-
-
-def unknown(part: DriverConfig | None) -> int:
-    """How many samples a driver begins with that only say that nothing is known yet of what can only be written."""
-    return len(part.only_written()) if part else 0
-
-
-def worse(
-    daemon: Daemon,
-    old: Config,
-    new: Config,
-    before: dict[str, float],
-    mark: tuple[dict[str, int], dict[str, int]],
-) -> str:
-    """Why the new site is worse than the old one; empty if it is not. Only sources whose options changed are judged."""
-    for name, part in new.drivers.items():
-        if old.drivers.get(name) == part or not part.points():
-            continue
-        good = daemon.live.good.get(name, 0) - mark[0].get(name, 0)
-        n = daemon.live.all.get(name, 0) - mark[1].get(name, 0) - unknown(part)
-        was = before.get(name)
-        if was == 0.0:
-            continue  # it gave nothing before either
-        silent = not part.period() or set(part.points()) <= set(part.only_written())
-        if n <= 0 and silent:  # as a camera: it promises pictures, not samples
-            outlet = daemon.drivers[name].outlet
-            if outlet is None or outlet.state != "running":
-                return f"{name} does not run"
-            continue
-        if not good:
-            return f"{name} gave no good sample"
-        if was is not None and good / n < was - WORSE:
-            return f"{name} gave {good / n:.0%} good samples, {was:.0%} before"
-    return ""

@@ -228,6 +228,7 @@ async def status(daemon: Daemon) -> dict[str, Any]:
         "device": daemon.config.device.id,
         "site": str(daemon.config.path),
         "site_sha256": daemon.config.digest,
+        "sent": daemon.sent.running,
         "uptime": (daemon.clock.mono() - daemon.started) / 1e9,
         "samples": totals.appended,
         "durable": totals.durable,

@@ -68,8 +68,8 @@ class Cursor:
 
 
 class Host(Protocol):
-    """What a reader is given by the daemon: the journal to read, the newest values, the alarms that stand, and the way in for
-    commands."""
+    """What a reader is given by the daemon: the journal to read, the newest values, the alarms that stand, the site that was
+    sent here, and the way in for commands."""
 
     config: Any
     folder: Path
@@ -78,6 +78,7 @@ class Host(Protocol):
     journal: Any
     live: Any
     reviews: Any
+    sent: Any
 
     def accept(self, item: Any) -> None: ...
 

@@ -17,10 +17,10 @@ from ..control import NoDaemon, ask
 from ..driver import MOST_FOUND
 from ..errors import ConfigFault, LinesideError
 from ..log import log
+from ..probing import ProbeSource
 from ..state import state_folder
 from ..tags import TagTable
 from .arguments import site_and_state
-from .check import ProbeSource
 
 HELP = "list what a device offers, as lines to put under `tags:`"
 PATIENCE = 90.0  # seconds for a walk of a slow server

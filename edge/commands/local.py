@@ -9,12 +9,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..apply import long_enough, raise_if_no_trial
+from ..apply import raise_if_no_trial
 from ..batch import shown
 from ..config.load import folder_of, load
 from ..control import PATIENCE, NoDaemon, ask
 from ..errors import LinesideError
 from ..log import log
+from ..trial import long_enough
 from .arguments import site_and_state
 from .bus import Bus
 

@@ -20,6 +20,7 @@ from ..config.load import load
 from ..config.site import Config
 from ..control import Control, status
 from ..log import Aside, log, to_memory, to_stderr
+from ..sent import Sent
 from ..state import state_folder
 from ..status import Screen
 from .arguments import site_and_state
@@ -35,21 +36,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     heap.one()
-    config = raise_if_faulty(load(options.site))
+    own = load(options.site)
     to_stderr(timestamps=not options.service, aside=True)
-    folder = state_folder(config.device.id, options.state)
+    folder = state_folder(own.device.id, options.state)
+    sent = Sent(folder, options.site)
+    config = raise_if_faulty(sent.chosen(own))
     screen = sys.stdout.isatty() and not options.service
-    asyncio.run(serve(config, folder, screen=screen, say_first=options.say_first))
+    asyncio.run(serve(config, folder, screen=screen, say_first=options.say_first, sent=sent))
     return 0
 
 
-async def serve(config: Config, folder: Path, *, screen: bool = False, say_first: bool = False) -> None:
+async def serve(
+    config: Config, folder: Path, *, screen: bool = False, say_first: bool = False, sent: Sent | None = None
+) -> None:
     """Run until SIGINT or SIGTERM; ends within 5 s with everything durable."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
-    daemon = Daemon(config, folder)
+    daemon = Daemon(config, folder, sent=sent)
     control = Control(daemon)
     show: list[asyncio.Task[None]] = []
     try:

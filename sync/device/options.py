@@ -68,6 +68,11 @@ class SyncConfig(BrokerConfig):
         return texts
 
     @property
+    def takes_a_site(self) -> bool:
+        """Whether the plane may send what runs in place of this very site."""
+        return "config" in self.installs
+
+    @property
     def gives(self) -> Link:
         """What may go a day and how often newest values go, by the line and by what the site says itself."""
         usual = LINKS[self.link]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from edge import Event, Host, LinesideError, kept_snapshots, log
@@ -15,7 +16,8 @@ from .transport import DeviceLost, Refused, Transport
 
 KEPT = "sync:twin"  # among the journal's snapshots
 AGAIN = 60.0  # seconds until something that could not be done yet is tried once more
-ENDED = ("running", "shadow", "rolled_back", "refused")
+LOOK = 60.0  # seconds between two looks at whether what was done is still so
+ENDED = ("running", "shadow", "draft", "rolled_back", "refused")
 LONGEST_REASON = 2000
 SEVERITY = {"rolled_back": "medium", "refused": "medium"}
 
@@ -48,7 +50,9 @@ class Handler(Protocol):
         """Do it, and `tell(state, reason)` each step; when it returns the last state told has to be one of ENDED. What is told is
         an event of the journal at once, and `tell` may be called later too, as when a model is taken back. Raises LinesideError
         where it cannot be: one that heals (no link, no bytes left today) is tried again, another one refuses this generation for
-        good. May be cancelled at any moment, and is then called again after the next start with the same want."""
+        good. May be cancelled at any moment, and is then called again after the next start with the same want.
+
+        Optional: `async look(want, tell)`, now and then after it has ended, may tell what has become of it since."""
         ...
 
 
@@ -59,6 +63,7 @@ class Twin:
         self._host, self._handlers, self._refusals = host, handlers, refusals
         self._told: dict[str, dict[str, Any]] | None = None
         self._wants: dict[str, Want] = {}  # those that have not ended
+        self._all: list[Want] = []
         self._more = asyncio.Event()
         self._asked = asyncio.Event()  # the plane has said that there is something newer
         self._asked.set()
@@ -71,8 +76,14 @@ class Twin:
         self._asked.set()
 
     async def ask(self, transport: Transport) -> None:
-        """One round: wait until there is something to ask, and ask. Raises what an exchange does."""
-        await self._asked.wait()
+        """One round: wait until there is something to ask, and ask; in between look at what has ended. Raises what an exchange
+        does."""
+        try:
+            async with asyncio.timeout(LOOK):
+                await self._asked.wait()
+        except TimeoutError:
+            await self._look()
+            return
         try:
             self.generation, wants = wire.unpack_wants(await transport.exchange("GET", "/d/v1/twin"))
         except Refused as error:
@@ -83,7 +94,16 @@ class Twin:
         told = await self._known()
         found = [Want(*one) for one in wants]
         self._wants = {want.key: want for want in found if not _ended(want, told.get(want.key))}
+        self._all = found
         self._more.set()
+        await self._look()
+
+    async def _look(self) -> None:
+        told = await self._known()
+        for want in self._all:
+            handler = self._handlers.get(want.kind)
+            if handler is not None and hasattr(handler, "look") and _ended(want, told.get(want.key)):
+                await handler.look(want, partial(self._tell, want))
 
     async def work(self) -> None:
         """One round: the next want that has not ended, to its end. Raises DeviceLost where the line broke meanwhile."""
@@ -115,7 +135,7 @@ class Twin:
         if handler is None:
             unknown = f"this release cannot take a {want.kind[:16]} from the plane; update it"
             raise LinesideError(self._refusals.get(want.kind, unknown))
-        await handler(want, lambda state, reason: self._tell(want, state, reason))
+        await handler(want, partial(self._tell, want))
         if not _ended(want, (await self._known()).get(want.key)):
             raise RuntimeError("nothing was told of its end")
 

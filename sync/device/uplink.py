@@ -25,6 +25,7 @@ from .orders import Orders, asks
 from .pace import FIRST_WAIT, LEAST, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 from .twin import Handler, Twin, refusals
+from .twin_config import Configs
 
 ROW, LEAST_ROWS = 21, 64  # bytes of a newest value; how many go at once on any line
 LOOK = 30.0  # seconds between two looks at what may go by now
@@ -87,7 +88,7 @@ class Uplink:
 
     def _handlers(self, transport: Transport, much: Transport) -> dict[str, Handler]:
         """Of what the plane wants here, by kind; large things come by `much`."""
-        made: dict[str, Callable[[Host, Transport], Handler]] = {}
+        made: dict[str, Callable[[Host, Transport], Handler]] = {"config": Configs}
         return {kind: make(self.host, much) for kind, make in made.items() if kind in self.config.installs}
 
     async def _again(self, lane: Callable[[], Any], leads: bool = False) -> None:
