@@ -9,6 +9,7 @@ from .chain import Chain, hash_of
 from .clock import SECOND, Clock, ManualClock, SystemClock, is_sure
 from .codec import (
     CodecFault,
+    content,
     decode,
     decode_event,
     decode_scans,
@@ -152,6 +153,7 @@ __all__ = [
     "binomial",
     "compile_expression",
     "concatenate",
+    "content",
     "decode",
     "decode_event",
     "decode_scans",

@@ -124,15 +124,25 @@ def decode_scans(body: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray] | Non
         raise CodecFault(f"damaged block: {error}") from None
 
 
-def _open(body: bytes, versions: tuple[int, ...], most: int = MOST_BYTES, **bounds: int) -> Any:
+def content(body: bytes, versions: tuple[int, ...] = VERSIONS, most: int = MOST_BYTES) -> bytes:
+    """The version byte of a block or an event and what is packed behind it, which stays the same however well it is packed. Raises
+    CodecFault."""
     if not body or body[0] not in versions:
         raise NewerVersion(f"block version {body[0] if body else 'none'} is not known here (up to {versions[-1]} are)")
     try:
         size = zstandard.frame_content_size(body[1:])
         if not 0 <= size <= most:
             raise CodecFault(f"block claims {size} bytes, at most {most} are taken")
-        return msgpack.unpackb(zstandard.ZstdDecompressor().decompress(body[1:]), strict_map_key=False, **bounds)
-    except (zstandard.ZstdError, msgpack.UnpackException, ValueError) as error:
+        return body[:1] + zstandard.ZstdDecompressor().decompress(body[1:])
+    except (zstandard.ZstdError, ValueError) as error:
+        raise CodecFault(f"damaged block: {error}") from None
+
+
+def _open(body: bytes, versions: tuple[int, ...], most: int = MOST_BYTES, **bounds: int) -> Any:
+    try:
+        whole = memoryview(content(body, versions, most))[1:]
+        return msgpack.unpackb(whole, strict_map_key=False, **bounds)
+    except (msgpack.UnpackException, ValueError) as error:
         raise CodecFault(f"damaged block: {error}") from None
 
 

@@ -19,13 +19,14 @@ from cryptography.x509.oid import NameOID
 from edge import LinesideError
 
 from .. import chain
+from ..countersignature import WITNESS
 from ..wire import WireFault
 from . import issuer, outside
 from .issuer import Issuer, Wanted
 from .kept import ISSUING, alone, keep
 from .outside import Outside
 
-SERVER_DAYS, CLIENT_DAYS = 365, 90
+SERVER_DAYS, CLIENT_DAYS, WITNESS_DAYS = 365, 90, 1825
 BACK = (
     "copy ca.key, ca.pem and issuing.pem back from a backup; with all three moved away a new authority is made and every device "
     "enrols anew"
@@ -177,6 +178,10 @@ class Authority:
             self._judge()
         return issuer.pem(signed)
 
+    def witness(self) -> tuple[Path, Path]:
+        """(certificates, key) of who countersigns what devices sign; good from when the authority was made."""
+        return self._own("witness", WITNESS, WITNESS_DAYS, None, "witness")
+
     def learn(self, issuers: Iterable[str], distrusted: Iterable[str] = ()) -> None:
         """Which other issuers (PEM) of our root sign for this plane, and whose word counts no more."""
         self._heard = set(issuers), set(distrusted)
@@ -199,7 +204,7 @@ class Authority:
     ) -> tuple[Path, Path]:
         folder, key = folder or self._folder, ec.generate_private_key(ec.SECP256R1())
         cert_file, key_file = folder / f"{stem}.pem", folder / f"{stem}.key"
-        since = self._root.not_valid_before_utc if names else None
+        since = self._root.not_valid_before_utc if names or kind == "witness" else None
         request = issuer.request(key, name, names)
         signed = self._sign(Wanted(kind, name, key.public_key(), days, request, names, since))
         keep(key_file, issuer.private(key))

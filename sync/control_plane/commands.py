@@ -15,7 +15,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge import Duration, LinesideError, log
 
-from . import backup, completeness, config_commands, fleet, invite, issuers, mosquitto, plane_check, rollout_commands
+from . import (
+    backup,
+    completeness,
+    config_commands,
+    evidence_commands,
+    fleet,
+    invite,
+    issuers,
+    mosquitto,
+    plane_check,
+    rollout_commands,
+)
 from .ca import Authority, keep
 from .objects import SECRETS
 from .plane import Plane
@@ -212,6 +223,7 @@ VERBS = {
     "broker": Verb("write the files of a broker", mosquitto.run, _broker),
     "proxy": Verb("make a certificate for a proxy", _proxy_files, _proxy),
     **completeness.VERBS,
+    **evidence_commands.VERBS,
     **plane_check.VERBS,
     **rollout_commands.VERBS,
 }

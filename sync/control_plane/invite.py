@@ -21,6 +21,7 @@ from ..invitation import token
 from . import tables
 from .ca import Authority
 from .database import insert_new, upsert
+from .evidence_tables import keyed
 from .keys import Known
 from .store import Store
 from .tree import node
@@ -83,6 +84,7 @@ def trade(connection: Connection, invitation: str, device: str, known: Known) ->
         connection.execute(update(i).where(mine).values(left=i.c.left + 1))
         return why
     connection.execute(delete(i).where(mine, i.c.left <= 0))
+    insert_new(connection, keyed, [{"device": device, "key": known.key, "since": time.time()}])
     row = {"id": device, **known._asdict(), "class": found["class"], "site": found["site"]}
     upsert(connection, d, {**row, "enrolled": time.time(), "seen": 0.0, "revoked": 0.0})
     return ""

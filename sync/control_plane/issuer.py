@@ -18,7 +18,8 @@ from edge import LinesideError
 ROOT_DAYS, ISSUER_DAYS = 7300, 1825
 NAME = "Lineside plane"
 SERVES, KNOCKS = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
-USES = {"device": (KNOCKS,), "plane": (KNOCKS,), "server": (SERVES,), "proxy": (SERVES, KNOCKS)}
+STAMPS = ExtendedKeyUsageOID.TIME_STAMPING
+USES = {"device": (KNOCKS,), "plane": (KNOCKS,), "server": (SERVES,), "proxy": (SERVES, KNOCKS), "witness": (STAMPS,)}
 
 
 class Wanted(NamedTuple):

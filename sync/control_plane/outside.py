@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from edge import Duration, LinesideError
 
 from .. import chain
-from .issuer import KNOCKS, SERVES, Wanted, names_of, pem
+from .issuer import KNOCKS, SERVES, STAMPS, Wanted, names_of, pem
 from .kept import SIGNER, keep
 
 MOST_SAID = 65_536  # characters of an answer
@@ -87,7 +87,7 @@ def _unlike(found: list[x509.Certificate], wanted: Wanted, root: x509.Certificat
         uses = set(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
         uses = set()
-    if uses & {SERVES, KNOCKS, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} != set(wanted.uses):
+    if uses & {SERVES, KNOCKS, STAMPS, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} != set(wanted.uses):
         return f"its extended key usage has to be {' and '.join(use._name for use in wanted.uses)}"
     return ""
 

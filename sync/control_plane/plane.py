@@ -42,6 +42,7 @@ from .rollup import roll
 from .store import Store
 from .updates import Updates
 from .where import ROLES, Where, objects_of, opened
+from .witness import Witness
 
 LOOK = 10.0  # seconds between two looks at our certificate
 
@@ -67,6 +68,7 @@ class Plane:
             if file.authority:
                 outside.choose(where.folder, file.authority)
             self.authority = authority(where, self.store)
+            self.witness = Witness(where.folder, self.authority)
             self.hub = Hub()
             self.duties = Duties(self.store, self.hub, file, where.folder, where.page)
             self.pictures = Pictures(self.store, objects_of(where))
@@ -180,6 +182,7 @@ class Plane:
             works: list[Work] = [
                 lambda: forget(self.store, dict(self.where.keep), self.pictures),
                 lambda: roll(self.store),
+                lambda: self.witness.run(self.store),
             ]
             self._works.append(
                 asyncio.create_task(

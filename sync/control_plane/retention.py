@@ -11,6 +11,7 @@ from edge import SECOND, log
 
 from . import days, tables, unfiled
 from .database import on_postgresql
+from .evidence_tables import checkpoint, original
 from .forwarding import wanted
 from .pictures import Pictures
 from .repeat import repeat
@@ -63,7 +64,10 @@ def _samples(connection: Connection, before: int) -> int:
 def _events(connection: Connection, before: int) -> int:
     t = tables.event
     told = t.c.kind != "device"  # how often each tag was to come: the ledger stands on it
-    return _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before) & told & ~wanted())
+    o = original
+    came = (o.c.stream == "event") & (o.c.t1 >= UNSET) & (o.c.t1 < before)
+    gone = _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before) & told & ~wanted())
+    return max(gone, _some(connection, o, came))
 
 
 def _rollups(connection: Connection, before: int) -> int:
@@ -76,6 +80,11 @@ def _ledger(connection: Connection, before: int) -> int:
     return _some(connection, t, (t.c.t1 >= UNSET) & (t.c.t1 < before))
 
 
+def _evidence(connection: Connection, before: int) -> int:
+    t = checkpoint
+    return _some(connection, t, (t.c.arrived >= UNSET) & (t.c.arrived < before))
+
+
 def _some(connection: Connection, table: Table, old: ColumnElement[bool]) -> int:
     some = select(*table.primary_key).where(old).limit(AT_ONCE)
     return connection.execute(delete(table).where(old, tuple_(*table.primary_key).in_(some))).rowcount
@@ -86,5 +95,6 @@ CLASSES: dict[str, Callable[[Connection, int], int]] = {
     "rollups": _rollups,
     "events": _events,
     "ledger": _ledger,
+    "evidence": _evidence,
 }
-KEPT = ("samples", "rollups", "events", "pictures", "ledger")
+KEPT = ("samples", "rollups", "events", "pictures", "ledger", "evidence")

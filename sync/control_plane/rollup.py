@@ -22,7 +22,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from edge import TRUSTED, Batch, CodecFault, LinesideError, decode, encode, log
 
 from ..wire import Frame
-from . import days, tables, unfiled
+from . import days, tables, unfiled, witness
 from .compact import Compacted, Neighbours, Piece, possible
 from .database import insert_new, upsert
 from .days import LONGEST
@@ -110,7 +110,7 @@ def made(connection: Connection, place: Place) -> Made:
     b, t = tables.block, tables.ledger
     start, parts, blocks, unread = place["hour"] * HOUR, [], [], []
     edges, looked = set[int](), set[int]()  # of what files hold, and of which hours
-    neighbours = Neighbours(edges)
+    neighbours = Neighbours(edges, witness.signs(connection, place["device"], place["epoch"]))
     same = [t.c[name] == b.c[name] for name in ("device", "epoch", "stream", "seq")]
     wanted = select(b, t.c.t0.label("from"), t.c.t1.label("to"), t.c.parts).outerjoin_from(b, t, and_(*same))
     rows = connection.execute(wanted.where(_within(place)).order_by(b.c.seq).execution_options(yield_per=AT_A_TIME))

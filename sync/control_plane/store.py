@@ -18,8 +18,9 @@ from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
 
+from ..checkpoint import KIND, NotSigned, signed
 from ..wire import Frame, shallow
-from . import days, fold, hold, rollup, tables
+from . import days, fold, hold, rollup, tables, witness
 from .database import among, beside, insert_new, opened, snapshots, why, word
 from .readers import Readers
 from .standing import (
@@ -287,6 +288,7 @@ def _apply_records(connection: Connection, device: str, frames: list[Frame]) -> 
         fresh = list({f.seq: f for f in group if f.seq in new}.values())
         try:
             _TAKE[stream](connection, device, fresh)
+            witness.keep_originals(connection, device, fresh)
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
             raise CodecFault(f"what {stream} holds cannot be taken: {error}") from None
         answer[stream] = covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
@@ -348,6 +350,8 @@ def _take_events(connection: Connection, device: str, frames: list[Frame]) -> No
         happened = decode_event(frame.body)
         if not shallow(happened.data):
             raise CodecFault(f"event {frame.seq} is nested too deep")
+        if happened.kind == KIND and _signed(connection, device, frame, happened):
+            continue
         happened = _fitted(happened)
         rows.append(_event_row(device, frame, happened))
         if happened.kind == "alarm":
@@ -361,6 +365,16 @@ def _take_events(connection: Connection, device: str, frames: list[Frame]) -> No
         if spans:
             told(connection, device, epoch, stream, spans)
     insert_new(connection, tables.event, rows)
+
+
+def _signed(connection: Connection, device: str, frame: Frame, happened: Event) -> bool:
+    """Keep a checkpoint apart from what happened. False where it is none: people see it as it is."""
+    try:
+        witness.take(connection, device, frame, *signed(happened), time.time_ns())
+    except NotSigned as error:
+        log.error("plane: event %d of %s is no checkpoint: %s", frame.seq, device, error)
+        return False
+    return True
 
 
 def _event_row(device: str, frame: Frame, happened: Event) -> dict[str, Any]:

@@ -49,6 +49,10 @@ class SyncConfig(BrokerConfig):
     installs: list[Literal["config", "model", "runtime", "firmware"]] = Field(
         [], description="what the plane may have run here without anybody at the device, see docs/twin.md"
     )
+    evidence: Period | None = Field(
+        600.0,
+        description="how often the device signs what it recorded, so that others can verify it, see docs/evidence.md; null: never",
+    )
     writes: bool = Field(False, description="whether the plane may order what is `writable`, too")
 
     @field_validator("url")

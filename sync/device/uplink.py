@@ -14,10 +14,11 @@ from edge import Cursor, DeviceLost, Host, LinesideError, Record, lack, last_num
 
 from .. import wire
 from ..either import either
-from . import compare, identity
+from . import compare, identity, key
 from .allowance import SPARING, Allowance, Counted
 from .certificate import Certificate
 from .compare import NAME
+from .evidence import Evidence
 from .mqtt import Mqtt
 from .objects import Upload
 from .options import SyncConfig
@@ -72,6 +73,8 @@ class Uplink:
                 lanes.create_task(self._again(lambda: self._commands(transport, twin)))
                 lanes.create_task(self._again(lambda: twin.ask(transport)))
                 lanes.create_task(self._again(twin.work))
+                if self.config.evidence and self._transport is None:
+                    lanes.create_task(self._evidence())
         except ExceptionGroup as several:  # not `except*`: before Python 3.11.4 it wraps what is raised in it again
             known, unknown = several.split(LinesideError)
             if known is None or unknown is not None:
@@ -79,6 +82,11 @@ class Uplink:
             raise known.exceptions[0] from None
         finally:
             transport.close()
+
+    async def _evidence(self) -> None:
+        """Sign what is recorded, with or without a line."""
+        me = identity.load(self.host.folder, self.host.config.device.id)
+        await Evidence(self.host, me.device, key.private(me.key), self.config.evidence or 0.0).run()
 
     def _reach(self, me: identity.Identity) -> Transport:
         broker = self.config.url.startswith("mqtts:")

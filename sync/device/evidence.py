@@ -1,0 +1,117 @@
+"""The lane that signs what the journal holds: every so often a checkpoint over the records since the one before."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgpack
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edge import Event, Host, sound_events
+
+from .. import checkpoint
+from ..checkpoint import HASH, MOST_LISTED, Checkpoint
+
+NAME = "evidence"  # of the snapshot that says how far it is
+AT_ONCE = 256  # records in memory
+FIRST_AFTER = 5.0  # seconds after a start
+
+
+class Evidence:
+    """Where it stands goes into the same commit as the checkpoint: none is left out or signed twice, whenever the power goes. It
+    reads the journal as it was written, so it costs acquisition nothing, and asks no plane."""
+
+    def __init__(self, host: Host, device: str, key: ec.EllipticCurvePrivateKey, every: float) -> None:
+        self._host, self._device, self._key, self._every = host, device, key, every
+        self._public = checkpoint.der(key.public_key())
+        self._number, self._before, self._upto = 0, "", dict[str, int]()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._number, self._before, self._upto = await self._stood()
+        await asyncio.sleep(min(FIRST_AFTER, self._every))
+        while True:
+            while await self.sign():
+                pass
+            await asyncio.sleep(self._every)
+
+    async def sign(self) -> bool:
+        """One checkpoint over what is new; whether there is more."""
+        lists, room = [], MOST_LISTED
+        for stream in ("tag", "text", "event", *sorted(await self._host.journal.streams())):
+            while room and (found := await self._hashes(stream, min(room, AT_ONCE))):
+                lists += checkpoint.runs(stream, found)
+                room -= len(found)
+        self._append(_joined(lists))
+        return not room
+
+    async def _hashes(self, stream: str, limit: int) -> list[tuple[int, bytes]]:
+        out = []
+        for record in await self._host.journal.read(stream, self._upto.get(stream, 0), limit):
+            self._upto[stream] = record.seq
+            out.append((record.seq, checkpoint.leaf(stream, record.body)))
+        return out
+
+    def _append(self, lists: list[tuple[str, int, bytes]]) -> None:
+        now = self._host.clock.utc()
+        one = Checkpoint(
+            self._device,
+            self._host.journal.epoch,
+            self._number + 1,
+            max(0, now),
+            self._before,
+            self._public,
+            tuple(lists),
+        )
+        statement = one.statement()
+        event = checkpoint.event_of(statement, checkpoint.sign(self._key, statement), one)
+        self._number, self._before = one.number, checkpoint.head(statement)
+        state = msgpack.packb([1, self._number, self._before, self._upto])
+        self._host.journal.append(events=[event], snapshots={NAME: state})
+
+    async def _stood(self) -> tuple[int, str, dict[str, int]]:
+        """(number, hash, last number of each stream) of the last checkpoint; of the journal's events where the snapshot is gone."""
+        body = await self._host.journal.ask(_snapshot)
+        try:
+            version, number, before, upto = msgpack.unpackb(body)
+            if version == 1:
+                return int(number), str(before), {str(stream): int(n) for stream, n in upto.items()}
+        except (ValueError, TypeError, AttributeError, msgpack.UnpackException):
+            pass
+        return await self._host.journal.ask(_retold)
+
+
+def _joined(lists: list[tuple[str, int, bytes]]) -> list[tuple[str, int, bytes]]:
+    """Runs that were read in several goes as one."""
+    out: list[tuple[str, int, bytes]] = []
+    for stream, first, run in lists:
+        if out and out[-1][0] == stream and out[-1][1] + len(out[-1][2]) // HASH == first:
+            stream, begun, before = out.pop()
+            out.append((stream, begun, before + run))
+        else:
+            out.append((stream, first, run))
+    return out
+
+
+def _snapshot(db: Any) -> bytes:
+    return next((bytes(row[0]) for row in db.execute("SELECT body FROM snapshot WHERE name = ?", (NAME,))), b"")
+
+
+def _retold(db: Any) -> tuple[int, str, dict[str, int]]:
+    found: list[tuple[int, str, dict[str, int]]] = [(0, "", {})]
+    upto: dict[str, int] = {}
+    for event in sound_events(db, "WHERE kind = ? ORDER BY seq", (checkpoint.KIND,)):
+        found.append(_after(event, upto) or found[-1])
+    return found[-1]
+
+
+def _after(event: Event, upto: dict[str, int]) -> tuple[int, str, dict[str, int]] | None:
+    try:
+        statement, _ = checkpoint.signed(event)
+        one = Checkpoint.read(statement)
+    except checkpoint.NotSigned:
+        return None
+    for stream, first, run in one.lists:
+        upto[stream] = first + len(run) // HASH - 1
+    return one.number, checkpoint.head(statement), upto
