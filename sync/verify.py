@@ -15,12 +15,12 @@ from typing import Any
 from edge import CodecFault, Event, decode_event
 
 from . import checkpoint, countersignature, evidence_file, wire
-from .checkpoint import Checkpoint, NotSigned
+from .checkpoint import HASH, Checkpoint, NotSigned
 from .evidence_file import Export, NoExport, Signed
 from .wire import Frame
 
 Place = tuple[str, str, int]  # epoch, stream, number
-MOST_NUMBERS = 10_000_000  # checkpoints of an export
+MOST_NUMBERS = 10_000_000  # checkpoints of an export, and records of a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,9 @@ def _wanted(said: dict[str, Any], chains: dict[str, dict[int, Checkpoint]], out:
         for a, b in _runs(number for number in range(first, last + 1) if number not in chain):
             out.faults.append(Fault("chain", f"checkpoints {a} to {b} of journal {epoch} are left out"))
         mine = [chain[number] for number in range(first, last + 1) if number in chain]
-        wanted |= {(epoch, *place) for one in mine for place in one.listed() if said.get("samples") or _short(place)}
+        wanted |= {
+            (epoch, *place) for place in _due(mine, chain.get(first - 1)) if said.get("samples") or _short(place)
+        }
     begins = [chains.get(epoch, {}).get(first - 1) for epoch, first, _ in spans if first > 1]
     if begins and len(begins) == len(spans) and not any(one is not None and one.ts <= since for one in begins):
         out.faults.append(Fault("chain", "it begins later than it says: what is before is not in it"))
@@ -217,6 +219,22 @@ def _wanted(said: dict[str, Any], chains: dict[str, dict[int, Checkpoint]], out:
     if not any(one is not None and one.ts >= until for one in ends):
         out.faults.append(Fault("chain", "it ends earlier than it says: its tail is cut off"))
     return wanted
+
+
+def _due(mine: list[Checkpoint], before: Checkpoint | None) -> Iterator[tuple[str, int]]:
+    """What these list, and every number between: who lists 5 and 7 has left out 6. (Of ids of tags some are never used.)"""
+    ends: dict[str, tuple[int, int]] = {}
+    for one in [before, *mine] if before else mine:
+        for stream, first, run in one.lists:
+            last = first + len(run) // HASH - 1
+            low, high = ends.get(stream, (first, 0))
+            ends[stream] = (last + 1, last) if one is before else (min(low, first), max(high, last))
+    for stream, (low, high) in ends.items():
+        if high - low > MOST_NUMBERS:
+            raise NoExport(f"a checkpoint lists record {high} of {stream}, which cannot be")
+        if stream != "tag":
+            yield from ((stream, n) for n in range(low, high + 1))
+    yield from (place for one in mine for place in one.listed() if place[0] == "tag")
 
 
 def _short(place: tuple[str, int]) -> bool:

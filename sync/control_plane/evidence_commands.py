@@ -60,7 +60,7 @@ async def _export(where: Where, wish: Wish, file: Path) -> int:
     return 1 if lacks else 0
 
 
-def run_verify(_: Where, options: argparse.Namespace) -> int:
+def run_verify(where: Where, options: argparse.Namespace) -> int:
     """0 where everything is proven, 1 where not. Raises LinesideError where the file is no export."""
     verdict = verifying.verify(evidence_file.Export(options.file), _fingerprint(options.authority))
     if options.events:
@@ -149,7 +149,10 @@ def _time(ns: Any) -> str:
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device")
     parser.add_argument("file", type=Path, help="a ZIP, as in proof.zip")
-    for name, which in (("--since", "first time, default: the beginning"), ("--until", "last time, default: the newest")):
+    for name, which in (
+        ("--since", "first time, default: the beginning"),
+        ("--until", "last time, default: the newest"),
+    ):
         told = f"{which}: ISO 8601, UTC where it names no zone, as in 2026-01-31T08:00"
         parser.add_argument(name, type=datetime.datetime.fromisoformat, metavar="TIME", help=told)
     parser.add_argument("--part", default="", metavar="NUMBER", help="what was said of this part only")
@@ -167,6 +170,10 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 VERBS = {
-    "evidence": Verb("write what proves a time of a device, or one of its parts, to a file", run_export, _export_arguments),
-    "verify": Verb("say what such a file proves: exit 0 all of it, 1 not; no plane is asked", run_verify, _verify_arguments),
+    "evidence": Verb(
+        "write what proves a time of a device, or one of its parts, to a file", run_export, _export_arguments
+    ),
+    "verify": Verb(
+        "say what such a file proves: exit 0 all of it, 1 not; no plane is asked", run_verify, _verify_arguments
+    ),
 }

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from dataclasses import replace
 from typing import Any
 
-import msgpack
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge import Event, Host, sound_events
+from edge import Host, sound_events
 
 from .. import checkpoint
 from ..checkpoint import HASH, MOST_LISTED, Checkpoint
 
-NAME = "evidence"  # of the snapshot that says how far it is
 AT_ONCE = 256  # records in memory
 FIRST_AFTER = 5.0  # seconds after a start
 
 
 class Evidence:
-    """Where it stands goes into the same commit as the checkpoint: none is left out or signed twice, whenever the power goes. It
-    reads the journal as it was written, so it costs acquisition nothing, and asks no plane."""
+    """Where it stands is in the checkpoint's event itself: none is left out or signed twice, whenever the power goes. It reads the
+    journal as it was written, so it costs acquisition nothing, and asks no plane."""
 
     def __init__(self, host: Host, device: str, key: ec.EllipticCurvePrivateKey, every: float) -> None:
         self._host, self._device, self._key, self._every = host, device, key, every
@@ -29,7 +29,7 @@ class Evidence:
 
     async def run(self) -> None:
         """Until cancelled."""
-        self._number, self._before, self._upto = await self._stood()
+        self._number, self._before, self._upto = await self._host.journal.ask(stood)
         await asyncio.sleep(min(FIRST_AFTER, self._every))
         while True:
             while await self.sign():
@@ -67,19 +67,7 @@ class Evidence:
         statement = one.statement()
         event = checkpoint.event_of(statement, checkpoint.sign(self._key, statement), one)
         self._number, self._before = one.number, checkpoint.head(statement)
-        state = msgpack.packb([1, self._number, self._before, self._upto])
-        self._host.journal.append(events=[event], snapshots={NAME: state})
-
-    async def _stood(self) -> tuple[int, str, dict[str, int]]:
-        """(number, hash, last number of each stream) of the last checkpoint; of the journal's events where the snapshot is gone."""
-        body = await self._host.journal.ask(_snapshot)
-        try:
-            version, number, before, upto = msgpack.unpackb(body)
-            if version == 1:
-                return int(number), str(before), {str(stream): int(n) for stream, n in upto.items()}
-        except (ValueError, TypeError, AttributeError, msgpack.UnpackException):
-            pass
-        return await self._host.journal.ask(_retold)
+        self._host.journal.append(events=[replace(event, data={**event.data, "upto": dict(self._upto)})])
 
 
 def _joined(lists: list[tuple[str, int, bytes]]) -> list[tuple[str, int, bytes]]:
@@ -94,24 +82,11 @@ def _joined(lists: list[tuple[str, int, bytes]]) -> list[tuple[str, int, bytes]]
     return out
 
 
-def _snapshot(db: Any) -> bytes:
-    return next((bytes(row[0]) for row in db.execute("SELECT body FROM snapshot WHERE name = ?", (NAME,))), b"")
-
-
-def _retold(db: Any) -> tuple[int, str, dict[str, int]]:
-    found: list[tuple[int, str, dict[str, int]]] = [(0, "", {})]
-    upto: dict[str, int] = {}
-    for event in sound_events(db, "WHERE kind = ? ORDER BY seq", (checkpoint.KIND,)):
-        found.append(_after(event, upto) or found[-1])
-    return found[-1]
-
-
-def _after(event: Event, upto: dict[str, int]) -> tuple[int, str, dict[str, int]] | None:
-    try:
-        statement, _ = checkpoint.signed(event)
-        one = Checkpoint.read(statement)
-    except checkpoint.NotSigned:
-        return None
-    for stream, first, run in one.lists:
-        upto[stream] = first + len(run) // HASH - 1
-    return one.number, checkpoint.head(statement), upto
+def stood(db: Any) -> tuple[int, str, dict[str, int]]:
+    """(number, hash, last number of each stream) of the last checkpoint in the journal."""
+    for event in sound_events(db, "WHERE kind = ? ORDER BY seq DESC LIMIT 8", (checkpoint.KIND,)):
+        with contextlib.suppress(checkpoint.NotSigned, KeyError, TypeError, ValueError, AttributeError):
+            statement, _ = checkpoint.signed(event)
+            upto = {str(stream): int(n) for stream, n in event.data["upto"].items()}
+            return Checkpoint.read(statement).number, checkpoint.head(statement), upto
+    return 0, "", {}

@@ -23,7 +23,7 @@ from sync.control_plane.pictures import Pictures
 from sync.control_plane.store import Message, Store
 from sync.control_plane.witness import Witness
 from sync.device import key
-from sync.device.evidence import Evidence
+from sync.device.evidence import Evidence, stood
 
 ROUND = 600  # seconds
 
@@ -46,7 +46,7 @@ class Device:
 
     async def works(self, parts: int = 3, values: int = 5) -> None:
         """One round: samples, and parts with a picture each; then it signs."""
-        self.lane._number, self.lane._before, self.lane._upto = await self.lane._stood()
+        self.lane._number, self.lane._before, self.lane._upto = await self.journal.ask(stood)
         ts = [self.clock.utc() + k * SECOND for k in range(values)]
         self.journal.append([Batch.of("plc", [1] * values, [float(k) for k in range(values)], ts)])
         for _ in range(parts):

@@ -14,18 +14,21 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from sqlalchemy import delete, func, select
 
 from edge import Batch, Event, decode, decode_event, encode, encode_event, lack
+from edge.cli import main
 from sync import checkpoint, countersignature, evidence_file, verify, wire
-from sync.control_plane import retention, tables
-from sync.control_plane.ca import Asked
+from sync.control_plane import issuer, retention, tables
 from sync.control_plane.evidence import Wish
 from sync.control_plane.evidence_tables import checkpoint as checkpoints
 from sync.control_plane.evidence_tables import original
+from sync.control_plane.issuer import Wanted
 from sync.control_plane.store import Message, Store
 from sync.device import evidence as lane
 from sync.device import key
+from tests.sync import proven as helper
 from tests.sync.proven import ROUND, Device, Plane, Tampered, kinds, verified
 from tests.sync.stored import rolled, with_store
 
@@ -205,9 +208,9 @@ def _arrival(changed: Tampered) -> None:
         (_no_picture, ["picture"]),
         (_tail, ["chain"]),
         (_tail_and_scope, ["scope"]),
-        (_middle, ["added", "chain"]),
-        (_statement, ["added", "chain", "signature"]),
-        (_arrival, ["added", "chain", "countersignature"]),
+        (_middle, ["added", "chain", "left_out"]),  # its pictures are there
+        (_statement, ["added", "chain", "left_out", "signature"]),
+        (_arrival, ["added", "chain", "countersignature", "left_out"]),
     ],
 )
 def test_what_was_done_to_an_export_is_found(tmp_path: Path, tamper: Any, expected: list[str]) -> None:
@@ -251,10 +254,10 @@ def test_a_device_countersigns_nothing(tmp_path: Path) -> None:
 
     async def work(plane: Plane, device: Device, file: Path) -> None:
         thief, changed = key.made(), Tampered(file)
-        for certificate in (
-            plane.authority.client(_asked(thief)).decode(),
-            plane.authority._issue(key.private(thief).public_key(), countersignature.WITNESS, 90, []).decode(),
-        ):
+        public, uses = key.private(thief).public_key(), [ExtendedKeyUsageOID.CLIENT_AUTH]
+        for name in ("press-5", countersignature.WITNESS):  # no device gets the second one, whatever it asks for
+            signed = plane.authority._issuer.sign(Wanted(name, public, 90, uses))
+            certificate = issuer.pem([*signed, plane.authority._root]).decode()
             found = []
             for one, said in resigned(changed, thief):
                 arrived = json.loads(said["countersigned"])["arrived"]
@@ -266,10 +269,6 @@ def test_a_device_countersigns_nothing(tmp_path: Path) -> None:
             assert kinds(changed.write(tmp_path / "changed.zip")) == ["added", "chain", "countersignature"]
 
     proven(tmp_path, work)
-
-
-def _asked(with_key: str, device: str = "press-5") -> Asked:
-    return Asked.read(key.request(with_key, device).encode())
 
 
 def test_another_plane_vouches_for_nothing(tmp_path: Path) -> None:
@@ -331,6 +330,35 @@ def test_the_plane_vouches_for_no_key_that_was_not_enrolled(tmp_path: Path) -> N
     proven(tmp_path, work)
 
 
+def test_the_plane_vouches_for_nothing_that_is_not_signed_so(tmp_path: Path) -> None:
+    async def work(plane: Plane, device: Device, file: Path) -> None:
+        device.lane._key = key.private(key.made())
+        await device.works()
+        await plane.takes(device)
+        refused = select(checkpoints.c.countersigned).where(checkpoints.c.witness == 2)
+        assert await plane.store.read(lambda c: c.scalar(refused)) == "its signature is wrong"
+
+    proven(tmp_path, work)
+
+
+def test_the_plane_signs_nothing_for_a_device(tmp_path: Path) -> None:
+    """It lists another record, and countersigns that itself."""
+
+    async def work(plane: Plane, device: Device, file: Path) -> None:
+        changed = Tampered(file)
+        *others, found = changed.checkpoints
+        one = checkpoint.Checkpoint.read(found["statement"])
+        lists = tuple((stream, first, bytes(32) + run[32:]) for stream, first, run in one.lists)
+        statement = replace(one, lists=lists).statement()
+        arrived = json.loads(found["countersigned"])["arrived"]
+        word = countersignature.statement(one, checkpoint.head(statement), arrived)
+        proof = base64.b64encode(plane.witness.sign(word)).decode()
+        changed.checkpoints = [*others, {**found, "statement": statement, "countersigned": word, "proof": proof}]
+        assert "signature" in kinds(changed.write(file))
+
+    proven(tmp_path, work)
+
+
 def test_a_checkpoint_that_was_signed_under_an_earlier_key_is_good(tmp_path: Path) -> None:
     """It was offline, and was enrolled anew before it delivered."""
 
@@ -358,6 +386,64 @@ def test_a_record_that_says_to_be_a_checkpoint_is_none(tmp_path: Path) -> None:
     proven(tmp_path, work)
 
 
+def test_a_past_that_was_written_anew_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device goes back to its first checkpoint and signs another past; the plane has the time of both."""
+
+    async def work(plane: Plane, device: Device, file: Path) -> None:
+        first = Tampered(file).checkpoints[0]
+        then = (1, checkpoint.head(first["statement"]), dict.fromkeys(("tag", "text", "event", "samples:plc"), 1))
+        monkeypatch.setattr(helper, "stood", lambda db: then)
+        await device.works()
+        await plane.takes(device)
+        await plane.exports(file, ALL)
+        assert [fault.kind for fault in verified(file).faults if "twice" in fault.text] == ["chain"]
+        changed = Tampered(file)
+        one, _, three, other = changed.checkpoints
+        changed.checkpoints = [one, other, three]
+        assert [fault.kind for fault in verified(changed.write(file)).faults if "follow" in fault.text] == ["chain"]
+
+    proven(tmp_path, work)
+
+
+def test_what_a_device_does_not_list_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = lane.Evidence._hashes
+
+    async def but_one(self: Any, stream: str, limit: int) -> list[tuple[int, bytes]]:
+        return [(seq, one) for seq, one in await hashes(self, stream, limit) if (stream, seq) != ("event", 6)]
+
+    monkeypatch.setattr(lane.Evidence, "_hashes", but_one)
+
+    async def work(plane: Plane, device: Device, file: Path) -> None:
+        assert [fault.text.partition(" (")[0] for fault in verified(file).faults] == ["record 6 of event left out"]
+        times = await plane.store.read(lambda c: c.scalars(select(checkpoints.c.ts).order_by(checkpoints.c.ts)).all())
+        await plane.exports(file, replace(ALL, since=times[0] + 1))
+        assert kinds(file) == ["left_out"]
+        await plane.exports(file, replace(ALL, since=times[1] + 1))
+        assert kinds(file) == []
+
+    proven(tmp_path, work)
+
+
+def test_a_time_whose_beginning_or_end_is_not_there_is_not_whole(tmp_path: Path) -> None:
+    async def work(plane: Plane, device: Device, file: Path) -> None:
+        times = await plane.store.read(lambda c: c.scalars(select(checkpoints.c.ts).order_by(checkpoints.c.ts)).all())
+        await plane.exports(file, replace(ALL, since=times[0] + 1, samples=False))
+        changed = Tampered(file)
+        changed.checkpoints = changed.checkpoints[1:]
+        assert kinds(changed.write(tmp_path / "begins.zip")) == ["chain"]
+        changed = Tampered(file)
+        said = json.loads(changed.files["export.json"])
+        words = json.dumps({**said, "to": times[2] + 1})  # also where the plane itself says so
+        proof = {
+            "proof": base64.b64encode(plane.witness.sign(words)).decode(),
+            "certificates": plane.witness.certificates,
+        }
+        changed.files |= {"export.json": words.encode(), "export.proof.json": json.dumps(proof).encode()}
+        assert kinds(changed.write(tmp_path / "ends.zip")) == ["chain"]
+
+    proven(tmp_path, work)
+
+
 # What the device and the plane keep
 
 
@@ -365,13 +451,10 @@ def test_a_start_goes_on_with_the_chain(tmp_path: Path) -> None:
     async def work(plane: Plane, device: Device, file: Path) -> None:
         device.begins()
         await device.works()
-        device.journal._db.execute("DELETE FROM snapshot WHERE name = 'evidence'")
-        device.begins()
-        await device.works()
         await plane.takes(device)
         await plane.exports(file, ALL)
         found = verified(file)
-        assert found.faults == [] and found.checkpoints == 5 and found.records["samples:plc"] == 5
+        assert found.faults == [] and found.checkpoints == 4 and found.records["samples:plc"] == 4
 
     proven(tmp_path, work)
 
@@ -494,3 +577,64 @@ def test_a_file_that_is_no_export_is_refused_in_words(tmp_path: Path, name: str,
         assert said
 
     proven(tmp_path, work)
+
+
+# At the command line
+
+
+def test_people_export_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def work(plane: Plane, device: Device, file: Path) -> None:
+        fingerprints.append(plane.authority.fingerprint)
+
+    fingerprints: list[str] = []
+    proven(tmp_path, work)
+    folder, file = str(tmp_path / "plane"), str(tmp_path / "proof.zip")
+    assert main(["plane", "evidence", "press-4", file, "--folder", folder]) == 0
+    assert "15 records and 3 checkpoints of press-4" in capsys.readouterr().out
+    assert main(["plane", "evidence", "press-4", file, "--folder", folder]) == 2
+    assert "is there already" in capsys.readouterr().err
+    (tmp_path / "plane").rename(tmp_path / "away")
+    assert main(["plane", "verify", file]) == 0
+    said = capsys.readouterr().out
+    assert "nothing of that time was altered or left out" in said and fingerprints[0] in said
+    assert main(["plane", "verify", file, "--authority", str(tmp_path / "away" / "ca.pem"), "--json", "--events"]) == 0
+    *events, verdict = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert verdict["whole"] and verdict["records"]["event"] == len(events) == 11
+    assert main(["plane", "verify", file, "--authority", "ab" * 32]) == 1
+    assert "AUTHORITY" in capsys.readouterr().out
+    changed = Tampered(Path(file))
+    _altered(changed)
+    assert main(["plane", "verify", str(changed.write(tmp_path / "changed.zip"))]) == 1
+    said = capsys.readouterr().out
+    assert "ALTERED        record 6 of event" in said and "NOT PROVEN" in said
+    for name, words in (("changed.zip.not", "is no export"), ("away/ca.pem", "is no export")):
+        assert main(["plane", "verify", str(tmp_path / name)]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["plane", "verify", file, "--authority", "xyz"]) == 2
+    assert "neither a SHA-256 in hex nor a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["nobody"], "nobody is not enrolled here"),
+        (["press-4", "--part", "77"], "has told of no part 77"),
+        (["press-4", "--since", "2030-01-01"], "signed nothing of that time"),
+        (["press-4", "--since", "2030-01-01", "--until", "2029-01-01"], "--since is not before --until"),
+        (["quiet"], "has signed nothing yet"),
+    ],
+)
+def test_what_cannot_be_exported_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], expected: str
+) -> None:
+    async def work(plane: Plane, device: Device, file: Path) -> None:
+        other = Device(tmp_path / "quiet", "quiet")
+        await plane.enrols(other)
+        other.journal.close()
+
+    proven(tmp_path, work)
+    device, *rest = words
+    file = tmp_path / "proof.zip"
+    assert main(["plane", "evidence", device, str(file), "--folder", str(tmp_path / "plane"), *rest]) == 2
+    assert expected in capsys.readouterr().err
+    assert not file.exists() and not list(tmp_path.glob("*.new"))
