@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,7 @@ from edge import Batch, Event, decode, decode_event, encode, encode_event, lack
 from edge.cli import main
 from sync import checkpoint, countersignature, evidence_file, verify, wire
 from sync.control_plane import issuer, retention, tables
-from sync.control_plane.evidence import Wish
+from sync.control_plane.evidence import Wish, export
 from sync.control_plane.evidence_tables import checkpoint as checkpoints
 from sync.control_plane.evidence_tables import original
 from sync.control_plane.issuer import Wanted
@@ -29,8 +30,10 @@ from sync.control_plane.store import Message, Store
 from sync.device import evidence as lane
 from sync.device import key
 from tests.sync import proven as helper
+from tests.sync import test_spine as spine
 from tests.sync.proven import ROUND, Device, Plane, Tampered, kinds, verified
 from tests.sync.stored import rolled, with_store
+from tests.sync.test_spine import Rig
 
 ALL = Wish("press-4")
 Work = Callable[[Plane, Device, Path], Awaitable[None]]
@@ -493,10 +496,14 @@ def test_large_blocks_come_apart_as_they_were_signed(tmp_path: Path, database: s
     proven(tmp_path, work, database)
 
 
-def test_blocks_that_would_not_come_apart_stay_as_they_came(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strange", [0, -(10**18)])  # times that overlap; one that no clock can have said
+def test_blocks_that_would_not_come_apart_stay_as_they_came(tmp_path: Path, strange: int) -> None:
     async def work(plane: Plane, device: Device, file: Path) -> None:
-        for _ in range(2):  # the second ends before the first does
-            ts = [device.clock.utc() + k for k in (3, 1, 2)]
+        for k in range(2):
+            ts = [device.clock.utc() + 1, device.clock.utc() + 3, strange or device.clock.utc() + 2]
+            device.clock.advance(30 if strange else 0)
+            if k:
+                ts[2] = ts[1]
             device.journal.append([Batch.of("plc", [1, 1, 1], [1.0, 2.0, 3.0], ts)])
             await device.journal.commit(seal=True)
         await device.works()
@@ -577,6 +584,38 @@ def test_a_file_that_is_no_export_is_refused_in_words(tmp_path: Path, name: str,
         assert said
 
     proven(tmp_path, work)
+
+
+# On real sockets
+
+
+def test_a_device_signs_and_its_plane_countersigns_by_themselves(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        it.sim.set("temp", 85)
+
+        async def proven_so_far() -> bool:
+            store, file = it.plane.store, tmp_path / "proof.zip"
+            t = checkpoints
+            several = select(func.count()).select_from(t).where(t.c.witness == 1)
+            if (await store.read(lambda c: c.scalar(several)) or 0) < 3:
+                return False
+            wish = Wish("dev-1", samples=False)
+            found, _ = await export(store, it.plane.pictures, it.plane.witness, wish, file)
+            said = verified(file, it.plane.authority.fingerprint)
+            assert said.faults == [] and not found.absent
+            return any(event.kind == "alarm" for _, event in said.events)
+
+        await it.until(proven_so_far)
+
+    async def main() -> None:
+        async with Rig(tmp_path) as it:
+            await work(it)
+
+    site = spine.SITE.replace("live: 100ms", "live: 100ms, evidence: 100ms")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spine, "SITE", site)
+        patch.setattr("sync.control_plane.witness.EVERY", 0.1)
+        asyncio.run(main())
 
 
 # At the command line
