@@ -129,4 +129,3 @@ def take(connection: Connection, device: str, frame: Frame, statement: str, sign
     row |= {"statement": statement, "signature": signature, "arrived": arrived}
     row |= {"countersigned": "", "witness": NEW, "proof": b"", "certificates": ""}
     insert_new(connection, checkpoints, [row])
-

@@ -15,7 +15,6 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
-from cryptography.x509.oid import ExtendedKeyUsageOID
 from sqlalchemy import delete, func, select
 
 from edge import Batch, Event, decode, decode_event, encode, encode_event, lack
@@ -257,9 +256,9 @@ def test_a_device_countersigns_nothing(tmp_path: Path) -> None:
 
     async def work(plane: Plane, device: Device, file: Path) -> None:
         thief, changed = key.made(), Tampered(file)
-        public, uses = key.private(thief).public_key(), [ExtendedKeyUsageOID.CLIENT_AUTH]
+        public = key.private(thief).public_key()
         for name in ("press-5", countersignature.WITNESS):  # no device gets the second one, whatever it asks for
-            signed = plane.authority._issuer.sign(Wanted(name, public, 90, uses))
+            signed = plane.authority._signer.sign(Wanted("device", name, public, 90))
             certificate = issuer.pem([*signed, plane.authority._root]).decode()
             found = []
             for one, said in resigned(changed, thief):
