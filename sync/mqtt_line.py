@@ -22,6 +22,7 @@ from edge import ConfigFault, DeviceLost, LinesideError, reason_of
 
 from .apart import apart
 from .half_open import watch
+from .tls import doubt
 
 CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 60.0  # seconds; the second since the last answer, whichever it was to
 KEEPALIVE = 20  # seconds without a word after which one asks the broker for one
@@ -112,6 +113,10 @@ class Line:
         except ssl.SSLCertVerificationError as error:
             why = f"the certificate of the broker at {self._at} is not trusted: {error.verify_message}"
             raise DeviceLost(why, hint="check `ca`, and that `url` names the broker as its certificate does") from None
+        except ssl.SSLError as error:
+            found = doubt(f"the broker at {self._at}", "a broker", error)
+            what, hint = found or (f"the connection to the broker at {self._at} ended: {error.reason}", "")
+            raise DeviceLost(what, hint=hint) from None
         except (OSError, ValueError) as error:
             why = reason_of(error) if isinstance(error, OSError) else str(error)
             raise DeviceLost(f"cannot reach the broker at {self._at}: {why}") from None

@@ -17,6 +17,7 @@ from edge import DeviceLost, LinesideError, log
 from .. import wire
 from ..broker import BrokerConfig
 from ..mqtt_line import HEAD, Line, Message, Refused, trusting
+from ..tls import safe
 from .ca import Authority
 from .ingest import PROVEN, Ingest
 
@@ -79,7 +80,7 @@ class AtBroker:
         with tempfile.TemporaryDirectory(prefix="tls-") as private:
             own = self._authority.own(NAME, Path(private))
             certificate, key = (a.certificate, a.key) if a.certificate else map(str, own)
-            context = trusting(a.ca, certificate, key, self._authority.pem)
+            context = safe(trusting(a.ca, certificate, key, self._authority.pem))
         return Line(a.url, name, a.user, a.password, context, takes=wire.MOST_PICTURE + HEAD)
 
     def _heard(self, line: Line, message: Message) -> None:

@@ -24,6 +24,7 @@ from edge import LinesideError, log
 
 from .. import chain
 from ..clockless import NO_CHECK_TIME
+from ..tls import safe
 from . import outside, tables
 from .api import People, build
 from .broker import AtBroker
@@ -166,6 +167,7 @@ class Plane:
         config = uvicorn.Config(app, **options, **more)
         config.load()
         if config.ssl:
+            safe(config.ssl)
             config.ssl.verify_flags |= NO_CHECK_TIME  # shown.py looks at the time, and the answer says so
         server = Quiet(config)
         self._servers.append(server)

@@ -13,9 +13,10 @@ import urllib3
 from edge import LinesideError, log
 
 from ..invitation import read_token
+from ..tls import doubt, safe
 from . import key
 from .certificate import Certificate
-from .identity import Identity, body_of, distrust, keep, no_clock
+from .identity import Identity, body_of, keep, no_clock
 
 MOST_SAID = 65_536  # bytes of an answer
 
@@ -27,7 +28,7 @@ def enroll(text: str, device: str, folder: Path, mine: str = "") -> Identity:
     url, fingerprint, invitation = read_token(text)
     mine = mine or key.made()
     asked = {"invitation": invitation, "request": key.request(mine, device)}
-    unproven = ssl.create_default_context()
+    unproven = safe(ssl.create_default_context())
     unproven.check_hostname, unproven.verify_mode = False, ssl.CERT_NONE
     warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)  # the token's fingerprint proves it
     try:
@@ -39,15 +40,15 @@ def enroll(text: str, device: str, folder: Path, mine: str = "") -> Identity:
                 f"the plane at {url} is not the one that wrote this token", hint="is the address right?"
             )
         ca = ssl.DER_cert_to_PEM_cert(certificate)
-        proven = no_clock(ssl.create_default_context(cadata=ca), ca)
+        proven = no_clock(safe(ssl.create_default_context(cadata=ca)), ca)
         with urllib3.PoolManager(ssl_context=proven, timeout=10, retries=False) as plane:
             answer = plane.request("POST", f"{url}/d/v1/enroll", json=asked, preload_content=False)
             said = _read(answer)
         is_json = answer.headers.get("content-type", "").startswith("application/json")
         told = json.loads(said) if is_json else {}
     except (urllib3.exceptions.HTTPError, ValueError, OSError, RecursionError) as error:
-        if (doubt := distrust(url, error)) is not None:
-            raise LinesideError(doubt[0], hint=doubt[1]) from None
+        if (found := doubt(url, "the plane", error)) is not None:
+            raise LinesideError(found[0], hint=found[1]) from None
         raise LinesideError(
             f"cannot reach the plane at {url}: {error}", hint="is it running, is the port open?"
         ) from None

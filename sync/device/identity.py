@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import re
 import ssl
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from cryptography import x509
 from edge import LinesideError
 
 from ..clockless import NO_CHECK_TIME
+from ..tls import safe
 
 FILE = "identity.json"
 
@@ -35,7 +35,7 @@ class Identity:
         return f"Identity({self.device!r}, {self.url!r})"
 
     def tls(self) -> ssl.SSLContext:
-        return no_clock(ssl.create_default_context(cadata=self.ca), self.ca)
+        return no_clock(safe(ssl.create_default_context(cadata=self.ca)), self.ca)
 
 
 def no_clock(context: ssl.SSLContext, authority: str) -> ssl.SSLContext:
@@ -53,20 +53,6 @@ class NotEnrolled(LinesideError):
     """Heals when someone runs `lineside enroll` beside the daemon."""
 
     heals = True
-
-
-def distrust(url: str, error: Exception) -> tuple[str, str] | None:
-    """(what, hint) where TLS did not believe the plane at `url`; None where it failed otherwise."""
-    found = re.search(r"certificate verify failed: ([^(]+)", str(error))
-    if found is None:
-        return None
-    why = found[1].strip().rstrip(".")
-    if "not yet valid" in why or "expired" in why:
-        now = datetime.datetime.now(datetime.UTC)
-        return f"by this device's clock ({now:%Y-%m-%d}) the plane's {why}", "set the clock, or restart the plane"
-    if "mismatch" in why or "not valid for" in why:
-        return f"the plane's certificate is not for {url} ({why})", "start `lineside plane` with --name"
-    return f"{url} is not the plane we enrolled with: {why}", "enroll again"
 
 
 def load(folder: Path, device: str) -> Identity:

@@ -13,6 +13,7 @@ from edge import DeviceLost
 from .. import wire
 from ..broker import BrokerConfig
 from ..mqtt_line import HEAD, Line, Message, trusting
+from ..tls import safe
 from . import transport
 from .certificate import Certificate
 from .identity import Identity, no_clock
@@ -71,7 +72,7 @@ class Mqtt:
     async def _trust(self) -> ssl.SSLContext:
         """How TLS is spoken. Our own certificate comes over HTTPS where there is none yet, and in time through the broker."""
         a = self._access
-        context = trusting(a.ca, a.certificate, a.key, self._me.ca)
+        context = safe(trusting(a.ca, a.certificate, a.key, self._me.ca))
         if not a.ca:
             no_clock(context, self._me.ca)
         if self._wanted:

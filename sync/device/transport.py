@@ -18,8 +18,9 @@ from edge import DeviceLost, LinesideError
 from .. import wire
 from ..apart import apart
 from ..half_open import LEVEL, OPTIONS
+from ..tls import doubt
 from .certificate import Certificate
-from .identity import Identity, body_of, distrust
+from .identity import Identity, body_of
 
 MOST_ANSWER = 4 * 2**20
 _mine = threading.local()  # `uses`: the connections of this thread's exchange
@@ -134,9 +135,9 @@ class Https:
             )
             said = body_of(answer, MOST_ANSWER)
         except urllib3.exceptions.SSLError as error:
-            if (found := distrust(self._identity.url, error)) is not None:
+            if (found := doubt(self._identity.url, "the plane", error)) is not None:
                 raise Refused(found[0], hint=found[1]) from None
-            raise DeviceLost(f"nobody at {self._identity.url} speaks TLS: {_short(error)}") from None
+            raise DeviceLost(f"the connection to {self._identity.url} ended: {_short(error)}") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise DeviceLost(f"no plane at {self._identity.url}: {_short(error)}") from None
         if self._certificate and answer.status == 401 and wire.EXPIRED.encode() in said:
