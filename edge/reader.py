@@ -69,7 +69,7 @@ class Cursor:
 
 class Host(Protocol):
     """What a reader is given by the daemon: the journal to read, the newest values, the alarms that stand, the site that was
-    sent here, and the way in for commands."""
+    sent here, the stages (whose models may be exchanged), and the way in for commands."""
 
     config: Any
     folder: Path
@@ -79,6 +79,7 @@ class Host(Protocol):
     live: Any
     reviews: Any
     sent: Any
+    flow: Any
 
     def accept(self, item: Any) -> None: ...
 

@@ -74,8 +74,9 @@ class Setting:
 class NewModel:
     """Another model for a stage whose attribute `model` names one that updates bring, as an Answer (`Flow.tell`). `judges` is what
     the stage's own `prepared(folder)` made of it. `use`: `run` (on trial in place of the one that runs, which comes back by itself
-    where the new one does worse), `shadow` (beside it, without a say), `none` (it is dropped). `tell(state, text, figures)` is
-    called on the loop with `trying`, `shadow`, `running` or `rolled_back`, the last two once."""
+    where the new one does worse), `shadow` (beside it, without a say), `back` (in place of the one that runs, since it ran
+    before), `none` (it is dropped). `tell(state, text, figures)` is called on the loop with `trying`, `shadow`, `running` or
+    `rolled_back`, the last two once."""
 
     version: str
     judges: Any

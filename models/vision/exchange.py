@@ -158,6 +158,8 @@ class Exchange:
                 yield self._back("another model is wanted")
         elif order.use == "shadow":
             yield from self._shadowed(order)
+        elif order.use == "back":
+            yield from self._restored(order)
         elif self.judges is not None and order.judges.known == self.judges.known and self.trial is None:
             yield from self._runs(order, "runs already")
         elif self.judges is None:
@@ -172,6 +174,14 @@ class Exchange:
             for name in ("parts", "agreed", "passed_over", "faults"):
                 setattr(self.shadow, name, int(self._kept.get(name, 0)))
         yield self._event(order, "shadow", self.shadow.words(), self.shadow.figures())
+
+    def _restored(self, order: NewModel) -> Iterator[Event]:
+        """What ran before, without a trial."""
+        if self.trial is not None:
+            yield self._back("another model is wanted")
+        if self.judges is None or self.judges.known != order.judges.known:
+            self.judges, self.shadow, self._before = order.judges, None, Counts()
+            yield from self._runs(order, "it ran before, and is back")
 
     def _tried(self, order: NewModel, now: int) -> Iterator[Event]:
         before = self.trial.before if self.trial else self.judges
@@ -205,7 +215,7 @@ class Exchange:
         """A part was judged, or was late."""
         trial = self.trial
         if trial is None:
-            if seen.by is self.judges:
+            if seen.by is not None and seen.by is self.judges:
                 self._before.add(seen)
             return
         if seen.by is trial.before and not seen.fault:

@@ -1,13 +1,13 @@
-"""A model package that was brought becomes the one that runs: unpacked under its digest, proved on this box, then switched to by
-one pointer. The one before stays for the way back.
+"""A model package that was brought becomes the one that runs: unpacked under its version and digest, proved on this box, then
+switched to by one pointer. The one before stays for the way back.
 
-Of each model there is a folder with a folder for each digest and two links in it, `current` and `previous`. A site names the model
-by `current`. It is whole at every moment: what is new gets its name only when it is on the disk and has proved itself.
+Of each model there is a folder with a folder for each version and three links in it: `current` runs, `previous` ran before it,
+`candidate` is in shadow or on trial. It is whole at every moment: what is new gets its name only when it is on the disk and has
+proved itself, and `current` leads to it only after a trial.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -19,14 +19,14 @@ from typing import IO
 
 from edge import LinesideError, find_part
 
-from ..updates.manifest import UpdateRefused, parted
-from .updates import Updates, to_disk
+from ..updates.manifest import Unusable, UpdateRefused, parted
+from .links import CANDIDATE, CURRENT, PREVIOUS, led_to, point, to_disk
+from .updates import Updates
 
 MOST_FILES = 64
 GROWS = 8  # a package is at most so many times as large as what it was packed to, and MIN_MOST
 MIN_MOST = 16 * 2**20
 FILE = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
-CURRENT, PREVIOUS = "current", "previous"
 
 
 class Models:
@@ -38,28 +38,57 @@ class Models:
 
     def install(self, path: str) -> Path:
         """Switch to an artefact that was brought; the link to it."""
-        kind, name, _ = parted(path)
-        if kind != "model":
-            raise UpdateRefused(
-                f"{path} cannot be installed by this release, only models", hint="--take brings it here"
-            )
-        home = self.folder / name
         with self._updates.alone():
-            packed = self._updates.verified(path)
-            place = home / packed.name
-            if self._at(home / CURRENT) != place or not _whole(packed, place):
-                home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            packed, place = self._named(path)
+            if led_to(place.parent / CURRENT) != place or not _whole(packed, place):
                 self._place(packed, place, path)
-                self._switch(home, place)
+                self._switch(place.parent, place)
+            self._sweep(place.parent)
+        return place.parent / CURRENT
+
+    def place(self, path: str) -> Path:
+        """An artefact that was brought, unpacked and proved, as the candidate beside the one that runs; its folder."""
+        with self._updates.alone():
+            packed, place = self._named(path)
+            if not _whole(packed, place):
+                self._place(packed, place, path)
+            if led_to(place.parent / CANDIDATE) != place:
+                point(place.parent / CANDIDATE, place)
+            self._sweep(place.parent)
+        return place
+
+    def use(self, place: Path) -> None:
+        """From now on `current` is what `place` gave: it did well."""
+        with self._updates.alone():
+            self._switch(place.parent, place)
+            self._drop(place.parent)
+
+    def drop(self, name: str) -> None:
+        """No candidate any more."""
+        with self._updates.alone():
+            self._drop(self.folder / name)
+
+    def _named(self, path: str) -> tuple[Path, Path]:
+        """What was brought, and where it is unpacked."""
+        kind, name, version = parted(path)
+        if kind != "model":
+            raise Unusable(f"{path} is no model", hint="--take brings it here")
+        packed = self._updates.verified(path)
+        place = self.folder / name / f"{version}-{packed.name}"
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return packed, place
+
+    def _drop(self, home: Path) -> None:
+        (home / CANDIDATE).unlink(missing_ok=True)
+        if home.is_dir():
             self._sweep(home)
-        return home / CURRENT
 
     def back(self, name: str) -> Path:
         """To the one before, which proves itself once more."""
         home = self.folder / name
         with self._updates.alone():
-            place = self._at(home / PREVIOUS)
-            if place is None or place == self._at(home / CURRENT):
+            place = led_to(home / PREVIOUS)
+            if place is None or place == led_to(home / CURRENT):
                 raise UpdateRefused(f"there is no earlier model {name} to go back to")
             find_part("proofs", "model")(place)
             self._switch(home, place)
@@ -83,48 +112,32 @@ class Models:
 
     def _switch(self, home: Path, place: Path) -> None:
         """`previous` first: cut between the two, both name the one that runs."""
-        now = self._at(home / CURRENT)
+        now = led_to(home / CURRENT)
         if now not in (None, place):
-            _point(home / PREVIOUS, now)
-        _point(home / CURRENT, place)
-        if self._at(home / CURRENT) != place:
+            point(home / PREVIOUS, now)
+        point(home / CURRENT, place)
+        if led_to(home / CURRENT) != place:
             raise UpdateRefused(
-                f"{home / CURRENT} does not lead to {place.name[:12]} after the switch", hint="look at the disk"
+                f"{home / CURRENT} does not lead to {place.name[:20]} after the switch", hint="look at the disk"
             )
 
     def _sweep(self, home: Path) -> None:
-        """Nothing stays that neither link names."""
-        kept = {self._at(home / CURRENT), self._at(home / PREVIOUS)}
+        """Nothing stays that no link names."""
+        kept = {led_to(home / link) for link in (CURRENT, PREVIOUS, CANDIDATE)}
         for path in home.iterdir():
             if path.is_dir() and not path.is_symlink() and path not in kept:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _at(self, link: Path) -> Path | None:
-        """The folder that a link names, if it is there."""
-        with contextlib.suppress(OSError):
-            found = link.parent / os.readlink(link)
-            return found if found.is_dir() else None
-        return None
-
-
-def _point(link: Path, place: Path | None) -> None:
-    assert place is not None
-    fresh = link.with_name(link.name + ".new")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(place.name)
-    fresh.replace(link)
-    to_disk(link.parent)
-
 
 def _members(packed: zipfile.ZipFile, path: str) -> list[zipfile.ZipInfo]:
-    """The plain files of a package, which has no folders. Raises UpdateRefused."""
+    """The plain files of a package, which has no folders. Raises Unusable."""
     found = packed.infolist()
     if not found or len(found) > MOST_FILES:
-        raise UpdateRefused(f"{path} holds {len(found)} files; a package has 1 to {MOST_FILES}")
+        raise Unusable(f"{path} holds {len(found)} files; a package has 1 to {MOST_FILES}")
     if odd := [one.filename for one in found if not FILE.fullmatch(one.filename)]:
-        raise UpdateRefused(f"{path} holds {odd[0][:80]!r}; a package has files beside each other and no folders")
+        raise Unusable(f"{path} holds {odd[0][:80]!r}; a package has files beside each other and no folders")
     if len({one.filename for one in found}) < len(found):
-        raise UpdateRefused(f"{path} holds a file twice")
+        raise Unusable(f"{path} holds a file twice")
     return found
 
 
@@ -137,12 +150,12 @@ def _unpack(packed: Path, folder: Path, path: str) -> None:
                 with opened.open(one) as source, (folder / one.filename).open("wb") as out:
                     while block := source.read(2**20):
                         if (room := room - len(block)) < 0:
-                            raise UpdateRefused(f"{path} unpacks to more than {GROWS} times its size")
+                            raise Unusable(f"{path} unpacks to more than {GROWS} times its size")
                         out.write(block)
                     out.flush()
                     os.fsync(out.fileno())
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error) as error:
-        raise UpdateRefused(f"{path} is no package: {str(error)[:100]}", hint="zip the files of its folder") from None
+        raise Unusable(f"{path} is no package: {str(error)[:100]}", hint="zip the files of its folder") from None
     to_disk(folder)
 
 

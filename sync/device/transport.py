@@ -89,7 +89,7 @@ class Https:
         warnings.simplefilter(
             "ignore", urllib3.exceptions.SystemTimeWarning
         )  # we say it ourselves, and go on: `no_clock`
-        pool = urllib3.PoolManager(ssl_context=context, maxsize=4, retries=False, socket_options=options)
+        pool = urllib3.PoolManager(ssl_context=context, maxsize=6, retries=False, socket_options=options)
         pool.pool_classes_by_scheme = {"https": _Pool}
         return pool
 

@@ -44,10 +44,10 @@ class AtPlane:
         self, transport: Transport, turn: Callable[[], Awaitable[None]] | None = None, name: str = "the plane"
     ) -> None:
         self._transport, self._turn, self.name = transport, turn, name
-        self._pace, self._loop = Pace(), asyncio.get_running_loop()
+        self._pace, self.loop = Pace(), asyncio.get_running_loop()
 
     def read(self, path: str, at: int) -> tuple[int, bytes]:
-        return asyncio.run_coroutine_threadsafe(self._read(path, at), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._read(path, at), self.loop).result()
 
     async def _read(self, path: str, at: int) -> tuple[int, bytes]:
         if self._turn and path.startswith("targets/"):

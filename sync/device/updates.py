@@ -26,6 +26,7 @@ from edge import SECOND, Clock, LinesideError, log
 from ..updates.manifest import KINDS, SIGNED_AT, Manifest, UpdateRefused, manifest_of, parted
 from .floor import Floor, Floors
 from .identity import keep_file
+from .links import to_disk
 from .update_source import Absent, Source
 
 BUILT = int(datetime.datetime(2026, 11, 26, tzinfo=datetime.UTC).timestamp())
@@ -305,11 +306,3 @@ def _signed_at(signed: Root | Targets | Timestamp) -> int:
         if said.tzinfo and said <= signed.expires.replace(tzinfo=datetime.UTC):
             return int(said.timestamp())
     return 0
-
-
-def to_disk(path: Path) -> None:
-    line = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(line)
-    finally:
-        os.close(line)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -27,6 +28,8 @@ from .pace import FIRST_WAIT, LEAST, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 from .twin import Handler, Twin, refusals
 from .twin_config import Configs
+from .twin_models import ModelHandler
+from .twin_updates import Brought
 
 ROW, LEAST_ROWS = 21, 64  # bytes of a newest value; how many go at once on any line
 LOOK = 30.0  # seconds between two looks at what may go by now
@@ -63,7 +66,8 @@ class Uplink:
         line = self._transport or self._reach(identity.load(self.host.folder, self.host.config.device.id))
         transport, much = Counted(line, self._allowance), Counted(line, self._allowance, much=True)
         self.cursors = await self.host.journal.cursors(NAME)
-        twin = Twin(self.host, self._handlers(transport, much), refusals(self.config.installs))
+        handlers = self._handlers(transport, much)
+        twin = Twin(self.host, handlers, refusals(self.config.installs))
         self._broken.set()
         try:
             async with asyncio.TaskGroup() as lanes:
@@ -75,6 +79,8 @@ class Uplink:
                 lanes.create_task(self._again(twin.work))
                 if self.config.evidence and self._transport is None:
                     lanes.create_task(self._evidence())
+                if isinstance(models := handlers.get("model"), ModelHandler):
+                    lanes.create_task(models.keep())
         except ExceptionGroup as several:  # not `except*`: before Python 3.11.4 it wraps what is raised in it again
             known, unknown = several.split(LinesideError)
             if known is None or unknown is not None:
@@ -96,8 +102,19 @@ class Uplink:
 
     def _handlers(self, transport: Transport, much: Transport) -> dict[str, Handler]:
         """Of what the plane wants here, by kind; large things come by `much`."""
-        made: dict[str, Callable[[Host, Transport], Handler]] = {"config": Configs}
+        made: dict[str, Callable[[Host, Transport], Handler]] = {"config": Configs, "model": self._models}
         return {kind: make(self.host, much) for kind, make in made.items() if kind in self.config.installs}
+
+    def _models(self, host: Host, much: Transport) -> ModelHandler:
+        holds = partial(self._allowance.holds, pictures=True)
+        return ModelHandler(host, Brought(host, much, self._updates_turn, holds))
+
+    async def _updates_turn(self) -> None:
+        """Until a piece of an update may go: as a picture."""
+        await self._idle.wait()
+        while wait := self._allowance.rest():
+            await asyncio.sleep(wait)
+            await self._idle.wait()
 
     async def _again(self, lane: Callable[[], Any], leads: bool = False) -> None:
         """Run one lane for ever. Each call of `lane` does one round; after one that failed it waits, longer each time, and the

@@ -33,6 +33,12 @@ class UpdateRefused(LinesideError):
     heals = True
 
 
+class Unusable(UpdateRefused):
+    """Signed, and no such thing: it stays so."""
+
+    heals = False
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """`fits` are the classes of devices it is for; none: any."""

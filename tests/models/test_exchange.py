@@ -125,9 +125,14 @@ def test_a_switch_is_between_two_pictures_and_each_verdict_names_its_model(line:
 
 def test_the_first_one_is_taken_when_it_comes_and_until_then_parts_are_looked_at_again(tmp_path: Path) -> None:
     line = Line(tmp_path)
+    line.show(times=LEAST)
     assert (said := line.show()).state == "recheck" and "no model washer has come yet" in said.text
     line.order(line.stage.prepared(version(tmp_path, 1)), version="1")
     assert line.show().state == "ok" and line.told[0][0] == "running"
+    line.show(times=LEAST)
+    line.order(line.stage.prepared(version(tmp_path, 2)))
+    line.show(times=61)
+    assert line.told[-1][0] == "running", "parts that no model judged are not compared with"
 
 
 def test_one_that_says_nan_never_costs_a_verdict_and_is_out_at_once(line: Line) -> None:

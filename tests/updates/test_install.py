@@ -90,7 +90,7 @@ def test_what_is_no_package_is_refused(bench: Bench, body: bytes, said: str) -> 
 
 def test_only_models_are_installed_and_there_is_no_way_back_from_the_first(bench: Bench) -> None:
     bench.signers.add("config/washer-1", b"options")
-    with pytest.raises(UpdateRefused, match="only models"):
+    with pytest.raises(UpdateRefused, match="config/washer-1 is no model"):
         bench.models.install("config/washer-1")
     with pytest.raises(UpdateRefused, match="no earlier model nothing"):
         bench.models.back("nothing")
