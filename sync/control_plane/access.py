@@ -4,7 +4,7 @@ does not name is not served."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, HTTPException, Request
@@ -15,7 +15,8 @@ from starlette.routing import BaseRoute
 from edge import LinesideError
 
 from . import tables
-from .permissions import ROLES, TABLE, Need, Of
+from .audit import digest
+from .permissions import CHANGES, ROLES, TABLE, Of
 from .store import Store
 from .tree import below, is_below
 
@@ -29,6 +30,13 @@ class Scope:
     who: str
     places: tuple[str, ...]
     account: bool = False  # whether `who` is one person, and no link that anybody may have opened
+    told: dict[str, str] = field(default_factory=dict, compare=False)  # for the audit, see `changes`
+
+    def changes(self, about: str, before: Any = None, after: Any = None, place: str = "") -> None:
+        """What the audit says of this request: what it is about (its device and more), where that stands, what was and what is
+        wanted (kept as hashes; without `after`: the body)."""
+        self.told.update(about=about, **({"place": place} if place else {}))
+        self.told.update({name: digest(it) for name, it in (("before", before), ("after", after)) if it is not None})
 
     @property
     def whole(self) -> bool:
@@ -70,7 +78,7 @@ class Asker:
         return Scope(self.name, tuple(sorted(places)), self.account)
 
 
-class Door(Protocol):
+class Knows(Protocol):
     """Knows people by what their requests bring."""
 
     async def asker(self, request: Request) -> Asker | None: ...
@@ -82,29 +90,32 @@ def place_of(connection: Connection, device: str) -> str | None:
     return connection.scalar(select(t.c.site).where(t.c.id == device))
 
 
-def need_of(route: Any, method: str) -> Need | None:
-    return TABLE.get(f"{method} {getattr(route, 'path', '')}")
-
-
-def guard(store: Store, door: Door) -> Callable[[Request], Awaitable[None]]:
+def guard(store: Store, knows: Knows) -> Callable[[Request], Awaitable[None]]:
     """What runs before every route."""
 
     async def allowed(request: Request) -> None:
-        need = need_of(request.scope.get("route"), request.method)
+        what = f"{request.method} {getattr(request.scope.get('route'), 'path', '')}"
+        need = TABLE.get(what)
         if need is None:
             raise HTTPException(403, "nobody has said who may ask for this")
+        request.state.what = what  # entrance.py records it, with what else is set here
+        request.state.about = " ".join(map(str, request.path_params.values()))
         if need.of is Of.ANYONE:
             return
-        asker = await door.asker(request)
+        asker = await knows.asker(request)
         if asker is None:
             raise HTTPException(401, "sign in first; on the first day: open the link that the plane printed at start")
         request.state.asker = asker
         scope = request.state.scope = asker.scope(need.permission)
+        request.state.told = scope.told
         if need.of is Of.SELF:
             return
-        if need.of is Of.DEVICE and not scope.whole:
+        if need.of is Of.DEVICE:
             device = request.path_params["device"]
+            if scope.whole and request.method not in CHANGES:
+                return
             place = await store.read(lambda c: place_of(c, device))
+            request.state.place = place or ""
             if not asker.scope("watch").holds(place):
                 raise HTTPException(404, ELSEWHERE)
             if not scope.holds(place):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import itertools
 import json
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathOf
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, desc, select
 
@@ -23,28 +21,29 @@ from edge import TRUSTED, LinesideError, Quality
 
 from .. import wire
 from . import tables
-from .access import Asker, Asks, Scope, declared, guard
+from .access import Asks, Scope, declared, guard
 from .aside import aside
 from .briefs import as_json
-from .ca import alone, keep
 from .complete import MINUTE, NoSuchTag, complete
 from .config_api import configs
 from .devices import devices
+from .entrance import Entrance
 from .forwarding import again, names
 from .forwarding import told as forwarded
 from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .inspected import inspected
 from .live import Hub
+from .login import login
 from .orders import orders
 from .pictures import Pictures
 from .proof import proof
 from .rollout_api import rollout_routes
 from .rules import told
+from .signin import People
 from .store import Store
 
 WEB = Path(__file__).parent / "web"
-SESSION_SECONDS = 7 * 24 * 3600
 LOOK_SECONDS = 5.0  # between two looks at who follows the live lane
 ALIVE_SECONDS = 5.0  # the page takes a stream that is silent for twice that for dead
 POLICY = (
@@ -52,8 +51,6 @@ POLICY = (
     "form-action 'self'; frame-ancestors 'none'"
 )
 NS = 2**62  # no time in ns UTC is beyond it
-KEY_BYTES = 32
-FIRST = Asker("console", (("platform_admin", ""),))  # who came by the link
 
 
 class Again(BaseModel):
@@ -62,41 +59,9 @@ class Again(BaseModel):
     target: str = Field(max_length=80)
 
 
-class People:
-    """Sessions of people who came by the link printed at start. A session says until when it is good and is signed with
-    the key in `file`, so that it outlives a restart of the plane; without that file everyone has to come anew. The link is of this
-    start, or with `several` processes of all that have this file, since it may lead to any of them."""
-
-    def __init__(self, file: Path, several: bool = False) -> None:
-        with alone(file.parent):
-            if (
-                not file.exists() or file.stat().st_size != KEY_BYTES
-            ):  # half written is no key: anybody could sign with it
-                keep(file, secrets.token_bytes(KEY_BYTES))
-        self._signs = file.read_bytes()
-        shared = hmac.new(self._signs, b"the link", "sha256").hexdigest()
-        self.key = shared if several else secrets.token_urlsafe(24)
-
-    def _signed(self, until: str) -> str:
-        return f"{until}.{hmac.new(self._signs, until.encode(), 'sha256').hexdigest()}"
-
-    def login(self, key: str) -> str | None:
-        if not hmac.compare_digest(key.encode(errors="replace"), self.key.encode()):
-            return None
-        return self._signed(f"{secrets.token_hex(8)}-{round(time.time()) + SESSION_SECONDS}")
-
-    def known(self, session: str | None) -> bool:
-        claimed = (session or "").partition(".")[0]
-        if not hmac.compare_digest(self._signed(claimed).encode(), (session or "").encode()):
-            return False
-        return int(claimed.rpartition("-")[2]) > time.time()
-
-    async def asker(self, request: Request) -> Asker | None:
-        return FIRST if self.known(request.cookies.get("session")) else None
-
-
-def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str]) -> FastAPI:
-    """The application. `hosts` are the names it may be asked under (a page elsewhere cannot rebind its name to us)."""
+def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str], secure: bool = False) -> Entrance:
+    """The application. `hosts` are the names it may be asked under (a page elsewhere cannot rebind its name to us).
+    `secure`: they come by https."""
     off: dict[str, Any] = {"openapi_url": None, "docs_url": None, "redoc_url": None}
     app = FastAPI(title="Lineside plane", dependencies=[Depends(guard(store, people))], **off)
 
@@ -120,18 +85,17 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     def openapi() -> dict[str, Any]:
         return app.openapi()
 
-    @app.get("/login", include_in_schema=False)
-    def login(key: str) -> Response:
-        if (session := people.login(key)) is None:
-            raise HTTPException(403, "this link is of an earlier start; the plane printed a new one")
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie("session", session, max_age=SESSION_SECONDS, httponly=True, samesite="strict", path="/")
-        return answer
-
     asked = (devices(store, hub), _tags(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
     rolled = rollout_routes(store, hub, ingest.updates.has)
-    routers = (*asked, *happened, rolled, configs(store, ingest), _live(store, hub, people))
+    routers = (
+        login(store, people, secure),
+        *asked,
+        *happened,
+        rolled,
+        configs(store, ingest),
+        _live(store, hub, people),
+    )
     for router in routers:
         declared(router.routes)
         app.include_router(router)
@@ -150,7 +114,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         return FileResponse(wanted if inside else WEB / "index.html")
 
     declared(route for route in app.routes if getattr(route, "path", ""))
-    return app
+    return Entrance(app, store)
 
 
 def _tags(store: Store, hub: Hub) -> APIRouter:
@@ -282,8 +246,9 @@ def _alarms(store: Store) -> APIRouter:
         return await store.read(forwarded)
 
     @router.post("/api/forwarding/again", status_code=202)
-    async def once_more(wanted: Again) -> dict[str, int]:
+    async def once_more(asks: Asks, wanted: Again) -> dict[str, int]:
         """Send what a system refused once more, under the same keys: {"events": how many}."""
+        asks.changes(wanted.target)
         if wanted.target not in await store.read(names):
             raise HTTPException(404, "the plane's file names no such target")
         return {"events": await store.write(lambda c: again(c, wanted.target))}

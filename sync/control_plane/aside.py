@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
 from edge import Event
 
 from . import tables
-from .access import Asks, Scope
+from .access import Asks, Scope, place_of
 from .live import Hub
 from .own import PLANE, tell
 from .refused import TOLD, listed
@@ -82,6 +82,8 @@ def aside(store: Store, hub: Hub) -> APIRouter:
 def gone(connection: Connection, wanted: Discard, asks: Scope) -> bool:
     """False where it is not there."""
     row = connection.execute(TOLD.where(wanted.row(), *asks.narrow(t.c.device)).with_for_update()).mappings().first()
+    name = f"{wanted.device} record {wanted.seq} of {wanted.stream}"
+    asks.changes(name, dict(row) if row else None, place=place_of(connection, wanted.device) or "")
     if row is None:
         return False
     connection.execute(delete(t).where(wanted.row()))

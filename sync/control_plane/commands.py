@@ -24,6 +24,7 @@ from . import (
     invite,
     issuers,
     mosquitto,
+    people_commands,
     plane_check,
     rollout_commands,
 )
@@ -32,7 +33,7 @@ from .objects import SECRETS
 from .plane import Plane
 from .retention import KEPT
 from .shown import HEADER
-from .verb import Verb
+from .verb import Verb, never
 from .where import ROLES, Where
 
 SHORTEST = 3600.0  # seconds that anything is kept
@@ -68,7 +69,8 @@ def run(options: argparse.Namespace) -> int:
         objects=options.objects,
         objects_key=options.objects_key,
     )
-    return VERBS[options.verb or "serve"].run(where, options)
+    verb = VERBS[options.verb or "serve"]
+    return people_commands.recorded(where, options, verb) if verb.changes(options) else verb.run(where, options)
 
 
 # What is said of the plane itself
@@ -214,9 +216,10 @@ def _serve(where: Where, options: argparse.Namespace) -> int:
 
 
 VERBS = {
-    "serve": Verb("run the plane", _serve, lambda parser: _again(parser, _serving)),
+    "serve": Verb("run the plane", _serve, lambda parser: _again(parser, _serving), never),
     **invite.VERBS,
     **fleet.VERBS,
+    **people_commands.VERBS,
     **issuers.VERBS,
     **config_commands.VERBS,
     **backup.VERBS,

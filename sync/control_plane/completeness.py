@@ -11,7 +11,7 @@ from edge import SECOND
 
 from .complete import MINUTE, complete
 from .database import snapshots
-from .verb import Verb
+from .verb import Verb, never
 from .where import Where, beside
 
 MEANS = {
@@ -89,4 +89,4 @@ def _ns(when: datetime.datetime) -> int:
     return round(seconds) * SECOND
 
 
-VERBS = {"complete": Verb("say what is missing of a tag", run, arguments)}
+VERBS = {"complete": Verb("say what is missing of a tag", run, arguments, never)}

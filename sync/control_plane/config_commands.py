@@ -22,6 +22,7 @@ USE = (
     "layers | put LAYER FILE | check LAYER FILE | history LAYER | layer LAYER [VERSION] | show DEVICE | "
     "send LAYER | adopt DEVICE | revert DEVICE"
 )
+READS = ("layers", "history", "layer", "show", "check")
 MOST_LINES = 40  # of what changes, for one group of devices
 SOME = 5  # devices named of a group
 
@@ -158,4 +159,8 @@ def _words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="+", metavar="WORD", help=f"{USE}; a LAYER is {config.LAYERS}")
 
 
-VERBS = {"config": Verb("say what devices are configured to do, and send it", _run, _words)}
+def _changes(options: argparse.Namespace) -> bool:
+    return options.words[0] not in READS
+
+
+VERBS = {"config": Verb("say what devices are configured to do, and send it", _run, _words, _changes)}

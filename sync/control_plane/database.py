@@ -73,8 +73,8 @@ def opened(address: str) -> Engine:
 
 
 def beside(engine: Engine) -> Engine:
-    """A second engine on the same database: its one connection is of nobody else."""
-    return _engine(engine.dialect.name, engine.url, pool_size=1)
+    """A second engine on the same database: its one connection is of nobody else, and writes."""
+    return _engine(engine.dialect.name, engine.url, writes=True)
 
 
 class LineLost(LinesideError):
@@ -188,12 +188,14 @@ def _whole(kind: Any) -> Any:
     return Text() if isinstance(kind, String) else kind
 
 
-def _engine(kind: str, url: URL, **pool: int) -> Engine:
-    return (_sqlite if kind == "sqlite" else _postgresql)(url, **pool)
+def _engine(kind: str, url: URL, writes: bool = False) -> Engine:
+    return (_sqlite if kind == "sqlite" else _postgresql)(url, writes)
 
 
-def _sqlite(url: URL, **pool: int) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30}, **pool)
+def _sqlite(url: URL, writes: bool) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": 30}, **({"pool_size": 1} if writes else {}))
+    # one that begins to write only after it has read is refused where a command beside the plane wrote meanwhile
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
 
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:
@@ -203,17 +205,17 @@ def _sqlite(url: URL, **pool: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql(begin)
 
     return engine
 
 
-def _postgresql(url: URL, pool_size: int = 8) -> Engine:
+def _postgresql(url: URL, writes: bool) -> Engine:
     try:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,  # a server that was started anew
-            pool_size=pool_size,
+            pool_size=1 if writes else 8,
             connect_args=WATCH,
         )
     except ImportError as error:

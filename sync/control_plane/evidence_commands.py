@@ -21,7 +21,7 @@ from .ca import Authority
 from .completeness import _ns
 from .evidence import Wish, export
 from .pictures import Pictures
-from .verb import Verb
+from .verb import Verb, never
 from .where import Where, beside, objects_of
 from .witness import Witness
 
@@ -171,9 +171,9 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 VERBS = {
     "evidence": Verb(
-        "write what proves a time of a device, or one of its parts, to a file", run_export, _export_arguments
+        "write what proves a time of a device, or one of its parts, to a file", run_export, _export_arguments, never
     ),
     "verify": Verb(
-        "say what such a file proves: exit 0 all of it, 1 not; no plane is asked", run_verify, _verify_arguments
+        "say what such a file proves: exit 0 all of it, 1 not; no plane is asked", run_verify, _verify_arguments, never
     ),
 }

@@ -13,7 +13,7 @@ from edge import LinesideError
 
 from . import tables
 from .store import Store
-from .verb import Verb
+from .verb import Verb, never
 from .where import Where, beside
 
 
@@ -78,6 +78,6 @@ def _which(parser: argparse.ArgumentParser) -> None:
 
 
 VERBS = {
-    "devices": Verb("list the devices", _run_list),
+    "devices": Verb("list the devices", _run_list, changes=never),
     "revoke": Verb("let a device in no more", _run_revoke, _which),
 }

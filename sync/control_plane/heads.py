@@ -52,12 +52,14 @@ class Bounded(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._read += len(data)
-        if self._read > self._most:
-            self.transport.abort()
-        elif not self.transport.is_closing():
-            super().data_received(data)
-            self._time_head()
+        for at in range(0, len(data), MOST_HEAD):  # a head and the body behind it may come as one
+            some = data[at : at + MOST_HEAD]
+            self._read += len(some)
+            if self._read > self._most:
+                self.transport.abort()
+            elif not self.transport.is_closing():
+                super().data_received(some)
+                self._time_head()
 
     def on_message_begin(self) -> None:
         self._lacks_head = True

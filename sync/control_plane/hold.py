@@ -15,6 +15,7 @@ from . import tables
 from .database import among, on_postgresql
 
 ORDERS = 0x6F726472  # PostgreSQL's advisory lock of who gives an order its number
+AUDIT = 0x61756469  # and of who adds to the chain of the audit
 CLASHES = ("40001", "40P01")  # SQLSTATE: two transactions that wait for each other; one of them is done again
 
 
@@ -30,6 +31,12 @@ def orders(connection: Connection) -> None:
     """Wait until nobody else queues an order: numbers become visible in their order, since a device asks for those above one."""
     if on_postgresql(connection):
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ORDERS})")
+
+
+def audit(connection: Connection) -> None:
+    """Wait until nobody else adds to the chain of the audit."""
+    if on_postgresql(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({AUDIT})")
 
 
 def clashed(error: Exception) -> bool:

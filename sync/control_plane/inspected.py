@@ -123,6 +123,7 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
     async def review(asks: Asks, device: str, wanted: Review) -> dict[str, str]:
         """Say what a part is. The order goes to the device, whose own event tells of the review here; a second review of a
         part is a correction, and names the one that was seen. Who has an account is named by that."""
+        asks.changes(f"{device} inspection {wanted.seq}", wanted.corrects)
         _, told, known = await one(device, wanted.epoch, wanted.seq)
         if known.asked:
             raise HTTPException(

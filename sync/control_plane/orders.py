@@ -37,17 +37,18 @@ def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
     async def about_alarm(asks: Asks, device: str, key: str, command: Command) -> dict[str, str]:
         """Acknowledge, shelve or unshelve: the order goes to the device, whose own event changes the state here. An alarm
         of the plane itself (device @plane) changes at once."""
+        t = tables.alarm
+        known = select(t).where(t.c.device == device, t.c.key == key)
+        stands = await store.read(lambda c: c.execute(known).mappings().first())
+        asks.changes(f"{device} alarm {key}", dict(stands) if stands else None)
         if device == PLANE:
             if not await store.write(lambda c: order(c, command.verb, key, command.seconds, asks.who)):
                 raise HTTPException(404, "no rule of the plane has raised such an alarm")
             hub.tell({"kind": "events", "device": PLANE})
             return {"done": command.verb}
-        t = tables.alarm
-        known = select(t.c.epoch).where(t.c.device == device, t.c.key == key)
-        epoch = await store.read(lambda c: c.execute(known).scalar())
-        if epoch is None:
+        if stands is None:
             raise HTTPException(404, "this device has told of no such alarm")
-        data = {"alarm": key, "by": asks.who, "seconds": command.seconds, "epoch": epoch}
+        data = {"alarm": key, "by": asks.who, "seconds": command.seconds, "epoch": stands["epoch"]}
         await ingest.command(device, command.verb, data)
         return {"queued": command.verb}
 
@@ -55,13 +56,15 @@ def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
     async def about_tag(asks: Asks, device: str, tag: str, wanted: Order) -> dict[str, str]:
         """Set a tag of a device that is online. It carries the order out only where its own site allows that
         (`sync: {writes: true}`, and the tag is `writable`); how it ended is an event of kind `write`."""
+        asks.changes(f"{device} tag {tag}")
         newest = hub.devices.get(device)
         if newest is None or newest.silent():
             raise HTTPException(409, "this device is not heard; an order would be too old when it is")
         t = tables.tag
         named = select(t.c.id).where(t.c.device == device, t.c.epoch == newest.epoch, t.c.name == tag)
-        if await store.read(lambda c: c.execute(named).first()) is None:
+        if (number := await store.read(lambda c: c.scalar(named))) is None:
             raise HTTPException(404, "this device has told of no such tag")
+        asks.changes(f"{device} tag {tag}", newest.values.get(number))
         await ingest.command(
             device, "write", {"tag": tag, "value": wanted.value, "by": asks.who, "epoch": newest.epoch}
         )

@@ -50,10 +50,16 @@ class Of(StrEnum):
 class Need(NamedTuple):
     permission: str
     of: Of
+    recorded: bool = False  # in the audit, though it is no change or nobody has signed in yet
 
 
 TABLE: dict[str, Need] = {
-    "GET /login": Need("", Of.ANYONE),
+    "GET /login": Need("", Of.ANYONE, recorded=True),
+    "GET /api/login": Need("", Of.ANYONE),
+    "POST /api/login": Need("", Of.ANYONE, recorded=True),
+    "POST /api/logout": Need("", Of.SELF),
+    "GET /api/me": Need("", Of.SELF),
+    "GET /api/audit": Need("audit", Of.EACH),
     "GET /{path:path}": Need("", Of.ANYONE),
     "GET /openapi.json": Need("", Of.SELF),
     "GET /api/devices": Need("watch", Of.EACH),

@@ -26,7 +26,7 @@ from .. import chain
 from ..clockless import NO_CHECK_TIME
 from ..tls import safe
 from . import outside, tables
-from .api import People, build
+from .api import build
 from .broker import AtBroker
 from .ca import Authority
 from .duties import Duties
@@ -40,6 +40,7 @@ from .plane_file import PlaneFile, loaded
 from .retention import forget
 from .rollout_work import Rollouts
 from .rollup import roll
+from .signin import People
 from .store import Store
 from .updates import Updates
 from .where import ROLES, Where, objects_of, opened
@@ -76,7 +77,7 @@ class Plane:
             self.updates = Updates(where.folder)
             self.ingest = Ingest(self.store, self.hub, self.authority, self.pictures, self.updates)
             self.rollouts = Rollouts(self.store, self.hub, self.ingest.nudge)
-            self.people = People(where.folder / "sessions.key", where.apart and self.store.shared)
+            self.people = People(where.folder / "sessions.key", where.apart and self.store.shared, self.store)
         except BaseException:
             self.store.close()
             raise
@@ -152,7 +153,8 @@ class Plane:
     def _for_people(self) -> None:
         line = _listen(self.where.listen, self.where.page_port)
         hosts = {*self.where.all_names(), "[::1]", urlsplit(self.where.page_url).hostname or "localhost"}
-        self._serve(build(self.store, self.hub, self.ingest, self.people, hosts), line)
+        secure = self.where.page_url.startswith("https:")
+        self._serve(build(self.store, self.hub, self.ingest, self.people, hosts, secure), line)
         page = self.where.page_url or f"http://{self._shown}:{line.getsockname()[1]}"
         self.link = f"{page}/login?key={self.people.key}"
 

@@ -24,7 +24,7 @@ from .outside import AuthorityOptions
 from .own import EPOCH, PLANE
 from .plane_file import SECTIONS, PlaneFile, load
 from .rule_options import RuleTest
-from .verb import Verb
+from .verb import Verb, never
 from .where import Where
 
 
@@ -140,10 +140,10 @@ def _print_schema(where: Where, options: argparse.Namespace) -> int:
 
 
 VERBS = {
-    "check": Verb("say every fault of a plane's file", lambda where, options: check(options.file), _file),
-    "test": Verb("run the tests of such a file", lambda where, options: test(options.file), _file),
+    "check": Verb("say every fault of a plane's file", lambda where, options: check(options.file), _file, never),
+    "test": Verb("run the tests of such a file", lambda where, options: test(options.file), _file, never),
     "try": Verb(
-        "send a message to one of its channels", lambda w, o: try_channel(o.file, o.channel), _file_and_channel
+        "send a message to one of its channels", lambda w, o: try_channel(o.file, o.channel), _file_and_channel, never
     ),
-    "schema": Verb("print the schema of such files", _print_schema),
+    "schema": Verb("print the schema of such files", _print_schema, changes=never),
 }

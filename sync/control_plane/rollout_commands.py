@@ -126,4 +126,8 @@ def _hit(rows: list[dict[str, Any]]) -> list[str]:
     return [f"     {row['device']} (wave {row['wave'] + 1}): {row['hit']}: {row['why']}" for row in rows]
 
 
-VERBS = {"rollout": Verb("bring a version of something to devices in waves", run, arguments)}
+def _changes(options: argparse.Namespace) -> bool:
+    return options.do not in ("list", "show")
+
+
+VERBS = {"rollout": Verb("bring a version of something to devices in waves", run, arguments, _changes)}

@@ -54,6 +54,59 @@ invite = Table(
     Column("class", String(64), nullable=False, default="", server_default=""),
     Column("site", String(200), nullable=False, default="", server_default=""),
 )
+person = Table(
+    "person",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("password", String(200), nullable=False),
+    Column("outside", String(300), nullable=False),  # issuer and subject at an OpenID provider, see openid.py
+    Column("created", Float, nullable=False),
+    Index("person_outside", "outside"),
+)
+bound = Table(  # what somebody is, and at which node of the tree
+    "bound",
+    metadata,
+    Column("person", String(64), primary_key=True),
+    Column("role", String(40), primary_key=True),
+    Column("place", PATH, primary_key=True),
+    Column("by", String(20), nullable=False),
+)
+session = Table(
+    "session",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("person", String(64), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Index("session_person", "person"),
+    Index("session_expires", "expires"),
+)
+apikey = Table(
+    "apikey",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("hash", String(64), nullable=False),
+    Column("role", String(40), nullable=False),
+    Column("place", PATH, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Index("apikey_hash", "hash"),
+)
+audit = Table(  # who did what, see audit.py; never forgotten
+    "audit",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("who", String(80), nullable=False),
+    Column("origin", String(80), nullable=False),
+    Column("what", String(120), nullable=False),
+    Column("place", PATH, nullable=False),
+    Column("about", String(300), nullable=False),
+    Column("before", String(64), nullable=False),
+    Column("after", String(64), nullable=False),
+    Column("result", String(200), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
 applied = Table(
     "applied",
     metadata,

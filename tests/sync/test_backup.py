@@ -21,9 +21,9 @@ from edge.cli import main
 from sync import wire
 from sync.control_plane import backup as whole
 from sync.control_plane import tables
-from sync.control_plane.api import People
 from sync.control_plane.backup import KEYS, backup, restore
 from sync.control_plane.ca import Authority
+from sync.control_plane.signin import People
 from sync.control_plane.store import Message, Store
 from sync.control_plane.where import Where, opened
 

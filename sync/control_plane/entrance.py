@@ -1,0 +1,110 @@
+"""What every request of people passes, before anything of it is read: how often and how much, and one row of the audit for each
+change that somebody known here asked for, before they hear how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edge import LinesideError
+
+from .audit import Deed, record
+from .limits import Limits
+from .permissions import CHANGES, TABLE
+from .store import Store
+
+RATE, BURST = 200.0, 1000.0  # requests a second of one address, and at once
+MOST_BODY = 2**20  # bytes, of a request to a route that is not among LARGE
+LARGE: dict[str, int] = {}  # how a path begins that takes more -> bytes
+
+
+class TooLarge(Exception):
+    """A body beyond what its route takes."""
+
+
+class Entrance:
+    """`application` behind it serves no request that is not let in here."""
+
+    def __init__(self, application: ASGIApp, store: Store) -> None:
+        self._application, self._store = application, store
+        self._limits = Limits(RATE, BURST)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        origin = (scope.get("client") or ("",))[0]
+        if wait := self._limits.take(origin):
+            await _refused(429, "too many requests from this address", scope, receive, send, wait)
+            return
+        await _Request(scope, receive, send, origin, self._store).served(self._application)
+
+
+class _Request:
+    """One request on its way."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, origin: str, store: Store) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._origin, self._store = origin, store
+        self._most = next((most for start, most in LARGE.items() if scope["path"].startswith(start)), MOST_BODY)
+        self._body, self._size = hashlib.sha256(), 0
+        self._state: dict[str, Any] = scope.setdefault("state", {})
+        self._state["origin"] = origin
+        self._answered = self._dropped = False
+
+    async def served(self, application: ASGIApp) -> None:
+        said = dict(self._scope["headers"]).get(b"content-length", b"0")
+        if not said.isdigit() or len(said) > 15 or int(said) > self._most:
+            await self._too_large()
+            return
+        try:
+            await application(self._scope, self._read, self._say)
+        except TooLarge:
+            if not self._answered:
+                await self._too_large()
+
+    async def _too_large(self) -> None:
+        await _refused(413, f"more than {self._most:,} bytes", self._scope, self._receive, self._send)
+
+    async def _read(self) -> Message:
+        message = await self._receive()
+        body = message.get("body", b"")
+        self._size += len(body)
+        if self._size > self._most:
+            raise TooLarge
+        self._body.update(body)
+        return message
+
+    async def _say(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if deed := self._deed(message["status"]):
+                try:
+                    await self._store.write(lambda c: record(c, deed))
+                except LinesideError as error:
+                    self._dropped = True
+                    said = f"it cannot be recorded who did this, so do not rely on it: {error}"
+                    await _refused(503, said, self._scope, self._receive, self._send)
+            self._answered = True
+        if not self._dropped:
+            await self._send(message)
+
+    def _deed(self, status: int) -> Deed | None:
+        """What is recorded of it, if anything."""
+        what, asker, told = (self._state.get(name) for name in ("what", "asker", "told"))
+        need = TABLE.get(what or "")
+        if what is None or need is None or not (need.recorded or self._scope["method"] in CHANGES):
+            return None
+        if asker is None and not need.recorded:
+            return None  # nobody in particular, and nothing was done
+        more = {"after": self._body.hexdigest() if self._size else "", **(told or {})}
+        more.setdefault("about", self._state.get("about", ""))
+        more.setdefault("place", self._state.get("place", ""))
+        return Deed(asker.name if asker else "", self._origin, what, result=str(status), **more)
+
+
+async def _refused(status: int, why: str, scope: Scope, receive: Receive, send: Send, wait: float = 0.0) -> None:
+    headers = {"Retry-After": str(round(wait + 0.5) or 1)} if wait else {}
+    await JSONResponse({"detail": why}, status, headers)(scope, receive, send)
