@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ from .ingest import Ingest, fault
 from .inspected import inspected
 from .live import Hub
 from .login import login
+from .model_api import model_routes
 from .orders import orders
 from .pictures import Pictures
 from .proof import proof
@@ -96,6 +98,8 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         configs(store, ingest),
         _live(store, hub, people),
     )
+    staged = model_routes(store, hub, partial(ingest.updates.names, "model"))
+    routers = (*asked, *happened, rolled, staged, configs(store, ingest), _live(store, hub, people))
     for router in routers:
         declared(router.routes)
         app.include_router(router)

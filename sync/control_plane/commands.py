@@ -23,6 +23,7 @@ from . import (
     fleet,
     invite,
     issuers,
+    model_commands,
     mosquitto,
     people_commands,
     plane_check,
@@ -229,4 +230,5 @@ VERBS = {
     **evidence_commands.VERBS,
     **plane_check.VERBS,
     **rollout_commands.VERBS,
+    **model_commands.VERBS,
 }

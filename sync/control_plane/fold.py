@@ -72,6 +72,26 @@ def twin(connection: Connection, device: str, epoch: str, seq: int, happened: Ev
     upsert(connection, t, {**place, **told, **numbers})
 
 
+def shadow(connection: Connection, device: str, epoch: str, seq: int, happened: Event) -> None:
+    """Take what a stage (the key) counts of a model in shadow there. What is older changes nothing."""
+    said = happened.data
+    place = {"device": device, "stage": word(happened.key, 64)}
+    place |= {column: word(said.get(column, ""), 64) for column in ("model", "version")}
+    t = tables.shadowed
+    own = [t.c[column] == value for column, value in place.items()]
+    row = connection.execute(select(t.c.epoch, t.c.seq).where(*own)).first()
+    if row and row.epoch == epoch and row.seq >= seq:
+        return
+    numbers = {column: _count(said.get(column)) for column in ("parts", "agreed", "faults")}
+    p95 = said.get("p95_ms")
+    took = float(p95) if isinstance(p95, int | float) and 0 <= p95 < 1e12 else 0.0
+    upsert(connection, t, {**place, **numbers, "p95_ms": took, "epoch": epoch, "seq": seq})
+
+
+def _count(said: Any) -> int:
+    return said if isinstance(said, int) and 0 <= said < 2**53 else 0
+
+
 def journal(connection: Connection, device: str, epoch: str) -> None:
     """The first record of a stream. If it begins a new journal of a device that had another one, an event of the plane's own
     (number 0, which no device gives) says so, and the alarms of the old one, of which nothing more will come, end."""

@@ -91,6 +91,8 @@ TABLE: dict[str, Need] = {
     "GET /api/refused/count": Need("watch", Of.EACH),
     "GET /api/refused/body": Need("records", Of.EACH),
     "POST /api/refused/discard": Need("records", Of.EACH),
+    "GET /api/models": Need("watch", Of.PLANE),
+    "POST /api/models/{name}/{version}": Need("model", Of.PLANE),
     "GET /api/rollouts": Need("watch", Of.EACH),
     "GET /api/rollouts/{number}": Need("watch", Of.EACH),
     "GET /api/rollouts/{number}/devices": Need("watch", Of.EACH),

@@ -17,6 +17,7 @@ from edge import Event, LinesideError
 
 from . import hold, tables
 from .database import among
+from .model_stages import raise_if_not_due
 from .own import PLANE, tell
 from .rollout_options import FilterOptions, RolloutOptions
 from .rollout_plan import ASKED, BACK, FAILED, GOOD, HITS, TRYING, WATCHED, Some, lacks, shown, sizes, stand
@@ -137,6 +138,7 @@ def start(
     if version and published and not published(plan.what):
         hint = "copy the repository with it into `updates` of the plane's folder, see docs/updates.md"
         raise LinesideError(f"{plan.what} is not among the updates of this plane", hint=hint)
+    raise_if_not_due(connection, kind, name, version, plan.stage)
     t = tables.device
     if missing := sorted(
         set(plan.devices.ids) - set(connection.scalars(select(t.c.id).where(_named(connection, plan))))

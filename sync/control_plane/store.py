@@ -358,6 +358,8 @@ def _take_events(connection: Connection, device: str, frames: list[Frame]) -> No
             fold.alarm(connection, device, frame.epoch, frame.seq, happened)
         elif happened.kind == "twin":
             fold.twin(connection, device, frame.epoch, frame.seq, happened)
+        elif happened.kind == "model" and happened.state == "shadow":
+            fold.shadow(connection, device, frame.epoch, frame.seq, happened)
         elif happened.kind == "gap":
             stream, spans = gap_of(happened.data)
             gaps[frame.epoch, stream] += spans

@@ -393,6 +393,33 @@ told_twin = Table(  # and what came of it, as the device says
     Column("ts", BigInteger, nullable=False),
     Index("told_twin_name", "kind", "name"),
 )
+model_stage = Table(  # see model_stages.py: each move of a version
+    "model_stage",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("by", String(80), nullable=False),
+    Column("note", Text, nullable=False),
+    Index("model_stage_name", "name", "version"),
+)
+shadowed = Table(  # what a device's stage says of a version in shadow there, newest
+    "shadowed",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("stage", String(64), primary_key=True),
+    Column("model", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("parts", BigInteger, nullable=False),
+    Column("agreed", BigInteger, nullable=False),
+    Column("faults", BigInteger, nullable=False),
+    Column("p95_ms", Float, nullable=False),
+    Column("epoch", String(16), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Index("shadowed_model", "model", "version"),
+)
 rollout = Table(  # see rollouts.py
     "rollout",
     metadata,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge import LinesideError, log
 
-from ..updates.manifest import SERVED
+from ..updates.manifest import PATH, SERVED
 
 FOLDER, KEY = "updates", "updates.key"
 LOOK = 600.0  # seconds between two looks at whether something is to be signed
@@ -37,6 +37,12 @@ class Updates:
         """Whether an artefact (KIND/NAME-VERSION) lies here, signed or not. Blocks."""
         kind, _, name = path.partition("/")
         return self._folder is not None and any((self._folder / "targets" / kind).glob(f"*.{name}"))
+
+    def names(self, kind: str) -> list[str]:
+        """Every artefact of a kind that lies here, as KIND/NAME-VERSION. Blocks."""
+        found = (self._folder / "targets" / kind).glob("*.*") if self._folder else ()
+        paths = {f"{kind}/{path.name.partition('.')[2]}" for path in found}
+        return sorted(path for path in paths if PATH.fullmatch(path))
 
     async def keep(self) -> None:
         """What is newest is said anew in time, for as long as this runs."""

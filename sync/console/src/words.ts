@@ -88,7 +88,7 @@ const DEVICE_ZH: Record<string, string> = {
   running: "运行", starting: "启动中", waiting: "等待重试", stopped: "停止",
   checkpoint: "存证点", signed: "已签名",
   alarm: "报警", clock: "时钟", set: "已校时", stepped: "时间跳变", inspection: "检测", source: "数据源", gap: "数据缺口", write: "写入", command: "命令", config: "配置",
-  text: "文本", reader: "上传", stage: "处理环节", model: "模型", overrun: "触发过快",
+  text: "文本", reader: "上传", stage: "处理环节", model: "模型", draft: "草稿", validated: "已验证", canary: "试点", production: "生产", retired: "已退役", overrun: "触发过快",
   raised: "已触发", cleared: "已恢复", acked: "已确认", shelved: "已搁置", unshelved: "取消搁置",
   ok: "合格", ng: "不合格", recheck: "复检", lost: "失联", back: "恢复通信", done: "完成", refused: "拒绝", superseded: "被新值取代",
   too_long: "文本过长", too_many: "文本种类过多", text_too_long: "过长文本已略去", text_too_many: "过多文本已略去",
