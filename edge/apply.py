@@ -11,6 +11,7 @@ from .config.load import load
 from .config.site import Config
 from .errors import ConfigFault
 from .event import Event
+from .log import log
 from .probing import probe
 from .rehearse import rehearse_all
 from .tags import TagTable
@@ -36,6 +37,8 @@ async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0) -> list[st
         raise ConfigFault("another change of the site is under way", hint="try again when it is judged")
     async with daemon.changing:
         said = await exchange(daemon, await asyncio.to_thread(load, path), path.name, trial)
+        if daemon.sent.running:
+            said.append(f"{path.name} runs in place of {daemon.sent.running}, which was sent, until something new is")
         daemon.sent.left()
         return said
 
@@ -58,10 +61,15 @@ async def exchange(daemon: Daemon, new: Config, called: str, trial: float, *, un
     await asyncio.sleep(max(0.0, min(LOOK_BACK, trial / 2) - looked))
     was = before(daemon, first)
     said = await daemon.change(new)
-    began = mark(daemon)
-    changed = [part for name, part in new.drivers.items() if was.config.drivers.get(name) != part]
-    await asyncio.sleep(long_enough(trial, changed))
-    if reason := worse(daemon, new, was, began, alarms=unattended):
+    try:
+        began = mark(daemon)
+        changed = [part for name, part in new.drivers.items() if was.config.drivers.get(name) != part]
+        await asyncio.sleep(long_enough(trial, changed))
+        reason = worse(daemon, new, was, began, alarms=unattended)
+    except Exception as error:  # nobody can say how it does
+        log.exception("%s cannot be judged", called)
+        reason = f"it cannot be judged: {type(error).__name__}: {error}"
+    if reason:
         await daemon.change(was.config)
         daemon.accept(Event("config", called, "rolled_back", severity="medium", text=reason))
         raise RolledBack(f"rolled back: {reason}", hint="the old site runs again")

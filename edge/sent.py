@@ -69,6 +69,7 @@ class Sent:
         self.stands = self._read()
         self.running = ""  # the version of what was sent and runs; "" where the person's own file does
         self.trouble = ""  # why that is not what should run
+        self._said: tuple[list[Any], list[Path], str] | None = None
         self._task: asyncio.Task[Ended] | None = None
 
     def begin(self) -> None:
@@ -77,7 +78,8 @@ class Sent:
             reason = "it was cut off in the middle of its trial; what ran before runs"
             ended = Ended(self.stands.generation, self.stands.trying, "rolled_back", reason)
             log.warning("site %s: %s", self.stands.trying, reason)
-            self._write(replace(self.stands, trying="", ended=ended))
+            self.stands = replace(self.stands, trying="", ended=ended)
+            self._write_anyhow()
 
     def site(self, text: str) -> Config:
         """What was sent, with what belongs to the device. Its faults are the site's."""
@@ -162,7 +164,8 @@ class Sent:
     def left(self) -> None:
         """A person applied a site here: it runs in place of what was sent, also after a restart."""
         if self.stands.running:
-            self._write(replace(self.stands, running=""))
+            self.stands = replace(self.stands, running="")
+            self._write_anyhow()
         self.running = self.trouble = ""
 
     def settle(self, generation: int) -> Ended:
@@ -184,8 +187,11 @@ class Sent:
 
     def own_document(self) -> str:
         """What of it could be sent here; "" where it cannot be read."""
-        tree = read_kept(self.own)
-        return "" if tree.problems else written(parted(_mapping(tree))[1])
+        if self._said is None or self._said[0] != _stamps(self._said[1]):
+            tree = read_kept(self.own)
+            files = [self.own, *tree.files]
+            self._said = _stamps(files), files, "" if tree.problems else written(parted(_mapping(tree))[1])
+        return self._said[2]
 
     def draft(self) -> str | None:
         """What it says where that is a draft: edited since something else runs, or applied here in place of what was sent."""
@@ -224,6 +230,13 @@ class Sent:
         self._put(STANDS, json.dumps(asdict(stands)))
         self.stands = stands
 
+    def _write_anyhow(self) -> None:
+        """What is so already."""
+        try:
+            self._write(self.stands)
+        except Busy as error:
+            log.error("%s; it is forgotten at the next start", error)
+
     def _put(self, name: str, text: str) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -235,6 +248,18 @@ class Sent:
 def takes(config: Config) -> bool:
     """Whether a site says that another one may be sent."""
     return any(getattr(section, "takes_a_site", False) for section in config.sections.values())
+
+
+def _stamps(files: list[Path]) -> list[Any]:
+    """What changes when one of these is written."""
+    return [(found.st_mtime_ns, found.st_size, found.st_ino) if (found := _stat(file)) else None for file in files]
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:
+        return None
 
 
 def read(text: str) -> Tree:

@@ -68,7 +68,7 @@ def factory(source: Path, folder: Path, until_end: contextlib.ExitStack) -> None
     site = folder / "site.yaml"
     way = "mqtts" if broker else "https"
     text = LOCAL.sub(_own_port(), source.read_text("utf-8"))
-    site.write_text(f'{text}\nsync: {{url: "{way}://127.0.0.1:{cable.port}"}}\n', "utf-8")
+    site.write_text(f'{text}\nsync: {{url: "{way}://127.0.0.1:{cable.port}", installs: [config, model]}}\n', "utf-8")
     log = folder / "sim.log"
     simulator = until_end.enter_context(running("sim", site, log=log))
     wait_for(lambda: b"all devices" in log.read_bytes() or simulator.poll() is not None, 60, "the devices' start")

@@ -35,6 +35,7 @@ from .tree import is_below, node
 
 KIND, NAME = "config", "site"  # of what is wanted
 DIGITS = 16
+FEW = 100  # devices whose layers are asked for by name
 MOST_DRAFT = 2**20  # bytes
 LAYERS = "class/NAME, site/PATH (as site/suzhou and site/suzhou/line-3) or device/ID"
 
@@ -107,12 +108,19 @@ def put(connection: Connection, name: str, body: str, by: str) -> Layer:
     if old is not None and old.body == body:
         return old
     layer = Layer(name, old.version + 1 if old else 1, time.time(), by[:80], body)
-    if problems := read_document(body, layer.place).problems:
-        raise LinesideError("\n".join(map(str, problems)))
+    sound(body, layer.place)
     row = {**layer._asdict(), "layer": name}
     row.pop("name")
     connection.execute(tables.config_layer.insert().values(**row))
     return layer
+
+
+def sound(body: str, called: str) -> Tree:
+    """A document. Blocks. Raises LinesideError with every fault of it by itself."""
+    tree = read_document(body, called)
+    if tree.problems:
+        raise LinesideError("\n".join(map(str, tree.problems)))
+    return tree
 
 
 @lru_cache(maxsize=256)
@@ -147,12 +155,19 @@ def reached(connection: Connection, name: str) -> list[Row[Any]]:
 
 def stacks(connection: Connection, devices: Iterable[Any]) -> dict[tuple[Layer, ...], list[str]]:
     """Which devices (rows of `reached`) have which layers."""
-    there = newest(connection)
+    devices = list(devices)
+    there = newest_of(connection, devices)
     out: dict[tuple[Layer, ...], list[str]] = {}
     for device in devices:
         stack = tuple(there[name] for name in chain(device) if name in there)
         out.setdefault(stack, []).append(device[0])
     return out
+
+
+def newest_of(connection: Connection, devices: Sequence[Any]) -> dict[str, Layer]:
+    """The newest version of every layer that one of these devices has, and maybe of others."""
+    few = {name for device in devices for name in chain(device)} if len(devices) <= FEW else None
+    return newest(connection, few)
 
 
 def keep(connection: Connection, made: Sequence[Rendered]) -> None:
@@ -165,6 +180,13 @@ def document(connection: Connection, version: str) -> str | None:
     t = tables.config_document
     found: str | None = connection.scalar(select(t.c.body).where(t.c.version == version))
     return found
+
+
+def document_for(connection: Connection, device: str, version: str) -> str | None:
+    """The same, where it is wanted of that device."""
+    t = tables.want.c
+    wanted = select(t.version).where(t.device == device, t.kind == KIND, t.version == version)
+    return document(connection, version) if connection.execute(wanted).first() else None
 
 
 def draft(connection: Connection, device: str) -> str | None:

@@ -29,8 +29,9 @@ class Said(BaseModel):
 class Wish(BaseModel):
     """What is to become of a device's configuration."""
 
-    do: Literal["send", "adopt", "revert"] = Field(
-        description="send what its layers make, make a layer of what was written at the device, or leave that for ours"
+    do: Literal["send", "adopt", "revert", "leave"] = Field(
+        description="send what its layers make, make a layer of what was written at the device, put ours in its place once more, "
+        "or leave the device to its own file"
     )
 
 
@@ -58,12 +59,15 @@ def configs(store: Store, ingest: Ingest) -> APIRouter:
 
     @router.post("/api/devices/{device}/config", status_code=202)
     async def about_device(device: str, wish: Wish, asks: Asks) -> dict[str, Any]:
-        """Send, adopt or revert. What is sent is refused with every fault and the place in its layer."""
+        """Send, adopt, revert or leave. What is sent is refused with every fault and the place in its layer."""
         with _known():
             if wish.do == "adopt":
                 return {"layer": (await config_send.adopt(store, device, asks.who, ingest.want)).place}
             if wish.do == "revert":
                 return {"version": await config_send.revert(store, device, asks.who, ingest.want)}
+            if wish.do == "leave":
+                await config_send.leave(store, device, asks.who, ingest.want)
+                return {"version": ""}
             made = await config_send.send(store, f"device/{device}", asks.who, ingest.want)
         return {"sent": _sent(made)}
 
@@ -140,7 +144,7 @@ def _changes(changes: list[Change]) -> list[dict[str, Any]]:
         {
             "devices": one.devices,
             "version": one.after.version,
-            "changes": one.lines[:MOST_LINES],
+            "changes": list(one.lines[:MOST_LINES]),
             "faults": list(one.after.problems),
         }
         for one in changes

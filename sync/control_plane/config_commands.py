@@ -20,7 +20,7 @@ from .where import Where, beside
 
 USE = (
     "layers | put LAYER FILE | check LAYER FILE | history LAYER | layer LAYER [VERSION] | show DEVICE | "
-    "send LAYER | adopt DEVICE | revert DEVICE"
+    "send LAYER | adopt DEVICE | revert DEVICE | leave DEVICE"
 )
 READS = ("layers", "history", "layer", "show", "check")
 MOST_LINES = 40  # of what changes, for one group of devices
@@ -57,6 +57,9 @@ async def _do(store: Store, words: Sequence[str], body: str) -> int:
         case ["revert", device]:
             once_more = await config_send.revert(store, device, _me(), lambda wants, again: _want(store, wants, again))
             print(f"{once_more} is wanted of {device} once more")
+        case ["leave", device]:
+            await config_send.leave(store, device, _me(), lambda wants, again: _want(store, wants, again))
+            print(f"nothing is wanted of {device} any more: its own file runs")
         case _:
             raise LinesideError("`plane config` does not take that", hint=USE)
     return 0

@@ -18,17 +18,18 @@ Wanting = Callable[[Sequence[Want], bool], Awaitable[int]]  # how wants are writ
 
 
 class Change(NamedTuple):
-    """Of devices that have the same layers: what is sent to them now, and what would be."""
+    """Of devices that have the same layers: what comes of them, and in which `lines` that differs from what did."""
 
     devices: list[str]
-    before: Rendered | None
     after: Rendered
+    lines: tuple[str, ...] = ()
 
-    @property
-    def lines(self) -> list[str]:
-        """What differs, a line for each value."""
-        old = read_document(self.before.text, "").data if self.before else {}
-        return list(site_changes(old, read_document(self.after.text, "").data))
+
+def _change(devices: list[str], old: tuple[Layer, ...], new: tuple[Layer, ...]) -> Change:
+    """Blocks."""
+    before = read_document(config.rendered(old).text, "").data if old else {}
+    after = config.rendered(new)
+    return Change(devices, after, tuple(site_changes(before, read_document(after.text, "").data)))
 
 
 async def prepare(store: Store, name: str) -> list[Change]:
@@ -38,7 +39,7 @@ async def prepare(store: Store, name: str) -> list[Change]:
         raise LinesideError(
             f"no device has the layer {name}", hint="`lineside plane devices` shows class and site of each"
         )
-    made = [Change(devices, None, await asyncio.to_thread(config.rendered, stack)) for stack, devices in found.items()]
+    made = [Change(devices, await asyncio.to_thread(config.rendered, stack)) for stack, devices in found.items()]
     good = [one.after for one in made if not one.after.problems]
     await store.write(lambda c: config.keep(c, good))
     return made
@@ -49,24 +50,21 @@ async def check(store: Store, name: str, body: str) -> list[Change]:
     name = config.layer_named(name)
     there = await store.read(lambda c: config.newest(c, [name]).get(name))
     fresh = Layer(name, there.version + 1 if there else 1, time.time(), "", body)
-    if problems := read_document(body, fresh.place).problems:
-        raise LinesideError("\n".join(map(str, problems)))
+    await asyncio.to_thread(config.sound, body, fresh.place)
 
     def stacks(c: Any) -> dict[tuple[tuple[Layer, ...], tuple[Layer, ...]], list[str]]:
-        layers = config.newest(c)
+        devices = config.reached(c, name)
+        layers = config.newest_of(c, devices)
         out: dict[tuple[tuple[Layer, ...], tuple[Layer, ...]], list[str]] = {}
-        for device in config.reached(c, name):
+        for device in devices:
             names = config.chain(device)
             old = tuple(layers[n] for n in names if n in layers)
             new = tuple(fresh if n == name else layers[n] for n in names if n == name or n in layers)
             out.setdefault((old, new), []).append(device[0])
         return out
 
-    changes = []
-    for (old, new), devices in (await store.read(stacks)).items():
-        before = await asyncio.to_thread(config.rendered, old) if old else None
-        changes.append(Change(devices, before, await asyncio.to_thread(config.rendered, new)))
-    return changes
+    found = await store.read(stacks)
+    return [await asyncio.to_thread(_change, devices, old, new) for (old, new), devices in found.items()]
 
 
 async def send(store: Store, name: str, by: str, wanting: Wanting, again: bool = False) -> list[Change]:
@@ -91,14 +89,11 @@ async def adopt(store: Store, device: str, by: str, wanting: Wanting) -> Layer:
     name = config.layer_named(f"device/{device}")
 
     def under(c: Any) -> list[Layer]:
-        layers = config.newest(c)
-        return [layers[n] for row in config.reached(c, name) for n in config.chain(row) if n in layers and n != name]
+        rows = config.reached(c, name)
+        layers = config.newest_of(c, rows)
+        return [layers[n] for row in rows for n in config.chain(row) if n in layers and n != name]
 
-    lower = [read_document(layer.body, layer.place) for layer in await store.read(under)]
-    own = read_document(text, "draft")
-    if own.problems:
-        raise LinesideError("\n".join(map(str, own.problems)))
-    body = written_yaml(site_difference(laid_documents(lower).data, own.data))
+    body = await asyncio.to_thread(_over, await store.read(under), text)
     changes = await check(store, name, body)
     for problem in changes[0].after.problems if changes else ():
         raise LinesideError(problem, hint="mend it at the device, or write the layer yourself")
@@ -107,15 +102,35 @@ async def adopt(store: Store, device: str, by: str, wanting: Wanting) -> Layer:
     return layer
 
 
+def _over(lower: Sequence[Layer], draft: str) -> str:
+    """The layer that makes a draft of those below. Blocks."""
+    own = config.sound(draft, "draft")
+    return written_yaml(
+        site_difference(laid_documents([read_document(one.body, one.place) for one in lower]).data, own.data)
+    )
+
+
+async def leave(store: Store, device: str, by: str, wanting: Wanting) -> None:
+    """Want nothing of a device any more: it goes back to its own file."""
+    await sent(store, device)
+    await wanting([Want(device, KIND, NAME, "", by=by)], False)
+
+
 async def revert(store: Store, device: str, by: str, wanting: Wanting) -> str:
     """Want once more what is wanted already: the device leaves its draft for it. The version. Raises LinesideError."""
+    version = await sent(store, device)
+    await wanting([Want(device, KIND, NAME, version, by=by)], True)
+    return version
+
+
+async def sent(store: Store, device: str) -> str:
+    """Which version is wanted of a device. Raises LinesideError where none is."""
     rows = await store.read(lambda c: wanted(c, device))
     version = next((row.version for row in rows if (row.kind, row.name) == (KIND, NAME)), "")
     if not version:
         raise LinesideError(
-            f"no configuration was ever sent to {device}", hint=f"`lineside plane config send device/{device}`"
+            f"no configuration is wanted of {device}", hint=f"`lineside plane config send device/{device}`"
         )
-    await wanting([Want(device, KIND, NAME, version, by=by)], True)
     return version
 
 
@@ -135,23 +150,27 @@ async def stands(store: Store, device: str) -> dict[str, Any]:
             config.document(c, want.version) if want else None,
         )
 
-    found, want, said, draft, sent = await store.read(ask)
+    found, want, said, draft, text = await store.read(ask)
     if not found:
         raise LinesideError(f"{device} is not enrolled here", hint="`lineside plane devices` lists them")
     ((stack, _),) = found.items()
     now = await asyncio.to_thread(config.rendered, stack) if stack else None
-    drift = list(site_changes(read_document(sent or "", "").data, read_document(draft, "").data)) if draft else []
+    drift = await asyncio.to_thread(_drift, text or "", draft) if draft else []
     return {
         "layers": [layer.place for layer in stack],
         "version": now.version if now else "",
         "text": now.text if now else "",
-        "values": _values(now) if now else [],
+        "values": await asyncio.to_thread(_values, now) if now else [],
         "problems": list(now.problems) if now else [],
         "wanted": want._asdict() if want else None,
         "told": said._asdict() if said else None,
         "unsent": bool(now and (want is None or want.version != now.version)),
         "drift": drift,
     }
+
+
+def _drift(document: str, draft: str) -> list[str]:
+    return list(site_changes(read_document(document, "").data, read_document(draft, "").data))
 
 
 def _values(made: Rendered) -> list[dict[str, str]]:

@@ -381,12 +381,13 @@ class Ingest:
         return Response(msgpack.packb(said), media_type="application/msgpack")
 
     async def configured(self, request: Request) -> Response:
-        """A document that was sent. Who knows its version may have it."""
-        if await self.device(request) is None:
+        """The document that is wanted of this device."""
+        if (device := await self.device(request)) is None:
             return self._stranger(request)
-        found = await self._store.glance(lambda c: config.document(c, request.path_params["version"]))
+        version = request.path_params["version"]
+        found = await self._store.glance(lambda c: config.document_for(c, device, version))
         if found is None:
-            return JSONResponse({"detail": "there is no such configuration"}, 404)
+            return JSONResponse({"detail": "no such configuration is wanted of this device"}, 404)
         return Response(found.encode(), media_type="application/yaml")
 
     async def drafted(self, request: Request) -> Response:

@@ -167,7 +167,10 @@ class Twin:
 
 
 def _ended(want: Want, told: Mapping[str, Any] | None) -> bool:
-    return told is not None and told["generation"] == want.generation and told["state"] in ENDED
+    """Done, or older than what was done: a plane that was put back to a backup wants what it wanted then."""
+    if told is None or told["generation"] != want.generation:
+        return told is not None and told["generation"] > want.generation
+    return told["state"] in ENDED
 
 
 def refusals(installs: Collection[str]) -> dict[str, str]:

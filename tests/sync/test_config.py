@@ -138,7 +138,7 @@ def test_a_draft_is_made_a_layer_or_left(database: str) -> None:
     async def work(store: Store) -> None:
         wanting = await wanting_of(store)
         await store.write(lambda c: config.put(c, "class/press", PRESS, "anna"))
-        with pytest.raises(LinesideError, match="no configuration was ever sent to p1"):
+        with pytest.raises(LinesideError, match="no configuration is wanted of p1"):
             await config_send.revert(store, "p1", "anna", wanting)
         with pytest.raises(LinesideError, match="p1 has told of no draft"):
             await config_send.adopt(store, "p1", "anna", wanting)
@@ -256,6 +256,8 @@ def test_the_api(tmp_path: Path) -> None:
         assert (await call("POST", "/api/devices/p1/config", {"do": "revert"}))[0] == 202
         assert (await call("POST", "/api/devices/p1/config", {"do": "adopt"}))[0] == 409
         assert (await call("POST", "/api/devices/p1/config", {"do": "send"}))[0] == 202
+        assert (await call("POST", "/api/devices/p1/config", {"do": "leave"}))[0] == 202
+        assert (await call("GET", "/api/devices/p1/config"))[1]["wanted"]["version"] == ""
         assert (await call("GET", "/api/devices/p1/config"))[1]["layers"] == ["class/press@1"]
 
     page(tmp_path, work)
