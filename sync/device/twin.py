@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from edge import Event, Host, LinesideError, kept_snapshots, log
+from edge import AnswerContradicts, Event, Host, LinesideError, kept_snapshots, log
 
 from .. import wire
-from .transport import DeviceLost, Refused, Transport
+from .transport import DeviceLost, Refused, Stranger, Transport
 
 KEPT = "sync:twin"  # among the journal's snapshots
 AGAIN = 60.0  # seconds until something that could not be done yet is tried once more
@@ -76,8 +76,8 @@ class Twin:
         self._asked.set()
 
     async def ask(self, transport: Transport) -> None:
-        """One round: wait until there is something to ask, and ask; in between look at what has ended. Raises what an exchange
-        does."""
+        """One round: wait until there is something to ask, and ask; in between look at what has ended. What answers oddly is asked
+        again later, and says nothing of the rest of the line. Raises DeviceLost and Stranger."""
         try:
             async with asyncio.timeout(LOOK):
                 await self._asked.wait()
@@ -86,10 +86,14 @@ class Twin:
             return
         try:
             self.generation, wants = wire.unpack_wants(await transport.exchange("GET", "/d/v1/twin"))
-        except Refused as error:
-            if error.status != 404:
-                raise
-            wants = []  # a plane of an earlier release
+        except Stranger:
+            raise
+        except (Refused, AnswerContradicts) as error:
+            if getattr(error, "status", 0) != 404:  # which is a plane of an earlier release
+                log.warning("sync: what is wanted here is not known: %s; asked again in %.0f s", error, AGAIN)
+                await asyncio.sleep(AGAIN)
+                return
+            wants = []
         self._asked.clear()
         told = await self._known()
         found = [Want(*one) for one in wants]
