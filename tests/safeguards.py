@@ -455,7 +455,9 @@ def off(one: Safeguard, tree: Path) -> bool:
 
 
 def main(names: list[str]) -> int:
-    wanted = {name: one for name, one in SAFEGUARDS.items() if name in names or not names}
+    from tests.controls import CONTROLS
+
+    wanted = {name: one for name, one in (SAFEGUARDS | CONTROLS).items() if name in names or not names}
     noticed = 0
     with tempfile.TemporaryDirectory() as folder:
         for name in PACKAGES:
