@@ -35,8 +35,8 @@ CONTROLS: dict[str, Safeguard] = {
     ),
     "an invitation is used up": Safeguard(
         f"{PLANE}/invite.py",
-        "i.c.left > 0, i.c.expires > time.time()",
-        "i.c.expires > time.time()",
+        ".values(left=i.c.left - 1)",
+        ".values(left=i.c.left)",
         f"{TESTS}/test_invitations.py::test_one_for_several_is_for_so_many_new_ones",
     ),
     "an invitation for several takes nobody's name": Safeguard(
@@ -162,6 +162,54 @@ CONTROLS: dict[str, Safeguard] = {
         "        if False:\n            raise",
         f"{TESTS}/test_page.py::test_every_route_wants_a_session",
     ),
+    "a role says what and where": Safeguard(
+        f"{PLANE}/access.py",
+        "        elif not scope.places or (need.of is Of.PLANE and not scope.whole):",
+        "        elif False:",
+        f"{TESTS}/test_matrix.py::test_each_role_gets_of_each_route_what_the_table_says",
+    ),
+    "another's device does not exist": Safeguard(
+        f"{PLANE}/access.py",
+        '            if not asker.scope("watch").holds(place):',
+        "            if False:",
+        f"{TESTS}/test_matrix.py::test_each_role_gets_of_each_route_what_the_table_says",
+    ),
+    "a name is guessed slowly": Safeguard(
+        f"{PLANE}/signin.py",
+        "        if wait:",
+        "        if False:",
+        f"{TESTS}/test_people.py::test_who_guesses_waits",
+    ),
+    "nobody learns who has an account": Safeguard(
+        f"{PLANE}/people.py",
+        "return hasher.verify(kept or NOBODY, words[: LONGEST + 1]) and bool(kept)",
+        "return bool(kept) and hasher.verify(kept or NOBODY, words[: LONGEST + 1])",
+        f"{TESTS}/test_people.py::test_nobody_learns_who_has_an_account",
+    ),
+    "a password is not short": Safeguard(
+        f"{PLANE}/people.py",
+        "if not SHORTEST <= len(words) <= LONGEST or len(set(words)) < 5:",
+        "if False:",
+        f"{TESTS}/test_people.py::test_what_cannot_be_is_told",
+    ),
+    "a session has an end": Safeguard(
+        f"{PLANE}/people.py",
+        "mine = select(t.c.person).where(t.c.hash == hashed(token), t.c.expires > time.time())",
+        "mine = select(t.c.person).where(t.c.hash == hashed(token))",
+        f"{TESTS}/test_people.py::test_a_session_ends_when_it_is_over_or_somebody_ends_it",
+    ),
+    "a program's key has an end": Safeguard(
+        f"{PLANE}/people.py",
+        "mine = select(t.c.name, t.c.role, t.c.place).where(t.c.hash == hashed(token), t.c.expires > time.time())",
+        "mine = select(t.c.name, t.c.role, t.c.place).where(t.c.hash == hashed(token))",
+        f"{TESTS}/test_people.py::test_a_program_comes_with_its_key",
+    ),
+    "the link is of the first day": Safeguard(
+        f"{PLANE}/signin.py",
+        "return FIRST if await self.by_link() else None",
+        "return FIRST",
+        f"{TESTS}/test_people.py::test_the_link_is_of_the_first_day",
+    ),
     "orders come from the plane's own page": Safeguard(
         f"{PLANE}/api.py",
         'if request.method not in ("GET", "HEAD") and not _from_here(request):',
@@ -217,6 +265,12 @@ CONTROLS: dict[str, Safeguard] = {
         "if False:",
         f"{TESTS}/test_hostile.py::test_a_head_that_never_ends_is_waited_for_up_to_a_bound",
     ),
+    "one address asks so often and so much": Safeguard(
+        f"{PLANE}/entrance.py",
+        "        if wait := self._limits.take(origin):",
+        "        if wait := 0.0 * self._limits.take(origin):",
+        f"{TESTS}/test_people.py::test_what_is_too_much_is_refused_before_it_is_read",
+    ),
     "an answer has a size": Safeguard(
         f"{DEVICE}/identity.py",
         "while len(body) <= most and",
@@ -247,5 +301,24 @@ CONTROLS: dict[str, Safeguard] = {
         "if write.expires and mono > write.expires:",
         "if False:",
         "tests/edge/test_writes.py::test_what_waited_too_long_is_refused_not_sent_late",
+    ),
+    # Who did what
+    "each change leaves a row": Safeguard(
+        f"{PLANE}/entrance.py",
+        '            if deed := self._deed(message["status"]):',
+        "            if deed := None:",
+        f"{TESTS}/test_matrix.py::test_each_route_that_changes_something_leaves_one_row",
+    ),
+    "what cannot be recorded is not said to be done": Safeguard(
+        f"{PLANE}/entrance.py",
+        "                    self._dropped = True\n",
+        "",
+        f"{TESTS}/test_audit.py::test_what_cannot_be_recorded_is_not_said_to_be_done",
+    ),
+    "a row follows from those before it": Safeguard(
+        f"{PLANE}/audit.py",
+        'if row["hash"] != chained(row, before):',
+        "if False:",
+        f"{TESTS}/test_audit.py::test_a_hand_in_the_audit_is_found",
     ),
 }
