@@ -11,6 +11,8 @@ ENDS = (("sync.device", "sync.control_plane"), ("sync.control_plane", "sync.devi
 PUBLIC = {"edge", "edge.testing"}
 ONE_HOME = {
     "pymodbus": ("drivers/modbus/",),
+    "argon2": ("sync/control_plane/people.py",),
+    "joserfc": ("sync/control_plane/openid.py",),
     "minio": ("sync/control_plane/objects.py",),
     "psycopg": ("sync/control_plane/database.py",),
     "cv2": ("drivers/camera/", "drivers/replay/", "models/vision/", "models/train/"),

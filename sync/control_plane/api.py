@@ -61,9 +61,9 @@ class Again(BaseModel):
     target: str = Field(max_length=80)
 
 
-def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str], secure: bool = False) -> Entrance:
+def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str], at: str = "") -> Entrance:
     """The application. `hosts` are the names it may be asked under (a page elsewhere cannot rebind its name to us).
-    `secure`: they come by https."""
+    `at` is where people find it, if not at this very process."""
     off: dict[str, Any] = {"openapi_url": None, "docs_url": None, "redoc_url": None}
     app = FastAPI(title="Lineside plane", dependencies=[Depends(guard(store, people))], **off)
 
@@ -91,7 +91,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
     rolled = rollout_routes(store, hub, ingest.updates.has)
     routers = (
-        login(store, people, secure),
+        login(store, people, at),
         *asked,
         *happened,
         rolled,

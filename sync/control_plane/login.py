@@ -10,10 +10,13 @@ from pydantic import BaseModel, Field
 
 from . import audit, people, tables
 from .access import Asks, Me
+from .openid import FLOW_SECONDS, Flow, OpenId, OpenIdFault, come
 from .permissions import ROLES
 from .signin import LINK_SECONDS, People
 from .store import Store
 from .tree import is_below
+
+AWAY, BACK = "/login/openid", "/login/openid/back"
 
 
 class Entry(BaseModel):
@@ -23,9 +26,9 @@ class Entry(BaseModel):
     password: str = Field(max_length=1024)
 
 
-def login(store: Store, knows: People, secure: bool) -> APIRouter:
-    """`secure`: people find the plane by https, so their browser is to show a session to nothing else."""
-    router = APIRouter()
+def login(store: Store, knows: People, page: str) -> APIRouter:
+    """`page` is where people find the plane; where that is https their browser is to show a session to nothing else."""
+    router, secure = APIRouter(), page.startswith("https:")
 
     def keeps(answer: Response, session: str, seconds: float) -> Response:
         how: dict[str, Any] = {"httponly": True, "samesite": "strict", "path": "/", "secure": secure}
@@ -41,10 +44,43 @@ def login(store: Store, knows: People, secure: bool) -> APIRouter:
             raise HTTPException(403, "this link is of an earlier start; the plane printed a new one")
         return keeps(RedirectResponse("/", 303), session, LINK_SECONDS)
 
+    def provider() -> OpenId:
+        if knows.openid is None:
+            raise HTTPException(404, "this plane knows of no OpenID provider")
+        return knows.openid
+
+    @router.get(AWAY, include_in_schema=False)
+    async def to_provider(request: Request) -> Response:
+        flow = Flow.begin()
+        answer = RedirectResponse(await provider().away(flow, back_to(request)), 303)
+        how: dict[str, Any] = {"httponly": True, "samesite": "lax", "path": AWAY, "secure": secure}
+        answer.set_cookie("openid", knows.signed(flow.words), max_age=round(FLOW_SECONDS), **how)
+        return answer
+
+    @router.get(BACK, include_in_schema=False)
+    async def from_provider(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
+        request.state.about = "openid"
+        there = provider()
+        flow = Flow.read(knows.ours(request.cookies.get("openid")))
+        if error or not code:
+            raise OpenIdFault(f"the provider let nobody in: {error[:100] or 'it sent no code'}")
+        claims = await there.claims(flow, back_to(request), state, code)
+        request.state.about = f"openid {claims['sub']}"
+        name, session = await store.write(lambda c: come(c, there.options, claims))
+        request.state.asker = await store.glance(lambda c: people.of_session(c, session))
+        request.state.about = f"openid {name}"
+        answer = keeps(RedirectResponse("/", 303), session, people.SESSION_SECONDS)
+        answer.delete_cookie("openid", path=AWAY)
+        return answer
+
+    def back_to(request: Request) -> str:
+        return f"{page or str(request.base_url).rstrip('/')}{BACK}"
+
     @router.get("/api/login")
     async def ways() -> dict[str, Any]:
-        """How somebody comes in: {"link": whether the link printed at start does}."""
-        return {"link": await knows.by_link()}
+        """How somebody comes in: {"link": whether the link printed at start does, "openid": what its button says, if there is a
+        provider}."""
+        return {"link": await knows.by_link(), "openid": knows.openid.options.title if knows.openid else ""}
 
     @router.post("/api/login", status_code=204)
     async def by_name(request: Request, who: Entry) -> Response:

@@ -55,6 +55,8 @@ class Need(NamedTuple):
 
 TABLE: dict[str, Need] = {
     "GET /login": Need("", Of.ANYONE, recorded=True),
+    "GET /login/openid": Need("", Of.ANYONE),
+    "GET /login/openid/back": Need("", Of.ANYONE, recorded=True),
     "GET /api/login": Need("", Of.ANYONE),
     "POST /api/login": Need("", Of.ANYONE, recorded=True),
     "POST /api/logout": Need("", Of.SELF),

@@ -34,6 +34,7 @@ from .heads import Bounded
 from .ingest import Ingest
 from .leader import Work, lead
 from .live import Hub
+from .openid import OpenId
 from .peers import LIVE, NEWS, Peers
 from .pictures import Pictures
 from .plane_file import PlaneFile, loaded
@@ -78,6 +79,7 @@ class Plane:
             self.ingest = Ingest(self.store, self.hub, self.authority, self.pictures, self.updates)
             self.rollouts = Rollouts(self.store, self.hub, self.ingest.nudge)
             self.people = People(where.folder / "sessions.key", where.apart and self.store.shared, self.store)
+            self.people.openid = OpenId(file.openid) if file.openid else None
         except BaseException:
             self.store.close()
             raise
@@ -153,8 +155,7 @@ class Plane:
     def _for_people(self) -> None:
         line = _listen(self.where.listen, self.where.page_port)
         hosts = {*self.where.all_names(), "[::1]", urlsplit(self.where.page_url).hostname or "localhost"}
-        secure = self.where.page_url.startswith("https:")
-        self._serve(build(self.store, self.hub, self.ingest, self.people, hosts, secure), line)
+        self._serve(build(self.store, self.hub, self.ingest, self.people, hosts, self.where.page_url), line)
         page = self.where.page_url or f"http://{self._shown}:{line.getsockname()[1]}"
         self.link = f"{page}/login?key={self.people.key}"
 

@@ -20,6 +20,7 @@ from .alert_rehearsal import rehearse as rehearse_alerts
 from .alert_text import trial
 from .forwarding import Happened
 from .judge import rehearse
+from .openid_options import OpenIdOptions
 from .outside import AuthorityOptions
 from .own import EPOCH, PLANE
 from .plane_file import SECTIONS, PlaneFile, load
@@ -101,6 +102,7 @@ def schema() -> str:
     entries = {name: {"type": "object", "additionalProperties": what} for name, what in parts.items()}
     properties["alerts"] = {"type": "object", "additionalProperties": False, "properties": entries}
     properties["authority"] = define("authority", AuthorityOptions)
+    properties["openid"] = define("openid", OpenIdOptions)
     properties["tests"] = {
         "type": "array",
         "items": {"anyOf": [define("test", RuleTest), define("alert_test", AlertTest)]},

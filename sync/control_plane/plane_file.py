@@ -16,6 +16,7 @@ from .alert_file import MOST_NAME, Alerts, hint_of, read_alerts
 from .alert_rehearsal import AlertTest
 from .forward_options import BrokerTargetOptions, ParquetOptions, WebhookOptions
 from .judge import Rule
+from .openid_options import OpenIdOptions
 from .outside import AuthorityOptions
 from .rule_options import RuleOptions, RuleTest
 
@@ -25,7 +26,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "brokers": BrokerTargetOptions,
     "parquet": ParquetOptions,
 }
-KNOWN = (*SECTIONS, "alerts", "authority", "tests")
+KNOWN = (*SECTIONS, "alerts", "authority", "openid", "tests")
 
 
 @dataclass
@@ -38,6 +39,7 @@ class PlaneFile:
     parquet: dict[str, ParquetOptions] = field(default_factory=dict)
     alerts: Alerts = field(default_factory=Alerts)
     authority: AuthorityOptions | None = None
+    openid: OpenIdOptions | None = None
     tests: list[RuleTest | AlertTest] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     given: bool = True  # whether there is a file: one without rules ends those of before
@@ -68,7 +70,10 @@ def load(path: Path) -> PlaneFile:
     out.alerts = read_alerts(tree, data.get("alerts"))
     if "authority" in data:
         out.authority = bind_options(AuthorityOptions, data["authority"], tree, ("authority",))
-    hidden = [("webhooks", name, "secret") for name in out.webhooks]
+    if "openid" in data:
+        out.openid = bind_options(OpenIdOptions, data["openid"], tree, ("openid",))
+    hidden: list[tuple[str, ...]] = [("webhooks", name, "secret") for name in out.webhooks]
+    hidden += [("openid", "secret")] if out.openid else []
     hidden += [("brokers", name, "password") for name, broker in out.brokers.items() if broker.password]
     for at in hidden:
         if at not in tree.secrets:

@@ -16,6 +16,7 @@ from . import people
 from .access import Asker
 from .ca import alone, keep
 from .limits import Limits
+from .openid import OpenId
 from .store import Store
 
 LINK_SECONDS = 7 * 24 * 3600
@@ -42,6 +43,7 @@ class People:
         self.key = shared if several else secrets.token_urlsafe(24)
         self._names, self._places = Limits(1 / EVERY, TRIES), Limits(10 / EVERY, 10 * TRIES)
         self._hashing = asyncio.Semaphore(HASHING)
+        self.openid: OpenId | None = None
 
     @property
     def store(self) -> Store:

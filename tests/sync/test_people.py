@@ -46,7 +46,7 @@ def test_who_knows_the_password_is_let_in_until_they_leave(tmp_path: Path) -> No
         assert me["may"] == ["alarm", "review", "watch"]
         assert (await ask("POST", "/api/logout", **who))[0] == 204
         assert (await ask("GET", "/api/me", **who))[0] == 401, "the session is over, not just forgotten by the browser"
-        assert (await ask("GET", "/api/login"))[1] == b'{"link":true}'
+        assert (await ask("GET", "/api/login"))[1] == b'{"link":true,"openid":""}'
 
     page(tmp_path, work)
 
@@ -149,7 +149,9 @@ def test_the_link_is_of_the_first_day(tmp_path: Path) -> None:
         assert json.loads((await ask("GET", "/api/me", **who))[1])["whole"] != []
         await somebody(plane, "wang", ("platform_admin", ""))
         assert (await ask("GET", "/api/me", **who))[0] == 401
-        assert (await ask("GET", way))[0] == 403 and (await ask("GET", "/api/login"))[1] == b'{"link":false}'
+        assert (await ask("GET", way))[0] == 403 and (await ask("GET", "/api/login"))[
+            1
+        ] == b'{"link":false,"openid":""}'
         await plane.store.write(lambda c: people.remove(c, "wang"))
         assert (await ask("GET", "/api/me", **who))[0] == 200, "so that nobody is locked out for ever"
 
