@@ -90,16 +90,9 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     asked = (devices(store, hub), _tags(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
     rolled = rollout_routes(store, hub, ingest.updates.has)
-    routers = (
-        login(store, people, at),
-        *asked,
-        *happened,
-        rolled,
-        configs(store, ingest),
-        _live(store, hub, people),
-    )
     staged = model_routes(store, hub, partial(ingest.updates.names, "model"))
-    routers = (*asked, *happened, rolled, staged, configs(store, ingest), _live(store, hub, people))
+    changed = (rolled, staged, configs(store, ingest))
+    routers = (login(store, people, at), *asked, *happened, *changed, _live(store, hub, people))
     for router in routers:
         declared(router.routes)
         app.include_router(router)

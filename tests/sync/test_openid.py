@@ -226,7 +226,7 @@ def test_a_provider_that_is_away_is_told(tmp_path: Path, provider: Provider) -> 
     async def work(plane: Plane, base: str) -> None:
         provider.stop()
         answer = await asyncio.to_thread(Browser().once, "GET", f"{base}/login/openid")
-        assert answer.status == 422 and b"the provider does not answer" in answer.data
+        assert answer.status == 422 and b"the provider does not answer" in answer.data, answer.data[:500]
 
     beside(tmp_path, provider, work)
 
