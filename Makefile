@@ -88,6 +88,7 @@ load: $(STAMP) ## one plane under many devices, each a block per 10 s: make load
 
 bench-long: $(STAMP) ## the measurements that take ten minutes and more
 	$(BIN)/lineside bench opcua --seconds 600
+	$(BIN)/python -m tests.bench.fleet
 
 test: $(STAMP) $(WEB) ## run the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile

@@ -62,10 +62,12 @@ def _alarms(connection: Connection, rollout: Rollout, gate: AlarmsGate) -> list[
     span = round(gate.before * SECOND)
     known = [old.c.device == E.c.device, old.c.kind == "alarm", old.c.state == "raised", old.c.key == E.c.key]
     known += [old.c.ts < D.c.began_ts, old.c.ts >= D.c.began_ts - span]
-    wanted = select(D.c.device, func.min(E.c.key)).where(*_watched(rollout), D.c.hit == "", D.c.began_ts > 0, *raised)
+    wanted = select(D.c.device, E.c.key).where(*_watched(rollout), D.c.hit == "", D.c.began_ts > 0, *raised)
     wanted = wanted.where(E.c.severity.in_(gate.severity), ~select(old.c.seq).where(*known).exists())
-    rows = connection.execute(wanted.group_by(D.c.device).limit(MOST))
-    return [Ill(device, "alarms", f"raised {key}, which it had not before") for device, key in rows]
+    return [
+        Ill(device, "alarms", f"raised {key}, which it had not before")
+        for device, key in connection.execute(wanted.limit(MOST))
+    ]
 
 
 def _ng(connection: Connection, rollout: Rollout, gate: NgGate) -> list[Ill]:

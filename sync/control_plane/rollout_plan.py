@@ -121,6 +121,18 @@ def lacks(now: Stand, wanted: int) -> int | None:
     return max(0, math.ceil(min(wanted, now.size) / 2) - now.judged)
 
 
+def states(counts: Mapping[Some, int]) -> dict[str, int]:
+    """How many devices are in which state."""
+    out = Counter[str]()
+    for some, n in counts.items():
+        out[some.state] += n
+    return _sorted(out)
+
+
+def in_words(counts: Mapping[Some, int]) -> str:
+    return ", ".join(f"{n} {state}" for state, n in states(counts).items())
+
+
 def shown(counts: Mapping[Some, int]) -> list[dict[str, int]]:
     """How many devices of each wave are in each state, for people."""
     out: dict[int, Counter[str]] = {}

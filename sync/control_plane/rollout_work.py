@@ -10,21 +10,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, select, update
 
 from edge import SECOND
 
-from . import tables, twin
+from . import config, tables
 from .alert_state import within
-from .database import among, insert_new
 from .live import Hub
 from .own import PLANE
 from .repeat import repeat
 from .rollout_health import heard_again, ill
+from .rollout_joining import begin, enter, join, row_of
 from .rollout_plan import (
     ASKED,
     BACK,
@@ -38,12 +38,14 @@ from .rollout_plan import (
     WAITS,
     WATCHED,
     Breach,
+    Some,
     breach,
+    in_words,
     lacks,
     picked,
-    place,
     stand,
 )
+from .rollout_wants import AT_ONCE, OTHERWISE, change, go_back, release, withdraw
 from .rollouts import (
     AT_WORK,
     DONE,
@@ -58,17 +60,14 @@ from .rollouts import (
     counted,
     fits,
     locked,
-    planned,
     rollouts,
     step,
     turn,
 )
 from .store import Store
-from .twin import Want
 
 EVERY, SELDOM = 2.0, 30.0  # seconds between looks, and between those at what is hardly at work any more
 SHARE = 0.1  # of the time at most is spent looking
-AT_ONCE = 2000  # devices in one transaction
 D, R, T, W = tables.rollout_device, tables.rollout, tables.told_twin, tables.want
 
 
@@ -123,108 +122,63 @@ class Rollouts:
     async def _plan(self, rollout: Rollout) -> None:
         """Spread the devices over the waves. One that was killed in the middle of it begins anew."""
         t = tables.device
-        fit = select(t.c.id, t.c.site)
+        fit = select(t.c.id, t.c["class"], t.c.site)
         rows = await self._store.read(lambda c: c.execute(fit.where(fits(rollout.plan.devices, c))).all())
-        chosen = await asyncio.to_thread(
-            picked, [(row.id, row.site) for row in rows], rollout.number, rollout.plan.waves
-        )
+        versions, left = await self._versions(rollout, rows)
+        sites = [(row.id, row.site) for row in rows if row.id in versions]
+        chosen = await asyncio.to_thread(picked, sites, rollout.number, rollout.plan.waves)
         await self._store.write(lambda c: c.execute(delete(D).where(D.c.rollout == rollout.number)))
+        chosen.sort()  # rows that come in the order of their keys take half of the time
         for k in range(0, len(chosen), AT_ONCE):
-            some = chosen[k : k + AT_ONCE]
+            some = [row_of(rollout, *one, version=versions[one[0]]) for one in chosen[k : k + AT_ONCE]]
             self._nudge(await self._store.write(lambda c, s=some: enter(c, rollout, s)))  # type: ignore[misc]
-        await self._store.write(lambda c: begin(c, rollout.number, len(chosen)))
+        await self._store.write(lambda c: begin(c, rollout.number, len(chosen), left))
         self._hub.tell({"kind": "events", "device": PLANE})
 
-
-# Planning
-
-
-def enter(connection: Connection, rollout: Rollout, chosen: Sequence[tuple[str, str, int, int]]) -> list[str]:
-    """Devices become part of a rollout, and what an older one has not begun with them is over; returns of which that changes what
-    is wanted."""
-    insert_new(connection, D, [_row(rollout, *one) for one in chosen])
-    own = (R.c.number == D.c.rollout, R.c.kind == rollout.kind, R.c.name == rollout.name, D.c.rollout < rollout.number)
-    older = select(D.c.rollout, D.c.device, D.c.before, D.c.state).join(R, and_(*own))
-    older = older.where(among(connection, D.c.device, (one[0] for one in chosen)), D.c.state.in_((WAITS, ASKED)))
-    rows = connection.execute(older).all()
-    asked = [row for row in rows if row.state == ASKED]
-    want(connection, rollout, [(row.device, row.before) for row in asked], "run")
-    why = f"rollout {rollout.number} took its place"
-    _change(connection, ((row.rollout, row.device) for row in rows), state=OVER, why=why)
-    return [row.device for row in asked]
-
-
-def _row(rollout: Rollout, device: str, site: str, at: int, wave: int) -> dict[str, Any]:
-    row: dict[str, Any] = {"rollout": rollout.number, "device": device, "place": at, "wave": wave, "site": site}
-    row |= {"state": WAITS, "late": False, "hit": "", "version": rollout.version, "before": "", "told": "", "why": ""}
-    return row | {"asked": 0.0, "began": 0.0, "ended": 0.0, "began_ts": 0, "generation": 0}
-
-
-def begin(connection: Connection, number: int, total: int) -> None:
-    """Everything is planned."""
-    rollout = locked(connection, number)
-    if rollout is None or rollout.state != PLANNING:
-        return
-    waves = planned(rollout, total)
-    after = turn(connection, rollout, RUNNING, "", sizes=json.dumps(waves))
-    step(
-        connection,
-        after,
-        "planned",
-        f"{total} devices in waves of {', '.join(map(str, waves))}",
-        devices=total,
-        waves=waves,
-    )
-
-
-def join(connection: Connection) -> None:
-    """Devices that were enrolled after a rollout was planned, and fit, become part of its last wave: of the newest rollout of a
-    thing that they fit, if that gives to late ones."""
-    t = tables.device
-    newer: dict[tuple[str, str], list[ColumnElement[bool]]] = {}
-    for rollout in reversed(rollouts(connection, R.c.state != ENDED)):
-        fit = fits(rollout.plan.devices, connection)
-        others = newer.setdefault((rollout.kind, rollout.name), [])
-        if rollout.plan.late and rollout.sizes and rollout.state in (RUNNING, PAUSED, DONE):
-            known = select(D.c.device).where(D.c.rollout == rollout.number, D.c.device == t.c.id).exists()
-            late = select(t.c.id, t.c.site).where(
-                t.c.enrolled > rollout.created, fit, ~known, *(~one for one in others)
-            )
-            last = len(rollout.sizes) - 1
-            rows = [
-                _row(rollout, row.id, row.site, place(rollout.number, row.id), last) | {"late": True}
-                for row in connection.execute(late.limit(AT_ONCE))
-            ]
-            insert_new(connection, D, rows)
-            if rows:
-                named = ", ".join(row["device"] for row in rows[:5])
-                step(connection, rollout, "joined", f"{len(rows)} enrolled since then: {named}", devices=len(rows))
-        others.append(fit)
+    async def _versions(self, rollout: Rollout, devices: Sequence[Any]) -> tuple[dict[str, str], dict[str, str]]:
+        """({device: version}, {device: why it gets none}). A configuration is that which the layers of each device make now."""
+        if rollout.version:
+            return dict.fromkeys((device.id for device in devices), rollout.version), {}
+        found, left = dict[str, str](), dict[str, str]()
+        for stack, names in (await self._store.read(lambda c: config.stacks(c, devices))).items():
+            made = await asyncio.to_thread(config.rendered, stack)
+            if made.problems:
+                left |= dict.fromkeys(names, made.problems[0])
+                continue
+            await self._store.write(lambda c, m=made: config.keep(c, [m]))  # type: ignore[misc]
+            found |= dict.fromkeys(names, made.version)
+        return found, left
 
 
 # One look at one rollout
 
 
 def look(connection: Connection, number: int, now: float, seldom: bool = True) -> Done:
-    """Do for one rollout what is to be done at `now` (s UTC). In the writer's transaction."""
+    """Do for one rollout what is to be done at `now` (s UTC); `seldom`: also what takes long to see. Within the writer."""
     rollout, done = locked(connection, number), Done()
     if rollout is None or rollout.state == PLANNING:
         return done
     done.more = follow(connection, rollout, now)
-    overtaken(connection, rollout)
+    if seldom:
+        overtaken(connection, rollout)
+        revoked(connection, rollout)
     for one in ill(connection, rollout, now, seldom):
-        _change(connection, [(number, one.device)], hit=one.hit, why=one.why)
+        change(connection, [(number, one.device)], hit=one.hit, why=one.why)
     heard_again(connection, rollout, now)
     settle(connection, rollout, now)
-    if rollout.state in (RUNNING, PAUSED, DONE) and (found := breach(counted(connection, rollout), rollout.plan.gates)):
+    counts = counted(connection, rollout)
+    if rollout.state in (RUNNING, PAUSED, DONE) and (found := breach(counts, rollout.plan.gates)):
         rollout = stop(connection, rollout, found)
         done.told = True
     if rollout.state in (RUNNING, DONE):
-        go_on(connection, rollout, now, done)
+        go_on(connection, rollout, counts, now, done)
     elif rollout.state == HALTED:
         done.asked += withdraw(connection, rollout)
     elif rollout.state == GOING_BACK:
-        go_back(connection, rollout, now, done)
+        asked = go_back(connection, rollout, now)
+        done.asked += asked
+        done.more |= bool(asked)
+        done.told |= not asked and is_back(connection, rollout)
     done.more |= len(done.asked) >= AT_ONCE
     return done
 
@@ -255,7 +209,7 @@ def follow(connection: Connection, rollout: Rollout, now: float) -> bool:
     rows = connection.execute(wanted.limit(AT_ONCE)).all()
     for row in rows:
         after = _after(connection, rollout, row, now)
-        _change(connection, [(rollout.number, row.device)], told=row.told, **after)
+        change(connection, [(rollout.number, row.device)], told=row.told, **after)
     return len(rows) == AT_ONCE
 
 
@@ -295,10 +249,14 @@ def overtaken(connection: Connection, rollout: Rollout) -> None:
     same = (W.c.device == D.c.device, W.c.kind == rollout.kind, W.c.name == rollout.name)
     newer = select(W.c.device).where(*same, W.c.generation > D.c.generation, W.c.rollout != rollout.number).exists()
     those = (D.c.rollout == rollout.number, D.c.state == ASKED, newer)
-    connection.execute(update(D).where(*those).values(state=OVER, why="something else is wanted of it by now"))
+    connection.execute(update(D).where(*those).values(state=OVER, why=OTHERWISE))
+
+
+def revoked(connection: Connection, rollout: Rollout) -> None:
+    """Who is let in no more has no part in it."""
     t = tables.device
-    revoked = select(t.c.id).where(t.c.id == D.c.device, t.c.revoked > 0).exists()
-    those = (D.c.rollout == rollout.number, D.c.state.in_((WAITS, ASKED, BACK)), revoked)
+    gone = D.c.device.in_(select(t.c.id).where(t.c.revoked > 0))
+    those = (D.c.rollout == rollout.number, D.c.state.in_((WAITS, ASKED, BACK)), gone)
     connection.execute(update(D).where(*those).values(state=GONE, why="it was revoked"))
 
 
@@ -315,16 +273,16 @@ def settle(connection: Connection, rollout: Rollout, now: float) -> None:
     connection.execute(update(D).where(*away).values(late=True))
 
 
-def go_on(connection: Connection, rollout: Rollout, now: float, done: Done) -> None:
-    """Ask the next devices, and open the next wave when this one is over."""
+def go_on(connection: Connection, rollout: Rollout, counts: Mapping[Some, int], now: float, done: Done) -> None:
+    """Ask the next devices, and open the next wave where this one was over before."""
     if rollout.plan.hours and not within(rollout.plan.hours, round(now * SECOND)):
         done.asked += withdraw(connection, rollout)
-    else:
+    elif any(some.state == WAITS and some.wave <= rollout.wave for some in counts):
         done.asked += release(connection, rollout, now)
     if rollout.state == DONE or not rollout.sizes:
         return
     last = rollout.wave >= len(rollout.sizes) - 1
-    lacking = lacks(stand(counted(connection, rollout), rollout.wave), rollout.sizes[rollout.wave])
+    lacking = lacks(stand(counts, rollout.wave), rollout.sizes[rollout.wave])
     if lacking is None:
         return
     if lacking and not last and (moved := _move(connection, rollout, lacking)):
@@ -332,7 +290,7 @@ def go_on(connection: Connection, rollout: Rollout, now: float, done: Done) -> N
         step(connection, rollout, "filled", text, wave=rollout.wave, devices=moved)
     elif last:
         after = turn(connection, rollout, DONE, "")
-        step(connection, after, "done", _sum(connection, after))
+        step(connection, after, "done", in_words(counted(connection, after)))
         calm(connection, after, "done")
     else:
         text = f"wave {rollout.wave + 2} of {len(rollout.sizes)} is open"
@@ -346,128 +304,20 @@ def go_on(connection: Connection, rollout: Rollout, now: float, done: Done) -> N
     done.told = done.more = True
 
 
-def _sum(connection: Connection, rollout: Rollout) -> str:
-    states: dict[str, int] = {}
-    for some, n in counted(connection, rollout).items():
-        states[some.state] = states.get(some.state, 0) + n
-    return ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+def is_back(connection: Connection, rollout: Rollout) -> bool:
+    """Whether nobody is waited for any more; then it has ended."""
+    waited = (D.c.rollout == rollout.number, D.c.state == BACK, ~D.c.late)
+    if connection.execute(select(D.c.device).where(*waited).limit(1)).first():
+        return False
+    after = turn(connection, rollout, ENDED, rollout.reason)
+    step(connection, after, "returned", in_words(counted(connection, after)))
+    calm(connection, after, "taken back")
+    return True
 
 
 def _move(connection: Connection, rollout: Rollout, many: int) -> int:
     """Devices of later waves into the open one."""
     later = (D.c.rollout == rollout.number, D.c.state == WAITS, D.c.wave > rollout.wave)
     chosen = connection.scalars(select(D.c.device).where(*later).order_by(D.c.wave, D.c.place).limit(many)).all()
-    _change(connection, ((rollout.number, device) for device in chosen), wave=rollout.wave)
+    change(connection, ((rollout.number, device) for device in chosen), wave=rollout.wave)
     return len(chosen)
-
-
-def release(connection: Connection, rollout: Rollout, now: float) -> list[str]:
-    """Ask as many devices of the open waves as may begin now; returns them."""
-    mine = D.c.rollout == rollout.number
-    recent = select(func.count()).select_from(D).where(mine, D.c.asked > now - 60, D.c.state != WAITS)
-    room = min(AT_ONCE, rollout.plan.per_minute - connection.execute(recent).scalar_one())
-    if room <= 0:
-        return []
-    chosen = _next(connection, rollout, room)
-    wanted, told = (_of(connection, table, rollout, chosen) for table in (W, T))
-    ask, again, there = list[tuple[str, str]](), list[str](), list[str]()
-    before: dict[str, str] = {}
-    stage = rollout.plan.stage
-    for device in chosen:
-        w, t = wanted.get(device), told.get(device)
-        before[device] = t.running if t and t.running else w.version if w else ""
-        if w and (w.version, w.stage) == (rollout.version, stage):
-            ran = t is not None and t.generation >= w.generation and t.state == ("running" if stage == "run" else stage)
-            (there if ran else again).append(device)
-        if device not in there:
-            ask.append((device, rollout.version))
-    want(connection, rollout, [(device, "") for device in again], stage)  # it has another generation then
-    generation = want(connection, rollout, ask, stage)
-    change = {"asked": now, "generation": generation, "told": "", "why": "", "state": ASKED, "late": False}
-    rows = [{"of": rollout.number, "who": device, "had": before[device]} for device, _ in ask]
-    if rows:
-        of = (D.c.rollout == bindparam("of"), D.c.device == bindparam("who"))
-        connection.execute(update(D).where(*of).values(before=bindparam("had"), **change), rows)
-    _change(connection, ((rollout.number, device) for device in there), state=GOOD, why="it ran already")
-    return [device for device, _ in ask]
-
-
-def _next(connection: Connection, rollout: Rollout, room: int) -> list[str]:
-    """Who is next: by wave and place, not more than `per_site` at a site, and nobody who is at something of this kind."""
-    mine = D.c.rollout == rollout.number
-    other, its = D.alias("other"), R.alias("its")
-    busy = select(other.c.device).join(its, its.c.number == other.c.rollout)
-    busy = busy.where(other.c.device == D.c.device, other.c.state == TRYING, its.c.kind == rollout.kind)
-    those = (mine, D.c.state == WAITS, D.c.wave <= rollout.wave, ~busy.exists())
-    if not rollout.plan.per_site:
-        return list(connection.scalars(select(D.c.device).where(*those).order_by(D.c.wave, D.c.place).limit(room)))
-    under = (mine, D.c.state.in_((ASKED, TRYING)), ~D.c.late)
-    now = select(D.c.site, func.count().label("n")).where(*under).group_by(D.c.site).subquery()
-    nth = func.row_number().over(partition_by=D.c.site, order_by=(D.c.wave, D.c.place))
-    lined = select(D.c.device, D.c.site, D.c.wave, D.c.place, nth.label("nth")).where(*those).subquery()
-    free = rollout.plan.per_site - func.coalesce(now.c.n, 0)
-    chosen = select(lined.c.device).join(now, now.c.site == lined.c.site, isouter=True).where(lined.c.nth <= free)
-    return list(connection.scalars(chosen.order_by(lined.c.wave, lined.c.place).limit(room)))
-
-
-def _of(connection: Connection, table: Any, rollout: Rollout, devices: Sequence[str]) -> dict[str, Row[Any]]:
-    """Rows of a table of the twin about what this rollout is of, by device."""
-    mine = (table.c.kind == rollout.kind, table.c.name == rollout.name, among(connection, table.c.device, devices))
-    return {row.device: row for row in connection.execute(select(table).where(*mine))}
-
-
-def want(connection: Connection, rollout: Rollout, wants: Sequence[tuple[str, str]], stage: str) -> int:
-    """Want a version of each of these (device, version); the generation of that."""
-    by = f"rollout {rollout.number}"
-    return twin.want(
-        connection,
-        [Want(device, rollout.kind, rollout.name, version, stage, by, rollout.number) for device, version in wants],
-    )
-
-
-def withdraw(connection: Connection, rollout: Rollout) -> list[str]:
-    """Who has not begun is asked no more; returns of which that changes what is wanted."""
-    asked = select(D.c.device, D.c.before).where(D.c.rollout == rollout.number, D.c.state == ASKED).limit(AT_ONCE)
-    rows = [row._tuple() for row in connection.execute(asked)]
-    if rows:
-        want(connection, rollout, rows, "run")
-        _change(connection, ((rollout.number, device) for device, _ in rows), state=WAITS, late=False)
-    return [device for device, _ in rows]
-
-
-def go_back(connection: Connection, rollout: Rollout, now: float, done: Done) -> None:
-    """Who has begun is asked to go back to what it had; the rollout has ended when nobody is waited for any more."""
-    done.asked += withdraw(connection, rollout)
-    mine = D.c.rollout == rollout.number
-    same = (W.c.device == D.c.device, W.c.kind == rollout.kind, W.c.name == rollout.name)
-    begun = (mine, D.c.state.in_((TRYING, WATCHED, GOOD, FAILED)), D.c.generation > 0)
-    asked = select(D.c.device, D.c.before, W.c.rollout).join(W, and_(*same)).where(*begun)
-    rows = connection.execute(asked.limit(AT_ONCE)).all()
-    gone = [row.device for row in rows if row.rollout != rollout.number]
-    ours = [(row.device, row.before) for row in rows if row.rollout == rollout.number]
-    _change(
-        connection,
-        ((rollout.number, device) for device in gone),
-        state=OVER,
-        why="something else is wanted of it by now",
-    )
-    if ours:
-        generation = want(connection, rollout, ours, "run")
-        change = {"state": BACK, "asked": now, "late": False, "told": "", "generation": generation}
-        _change(connection, ((rollout.number, device) for device, _ in ours), **change)
-        done.asked += [device for device, _ in ours]
-    if rows or done.asked:
-        done.more = True
-        return
-    if not connection.execute(select(D.c.device).where(mine, D.c.state == BACK, ~D.c.late).limit(1)).first():
-        after = turn(connection, rollout, ENDED, rollout.reason)
-        step(connection, after, "returned", _sum(connection, after))
-        calm(connection, after, "taken back")
-        done.told = True
-
-
-def _change(connection: Connection, devices: Iterable[tuple[int, str]], **values: Any) -> None:
-    rows = [{"of": number, "who": device} for number, device in devices]
-    if rows:
-        of = (D.c.rollout == bindparam("of"), D.c.device == bindparam("who"))
-        connection.execute(update(D).where(*of).values(values), rows)

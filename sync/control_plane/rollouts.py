@@ -20,7 +20,7 @@ from .database import among
 from .model_stages import raise_if_not_due
 from .own import PLANE, tell
 from .rollout_options import FilterOptions, RolloutOptions
-from .rollout_plan import ASKED, BACK, FAILED, GOOD, HITS, TRYING, WATCHED, Some, lacks, shown, sizes, stand
+from .rollout_plan import ASKED, BACK, FAILED, GOOD, HITS, TRYING, WATCHED, Some, lacks, shown, sizes, stand, states
 from .tree import is_below
 
 PLANNING, RUNNING, PAUSED, HALTED, DONE, GOING_BACK, ENDED = (
@@ -228,11 +228,13 @@ def counted(connection: Connection, rollout: Rollout) -> dict[Some, int]:
 def summary(connection: Connection, rollout: Rollout, whole: bool = False) -> dict[str, Any]:
     """For programs; `whole` also its plan, and its waves with how many devices are in which state."""
     counts = counted(connection, rollout)
-    states: dict[str, int] = {}
-    for some, n in counts.items():
-        states[some.state] = states.get(some.state, 0) + n
     said = {name: getattr(rollout, name) for name in ("number", "state", "since", "reason", "by", "created", "wave")}
-    said |= {"what": rollout.plan.what, "stage": rollout.plan.stage, "waves": len(rollout.sizes), "devices": states}
+    said |= {
+        "what": rollout.plan.what,
+        "stage": rollout.plan.stage,
+        "waves": len(rollout.sizes),
+        "devices": states(counts),
+    }
     said |= {"hits": {hit: sum(n for some, n in counts.items() if some.hit == hit) for hit in HITS}}
     if whole:
         said |= {

@@ -457,7 +457,8 @@ rollout_device = Table(
     Column("generation", BigInteger, nullable=False),
     Column("told", String(40), nullable=False),
     Column("why", Text, nullable=False),
-    Index("rollout_device_next", "rollout", "state", "wave", "place"),
+    # the first four are the order in which devices are asked; counting them takes the index alone
+    Index("rollout_device_next", "rollout", "state", "wave", "place", "hit", "late", "began"),
     Index("rollout_device_device", "device", "rollout"),
 )
 config_layer = Table(  # what people say of the devices of a class, a site or one alone, all versions, see config.py

@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from sqlalchemy import update
 
 from edge import ConfigFault, Event, LinesideError
-from sync.control_plane import rollout_work, tables
+from sync.control_plane import config, rollout_wants, rollout_work, tables
 from sync.control_plane.live import Hub
 from sync.control_plane.rollout_options import RolloutOptions, from_words
 from sync.control_plane.rollout_plan import place, sizes, wilson
@@ -313,10 +313,14 @@ def test_a_person_who_wants_something_else_is_not_overruled(database: str) -> No
         n = await it.begin(waves=[])
         await it.takes(TEN[:1])
         await store.write(lambda c: want(c, [Want(d, "model", "washer", "9") for d in TEN[:2]]))
-        await it.look()
+        await it.look(31)
         assert (await it.column(n, "state"))[TEN[1]] == "over"
+        await store.write(lambda c: want(c, [Want(TEN[2], "model", "washer", "8")]))
+        await it.order(n, "halt")
+        assert [(await it.wants(d))[0] for d in TEN[:4]] == ["9", "9", "8", ""]
         await it.order(n, "back")
-        assert [(await it.wants(d))[0] for d in TEN[:3]] == ["9", "9", ""]
+        assert [(await it.wants(d))[0] for d in TEN[:4]] == ["9", "9", "8", ""]
+        assert await it.counts(n) == {"over": 3, "waits": 7}
 
     with_store(database, work)
 
@@ -359,7 +363,7 @@ def test_a_revoked_device_holds_nothing_up(database: str) -> None:
         first = await it.asked()
         t = tables.device
         await store.write(lambda c: c.execute(update(t).where(t.c.id.in_(first)).values(revoked=1.0)))
-        await it.look(1)
+        await it.look(31)
         assert (await it.rollout(n)).wave == 1 and (await it.counts(n))["gone"] == 2
 
     with_store(database, work)
@@ -516,7 +520,8 @@ def test_whoever_is_killed_in_the_middle_another_one_goes_on(database: str, monk
     async def work(store: Store) -> None:
         it = Fleet(store)
         await it.enrol(*TEN)
-        monkeypatch.setattr(rollout_work, "AT_ONCE", 4)
+        for module in (rollout_work, rollout_wants):
+            monkeypatch.setattr(module, "AT_ONCE", 4)
         commits, broken = 0, 0
         true = Store.write
 
@@ -622,5 +627,29 @@ def test_a_rollout_of_nothing_or_for_nobody_is_refused(database: str) -> None:
             await it.order(n, "resume")
         with pytest.raises(LinesideError, match="there is no rollout 77"):
             await it.order(77, "halt")
+
+    with_store(database, work)
+
+
+def test_each_device_gets_the_configuration_that_its_layers_make(database: str) -> None:
+    async def work(store: Store) -> None:
+        it = Fleet(store)
+        for name, site in (("press-1", "a"), ("press-2", "b"), ("press-3", "c")):
+            await it.enrol(name, site=site)
+        layers = {
+            "class/press": "journal: {keep: 2d}",
+            "site/a": "journal: {keep: 3d}",
+            "site/c": "journal: {keep: long}",
+        }
+        for name, body in layers.items():
+            await store.write(lambda c, n=name, b=body: config.put(c, n, b, "li"))  # type: ignore[misc]
+        n = await it.begin("config/site", waves=[])
+        made = await it.column(n, "version")
+        assert set(made) == {"press-1", "press-2"} and len(set(made.values())) == 2
+        for device, version in made.items():
+            assert (await it.wants(device, "site"))[0] == version
+            assert await store.read(lambda c, v=version: config.document(c, v))  # type: ignore[misc]
+        reason = (await it.rollout(n)).reason
+        assert reason.startswith("1 left out, as press-3: site/c@1:1:") and "'long' is no duration" in reason
 
     with_store(database, work)

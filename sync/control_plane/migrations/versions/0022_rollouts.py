@@ -48,5 +48,6 @@ def upgrade() -> None:
         _column("told", sa.String(40)),
         _column("why", sa.Text()),
     )
-    op.create_index("rollout_device_next", "rollout_device", ["rollout", "state", "wave", "place"])
+    order = ["rollout", "state", "wave", "place", "hit", "late", "began"]
+    op.create_index("rollout_device_next", "rollout_device", order)
     op.create_index("rollout_device_device", "rollout_device", ["device", "rollout"])
