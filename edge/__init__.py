@@ -55,9 +55,11 @@ from .expressions import Expression, ExpressionFault, compile_expression
 from .frame import Frame, FramePool
 from .health import Health
 from .log import log
+from .log import recent as recent_lines
 from .memo import joined
 from .parquet import write as write_parquet
 from .plugins import find as find_part
+from .png import png
 from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
@@ -188,12 +190,14 @@ __all__ = [
     "parts_needed",
     "pieces",
     "plain_data",
+    "png",
     "rate_below",
     "read_document",
     "read_recording",
     "read_tree",
     "read_yaml",
     "reason_of",
+    "recent_lines",
     "shown_yaml",
     "since_until",
     "site_and_state",

@@ -13,9 +13,11 @@ from . import plugins, retention
 from .alarms import Alarms
 from .clock import Clock, SystemClock
 from .config.site import Config
+from .diagnosis import Diagnosis
 from .errors import LinesideError
 from .event import Event, Write
 from .flow import Flow
+from .frame import Frame
 from .health import Health
 from .journal import Journal
 from .live import Live
@@ -71,6 +73,7 @@ class Daemon:
         self.changing = asyncio.Lock()  # one exchange of the site at a time
         self.started = self.clock.mono()
         self.listeners: set[Callable[[Item], None]] = set()
+        self.diagnosis = Diagnosis(self)
         self.written: dict[int, int] = {}  # when each tag was last written, monotonic ns
         self.refused: dict[str, tuple[Any, str]] = {}  # stages that could not be built at the start, and why
         self._wire(config, starting=True)
@@ -125,6 +128,8 @@ class Daemon:
 
     def accept(self, item: Item | Write) -> None:
         """The only way in. On the event loop; does not block."""
+        if isinstance(item, Frame):
+            self.diagnosis.saw(item)
         self.flow.accept(item)  # type: ignore[arg-type]
         for listener in tuple(self.listeners):
             listener(item)  # type: ignore[arg-type]

@@ -49,11 +49,13 @@ class Live:
         good = len(batch) if batch.worst <= TRUSTED else int(np.count_nonzero(batch.quality <= TRUSTED))
         self.good[batch.source] = self.good.get(batch.source, 0) + good
 
-    def take(self, everything: bool = False) -> Batch:
-        """What changed since the last `take`, or every tag that was ever seen. A text leaves when its string is durable: before
-        that its number might be given to another one after a crash."""
+    def take(self, everything: bool = False, only: np.ndarray | None = None) -> Batch:
+        """What changed since the last `take`, or every tag that was ever seen; with `only` (slots) of these alone. A text leaves
+        when its string is durable: before that its number might be given to another one after a crash."""
         picked = np.flatnonzero(self.ts if everything else self._changed)
-        self._changed[:] = False
+        if only is not None:
+            picked = picked[np.isin(picked, only)]
+        self._changed[slice(None) if only is None else picked] = False
         early = self._text[picked] & (self.value[picked] > self.table.texts.durable)
         self._changed[picked[early]] = True
         picked = picked[~early]

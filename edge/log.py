@@ -14,6 +14,7 @@ from collections import deque
 from typing import TextIO
 
 log = logging.getLogger("lineside")
+KEPT, LONGEST = 400, 2000  # lines that `recent` knows, characters of one
 
 
 class Aside:
@@ -74,7 +75,28 @@ def to_memory(lines: int = 5) -> deque[str]:
     return kept
 
 
+class _Recent(logging.Handler):
+    """The newest lines, for who asks later."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: deque[str] = deque(maxlen=KEPT)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record)[:LONGEST])
+
+
+_recent = _Recent()
+log.addHandler(_recent)
+
+
+def recent(most: int) -> list[str]:
+    """The newest lines of this process, the oldest of them first."""
+    return list(_recent.lines)[-most:]
+
+
 def _only(handler: logging.Handler, level: int) -> None:
-    log.handlers[:] = [handler]
+    log.handlers[:] = [_recent, handler]
     log.setLevel(level)
     log.propagate = False

@@ -80,6 +80,7 @@ class Host(Protocol):
     reviews: Any
     sent: Any
     flow: Any
+    diagnosis: Any
 
     def accept(self, item: Any) -> None: ...
 

@@ -40,6 +40,7 @@ from .model_api import model_routes
 from .orders import orders
 from .pictures import Pictures
 from .proof import proof
+from .questions import questions
 from .rollout_api import rollout_routes
 from .rules import told
 from .signin import People
@@ -91,7 +92,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
     rolled = rollout_routes(store, hub, ingest.updates.has)
     staged = model_routes(store, hub, partial(ingest.updates.names, "model"))
-    changed = (rolled, staged, configs(store, ingest))
+    changed = (rolled, staged, configs(store, ingest), questions(store, ingest))
     routers = (login(store, people, at), *asked, *happened, *changed, _live(store, hub, people))
     for router in routers:
         declared(router.routes)

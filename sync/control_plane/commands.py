@@ -27,6 +27,7 @@ from . import (
     mosquitto,
     people_commands,
     plane_check,
+    question_commands,
     rollout_commands,
 )
 from .ca import Authority, keep
@@ -228,6 +229,7 @@ VERBS = {
     "proxy": Verb("make a certificate for a proxy", _proxy_files, _proxy),
     **completeness.VERBS,
     **evidence_commands.VERBS,
+    **question_commands.VERBS,
     **plane_check.VERBS,
     **rollout_commands.VERBS,
     **model_commands.VERBS,

@@ -1,4 +1,5 @@
-"""What several processes on one PostgreSQL must not change at the same time. On SQLite there is one process, and it has one writer.
+"""What several processes on one PostgreSQL must not change at the same time. On SQLite there is one process, with one writer, and
+commands beside it that write now and then.
 
 What is read here and written back stands on these: where the streams of a device stand, its alarms, the hours that wait for their
 roll-up, the number of the next order. They are held until the end of the transaction, and devices before all else, in one order.
@@ -17,6 +18,7 @@ from .database import among, on_postgresql
 ORDERS = 0x6F726472  # PostgreSQL's advisory lock of who gives an order its number
 AUDIT = 0x61756469  # and of who adds to the chain of the audit
 CLASHES = ("40001", "40P01")  # SQLSTATE: two transactions that wait for each other; one of them is done again
+BUSY = (5, 517)  # SQLite: a command beside the plane wrote since this transaction had read
 
 
 def devices(connection: Connection, names: Iterable[str]) -> None:
@@ -41,4 +43,6 @@ def audit(connection: Connection) -> None:
 
 def clashed(error: Exception) -> bool:
     """Whether the database gave this transaction up for another one's sake."""
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in CLASHES
+    if not isinstance(error, DBAPIError):
+        return False
+    return getattr(error.orig, "sqlstate", None) in CLASHES or getattr(error.orig, "sqlite_errorcode", None) in BUSY

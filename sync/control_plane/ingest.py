@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -46,6 +47,7 @@ LONGEST_POLL = 30.0
 MOST_LIVE = 2**21  # bytes of newest values and a status
 MOST_RUN = 32  # characters of what a run of a device calls itself
 MOST_PIECE = 2**20  # bytes of an object in one answer
+HEAR = 1.0  # seconds between two looks at what others have ordered
 LOOK = 10.0  # seconds between two looks at who is revoked
 SIGNERS = 4  # certificates that are signed at once: a command may take long
 AGAIN = 1.0  # seconds between two questions for an issuer that is not known
@@ -331,19 +333,24 @@ class Ingest:
 
     # Down
 
-    async def command(self, device: str, verb: str, data: dict[str, Any]) -> None:
-        """Queue a command for a device; returns when it is durable here. Its number follows the clock (ms), so that a plane
-        restored from a backup gives none a second time."""
-        row = {"device": device, "verb": verb, "data": json.dumps(data), "created": time.time()}
-
-        def queue(connection: Connection) -> None:
-            hold.orders(connection)
-            last = connection.execute(select(func.max(tables.command.c.number))).scalar() or 0
-            connection.execute(tables.command.insert().values(**row, number=max(last + 1, time.time_ns() // 1_000_000)))
-
-        await self._store.write(queue)
+    async def command(self, device: str, verb: str, data: dict[str, Any]) -> int:
+        """Queue an order for a device, see `queue`; returns its number when it is durable here."""
+        number = await self._store.write(lambda c: queue(c, device, verb, data))
         self.news(device)
         self._tell("order", device)
+        return number
+
+    async def hear(self) -> None:
+        """See orders that were queued beside this process, for as long as it runs."""
+        last: int | None = None
+        while True:
+            try:
+                last, devices = await self._store.glance(partial(since, number=last))
+            except StoreFault:
+                devices = set()
+            for device in devices:
+                self.news(device)
+            await asyncio.sleep(HEAR)
 
     def _tell(self, kind: str, device: str) -> None:
         if self._hub.peers:
@@ -445,6 +452,32 @@ def _orders(connection: Connection, device: str, after: int, twin: int) -> list[
     generation = newest(connection, device) if twin < FURTHEST else 0
     hint = [(0, "twin", json.dumps({"generation": generation}), time.time())] if generation > twin else []
     return hint + rows
+
+
+def queue(connection: Connection, device: str, verb: str, data: dict[str, Any]) -> int:
+    """Queue an order for a device; its number. One with an `id` that was queued already is that one. Numbers follow the clock (ms),
+    so that a plane restored from a backup gives none a second time. In the writer's transaction."""
+    hold.orders(connection)
+    t = tables.command
+    if same := data.get("id"):
+        named = t.c.data.contains(f'"id": {json.dumps(same)}', autoescape=True)
+        known = select(t.c.number).where(t.c.device == device, t.c.verb == verb, named)
+        if (found := connection.scalar(known.order_by(t.c.number.desc()).limit(1))) is not None:
+            return int(found)
+    last = connection.scalar(select(func.max(t.c.number))) or 0
+    row = {"device": device, "verb": verb, "data": json.dumps(data), "created": time.time()}
+    number = max(last + 1, time.time_ns() // 1_000_000)
+    connection.execute(t.insert().values(**row, number=number))
+    return number
+
+
+def since(connection: Connection, number: int | None) -> tuple[int, set[str]]:
+    """(the highest number of an order, the devices with orders above `number`; None: just the number)."""
+    t = tables.command
+    if number is None:
+        return connection.scalar(select(func.max(t.c.number))) or 0, set()
+    rows = connection.execute(select(t.c.number, t.c.device).where(t.c.number > number).order_by(t.c.number)).all()
+    return (rows[-1][0] if rows else number), {device for _, device in rows}
 
 
 async def body_of(request: Request, most: int) -> bytes:

@@ -119,7 +119,7 @@ class Plane:
             tls: dict[str, Any] = {"ssl_certfile": cert, "ssl_keyfile": key}
             tls |= {"ssl_ca_certs": self.where.folder / "ca.pem", "ssl_cert_reqs": ssl.CERT_OPTIONAL}
             context = self._serve(self.ingest.app, line, **tls, timeout_keep_alive=75, proxy_headers=False)
-        self._works.append(asyncio.create_task(self.ingest.watch()))
+        self._works += [asyncio.create_task(self.ingest.watch()), asyncio.create_task(self.ingest.hear())]
         self._works.append(asyncio.create_task(self._certified(context)))
         self.url = self.where.url or f"https://{self._shown}:{line.getsockname()[1]}"
 

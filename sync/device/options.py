@@ -12,6 +12,7 @@ from edge import Period, Size
 from ..broker import BrokerConfig
 from ..updates.manifest import CLASS
 from .allowance import LINKS, Link, window
+from .asked import VERBS, Verb
 
 
 class SyncConfig(BrokerConfig):
@@ -52,6 +53,10 @@ class SyncConfig(BrokerConfig):
     evidence: Period | None = Field(
         600.0,
         description="how often the device signs what it recorded, so that others can verify it, see docs/evidence.md; null: never",
+    )
+    commands: list[Verb] = Field(
+        list(VERBS),
+        description="what people at the plane may ask of this device, see docs/commands.md; nothing of it changes anything here",
     )
     writes: bool = Field(False, description="whether the plane may order what is `writable`, too")
 

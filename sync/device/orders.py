@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from edge import SECOND, Event, Host, LinesideError, Write, log, sound_events
 
 from .. import wire
+from .asked import VERBS, Asked
+from .lease import Lease
 from .transport import Transport
 
 LONGEST_VERB = 40
 LONGEST_KEY = 200  # characters of what an order says that is not carried out
-VERBS = ("ack", "shelve", "unshelve", "write", "review")
+OWN = ("ack", "shelve", "unshelve", "write", "review")
 
 
 def asks(after: int, wait: int, run: str = "", twin: int | None = None) -> str:
@@ -25,10 +27,20 @@ def asks(after: int, wait: int, run: str = "", twin: int | None = None) -> str:
 
 
 class Orders:
-    """`writes`: whether the site takes values, too."""
+    """`writes`: whether the site takes values, too; `answers`: which questions it answers."""
 
-    def __init__(self, host: Host, writes: bool) -> None:
+    def __init__(self, host: Host, writes: bool, answers: Collection[str] = (), lease: Lease | None = None) -> None:
         self._host, self._writes = host, writes
+        self._asked, self._begun = Asked(host, answers, lease or Lease(host.clock)), False
+
+    async def begin(self) -> None:
+        """Before the first order is asked for."""
+        if not self._begun:
+            await self._asked.resume()
+            self._begun = True
+
+    def stop(self) -> None:
+        self._asked.stop()
 
     async def carried_out(self, transport: Transport) -> int:
         """The number of the last order that was, where no cursor says it: the highest that an event in the journal has. Where there
@@ -72,7 +84,10 @@ class Orders:
             yield inspection
 
     async def __call__(self, number: int, verb: str, data: dict[str, Any], about: Event | None = None) -> None:
-        if verb not in VERBS:
+        if verb in VERBS:
+            self._asked.take(number, verb, data)
+            return
+        if verb not in OWN:
             log.warning("sync: the plane asks for %r, which is not known here", verb[:40])
             self._refused(verb[:LONGEST_VERB], number, data, "this release does not know such an order; update it")
             return

@@ -20,6 +20,7 @@ from .allowance import SPARING, Allowance, Counted
 from .certificate import Certificate
 from .compare import NAME
 from .evidence import Evidence
+from .lease import Lease
 from .mqtt import Mqtt
 from .objects import Upload
 from .options import SyncConfig
@@ -50,7 +51,8 @@ class Uplink:
         self._transport = transport
         self._rng = rng or random.Random()
         self._run = f"{self._rng.getrandbits(48):012x}"
-        self._gives, self._orders = config.gives, Orders(host, config.writes)
+        self._lease = Lease(host.clock)
+        self._gives, self._orders = config.gives, Orders(host, config.writes, config.commands, self._lease)
         self._a_second = config.a_second or 0
         self._allowance = Allowance(self._gives.a_day, config.windows, host.clock, host.folder, self._a_second)
         self.cursors: dict[str, Cursor] = {}
@@ -87,6 +89,7 @@ class Uplink:
                 raise
             raise known.exceptions[0] from None
         finally:
+            self._orders.stop()
             transport.close()
 
     async def _evidence(self) -> None:
@@ -327,8 +330,10 @@ class Uplink:
         """The newest values, unacknowledged: only what changed since the last time, everything after a break, and where
         the plane says that it knows none of them (it was started anew)."""
         every = max(self._gives.live, SPARING) if self._allowance.over else self._gives.live
-        await asyncio.sleep(every)
-        batch, whole = self.host.live.take(everything=self._whole or self._rng.random() < 0.05), self._whole
+        await self._lease.wait(every)
+        only = None if self._whole else self._lease.only(every)
+        everything = self._whole or (only is None and self._rng.random() < 0.05)
+        batch, whole = self.host.live.take(everything, only), self._whole
         self._whole = True
         columns = (batch.tag, batch.ts, batch.value, batch.quality)
         totals = self.host.journal.totals
@@ -359,6 +364,7 @@ class Uplink:
     async def _commands(self, transport: Transport, twin: Twin) -> None:
         """Wait for commands; each is journaled before it runs, and its number with it, so that none runs twice. Number 0 is the
         plane's hint that something newer is wanted."""
+        await self._orders.begin()
         if "commands" not in self.cursors and (last := await self._orders.carried_out(transport)):
             self._move("commands", last)
         after = self.cursors.setdefault("commands", Cursor()).watermark
