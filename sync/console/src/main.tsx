@@ -9,6 +9,7 @@ import { Plane } from "./plane";
 import { Refused } from "./refused";
 import { Review } from "./review";
 import { clock, writing } from "./show";
+import { SignInPage, useMe, Who } from "./signin";
 import "./style.css";
 import { language, speak, t } from "./words";
 
@@ -35,7 +36,8 @@ function App() {
     if (before.current !== place) main.current?.focus(); // who came by a key or a link goes on from the page, not from where it was
     before.current = place;
   }, [place]);
-  if (connection.state === "signin") return <main class="signin"><h1>{t("signIn")}</h1><p>{t("signInSub")}</p></main>;
+  const me = useMe(connection.state === "up");
+  if (connection.state === "signin") return <SignInPage />;
   const theme = () => {
     const next = dark() ? "light" : "dark";
     document.documentElement.dataset.theme = next;
@@ -46,8 +48,9 @@ function App() {
     <>
       <nav aria-label="Lineside">
         <a class="brand" href="#/">Lineside</a>
-        {PLACES.map(([word, to]) => <a key={word} href={to} aria-current={place === to ? "page" : undefined}>{t(word)}</a>)}
+        {PLACES.filter(([word]) => word !== "plane" || !me || me.whole.includes("watch")).map(([word, to]) => <a key={word} href={to} aria-current={place === to ? "page" : undefined}>{t(word)}</a>)}
         <span class="grow" />
+        {me ? <Who me={me} /> : null}
         <button class="plain" onClick={() => { speak(language === "zh" ? "en" : "zh"); redraw((n) => n + 1); }} lang={language === "zh" ? "en" : "zh"}>{language === "zh" ? "English" : "中文"}</button>
         <button class="plain" onClick={theme} aria-label={t(dark() ? "light" : "dark")} title={t(dark() ? "light" : "dark")}>{dark() ? "☀" : "☾"}</button>
       </nav>

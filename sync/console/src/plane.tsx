@@ -32,7 +32,7 @@ export function Plane() {
               {targets.map((one) => (
                 <tr key={one.name} data-target={one.name}>
                   <td>{one.name}</td><td>{number(one.delivered)}</td><td>{number(one.waits)}</td>
-                  <td class={one.aside ? "bad" : ""}>{number(one.aside)}{one.aside ? <> <button onClick={() => again(one)}>{t("sendAgain")}</button></> : null}</td>
+                  <td class={one.aside ? "bad" : ""}>{number(one.aside)}{one.aside ? <> <button class="needs-plane" onClick={() => again(one)}>{t("sendAgain")}</button></> : null}</td>
                   <td class={one.trouble ? "bad wide" : "quiet wide"}>{one.trouble ? `▲ ${moment(one.since * 1000)} ${one.trouble}` : `● ${t("runs")}`}</td>
                 </tr>
               ))}

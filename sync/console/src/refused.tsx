@@ -47,8 +47,8 @@ function Record({ row: r, open, toggle, send }: { row: Row; open: boolean; toggl
         <span class="quiet"> · {moment(r.arrived * 1000)} · {bytes(r.bytes)}{r.n > 1 ? ` · ${number(r.n)} ${t("samplesIn")}` : ""}</span></p>
       <p class="why">{r.why}</p>
       <div class="choices">
-        <a class="button" href={copyOf(r)} download>{t("download")}</a>
-        <button aria-expanded={open} onClick={toggle}>{t(open ? "keepIt" : "discard")}</button>
+        <a class="button needs-records" href={copyOf(r)} download>{t("download")}</a>
+        <button class="needs-records" aria-expanded={open} onClick={toggle}>{t(open ? "keepIt" : "discard")}</button>
       </div>
       {open ? (
         <form onSubmit={(e) => { e.preventDefault(); if (reason.trim()) send(reason); }}>
