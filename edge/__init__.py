@@ -54,9 +54,11 @@ from .event import Answer, Event, Job, Picture, Tick, Write, plain_data
 from .expressions import Expression, ExpressionFault, compile_expression
 from .frame import Frame, FramePool
 from .health import Health
+from .links import CANDIDATE, CURRENT, PREVIOUS, led_to, point, to_disk, version_of
 from .log import log
 from .log import recent as recent_lines
 from .memo import joined
+from .migrations import sample_of as release_sample
 from .parquet import write as write_parquet
 from .plugins import find as find_part
 from .png import png
@@ -74,6 +76,12 @@ from .records import (
     tag_names,
 )
 from .records import snapshots as kept_snapshots
+from .release import Trial as ReleaseTrial
+from .release import begin as begin_release
+from .release import ended as release_ended
+from .release import home_of as release_home
+from .release import on_trial as release_on_trial
+from .release import running as running_release
 from .retention import lack
 from .retried import Stood, Tried
 from .retried import compare as alike_alarms
@@ -87,6 +95,9 @@ from .tags import Tag, TagTable
 from .tags import named as tag_named
 
 __all__ = [
+    "CANDIDATE",
+    "CURRENT",
+    "PREVIOUS",
     "SECOND",
     "TRUSTED",
     "Answer",
@@ -128,6 +139,7 @@ __all__ = [
     "Reader",
     "Record",
     "Recording",
+    "ReleaseTrial",
     "Setting",
     "Size",
     "Source",
@@ -150,6 +162,7 @@ __all__ = [
     "alarms_of_journal",
     "alike_alarms",
     "ask_daemon",
+    "begin_release",
     "between",
     "bind_options",
     "binomial",
@@ -176,6 +189,7 @@ __all__ = [
     "lacks",
     "laid_documents",
     "last_numbers",
+    "led_to",
     "listen_at",
     "load_site",
     "load_tree",
@@ -191,6 +205,7 @@ __all__ = [
     "pieces",
     "plain_data",
     "png",
+    "point",
     "rate_below",
     "read_document",
     "read_recording",
@@ -198,6 +213,11 @@ __all__ = [
     "read_yaml",
     "reason_of",
     "recent_lines",
+    "release_ended",
+    "release_home",
+    "release_on_trial",
+    "release_sample",
+    "running_release",
     "shown_yaml",
     "since_until",
     "site_and_state",
@@ -210,6 +230,8 @@ __all__ = [
     "tag_name",
     "tag_named",
     "tag_names",
+    "to_disk",
+    "version_of",
     "wilson",
     "write_parquet",
     "written_yaml",

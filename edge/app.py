@@ -74,6 +74,7 @@ class Daemon:
         self.started = self.clock.mono()
         self.listeners: set[Callable[[Item], None]] = set()
         self.diagnosis = Diagnosis(self)
+        self.restart: Callable[[], None] = lambda: None  # ends this process, for another release to begin
         self.written: dict[int, int] = {}  # when each tag was last written, monotonic ns
         self.refused: dict[str, tuple[Any, str]] = {}  # stages that could not be built at the start, and why
         self._wire(config, starting=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
 
-from .disk import transaction
+from .disk import moment, transaction
 from .errors import LinesideError
 
 STEPS: tuple[str, ...] = (
@@ -57,9 +58,17 @@ STEPS: tuple[str, ...] = (
 )
 
 
+# The lowest schema whose release opens what this one writes, so that a release can be taken back without losing anything. A step
+# that only adds tables or indexes leaves it; after any other it is the number of that step.
+OPENS = 5
+
+
 def migrate(db: apsw.Connection) -> None:
-    """Bring a journal to the newest step, each step in one transaction. Refuses a journal of a newer release."""
-    (version,) = next(db.execute("PRAGMA user_version"))
+    """Bring a journal to the newest step, each step in one transaction. A journal of a newer release is left as it is where
+    that one says (`application_id`) that this one may open it, and else refused."""
+    (version,), (opens,) = next(db.execute("PRAGMA user_version")), next(db.execute("PRAGMA application_id"))
+    if version > len(STEPS) and 0 < opens <= len(STEPS):
+        return
     if version > len(STEPS):
         raise LinesideError(
             f"this journal was written by a newer release (schema {version}, known here {len(STEPS)})",
@@ -71,6 +80,36 @@ def migrate(db: apsw.Connection) -> None:
         with transaction(db):
             db.execute(step)
             db.execute(f"PRAGMA user_version = {number}")
+            db.execute(f"PRAGMA application_id = {OPENS}")
+
+
+def sample_of(journal: Path, copy: Path, most: int = 200) -> None:
+    """A journal with the schema of `journal` and its newest rows, so many of each table: what another release is tried with. It may
+    be written to meanwhile, by this process too. Blocks."""
+    for end in ("", "-wal", "-shm"):
+        copy.with_name(copy.name + end).unlink(missing_ok=True)
+    with contextlib.closing(apsw.Connection(str(journal), flags=apsw.SQLITE_OPEN_READONLY)) as source:
+        source.set_busy_timeout(5_000)
+        (version,), (opens,) = (
+            next(source.execute("PRAGMA user_version")),
+            next(source.execute("PRAGMA application_id")),
+        )
+        with contextlib.closing(apsw.Connection(str(copy))) as db, moment(source):
+            for step in STEPS[:version]:
+                db.execute(step)
+            for (name,) in list(
+                db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+            ):
+                db.execute(f"DELETE FROM {name}")  # what the steps themselves put there
+                rows = list(
+                    source.execute(
+                        f"SELECT * FROM {name} LIMIT {most} OFFSET max(0, (SELECT count(*) FROM {name}) - {most})"
+                    )
+                )
+                if rows:
+                    db.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+            db.execute(f"PRAGMA user_version = {version}")
+            db.execute(f"PRAGMA application_id = {opens}")
 
 
 class Shape(NamedTuple):

@@ -81,6 +81,7 @@ class Host(Protocol):
     sent: Any
     flow: Any
     diagnosis: Any
+    restart: Any
 
     def accept(self, item: Any) -> None: ...
 

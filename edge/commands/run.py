@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import heap, service
+from .. import heap, release, service
 from ..app import Daemon
 from ..batch import TRUSTED, Batch
 from ..config.check import raise_if_faulty
@@ -39,22 +39,30 @@ def run(options: argparse.Namespace) -> int:
     own = load(options.site)
     to_stderr(timestamps=not options.service, aside=True)
     folder = state_folder(own.device.id, options.state)
+    release.hand_over(folder, sys.argv[1:])
     sent = Sent(folder, options.site)
     config = raise_if_faulty(sent.chosen(own))
     screen = sys.stdout.isatty() and not options.service
-    asyncio.run(serve(config, folder, screen=screen, say_first=options.say_first, sent=sent))
+    if asyncio.run(serve(config, folder, screen=screen, say_first=options.say_first, sent=sent)):
+        release.again(sys.argv[1:])
     return 0
 
 
 async def serve(
     config: Config, folder: Path, *, screen: bool = False, say_first: bool = False, sent: Sent | None = None
-) -> None:
-    """Run until SIGINT or SIGTERM; ends within 5 s with everything durable."""
+) -> bool:
+    """Run until SIGINT or SIGTERM; ends within 5 s with everything durable. Whether another release is to go on."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
-    daemon = Daemon(config, folder, sent=sent)
+    daemon, restarts = Daemon(config, folder, sent=sent), asyncio.Event()
+
+    def restart() -> None:
+        restarts.set()
+        ended.set()
+
+    daemon.restart = restart
     control = Control(daemon)
     show: list[asyncio.Task[None]] = []
     try:
@@ -65,16 +73,18 @@ async def serve(
         log.info("%s runs; its journal is %s", config.device.id, daemon.journal.path)
         service.notify("READY=1")
         show = [asyncio.create_task(_screen(daemon) if screen else _lines(daemon))]
-        guard = asyncio.create_task(service.watchdog(daemon))
+        guards = [asyncio.create_task(service.watchdog(daemon)), asyncio.create_task(release.watch(daemon))]
         await ended.wait()
         service.notify("STOPPING=1")
-        guard.cancel()
+        for guard in guards:
+            guard.cancel()
     finally:
         for task in show:
             task.cancel()
         await control.stop()
         await daemon.stop()
         log.info("%s stopped; %d samples durable", config.device.id, daemon.journal.totals.durable)
+    return restarts.is_set()
 
 
 def _first(daemon: Daemon) -> Callable[[Any], None]:

@@ -17,16 +17,15 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from edge import LinesideError, find_part
+from edge import CANDIDATE, CURRENT, PREVIOUS, LinesideError, find_part, led_to, point, to_disk
 
 from ..updates.manifest import Unusable, UpdateRefused, parted
-from .links import CANDIDATE, CURRENT, PREVIOUS, led_to, point, to_disk
 from .updates import Updates
 
 MOST_FILES = 64
 GROWS = 8  # a package is at most so many times as large as what it was packed to, and MIN_MOST
 MIN_MOST = 16 * 2**20
-FILE = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+FILE = re.compile(r"[A-Za-z0-9][\w.+-]{0,199}")
 
 
 class Models:
@@ -99,7 +98,7 @@ class Models:
         fresh, aside = (place.with_name(place.name + end) for end in (".new", ".old"))
         shutil.rmtree(fresh, ignore_errors=True)
         try:
-            _unpack(packed, fresh, path)
+            unpack(packed, fresh, path)
             find_part("proofs", "model")(fresh)
             if place.exists():  # of an earlier time: spoiled, or half taken away by a sweep that was cut
                 shutil.rmtree(aside, ignore_errors=True)
@@ -129,11 +128,11 @@ class Models:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _members(packed: zipfile.ZipFile, path: str) -> list[zipfile.ZipInfo]:
+def _members(packed: zipfile.ZipFile, path: str, most: int) -> list[zipfile.ZipInfo]:
     """The plain files of a package, which has no folders. Raises Unusable."""
     found = packed.infolist()
-    if not found or len(found) > MOST_FILES:
-        raise Unusable(f"{path} holds {len(found)} files; a package has 1 to {MOST_FILES}")
+    if not found or len(found) > most:
+        raise Unusable(f"{path} holds {len(found)} files; a package has 1 to {most}")
     if odd := [one.filename for one in found if not FILE.fullmatch(one.filename)]:
         raise Unusable(f"{path} holds {odd[0][:80]!r}; a package has files beside each other and no folders")
     if len({one.filename for one in found}) < len(found):
@@ -141,12 +140,13 @@ def _members(packed: zipfile.ZipFile, path: str) -> list[zipfile.ZipInfo]:
     return found
 
 
-def _unpack(packed: Path, folder: Path, path: str) -> None:
+def unpack(packed: Path, folder: Path, path: str, most: int = MOST_FILES) -> None:
+    """The files of a zip, whole and on the disk. Raises Unusable, OSError."""
     room = max(MIN_MOST, GROWS * packed.stat().st_size)
     folder.mkdir(mode=0o700)
     try:
         with zipfile.ZipFile(packed) as opened:
-            for one in _members(opened, path):
+            for one in _members(opened, path, most):
                 with opened.open(one) as source, (folder / one.filename).open("wb") as out:
                     while block := source.read(2**20):
                         if (room := room - len(block)) < 0:

@@ -13,13 +13,14 @@ from ..broker import BrokerConfig
 from ..updates.manifest import CLASS
 from .allowance import LINKS, Link, window
 from .asked import VERBS, Verb
+from .twin_firmware import FirmwareConfig
 
 
 class SyncConfig(BrokerConfig):
     """Which plane everything goes to, and how: straight to it, or through a broker that both reach. The link, and what the plane is
     allowed here, stay with the device whatever the plane sends."""
 
-    stays: ClassVar[tuple[str, ...]] = (*BrokerConfig.model_fields, "link", "takes", "installs", "writes")
+    stays: ClassVar[tuple[str, ...]] = (*BrokerConfig.model_fields, "link", "takes", "installs", "firmware", "writes")
 
     url: str = Field(
         description="the plane's address for devices, https://host:8443; or a broker's, mqtts://host:8883",
@@ -57,6 +58,9 @@ class SyncConfig(BrokerConfig):
     commands: list[Verb] = Field(
         list(VERBS),
         description="what people at the plane may ask of this device, see docs/commands.md; nothing of it changes anything here",
+    )
+    firmware: FirmwareConfig | None = Field(
+        None, description="how the board takes an image, where `installs` says firmware"
     )
     writes: bool = Field(False, description="whether the plane may order what is `writable`, too")
 

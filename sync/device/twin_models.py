@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge import Host, LinesideError, NewModel, log, model_home
+from edge import CANDIDATE, CURRENT, PREVIOUS, Host, LinesideError, NewModel, led_to, log, model_home, version_of
 
 from ..either import either
 from ..updates.manifest import UpdateRefused
 from .identity import keep_file
-from .links import CANDIDATE, CURRENT, PREVIOUS, led_to, version_of
 from .twin import Tell, Want
 from .twin_updates import Brought
 

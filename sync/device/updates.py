@@ -21,12 +21,11 @@ from tuf.api import exceptions
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from edge import SECOND, Clock, LinesideError, log
+from edge import SECOND, Clock, LinesideError, log, to_disk
 
 from ..updates.manifest import KINDS, SIGNED_AT, Manifest, UpdateRefused, manifest_of, parted
 from .floor import Floor, Floors
 from .identity import keep_file
-from .links import to_disk
 from .update_source import Absent, Source
 
 BUILT = int(datetime.datetime(2026, 11, 26, tzinfo=datetime.UTC).timestamp())

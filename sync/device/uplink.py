@@ -29,7 +29,9 @@ from .pace import FIRST_WAIT, LEAST, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 from .twin import Handler, Twin, refusals
 from .twin_config import Configs
+from .twin_firmware import FirmwareHandler
 from .twin_models import ModelHandler
+from .twin_runtime import RuntimeHandler
 from .twin_updates import Brought
 
 ROW, LEAST_ROWS = 21, 64  # bytes of a newest value; how many go at once on any line
@@ -106,11 +108,16 @@ class Uplink:
     def _handlers(self, transport: Transport, much: Transport) -> dict[str, Handler]:
         """Of what the plane wants here, by kind; large things come by `much`."""
         made: dict[str, Callable[[Host, Transport], Handler]] = {"config": Configs, "model": self._models}
+        firmware = self.config.firmware
+        made["firmware"] = lambda host, much: FirmwareHandler(host, self._brought(host, much), firmware)
+        made["runtime"] = lambda host, much: RuntimeHandler(host, self._brought(host, much))
         return {kind: make(self.host, much) for kind, make in made.items() if kind in self.config.installs}
 
     def _models(self, host: Host, much: Transport) -> ModelHandler:
-        holds = partial(self._allowance.holds, pictures=True)
-        return ModelHandler(host, Brought(host, much, self._updates_turn, holds))
+        return ModelHandler(host, self._brought(host, much))
+
+    def _brought(self, host: Host, much: Transport) -> Brought:
+        return Brought(host, much, self._updates_turn, partial(self._allowance.holds, pictures=True))
 
     async def _updates_turn(self) -> None:
         """Until a piece of an update may go: as a picture."""

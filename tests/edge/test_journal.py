@@ -180,6 +180,7 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     with_journal(tmp_path, nothing)
     db = apsw.Connection(str(tmp_path / "journal.db"))
     db.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+    db.execute(f"PRAGMA application_id = {len(STEPS) + 1}")  # no release before that one opens it
     db.close()
     for _ in range(2):  # the second time shows that the lock was given up
         with pytest.raises(LinesideError, match="newer release"):

@@ -10,7 +10,7 @@ import apsw
 import msgpack
 import pytest
 
-from edge import Cursor, Tag, migrations
+from edge import Cursor, LinesideError, Tag, migrations
 from edge.codec import encode, encode_event
 from edge.event import Event
 from edge.journal import PRAGMAS, Journal
@@ -138,3 +138,45 @@ def test_a_step_that_fails_leaves_nothing_of_itself(tmp_path: Path, monkeypatch:
     assert next(db.execute("PRAGMA user_version"))[0] == len(STEPS)
     assert not list(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'"))
     db.close()
+
+
+def test_a_release_that_is_taken_back_opens_what_the_newer_one_wrote_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def some(journal: Journal) -> None:
+        journal.append([batch(len(await values(journal)) + 1)], [Event("k", "kept")])
+        assert await journal.commit(seal=True)
+
+    with_journal(tmp_path, some)
+    more = (*STEPS, "CREATE TABLE extra (a INTEGER PRIMARY KEY, b TEXT); CREATE INDEX extra_b ON extra (b)")
+    with monkeypatch.context() as newer:
+        newer.setattr(migrations, "STEPS", more)
+        with_journal(tmp_path, some)
+    db = apsw.Connection(str(tmp_path / "journal.db"))
+    assert next(db.execute("PRAGMA user_version")) == (len(more),)
+    db.execute("INSERT INTO extra VALUES (1, 'of the newer one')")
+    db.close()
+    with_journal(tmp_path, some)
+
+    async def all_of_it(journal: Journal) -> None:
+        assert await values(journal) == [1.0, 2.0, 3.0]
+        assert len(await journal.read("event")) == 3
+
+    with_journal(tmp_path, all_of_it)
+    with monkeypatch.context() as newer:  # and the newer one again
+        newer.setattr(migrations, "STEPS", more)
+        with_journal(tmp_path, all_of_it)
+    db = apsw.Connection(str(tmp_path / "journal.db"))
+    assert list(db.execute("SELECT b FROM extra")) == [("of the newer one",)]
+    db.close()
+
+
+def test_a_step_that_an_older_release_cannot_live_with_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(journal: Journal) -> None: ...
+
+    with monkeypatch.context() as newer:
+        newer.setattr(migrations, "STEPS", (*STEPS, "ALTER TABLE event ADD COLUMN more TEXT"))
+        newer.setattr(migrations, "OPENS", len(STEPS) + 1)
+        with_journal(tmp_path, nothing)
+    with pytest.raises(LinesideError, match="written by a newer release"):
+        with_journal(tmp_path, nothing)

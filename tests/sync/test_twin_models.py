@@ -18,7 +18,7 @@ pytest.importorskip("ai_edge_litert", reason="needs the vision extra")
 
 from sqlalchemy import select
 
-from edge import model_home
+from edge import CANDIDATE, CURRENT, model_home, version_of
 from edge.app import Daemon
 from edge.config.load import load_text
 from models.package import SHIPPED
@@ -26,7 +26,6 @@ from sync.control_plane import tables
 from sync.control_plane.twin import Told, Want, told
 from sync.device import twin as device_twin
 from sync.device import twin_models
-from sync.device.links import CANDIDATE, CURRENT, version_of
 from sync.device.update_commands import opened
 from tests.sync.signers import Signers
 from tests.sync.test_spine import Rig

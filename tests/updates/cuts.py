@@ -12,10 +12,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from edge import LinesideError, ManualClock, find_part
+from edge import CURRENT, LinesideError, ManualClock, find_part
 from sync.device.floor import Floors
 from sync.device.install import Models
-from sync.device.links import CURRENT
 from sync.device.update_source import InFolder
 from sync.device.updates import Updates
 from tests.sync.signers import Signers
