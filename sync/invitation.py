@@ -17,6 +17,8 @@ def read_token(text: str) -> tuple[str, str, str]:
     """(url, fingerprint of the CA, invitation). Raises LinesideError."""
     try:
         url, fingerprint, invitation = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if not str(url).startswith("https://"):
+            raise ValueError
         return str(url), str(fingerprint), str(invitation)
     except (ValueError, TypeError):
         raise LinesideError(

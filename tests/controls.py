@@ -65,8 +65,8 @@ CONTROLS: dict[str, Safeguard] = {
     ),
     "a proxy alone vouches for devices": Safeguard(
         f"{PLANE}/shown.py",
-        "    if found is None or found.name != PROXY:\n        return found\n",
-        "    if found is None:\n        return found\n",
+        "    if found.name != PROXY:\n        return found\n",
+        "",
         f"{TESTS}/test_controls.py::test_a_device_does_not_vouch_for_another",
     ),
     "a copied identity is an alarm": Safeguard(
@@ -127,14 +127,20 @@ CONTROLS: dict[str, Safeguard] = {
     # Keys where they lie
     "the identity is for its owner alone": Safeguard(
         f"{DEVICE}/identity.py",
-        "os.O_TRUNC, 0o600)",
-        "os.O_TRUNC, 0o644)",
+        "os.O_EXCL, 0o600)",
+        "os.O_EXCL, 0o644)",
         f"{TESTS}/test_controls.py::test_what_is_secret_on_a_device_is_for_its_owner_alone",
+    ),
+    "no link is followed where a secret is written": Safeguard(
+        f"{DEVICE}/identity.py",
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)",
+        "os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)",
+        f"{TESTS}/test_controls.py::test_a_link_that_somebody_put_into_the_state_folder_is_not_followed",
     ),
     "the plane's keys are for their owner alone": Safeguard(
         f"{PLANE}/kept.py",
-        "os.O_TRUNC, 0o600)",
-        "os.O_TRUNC, 0o644)",
+        "os.O_EXCL, 0o600)",
+        "os.O_EXCL, 0o644)",
         f"{TESTS}/test_page.py::test_what_is_secret_is_read_by_its_owner_only",
     ),
     "a backup is for its owner alone": Safeguard(
@@ -255,8 +261,8 @@ CONTROLS: dict[str, Safeguard] = {
     ),
     "a request has a size": Safeguard(
         f"{PLANE}/heads.py",
-        "        if self._read > self._most:",
-        "        if False:",
+        "            if self._read > self._most:",
+        "            if False:",
         f"{TESTS}/test_hostile.py::test_a_head_without_an_end_is_read_up_to_a_bound",
     ),
     "a request has an end": Safeguard(
@@ -273,15 +279,15 @@ CONTROLS: dict[str, Safeguard] = {
     ),
     "an answer has a size": Safeguard(
         f"{DEVICE}/identity.py",
-        "while len(body) <= most and",
-        "while",
+        "answer.read(min(65_536, most + 1 - len(body)), decode_content=False)",
+        "answer.read(65_536, decode_content=False)",
         f"{TESTS}/test_controls.py::test_an_answer_without_an_end_fills_no_memory",
     ),
     "a picture has its digest": Safeguard(
         f"{PLANE}/ingest.py",
         "if body is not None and (came or await asyncio.to_thread(wire.digest, body)) != digest:",
         "if False:",
-        f"{TESTS}/test_spine.py::test_strangers_and_garbage_are_refused",
+        f"{TESTS}/test_controls.py::test_a_picture_that_is_not_what_its_digest_says_is_refused",
     ),
     # What a device does for the plane
     "the site says whether the plane may write": Safeguard(

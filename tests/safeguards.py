@@ -297,7 +297,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "tests/updates/test_install.py::test_one_that_does_not_prove_itself_is_not_switched_to",
     ),
     "a model is switched to at once": Safeguard(
-        "sync/device/install.py",
+        "edge/links.py",
         "    fresh.replace(link)\n",
         "    link.unlink(missing_ok=True)\n    fresh.rename(link)\n",
         "tests/updates/test_install.py::test_an_update_that_is_cut_leaves_a_running_model",

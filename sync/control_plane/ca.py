@@ -148,6 +148,11 @@ class Authority:
         return isinstance(self._signer, Issuer) and self._signer.due(self._root)
 
     @property
+    def by_command(self) -> bool:
+        """Whether somebody else's authority signs."""
+        return self._outside is not None
+
+    @property
     def issuers(self) -> list[str]:
         """Who signs here and who did before, as PEM."""
         return [issuer.pem([cert]).decode() for cert in self._signers]
@@ -185,8 +190,8 @@ class Authority:
     def learn(self, issuers: Iterable[str], distrusted: Iterable[str] = ()) -> None:
         """Which other issuers (PEM) of our root sign for this plane, and whose word counts no more."""
         self._heard = set(issuers), set(distrusted)
-        with contextlib.suppress(LinesideError):  # `plane issuer` may have put another one into the folder
-            self._read_issuing(None, anew=False)
+        with contextlib.suppress(LinesideError), alone(self._folder):  # `plane issuer` may have put another one there
+            self._read_issuing(self._root_key(self._folder / "ca.key") if self.due else None, anew=False)
         self._judge()
 
     def _judge(self) -> None:
@@ -197,7 +202,8 @@ class Authority:
             known |= more
         if known != self._known:
             self._known = known
-            self.signed = lru_cache(MOST_KNOWN)(partial(_signed, tuple(known)))
+            remembered = lru_cache(MOST_KNOWN)(partial(_must_be_signed, tuple(known)))
+            self.signed = partial(_signed, remembered)
 
     def _own(
         self, kind: str, name: str, days: float, folder: Path | None, stem: str, names: Sequence[str] = ()
@@ -212,13 +218,22 @@ class Authority:
         return cert_file, key_file
 
 
-def _signed(known: tuple[x509.Certificate, ...], der: bytes) -> bool:
+def _signed(remembered: Callable[[bytes], None], der: bytes) -> bool:
+    try:
+        remembered(der)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _must_be_signed(known: tuple[x509.Certificate, ...], der: bytes) -> None:
+    """Raises InvalidSignature, which is not remembered: anybody can make as many of those as he likes."""
     cert = x509.load_der_x509_certificate(der)
     for signer in known:
         with contextlib.suppress(*chain.NOT_OURS):
             cert.verify_directly_issued_by(signer)
-            return True
-    return False
+            return
+    raise InvalidSignature
 
 
 def _certificates(file: Path) -> list[x509.Certificate]:

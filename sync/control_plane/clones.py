@@ -41,6 +41,11 @@ class Clones:
         self.standing.add(device)
         return True
 
+    def stood(self, device: str) -> None:
+        """There were two when the plane ended; from now on it is seen whether there still are."""
+        self.standing.add(device)
+        self._returns[device] = deque([self._now()], maxlen=RETURNS)
+
     def over(self) -> Iterator[str]:
         """Of which devices there is one again."""
         for device in sorted(self.standing):

@@ -8,7 +8,6 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -19,10 +18,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from edge import CodecFault, Event, LinesideError, log
+from edge import CodecFault, LinesideError, log
 
 from .. import wire
-from . import config, hold, issuers, pieces, tables
+from . import config, hold, pieces, tables
 from .ca import Asked, Authority
 from .clones import Clones
 from .database import upsert
@@ -32,11 +31,12 @@ from .invite import Wish, invited, trade
 from .keys import Keys, Known
 from .live import Hub
 from .objects import ObjectsFault
-from .own import PLANE, tell
+from .own import PLANE, doubled, raised, say
 from .peers import NEWS
 from .pictures import Pictures
 from .refused import set_aside
-from .shown import Who, who
+from .shown import who
+from .signing import Signing
 from .silent import Silent
 from .standing import StoreFault, anew, covers, stands, untold
 from .store import FURTHEST, Message, Store
@@ -49,8 +49,6 @@ MOST_RUN = 32  # characters of what a run of a device calls itself
 MOST_PIECE = 2**20  # bytes of an object in one answer
 HEAR = 1.0  # seconds between two looks at what others have ordered
 LOOK = 10.0  # seconds between two looks at who is revoked
-SIGNERS = 4  # certificates that are signed at once: a command may take long
-AGAIN = 1.0  # seconds between two questions for an issuer that is not known
 PROVEN = "lineside.device"  # in the scope of a request whose device is proven already
 hashed = wire.key_of  # secrets are 256 random bits, so a plain SHA-256 keeps them
 
@@ -75,8 +73,8 @@ class Ingest:
         self._silent = Silent(store, hub)
         self._clones = Clones()
         self._heard = Heard()
-        self._asked, self._said = -AGAIN, list[str]()
-        self._signers = ThreadPoolExecutor(SIGNERS, "signs")
+        self.signing = Signing(store, authority)
+        self._due: bool | None = None
         routed = Starlette(
             routes=[
                 Route("/d/v1/ca", self.ca),
@@ -121,45 +119,21 @@ class Ingest:
             return JSONResponse({"detail": why}, 403)
         self.keys.put(device, known)
         self._tell("enrolled", device)
-        if self._clones.forget(device):
-            await self._clone(device, "cleared")
+        self._clones.forget(device)
+        await self._clone(device, False)
         try:
-            signed = await self._sign(wanted)
+            signed = await self.signing.sign(wanted)
         except LinesideError as error:  # it is enrolled, and asks again for that alone
             log.warning("plane: no certificate for %s: %s", device, error)
             signed = b""
         return JSONResponse({"secret": secret, "certificate": signed.decode()})
 
-    async def _sign(self, asked: Asked) -> bytes:
-        """Raises LinesideError."""
-        signed = await asyncio.get_running_loop().run_in_executor(self._signers, self._authority.client, asked)
-        if self._said != self._authority.issuers:  # a command's: other processes hear of it before they see it
-            await self._issuers()
-        return signed
-
     async def device(self, request: Request) -> str | None:
         """The device that this request proves to come from."""
         if PROVEN in request.scope:
             return str(request.scope[PROVEN])
-        found = await self._who(request)
+        found = await self.signing.who(request)
         return found.name if found and found.good and await self._enrolled(found.name, found.key) else None
-
-    async def _who(self, request: Request) -> Who | None:
-        """Whom a certificate names. One of an issuer that nobody here has heard of may be of a process that has just begun."""
-        found = who(request, self._authority)
-        if found and not found.signed and time.monotonic() - self._asked > AGAIN:
-            self._asked = time.monotonic()
-            await self._issuers()
-            found = who(request, self._authority)
-        return found
-
-    async def _issuers(self) -> None:
-        """Say who signs here, and see who does elsewhere. Raises StoreFault."""
-        signs = self._authority.issuers
-        if self._said != signs:
-            await self._store.write(lambda c: issuers.tell(c, signs))
-            self._said = signs
-        self._authority.learn(*await self._store.glance(issuers.known))
 
     async def _enrolled(self, device: str, key: str) -> bool:
         """Whether that is the key of the device."""
@@ -181,8 +155,12 @@ class Ingest:
 
     async def watch(self) -> None:
         """See who is revoked, who was heard, and whose double has gone, for as long as the plane runs."""
+        remembers = not self._store.shared  # of several processes each would end what another one sees
         while True:
             try:
+                for device in await self._store.glance(doubled) if remembers else ():
+                    self._clones.stood(device)
+                remembers = False
                 await self.look()
             except StoreFault as error:
                 log.warning("plane: cannot see who is revoked, nor keep who was heard: %s", error)
@@ -191,18 +169,26 @@ class Ingest:
     async def look(self) -> None:
         """Once. Raises StoreFault."""
         await self.keys.look()
-        await self._issuers()
+        await self.signing.learn()
         if heard := self._heard.due():
             await self._store.write(lambda c: note(c, heard, time.time()))
         for device in self._clones.over():
-            await self._clone(device, "cleared")
+            await self._clone(device, False)
+        if self._due != (due := self._authority.due):
+            text = "who signs certificates for this plane has a third of its time left: `lineside plane issuer --root-key FILE`"
+            await self._alarm("issuer", due, "medium", text)
+            self._due = due
 
-    async def _clone(self, device: str, state: str) -> None:
-        """An alarm of the plane's own."""
+    async def _clone(self, device: str, two: bool) -> None:
         text = f"{device} speaks from two places: its state folder was copied; revoke it, and enrol the right one anew"
-        event = Event("alarm", f"clone {device}", state, time.time_ns(), "high", text)
-        await self._store.write(lambda c: tell(c, [event]))
-        self._hub.tell({"kind": "events", "device": PLANE})
+        await self._alarm(f"clone {device}", two, "high", text)
+
+    async def _alarm(self, key: str, stands: bool, severity: str, text: str) -> None:
+        """An alarm of the plane's own."""
+        if await self._store.glance(lambda c: raised(c, key)) == stands:
+            return
+        if await self._store.write(lambda c: say(c, key, stands, severity, text)):
+            self._hub.tell({"kind": "events", "device": PLANE})
 
     async def certificate(self, request: Request) -> Response:
         """A new certificate for an enrolled key. What it signed is proof enough, at any time: a certificate that ran out, or a
@@ -211,7 +197,7 @@ class Ingest:
         if not await self._enrolled(asked.device, asked.key):
             return self._stranger(request, asks=True)
         try:
-            signed = await self._sign(asked)
+            signed = await self.signing.sign(asked)
         except StoreFault:
             raise
         except LinesideError as error:
@@ -419,7 +405,7 @@ class Ingest:
             return JSONResponse({"detail": "after, wait and twin are numbers"}, 400)
         self._heard.saw(device)
         if self._clones.saw(device, request.query_params.get("run", "")[:MOST_RUN]):
-            await self._clone(device, "raised")
+            await self._clone(device, True)
         news = self._news.setdefault(device, asyncio.Event())
         news.clear()
         rows = await self._store.glance(lambda c: _orders(c, device, after, twin))
@@ -439,7 +425,7 @@ class Ingest:
     def close(self) -> None:
         """Let the polls that wait go, also those that still come."""
         self._closed = True
-        self._signers.shutdown(wait=False, cancel_futures=True)
+        self.signing.close()
         for news in self._news.values():
             news.set()
 

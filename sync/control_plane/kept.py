@@ -26,6 +26,7 @@ def alone(folder: Path) -> Iterator[None]:
 def keep(path: Path, body: bytes) -> None:
     """Write a file (0600) whole or not at all, also on a full disk."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
         out.write(body)
     fresh.replace(path)

@@ -37,6 +37,27 @@ def tell(connection: Connection, events: Sequence[Event]) -> None:
     apply_frames(connection, PLANE, frames)
 
 
+def raised(connection: Connection, key: str) -> bool:
+    """Whether that alarm of the plane stands."""
+    t = tables.alarm
+    return bool(connection.scalar(select(t.c.active).where(t.c.device == PLANE, t.c.key == key)))
+
+
+def doubled(connection: Connection) -> list[str]:
+    """Devices of which it stands that there are two."""
+    t = tables.alarm
+    keys = connection.scalars(select(t.c.key).where(t.c.device == PLANE, t.c.active, t.c.key.startswith("clone ")))
+    return [key.removeprefix("clone ") for key in keys]
+
+
+def say(connection: Connection, key: str, raise_it: bool, severity: str, text: str) -> bool:
+    """Raise or clear an alarm of the plane, unless it stands so already, whichever process did that. Whether something changed."""
+    if raised(connection, key) == raise_it:
+        return False
+    tell(connection, [Event("alarm", key, "raised" if raise_it else "cleared", time.time_ns(), severity, text)])
+    return True
+
+
 def order(connection: Connection, verb: str, key: str, seconds: float, by: str) -> bool:
     """Acknowledge, shelve or unshelve an alarm of the plane. False where nothing is called so."""
     t = tables.alarm

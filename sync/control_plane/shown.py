@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -41,19 +42,44 @@ def who(request: Request, authority: Authority) -> Who | None:
     """Who holds the key, as TLS has proven: the far side of the connection, or who asked our own proxy. None: nobody in particular.
     Whether a certificate's time is over is for the caller to see: TLS itself would end the connection without a word. So is whether
     its issuer's word counts: TLS believes each that the root ever had."""
-    found = _judged(request.scope.get(SHOWN), authority)
-    if found is None or found.name != PROXY:
+    shown: bytes | None = request.scope.get(SHOWN)
+    found = _read(shown) if shown else None
+    if found is None or shown is None:
+        return None
+    found = found._replace(signed=authority.signed(shown))
+    if found.name != PROXY:
         return found
     said = request.headers.get(HEADER, "")
     if not found.good or len(said) > MOST_HEADER:
         return None
-    found = _judged(_der(said), authority)
+    try:
+        found = _vouched(said, authority.signed)
+    except NotOurs as other:
+        found = other.who
     return found if found and found.name != PROXY else None
 
 
-def _judged(der: bytes | None, authority: Authority) -> Who | None:
-    found = _read(der) if der else None
-    return found._replace(signed=authority.signed(der)) if found and der else None
+class NotOurs(Exception):
+    """A certificate that nobody has signed whose word counts. Raised, since what is raised is not remembered: anybody can show a
+    proxy as many of them as he likes."""
+
+    def __init__(self, who: Who | None = None) -> None:
+        super().__init__()
+        self.who = who
+
+
+@lru_cache(MOST_KNOWN)
+def _vouched(said: str, signed: Callable[[bytes], bool]) -> Who | None:
+    """Whom a proxy names. It has seen that who asked holds the key; whether the certificate is ours is seen here. Raises
+    NotOurs."""
+    try:
+        der = x509.load_pem_x509_certificate(unquote(said).encode()).public_bytes(Encoding.DER)
+        found = _read.__wrapped__(der)
+    except chain.NOT_OURS:
+        raise NotOurs from None
+    if not signed(der):
+        raise NotOurs(found and found._replace(signed=False))
+    return found
 
 
 @lru_cache(MOST_KNOWN)
@@ -64,12 +90,3 @@ def _read(der: bytes) -> Who | None:
         return None
     times = cert.not_valid_before_utc.timestamp(), cert.not_valid_after_utc.timestamp()
     return Who(str(names[0].value), hash_of(key), *times)
-
-
-@lru_cache(MOST_KNOWN)
-def _der(said: str) -> bytes | None:
-    """What a proxy says was shown to it. It has seen that who asked holds the key; whether the certificate is ours is seen here."""
-    try:
-        return x509.load_pem_x509_certificate(unquote(said).encode()).public_bytes(Encoding.DER)
-    except chain.NOT_OURS:
-        return None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from edge import DeviceLost, LinesideError, log
@@ -23,6 +23,7 @@ from .identity import Identity, keep_file
 
 FILE = "device.pem"  # certificates, and the key where it is in no token
 EARLY = 2 / 3  # of its time, after which a new one is asked for
+MOST_ABOVE = 8  # certificates of a chain
 AGAIN, SOON = 3600.0, 10.0  # seconds between two requests for one; and where there is none of use
 
 Ask = Callable[[str, str, bytes], Awaitable[bytes]]
@@ -84,10 +85,15 @@ class Certificate:
         return True
 
     def keep(self, signed: bytes) -> None:
-        """Raises ValueError where that is no certificate for our key."""
-        if x509.load_pem_x509_certificate(signed).public_key() != key.private(self._me.key).public_key():
+        """The certificates of what the plane answered, and nothing else of it. Raises ValueError where the first is none for our
+        key."""
+        found = chain.read(signed)
+        if found[0].public_key() != key.private(self._me.key).public_key():
             raise ValueError("it is for another key")
-        keep_file(self.path, signed.decode() + ("" if key.on_token(self._me.key) else self._me.key))
+        if len(found) > MOST_ABOVE:
+            raise ValueError(f"{len(found)} certificates")
+        text = "".join(cert.public_bytes(Encoding.PEM).decode() for cert in found)
+        keep_file(self.path, text + ("" if key.on_token(self._me.key) else self._me.key))
         self._read()
 
     def show(self, context: ssl.SSLContext) -> None:

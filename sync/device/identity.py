@@ -90,9 +90,11 @@ def keep(identity: Identity, folder: Path) -> None:
 
 
 def keep_file(path: Path, text: str) -> None:
-    """A secret in the state folder, as `keep` says; whole or not at all."""
+    """A secret in the state folder, as `keep` says; whole or not at all. With sudo the folder is somebody else's, who may have
+    put a link where we write: no link is followed, and no file but a new one is given away."""
     owner, fresh = path.parent.stat(), path.with_suffix(".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
         if os.geteuid() == 0:
             os.fchown(out.fileno(), owner.st_uid, owner.st_gid)
         out.write(text)

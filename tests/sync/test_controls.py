@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl
 from collections.abc import Awaitable, Callable
@@ -16,18 +17,20 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge import DeviceLost
+from edge import DeviceLost, LinesideError
 from edge.cli import main
 from sync import chain, wire
-from sync.control_plane import api, ca
+from sync.control_plane import api, ca, clones, ingest, issuer, own, shown
 from sync.control_plane.ca import Asked
 from sync.control_plane.plane import Plane
 from sync.control_plane.shown import HEADER
 from sync.device import identity, key, transport
+from sync.device.certificate import Certificate
 from sync.device.identity import Identity
-from sync.device.transport import Https, Stranger
+from sync.device.transport import Https, Rejected, Stranger
+from sync.invitation import read_token, token
 from tests.sync.test_https import OK, asked
-from tests.sync.test_issuer import STANDS, enrolled, started
+from tests.sync.test_issuer import STANDS, enrolled, started, until
 
 Work = Callable[[Plane], Awaitable[None]]
 
@@ -123,6 +126,103 @@ def test_what_is_secret_on_a_device_is_for_its_owner_alone(tmp_path: Path) -> No
     assert "the secret" not in f"{me!r} {me}" and "PRIVATE" not in f"{me!r} {me}"
 
 
+def test_a_link_that_somebody_put_into_the_state_folder_is_not_followed(tmp_path: Path) -> None:
+    """`sudo lineside enroll` writes into the folder of a service, and gives what it wrote to that: it must be its own file."""
+    state, victim = tmp_path / "state", tmp_path / "victim"
+    state.mkdir()
+    victim.write_text("root's own")
+    for name in ("identity.new", "device.new"):
+        (state / name).symlink_to(victim)
+    identity.keep(Identity("d", "https://x", "s", "", key.made()), state)
+    identity.keep_file(state / "device.pem", "x")
+    assert victim.read_text() == "root's own" and victim.stat().st_uid == os.geteuid()
+    assert identity.load(state, "d").secret == "s" and not (state / "identity.json").is_symlink()
+
+
+def test_of_what_the_plane_answers_only_certificates_are_kept(tmp_path: Path) -> None:
+    """A key before our own would be the one that TLS takes."""
+    authority = ca.Authority(tmp_path / "a")
+    me = Identity("d", "https://x", "s", authority.pem, key.made())
+    signed = authority.client(Asked.read(key.request(me.key, "d").encode()))
+    certificate = Certificate(tmp_path, me)
+    certificate.keep(key.made().encode() + b"words\n" + signed)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_cert_chain(tmp_path / "device.pem")
+    assert (tmp_path / "device.pem").read_text() == signed.decode() + me.key and certificate.over < 1
+    for wrong in (b"", b"junk", signed * 5, authority.client(Asked.read(key.request(key.made(), "d").encode()))):
+        with pytest.raises(ValueError, match=r"."):
+            certificate.keep(wrong)
+    assert (tmp_path / "device.pem").read_text() == signed.decode() + me.key
+
+
+def test_a_token_leads_to_https_alone() -> None:
+    """Over http:// the invitation would be for everyone on the way."""
+    with pytest.raises(LinesideError, match="this is no token"):
+        read_token(token("http://plane.example:8443", "ab" * 32, "x"))
+    assert read_token(token("https://plane.example:8443", "ab" * 32, "x"))[2] == "x"
+
+
+def test_what_anybody_can_show_is_remembered_by_nobody(tmp_path: Path) -> None:
+    """A proxy hands on what was shown to it, whoever signed it: a stranger could fill the memory with it."""
+    mine, other = ca.Authority(tmp_path / "mine"), ca.Authority(tmp_path / "other")
+    kept = mine.signed.args[0]  # type: ignore[attr-defined]
+    before = shown._vouched.cache_info().currsize
+    for authority in (mine, other, other):
+        leaf = chain.read(authority.client(Asked.read(key.request(key.made(), "d").encode())))[0]
+        said = quote(leaf.public_bytes(Encoding.PEM).decode())
+        with contextlib.suppress(shown.NotOurs):
+            shown._vouched(said, mine.signed)
+    assert kept.cache_info().currsize == 1 and shown._vouched.cache_info().currsize == before + 1
+
+
+def test_an_alarm_of_two_places_outlives_the_plane_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "LOOK", 0.02)
+
+    async def work() -> None:
+        it = await started(tmp_path / "plane")
+        await enrolled(it, tmp_path / "d")
+        await it.ingest._clone("d", True)
+        await it.stop()
+        it = await started(tmp_path / "plane")
+        assert await it.store.read(lambda c: own.raised(c, "clone d"))
+        monkeypatch.setattr(clones, "OVER", -1.0)
+
+        async def over() -> bool:
+            return not await it.store.read(lambda c: own.raised(c, "clone d"))
+
+        await until(over)
+        await it.ingest._clone("d", True)
+        await enrolled(it, tmp_path / "new")
+        assert await over(), "who enrols it anew ends it, though this process has not seen two"
+        await it.stop()
+
+    asyncio.run(work())
+
+
+def test_an_issuer_that_is_due_is_an_alarm_until_there_is_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "LOOK", 0.02)
+
+    async def work(it: Plane) -> None:
+        folder = tmp_path / "plane"
+        (folder / "ca.key").rename(tmp_path / "safe.key")
+        monkeypatch.setattr(issuer, "ISSUER_DAYS", 10 * 1825)
+
+        async def stands() -> bool:
+            return await it.store.read(lambda c: own.raised(c, "issuer"))
+
+        async def gone() -> bool:
+            return not await stands()
+
+        await until(stands)
+        (tmp_path / "safe.key").rename(folder / "ca.key")
+        await until(gone)
+        assert len(it.authority.issuers) == 2, "with the root's key at hand it is made by itself, while the plane runs"
+
+    with_plane(tmp_path, work)
+
+
 def test_no_path_leads_out_of_the_console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     web = tmp_path / "web"
     web.mkdir()
@@ -139,6 +239,19 @@ def test_no_path_leads_out_of_the_console(tmp_path: Path, monkeypatch: pytest.Mo
 
         for path in ("/..%2fsecret", "/a/..%2f..%2fsecret", f"/%2f{tmp_path}/secret", "/%2e%2e/secret"):
             assert await asyncio.to_thread(get, path) == b"the console", path
+
+    with_plane(tmp_path, work)
+
+
+def test_a_picture_that_is_not_what_its_digest_says_is_refused(tmp_path: Path) -> None:
+    async def work(it: Plane) -> None:
+        me = await enrolled(it, tmp_path / "d")
+        line, body = Https(me, Certificate(tmp_path / "d", me)), b"a picture"
+        where = f"epoch={'0' * 16}&seq=1"
+        with pytest.raises(Rejected, match="does not have this digest"):
+            await line.exchange("PUT", f"/d/v1/picture/{wire.digest(b'another')}?{where}", body)
+        await line.exchange("PUT", f"/d/v1/picture/{wire.digest(body)}?{where}", body)
+        line.close()
 
     with_plane(tmp_path, work)
 

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from edge import LinesideError
 from edge.cli import main
 from sync import chain, wire
-from sync.control_plane import outside
+from sync.control_plane import outside, signing
 from sync.control_plane.ca import Asked, Authority
 from sync.control_plane.outside import AuthorityOptions
 from sync.control_plane.plane import Plane
@@ -58,6 +58,9 @@ authorityKeyIdentifier = keyid
 [plane]
 basicConstraints = critical, CA:false
 extendedKeyUsage = clientAuth
+[witness]
+basicConstraints = critical, CA:false
+extendedKeyUsage = critical, timeStamping
 [server]
 basicConstraints = critical, CA:false
 extendedKeyUsage = serverAuth
@@ -110,7 +113,9 @@ def asked() -> Asked:
     return Asked.read(key.request(key.made(), "d").encode())
 
 
-def test_devices_are_enrolled_renewed_and_let_in_by_certificates_of_theirs(tmp_path: Path, theirs: Path) -> None:
+def test_devices_are_enrolled_renewed_and_let_in_by_certificates_of_theirs(
+    tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "plane.yaml"
     file.write_text(f"authority: {{root: {theirs}/root.pem, command: [{theirs}/sign], within: 60s}}\n")
     assert load(file).faults == []
@@ -121,6 +126,12 @@ def test_devices_are_enrolled_renewed_and_let_in_by_certificates_of_theirs(tmp_p
         await it.start()
         assert not (folder / "ca.key").exists() and it.authority.pem == (theirs / "root.pem").read_text()
         me = await enrolled(it, tmp_path / "d")
+        asked = (theirs / "asked").read_text()
+        again = Https(me)
+        await again.exchange("POST", "/d/v1/certificate", key.request(me.key, "d").encode())
+        again.close()
+        assert (theirs / "asked").read_text() == asked, "who asks again at once keeps nobody busy"
+        monkeypatch.setattr(signing, "REPEATED", 0.0)
         issued = chain.read((tmp_path / "d" / "device.pem").read_bytes())
         assert [cert.subject.rfc4514_string() for cert in issued] == ["CN=d", "CN=Machines", "CN=Middle"]
         line = Https(me, certificate := Certificate(tmp_path / "d", me))
@@ -141,12 +152,12 @@ def test_devices_are_enrolled_renewed_and_let_in_by_certificates_of_theirs(tmp_p
         assert await line.exchange("GET", STANDS) == wire.pack_ack({})
         line.close()
         await it.stop()
-        again = Plane(Where(folder, device_port=0, page_port=0))  # the folder remembers who signs
-        await again.start()
-        line = Https(replace(me, url=again.url), Certificate(tmp_path / "d", me))
+        other_plane = Plane(Where(folder, device_port=0, page_port=0))  # the folder remembers who signs
+        await other_plane.start()
+        line = Https(replace(me, url=other_plane.url), Certificate(tmp_path / "d", me))
         assert await line.exchange("GET", STANDS) == wire.pack_ack({})
         line.close()
-        await again.stop()
+        await other_plane.stop()
 
     asyncio.run(work())
     assert main(["plane", "issuer", "--folder", str(tmp_path / "plane")]) == 2

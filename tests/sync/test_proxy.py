@@ -58,7 +58,8 @@ def test_a_proxy_that_ends_tls_says_who_asked_and_nobody_else_can(tmp_path: Path
         folder, port = tmp_path / "plane", free_port()
         plane = Plane(Where(folder, device_port=0, page_port=0))
         await plane.start()
-        assert main(["plane", "proxy", "--folder", str(folder), "--url", f"https://localhost:{port}"]) == 0
+        asked = ["plane", "proxy", "--folder", str(folder), "--url", f"https://localhost:{port}"]
+        assert await asyncio.to_thread(main, asked) == 0
         names = x509.load_pem_x509_certificate((folder / "proxy.pem").read_bytes()).extensions
         assert "localhost" in names.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
             x509.DNSName
