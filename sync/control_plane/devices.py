@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, HTTPException, Query, Response
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from . import tables
@@ -44,6 +45,15 @@ def devices(store: Store, hub: Hub) -> APIRouter:
         rows, total, standing = await store.read(lambda c: _page(c, fits, after, limit))
         answer.headers[TOTAL] = str(total)
         return [_shown(row, hub.devices.get(row["id"]), standing.get(row["id"], 0)) for row in rows]
+
+    @router.get("/api/devices/{device}/ddi")
+    async def of_client(device: str) -> dict[str, Any]:
+        """Of a device that gets its firmware by DDI: since when (s UTC), and what its client says that it is."""
+        t = tables.ddi
+        row = await store.read(lambda c: c.execute(select(t).where(t.c.device == device)).mappings().first())
+        if row is None:
+            raise HTTPException(404, "this device has never asked by DDI")
+        return {"since": row["since"], "attributes": json.loads(row["attributes"] or "{}")}
 
     return router
 

@@ -14,17 +14,19 @@ from typing import Any
 import msgpack
 from sqlalchemy import Connection, func, select
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from edge import CodecFault, LinesideError, log
 
 from .. import wire
-from . import config, hold, pieces, tables
+from . import config, ddi_state, hold, pieces, tables
+from .body import body_of
 from .ca import Asked, Authority
 from .clones import Clones
 from .database import upsert
+from .ddi import Ddi
 from .door import Door
 from .heard import Heard, note
 from .invite import Wish, invited, trade
@@ -91,6 +93,7 @@ class Ingest:
                 Route("/d/v1/piece/{digest}", self.piece, methods=["PUT"]),
                 Route("/d/v1/object/{digest}", self.object),
                 Route("/d/v1/updates/{path:path}", self.update),
+                *Ddi(store, hub, self.updates, self.device, self._stranger, self._heard.saw).routes,
             ],
             exception_handlers={LinesideError: fault, OverflowError: fault},
         )
@@ -365,11 +368,12 @@ class Ingest:
             news.set()
 
     async def twin(self, request: Request) -> Response:
-        """All that is wanted of a device."""
+        """All that is wanted of a device, but for firmware where another client on it asks for that, see ddi.py."""
         if (device := await self.device(request)) is None:
             return self._stranger(request)
-        rows = await self._store.glance(lambda c: wanted(c, device))
-        wants = [{k: getattr(row, k) for k in wire.WANT} for row in rows]
+        rows, by_ddi = await self._store.glance(lambda c: (wanted(c, device), ddi_state.attributes(c, device)))
+        mine = [row for row in rows if by_ddi is None or row.kind != ddi_state.FIRMWARE]
+        wants = [{k: getattr(row, k) for k in wire.WANT} for row in mine]
         said = {"generation": max((row.generation for row in rows), default=0), "wants": wants}
         return Response(msgpack.packb(said), media_type="application/msgpack")
 
@@ -464,19 +468,6 @@ def since(connection: Connection, number: int | None) -> tuple[int, set[str]]:
         return connection.scalar(select(func.max(t.c.number))) or 0, set()
     rows = connection.execute(select(t.c.number, t.c.device).where(t.c.number > number).order_by(t.c.number)).all()
     return (rows[-1][0] if rows else number), {device for _, device in rows}
-
-
-async def body_of(request: Request, most: int) -> bytes:
-    """The body, read only up to `most` bytes. Raises WireFault beyond."""
-    body = bytearray()
-    try:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > most:
-                raise wire.WireFault(f"more than {most} bytes")
-    except ClientDisconnect:
-        raise wire.WireFault("the device left in the middle of its message") from None
-    return bytes(body)
 
 
 def numbers(request: Request, *names: str) -> list[int]:

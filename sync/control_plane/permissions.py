@@ -65,6 +65,7 @@ TABLE: dict[str, Need] = {
     "GET /{path:path}": Need("", Of.ANYONE),
     "GET /openapi.json": Need("", Of.SELF),
     "GET /api/devices": Need("watch", Of.EACH),
+    "GET /api/devices/{device}/ddi": Need("watch", Of.DEVICE),
     "GET /api/devices/{device}/tags": Need("watch", Of.DEVICE),
     "GET /api/devices/{device}/series": Need("watch", Of.DEVICE),
     "GET /api/devices/{device}/complete": Need("watch", Of.DEVICE),

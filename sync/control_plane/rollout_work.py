@@ -67,7 +67,10 @@ from .rollouts import (
 from .store import Store
 
 EVERY, SELDOM = 2.0, 30.0  # seconds between looks, and between those at what is hardly at work any more
-SHARE = 0.1  # of the time at most is spent looking
+SHARE, LONGEST_REST = (
+    0.1,
+    10.0,
+)  # so much of the time is spent looking where nothing happens; seconds without a look at most
 D, R, T, W = tables.rollout_device, tables.rollout, tables.told_twin, tables.want
 
 
@@ -93,10 +96,12 @@ class Rollouts:
         async def work() -> None:
             if time.monotonic() < self._rest:
                 return
-            began = time.monotonic()
-            while await self.look(time.time()):
-                await asyncio.sleep(0)
-            self._rest = time.monotonic() + (time.monotonic() - began) * (1 / SHARE - 1)
+            more = True
+            while more:
+                began = time.monotonic()
+                more = await self.look(time.time())
+            took = time.monotonic() - began
+            self._rest = time.monotonic() + rest(took)
 
         await repeat(work, EVERY, "rollouts wait")
 
@@ -148,6 +153,11 @@ class Rollouts:
             await self._store.write(lambda c, m=made: config.keep(c, [m]))  # type: ignore[misc]
             found |= dict.fromkeys(names, made.version)
         return found, left
+
+
+def rest(took: float) -> float:
+    """Seconds without a look after one that took so long: never so many that a halt comes late."""
+    return min(LONGEST_REST, took * (1 / SHARE - 1))
 
 
 # One look at one rollout

@@ -485,3 +485,10 @@ config_draft = Table(  # what somebody wrote at the device itself
     Column("at", Float, nullable=False),
     Column("body", Text, nullable=False),
 )
+ddi = Table(  # devices that ask for firmware as hawkBit's clients do, see ddi.py
+    "ddi",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("attributes", Text, nullable=False),
+)

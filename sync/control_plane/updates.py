@@ -33,10 +33,15 @@ class Updates:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
-    def has(self, path: str) -> bool:
-        """Whether an artefact (KIND/NAME-VERSION) lies here, signed or not. Blocks."""
+    def file(self, path: str) -> Path | None:
+        """Where an artefact (KIND/NAME-VERSION) lies here, signed or not. Blocks."""
         kind, _, name = path.partition("/")
-        return self._folder is not None and any((self._folder / "targets" / kind).glob(f"*.{name}"))
+        found = (self._folder / "targets" / kind).glob(f"*.{name}") if self._folder and PATH.fullmatch(path) else ()
+        return next((one for one in found if SERVED.fullmatch(f"targets/{kind}/{one.name}")), None)
+
+    def has(self, path: str) -> bool:
+        """Whether it lies here. Blocks."""
+        return self.file(path) is not None
 
     def names(self, kind: str) -> list[str]:
         """Every artefact of a kind that lies here, as KIND/NAME-VERSION. Blocks."""

@@ -46,6 +46,10 @@ def test_bounds_are_those_of_wilson(found: int, of: int, low: float, high: float
     assert wilson(found, of) == pytest.approx((low, high), abs=1e-4)
 
 
+def test_a_long_look_is_followed_by_a_rest_that_lets_no_halt_come_late() -> None:
+    assert [rollout_work.rest(took) for took in (0.01, 0.5, 40.0)] == pytest.approx([0.09, 4.5, 10.0])
+
+
 def test_a_rollout_goes_wave_after_wave_and_soaks(database: str) -> None:
     async def work(store: Store) -> None:
         it = Fleet(store)
