@@ -120,9 +120,8 @@ async def _show(store: Store, device: str) -> int:
         else "wanted   nothing"
     )
     if told:
-        print(
-            f"tried    {told['tried']}\nruns     {told['running'] or 'its own'}\nstate    {told['state']}: {told['reason']}"
-        )
+        runs, why = told["running"] or "its own", f": {told['reason']}" if told["reason"] else ""
+        print(f"tried    {told['tried'] or 'nothing'}\nruns     {runs}\nstate    {told['state']}{why}")
     for line in now["drift"]:
         print(f"draft    {line}")
     for problem in now["problems"]:

@@ -157,7 +157,8 @@ class Twin:
             return
         told[want.key] = {**said, "state": state, "reason": reason}
         severity = SEVERITY.get(state, "info")
-        (log.warning if severity == "medium" else log.info)("%s %s: %s %s", want.key, want.version, state, reason)
+        level = log.warning if severity == "medium" else log.info
+        level("%s %s: %s", want.key, want.version or "(its own)", f"{state}: {reason}" if reason else state)
         text = reason[:LONGEST_REASON]
         self._host.accept(Event("twin", want.key[:200], state, severity=severity, text=text, data=said))
         self._host.journal.append(snapshots={KEPT: json.dumps(told).encode()})

@@ -47,10 +47,12 @@ class Configs:
     async def look(self, want: Want, tell: Tell) -> None:
         """What was tried may run no more, and a person may have written a draft."""
         sent = self._sent
-        state = sent.stands.ended.state
-        if state == "running" and sent.running != want.version:
-            state = "rolled_back" if sent.trouble else "draft"
-        tell(state, await self._words(want))
+        ended = sent.stands.ended
+        if ended.generation == want.generation:  # else it was refused before it was tried
+            state = ended.state
+            if state == "running" and sent.running != want.version:
+                state = "rolled_back" if sent.trouble else "draft"
+            tell(state, await self._words(want))
         draft = await asyncio.to_thread(sent.draft) or ""
         if draft != self._told:
             await self._transport.exchange("PUT", "/d/v1/draft", draft.encode())

@@ -171,6 +171,18 @@ def test_a_draft_is_made_a_layer_or_left(database: str) -> None:
     with_store(database, work)
 
 
+def test_a_document_is_for_whom_it_is_wanted_of(database: str) -> None:
+    async def work(store: Store) -> None:
+        wanting = await wanting_of(store)
+        await store.write(lambda c: config.put(c, "class/press", PRESS, "anna"))
+        (made,) = await config_send.send(store, "device/p1", "anna", wanting)
+        version = made.after.version
+        assert await store.read(lambda c: config.document_for(c, "p1", version)) == made.after.text
+        assert await store.read(lambda c: config.document_for(c, "o1", version)) is None
+
+    with_store(database, work)
+
+
 def test_a_layer_is_for_who_holds_every_device_of_it(database: str) -> None:
     async def work(store: Store) -> None:
         await wanting_of(store)

@@ -22,9 +22,10 @@ cv2 = pytest.importorskip("cv2", reason="needs the vision extra")
 import numpy as np
 
 from edge import Event, Picture
-from sync.control_plane import api, refused, tables
+from sync.control_plane import api, config, refused, tables
 from sync.control_plane.api import WEB
 from sync.control_plane.live import Newest
+from sync.control_plane.twin import Want
 from sync.wire import Frame
 from tests.sync import test_spine
 from tests.sync.test_spine import Rig, rig
@@ -495,5 +496,27 @@ def test_what_could_not_be_read_is_listed_fetched_and_discarded_with_a_reason(tm
             await page.goto(f"{page.url.split('#')[0]}#/alarms")
             await shows(page.locator("table")).to_contain_text("record 1 of samples:plc: made by a test release")
         assert await it.events("refused") == [("dev-1", "discarded")]
+
+    rig(tmp_path, work)
+
+
+def test_what_the_plane_wants_of_a_device_is_shown_beside_what_runs_and_why(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        async with chromium(it) as page:
+            await page.goto(f"{page.url.split('#')[0]}#/device/dev-1")
+            await shows(page.locator("#complete")).to_be_visible()
+            twin = page.locator("#twin")
+            await shows(twin).to_have_count(0)
+            await it.plane.ingest.want([Want("dev-1", "config", "site", "0" * 16)])
+            await shows(twin.locator("tbody tr")).to_contain_text(
+                f"config site{'0' * 16}–its own▲ refused this site takes no"
+            )
+            drafted = "alarms: {hot: {when: plc.temp > 9}}"
+            await it.plane.store.write(lambda c: config.keep_draft(c, "dev-1", drafted))
+            await page.reload()
+            await shows(twin.get_by_role("listitem")).to_have_text("+ alarms: {hot: {when: plc.temp > 9}}")
+            await page.get_by_role("button", name="中文").click()
+            await shows(twin.get_by_role("heading", name="平台期望状态")).to_be_visible()
+            await shows(twin.locator("tbody tr")).to_contain_text("拒绝 本站点不接受平台下发的 config")
 
     rig(tmp_path, work)

@@ -52,6 +52,13 @@ def test_what_a_site_does_not_allow_is_refused_in_words_and_once(tmp_path: Path,
         first = await says(it, "refused", "3")
         assert "`sync: {installs: [model]}`" in first.reason and (first.running, first.tried) == ("", "")
 
+        await it.plane.ingest.want([Want("dev-1", "config", "site", "0" * 16)])
+
+        async def config() -> Any:
+            return await it.plane.store.read(lambda c: told(c, "config", "site", None))
+
+        assert "`sync: {installs: [config]}`" in (await it.until(config))[0].reason
+
         async def toaster() -> Any:
             return await it.plane.store.read(lambda c: told(c, "toaster", "x", None))
 
@@ -60,7 +67,7 @@ def test_what_a_site_does_not_allow_is_refused_in_words_and_once(tmp_path: Path,
         await it.device_starts()
         await it.plane.ingest.want([Want("dev-1", "model", "washer", "4")])
         assert (await says(it, "refused", "4")).generation > first.generation
-        assert await states(it) == [("refused", "3"), ("refused", "1"), ("refused", "4")]
+        assert await states(it) == [("refused", v) for v in ("3", "1", "0" * 16, "4")]
 
     rig(tmp_path, work, way)
 

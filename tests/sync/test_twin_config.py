@@ -10,13 +10,15 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
+from sqlalchemy import insert
+
 from edge import sent as edge_sent
 from edge.app import Daemon
 from edge.apply import apply_site
 from edge.config.load import load
 from edge.sent import Sent
-from sync.control_plane import config, config_send
-from sync.control_plane.twin import Told, told, wanted
+from sync.control_plane import config, config_send, tables
+from sync.control_plane.twin import Told, Want, told, wanted
 from sync.device import twin as device_twin
 from tests.sync.test_spine import Rig as Spine
 from tests.sync.test_spine import both_ways
@@ -215,8 +217,6 @@ def test_what_an_engineer_writes_is_told_adopted_and_left(tmp_path: Path) -> Non
 
 
 def test_nothing_wanted_any_more_is_the_devices_own_again(tmp_path: Path) -> None:
-    from sync.control_plane.twin import Want
-
     async def work(it: Rig) -> None:
         await it.sends(GOOD)
         await it.says("running")
@@ -230,5 +230,28 @@ def test_nothing_wanted_any_more_is_the_devices_own_again(tmp_path: Path) -> Non
             return bool(rows and "a device has one configuration" in rows[0].reason)
 
         await it.until(refused)
+
+    rig(tmp_path, work)
+
+
+def test_a_document_that_is_not_what_was_wanted_is_not_taken(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        t = tables.config_document
+        await it.plane.store.write(
+            lambda c: c.execute(insert(t).values(version="0" * 16, at=0, body=GOOD.format(port=1), origins="{}"))
+        )
+        await it.plane.ingest.want([Want("dev-1", "config", "site", "0" * 16)])
+        now = await it.says("refused")
+        assert now.reason == "what the plane gave is not the configuration that it wants" and now.running == ""
+        assert it.daemon.sent.running == ""
+        draft = (
+            await asyncio.to_thread(it.file.read_text)
+        ) + "tags: {{twice: {{expression: plc.temp * 2}}}}\n".format()
+        await it.sends(GOOD)
+        await it.says("running")
+        await asyncio.to_thread(it.file.write_text, draft)
+        await it.says("running", "was edited since")
+        told_so = [state for key, state in await it.events("twin")]
+        assert told_so == ["refused", "trying", "running", "running"], "what was refused was looked at meanwhile"
 
     rig(tmp_path, work)

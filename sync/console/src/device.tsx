@@ -5,6 +5,7 @@ import { Changes } from "./changes";
 import { Chart } from "./chart";
 import { Complete } from "./complete";
 import { clock, Heard, number, Quality, reading, useFresh, useNow } from "./show";
+import { Twin } from "./twin";
 import { joined, known, t } from "./words";
 
 const SPANS = [5, 30, 240, 1440];
@@ -86,6 +87,7 @@ export function Device({ id }: { id: string }) {
         </section>
         <Parts status={status} />
       </div>
+      <Twin device={id} />
     </>
   );
 }

@@ -20,6 +20,16 @@ const SENTENCES: [string, string][] = [
   ["this site has no such tag", "本站点没有该变量"],
   ["that is no value", "数值无效"],
   ["by {}: {}", "{0}：{1}"],
+  // what became of what the plane wants
+  ["this site takes no {} that the plane wants; `sync: {installs: [{}]}` in its file allows it", "本站点不接受平台下发的 {0}；可在站点文件中用 `sync: {installs: [{1}]}` 开启"],
+  ["{} gave no good sample", "{0} 没有一个良好采样"],
+  ["{} gave {} good samples, {} before", "{0} 的良好采样为 {1}，此前为 {2}"],
+  ["{} gave {} of the samples that it promises, {} before", "{0} 只给出应有采样的 {1}，此前为 {2}"],
+  ["{} does not run", "{0} 未运行"],
+  ["the alarm {} was raised", "触发了报警 {0}"],
+  ["it was cut off in the middle of its trial; what ran before runs", "试运行中途被中断；已恢复此前的配置"],
+  ["{} was edited since and does not run: {}", "{0} 之后被修改过，未运行：{1}"],
+  ["{} was applied at the device and runs: {}", "{0} 已在设备上直接应用并运行：{1}"],
   // why a part is not OK, whichever tool looked
   ["the station ended before it was judged", "工位在判定前停止"],
   ["every view of it was left out", "全部视图均被略去"],

@@ -40,6 +40,8 @@ const en = {
   below: "below", at95: "at 95 %", moreParts: "more without one would show 0.4 %", noneAudited: "none was reviewed yet", byChance: "The bounds hold for parts that were taken by chance.",
   pareto: "Defects that people found", ngHours: "NG parts each hour, 24 h", sigma: "line: more is hardly chance",
   code: "code", noCode: "no code was read", findPart: "Part number or code", noneFound: "No part like this among the newest",
+  twin: "What the plane wants", state: "State", wanted: "Wanted", tried: "Tried", runsNow: "Runs", itsOwn: "its own", notAsked: "not asked for yet",
+  written: "Written at the device itself", unsent: "Its layers make another version, which was not sent",
   whichDefect: "Which defect?", anotherName: "Another name", back: "Back", note: "Note", correct: "Correct this", tool: "Tool", limits: "Limits",
 };
 export type Word = keyof typeof en;
@@ -84,6 +86,8 @@ const zh: Record<Word, string> = {
   below: "低于", at95: "（95 % 置信度）", moreParts: "件再抽检且无漏检即可证明 0.4 %", noneAudited: "尚无复核", byChance: "该上限仅适用于随机抽取的工件。",
   pareto: "人工确认的缺陷", ngHours: "近 24 小时每小时不合格率", sigma: "横线：超出即不像偶然",
   code: "工件码", noCode: "未读到工件码", findPart: "工件号或工件码", noneFound: "最新的工件中没有匹配项",
+  twin: "平台期望状态", state: "状态", wanted: "期望", tried: "已尝试", runsNow: "正在运行", itsOwn: "设备自己的", notAsked: "设备尚未查询",
+  written: "在设备上直接修改的内容", unsent: "配置层生成了尚未下发的新版本",
   whichDefect: "是哪种缺陷？", anotherName: "其他名称", back: "返回", note: "备注", correct: "更正", tool: "工具", limits: "限值",
 };
 /** What devices say in fixed words: severities, states, kinds of events, qualities, counters, what the shipped model finds. */
