@@ -75,6 +75,12 @@ CONTROLS: dict[str, Safeguard] = {
         "        if False and self._clones.saw(",
         f"{TESTS}/test_clones.py::test_a_copied_state_folder_is_an_alarm_of_the_plane",
     ),
+    "guesses of an invitation keep no writer busy": Safeguard(
+        f"{PLANE}/ingest.py",
+        "        if not await self._store.glance(lambda c: stands_open(c, invitation)):",
+        "        if False:",
+        f"{TESTS}/test_controls.py::test_who_guesses_an_invitation_writes_nothing",
+    ),
     # Who the plane is
     "a root is believed by the token's fingerprint": Safeguard(
         f"{DEVICE}/enrolment.py",
@@ -133,8 +139,8 @@ CONTROLS: dict[str, Safeguard] = {
     ),
     "no link is followed where a secret is written": Safeguard(
         f"{DEVICE}/identity.py",
-        "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)",
-        "os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)",
+        "    fresh.unlink(missing_ok=True)\n    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL,",
+        "    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC,",
         f"{TESTS}/test_controls.py::test_a_link_that_somebody_put_into_the_state_folder_is_not_followed",
     ),
     "the plane's keys are for their owner alone": Safeguard(
@@ -154,6 +160,18 @@ CONTROLS: dict[str, Safeguard] = {
         '        return f"Identity({self.device!r}, {self.url!r})"',
         '        return f"Identity({self.device!r}, {self.secret!r}, {self.key!r})"',
         f"{TESTS}/test_controls.py::test_what_is_secret_on_a_device_is_for_its_owner_alone",
+    ),
+    "a PIN is not for everybody": Safeguard(
+        f"{DEVICE}/pkcs11.py",
+        "            if file.stat().st_mode & 0o007:",
+        "            if False:",
+        f"{TESTS}/test_token_key.py::test_a_pin_that_everybody_reads_is_none",
+    ),
+    "what looks like a secret leaves no device": Safeguard(
+        "edge/diagnosis.py",
+        "return {k: MASK if _HIDDEN.search(str(k)) and not isinstance(v, Secret) else masked(v) for k, v in data.items()}",
+        "return {k: masked(v) for k, v in data.items()}",
+        f"{TESTS}/test_questions.py::test_what_looks_like_a_secret_is_masked",
     ),
     "the device's own socket is for its owner alone": Safeguard(
         "edge/control.py",
@@ -215,6 +233,24 @@ CONTROLS: dict[str, Safeguard] = {
         "return FIRST if await self.by_link() else None",
         "return FIRST",
         f"{TESTS}/test_people.py::test_the_link_is_of_the_first_day",
+    ),
+    "a way in by a provider is of one browser": Safeguard(
+        f"{PLANE}/openid.py",
+        "        if not secrets.compare_digest(state.encode(), flow.state.encode()):",
+        "        if False:",
+        f"{TESTS}/test_openid.py::test_a_way_in_is_of_one_browser_and_once",
+    ),
+    "what a provider says was said to us": Safeguard(
+        f"{PLANE}/openid.py",
+        'aud={"essential": True, "value": self.options.client}',
+        'aud={"essential": True}',
+        f"{TESTS}/test_openid.py::test_what_a_provider_says_is_looked_at",
+    ),
+    "what a provider says was said now": Safeguard(
+        f"{PLANE}/openid.py",
+        'nonce={"essential": True, "value": flow.nonce}',
+        'nonce={"essential": True}',
+        f"{TESTS}/test_openid.py::test_what_a_provider_says_is_looked_at",
     ),
     "orders come from the plane's own page": Safeguard(
         f"{PLANE}/api.py",
@@ -307,6 +343,18 @@ CONTROLS: dict[str, Safeguard] = {
         "if write.expires and mono > write.expires:",
         "if False:",
         "tests/edge/test_writes.py::test_what_waited_too_long_is_refused_not_sent_late",
+    ),
+    "what is asked of a device has a number at once": Safeguard(
+        f"{DEVICE}/asked.py",
+        "elif len(self._at_work) >= AT_ONCE:",
+        "elif False:",
+        f"{TESTS}/test_questions.py::test_more_at_once_than_are_answered_are_refused",
+    ),
+    "what is sent leaves alone what is the device's own": Safeguard(
+        "edge/config/layers.py",
+        '            tree.fault((section, option), "belongs to the device", hint, key=True)',
+        "            pass",
+        f"{TESTS}/test_twin_firmware.py::test_no_plane_names_a_command_that_runs_here",
     ),
     # Who did what
     "each change leaves a row": Safeguard(

@@ -55,6 +55,7 @@ def _made(module: Path, folder: Path, env: dict[str, str]) -> Token:
     key = ("--keypairgen", "--key-type", "EC:prime256v1", "--usage-sign", "--label", "device")
     tool("--token-label", "lineside", "--login", "--pin", PIN, *key)
     (folder / "pin").write_text(f"{PIN}\n")
+    (folder / "pin").chmod(0o600)
     return Token(f"pkcs11:token=lineside;object=device?module-path={module}&pin-source=file:{folder}/pin", env)
 
 

@@ -122,6 +122,9 @@ class Authority:
         if key and found and key.public_key() == found[0].public_key() and chain.leads_to(self._root, found[:1]):
             now = Issuer(key, found[0])
         if not now or anew or (root is not None and now.due(self._root)):
+            if root is None and found and key is None:
+                hint = "start it with --config and the `authority` of its file, or copy issuing.pem back from a backup"
+                raise LinesideError(f"{file} holds no key: a command has signed for this plane", hint=hint)
             if root is None:
                 raise LinesideError(
                     f"{file} cannot be read, or is not of this authority",

@@ -29,7 +29,8 @@ from .database import upsert
 from .ddi import Ddi
 from .door import Door
 from .heard import Heard, note
-from .invite import Wish, invited, trade
+from .invite import SPENT, Wish, invited, trade
+from .invite import stands as stands_open
 from .keys import Keys, Known
 from .live import Hub
 from .objects import ObjectsFault
@@ -115,6 +116,8 @@ class Ingest:
         device = wanted.device
         if not wire.DEVICE.fullmatch(device):
             return JSONResponse({"detail": "that is no device id"}, 400)
+        if not await self._store.glance(lambda c: stands_open(c, invitation)):
+            return JSONResponse({"detail": SPENT}, 403)
         secret = secrets.token_urlsafe(32)
         known = Known(hashed(secret), wanted.key)
 

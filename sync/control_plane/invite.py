@@ -30,6 +30,7 @@ from .where import Where, beside
 
 DAY, LONGEST = 24 * 3600.0, 90 * 24 * 3600.0  # seconds
 MOST = 1000  # devices with one token
+SPENT = "this invitation was used already or has expired; ask for a new one"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ async def invited(store: Store, wish: Wish) -> str:
     return invitation
 
 
+def stands(connection: Connection, invitation: str) -> bool:
+    """Whether there is such an invitation: who guesses is not to keep the writer busy."""
+    i = tables.invite
+    return connection.scalar(select(i.c.hash).where(i.c.hash == wire.key_of(invitation))) is not None
+
+
 def trade(connection: Connection, invitation: str, device: str, known: Known) -> str:
     """Enrol the device, in the writer's transaction; or why not. Of several that come at once no more get in than it is for."""
     i, d = tables.invite, tables.device
@@ -74,7 +81,7 @@ def trade(connection: Connection, invitation: str, device: str, known: Known) ->
     used = connection.execute(update(i).where(mine, i.c.left > 0, i.c.expires > time.time()).values(left=i.c.left - 1))
     found = connection.execute(select(i).where(mine)).mappings().first() if used.rowcount else None
     if found is None:
-        return "this invitation was used already or has expired; ask for a new one"
+        return SPENT
     why = ""
     if found["device"] not in ("", device):
         why = f"this invitation is for {found['device']}"

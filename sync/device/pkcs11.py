@@ -165,6 +165,8 @@ def _parts(uri: str) -> tuple[str, str, str]:
     if "pin-source" in said:
         file = Path(unquote(said["pin-source"]).removeprefix("file:"))
         try:
+            if file.stat().st_mode & 0o007:
+                raise LinesideError(f"everybody here may read the PIN in {file}", hint=f"chmod 600 {file}")
             pin = f";pin-value={file.read_text().strip()}"
         except OSError as error:
             raise LinesideError(f"the PIN cannot be read from {file}: {error.strerror}") from None

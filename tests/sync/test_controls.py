@@ -16,6 +16,7 @@ import urllib3
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy.event import listen
 
 from edge import DeviceLost, LinesideError
 from edge.cli import main
@@ -24,7 +25,7 @@ from sync.control_plane import api, ca, clones, ingest, issuer, own, shown
 from sync.control_plane.ca import Asked
 from sync.control_plane.plane import Plane
 from sync.control_plane.shown import HEADER
-from sync.device import identity, key, transport
+from sync.device import enrolment, identity, key, transport
 from sync.device.certificate import Certificate
 from sync.device.identity import Identity
 from sync.device.transport import Https, Rejected, Stranger
@@ -91,6 +92,23 @@ def test_a_certificate_whose_time_is_over_opens_nothing_but_the_way_to_a_new_one
         fresh = await line.exchange("POST", "/d/v1/certificate", key.request(me.key, "d").encode())
         assert chain.read(fresh)[0].public_key() == key.private(me.key).public_key()
         line.close()
+
+    with_plane(tmp_path, work)
+
+
+def test_who_guesses_an_invitation_writes_nothing(tmp_path: Path) -> None:
+    """All devices wait for the one writer."""
+
+    async def work(it: Plane) -> None:
+        written: list[str] = []
+        for engine in (it.store.engine, it.store.writing):
+            listen(engine, "before_cursor_execute", lambda c, k, text, given, x, many: written.append(text))
+        words = token(it.url, it.authority.fingerprint, "a guess")
+        with pytest.raises(LinesideError, match="used already or has expired"):
+            await asyncio.to_thread(enrolment.enroll, words, "d", tmp_path / "d")
+        assert not [text for text in written if text.startswith("UPDATE invite")]
+        await enrolled(it, tmp_path / "d")
+        assert [text for text in written if text.startswith("UPDATE invite")], "who knows one does"
 
     with_plane(tmp_path, work)
 

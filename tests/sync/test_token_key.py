@@ -95,6 +95,14 @@ def test_a_key_that_is_written_wrongly_is_told(uri: str, why: str) -> None:
     assert why in str(caught.value)
 
 
+def test_a_pin_that_everybody_reads_is_none(tmp_path: Path) -> None:
+    pin = tmp_path / "pin"
+    pin.write_text("5678\n")
+    pin.chmod(0o644)
+    with pytest.raises(LinesideError, match=r"everybody here may read the PIN in .* \(chmod 600"):
+        pkcs11.on_token(f"pkcs11:object=d?module-path=/bin/sh&pin-source=file:{pin}")
+
+
 def test_enrolling_with_what_is_no_key_of_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "site.yaml").write_text("device: {id: d}\n")
     assert main(["enroll", str(tmp_path / "site.yaml"), "x", "--key", "tpm"]) == 2
