@@ -93,6 +93,8 @@ from .stage import NewModel, Setting, Stage, StageConfig, StatelessStage
 from .state import model_home, state_folder
 from .tags import Tag, TagTable
 from .tags import named as tag_named
+from .transplant import planted as journal_planted
+from .transplant import taken as journal_taken
 
 __all__ = [
     "CANDIDATE",
@@ -184,6 +186,8 @@ __all__ = [
     "held",
     "is_sure",
     "joined",
+    "journal_planted",
+    "journal_taken",
     "kept_snapshots",
     "lack",
     "lacks",

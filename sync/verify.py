@@ -245,6 +245,9 @@ def _left_out(missing: set[Place], out: Verdict) -> None:
     """By run. What a proven gap record of the device tells of is no fault."""
     told: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
     for (epoch, _, _), event in out.events:
+        if (event.kind, event.state) == ("device", "replaced"):
+            for stream, span in _unsigned(event):
+                told.setdefault((epoch, stream), []).append((*span, "on the box before this one"))
         if event.kind == "gap":
             first, last = event.data.get("first"), event.data.get("last")
             if isinstance(first, int) and isinstance(last, int):
@@ -258,6 +261,14 @@ def _left_out(missing: set[Place], out: Verdict) -> None:
         out.told += [f"{_span(stream, a, b)}: {lost[a]}, as the device says" for a, b in _runs(lost)]
         for a, b in _runs(n for n in numbers if n not in lost):
             out.faults.append(Fault("left_out", f"{_span(stream, a, b)} left out (journal {epoch})"))
+
+
+def _unsigned(event: Event) -> Iterator[tuple[str, tuple[int, int]]]:
+    """What was recorded and not signed yet when another box took the place of this one."""
+    found = event.data.get("unsigned")
+    for stream, span in found.items() if isinstance(found, dict) else ():
+        if isinstance(span, list) and len(span) == 2 and all(isinstance(n, int) for n in span):
+            yield str(stream), (span[0], span[1])
 
 
 def _pictures(export: Export, out: Verdict) -> None:

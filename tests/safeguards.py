@@ -482,6 +482,36 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "        if False:",
         "tests/sync/test_evidence.py::test_blocks_that_would_not_come_apart_stay_as_they_came",
     ),
+    "the old key signs the new one": Safeguard(
+        "sync/replacement.py",
+        "    if not checkpoint.check(checkpoint.public(key), statement, signature):",
+        "    if False:",
+        "tests/sync/test_box.py::test_another_key_replaces_nobody",
+    ),
+    "only who is the device hands it on": Safeguard(
+        "sync/control_plane/replace.py",
+        "    mine = update(t).where(t.c.id == wanted.device, t.c.key.in_((wanted.old, wanted.new)), t.c.revoked == 0)",
+        "    mine = update(t).where(t.c.id == wanted.device, t.c.revoked == 0)",
+        "tests/sync/test_box.py::test_another_key_replaces_nobody",
+    ),
+    "a box that was replaced is let in no more": Safeguard(
+        "sync/control_plane/replace.py",
+        "mine.values(key=wanted.new, secret=secret)",
+        "mine.values(secret=secret)",
+        "tests/sync/test_box.py::test_a_backup_that_was_used_is_of_no_use_again",
+    ),
+    "numbers go on where the plane stands": Safeguard(
+        "sync/device/box.py",
+        "max(given.get(stream, 0), stands.get(stream, Cursor()).last())",
+        "given.get(stream, 0)",
+        "tests/sync/test_box.py::test_the_new_box_goes_on_and_the_old_one_is_refused",
+    ),
+    "a backup writes into its folders": Safeguard(
+        "sync/device/box.py",
+        '            if ".." in PurePosixPath(rest).parts or PurePosixPath(rest).is_absolute():',
+        "            if False:",
+        "tests/sync/test_box.py::test_a_backup_writes_nowhere_else",
+    ),
 }
 
 

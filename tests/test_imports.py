@@ -37,6 +37,7 @@ ONE_HOME = {
         "edge/span.py",
         "edge/salvage.py",
         "edge/damaged.py",
+        "edge/transplant.py",
         "edge/commands/doctor.py",
     ),
     "asyncua": ("drivers/opcua/",),

@@ -20,7 +20,8 @@ from starlette.routing import Route
 
 from edge import CodecFault, LinesideError, log
 
-from .. import wire
+from .. import replacement, wire
+from ..checkpoint import NotSigned
 from . import config, ddi_state, hold, pieces, tables
 from .body import body_of
 from .ca import Asked, Authority
@@ -38,6 +39,7 @@ from .own import PLANE, doubled, raised, say
 from .peers import NEWS
 from .pictures import Pictures
 from .refused import set_aside
+from .replace import GONE, replaced
 from .shown import who
 from .signing import Signing
 from .silent import Silent
@@ -82,6 +84,7 @@ class Ingest:
             routes=[
                 Route("/d/v1/ca", self.ca),
                 Route("/d/v1/enroll", self.enroll, methods=["POST"]),
+                Route("/d/v1/replace", self.replace, methods=["POST"]),
                 Route("/d/v1/certificate", self.certificate, methods=["POST"]),
                 Route("/d/v1/up", self.up, methods=["POST"]),
                 Route("/d/v1/stands", self.stands),
@@ -133,6 +136,31 @@ class Ingest:
             log.warning("plane: no certificate for %s: %s", device, error)
             signed = b""
         return JSONResponse({"secret": secret, "certificate": signed.decode()})
+
+    async def replace(self, request: Request) -> Response:
+        """A box takes the place of another: proof is the old key's signature over the new one."""
+        try:
+            wanted, request_ = replacement.read(json.loads(await body_of(request, 8192)))
+            asked = Asked.read(request_)
+        except (NotSigned, ValueError, RecursionError) as error:
+            return JSONResponse({"detail": str(error)}, 400)
+        if (asked.device, asked.key) != (wanted.device, wanted.new):
+            return JSONResponse({"detail": "the request is of another device or key"}, 400)
+        secret, device = secrets.token_urlsafe(32), wanted.device
+        found = await self._store.write(lambda c: replaced(c, wanted, hashed(secret)), device)
+        if found is None:
+            return JSONResponse({"detail": GONE}, 403)
+        self.keys.put(device, Known(hashed(secret), wanted.new))
+        self._tell("enrolled", device)
+        self._hub.tell({"kind": "events", "device": PLANE})
+        self._clones.forget(device)
+        await self._clone(device, False)
+        try:
+            signed = await self.signing.sign(asked)
+        except LinesideError as error:
+            log.warning("plane: no certificate for %s: %s", device, error)
+            signed = b""
+        return JSONResponse({**found, "secret": secret, "certificate": signed.decode()})
 
     async def device(self, request: Request) -> str | None:
         """The device that this request proves to come from."""

@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import replace
 from typing import Any
 
+import msgpack
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge import Host, sound_events
@@ -89,4 +90,13 @@ def stood(db: Any) -> tuple[int, str, dict[str, int]]:
             statement, _ = checkpoint.signed(event)
             upto = {str(stream): int(n) for stream, n in event.data["upto"].items()}
             return Checkpoint.read(statement).number, checkpoint.head(statement), upto
+    return _before(db)
+
+
+def _before(db: Any) -> tuple[int, str, dict[str, int]]:
+    """Where the box before this one stood, see box.py."""
+    for (body,) in db.execute("SELECT body FROM snapshot WHERE name = 'evidence'"):
+        with contextlib.suppress(ValueError, TypeError, AttributeError, msgpack.UnpackException):
+            number, head, upto = msgpack.unpackb(body)
+            return int(number), str(head), {str(stream): int(n) for stream, n in upto.items()}
     return 0, "", {}

@@ -119,7 +119,12 @@ class Rig:
         wanted = select(t.c.key, t.c.state).where(t.c.kind == kind).order_by(t.c.seq)
         return [tuple(row) for row in await self.plane.store.read(lambda c: c.execute(wanted).all())]
 
-    async def all_arrived(self) -> int:
+    async def all_arrived_of(self, daemon: Daemon, before: int) -> int:
+        """As `all_arrived`, of a device that came after one of which the plane holds so many samples."""
+        self.daemon = daemon
+        return await self.all_arrived(before)
+
+    async def all_arrived(self, before: int = 0) -> int:
         """Seal what is open, wait until the plane holds as many samples as the journal, return how many."""
         await self.daemon._end(self.daemon.drivers.values())
         await self.daemon.journal.commit(seal=True)
@@ -127,7 +132,7 @@ class Rig:
 
         async def equal() -> bool:
             held = await db(lambda c: next(c.execute("SELECT coalesce(sum(n), 0) FROM block"))[0])
-            return held == await self.count()
+            return before + held == await self.count()
 
         await self.until(equal)
         return await self.count()

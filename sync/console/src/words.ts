@@ -94,7 +94,7 @@ const zh: Record<Word, string> = {
 const DEVICE_ZH: Record<string, string> = {
   critical: "紧急", high: "高", medium: "中", low: "低", info: "信息",
   running: "运行", starting: "启动中", waiting: "等待重试", stopped: "停止",
-  checkpoint: "存证点", signed: "已签名",
+  checkpoint: "存证点", replaced: "已更换设备", signed: "已签名",
   alarm: "报警", clock: "时钟", set: "已校时", stepped: "时间跳变", inspection: "检测", source: "数据源", gap: "数据缺口", write: "写入", command: "命令", config: "配置",
   text: "文本", reader: "上传", stage: "处理环节", model: "模型", draft: "草稿", validated: "已验证", canary: "试点", production: "生产", retired: "已退役", overrun: "触发过快",
   raised: "已触发", cleared: "已恢复", acked: "已确认", shelved: "已搁置", unshelved: "取消搁置",
