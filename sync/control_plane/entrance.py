@@ -12,13 +12,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edge import LinesideError
 
 from .audit import Deed, record
+from .ca import Authority
 from .limits import Limits
 from .permissions import CHANGES, TABLE
+from .shown import speaker
 from .store import Store
 
 RATE, BURST = 200.0, 1000.0  # requests a second of one address, and at once
 MOST_BODY = 2**20  # bytes, of a request to a route that is not among LARGE
 LARGE: dict[str, int] = {}  # how a path begins that takes more -> bytes
+
+
+DEVICE_RATE, DEVICE_BURST = 100.0, 2000.0  # the same of one device, on its own listener
+
+
+class Measured:
+    """The devices' listener: none of them, and no stranger's address, takes the time of the others."""
+
+    def __init__(self, application: ASGIApp, authority: Authority) -> None:
+        self._application, self._authority = application, authority
+        self._limits = Limits(DEVICE_RATE, DEVICE_BURST)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (wait := self._limits.take(speaker(scope, self._authority))):
+            await _refused(429, "this device asks too often", scope, receive, send, wait)
+        else:
+            await self._application(scope, receive, send)
 
 
 class TooLarge(Exception):

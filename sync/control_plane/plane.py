@@ -30,6 +30,7 @@ from .api import build
 from .broker import AtBroker
 from .ca import Authority
 from .duties import Duties
+from .entrance import Measured
 from .heads import Bounded
 from .ingest import Ingest
 from .leader import Work, lead
@@ -118,7 +119,9 @@ class Plane:
         with self._certificate() as (cert, key):
             tls: dict[str, Any] = {"ssl_certfile": cert, "ssl_keyfile": key}
             tls |= {"ssl_ca_certs": self.where.folder / "ca.pem", "ssl_cert_reqs": ssl.CERT_OPTIONAL}
-            context = self._serve(self.ingest.app, line, **tls, timeout_keep_alive=75, proxy_headers=False)
+            context = self._serve(
+                Measured(self.ingest.app, self.authority), line, **tls, timeout_keep_alive=75, proxy_headers=False
+            )
         self._works += [asyncio.create_task(self.ingest.watch()), asyncio.create_task(self.ingest.hear())]
         self._works.append(asyncio.create_task(self._certified(context)))
         self.url = self.where.url or f"https://{self._shown}:{line.getsockname()[1]}"

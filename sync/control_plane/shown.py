@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from starlette.requests import Request
+from starlette.types import Scope
 
 from .. import chain
 from .ca import MOST_KNOWN, PROXY, Authority, hash_of
@@ -57,6 +58,12 @@ def who(request: Request, authority: Authority) -> Who | None:
     except NotOurs as other:
         found = other.who
     return found if found and found.name != PROXY else None
+
+
+def speaker(scope: Scope, authority: Authority) -> str:
+    """Whom a request counts for: the device that it proves to come from; else the address."""
+    found = who(Request(scope), authority)
+    return f"device {found.name}" if found and found.signed else f"from {(scope.get('client') or ('',))[0]}"
 
 
 class NotOurs(Exception):

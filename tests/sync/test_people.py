@@ -7,18 +7,26 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
+import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import update
 
 from edge import LinesideError
 from edge.cli import main
 from sync.control_plane import entrance, people, signin, tables
+from sync.control_plane.ca import Authority
+from sync.control_plane.heads import SHOWN
 from sync.control_plane.limits import Limits
 from sync.control_plane.plane import Plane
+from sync.control_plane.shown import HEADER, speaker
+from tests.sync.enrolled import shown
 from tests.sync.tenants import OWN, PASSWORD, settled, somebody
 from tests.sync.test_page import Ask, page
 
@@ -174,6 +182,31 @@ def test_what_is_too_much_is_refused_before_it_is_read(tmp_path: Path, monkeypat
         assert [status for status, _, _ in found] == [200] * 28 + [429] * 2 and int(found[-1][2]["retry-after"]) > 1
 
     page(tmp_path, work)
+
+
+def test_a_device_that_asks_too_often_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance, "DEVICE_BURST", 3.0)
+    monkeypatch.setattr(entrance, "DEVICE_RATE", 1e-3)
+
+    async def work(plane: Plane, ask: Ask) -> None:
+        with urllib3.PoolManager(retries=False, ca_certs=str(plane.where.folder / "ca.pem")) as devices:
+            found = [await asyncio.to_thread(devices.request, "GET", f"{plane.url}/d/v1/ca") for _ in range(4)]
+        assert [answer.status for answer in found] == [200] * 3 + [429] and int(found[3].headers["Retry-After"]) > 1
+
+    page(tmp_path, work)
+
+
+def test_each_device_has_a_bucket_of_its_own(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    a, b = (shown(authority, name) for name in ("a", "b"))
+    proxy = x509.load_pem_x509_certificate(authority.proxy(["localhost"])[0].read_bytes())
+    said = [(HEADER.encode(), quote(a.pem).encode())]
+    through = {SHOWN: proxy.public_bytes(Encoding.DER), "headers": said}
+    shows = [
+        {**it, "type": "http", "client": ("192.0.2.7", 1)} for it in (a.scope, b.scope, through, {"headers": said})
+    ]
+    told = [speaker({"headers": [], **scope}, authority) for scope in shows]
+    assert told == ["device a", "device b", "device a", "from 192.0.2.7"], "a header by itself proves nothing"
 
 
 def test_a_bucket_fills_with_time() -> None:
