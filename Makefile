@@ -8,7 +8,7 @@ EXTRAS := plane,postgres,s3,parquet,updates,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants prove-updates hostile maps bench bench-long test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants prove-updates hostile api-fuzz maps bench bench-long test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -66,6 +66,9 @@ torture-mutants: $(STAMP) ## plant bugs in journal, uplink and plane, and see th
 
 prove-updates: $(STAMP) ## attacks on signed updates are refused, and updates that are cut leave what runs: make prove-updates [CUTS=1000]
 	@CUTS=$(or $(CUTS),1000) $(BIN)/python -m tests.updates
+
+api-fuzz: $(STAMP) ## every operation of the plane's API with nonsense, 300 of each (a quarter of an hour)
+	API_EXAMPLES=300 $(BIN)/python -m pytest -q -n 0 --timeout 3600 -k sqlite tests/sync/test_openapi.py
 
 hostile: $(STAMP) ## a million answers that contradict their requests, and none of them becomes data (ten minutes)
 	@$(BIN)/python -m tests.hostile

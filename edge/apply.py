@@ -29,21 +29,24 @@ class RolledBack(ConfigFault):
     """The new site did worse than the old one, which runs again."""
 
 
-async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0) -> list[str]:
-    """Returns what was changed. Raises ConfigFault, with the old site running, when the new one has faults, fails its own
-    tests, cannot be wired, or gives worse data than the old one within `trial` seconds (longer for slow sources)."""
+async def apply_site(daemon: Daemon, path: Path, trial: float = 10.0, by: str = "local") -> list[str]:
+    """Returns what was changed; its event says `by` whom. Raises ConfigFault, with the old site running, when the new one has
+    faults, fails its own tests, cannot be wired, or gives worse data than the old one within `trial` seconds (longer for slow
+    sources)."""
     raise_if_no_trial(trial)
     if daemon.changing.locked():
         raise ConfigFault("another change of the site is under way", hint="try again when it is judged")
     async with daemon.changing:
-        said = await exchange(daemon, await asyncio.to_thread(load, path), path.name, trial)
+        said = await exchange(daemon, await asyncio.to_thread(load, path), path.name, trial, by=by)
         if daemon.sent.running:
             said.append(f"{path.name} runs in place of {daemon.sent.running}, which was sent, until something new is")
         daemon.sent.left()
         return said
 
 
-async def exchange(daemon: Daemon, new: Config, called: str, trial: float, *, unattended: bool = False) -> list[str]:
+async def exchange(
+    daemon: Daemon, new: Config, called: str, trial: float, *, unattended: bool = False, by: str = "plane"
+) -> list[str]:
     """The same of a site that is read already, for who holds `daemon.changing`. `unattended`: nobody is there to see what it does,
     so a new device has to answer first, and an alarm that it raises counts against it. Raises RolledBack where it was tried."""
     first = mark(daemon)
@@ -71,9 +74,9 @@ async def exchange(daemon: Daemon, new: Config, called: str, trial: float, *, un
         reason = f"it cannot be judged: {type(error).__name__}: {error}"
     if reason:
         await daemon.change(was.config)
-        daemon.accept(Event("config", called, "rolled_back", severity="medium", text=reason))
+        daemon.accept(Event("config", called, "rolled_back", severity="medium", text=reason, data={"by": by}))
         raise RolledBack(f"rolled back: {reason}", hint="the old site runs again")
-    daemon.accept(Event("config", called, "applied", text=", ".join(said) or "rules only"))
+    daemon.accept(Event("config", called, "applied", text=", ".join(said) or "rules only", data={"by": by}))
     return said
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MOST_LINE = 65_536
 NAME = "control.sock"
 PATIENCE = WITHIN + SETTLES + 2  # seconds that a caller waits for the outcome of a write
+LONGEST_NAME = 80  # characters of who asks
 LONGEST_TOOL = 30.0  # seconds
 
 
@@ -118,7 +119,8 @@ class Control:
             case "review":
                 return await self._review(request)
             case "apply":
-                return {"done": await apply_site(daemon, Path(request["site"]), float(request.get("trial", 10)))}
+                trial, by = float(request.get("trial", 10)), str(request.get("by", "local"))[:LONGEST_NAME]
+                return {"done": await apply_site(daemon, Path(request["site"]), trial, by)}
         raise LinesideError(f"cannot do {request['do']!r}")
 
     async def _write_all(self, orders: dict[str, float | str], by: str) -> dict[str, Any]:

@@ -103,6 +103,6 @@ class Apply:
         raise_if_no_trial(options.trial)
         path = str(options.site.resolve())
         longest = long_enough(options.trial, load(options.site).drivers.values())
-        done = _ask(options, longest + 60, do="apply", site=path, trial=options.trial)["done"]
+        done = _ask(options, longest + 60, do="apply", site=path, trial=options.trial, by=getpass.getuser())["done"]
         print("\n".join(done) or "only rules changed")
         return 0

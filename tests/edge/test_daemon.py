@@ -156,6 +156,8 @@ def test_what_did_not_change_runs_on_untouched(tmp_path: Path) -> None:
         assert daemon.drivers["b"].tasks is not tasks["b"] and all(task.done() for task in tasks["b"])
         assert daemon.live.show("b.t")["value"] == 7 and Steady.made == 3
         assert await events(daemon, "config") == [("new.yaml", "applied")]
+        told = [decode_event(r.body) for r in await daemon.journal.read("event", 0, 1000)]
+        assert [e.data for e in told if e.kind == "config"] == [{"by": "local"}]
         assert await events(daemon, "source") == []
 
     run(tmp_path, site(A, B), work)
