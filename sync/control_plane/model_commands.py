@@ -63,4 +63,8 @@ def line(said: dict[str, Any]) -> str:
     return f"{said['what']:24} {said['stage']:11} {by:12} {'; '.join(told)}".rstrip()
 
 
-VERBS = {"model": Verb("move a version of a model from stage to stage", run, arguments)}
+def _changes(options: argparse.Namespace) -> bool:
+    return options.do != "list"
+
+
+VERBS = {"model": Verb("move a version of a model from stage to stage", run, arguments, _changes)}

@@ -20,7 +20,7 @@ from .ingest import queue
 from .pictures import Pictures
 from .questions import ENDS, Question, told
 from .store import Store
-from .verb import Verb
+from .verb import Verb, never
 from .where import Where, beside, objects_of
 
 LOOK = 0.5  # seconds between two looks for the answer
@@ -148,5 +148,5 @@ VERBS = {
     "command": Verb(
         "ask a device: read tags, take a picture, tail, self-test, support bundle, live", run_ask, _ask_arguments
     ),
-    "commands": Verb("list what was asked of a device, and its answers", run_list, _list_arguments),
+    "commands": Verb("list what was asked of a device, and its answers", run_list, _list_arguments, never),
 }

@@ -136,6 +136,8 @@ CASES: dict[str, list[str]] = {
     "apikey": ["add", "k", "viewer"],
     "config": ["put", "site/acme", "{folder}/layer.yaml"],
     "rollout": ["start", "config", "--all"],
+    "model": ["promote", "washer-3"],
+    "command": [OWN, "tail"],
 }
 LATER = {"restore"}  # has its own case below
 
@@ -164,7 +166,7 @@ def test_each_command_that_changes_something_leaves_one_row(tmp_path: Path, caps
         capsys.readouterr()
         *_, row = rows = newest()
         assert len(rows) == before + 1 and row["what"].startswith(f"plane {do}")
-        assert (row["result"] == "done") == (code == 0) and (code == 0 or do in ("config", "rollout")), row
+        assert (row["result"] == "done") == (code == 0) and (code == 0 or do in ("config", "rollout", "model")), row
         assert row["who"].startswith("local") and row["origin"] == "local"
     for words in (["revoke", "nobody"], ["place", "nobody", "acme"], ["person", "remove", "nobody"]):
         before = len(newest())
