@@ -28,6 +28,7 @@ from .log import log
 
 if TYPE_CHECKING:
     from .app import Daemon
+    from .config.site import Config
 
 RELEASE, BASE = "LINESIDE_RELEASE", "LINESIDE_BASE"  # the version that was handed over to, and who did
 MOST_STARTS = 3  # of one on trial
@@ -110,9 +111,12 @@ def _end(home: Path, how: Ended) -> None:
 # At the start
 
 
-def hand_over(state: Path, arguments: Sequence[str]) -> None:
-    """Go on as the release that is to run, in the same process; returns where that is this one."""
-    if RELEASE in os.environ:
+def hand_over(site: Config, state: Path, arguments: Sequence[str]) -> None:
+    """Go on as the release that is to run, in the same process; returns where that is this one, or the site (the person's own file,
+    which may have faults) allows no other: its `installs` has to name the runtime."""
+    sync = site.tree.data.get("sync") if isinstance(site.tree.data, dict) else None
+    allowed = sync.get("installs") if isinstance(sync, dict) else None
+    if RELEASE in os.environ or not isinstance(allowed, list) or "runtime" not in allowed:
         return
     home = home_of(state)
     while (place := _chosen(home)) is not None:

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     own = load(options.site)
     to_stderr(timestamps=not options.service, aside=True)
     folder = state_folder(own.device.id, options.state)
-    release.hand_over(folder, sys.argv[1:])
+    release.hand_over(own, folder, sys.argv[1:])
     sent = Sent(folder, options.site)
     config = raise_if_faulty(sent.chosen(own))
     screen = sys.stdout.isatty() and not options.service

@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from edge import CANDIDATE, CURRENT, PREVIOUS, LinesideError, find_part, led_to, point, to_disk
+from edge import CANDIDATE, CURRENT, PREVIOUS, LinesideError, ModelRefused, find_part, led_to, point, to_disk
 
 from ..updates.manifest import Unusable, UpdateRefused, parted
 from .updates import Updates
@@ -50,7 +50,11 @@ class Models:
         with self._updates.alone():
             packed, place = self._named(path)
             if not _whole(packed, place):
-                self._place(packed, place, path)
+                try:
+                    self._place(packed, place, path)
+                except (Unusable, ModelRefused):
+                    packed.unlink(missing_ok=True)  # it stays what it is
+                    raise
             if led_to(place.parent / CANDIDATE) != place:
                 point(place.parent / CANDIDATE, place)
             self._sweep(place.parent)
@@ -125,6 +129,7 @@ class Models:
         kept = {led_to(home / link) for link in (CURRENT, PREVIOUS, CANDIDATE)}
         for path in home.iterdir():
             if path.is_dir() and not path.is_symlink() and path not in kept:
+                self._updates.forget(path.name.partition("-")[2])
                 shutil.rmtree(path, ignore_errors=True)
 
 

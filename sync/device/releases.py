@@ -91,6 +91,7 @@ class Releases:
         kept = {led_to(self.home / link) for link in (CURRENT, PREVIOUS, CANDIDATE)}
         for path in self.home.iterdir() if self.home.is_dir() else ():
             if path.is_dir() and not path.is_symlink() and path not in kept:
+                self._updates.forget(path.name.partition("-")[2])
                 shutil.rmtree(path, ignore_errors=True)
 
 

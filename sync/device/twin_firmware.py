@@ -73,6 +73,7 @@ class FirmwareHandler:
         tell("trying", "its updater has it")
         await _said([word.replace(FILE, str(bundle)) for word in config.install])
         file.write_text(json.dumps({"generation": want.generation, "boot": boot}))
+        bundle.unlink(missing_ok=True)  # the updater has it
         if config.restart:
             tell("trying", "the board starts anew")
             await self._host.journal.commit()

@@ -122,7 +122,7 @@ class ModelHandler:
         self._forget(want.name)
         try:
             await self._beside_all(want, place)
-        except LinesideError:
+        except Exception:
             await self._dropped(want.name)
             raise
         keep_file(self._home(want.name) / BESIDE, json.dumps(want))
@@ -139,9 +139,7 @@ class ModelHandler:
     async def keep(self) -> None:
         """For as long as the uplink runs: shadows of before are there again, and the plane hears how they stand."""
         for file in self._home("x").parent.glob(f"*/{BESIDE}"):
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                want = Want(*json.loads(file.read_text()))
-                self._tells.setdefault(want.name, _ignored)
+            self._tells.setdefault(file.parent.name, _ignored)
         while True:
             for name in list(self._tells):
                 if not self._busy.locked():
@@ -150,13 +148,16 @@ class ModelHandler:
             await asyncio.sleep(LOOK)
 
     async def _look(self, name: str) -> None:
-        place, file = led_to(self._home(name) / CANDIDATE), self._home(name) / BESIDE
-        if place is None or not file.exists():
-            return
-        want = Want(*json.loads(file.read_text()))
+        place = led_to(self._home(name) / CANDIDATE)
+        try:
+            want = Want(*json.loads((self._home(name) / BESIDE).read_text()))
+        except (OSError, ValueError, TypeError):
+            return self._forget(name)
+        if place is None:
+            return self._forget(name)
         try:
             await self._beside_all(want, place)
-        except LinesideError as error:
+        except Exception as error:  # the engines' errors share no base
             log.warning("%s %s is not in shadow any more: %s", want.key, want.version, error)
             self._tells[name](str(error))
             self._forget(name)
@@ -185,8 +186,8 @@ class ModelHandler:
             asked = {called: await self._give(want, place, "run", called, stage) for called, stage in users.items()}
             state, reason = await self._ended(want, place, asked, tell)
         except UpdateRefused:
-            raise
-        except LinesideError:
+            raise  # others have their turn; it is on trial all the while
+        except Exception:
             await self._dropped(want.name)
             raise
         if state == "running":

@@ -220,6 +220,11 @@ class Updates:
                 f"arbitrary software: what {source.name} gives as {url[:40]}... is not what was signed; thrown away"
             )
 
+    def forget(self, digest: str) -> None:
+        """An artefact whose digest begins so is needed no more. It comes again where it is wanted again."""
+        for place in self._store.glob(f"{digest}*") if len(digest) >= 16 else ():
+            place.unlink(missing_ok=True)
+
     def verified(self, path: str) -> Path:
         """Where an artefact lies, read once more from the disk. Raises UpdateRefused where it is no longer what was signed, and
         FileNotFoundError."""
