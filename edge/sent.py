@@ -213,7 +213,7 @@ class Sent:
 
     def _sweep(self) -> None:
         for path in self.folder.glob("*.yaml"):
-            if path.name.partition(".")[0] != self.stands.last:
+            if path.name.removesuffix(".yaml").removesuffix(".site") != self.stands.last:
                 path.unlink(missing_ok=True)
 
     def _read(self) -> Stands:

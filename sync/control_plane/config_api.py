@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, Field
 
 from edge import LinesideError
@@ -100,10 +100,19 @@ def configs(store: Store, ingest: Ingest) -> APIRouter:
             return _changes(await config_send.check(store, name, said.body))
 
     @router.post("/api/config/send/{layer:path}", status_code=202)
-    async def send(layer: str, asks: Asks) -> dict[str, Any]:
+    async def send(
+        layer: str,
+        asks: Asks,
+        signed: Annotated[
+            str, Query(max_length=100, description="NAME-VERSION of a signed one, in place of the layers")
+        ] = "",
+    ) -> dict[str, Any]:
         """Send what comes of the newest layers to every device of one of them, where it is sound."""
         name = await _allowed(asks, layer)
         with _known():
+            if signed:
+                devices = await config_send.want_signed(store, name, signed, asks.who, ingest.want)
+                return {"sent": [{"version": signed, "devices": devices}], "faults": []}
             made = await config_send.send(store, name, asks.who, ingest.want)
         return {"sent": _sent(made), "faults": [problem for one in made for problem in one.after.problems]}
 

@@ -19,8 +19,8 @@ from .verb import Verb
 from .where import Where, beside
 
 USE = (
-    "layers | put LAYER FILE | check LAYER FILE | history LAYER | layer LAYER [VERSION] | show DEVICE | "
-    "send LAYER | adopt DEVICE | revert DEVICE | leave DEVICE"
+    "layers | put LAYER FILE | check LAYER FILE | history LAYER | layer LAYER [VERSION] | show DEVICE | text DEVICE | "
+    "send LAYER | want LAYER NAME-VERSION | adopt DEVICE | revert DEVICE | leave DEVICE"
 )
 READS = ("layers", "history", "layer", "show", "check")
 MOST_LINES = 40  # of what changes, for one group of devices
@@ -51,6 +51,13 @@ async def _do(store: Store, words: Sequence[str], body: str) -> int:
                 if not one.after.problems:
                     print(f"{one.after.version} is wanted of {_some(one.devices)}")
             return _faults(made)
+        case ["want", name, version]:
+            devices = await config_send.want_signed(
+                store, name, version, _me(), lambda wants, again: _want(store, wants, again)
+            )
+            print(f"config/{version}, which somebody signed, is wanted of {_some(devices)}")
+        case ["text", device]:
+            print((await config_send.stands(store, device))["text"], end="")
         case ["adopt", device]:
             layer = await config_send.adopt(store, device, _me(), lambda wants, again: _want(store, wants, again))
             print(f"{layer.place} says what was written at {device}, and is wanted there")

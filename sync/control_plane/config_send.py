@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from edge import LinesideError, laid_documents, read_document, shown_yaml, site_changes, site_difference, written_yaml
 
+from ..updates.manifest import parted
 from . import config
 from .config import KIND, NAME, Layer, Rendered
 from .store import Store
@@ -77,6 +78,18 @@ async def send(store: Store, name: str, by: str, wanting: Wanting, again: bool =
     if wants:
         await wanting(wants, again)
     return made
+
+
+async def want_signed(store: Store, name: str, version: str, by: str, wanting: Wanting) -> list[str]:
+    """Want a signed configuration (NAME-VERSION of an artefact config/NAME-VERSION) of every device of a layer; which they are."""
+    parted(f"{KIND}/{version}")
+    devices = [row[0] for row in await store.read(lambda c: config.reached(c, name))]
+    if not devices:
+        raise LinesideError(
+            f"no device has the layer {name}", hint="`lineside plane devices` shows class and site of each"
+        )
+    await wanting([Want(device, KIND, NAME, version, by=by) for device in devices], False)
+    return devices
 
 
 async def adopt(store: Store, device: str, by: str, wanting: Wanting) -> Layer:
@@ -155,7 +168,7 @@ async def stands(store: Store, device: str) -> dict[str, Any]:
         raise LinesideError(f"{device} is not enrolled here", hint="`lineside plane devices` lists them")
     ((stack, _),) = found.items()
     now = await asyncio.to_thread(config.rendered, stack) if stack else None
-    drift = await asyncio.to_thread(_drift, text or "", draft) if draft else []
+    drift = await asyncio.to_thread(_drift, text, draft) if draft and text else []
     return {
         "layers": [layer.place for layer in stack],
         "version": now.version if now else "",

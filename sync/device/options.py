@@ -20,7 +20,15 @@ class SyncConfig(BrokerConfig):
     """Which plane everything goes to, and how: straight to it, or through a broker that both reach. The link, and what the plane is
     allowed here, stay with the device whatever the plane sends."""
 
-    stays: ClassVar[tuple[str, ...]] = (*BrokerConfig.model_fields, "link", "takes", "installs", "firmware", "writes")
+    stays: ClassVar[tuple[str, ...]] = (
+        *BrokerConfig.model_fields,
+        "link",
+        "takes",
+        "installs",
+        "signed",
+        "firmware",
+        "writes",
+    )
 
     url: str = Field(
         description="the plane's address for devices, https://host:8443; or a broker's, mqtts://host:8883",
@@ -61,6 +69,9 @@ class SyncConfig(BrokerConfig):
     )
     firmware: FirmwareConfig | None = Field(
         None, description="how the board takes an image, where `installs` says firmware"
+    )
+    signed: bool = Field(
+        False, description="whether a configuration has to be signed as updates are: the plane alone can send none then"
     )
     writes: bool = Field(False, description="whether the plane may order what is `writable`, too")
 

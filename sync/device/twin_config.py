@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 
 from edge import Host, LinesideError
 
 from .transport import Refused, Transport
 from .twin import Tell, Want
+from .twin_updates import Brought
 
 NAME = "site"
+DIGEST = re.compile(r"[0-9a-f]{16}")
 SOME = 5  # lines of a draft in what is told
 
 
@@ -22,10 +25,12 @@ class Missing(LinesideError):
 
 
 class Configs:
-    """Of one device. What runs outlives the link and this very object: a configuration may change `sync:` itself."""
+    """Of one device. What runs outlives the link and this very object: a configuration may change `sync:` itself. With `signed` the
+    plane is not enough: a configuration is taken where those have signed it who sign updates."""
 
-    def __init__(self, host: Host, transport: Transport) -> None:
+    def __init__(self, host: Host, transport: Transport, brought: Brought, signed: bool) -> None:
         self._sent, self._host, self._transport = host.sent, host, transport
+        self._brought, self._signed = brought, signed
         self._told: str | None = None  # the draft that the plane has, as far as we know
 
     def running(self, name: str) -> str:
@@ -38,7 +43,7 @@ class Configs:
         if want.version and want.version == sent.running and sent.stands.ended.generation != want.generation:
             await asyncio.to_thread(sent.settle, want.generation)
         elif sent.stands.ended.generation != want.generation:
-            text = await self._fetch(want.version) if want.version else None
+            text = await self._fetch(want, tell) if want.version else None
             tell("trying", "")
             await sent.take(self._host, want.generation, want.version, text)
         tell(sent.stands.ended.state, await self._words(want))
@@ -70,14 +75,22 @@ class Configs:
             return f"{sent.own.name} was applied at the device and runs: {_some(lines)}"
         return f"{sent.own.name} was edited since and does not run: {_some(lines)}" if draft else ""
 
-    async def _fetch(self, version: str) -> str:
+    async def _fetch(self, want: Want, tell: Tell) -> str:
+        """A digest names a document of the plane, NAME-VERSION an artefact that is signed."""
+        if not DIGEST.fullmatch(want.version):
+            name, _, version = want.version.rpartition("-")
+            place = await self._brought(want._replace(name=name, version=version), tell)
+            return await asyncio.to_thread(place.read_text, "utf-8")
+        if self._signed:
+            hint = "sign it as config/NAME-VERSION, and have that wanted"
+            raise LinesideError("this site takes no configuration that is not signed", hint=hint)
         try:
-            body = await self._transport.exchange("GET", f"/d/v1/config/{version}")
+            body = await self._transport.exchange("GET", f"/d/v1/config/{want.version}")
         except Refused as error:
             if error.status == 404:
-                raise Missing(f"the plane has no configuration {version}", hint="send it again") from None
+                raise Missing(f"the plane has no configuration {want.version}", hint="send it again") from None
             raise
-        if hashlib.sha256(body).hexdigest()[: len(version)] != version or len(version) < 16:
+        if hashlib.sha256(body).hexdigest()[: len(want.version)] != want.version:
             raise LinesideError("what the plane gave is not the configuration that it wants")
         return body.decode()
 

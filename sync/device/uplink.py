@@ -107,7 +107,9 @@ class Uplink:
 
     def _handlers(self, transport: Transport, much: Transport) -> dict[str, Handler]:
         """Of what the plane wants here, by kind; large things come by `much`."""
-        made: dict[str, Callable[[Host, Transport], Handler]] = {"config": Configs, "model": self._models}
+        made: dict[str, Callable[[Host, Transport], Handler]] = {"model": self._models}
+        signed = self.config.signed
+        made["config"] = lambda host, much: Configs(host, much, self._brought(host, much), signed)
         firmware = self.config.firmware
         made["firmware"] = lambda host, much: FirmwareHandler(host, self._brought(host, much), firmware)
         made["runtime"] = lambda host, much: RuntimeHandler(host, self._brought(host, much))

@@ -12,6 +12,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import insert
 
+from edge import LinesideError
 from edge import sent as edge_sent
 from edge.app import Daemon
 from edge.apply import apply_site
@@ -253,5 +254,50 @@ def test_a_document_that_is_not_what_was_wanted_is_not_taken(tmp_path: Path) -> 
         await it.says("running", "was edited since")
         told_so = [state for key, state in await it.events("twin")]
         assert told_so == ["refused", "trying", "running", "running"], "what was refused was looked at meanwhile"
+
+    rig(tmp_path, work)
+
+
+def test_a_site_may_take_signed_ones_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tuf", reason="needs the updates extra")
+    from sync.device.update_commands import opened
+    from tests.sync.signers import Signers
+
+    monkeypatch.setenv("LINESIDE_FLOOR", str(tmp_path / "floor"))
+    monkeypatch.setattr(device_twin, "AGAIN", 0.1)
+
+    async def work(it: Rig) -> None:
+        own = await asyncio.to_thread(it.file.read_text)
+        await it.daemon.stop()
+        await asyncio.to_thread(
+            it.file.write_text, own.replace("installs: [config]", "installs: [config], signed: true")
+        )
+        signers = Signers(it.folder / "plane" / "updates")
+        await asyncio.to_thread(signers.begin)
+        root = await asyncio.to_thread((signers.folder / "metadata" / "1.root.json").read_bytes)
+        await asyncio.to_thread(lambda: opened("dev-1", it.folder / "dev", []).trust(root))
+        await it.device_starts()
+        it.sim.set("temp", 85)
+        await it.sends(GOOD)
+        now = await it.says("refused", "this site takes no configuration that is not signed")
+        assert it.daemon.live.show("plc.temp")["value"] in (85, None) and now.running == ""
+        await asyncio.to_thread(signers.add, "config/press-3.1", GOOD.format(port=it.sim.port).encode())
+
+        async def want(version: str) -> None:
+            devices = await config_send.want_signed(
+                it.plane.store, "device/dev-1", version, "anna", it.plane.ingest.want
+            )
+            assert devices == ["dev-1"]
+
+        await want("press-3.1")
+        assert (await it.says("running")).running == "press-3.1"
+        assert it.daemon.live.show("plc.temp")["value"] == 8.5
+        await it.daemon.stop()
+        await it.device_starts()
+        assert it.daemon.sent.running == "press-3.1", "and after a restart"
+        await want("press-4")
+        assert (await it.says("waiting", "press-4")).running == "press-3.1", "nobody signed that"
+        with pytest.raises(LinesideError, match="KIND/NAME-VERSION"):
+            await want("Press/4")
 
     rig(tmp_path, work)
