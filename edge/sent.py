@@ -144,6 +144,8 @@ class Sent:
                 ended = Ended(generation, version, "rolled_back", error.args[0].removeprefix("rolled back: "))
             except LinesideError as error:
                 if error.heals:
+                    self.stands = replace(self.stands, trying="")
+                    self._write_anyhow()
                     raise
                 ended = Ended(generation, version, "refused", str(error))
             stands = replace(self.stands, trying="", ended=ended)

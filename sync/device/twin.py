@@ -97,10 +97,16 @@ class Twin:
         self._asked.clear()
         told = await self._known()
         found = [Want(*one) for one in wants]
-        self._wants = {want.key: want for want in found if not _ended(want, told.get(want.key))}
+        self._wants = {want.key: want for want in found if self._is_open(want, told.get(want.key))}
         self._all = found
         self._more.set()
         await self._look()
+
+    def _is_open(self, want: Want, told: Mapping[str, Any] | None) -> bool:
+        """Not done; or done once, and not allowed any more."""
+        if not _ended(want, told):
+            return True
+        return want.kind not in self._handlers and told is not None and told["state"] != "refused"
 
     async def _look(self) -> None:
         told = await self._known()

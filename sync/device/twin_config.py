@@ -9,6 +9,7 @@ import re
 
 from edge import Host, LinesideError
 
+from ..updates.manifest import parted
 from .transport import Refused, Transport
 from .twin import Tell, Want
 from .twin_updates import Brought
@@ -78,7 +79,7 @@ class Configs:
     async def _fetch(self, want: Want, tell: Tell) -> str:
         """A digest names a document of the plane, NAME-VERSION an artefact that is signed."""
         if not DIGEST.fullmatch(want.version):
-            name, _, version = want.version.rpartition("-")
+            _, name, version = parted(f"config/{want.version}")
             place = await self._brought(want._replace(name=name, version=version), tell)
             return await asyncio.to_thread(place.read_text, "utf-8")
         if self._signed:

@@ -295,7 +295,7 @@ def test_a_disk_that_is_full_changes_nothing_and_heals(own: Path, monkeypatch: p
         monkeypatch.setattr(module, "_replace", full)
         with pytest.raises(LinesideError, match="No space left") as told:
             await sends(daemon, 1, OTHER)
-        assert told.value.heals and values(daemon) == {"a.t": 1}
+        assert told.value.heals and values(daemon) == {"a.t": 1} and not daemon.sent.stands.trying
         monkeypatch.setattr(module, "_replace", whole)
         assert (await sends(daemon, 1, OTHER)).state == "running"
 

@@ -235,6 +235,21 @@ def test_nothing_wanted_any_more_is_the_devices_own_again(tmp_path: Path) -> Non
     rig(tmp_path, work)
 
 
+def test_what_is_allowed_no_more_is_told_so(tmp_path: Path) -> None:
+    async def work(it: Rig) -> None:
+        version = await it.sends(GOOD)
+        assert (await it.says("running")).running == version
+        own = await asyncio.to_thread(it.file.read_text)
+        await it.daemon.stop()
+        await asyncio.to_thread(it.file.write_text, own.replace("installs: [config]", "installs: []"))
+        await it.device_starts()
+        assert it.daemon.sent.running == ""
+        now = await it.says("refused", "`sync: {installs: [config]}`")
+        assert (now.running, now.tried) == ("", version)
+
+    rig(tmp_path, work)
+
+
 def test_a_document_that_is_not_what_was_wanted_is_not_taken(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         t = tables.config_document
