@@ -196,6 +196,12 @@ CONTROLS: dict[str, Safeguard] = {
         f"{PLANE}/access.py",
         '            if not asker.scope("watch").holds(place):',
         "            if False:",
+        f"{TESTS}/test_controls.py::test_a_device_of_another_is_as_one_that_there_is_not",
+    ),
+    "a role is one at a node": Safeguard(
+        f"{PLANE}/access.py",
+        "            if not scope.holds(place):",
+        "            if False:",
         f"{TESTS}/test_matrix.py::test_each_role_gets_of_each_route_what_the_table_says",
     ),
     "a name is guessed slowly": Safeguard(

@@ -531,6 +531,8 @@ def off(one: Safeguard, tree: Path) -> bool:
     command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", one.test]
     try:
         done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=300, check=False)
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"{one.test} hangs without it: let it give up sooner") from None
     finally:
         path.write_text(whole, "utf-8")
     if done.returncode not in (0, 1):

@@ -108,9 +108,12 @@ class Authority:
         if not file.exists() and file.parent == self._folder:
             return None
         key = _key_of(file)
-        if key is None or key.public_key() != self._root.public_key():
+        if key is not None and key.public_key() == self._root.public_key():
+            return key
+        if file.parent == self._folder and file.name == "ca.key":
             raise LinesideError(f"{file} and ca.pem cannot be read, or are no pair", hint=BACK)
-        return key
+        hint = "it is the ca.key that was taken out of the plane's folder"
+        raise LinesideError(f"{file} is not the key of this plane's root", hint=hint)
 
     def _read_issuing(self, root: ec.EllipticCurvePrivateKey | None, anew: bool) -> None:
         """Who signs, and those that did before; a new issuer where there is none, where it is time for one, or `anew`."""
@@ -121,6 +124,10 @@ class Authority:
             return
         if key and found and key.public_key() == found[0].public_key() and chain.leads_to(self._root, found[:1]):
             now = Issuer(key, found[0])
+        if now and anew and root is None:
+            raise LinesideError(
+                "the root's key is not in the plane's folder", hint="say where it lies: --root-key FILE"
+            )
         if not now or anew or (root is not None and now.due(self._root)):
             if root is None and found and key is None:
                 hint = "start it with --config and the `authority` of its file, or copy issuing.pem back from a backup"
@@ -193,7 +200,10 @@ class Authority:
     def learn(self, issuers: Iterable[str], distrusted: Iterable[str] = ()) -> None:
         """Which other issuers (PEM) of our root sign for this plane, and whose word counts no more."""
         self._heard = set(issuers), set(distrusted)
-        with contextlib.suppress(LinesideError), alone(self._folder):  # `plane issuer` may have put another one there
+        with (
+            contextlib.suppress(LinesideError, OSError),
+            alone(self._folder),
+        ):  # `plane issuer` may have put another one there
             self._read_issuing(self._root_key(self._folder / "ca.key") if self.due else None, anew=False)
         self._judge()
 

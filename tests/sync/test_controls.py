@@ -30,6 +30,7 @@ from sync.device.certificate import Certificate
 from sync.device.identity import Identity
 from sync.device.transport import Https, Rejected, Stranger
 from sync.invitation import read_token, token
+from tests.sync.tenants import FOREIGN, OWN, settled, somebody
 from tests.sync.test_https import OK, asked
 from tests.sync.test_issuer import STANDS, enrolled, started, until
 
@@ -237,6 +238,26 @@ def test_an_issuer_that_is_due_is_an_alarm_until_there_is_a_new_one(
         (tmp_path / "safe.key").rename(folder / "ca.key")
         await until(gone)
         assert len(it.authority.issuers) == 2, "with the root's key at hand it is made by itself, while the plane runs"
+
+    with_plane(tmp_path, work)
+
+
+def test_a_device_of_another_is_as_one_that_there_is_not(tmp_path: Path) -> None:
+    """Else whoever asks for names learns which there are."""
+
+    async def work(it: Plane) -> None:
+        await settled(it)
+        who = await somebody(it, "li", ("engineer", "acme"))
+        base = it.link.partition("/login")[0]
+
+        def get(device: str) -> tuple[int, bytes]:
+            with urllib3.PoolManager(retries=False, timeout=60) as pool:
+                answer = pool.request("GET", f"{base}/api/devices/{device}/tags", headers=who)
+                return answer.status, answer.data
+
+        assert (await asyncio.to_thread(get, OWN))[0] == 200
+        foreign, nobody = await asyncio.to_thread(get, FOREIGN), await asyncio.to_thread(get, "nobody")
+        assert foreign == nobody and foreign[0] == 404
 
     with_plane(tmp_path, work)
 

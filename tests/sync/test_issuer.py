@@ -126,7 +126,12 @@ def test_a_device_that_slept_comes_in_after_its_issuer_was_replaced(
         (folder / "ca.key").rename(tmp_path / "safe.key")
         issue = ["plane", "issuer", "--folder", str(folder)]
         assert await asyncio.to_thread(main, issue) == 2
-        assert "root-key" in capsys.readouterr().err
+        assert (
+            "the root's key is not in the plane's folder (say where it lies: --root-key FILE)"
+            in capsys.readouterr().err
+        )
+        assert await asyncio.to_thread(main, [*issue, "--root-key", str(folder / "sessions.key")]) == 2
+        assert "sessions.key is not the key of this plane's root (it is the ca.key that" in capsys.readouterr().err
         assert await asyncio.to_thread(main, [*issue, "--root-key", str(tmp_path / "safe.key")]) == 0
         assert "a new issuer signs, until 20" in capsys.readouterr().out
 
