@@ -41,9 +41,18 @@ def rollout_routes(store: Store, hub: Hub, published: Callable[[str], bool]) -> 
         return found[0]
 
     @router.get("/api/rollouts")
-    async def every(asks: Asks) -> list[dict[str, Any]]:
-        """Every rollout, the newest first: where it stands, and how many devices are in which state."""
-        return await store.read(lambda c: [summary(c, r) for r in reversed(rollouts(c)) if theirs(asks, r.plan)])
+    async def every(
+        asks: Asks,
+        before: Annotated[int, Query(ge=1, le=2**53, description="only those with a lower number")] = 2**53,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    ) -> list[dict[str, Any]]:
+        """Rollouts, the newest first: where each stands, and how many devices are in which state."""
+
+        def ask(c: Connection) -> list[dict[str, Any]]:
+            found = rollouts(c, R.c.number < before, newest=limit if asks.whole else MOST_SHOWN)
+            return [summary(c, one) for one in [r for r in found if theirs(asks, r.plan)][:limit]]
+
+        return await store.read(ask)
 
     @router.get("/api/rollouts/{number}")
     async def whole(asks: Asks, number: Number) -> dict[str, Any]:

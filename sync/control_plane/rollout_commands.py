@@ -22,6 +22,7 @@ from .verb import Verb
 from .where import Where, beside
 
 DOES = ("start", "list", "show", *FROM)
+LISTED = 20  # of the newest rollouts
 STARTS = "`rollout start FILE.yaml`, or `rollout start model/washer-3 --class press`"
 
 
@@ -82,7 +83,7 @@ async def _run(store: Store, options: argparse.Namespace, published: Callable[[s
         print(f"rollout {number}: {plan.what} for {many} devices; `lineside plane rollout show {number}` follows it")
         return
     if do == "list":
-        for said in await store.read(lambda c: [summary(c, one) for one in rollouts(c)]):
+        for said in await store.read(lambda c: [summary(c, one) for one in reversed(rollouts(c, newest=LISTED))]):
             print(json.dumps(said) if options.json else line(said))
         return
     if not what.isdecimal():

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import Connection, select, update
 
 from . import tables
 from .database import among, insert_new
+from .rollout_options import FilterOptions
 from .rollout_plan import ASKED, OVER, WAITS, place
-from .rollout_wants import AT_ONCE, change, want
+from .rollout_wants import AT_ONCE, want
 from .rollouts import DONE, ENDED, PAUSED, PLANNING, RUNNING, Rollout, fits, locked, planned, rollouts, step, turn
 
 D, R, W = tables.rollout_device, tables.rollout, tables.want
@@ -21,17 +22,26 @@ def enter(connection: Connection, rollout: Rollout, rows: Sequence[dict[str, Any
     """Devices become part of a rollout, and what an older one has not begun with them is over; returns of which that changes what
     is wanted."""
     insert_new(connection, D, list(rows))
-    own = (R.c.number == D.c.rollout, R.c.kind == rollout.kind, R.c.name == rollout.name, D.c.rollout < rollout.number)
-    older = select(D.c.rollout, D.c.device, D.c.before).join(R, and_(*own))
-    older = older.where(among(connection, D.c.device, (row["device"] for row in rows)), D.c.state.in_((WAITS, ASKED)))
-    wants = (W.c.device == D.c.device, W.c.kind == rollout.kind, W.c.name == rollout.name, W.c.rollout == D.c.rollout)
-    theirs = and_(D.c.state == ASKED, *wants)
-    found = connection.execute(older.add_columns(select(W.c.device).where(theirs).exists().label("asked"))).all()
-    asked = [(row.device, row.before) for row in found if row.asked]
+    devices, asked = [row["device"] for row in rows], list[tuple[str, str]]()
+    for number in _older(connection, rollout):
+        # a device at a time by its key: with the state as a column SQLite would look through all that wait
+        those = [D.c.rollout == number, among(connection, D.c.device, devices), (D.c.state + "").in_((WAITS, ASKED))]
+        mine = (W.c.device == D.c.device, W.c.kind == rollout.kind, W.c.name == rollout.name, W.c.rollout == number)
+        theirs = select(D.c.device, D.c.before).where(
+            *those, D.c.state == ASKED, select(W.c.device).where(*mine).exists()
+        )
+        asked += [row._tuple() for row in connection.execute(theirs)]
+        over = {"state": OVER, "why": f"rollout {rollout.number} took its place"}
+        connection.execute(update(D).where(*those).values(over))
     want(connection, rollout, asked, "run")
-    why = f"rollout {rollout.number} took its place"
-    change(connection, ((row.rollout, row.device) for row in found), state=OVER, why=why)
     return [device for device, _ in asked]
+
+
+def _older(connection: Connection, rollout: Rollout) -> list[int]:
+    """Rollouts of the same thing that have devices which have not begun."""
+    left = select(D.c.device).where(D.c.rollout == R.c.number, D.c.state.in_((WAITS, ASKED))).exists()
+    same = (R.c.kind == rollout.kind, R.c.name == rollout.name, R.c.number < rollout.number)
+    return list(connection.scalars(select(R.c.number).where(*same, left)))
 
 
 def row_of(rollout: Rollout, device: str, site: str, at: int, wave: int, version: str) -> dict[str, Any]:
@@ -61,26 +71,30 @@ def begin(connection: Connection, number: int, total: int, left: Mapping[str, st
     step(connection, after, "planned", text, "medium" if left else "info", devices=total, waves=waves)
 
 
-def join(connection: Connection) -> None:
-    """Devices that were enrolled after a rollout was planned, and fit, become part of its last wave: of the newest rollout of a
-    thing that they fit, if that gives to late ones."""
+def newcomers(connection: Connection) -> list[tuple[Rollout, list[tuple[str, str]]]]:
+    """(device, site) of those that were enrolled after a rollout was planned, and fit: with the newest rollout of a thing that they
+    fit, where that gives to late ones."""
     t = tables.device
-    newer: dict[tuple[str, str], list[ColumnElement[bool]]] = {}
+    newer: dict[tuple[str, str], list[FilterOptions]] = {}
+    out = []
     for rollout in reversed(rollouts(connection, R.c.state != ENDED)):
-        fit = fits(rollout.plan.devices, connection)
         others = newer.setdefault((rollout.kind, rollout.name), [])
-        if rollout.plan.late and rollout.version and rollout.sizes and rollout.state in (RUNNING, PAUSED, DONE):
+        gives = rollout.plan.late and rollout.version and rollout.sizes and rollout.state in (RUNNING, PAUSED, DONE)
+        if gives and rollout.plan.devices not in others:
             known = select(D.c.device).where(D.c.rollout == rollout.number, D.c.device == t.c.id).exists()
-            late = select(t.c.id, t.c.site).where(
-                t.c.enrolled > rollout.created, fit, ~known, *(~one for one in others)
-            )
-            last = len(rollout.sizes) - 1
-            rows = [
-                row_of(rollout, row.id, row.site, place(rollout.number, row.id), last, rollout.version) | {"late": True}
-                for row in connection.execute(late.limit(AT_ONCE))
-            ]
-            insert_new(connection, D, rows)
-            if rows:
-                named = ", ".join(row["device"] for row in rows[:5])
-                step(connection, rollout, "joined", f"{len(rows)} enrolled since then: {named}", devices=len(rows))
-        others.append(fit)
+            mine = (t.c.enrolled > rollout.created, fits(rollout.plan.devices, connection), ~known)
+            late = select(t.c.id, t.c.site).where(*mine, *(~fits(other, connection) for other in others))
+            if rows := [row._tuple() for row in connection.execute(late.limit(AT_ONCE))]:
+                out.append((rollout, rows))
+        others.append(rollout.plan.devices)
+    return out
+
+
+def join(connection: Connection) -> None:
+    """They become part of its last wave."""
+    for rollout, devices in newcomers(connection):
+        last = len(rollout.sizes) - 1
+        rows = [row_of(rollout, d, site, place(rollout.number, d), last, rollout.version) for d, site in devices]
+        insert_new(connection, D, [row | {"late": True} for row in rows])
+        named = ", ".join(device for device, _ in devices[:5])
+        step(connection, rollout, "joined", f"{len(rows)} enrolled since then: {named}", devices=len(rows))

@@ -102,7 +102,6 @@ class Stand(NamedTuple):
     left: int
     due: int
     judged: int
-    size: int
 
 
 def stand(counts: Mapping[Some, int], wave: int) -> Stand:
@@ -110,15 +109,15 @@ def stand(counts: Mapping[Some, int], wave: int) -> Stand:
     left = sum(n for some, n in mine.items() if some.state == WAITS)
     due = sum(n for some, n in mine.items() if some.due)
     judged = sum(n for some, n in mine.items() if some.state in (GOOD, FAILED))
-    return Stand(left, due, judged, sum(mine.values()))
+    return Stand(left, due, judged)
 
 
 def lacks(now: Stand, wanted: int) -> int | None:
-    """None while the wave goes on. Else how many devices it lacks, because half of those that were meant to be in it are not
-    heard: others take their places. 0: it is over."""
+    """None while the wave goes on. Else how many devices it lacks, because of the `wanted` ones less than half have come through or
+    failed: others take the places of those that are not heard. 0: it is over."""
     if now.left or now.due:
         return None
-    return max(0, math.ceil(min(wanted, now.size) / 2) - now.judged)
+    return max(0, math.ceil(wanted / 2) - now.judged)
 
 
 def states(counts: Mapping[Some, int]) -> dict[str, int]:

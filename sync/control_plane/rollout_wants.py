@@ -13,7 +13,7 @@ from .rollout_plan import ASKED, BACK, FAILED, GOOD, OVER, TRYING, WAITS, WATCHE
 from .rollouts import Rollout
 from .twin import Want
 
-AT_ONCE = 2000  # devices in one transaction
+AT_ONCE, MANY = 2000, 10_000  # devices in one transaction; where it is urgent
 OTHERWISE = "something else is wanted of it by now"
 D, R, T, W = tables.rollout_device, tables.rollout, tables.told_twin, tables.want
 
@@ -39,6 +39,7 @@ def release(connection: Connection, rollout: Rollout, now: float) -> list[str]:
             ask.append((device, version))
     generation = want(connection, rollout, ask, stage)
     values = {"asked": now, "generation": generation, "told": "", "why": "", "state": ASKED, "late": False}
+    values |= {"began": 0.0, "ended": 0.0, "began_ts": 0}
     if rows := [{"of": rollout.number, "who": device, "had": before[device]} for device, _ in ask]:
         of = (D.c.rollout == bindparam("of"), D.c.device == bindparam("who"))
         connection.execute(update(D).where(*of).values(before=bindparam("had"), **values), rows)
@@ -83,7 +84,7 @@ def want(connection: Connection, rollout: Rollout, wants: Sequence[tuple[str, st
 
 def withdraw(connection: Connection, rollout: Rollout) -> list[str]:
     """Who has not begun is asked no more; returns of which that changes what is wanted."""
-    rows = _ours(connection, rollout, D.c.state == ASKED)
+    rows = _ours(connection, rollout, D.c.state == ASKED, most=MANY)
     want(connection, rollout, rows, "run")
     change(connection, ((rollout.number, device) for device, _ in rows), state=WAITS, late=False)
     return [device for device, _ in rows]
@@ -100,9 +101,11 @@ def go_back(connection: Connection, rollout: Rollout, now: float) -> list[str]:
     return asked + [device for device, _ in rows]
 
 
-def _ours(connection: Connection, rollout: Rollout, *where: ColumnElement[bool]) -> list[tuple[str, str]]:
+def _ours(
+    connection: Connection, rollout: Rollout, *where: ColumnElement[bool], most: int = AT_ONCE
+) -> list[tuple[str, str]]:
     """(device, what it had before) of those of whom still nobody else wants anything; with the others it is over."""
-    wanted = select(D.c.device, D.c.before).where(D.c.rollout == rollout.number, *where).limit(AT_ONCE)
+    wanted = select(D.c.device, D.c.before).where(D.c.rollout == rollout.number, *where).limit(most)
     rows = [row._tuple() for row in connection.execute(wanted)]
     wants = _of(connection, W, rollout, [device for device, _ in rows])
     gone = {device for device, w in wants.items() if w.rollout != rollout.number}

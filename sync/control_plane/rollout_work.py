@@ -24,7 +24,7 @@ from .live import Hub
 from .own import PLANE
 from .repeat import repeat
 from .rollout_health import heard_again, ill
-from .rollout_joining import begin, enter, join, row_of
+from .rollout_joining import begin, enter, join, newcomers, row_of
 from .rollout_plan import (
     ASKED,
     BACK,
@@ -47,7 +47,6 @@ from .rollout_plan import (
 )
 from .rollout_wants import AT_ONCE, OTHERWISE, change, go_back, release, withdraw
 from .rollouts import (
-    AT_WORK,
     DONE,
     ENDED,
     GOING_BACK,
@@ -67,10 +66,8 @@ from .rollouts import (
 from .store import Store
 
 EVERY, SELDOM = 2.0, 30.0  # seconds between looks, and between those at what is hardly at work any more
-SHARE, LONGEST_REST = (
-    0.1,
-    10.0,
-)  # so much of the time is spent looking where nothing happens; seconds without a look at most
+SHARE = 0.1  # of the time is spent looking where that takes long
+LONGEST_REST = 10.0  # seconds without a look
 D, R, T, W = tables.rollout_device, tables.rollout, tables.told_twin, tables.want
 
 
@@ -107,12 +104,12 @@ class Rollouts:
 
     async def look(self, now: float) -> bool:
         """Do what is to be done at `now` (s UTC) for each rollout; whether there is more at once."""
-        states: tuple[str, ...] = AT_WORK
         more = False
         if seldom := now - self._seldom >= SELDOM or now < self._seldom:
-            self._seldom, states = now, (*AT_WORK, DONE, ENDED)
-            await self._store.write(lambda c: join(c))
-        for rollout in await self._store.read(lambda c: rollouts(c, R.c.state.in_(states))):
+            self._seldom = now
+            if await self._store.read(newcomers):
+                await self._store.write(join)
+        for rollout in await self._store.read(lambda c: at_work(c, seldom)):
             if rollout.state == PLANNING:
                 await self._plan(rollout)
                 more = True
@@ -158,6 +155,16 @@ class Rollouts:
 def rest(took: float) -> float:
     """Seconds without a look after one that took so long: never so many that a halt comes late."""
     return min(LONGEST_REST, took * (1 / SHARE - 1))
+
+
+def at_work(connection: Connection, seldom: bool = True) -> list[Rollout]:
+    """The rollouts of which something may have to be done; `seldom`: also those that are done but for some devices."""
+    ended = (DONE, ENDED) if seldom else ()
+    moves = (D.c.rollout == R.c.number, D.c.state.in_((ASKED, TRYING, WATCHED, BACK)))
+    waits = (D.c.rollout == R.c.number, D.c.state == WAITS)
+    busy = R.c.state.in_((PAUSED, HALTED, *ended)) & select(D.c.device).where(*moves).exists()
+    late = R.c.state.in_(ended) & (R.c.state == DONE) & select(D.c.device).where(*waits).exists()
+    return rollouts(connection, R.c.state.in_((PLANNING, RUNNING, GOING_BACK)) | busy | late)
 
 
 # One look at one rollout
@@ -255,10 +262,13 @@ def _first(connection: Connection, rollout: Rollout, row: Any) -> int:
 
 
 def overtaken(connection: Connection, rollout: Rollout) -> None:
-    """Somebody else wants something else of a device by now."""
+    """Somebody else wants something else of a device by now, or it is at something newer already."""
     same = (W.c.device == D.c.device, W.c.kind == rollout.kind, W.c.name == rollout.name)
     newer = select(W.c.device).where(*same, W.c.generation > D.c.generation, W.c.rollout != rollout.number).exists()
-    those = (D.c.rollout == rollout.number, D.c.state == ASKED, newer)
+    told = (T.c.device == D.c.device, T.c.kind == rollout.kind, T.c.name == rollout.name)
+    passed = select(T.c.device).where(*told, T.c.generation > D.c.generation).exists()
+    of = D.c.rollout == rollout.number
+    those = (of, ((D.c.state == ASKED) & newer) | (D.c.state.in_((ASKED, TRYING)) & passed))
     connection.execute(update(D).where(*those).values(state=OVER, why=OTHERWISE))
 
 

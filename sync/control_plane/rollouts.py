@@ -32,7 +32,6 @@ PLANNING, RUNNING, PAUSED, HALTED, DONE, GOING_BACK, ENDED = (
     "back",
     "returned",
 )
-AT_WORK = (PLANNING, RUNNING, PAUSED, HALTED, GOING_BACK)  # what is looked at all the time
 FROM = {  # which states each order is for
     "pause": (PLANNING, RUNNING),
     "resume": (PAUSED, HALTED),
@@ -71,9 +70,11 @@ class Rollout(NamedTuple):
         return f"rollout {self.number}"
 
 
-def rollouts(connection: Connection, *where: ColumnElement[bool]) -> list[Rollout]:
-    """Those, the oldest first."""
-    rows = connection.execute(select(R).where(*where).order_by(R.c.number)).mappings()
+def rollouts(connection: Connection, *where: ColumnElement[bool], newest: int = 0) -> list[Rollout]:
+    """Those, the oldest first; or so many of the newest, these first."""
+    wanted = select(R).where(*where).order_by(R.c.number)
+    wanted = select(R).where(*where).order_by(R.c.number.desc()).limit(newest) if newest else wanted
+    rows = connection.execute(wanted).mappings()
     return [
         Rollout(
             **{**row, "plan": RolloutOptions.model_validate_json(row["plan"]), "sizes": tuple(json.loads(row["sizes"]))}

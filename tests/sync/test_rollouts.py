@@ -16,7 +16,7 @@ from sync.control_plane import config, rollout_wants, rollout_work, tables
 from sync.control_plane.live import Hub
 from sync.control_plane.rollout_options import RolloutOptions, from_words
 from sync.control_plane.rollout_plan import place, sizes, wilson
-from sync.control_plane.rollout_work import Rollouts
+from sync.control_plane.rollout_work import Rollouts, at_work
 from sync.control_plane.rollouts import start
 from sync.control_plane.store import Store
 from sync.control_plane.twin import Want, want
@@ -329,6 +329,66 @@ def test_a_person_who_wants_something_else_is_not_overruled(database: str) -> No
     with_store(database, work)
 
 
+def test_one_that_began_anew_after_a_halt_is_judged(database: str) -> None:
+    async def work(store: Store) -> None:
+        it = Fleet(store)
+        await it.enrol(*TEN)
+        n = await it.begin(waves=[1])
+        first = await it.asked()
+        for state in ("trying", "waiting"):
+            await it.tells(first, state)
+            await it.look(1)
+        await it.order(n, "halt")
+        it.now += 60
+        await it.order(n, "resume")
+        it.now += 1
+        await it.takes(first, "refused")
+        assert (await it.rollout(n)).state == "halted"
+
+    with_store(database, work)
+
+
+def test_one_that_is_at_something_newer_has_not_failed(database: str) -> None:
+    async def work(store: Store) -> None:
+        it = Fleet(store)
+        await it.enrol(*TEN)
+        n = await it.begin(waves=[1])
+        first = await it.asked()
+        await it.tells(first, "trying")
+        await it.look(1)
+        await store.write(lambda c: want(c, [Want(first[0], "model", "washer", "9")]))
+        await it.tells(first, "running")
+        await it.look(31)
+        assert (await it.column(n, "state"))[first[0]] == "over"
+        assert len(await it.asked()) == 1, "another one takes its place"
+        await it.look(3600)
+        assert (await it.rollout(n)).state != "halted"
+
+    with_store(database, work)
+
+
+def test_what_stands_still_costs_no_look(database: str) -> None:
+    async def work(store: Store) -> None:
+        it = Fleet(store)
+        await it.enrol(*TEN)
+
+        async def looked(seldom: bool) -> list[int]:
+            return [one.number for one in await store.read(lambda c: at_work(c, seldom))]
+
+        n = await it.begin(waves=[5])
+        assert await looked(False) == [n]
+        await it.takes((await it.asked())[:1], "refused")
+        assert (await it.rollout(n)).state == "halted" and await looked(True) == []
+        m = await it.begin("model/other-1", waves=[], soak="0s")
+        await it.tells(TEN[1:], "running", name="other")
+        await it.look()
+        await it.look(600)
+        assert (await it.rollout(m)).state == "done"
+        assert await looked(False) == [] and await looked(True) == [m], "one may still come"
+
+    with_store(database, work)
+
+
 def test_late_devices_get_it_with_the_last_wave_and_after(database: str) -> None:
     async def work(store: Store) -> None:
         it = Fleet(store)
@@ -368,7 +428,11 @@ def test_a_revoked_device_holds_nothing_up(database: str) -> None:
         t = tables.device
         await store.write(lambda c: c.execute(update(t).where(t.c.id.in_(first)).values(revoked=1.0)))
         await it.look(31)
-        assert (await it.rollout(n)).wave == 1 and (await it.counts(n))["gone"] == 2
+        assert (await it.counts(n))["gone"] == 2 and "filled" in await it.steps()
+        (third,) = set(await it.asked()) - set(first)
+        await it.takes([third])
+        await it.look(600)
+        assert (await it.rollout(n)).wave == 1
 
     with_store(database, work)
 

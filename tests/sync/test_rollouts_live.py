@@ -16,8 +16,11 @@ from edge import LinesideError
 from edge.app import Daemon
 from edge.cli import main
 from edge.config.load import load_text
-from sync.control_plane import rollout_work
+from sync.control_plane import rollout_work, tables
+from sync.control_plane.access import Asker
+from sync.control_plane.database import insert_new
 from sync.control_plane.plane import Plane
+from sync.control_plane.signin import People
 from sync.device import enrolment
 from sync.device.twin import Tell, Want
 from sync.device.uplink import Uplink
@@ -170,3 +173,41 @@ def test_the_command_line_beside_a_plane(
         assert f"{file}:3:9: waves.0: 0 is no wave" in faults
 
     fleet(tmp_path, monkeypatch, 2, work)
+
+
+def test_who_rolls_in_a_part_of_the_tree_stays_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        own = {"Content_Type": "application/json", "Origin": plane.link.split("/login")[0]}
+        rows = [{"id": f"d{k}", "secret": "", "enrolled": 1.0, "seen": 0.0, "site": f"acme/{k}"} for k in range(2)]
+        await plane.store.write(lambda c: insert_new(c, tables.device, rows))
+        roles: list[tuple[str, str]] = []
+
+        async def asker(self: People, request: Any) -> Asker:
+            return Asker("li", tuple(roles))
+
+        monkeypatch.setattr(People, "asker", asker)
+
+        async def post(path: str, words: dict[str, Any]) -> int:
+            return (await ask("POST", path, json.dumps(words).encode(), **own))[0]
+
+        plan = {"what": "config/site", "devices": {"site": "acme/1"}}
+        assert await post("/api/rollouts", plan) == 403
+        roles.append(("fleet_manager", "acme/0"))
+        assert (
+            await post("/api/rollouts", plan) == await post("/api/rollouts", plan | {"devices": {"all": True}}) == 403
+        )
+        roles.append(("platform_admin", ""))
+        assert await post("/api/rollouts", plan) == 202
+        roles.pop()
+        assert await post("/api/rollouts/1", {"verb": "halt"}) == 404
+        for path in ("/api/rollouts/1", "/api/rollouts/1/devices"):
+            assert (await ask("GET", path))[0] == 404, path
+        assert (await ask("GET", "/api/rollouts"))[1] == b"[]"
+        roles.append(("viewer", "acme/1"))
+        assert (await ask("GET", "/api/rollouts/1"))[0] == 200 and await post(
+            "/api/rollouts/1", {"verb": "halt"}
+        ) == 404
+        roles.append(("fleet_manager", "acme"))
+        assert await post("/api/rollouts", plan) == 202
+
+    page(tmp_path, work)
