@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from edge import LinesideError
 
 from . import config, config_send
-from .access import Asks, Scope
+from .access import Asks, Scope, place_of
 from .config_send import Change
 from .ingest import Ingest
 from .store import Store
@@ -120,6 +120,9 @@ def configs(store: Store, ingest: Ingest) -> APIRouter:
         """Who changes a layer holds every device that it reaches."""
         with _known():
             name = config.layer_named(layer)
+        kind, _, rest = name.partition("/")
+        at = await store.read(lambda c: place_of(c, rest)) if kind == "device" else rest if kind == "site" else ""
+        asks.changes(f"layer {name}", place=at or "")
         if not await store.read(lambda c: _holds(c, asks, name)):
             raise HTTPException(403, ELSEWHERE)
         return name

@@ -118,7 +118,8 @@ class _Request:
             return None
         if asker is None and not need.recorded:
             return None  # nobody in particular, and nothing was done
-        more = {"after": self._body.hexdigest() if self._size else "", **(told or {})}
+        said = self._size and not need.recorded  # who signs in says a password, of which nothing is kept here
+        more = {"after": self._body.hexdigest() if said else "", **(told or {})}
         more.setdefault("about", self._state.get("about", ""))
         more.setdefault("place", self._state.get("place", ""))
         return Deed(asker.name if asker else "", self._origin, what, result=str(status), **more)

@@ -66,7 +66,12 @@ def login(store: Store, knows: People, page: str) -> APIRouter:
             raise OpenIdFault(f"the provider let nobody in: {error[:100] or 'it sent no code'}")
         claims = await there.claims(flow, back_to(request), state, code)
         request.state.about = f"openid {claims['sub']}"
-        name, session = await store.write(lambda c: come(c, there.options, claims))
+        come_in = await store.write(lambda c: come(c, there.options, claims))
+        if come_in is None:
+            raise OpenIdFault(
+                "none of your groups has a role at this plane", hint="its file says which have: `openid:`"
+            )
+        name, session = come_in
         request.state.asker = await store.glance(lambda c: people.of_session(c, session))
         request.state.about = f"openid {name}"
         answer = keeps(RedirectResponse("/", 303), session, people.SESSION_SECONDS)
@@ -85,7 +90,7 @@ def login(store: Store, knows: People, page: str) -> APIRouter:
     @router.post("/api/login", status_code=204)
     async def by_name(request: Request, who: Entry) -> Response:
         """Sign in; the session is a cookie. 401: name and password do not belong together; 429: too many tries."""
-        request.state.told = {"about": who.name, "after": ""}  # no hash of what a password is part of
+        request.state.about = who.name
         session = await knows.enter(who.name, who.password, request.state.origin)
         request.state.asker = await store.glance(lambda c: people.of_session(c, session))
         return keeps(Response(status_code=204), session, people.SESSION_SECONDS)

@@ -175,9 +175,9 @@ def _address(provider: dict[str, Any], what: str) -> str:
     return url
 
 
-def come(connection: Connection, options: OpenIdOptions, claims: dict[str, Any]) -> tuple[str, str]:
-    """(name, session) of who has come, with the roles that their groups have now; a new account for who is new. Raises
-    LinesideError."""
+def come(connection: Connection, options: OpenIdOptions, claims: dict[str, Any]) -> tuple[str, str] | None:
+    """(name, session) of who has come, with the roles that their groups have now; a new account for who is new. None for who has no
+    role any more: they are signed out everywhere. Raises LinesideError."""
     outside = f"{options.issuer} {claims['sub']}"
     t = tables.person
     name = connection.scalar(select(t.c.name).where(t.c.outside == outside))
@@ -188,9 +188,9 @@ def come(connection: Connection, options: OpenIdOptions, claims: dict[str, Any])
         b = tables.bound
         connection.execute(delete(b).where(b.c.person == name, b.c.by == people.OUTSIDE))
     if not given and not (name and people.roles(connection, name)):
-        raise OpenIdFault(
-            "none of your groups has a role at this plane", hint="its file says which have, under `openid:`"
-        )
+        if name is not None:
+            people.end(connection, name)
+        return None
     if name is None:
         name = people.named(str(claims.get(options.name) or claims["sub"]))
         if people.known(connection, name):

@@ -23,6 +23,11 @@ from .permissions import ROLES
 from .tree import node
 
 NAME = re.compile(r"[\w.@+-]{1,64}")
+TAKEN = (
+    "console",
+    "local",
+    "plane",
+)  # what the audit and orders call who came by the link, works at the machine, or is no person
 SHORTEST, LONGEST = 12, 200  # characters of a password
 SESSION_SECONDS = 12 * 3600.0
 KEY = "lsk_"  # how keys of programs begin, so that who finds one knows what it is
@@ -34,8 +39,10 @@ NOBODY = hasher.hash(secrets.token_urlsafe(16))  # what the password of a name i
 
 def named(name: str) -> str:
     """Raises LinesideError for what can be no name of a person or key."""
-    if not NAME.fullmatch(name):
-        raise LinesideError(f"{name!r} is no name", hint="1 to 64 letters, digits and _.@+-")
+    if not NAME.fullmatch(name) or name in TAKEN:
+        raise LinesideError(
+            f"{name!r} is no name", hint="1 to 64 letters, digits and _.@+-; nor what the audit calls others"
+        )
     return name
 
 

@@ -75,6 +75,7 @@ def rollout_routes(store: Store, hub: Hub, published: Callable[[str], bool]) -> 
     async def begin(asks: Asks, wanted: dict[str, Any]) -> dict[str, int]:
         """Begin one; the body is what `lineside plane rollout start` reads from a file. {"number", "devices"}: how many fit."""
         plan = from_words(wanted)
+        asks.changes(f"rollout of {plan.what}", place=plan.devices.site)
         if not theirs(asks, plan):
             raise HTTPException(403, "your roles include 'roll' for a part of the tree: name a site in it")
         number, many = await store.write(lambda c: start(c, plan, asks.who, published))
@@ -84,7 +85,8 @@ def rollout_routes(store: Store, hub: Hub, published: Callable[[str], bool]) -> 
     @router.post("/api/rollouts/{number}", status_code=202)
     async def order(asks: Asks, number: Number, wanted: Verb, answer: Response) -> dict[str, str]:
         """Pause, resume, halt it, or take it back."""
-        await store.read(lambda c: one(c, asks, number))
+        plan = (await store.read(lambda c: one(c, asks, number))).plan
+        asks.changes(f"rollout {number} of {plan.what}", place=plan.devices.site)
         try:
             after = await store.write(lambda c: act(c, number, wanted.verb, asks.who))
         except LinesideError as fault:

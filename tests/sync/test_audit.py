@@ -213,8 +213,11 @@ def test_a_sign_in_is_a_row_also_one_that_failed(tmp_path: Path) -> None:
             ("GET /login", "", "the link", "403", ""),
             ("POST /api/login", "", "li", "401", ""),
         ]
+        await ask("POST", "/api/login", b'{"password": "not it at all"}', Content_Type="application/json")
+        (row,) = await plane.store.read(lambda c: audit.newest(c, 1))
+        assert (row["result"], row["after"]) == ("422", ""), "no hash of what a password is part of"
         await ask("POST", "/api/devices/d/alarms/a", b"{}", Content_Type="application/json")
-        assert await plane.store.read(lambda c: c.scalar(select(func.count()).select_from(t))) == 2, (
+        assert await plane.store.read(lambda c: c.scalar(select(func.count()).select_from(t))) == 3, (
             "a stranger fills no table"
         )
 

@@ -30,6 +30,8 @@ from sync.control_plane.openid import Flow, OpenId, OpenIdFault
 from sync.control_plane.openid_options import OpenIdOptions
 from sync.control_plane.plane import Plane, Where
 from sync.control_plane.plane_file import load
+from sync.control_plane.store import Store
+from tests.sync.stored import with_store
 from tests.sync.tenants import FOREIGN, OWN, settled, somebody
 
 HERE = Path(__file__).parent / "openid"
@@ -182,6 +184,21 @@ def test_who_the_provider_knows_is_what_their_groups_are(tmp_path: Path, provide
         )
 
     beside(tmp_path, provider, work)
+
+
+def test_who_has_left_every_group_is_signed_out(database: str) -> None:
+    async def work(store: Store) -> None:
+        claims = {"sub": "1", "preferred_username": "li", "groups": ["g"]}
+        name, session = await store.write(lambda c: openid.come(c, OPTIONS, claims)) or ("", "")
+        found = await store.read(lambda c: people.of_session(c, session))
+        assert found is not None and (name, found.roles) == ("li", (("viewer", ""),))
+        assert await store.write(lambda c: openid.come(c, OPTIONS, {**claims, "groups": []})) is None
+        assert await store.read(lambda c: people.of_session(c, session)) is None
+        assert await store.read(lambda c: people.roles(c, "li")) == ()
+        await store.write(lambda c: people.bind(c, "li", "auditor", ""))
+        assert await store.write(lambda c: openid.come(c, OPTIONS, {**claims, "groups": 7})) is not None
+
+    with_store(database, work)
 
 
 def test_who_has_no_role_or_anothers_name_is_not_let_in(tmp_path: Path, provider: Provider) -> None:

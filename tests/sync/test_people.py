@@ -263,6 +263,7 @@ def test_accounts_by_hand(folder: Path, capsys: pytest.CaptureFixture[str], monk
     [
         ("person add li", "a password has 12 to 200 characters"),
         ("person add l/i viewer", "no name"),
+        ("person add console viewer", "nor what the audit calls others"),
         ("person add li boss", "there is no role 'boss'"),
         ("person bind li viewer", "nobody has an account called 'li'"),
         ("person bind li platform_admin --at acme", "one of the whole plane"),
