@@ -160,6 +160,10 @@ class DriverConfig(BaseModel):
         """Likewise of one tag, where they differ; by its name below the entry."""
         return self.period()
 
+    def pushes(self) -> bool:
+        """Whether samples come when the device likes, as where only a change is told: then nothing is said of their rate."""
+        return False
+
     def port(self) -> str:
         """What no second entry may open too (a serial port, a host:port); empty: anybody may."""
         return ""

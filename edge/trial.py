@@ -101,6 +101,8 @@ def _slower(name: str, part: DriverConfig, was: Before, began: Mark, now: Mark, 
     """Of a source that gives less than before of what it promises. `starved`: its own options are as they were; then its samples
     are good, and only the time for them is gone (a device that was switched off meanwhile is nobody's fault)."""
     old = was.config.drivers.get(name)
+    if part.pushes():
+        return ""
     first, last = _kept(name, old, was.first, was.last), _kept(name, part, began, now)
     if first is None or last is None or last >= SLOWER * first:
         return ""

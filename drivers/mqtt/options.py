@@ -122,6 +122,9 @@ class MqttConfig(DriverConfig):
     rebirth: bool = Field(False, description="ask a node to be born again where messages of it were missed")
     tags: dict[Identifier, MqttPoint] = Field(min_length=1, description="what is published, by name")
 
+    def pushes(self) -> bool:
+        return True
+
     def period(self) -> float:
         return self.every
 

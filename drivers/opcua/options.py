@@ -108,6 +108,9 @@ class OpcUaConfig(DriverConfig):
     def period(self) -> float:
         return self.every if self.mode == "poll" else max(self.every, self.keep_alive)
 
+    def pushes(self) -> bool:
+        return self.mode != "poll"
+
     def port(self) -> str:
         return self.url.rstrip("/")
 

@@ -161,6 +161,9 @@ class SerialConfig(DriverConfig):
     def period(self) -> float:
         return self.every if self.asks() else self.timeout
 
+    def pushes(self) -> bool:
+        return not self.asks()
+
     def port(self) -> str:
         parts = urlsplit(self.url)
         return parts.path if parts.scheme == "serial" else self.url.rstrip("/")

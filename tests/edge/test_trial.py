@@ -25,6 +25,10 @@ class Machine(Poller):
         takes: float = 0.0
         answers: bool = True
         at: str = ""
+        push: bool = False
+
+        def pushes(self) -> bool:
+            return self.push
 
         def port(self) -> str:
             return self.at
@@ -101,6 +105,7 @@ def judged(folder: Path, old: str, new: str, *, unattended: bool = True) -> str:
     [
         (site(a=""), site(a=", takes: 4"), "a gave 20% of the samples that it promises, 100% before"),
         (site(a=", takes: 4"), site(a=", takes: 4, value: 2"), ""),
+        (site(a=", push: true"), site(a=", push: true, takes: 4"), ""),
         (site(a=""), site(a="", b=""), ""),
         (site(a=""), site(a=", value: 60"), "the alarm hot was raised"),
         (site(a=""), site(a="", alarm="a.t > 0"), "the alarm hot was raised"),
