@@ -102,14 +102,17 @@ def test_a_head_without_an_end_is_read_up_to_a_bound(
         host, _, port = address.rpartition(":")
         secure = ssl._create_unverified_context() if address.startswith("https") else None
         read, write = await asyncio.open_connection(host.partition("//")[2], int(port.partition("/")[0]), ssl=secure)
-        with contextlib.suppress(OSError):
-            write.write(said)
-            for _ in range(100):
-                write.write(b"x-y: z\r\n" * 1000 if said.endswith(b"\n") else b"x" * 8000)
-                await write.drain()
+        try:
             async with asyncio.timeout(60):
+                write.write(said)
+                for _ in range(100):
+                    write.write(b"x-y: z\r\n" * 1000 if said.endswith(b"\n") else b"x" * 8000)
+                    await write.drain()
                 assert not await read.read()
-        write.close()
+        except ConnectionError:
+            pass
+        finally:
+            write.transport.abort()
 
     async def work(it: Rig) -> None:
         for address in (it.plane.url, it.plane.link):
