@@ -518,6 +518,36 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "            if False:",
         "tests/sync/test_box.py::test_a_backup_writes_nowhere_else",
     ),
+    "the site says what it answers": Safeguard(
+        "sync/device/asked.py",
+        "        elif verb not in self._allowed:",
+        "        elif False:",
+        "tests/sync/test_questions.py::test_what_cannot_be_answered_is_said",
+    ),
+    "a question that comes too late is not begun": Safeguard(
+        "sync/device/asked.py",
+        "        if not known or age > lives:",
+        "        if not known:",
+        "tests/sync/test_questions.py::test_an_order_whose_time_is_over_is_not_begun",
+    ),
+    "a bundle has no secret": Safeguard(
+        "edge/diagnosis.py",
+        "MASK if _HIDDEN.search(str(k)) and not isinstance(v, Secret) else masked(v)",
+        "masked(v)",
+        "tests/sync/test_questions.py::test_what_looks_like_a_secret_is_masked",
+    ),
+    "a question with the same id is the same one": Safeguard(
+        "sync/control_plane/ingest.py",
+        '    if same := data.get("id"):',
+        '    if same := "":',
+        "tests/sync/test_questions.py::test_the_same_id_is_the_same_order",
+    ),
+    "a passphrase opens a backup whole or not at all": Safeguard(
+        "sync/device/sealed.py",
+        ".encrypt(nonce, body, MAGIC + head)",
+        '.encrypt(nonce, body, b"")',
+        "tests/sync/test_box.py::test_a_passphrase_opens_it_and_nothing_else_does",
+    ),
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import ssl
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,7 @@ from .certificate import FILE as CERTIFICATE
 from .certificate import Certificate
 from .compare import NAME, holes
 from .identity import FILE as IDENTITY
-from .identity import Identity, body_of, keep, keep_file, load, no_clock
+from .identity import Identity, body_of, keep, keep_file, load
 
 VERSION = 1
 MOST_FILE, MOST_ALL = 2**20, 64 * 2**20  # bytes of a file of the state folder; of everything
@@ -158,9 +157,8 @@ def _asked(me: Identity, mine: str, epoch: str) -> dict[str, Any]:
     """What the plane says. Blocks for seconds. Raises LinesideError."""
     new = checkpoint.fingerprint(checkpoint.der(key.private(mine).public_key()))
     asked = replacement.asked(key.private(me.key), key.request(mine, me.device), me.device, epoch, new)
-    tls = no_clock(ssl.create_default_context(cadata=me.ca), me.ca)
     try:
-        with urllib3.PoolManager(ssl_context=tls, timeout=30, retries=False) as plane:
+        with urllib3.PoolManager(ssl_context=me.tls(), timeout=30, retries=False) as plane:
             answer = plane.request("POST", f"{me.url}/d/v1/replace", json=asked, preload_content=False)
             said = json.loads(body_of(answer, MOST_SAID))
     except (urllib3.exceptions.HTTPError, ValueError, OSError, RecursionError) as error:
@@ -195,7 +193,7 @@ def _goes_on(
         )
         for stream, n in sorted(last.items())
         for first, upto in holes(stands.get(stream, Cursor()), n)
-        if stream != "tag"
+        if stream not in ("tag", "text")  # what is here of them is sent again
     ]
     states, unsigned = dict[str, bytes](), dict[str, list[int]]()
     if answer.get("checkpoint"):

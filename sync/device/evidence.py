@@ -44,7 +44,7 @@ class Evidence:
             while room and (found := await self._hashes(stream, min(room, AT_ONCE))):
                 lists += checkpoint.runs(stream, found)
                 room -= len(found)
-        self._append(_joined(lists))
+        await self._append(_joined(lists))
         return not room
 
     async def _hashes(self, stream: str, limit: int) -> list[tuple[int, bytes]]:
@@ -54,7 +54,7 @@ class Evidence:
             out.append((record.seq, checkpoint.leaf(stream, record.body)))
         return out
 
-    def _append(self, lists: list[tuple[str, int, bytes]]) -> None:
+    async def _append(self, lists: list[tuple[str, int, bytes]]) -> None:
         now = self._host.clock.utc()
         one = Checkpoint(
             self._device,
@@ -66,7 +66,7 @@ class Evidence:
             tuple(lists),
         )
         statement = one.statement()
-        event = checkpoint.event_of(statement, checkpoint.sign(self._key, statement), one)
+        event = checkpoint.event_of(statement, await asyncio.to_thread(checkpoint.sign, self._key, statement), one)
         self._number, self._before = one.number, checkpoint.head(statement)
         self._host.journal.append(events=[replace(event, data={**event.data, "upto": dict(self._upto)})])
 
