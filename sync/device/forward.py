@@ -204,7 +204,10 @@ def _groups(records: Sequence[Record]) -> Iterator[list[Record]]:
 def shown_event(body: bytes) -> dict[str, Any]:
     event = decode_event(body)
     fields = ("ts", "kind", "key", "state", "severity", "text")
-    return {name: getattr(event, name) for name in fields} | {"data": plain_data(event.data), "refs": list(event.refs)}
+    data = (
+        {} if event.kind == "checkpoint" else plain_data(event.data)
+    )  # hashes of thousands of records are for the plane
+    return {name: getattr(event, name) for name in fields} | {"data": data, "refs": list(event.refs)}
 
 
 def columns(record: Record, names: Names, text: Callable[[float], str | None]) -> Iterator[list[dict[str, Any]]]:

@@ -28,6 +28,7 @@ from sync.control_plane.issuer import Wanted
 from sync.control_plane.store import Message, Store
 from sync.device import evidence as lane
 from sync.device import key
+from sync.device.forward import shown_event
 from tests.sync import proven as helper
 from tests.sync import test_spine as spine
 from tests.sync.proven import ROUND, Device, Plane, Tampered, kinds, verified
@@ -583,6 +584,11 @@ def test_a_file_that_is_no_export_is_refused_in_words(tmp_path: Path, name: str,
         assert said
 
     proven(tmp_path, work)
+
+
+def test_a_copy_for_another_broker_has_no_hashes() -> None:
+    body = encode_event(Event("checkpoint", "press-4", "signed", 1, data={"statement": "x" * 1000}))
+    assert shown_event(body)["data"] == {} and shown_event(body)["key"] == "press-4"
 
 
 # On real sockets
