@@ -102,7 +102,8 @@ class Inspect:
         """Another version, proved here and fast enough. Blocks; on any thread. Raises ModelRefused, ConfigFault."""
         parity.told(folder)
         network, deadline = self._network(folder), self.config.deadline
-        if (took := network.measure()) > ROOM * 1e3 * (deadline or np.inf):
+        room = ROOM * 1e3 * (deadline or np.inf)
+        if (took := network.measure()) > room and (took := network.measure()) > room:  # something else may have run
             words = f"{network.known.rpartition(' ')[0]} takes {took:.1f} ms a picture here at p95"
             raise ModelRefused(f"{words}; the deadline of {self.name} is {deadline * 1e3:g} ms" if deadline else words)
         return network

@@ -6,10 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +47,9 @@ class ModelHandler:
     def __init__(self, host: Host, brought: Brought) -> None:
         self._host, self._brought = host, brought
         self._beside: dict[str, dict[str, Asked]] = {}  # stages with a shadow, by model and stage
-        self._tells: dict[str, Callable[[str], None]] = {}
+        self._tells: dict[str, Tell] = {}
+        self._trials: dict[str, tuple[int, Path, dict[str, Asked]]] = {}  # by model: its generation, and who was asked
         self._busy = asyncio.Lock()
-        self._start = secrets.token_hex(8)
 
     def running(self, name: str) -> str:
         return version_of(self._home(name) / CURRENT)
@@ -78,6 +75,8 @@ class ModelHandler:
             if want.version == self.running(want.name):
                 await self._dropped(want.name)
                 return tell("running", "runs already")
+            if want.name in self._trials and self._trials[want.name][0] == want.generation:
+                return await self._tried(want, tell)
             await self._brought(want, tell)
             tell("trying", "its golden vectors run")
             models = await self._models()
@@ -96,8 +95,8 @@ class ModelHandler:
             await asyncio.to_thread((await self._models()).drop, name)
 
     def _forget(self, name: str) -> None:
-        self._beside.pop(name, None)
-        self._tells.pop(name, None)
+        for known in (self._beside, self._tells, self._trials):
+            known.pop(name, None)
         for file in (TRIED, BESIDE):
             (self._home(name) / file).unlink(missing_ok=True)
 
@@ -126,7 +125,7 @@ class ModelHandler:
             await self._dropped(want.name)
             raise
         keep_file(self._home(want.name) / BESIDE, json.dumps(want))
-        self._tells[want.name] = partial(tell, "shadow")
+        self._tells[want.name] = tell
         tell("shadow", "; ".join(asked.reason for asked in self._beside[want.name].values()))
 
     async def _beside_all(self, want: Want, place: Path) -> None:
@@ -159,13 +158,12 @@ class ModelHandler:
             await self._beside_all(want, place)
         except Exception as error:  # the engines' errors share no base
             log.warning("%s %s is not in shadow any more: %s", want.key, want.version, error)
-            self._tells[name](str(error))
-            self._forget(name)
-            return
+            self._tells[name]("rolled_back", f"it is not in shadow any more: {error}")
+            return self._forget(name)
         for asked in self._beside[name].values():
             if asked.news.is_set():
                 asked.news.clear()
-                self._tells[name](asked.reason)
+                self._tells[name]("shadow", asked.reason)
 
     # Run
 
@@ -184,6 +182,16 @@ class ModelHandler:
         try:
             self._begun(want)
             asked = {called: await self._give(want, place, "run", called, stage) for called, stage in users.items()}
+        except Exception:
+            await self._dropped(want.name)
+            raise
+        self._trials[want.name] = want.generation, place, asked
+        await self._tried(want, tell)
+
+    async def _tried(self, want: Want, tell: Tell) -> None:
+        """To the end of its trial; called again where its parts did not come in time."""
+        _, place, asked = self._trials[want.name]
+        try:
             state, reason = await self._ended(want, place, asked, tell)
         except UpdateRefused:
             raise  # others have their turn; it is on trial all the while
@@ -191,7 +199,8 @@ class ModelHandler:
             await self._dropped(want.name)
             raise
         if state == "running":
-            await asyncio.to_thread(models.use, place)
+            await asyncio.to_thread((await self._models()).use, place)
+            self._trials.pop(want.name)
             (self._home(want.name) / TRIED).unlink(missing_ok=True)
         else:
             await self._returned(want.name)
@@ -207,13 +216,10 @@ class ModelHandler:
         file, starts = self._home(want.name) / TRIED, 0
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             said = json.loads(file.read_text())
-            if said["generation"] == want.generation:
-                starts = int(said["starts"])
-                if said["start"] == self._start:
-                    return  # its parts did not come yet
+            starts = int(said["starts"]) if said["generation"] == want.generation else 0
         if starts >= MOST_STARTS:
             raise LinesideError(f"the daemon ended {starts} times while it was on trial")
-        keep_file(file, json.dumps({"generation": want.generation, "starts": starts + 1, "start": self._start}))
+        keep_file(file, json.dumps({"generation": want.generation, "starts": starts + 1}))
 
     async def _ended(self, want: Want, place: Path, asked: dict[str, Asked], tell: Tell) -> tuple[str, str]:
         """How the trial ended in all stages. One whose stage was built anew meanwhile begins again. Raises UpdateRefused where the

@@ -284,3 +284,23 @@ def test_what_ran_here_before_is_back_without_a_trial(tmp_path: Path, monkeypatc
         await it.says("running", "2")
 
     line(tmp_path, work, monkeypatch)
+
+
+def test_a_trial_that_outlasts_its_turn_is_gone_on_with_and_its_end_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(it: Line) -> None:
+        await it.publish("1")
+        await it.want("1")
+        await it.says("running", "1")
+        await it.judged(40)
+        monkeypatch.setattr(twin_models, "PATIENCE", 1)
+        await it.publish("2", ng_above=0.0000002, ok_below=0.0000001)
+        await it.want("2")
+        await it.says_state("rolled_back", "its verdicts drift")
+        kinds = [row.state for row in await it.records("model")]
+        assert kinds.count("trying") == kinds.count("rolled_back") == 1, "it is not tried a second time"
+        states = [row.state for row in await it.records("twin")]
+        assert "waiting" in states and it.runs == "1"
+
+    line(tmp_path, work, monkeypatch)

@@ -13,9 +13,10 @@ import pytest
 pytest.importorskip("tuf", reason="needs the updates extra")
 pytest.importorskip("ai_edge_litert", reason="needs the vision extra")
 
-from edge import LinesideError, ModelRefused
+from edge import CANDIDATE, PREVIOUS, LinesideError, ModelRefused, version_of
 from edge.cli import main
-from sync.device.install import MIN_MOST
+from sync.device.install import MIN_MOST, Models
+from sync.device.update_source import InFolder
 from sync.updates.manifest import UpdateRefused
 from tests.updates.cuts import Bench, cut
 
@@ -114,6 +115,33 @@ def test_an_update_that_is_cut_leaves_a_running_model(bench: Bench) -> None:
         assert bench.runs(), f"cut at operation {at}"
     bench.install("1")
     assert bench.runs() == "1"
+
+
+def test_a_trial_that_is_cut_leaves_what_ran_before_or_what_did_well(bench: Bench) -> None:
+    """A candidate is unpacked beside the one that runs, and the link turns to it at the end alone."""
+
+    def tried() -> None:
+        updates, source = bench.updates, InFolder(bench.folder / "repo")
+        updates.refresh(source)
+        updates.bring(source, "model/washer-2")
+        models = Models(updates)
+        models.use(models.place("model/washer-2"))
+
+    home = bench.models.folder / "washer"
+    bench.install("1")
+    bench.forget()
+    steps = cut(tried, 10**9)
+    assert (bench.runs(), version_of(home / PREVIOUS), version_of(home / CANDIDATE)) == ("2", "1", "")
+    seen = set()
+    for at in [*range(1, steps - 20, 9), *range(steps - 20, steps)]:
+        bench.install("1")
+        bench.forget()
+        cut(tried, at)
+        assert bench.runs(), f"cut at operation {at}"
+        seen.add(bench.runs())
+    assert seen == {"1", "2"}
+    bench.models.drop("washer")
+    assert version_of(home / CANDIDATE) == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away (sudo make test)")
