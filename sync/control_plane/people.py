@@ -57,7 +57,7 @@ def bound(role: str, place: str) -> tuple[str, str]:
 
 
 def password(words: str) -> str:
-    """How it is kept. Blocks for some 50 ms. Raises LinesideError for one that anybody may guess."""
+    """How it is kept. Blocks for a tenth of a second or two. Raises LinesideError for one that anybody may guess."""
     if not SHORTEST <= len(words) <= LONGEST or len(set(words)) < 5:
         raise LinesideError(f"a password has {SHORTEST} to {LONGEST} characters, and five different ones at least")
     return hasher.hash(words)
