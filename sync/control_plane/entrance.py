@@ -3,6 +3,7 @@ change that somebody known here asked for, before they hear how it ended."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import Any
 
@@ -79,13 +80,13 @@ class _Request:
         if not said.isdigit() or len(said) > 15 or int(said) > self._most:
             await self._too_large()
             return
-        try:
+        with contextlib.suppress(TooLarge):
             await application(self._scope, self._read, self._say)
-        except TooLarge:
-            if not self._answered:
-                await self._too_large()
+        if self._size > self._most and not self._answered:
+            await self._too_large()
 
     async def _too_large(self) -> None:
+        self._answered = self._dropped = True
         await _refused(413, f"more than {self._most:,} bytes", self._scope, self._receive, self._send)
 
     async def _read(self) -> Message:
@@ -98,7 +99,9 @@ class _Request:
         return message
 
     async def _say(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if self._size > self._most and not self._answered:
+            await self._too_large()  # whatever the application made of it
+        elif message["type"] == "http.response.start":
             if deed := self._deed(message["status"]):
                 try:
                     await self._store.write(lambda c: record(c, deed))
