@@ -193,6 +193,13 @@ def _proxy_files(where: Where, options: argparse.Namespace) -> int:
     return 0
 
 
+async def way_in(plane: Plane) -> str:
+    """What people are told who want to see its page."""
+    if await plane.people.by_link():
+        return f"open this link: {plane.link}"
+    return f"people sign in at {plane.link.partition('/login')[0]}"
+
+
 async def serve(where: Where) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -206,7 +213,7 @@ async def serve(where: Where) -> None:
         gc.freeze()
         if plane.url:
             keep(where.folder / "url", plane.url.encode())
-        print(f"open this link: {plane.link}" if plane.link else f"does its part: {', '.join(where.roles)}", flush=True)
+        print(await way_in(plane) if plane.link else f"does its part: {', '.join(where.roles)}", flush=True)
         await ended.wait()
     finally:
         await plane.stop()

@@ -22,6 +22,7 @@ from edge import LinesideError
 from edge.cli import main
 from sync.control_plane import entrance, people, signin, tables
 from sync.control_plane.ca import Authority
+from sync.control_plane.commands import way_in
 from sync.control_plane.heads import SHOWN
 from sync.control_plane.limits import Limits
 from sync.control_plane.plane import Plane
@@ -155,8 +156,10 @@ def test_the_link_is_of_the_first_day(tmp_path: Path) -> None:
         who = cookie_of(headers)
         await somebody(plane, "li", ("tenant_admin", "acme"))
         assert json.loads((await ask("GET", "/api/me", **who))[1])["whole"] != []
+        assert await way_in(plane) == f"open this link: {plane.link}"
         await somebody(plane, "wang", ("platform_admin", ""))
         assert (await ask("GET", "/api/me", **who))[0] == 401
+        assert await way_in(plane) == f"people sign in at {plane.link.split('/login')[0]}"
         assert (await ask("GET", way))[0] == 403 and (await ask("GET", "/api/login"))[
             1
         ] == b'{"link":false,"openid":""}'
