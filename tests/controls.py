@@ -371,8 +371,8 @@ CONTROLS: dict[str, Safeguard] = {
     ),
     "what cannot be recorded is not said to be done": Safeguard(
         f"{PLANE}/entrance.py",
-        "                    self._dropped = True\n",
-        "",
+        "                    await _refused(503, said, self._scope, self._receive, self._send)\n",
+        "                    self._dropped = False\n",
         f"{TESTS}/test_audit.py::test_what_cannot_be_recorded_is_not_said_to_be_done",
     ),
     "a row follows from those before it": Safeguard(
