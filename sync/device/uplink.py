@@ -373,10 +373,10 @@ class Uplink:
     async def _commands(self, transport: Transport, twin: Twin) -> None:
         """Wait for commands; each is journaled before it runs, and its number with it, so that none runs twice. Number 0 is the
         plane's hint that something newer is wanted."""
-        await self._orders.begin()
         if "commands" not in self.cursors and (last := await self._orders.carried_out(transport)):
             self._move("commands", last)
         after = self.cursors.setdefault("commands", Cursor()).watermark
+        await self._orders.begin()
         answer = await transport.exchange("GET", asks(after, 20, self._run, twin.generation), timeout=40.0)
         for number, verb, data in wire.unpack_commands(answer):
             if (number, verb) == (0, "twin"):
