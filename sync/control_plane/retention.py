@@ -39,11 +39,17 @@ async def forget(store: Store, keep: Mapping[str, float], pictures: Pictures) ->
 
 async def forget_once(store: Store, name: str, before: int) -> int:
     """Delete what of a class is older than `before` (ns UTC); how many rows (or whole days of blocks)."""
-    total = await store.write(lambda c: CLASSES[name](c, before))
-    last = total
+    total = await _all(store, CLASSES[name], before)
+    if name == "events":
+        await _all(store, _originals, before)
+    return total
+
+
+async def _all(store: Store, some: Callable[[Connection, int], int], before: int) -> int:
+    """A transaction each for so many that nobody waits long."""
+    total = last = await store.write(lambda c: some(c, before))
     while last >= AT_ONCE:
-        last = await store.write(lambda c: CLASSES[name](c, before))
-        total += last
+        total += (last := await store.write(lambda c: some(c, before)))
     return total
 
 
@@ -64,10 +70,14 @@ def _samples(connection: Connection, before: int) -> int:
 def _events(connection: Connection, before: int) -> int:
     t = tables.event
     told = t.c.kind != "device"  # how often each tag was to come: the ledger stands on it
-    o = original
-    came = (o.c.stream == "event") & (o.c.t1 >= UNSET) & (o.c.t1 < before)
-    gone = _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before) & told & ~wanted())
-    return max(gone, _some(connection, o, came))
+    return _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before) & told & ~wanted())
+
+
+def _originals(connection: Connection, before: int) -> int:
+    """The bytes of events that are here no more, and of checkpoints, which are kept apart."""
+    o, e = original, tables.event
+    there = exists().where(*(e.c[name] == o.c[name] for name in ("device", "epoch", "seq")))
+    return _some(connection, o, (o.c.stream == "event") & (o.c.t1 >= UNSET) & (o.c.t1 < before) & ~there)
 
 
 def _rollups(connection: Connection, before: int) -> int:
