@@ -109,9 +109,9 @@ def _numbered(db: apsw.Connection, rest: str, values: Sequence[Any]) -> Iterator
 
 
 def _untold(db: apsw.Connection, stream: str, holes: Iterable[Hole]) -> Iterator[Hole]:
-    told = gaps_told(db, stream)
+    known = sorted([*gaps_told(db, stream), *rows.delivered_above(db, stream)])
     for first, last, t0, t1 in holes:
-        for a, b in told:
+        for a, b in known:
             if a > first:
                 yield first, min(a - 1, last), t0, t1
             first = max(first, b + 1)

@@ -95,6 +95,12 @@ def furthest(db: apsw.Connection, stream: str) -> int | None:
     return max((mark for _, _, mark, _ in cursors(db, "WHERE stream = ?", stream)), default=None)
 
 
+def delivered_above(db: apsw.Connection, stream: str) -> list[tuple[int, int]]:
+    """First and last number of what a reader has delivered above its watermark: put back to what the other side has by now."""
+    every = (json.loads(ranges) for _, _, _, ranges in cursors(db, "WHERE stream = ?", stream))
+    return [(first, last) for ranges in every for first, last in ranges]
+
+
 def cursors(db: apsw.Connection, rest: str = "", *values: str) -> Iterator[tuple[str, str, int, str]]:
     """(reader, stream, watermark, ranges above it as JSON). Raises apsw.CorruptError where one is not what was written."""
     for *head, crc in db.execute(f"SELECT reader, stream, watermark, ranges, crc FROM cursor {rest}", values):

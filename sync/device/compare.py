@@ -35,7 +35,9 @@ def behind(db: Any, given: dict[str, Cursor], stands: dict[str, Cursor]) -> tupl
         told += [gap(stream, span) for span in gone]
         if here:
             again += here
-            back[stream] = Cursor(there.watermark)
+            back[stream] = Cursor(
+                there.watermark, [(a, min(b, cursor.watermark)) for a, b in there.ranges if a <= cursor.watermark]
+            )
     if not (again or told):
         return {}, []
     missing = sum(event.data["last"] - event.data["first"] + 1 for event in told)

@@ -552,6 +552,22 @@ def test_nothing_delivered_is_dropped_before_its_time(tmp_path: Path) -> None:
     with_journal(tmp_path, work, keep="1h")
 
 
+def test_what_was_delivered_above_a_watermark_that_went_back_and_is_gone_is_no_damage(tmp_path: Path) -> None:
+    """A plane that is put back to a backup may hold newer records already, which are here no more."""
+
+    async def work(journal: Journal) -> None:
+        journal.readers = {"sync"}
+        await ten_blocks(journal)
+        journal.moved("sync", "samples:plc", Cursor(1, [(3, 4)]))
+        await journal.commit()
+        journal._db.execute("DELETE FROM block WHERE seq <= 5")
+        assert [record.seq for record in await journal.read("samples:plc", 1)] == [6, 7, 8, 9, 10]
+        await journal.commit()
+        assert await gaps(journal) == [("damaged", "samples:plc", 2), ("damaged", "samples:plc", 5)]
+
+    with_journal(tmp_path, work)
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_a_gap_stays_told_until_every_reader_has_passed_it(tmp_path: Path, full: bool) -> None:
     async def work(journal: Journal) -> None:
