@@ -8,7 +8,7 @@ EXTRAS := plane,postgres,s3,parquet,updates,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants prove-updates hostile api-fuzz maps bench bench-long test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants prove-updates hostile api-fuzz walks maps bench bench-long test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -95,6 +95,9 @@ bench-long: $(STAMP) ## the measurements that take ten minutes and more
 
 test: $(STAMP) $(WEB) ## run the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+walks: $(STAMP) ## type in the tutorial of a model's rollout, and give up releases of the runtime (5 minutes)
+	WALKS=1 $(BIN)/python -m pytest tests/test_model_rollout.py tests/system/test_release.py
 
 # numpy 2 lies beside it for one test: there the engine imports and cannot compute, and must be refused.
 $(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ pytest.importorskip("tuf", reason="needs the updates extra")
 pytest.importorskip("ai_edge_litert", reason="needs the vision extra")
 
 from edge.bench.process import free_port
+from sync.control_plane import commands
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "model-rollout.md").read_text("utf-8")
@@ -24,8 +27,18 @@ LINESIDE = '#!/bin/sh\nexec "{python}" -P -m edge.cli "$@"\n'
 PYTHON = '#!/bin/sh\nexec "{python}" "$@"\n'
 
 
+def test_every_command_of_the_page_is_known() -> None:
+    parser = argparse.ArgumentParser()
+    commands.arguments(parser)
+    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", PAGE, re.S | re.M)).replace("\\\n", " ")
+    asked = [shlex.split(line, comments=True) for line in re.findall(r"lineside plane [^\"|)]*", blocks)]
+    verbs = {parser.parse_known_args([word for word in words[2:] if word != "&"])[0].verb for words in asked}
+    assert {"serve", "invite", "devices", "model", "rollout", "apikey"} <= verbs
+
+
 @pytest.mark.system
 @pytest.mark.timeout(900)
+@pytest.mark.skipif("WALKS" not in os.environ, reason="takes three minutes: make walks")
 def test_the_page_can_be_typed_and_ends_in_production(tmp_path: Path) -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.S | re.M)
     assert len(blocks) > 7

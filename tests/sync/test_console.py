@@ -24,6 +24,7 @@ import numpy as np
 from edge import Event, Picture
 from sync.control_plane import api, config, refused, tables
 from sync.control_plane.api import WEB
+from sync.control_plane.database import insert_new
 from sync.control_plane.live import Newest
 from sync.control_plane.twin import Want
 from sync.wire import Frame
@@ -512,6 +513,8 @@ def test_what_the_plane_wants_of_a_device_is_shown_beside_what_runs_and_why(tmp_
                 f"config site{'0' * 16}–its own▲ refused this site takes no"
             )
             drafted = "alarms: {hot: {when: plc.temp > 9}}"
+            sent = {"version": "0" * 16, "at": 1.0, "body": "{}", "origins": "[]"}
+            await it.plane.store.write(lambda c: insert_new(c, tables.config_document, [sent]) and None)
             await it.plane.store.write(lambda c: config.keep_draft(c, "dev-1", drafted))
             await page.reload()
             await shows(twin.get_by_role("listitem")).to_have_text("+ alarms: {hot: {when: plc.temp > 9}}")

@@ -25,7 +25,7 @@ from sync.control_plane.plane import Plane
 from tests.sync.tenants import OWN, settled
 from tests.sync.test_page import Ask, page
 
-EXAMPLES = int(os.environ.get("API_EXAMPLES", "8"))  # of each operation, and of each way
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "3"))  # of each operation, and of each way
 ENDLESS = ("/api/live",)  # a stream; test_matrix.py follows it
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -111,6 +111,7 @@ class Line(Rig):
 
 
 @pytest.mark.system
+@pytest.mark.skipif("WALKS" not in os.environ, reason="takes minutes: make walks")
 def test_a_release_is_kept_where_it_is_well_and_given_up_by_itself_where_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
