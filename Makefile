@@ -97,7 +97,7 @@ test: $(STAMP) $(WEB) ## run the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 walks: $(STAMP) ## type in the tutorial of a model's rollout, and give up releases of the runtime (5 minutes)
-	WALKS=1 $(BIN)/python -m pytest tests/test_model_rollout.py tests/system/test_release.py
+	WALKS=1 $(BIN)/python -m pytest tests/test_model_rollout.py tests/system/test_release.py tests/sync/test_twin_models.py
 
 # numpy 2 lies beside it for one test: there the engine imports and cannot compute, and must be refused.
 $(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt
@@ -107,13 +107,13 @@ $(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt
 	@echo "==> making $(OLD) with tflite-runtime and numpy 1 (about half a minute)"
 	@$(PYTHON311) -m venv --clear $(OLD)
 	@$(OLD)/bin/python -m pip install --disable-pip-version-check -q -c constraints-tflite-runtime.txt \
-	  -e '.[tflite-runtime]' hypothesis pytest pytest-randomly pytest-timeout
+	  -e '.[tflite-runtime]' hypothesis pytest pytest-randomly pytest-timeout pytest-xdist
 	@$(OLD)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt --no-deps --target $(OLD)/numpy2 numpy
 	@touch $@
 
 test-tflite-runtime: $(OLD)/.stamp ## run the tests of models and kernel on tflite-runtime and numpy 1 (Python 3.11)
 	@$(OLD)/bin/python -c "from models.engines.contract import choose; choose('tflite-runtime')"
-	$(OLD)/bin/python -m pytest tests/models tests/edge
+	$(OLD)/bin/python -m pytest -n 3 --dist loadfile tests/models tests/edge
 
 check: $(STAMP) ## lint, types, the schema, the option tables and the shipped sites
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import shutil
 import zipfile
 from collections.abc import Awaitable, Callable
@@ -134,6 +135,7 @@ def line(
     asyncio.run(main())
 
 
+@pytest.mark.skipif("WALKS" not in os.environ, reason="takes a minute: make walks")
 def test_a_models_life_on_a_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first one, the next in shadow and then on trial; one that calls everything NG is out again, with no plane."""
 
@@ -192,6 +194,7 @@ def test_a_models_life_on_a_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     line(tmp_path, work, monkeypatch)
 
 
+@pytest.mark.skipif("WALKS" not in os.environ, reason="takes a minute: make walks")
 def test_what_is_not_signed_waits_and_what_does_not_prove_itself_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
