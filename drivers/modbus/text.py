@@ -54,7 +54,7 @@ def decode_text(item: Item, words: np.ndarray) -> str:
     beginning stays visible: such a device puts one character into a register."""
     raw = words.astype("<u2" if item.order == "BADC" else ">u2").tobytes().rstrip(b"\0 ")
     end = raw.find(b"\0", 1)
-    return (raw if end < 0 else raw[:end]).decode(item.encoding, "replace").rstrip(" ")
+    return (raw if end < 0 else raw[:end]).decode(item.encoding, "replace").rstrip("\0 ")
 
 
 def encode_text(item: Item, text: str) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.modbus.address import Address
@@ -67,6 +67,7 @@ def test_registers_as_strings(raw: bytes, item: Item, shown: str) -> None:
 
 
 @given(st.binary(min_size=2, max_size=240), st.sampled_from(["ABCD", "BADC"]), st.sampled_from(["ascii", "utf-8"]))
+@example(b"\0  \0xx", "ABCD", "ascii")
 def test_any_bytes_are_some_string(raw: bytes, order: str, encoding: str) -> None:
     raw = raw[: len(raw) // 2 * 2]
     item = text(len(raw) // 2, order, encoding)
