@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,10 @@ def wanted(route: str, role: str, place: str, device: str) -> bool:
     return need.of is Of.EACH or PLACES[device].startswith(place)
 
 
-@pytest.mark.parametrize("place", [TOP, ""])
+LONG = pytest.mark.skipif("WALKS" not in os.environ, reason="takes half a minute: make walks")
+
+
+@pytest.mark.parametrize("place", [TOP, pytest.param("", marks=LONG)])
 def test_each_role_gets_of_each_route_what_the_table_says(tmp_path: Path, place: str) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         await settled(plane)
