@@ -97,8 +97,7 @@ test: $(STAMP) $(WEB) ## run the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 walks: $(STAMP) ## type in the tutorial of a model's rollout, and give up releases of the runtime (5 minutes)
-	WALKS=1 $(BIN)/python -m pytest tests/test_model_rollout.py tests/system/test_release.py tests/sync/test_twin_models.py \
-	  tests/sync/test_matrix.py
+	WALKS=1 $(BIN)/python -m pytest tests/test_model_rollout.py tests/system/test_release.py tests/sync/test_matrix.py
 
 # numpy 2 lies beside it for one test: there the engine imports and cannot compute, and must be refused.
 $(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt

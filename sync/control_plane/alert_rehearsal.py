@@ -81,7 +81,7 @@ class AlertTest(BaseModel):
 
 
 def rehearse(alerts: Alerts, test: AlertTest) -> list[str]:
-    """What is not as expected, one line each. A minute of the test takes a millisecond or so."""
+    """What is not as expected, one line each."""
     engine = create_engine("sqlite://")
     try:
         with engine.begin() as connection:

@@ -26,7 +26,7 @@ from .access import Asks, Scope, declared, guard
 from .aside import aside
 from .briefs import as_json
 from .complete import MINUTE, NoSuchTag, complete
-from .config_api import configs
+from .config_api import configs, layers
 from .devices import devices
 from .entrance import Entrance
 from .forwarding import again, names
@@ -35,7 +35,7 @@ from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .inspected import inspected
 from .live import Hub
-from .login import login
+from .login import by_provider, login
 from .model_api import model_routes
 from .orders import orders
 from .pictures import Pictures
@@ -92,8 +92,9 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
     rolled = rollout_routes(store, hub, ingest.updates.has)
     staged = model_routes(store, hub, partial(ingest.updates.names, "model"))
-    changed = (rolled, staged, configs(store, ingest), questions(store, ingest))
-    routers = (login(store, people, at), *asked, *happened, *changed, _live(store, hub, people))
+    changed = (rolled, staged, configs(store, ingest), layers(store, ingest), questions(store, ingest))
+    entered = (login(store, people, at), by_provider(store, people, at))
+    routers = (*entered, *asked, *happened, *changed, _live(store, hub, people))
     for router in routers:
         declared(router.routes)
         app.include_router(router)

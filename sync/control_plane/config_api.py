@@ -7,12 +7,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, Field
 
-from edge import LinesideError
-
 from . import config, config_send
 from .access import Asks, Scope, place_of
 from .config_send import Change
 from .ingest import Ingest
+from .mistake import mistakes
 from .store import Store
 from .twin import told_by, wanted
 
@@ -36,7 +35,7 @@ class Wish(BaseModel):
 
 
 def configs(store: Store, ingest: Ingest) -> APIRouter:
-    """Layers, what comes of them, and sending it."""
+    """Of devices: what is wanted, what it says, and what its layers make."""
     router = APIRouter()
 
     @router.get("/api/devices/{device}/twin")
@@ -54,13 +53,13 @@ def configs(store: Store, ingest: Ingest) -> APIRouter:
     @router.get("/api/devices/{device}/config")
     async def of_device(device: str) -> dict[str, Any]:
         """What its layers make, with where each value comes from; what is wanted, tried, runs and why; how its draft differs."""
-        with _known():
+        with mistakes():
             return await config_send.stands(store, device)
 
     @router.post("/api/devices/{device}/config", status_code=202)
     async def about_device(device: str, wish: Wish, asks: Asks) -> dict[str, Any]:
         """Send, adopt, revert or leave. What is sent is refused with every fault and the place in its layer."""
-        with _known():
+        with mistakes():
             if wish.do == "adopt":
                 return {"layer": (await config_send.adopt(store, device, asks.who, ingest.want)).place}
             if wish.do == "revert":
@@ -71,8 +70,15 @@ def configs(store: Store, ingest: Ingest) -> APIRouter:
             made = await config_send.send(store, f"device/{device}", asks.who, ingest.want)
         return {"sent": _sent(made)}
 
+    return router
+
+
+def layers(store: Store, ingest: Ingest) -> APIRouter:
+    """Layers, what would come of them, and sending it."""
+    router = APIRouter()
+
     @router.get("/api/config")
-    async def layers(asks: Asks) -> list[dict[str, Any]]:
+    async def every(asks: Asks) -> list[dict[str, Any]]:
         """The newest version of every layer that one may see."""
         found = await store.read(lambda c: [one for one in config.newest(c).values() if _holds(c, asks, one.name)])
         return [one._asdict() for one in found]
@@ -87,7 +93,7 @@ def configs(store: Store, ingest: Ingest) -> APIRouter:
     async def put(layer: str, said: Said, asks: Asks) -> dict[str, Any]:
         """Keep a new version of a layer, and tell what it would change for whom. Nothing is sent."""
         name = await _allowed(asks, layer)
-        with _known():
+        with mistakes():
             changes = await config_send.check(store, name, said.body)
             kept = await store.write(lambda c: config.put(c, name, said.body, asks.who))
         return {"layer": kept.place, "changes": _changes(changes)}
@@ -96,7 +102,7 @@ def configs(store: Store, ingest: Ingest) -> APIRouter:
     async def check(layer: str, said: Said, asks: Asks) -> list[dict[str, Any]]:
         """What a new version of a layer would change, for which devices, and what would be wrong with it. Nothing is kept."""
         name = await _allowed(asks, layer)
-        with _known():
+        with mistakes():
             return _changes(await config_send.check(store, name, said.body))
 
     @router.post("/api/config/send/{layer:path}", status_code=202)
@@ -109,7 +115,7 @@ def configs(store: Store, ingest: Ingest) -> APIRouter:
     ) -> dict[str, Any]:
         """Send what comes of the newest layers to every device of one of them, where it is sound."""
         name = await _allowed(asks, layer)
-        with _known():
+        with mistakes():
             if signed:
                 devices = await config_send.want_signed(store, name, signed, asks.who, ingest.want)
                 return {"sent": [{"version": signed, "devices": devices}], "faults": []}
@@ -118,7 +124,7 @@ def configs(store: Store, ingest: Ingest) -> APIRouter:
 
     async def _allowed(asks: Scope, layer: str) -> str:
         """Who changes a layer holds every device that it reaches."""
-        with _known():
+        with mistakes():
             name = config.layer_named(layer)
         kind, _, rest = name.partition("/")
         at = await store.read(lambda c: place_of(c, rest)) if kind == "device" else rest if kind == "site" else ""
@@ -135,16 +141,6 @@ def _holds(c: Any, asks: Scope, name: str) -> bool:
     if kind == "site":
         return asks.holds(rest)
     return asks.whole if kind == "class" else asks.holds_device(c, rest)
-
-
-class _known:
-    """What a person did wrong is told with 409, as it is written for a terminal."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, LinesideError) and not error.heals:
-            raise HTTPException(409, str(error)) from None
 
 
 def _sent(made: list[Change]) -> list[dict[str, Any]]:

@@ -118,39 +118,33 @@ class Ddi:
         return Response(status_code=200)
 
     async def deployment(self, request: Request, device: str) -> Response:
-        found = await self._at(request, device)
-        if not isinstance(found, Action):
+        found = await self._bundle(request, device)
+        if isinstance(found, Response):
             return found
-        path = self._updates.file(found.path)
-        if path is None or (sums := await self.sums(path)) is None:
-            return _no(404, f"{found.path} is not here, or is not what it was")
+        action, _, sums = found
         module = {
             "part": "os",
-            "version": found.version,
-            "name": found.name,
-            "artifacts": [_artifact(request, found, sums)],
+            "version": action.version,
+            "name": action.name,
+            "artifacts": [_artifact(request, action, sums)],
         }
         deployment = {"download": "forced", "update": "forced", "chunks": [module]}
-        return _hal({"id": str(found.number), "deployment": deployment})
+        return _hal({"id": str(action.number), "deployment": deployment})
 
     async def artifacts(self, request: Request, device: str) -> Response:
-        found = await self._at(request, device)
-        if not isinstance(found, Action):
+        found = await self._bundle(request, device)
+        if isinstance(found, Response):
             return found
-        path = self._updates.file(found.path)
-        if path is None or (sums := await self.sums(path)) is None:
-            return _no(404, f"{found.path} is not here, or is not what it was")
-        return JSONResponse([_artifact(request, found, sums)], media_type=HAL)
+        action, _, sums = found
+        return JSONResponse([_artifact(request, action, sums)], media_type=HAL)
 
     async def artifact(self, request: Request, device: str) -> Response:
         """Its bytes, or of `FILE.MD5SUM` its sum; a part of them where the request says Range."""
-        found = await self._at(request, device)
-        if not isinstance(found, Action):
+        found = await self._bundle(request, device)
+        if isinstance(found, Response):
             return found
-        path, name = self._updates.file(found.path), request.path_params["file"]
-        if path is None or (sums := await self.sums(path)) is None:
-            return _no(404, f"{found.path} is not here, or is not what it was")
-        file = _file(found, sums)
+        action, path, sums = found
+        file, name = _file(action, sums), request.path_params["file"]
         if name == f"{file}.MD5SUM":
             return PlainTextResponse(f"{sums.md5}  {file}\n")
         if name != file:
@@ -195,6 +189,16 @@ class Ddi:
         wanted = int(number) if number.isdecimal() and len(number) < 19 else -1
         found = await self._store.glance(lambda c: ddi_state.action(c, device, wanted))
         return found or _no(404, "there is no such action of this device")
+
+    async def _bundle(self, request: Request, device: str) -> tuple[Action, Path, Sums] | Response:
+        """The action in the path with its file, or what to answer where one of them is not there."""
+        found = await self._at(request, device)
+        if isinstance(found, Response):
+            return found
+        path = self._updates.file(found.path)
+        if path is None or (sums := await self.sums(path)) is None:
+            return _no(404, f"{found.path} is not here, or is not what it was")
+        return found, path, sums
 
     async def sums(self, path: Path) -> Sums | None:
         """Of a file, once; None where it does not have the digest it is named by. Old clients know no SHA-256."""

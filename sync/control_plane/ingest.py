@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import msgpack
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -22,7 +22,7 @@ from edge import CodecFault, LinesideError, log
 
 from .. import replacement, wire
 from ..checkpoint import NotSigned
-from . import config, ddi_state, hold, pieces, tables
+from . import config, ddi_state, pieces, tables
 from .body import body_of
 from .ca import Asked, Authority
 from .clones import Clones
@@ -38,6 +38,7 @@ from .objects import ObjectsFault
 from .own import PLANE, doubled, raised, say
 from .peers import NEWS
 from .pictures import Pictures
+from .queued import orders, queue, since
 from .refused import set_aside
 from .replace import GONE, replaced
 from .shown import who
@@ -45,7 +46,7 @@ from .signing import Signing
 from .silent import Silent
 from .standing import StoreFault, anew, covers, stands, untold
 from .store import FURTHEST, Message, Store
-from .twin import Want, newest, want, wanted
+from .twin import Want, want, wanted
 from .updates import Updates
 
 LONGEST_POLL = 30.0
@@ -126,16 +127,7 @@ class Ingest:
 
         if why := await self._store.write(lambda c: trade(c, invitation, device, known), device):
             return JSONResponse({"detail": why}, 403)
-        self.keys.put(device, known)
-        self._tell("enrolled", device)
-        self._clones.forget(device)
-        await self._clone(device, False)
-        try:
-            signed = await self.signing.sign(wanted)
-        except LinesideError as error:  # it is enrolled, and asks again for that alone
-            log.warning("plane: no certificate for %s: %s", device, error)
-            signed = b""
-        return JSONResponse({"secret": secret, "certificate": signed.decode()})
+        return JSONResponse(await self._known_now(wanted, known, secret))
 
     async def replace(self, request: Request) -> Response:
         """A box takes the place of another: proof is the old key's signature over the new one."""
@@ -150,17 +142,21 @@ class Ingest:
         found = await self._store.write(lambda c: replaced(c, wanted, hashed(secret)), device)
         if found is None:
             return JSONResponse({"detail": GONE}, 403)
-        self.keys.put(device, Known(hashed(secret), wanted.new))
-        self._tell("enrolled", device)
         self._hub.tell({"kind": "events", "device": PLANE})
-        self._clones.forget(device)
-        await self._clone(device, False)
+        return JSONResponse({**found, **await self._known_now(asked, Known(hashed(secret), wanted.new), secret)})
+
+    async def _known_now(self, asked: Asked, known: Known, secret: str) -> dict[str, str]:
+        """What a device is told whose key has just been taken; its double, if there was one, is none any more."""
+        self.keys.put(asked.device, known)
+        self._tell("enrolled", asked.device)
+        self._clones.forget(asked.device)
+        await self._clone(asked.device, False)
         try:
             signed = await self.signing.sign(asked)
-        except LinesideError as error:
-            log.warning("plane: no certificate for %s: %s", device, error)
+        except LinesideError as error:  # it is enrolled, and asks again for that alone
+            log.warning("plane: no certificate for %s: %s", asked.device, error)
             signed = b""
-        return JSONResponse({**found, "secret": secret, "certificate": signed.decode()})
+        return {"secret": secret, "certificate": signed.decode()}
 
     async def device(self, request: Request) -> str | None:
         """The device that this request proves to come from."""
@@ -443,19 +439,19 @@ class Ingest:
             await self._clone(device, True)
         news = self._news.setdefault(device, asyncio.Event())
         news.clear()
-        rows = await self._store.glance(lambda c: _orders(c, device, after, twin))
+        rows = await self._store.glance(lambda c: orders(c, device, after, twin))
         if not rows and wait and not self._closed:
             try:
                 async with asyncio.timeout(wait):
                     await news.wait()
             except TimeoutError:
                 pass
-            rows = await self._store.glance(lambda c: _orders(c, device, after, twin))
+            rows = await self._store.glance(lambda c: orders(c, device, after, twin))
         if "answers" not in request.query_params:
             await self._silent.look(device, rows)
         now = time.time()
-        orders = [[n, verb, {**json.loads(data), "age": max(0.0, now - made)}] for n, verb, data, made in rows]
-        return Response(msgpack.packb(orders))
+        answer = [[n, verb, {**json.loads(data), "age": max(0.0, now - made)}] for n, verb, data, made in rows]
+        return Response(msgpack.packb(answer))
 
     def close(self) -> None:
         """Let the polls that wait go, also those that still come."""
@@ -463,42 +459,6 @@ class Ingest:
         self.signing.close()
         for news in self._news.values():
             news.set()
-
-
-def _orders(connection: Connection, device: str, after: int, twin: int) -> list[tuple[int, str, str, float]]:
-    """(number, verb, data, when) of what a device does not know yet."""
-    t = tables.command
-    asked = select(t.c.number, t.c.verb, t.c.data, t.c.created).where(t.c.device == device, t.c.number > after)
-    rows = [row._tuple() for row in connection.execute(asked.order_by(t.c.number).limit(50))]
-    generation = newest(connection, device) if twin < FURTHEST else 0
-    hint = [(0, "twin", json.dumps({"generation": generation}), time.time())] if generation > twin else []
-    return hint + rows
-
-
-def queue(connection: Connection, device: str, verb: str, data: dict[str, Any]) -> int:
-    """Queue an order for a device; its number. One with an `id` that was queued already is that one. Numbers follow the clock (ms),
-    so that a plane restored from a backup gives none a second time. In the writer's transaction."""
-    hold.orders(connection)
-    t = tables.command
-    if same := data.get("id"):
-        named = t.c.data.contains(f'"id": {json.dumps(same)}', autoescape=True)
-        known = select(t.c.number).where(t.c.device == device, t.c.verb == verb, named)
-        if (found := connection.scalar(known.order_by(t.c.number.desc()).limit(1))) is not None:
-            return int(found)
-    last = connection.scalar(select(func.max(t.c.number))) or 0
-    row = {"device": device, "verb": verb, "data": json.dumps(data), "created": time.time()}
-    number = max(last + 1, time.time_ns() // 1_000_000)
-    connection.execute(t.insert().values(**row, number=number))
-    return number
-
-
-def since(connection: Connection, number: int | None) -> tuple[int, set[str]]:
-    """(the highest number of an order, the devices with orders above `number`; None: just the number)."""
-    t = tables.command
-    if number is None:
-        return connection.scalar(select(func.max(t.c.number))) or 0, set()
-    rows = connection.execute(select(t.c.number, t.c.device).where(t.c.number > number).order_by(t.c.number)).all()
-    return (rows[-1][0] if rows else number), {device for _, device in rows}
 
 
 def numbers(request: Request, *names: str) -> list[int]:

@@ -27,13 +27,9 @@ class Entry(BaseModel):
 
 
 def login(store: Store, knows: People, page: str) -> APIRouter:
-    """`page` is where people find the plane; where that is https their browser is to show a session to nothing else."""
+    """The link, accounts, and who did what. `page` is where people find the plane; where that is https, their browser is to show a
+    session to nothing else."""
     router, secure = APIRouter(), page.startswith("https:")
-
-    def keeps(answer: Response, session: str, seconds: float) -> Response:
-        how: dict[str, Any] = {"httponly": True, "samesite": "strict", "path": "/", "secure": secure}
-        answer.set_cookie("session", session, max_age=round(seconds), **how)
-        return answer
 
     @router.get("/login", include_in_schema=False)
     async def by_link(request: Request, key: str) -> Response:
@@ -42,44 +38,7 @@ def login(store: Store, knows: People, page: str) -> APIRouter:
             raise HTTPException(403, "people have accounts here, so the link lets nobody in; sign in by name")
         if (session := knows.login(key)) is None:
             raise HTTPException(403, "this link is of an earlier start; the plane printed a new one")
-        return keeps(RedirectResponse("/", 303), session, LINK_SECONDS)
-
-    def provider() -> OpenId:
-        if knows.openid is None:
-            raise HTTPException(404, "this plane knows of no OpenID provider")
-        return knows.openid
-
-    @router.get(AWAY, include_in_schema=False)
-    async def to_provider(request: Request) -> Response:
-        flow = Flow.begin()
-        answer = RedirectResponse(await provider().away(flow, back_to(request)), 303)
-        how: dict[str, Any] = {"httponly": True, "samesite": "lax", "path": AWAY, "secure": secure}
-        answer.set_cookie("openid", knows.signed(flow.words), max_age=round(FLOW_SECONDS), **how)
-        return answer
-
-    @router.get(BACK, include_in_schema=False)
-    async def from_provider(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
-        request.state.about = "openid"
-        there = provider()
-        flow = Flow.read(knows.ours(request.cookies.get("openid")))
-        if error or not code:
-            raise OpenIdFault(f"the provider let nobody in: {error[:100] or 'it sent no code'}")
-        claims = await there.claims(flow, back_to(request), state, code)
-        request.state.about = f"openid {claims['sub']}"
-        come_in = await store.write(lambda c: come(c, there.options, claims))
-        if come_in is None:
-            raise OpenIdFault(
-                "none of your groups has a role at this plane", hint="its file says which have: `openid:`"
-            )
-        name, session = come_in
-        request.state.asker = await store.glance(lambda c: people.of_session(c, session))
-        request.state.about = f"openid {name}"
-        answer = keeps(RedirectResponse("/", 303), session, people.SESSION_SECONDS)
-        answer.delete_cookie("openid", path=AWAY)
-        return answer
-
-    def back_to(request: Request) -> str:
-        return f"{page or str(request.base_url).rstrip('/')}{BACK}"
+        return _keeps(RedirectResponse("/", 303), session, LINK_SECONDS, secure)
 
     @router.get("/api/login")
     async def ways() -> dict[str, Any]:
@@ -93,7 +52,7 @@ def login(store: Store, knows: People, page: str) -> APIRouter:
         request.state.about = who.name
         session = await knows.enter(who.name, who.password, request.state.origin)
         request.state.asker = await store.glance(lambda c: people.of_session(c, session))
-        return keeps(Response(status_code=204), session, people.SESSION_SECONDS)
+        return _keeps(Response(status_code=204), session, people.SESSION_SECONDS, secure)
 
     @router.post("/api/logout", status_code=204)
     async def out(request: Request) -> Response:
@@ -126,6 +85,56 @@ def login(store: Store, knows: People, page: str) -> APIRouter:
         return await store.read(lambda c: audit.newest(c, limit, before, *mine))
 
     return router
+
+
+def by_provider(store: Store, knows: People, page: str) -> APIRouter:
+    """The way out to an OpenID provider, and back. `page` as in `login`."""
+    router, secure = APIRouter(), page.startswith("https:")
+
+    def provider() -> OpenId:
+        if knows.openid is None:
+            raise HTTPException(404, "this plane knows of no OpenID provider")
+        return knows.openid
+
+    @router.get(AWAY, include_in_schema=False)
+    async def to_provider(request: Request) -> Response:
+        flow = Flow.begin()
+        answer = RedirectResponse(await provider().away(flow, back_to(request)), 303)
+        how: dict[str, Any] = {"httponly": True, "samesite": "lax", "path": AWAY, "secure": secure}
+        answer.set_cookie("openid", knows.signed(flow.words), max_age=round(FLOW_SECONDS), **how)
+        return answer
+
+    @router.get(BACK, include_in_schema=False)
+    async def from_provider(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
+        request.state.about = "openid"
+        there = provider()
+        flow = Flow.read(knows.ours(request.cookies.get("openid")))
+        if error or not code:
+            raise OpenIdFault(f"the provider let nobody in: {error[:100] or 'it sent no code'}")
+        claims = await there.claims(flow, back_to(request), state, code)
+        request.state.about = f"openid {claims['sub']}"
+        come_in = await store.write(lambda c: come(c, there.options, claims))
+        if come_in is None:
+            raise OpenIdFault(
+                "none of your groups has a role at this plane", hint="its file says which have: `openid:`"
+            )
+        name, session = come_in
+        request.state.asker = await store.glance(lambda c: people.of_session(c, session))
+        request.state.about = f"openid {name}"
+        answer = _keeps(RedirectResponse("/", 303), session, people.SESSION_SECONDS, secure)
+        answer.delete_cookie("openid", path=AWAY)
+        return answer
+
+    def back_to(request: Request) -> str:
+        return f"{page or str(request.base_url).rstrip('/')}{BACK}"
+
+    return router
+
+
+def _keeps(answer: Response, session: str, seconds: float, secure: bool) -> Response:
+    how: dict[str, Any] = {"httponly": True, "samesite": "strict", "path": "/", "secure": secure}
+    answer.set_cookie("session", session, max_age=round(seconds), **how)
+    return answer
 
 
 def _all(who: Me) -> set[str]:

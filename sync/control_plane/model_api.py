@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
-
-from edge import LinesideError
 
 from .access import Asks
 from .live import Hub
+from .mistake import mistakes
 from .model_stages import LONGEST_NOTE, listed, move
 from .own import PLANE
 from .store import Store
@@ -35,14 +34,10 @@ def model_routes(store: Store, hub: Hub, published: Callable[[], list[str]]) -> 
     @router.post("/api/models/{name}/{version}", status_code=202)
     async def promote(asks: Asks, name: str, version: str, wanted: Move) -> dict[str, Any]:
         """Move one version. 409 where it may not go there, with what is missing."""
-        try:
+        with mistakes():
             moved = await store.write(
                 lambda c: move(c, f"{name}-{version}", wanted.stage, asks.who, wanted.note, published())
             )
-        except LinesideError as fault:
-            if fault.heals:
-                raise
-            raise HTTPException(409, str(fault)) from None
         hub.tell({"kind": "events", "device": PLANE})
         return moved._asdict()
 

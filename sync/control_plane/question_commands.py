@@ -16,9 +16,9 @@ from sqlalchemy import select
 from edge import LinesideError
 
 from . import tables
-from .ingest import queue
 from .pictures import Pictures
 from .questions import ENDS, Question, told
+from .queued import queue
 from .store import Store
 from .verb import Verb, never
 from .where import Where, beside, objects_of

@@ -10,10 +10,9 @@ from fastapi import Path as PathOf
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from edge import LinesideError
-
 from .access import Asks, Scope
 from .live import Hub
+from .mistake import mistakes
 from .own import PLANE
 from .rollout_options import RolloutOptions, from_words
 from .rollouts import MOST_SHOWN, R, Rollout, act, listed, rollouts, start, summary
@@ -87,12 +86,8 @@ def rollout_routes(store: Store, hub: Hub, published: Callable[[str], bool]) -> 
         """Pause, resume, halt it, or take it back."""
         plan = (await store.read(lambda c: one(c, asks, number))).plan
         asks.changes(f"rollout {number} of {plan.what}", place=plan.devices.site)
-        try:
+        with mistakes():
             after = await store.write(lambda c: act(c, number, wanted.verb, asks.who))
-        except LinesideError as fault:
-            if fault.heals:
-                raise
-            raise HTTPException(409, str(fault)) from None
         hub.tell({"kind": "events", "device": PLANE})
         return {"state": after.state}
 

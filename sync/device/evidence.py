@@ -21,7 +21,7 @@ FIRST_AFTER = 5.0  # seconds after a start
 
 class Evidence:
     """Where it stands is in the checkpoint's event itself: none is left out or signed twice, whenever the power goes. It reads the
-    journal as it was written, so it costs acquisition nothing, and asks no plane."""
+    journal as it was written, so acquisition never waits for it, and asks no plane."""
 
     def __init__(self, host: Host, device: str, key: ec.EllipticCurvePrivateKey, every: float) -> None:
         self._host, self._device, self._key, self._every = host, device, key, every

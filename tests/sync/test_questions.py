@@ -26,7 +26,7 @@ from edge.live import Live
 from edge.log import log, recent
 from sync import wire
 from sync.control_plane import questions
-from sync.control_plane.ingest import queue
+from sync.control_plane.queued import queue
 from sync.control_plane.store import Message, Store
 from sync.device.asked import AT_ONCE, Asked, unanswered
 from sync.device.lease import Lease

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import shutil
 import zipfile
 from collections.abc import Awaitable, Callable
@@ -26,7 +25,7 @@ from models.package import SHIPPED
 from sync.control_plane import tables
 from sync.control_plane.twin import Told, Want, told
 from sync.device import twin as device_twin
-from sync.device import twin_models
+from sync.device import twin_models, twin_updates
 from sync.device.update_commands import opened
 from tests.sync.signers import Signers
 from tests.sync.test_spine import Rig
@@ -109,6 +108,12 @@ class Line(Rig):
     def runs(self) -> str:
         return version_of(self.home / CURRENT)
 
+    async def runs_first(self) -> None:
+        """Version 1 is published, wanted and runs."""
+        await self.publish("1")
+        await self.want("1")
+        await self.says("running", "1")
+
     async def judged(self, parts: int = 30) -> None:
         """So many more parts."""
         done = self.daemon.health.part("top").counts["frames"] + parts
@@ -124,6 +129,7 @@ def line(
 ) -> None:
     monkeypatch.setenv("LINESIDE_FLOOR", str(folder / "floor"))
     monkeypatch.setattr(device_twin, "AGAIN", 0.2)
+    monkeypatch.setattr(twin_updates, "FIRST_WAIT", 0)
     monkeypatch.setattr(twin_models, "LOOK", 0.1)
 
     async def main() -> None:
@@ -135,7 +141,6 @@ def line(
     asyncio.run(main())
 
 
-@pytest.mark.skipif("WALKS" not in os.environ, reason="takes a minute: make walks")
 def test_a_models_life_on_a_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first one, the next in shadow and then on trial; one that calls everything NG is out again, with no plane."""
 
@@ -194,7 +199,6 @@ def test_a_models_life_on_a_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     line(tmp_path, work, monkeypatch)
 
 
-@pytest.mark.skipif("WALKS" not in os.environ, reason="takes a minute: make walks")
 def test_what_is_not_signed_waits_and_what_does_not_prove_itself_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,9 +225,7 @@ def test_one_that_takes_the_daemon_along_is_given_up_after_three_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(it: Line) -> None:
-        await it.publish("1")
-        await it.want("1")
-        await it.says("running", "1")
+        await it.runs_first()
         await it.publish("2")
         await it.want("2")
         for _ in range(twin_models.MOST_STARTS):
@@ -246,9 +248,7 @@ def test_a_shadow_goes_on_after_a_restart_and_after_another_site_with_no_plane(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(it: Line) -> None:
-        await it.publish("1")
-        await it.want("1")
-        await it.says("running", "1")
+        await it.runs_first()
         await it.publish("2")
         await it.want("2", "shadow")
         await it.says("shadow", "2")
@@ -293,9 +293,7 @@ def test_a_trial_that_outlasts_its_turn_is_gone_on_with_and_its_end_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(it: Line) -> None:
-        await it.publish("1")
-        await it.want("1")
-        await it.says("running", "1")
+        await it.runs_first()
         await it.judged(40)
         monkeypatch.setattr(twin_models, "PATIENCE", 1)
         await it.publish("2", ng_above=0.0000002, ok_below=0.0000001)
