@@ -28,6 +28,7 @@ class SyncConfig(BrokerConfig):
         "signed",
         "firmware",
         "writes",
+        "commands",
     )
 
     url: str = Field(

@@ -58,6 +58,7 @@ def test_a_fault_is_told_where_it_stands_in_the_document_that_brought_it() -> No
         ("device: {id: x}", "l:1:10: device.id: belongs to the device, it stands in the file on the device"),
         ("sync: {url: 'https://x'}", "l:1:8: sync.url: belongs to the device"),
         ("sync: {installs: [config]}", "l:1:8: sync.installs: belongs to the device"),
+        ("sync: {commands: [read]}", "l:1:8: sync.commands: belongs to the device"),
         ("sync: {writes: true}", "l:1:8: sync.writes: belongs to the device"),
         ("drivers: !include /etc/passwd", "l:1:10: drivers: what is sent to a device is one document"),
         ("drivers: {m: {template: ../x.yaml}}", "l:1:25: drivers.m.template: '../x.yaml' is a file"),
