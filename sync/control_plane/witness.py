@@ -75,7 +75,7 @@ class Witness:
 
         async def work() -> None:
             await asyncio.to_thread(self.ready)
-            while await store.write(self.look) == AT_ONCE:
+            while await store.read(waits) and await store.write(self.look) == AT_ONCE:
                 pass
 
         await repeat(work, EVERY, "nothing is countersigned for now")
@@ -107,6 +107,13 @@ class Witness:
         if connection.scalar(own) is None:
             raise NotSigned("its key was never enrolled for this device")
         return countersignature.statement(one, checkpoint.head(row["statement"]), row["arrived"])
+
+
+def waits(connection: Connection) -> bool:
+    """Whether a checkpoint is to be countersigned: nothing is written where none is."""
+    return (
+        connection.execute(select(checkpoints.c.seq).where(checkpoints.c.witness == NEW).limit(1)).first() is not None
+    )
 
 
 def signs(connection: Connection, device: str, epoch: str) -> bool:

@@ -20,7 +20,8 @@ from sqlalchemy import delete, func, select
 from edge import Batch, Event, decode, decode_event, encode, encode_event, lack
 from edge.cli import main
 from sync import checkpoint, countersignature, evidence_file, verify, wire
-from sync.control_plane import issuer, retention, tables
+from sync.control_plane import issuer, retention, tables, witness
+from sync.control_plane.ca import Authority
 from sync.control_plane.evidence import Wish, export
 from sync.control_plane.evidence_tables import checkpoint as checkpoints
 from sync.control_plane.evidence_tables import original
@@ -682,3 +683,20 @@ def test_what_cannot_be_exported_is_said(
     assert main(["plane", "evidence", device, str(file), "--folder", str(tmp_path / "plane"), *rest]) == 2
     assert expected in capsys.readouterr().err
     assert not file.exists() and not list(tmp_path.glob("*.new"))
+
+
+def test_a_plane_to_which_nothing_new_came_writes_nothing(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def thrice(work: Any, every: float, what: str) -> None:
+        for _ in range(3):
+            await work()
+
+    monkeypatch.setattr(witness, "repeat", thrice)
+
+    async def work(store: Store) -> None:
+        before = store.commits
+        await witness.Witness(tmp_path, Authority(tmp_path)).run(store)
+        assert store.commits == before
+
+    with_store(database, work)
