@@ -537,7 +537,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "tests/sync/test_questions.py::test_what_looks_like_a_secret_is_masked",
     ),
     "a question with the same id is the same one": Safeguard(
-        "sync/control_plane/ingest.py",
+        "sync/control_plane/queued.py",
         '    if same := data.get("id"):',
         '    if same := "":',
         "tests/sync/test_questions.py::test_the_same_id_is_the_same_order",

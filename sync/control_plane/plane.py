@@ -136,12 +136,8 @@ class Plane:
             yield cert, key
 
     async def _certified(self, context: ssl.SSLContext) -> None:
-        """Show devices a certificate of who signs now, and make it anew in the middle of its time."""
-
-        def renew() -> None:
-            with self._certificate() as files:
-                context.load_cert_chain(*files)
-
+        """Show devices a certificate of who signs now, and make it anew in the middle of its time. It is put in place on the loop,
+        where the handshakes are: none meets the new certificate with the old key."""
         said = ""
         while True:
             await asyncio.sleep(LOOK)
@@ -149,7 +145,9 @@ class Plane:
             if signs == self.authority.issuers[:1] and time.time() < half:
                 continue
             try:
-                await asyncio.to_thread(renew)
+                with contextlib.ExitStack() as until_read:
+                    files = await asyncio.to_thread(until_read.enter_context, self._certificate())
+                    context.load_cert_chain(*files)
             except LinesideError as error:
                 if str(error) != said:
                     log.warning("plane: no new certificate for its listener: %s; tried again", error)

@@ -152,6 +152,7 @@ class Victims:
             batch = decode(stream.removeprefix("samples:"), body)
             facts.update(_samples(batch.source, batch.tag, batch.ts, batch.value))
         facts.update(self.rows("plane", "SELECT ts, kind, key, state FROM event"))
+        facts.update(self.rows("plane", "SELECT ts, 'checkpoint', device, 'signed' FROM checkpoint"))
         return facts
 
     def told(self, fact: Fact) -> bool:
