@@ -1,68 +1,46 @@
-"""`lineside model evaluate PACKAGE --data FOLDER`: average precision, F and speed of a detector on labelled pictures."""
+"""`lineside model evaluate NAME --data FOLDER`: what a package of pictures, or a method on a known benchmark, is worth on a folder
+of labelled data."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
-import math
-import sys
-import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
 
-import numpy as np
+from edge import LinesideError
 
-from edge import LinesideError, ModelRefused
+from .. import benchmarks
 
-from ..package import SHIPPED, Detect, Objects, Package, describe, find, load
-from ..vision.coco import CocoPairs, pairs_in
-from ..vision.detect import Detector, one_thread
-from ..vision.objects import ObjectDetector
-from ..vision.pairs import Pair, Pairs
-from ..vision.score import Score, Truth
-from ..vision.singles import Single, Singles, singles_in
-from . import curve
-
-HELP = "average precision, F and speed of a package on a folder of labelled pictures"
-LEAST = 0.02  # scores below are no boxes: they would only lengthen the tail of the precision curve
-LAYOUT = "PART*.zip (or folder) with GROUP/NUMBER_temp and _test, PART*_list.txt, PART*_boxes.csv; or annotations.json (COCO)"
-ALONE = "for a package that needs no template: PART*.zip (or folder) of pictures, PART*_boxes.csv; or annotations.json (COCO)"
-Labelled = Pairs | CocoPairs | Singles
+HELP = "figures of a package on labelled pictures, or of a method on a folder laid out like a known benchmark"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("package", nargs="?", help="a folder, or the name of a shipped one")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help=f"labelled pairs: {LAYOUT}; {ALONE}")
-    parser.add_argument("--part", help="which part of them (default: test, or the only one of single pictures)")
     parser.add_argument(
-        "--engine", default="", metavar="NAME", help="instead of the package's own: tflite, tflite-runtime, onnx"
+        "package", nargs="?", metavar="NAME", help="a package's folder, a shipped one, or a method (see --list)"
     )
-    told = "write what was found, a JSON object per picture"
+    told = "labelled pictures, or data laid out like a known benchmark (see --list)"
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=told)
+    parser.add_argument("--part", help="which part of the pictures (default: test, or the only one of single pictures)")
+    told = "instead of the package's own: tflite, tflite-runtime, onnx"
+    parser.add_argument("--engine", default="", metavar="NAME", help=told)
+    told = "write each answer, a JSON object per picture, row or unit"
     parser.add_argument("--predictions", type=Path, metavar="FILE.jsonl", help=told)
     parser.add_argument("--json", action="store_true", help="figures as one JSON object, the last line")
-    parser.add_argument(
-        "--list", action="store_true", help="what can be evaluated, and which packages are shipped for it"
-    )
+    parser.add_argument("--list", action="store_true", help="what can be evaluated, and how its data is laid out")
 
 
 def run(options: argparse.Namespace) -> int:
     if options.list:
         return _list(options.json)
     if options.package is None or options.data is None:
-        raise LinesideError(
-            "say which package and which data", hint="lineside model evaluate PACKAGE --data FOLDER, or --list"
-        )
-    package = load(find(options.package, Path()))
-    others = package.description if isinstance(package.description, Objects) else None
-    alone = others is not None or package.described(Detect).alone
-    colour = others is not None and others.given.channels == 3
-    shown = (
-        singles_in(options.data, options.part, colour)
-        if alone
-        else pairs_in(options.data, "test" if options.part is None else options.part)
-    )
+        hint = "lineside model evaluate NAME --data FOLDER, or --list"
+        raise LinesideError("say which package or method, and which data", hint=hint)
+    known = benchmarks.named(options.package) and not (Path(options.package) / "model.yaml").is_file()
+    if known:
+        if options.part or options.engine:
+            raise LinesideError(f"--part and --engine are for packages of pictures; {options.package} is a method")
+        benchmark = benchmarks.of(options.package, options.data)
     with contextlib.ExitStack() as stack:
         to = None
         if options.predictions:
@@ -70,122 +48,33 @@ def run(options: argparse.Namespace) -> int:
                 to = stack.enter_context(options.predictions.open("w", encoding="utf-8"))
             except OSError as error:
                 raise LinesideError(f"cannot write {options.predictions}: {error.strerror}") from None
-        figures = evaluated(package, shown, options.engine, to)
-    print(json.dumps(figures, allow_nan=False) if options.json else _words(figures))
+        if known:
+            figures = benchmarks.evaluated(benchmark, options.package, options.data, to)
+            words = benchmarks.words
+        else:
+            from . import pictures  # which needs the vision extra
+
+            figures = pictures.figures_of(options, to)
+            words = pictures.words
+    print(json.dumps(figures, allow_nan=False) if options.json else words(figures))
     return 0
-
-
-def evaluated(package: Package, pairs: Labelled, engine: str = "", to: TextIO | None = None) -> dict[str, Any]:
-    """All figures; those that need boxes are None where nobody drew any. Raises LinesideError. Uses one thread."""
-    one_thread()
-    model: Detect | Objects
-    detector: Detector | ObjectDetector
-    if isinstance(package.description, Objects):
-        model, detector = package.description, ObjectDetector(package, LEAST, engine)
-    else:
-        model, detector = package.described(Detect), Detector(package, LEAST, engine)
-    found, truth, wall, cpu = [], [], 0.0, 0.0
-    each: Iterable[Pair | Single] = pairs
-    for done, pair in enumerate(each):
-        if not done:
-            _judged(detector, pair)  # the first one warms up
-        began, busy = time.perf_counter(), time.thread_time()
-        found.append(_judged(detector, pair))
-        wall, cpu = wall + time.perf_counter() - began, cpu + time.thread_time() - busy
-        truth.append(_truth(pair, model.labels))
-        if to:
-            rows = [
-                [*map(_rounded, box[:4]), _rounded(box[4], 5), model.labels[int(box[5])]] for box in found[-1].tolist()
-            ]
-            to.write(json.dumps({"id": pair.id, "boxes": rows}) + "\n")
-        if sys.stderr.isatty():
-            print(f"\r{done + 1} of {len(pairs)} pictures", end="", file=sys.stderr)
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
-    figures: dict[str, Any] = {
-        "package": model.name,
-        "version": model.version,
-        "engine": engine or model.engine,
-        "views": model.views if isinstance(model, Detect) else 1,
-        "pictures": len(pairs),
-        "pairs_per_s": round(len(pairs) / wall, 1),
-        "pairs_per_cpu_s": round(len(pairs) / max(cpu, 1e-9), 1),
-        "threshold": model.ng_above,
-        "overlap": pairs.enough,
-        "missing": pairs.missing,
-    }
-    score = Score(found, truth, model.labels, pairs.enough) if pairs.drawn else None
-    return figures | _quality(score, model.ng_above)
-
-
-def _quality(score: Score | None, threshold: float) -> dict[str, Any]:
-    if score is None or not score.boxes:
-        return dict.fromkeys(("boxes", "mAP", "mAP_pooled", "AP", "precision", "recall", "F"))
-    precision, recall, f = score.at(threshold)
-    return {
-        "boxes": score.boxes,
-        "mAP": round(score.mean(), 3),
-        "mAP_pooled": round(score.pooled(), 3),
-        "AP": {label: round(ap, 3) for label, ap in score.by_type().items()},
-        "precision": round(precision, 5),
-        "recall": round(recall, 5),
-        "F": round(f, 3),
-    }
-
-
-def _judged(detector: Detector | ObjectDetector, pair: Pair | Single) -> np.ndarray:
-    try:
-        return detector(pair.part, pair.template)
-    except ValueError as error:
-        raise LinesideError(f"{pair.id}: {error}") from None
-
-
-def _truth(pair: Pair | Single, labels: list[str]) -> Truth:
-    unknown = set(pair.types) - set(labels)
-    if unknown:
-        raise LinesideError(
-            f"{pair.id} has boxes of type {', '.join(sorted(unknown))}; the package knows {', '.join(labels)}"
-        )
-    return pair.boxes, np.array([labels.index(kind) for kind in pair.types], int)
-
-
-def _rounded(x: float, digits: int = 2) -> float:
-    return round(x, digits)
 
 
 def _list(as_json: bool) -> int:
-    packages = []
-    for path in sorted(SHIPPED.glob("*/model.yaml")):
-        with contextlib.suppress(ModelRefused):
-            if isinstance(described := describe(path.parent), Detect):
-                packages.append(described.name)
-    names = ["mAP", "mAP_pooled", "AP", "precision", "recall", "F", "pairs_per_s"]
+    from . import pictures
+
+    every = [*pictures.listed(), *(one.listed() for one in benchmarks.KNOWN)]
     if as_json:
-        detect = {"task": "detect", "data": [LAYOUT, ALONE], "figures": names, "packages": packages}
-        print(json.dumps({"evaluations": [detect, curve.LISTED]}))
+        print(json.dumps({"evaluations": every}))
         return 0
-    print(f"detect: {', '.join(names)}")
-    print(f"  data: {LAYOUT}\n        {ALONE}")
-    print(f"  shipped packages: {', '.join(packages) or 'none'}")
-    print(f"texture: {', '.join(curve.LISTED['figures'])}\n  {curve.LISTED['command']}\n  data: {curve.LISTED['data']}")
+    for one in every:
+        print(f"{one['task']}: {', '.join(one['figures'])}")
+        if "command" in one:
+            print(f"  {one['command']}")
+        for layout in [one["data"]] if isinstance(one["data"], str) else one["data"]:
+            print(f"  data: {layout}")
+        if "packages" in one:
+            print(f"  shipped packages: {', '.join(one['packages']) or 'none'}")
+        if "methods" in one:
+            print(f"  methods: {', '.join(one['methods'])}")
     return 0
-
-
-def _words(figures: dict[str, Any]) -> str:
-    lines = [
-        f"{figures['package']} version {figures['version']} on {figures['pictures']} pictures, engine {figures['engine']}"
-    ]
-    if figures["mAP"] is None:
-        lines.append("no boxes were drawn: nothing to compare with")
-    else:
-        lines.append(
-            f"mAP {figures['mAP']:.2f} %, pooled {figures['mAP_pooled']:.2f} % of {figures['boxes']} boxes, "
-            f"overlap above {figures['overlap']:g}"
-        )
-        lines += [f"  {label:16} {ap:6.2f} %" for label, ap in figures["AP"].items() if not math.isnan(ap)]
-        told = f"F {figures['F']:.2f} % at {figures['threshold']:g}"
-        lines.append(f"{told}: precision {figures['precision']:.4f}, recall {figures['recall']:.4f}")
-    lines.append(f"{figures['pairs_per_s']:.0f} pairs/s on one thread, picture to verdict")
-    if figures["missing"]:
-        lines.append(f"missing: {', '.join(figures['missing'])}")
-    return "\n".join(lines)

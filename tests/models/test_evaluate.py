@@ -157,7 +157,7 @@ def test_a_folder_does_as_well_as_an_archive(package: Path, folder: Path) -> Non
         ("test_some_list.txt", b"x 1\n", "the list has x/1; the pictures are of a/1, a/2"),
         ("test_some_list.txt", b"a 1\na 2 3\n", "test_some_list.txt:2: 'a 2 3' is no group and number of a picture"),
         ("", b"", "there is no folder"),
-        ("none", b"", "say which package and which data"),
+        ("none", b"", "say which package or method, and which data"),
     ],
 )
 def test_a_set_that_cannot_be_read_is_a_fault_in_words(
@@ -198,7 +198,7 @@ def test_the_recorded_set_is_read_whole(data: Path) -> None:
 
 def test_what_can_be_evaluated_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     said = evaluate(capsys, "--list")["evaluations"]
-    assert [one["task"] for one in said] == ["detect", "texture"] and "mAP" in said[0]["figures"]
+    assert [one["task"] for one in said][:2] == ["detect", "texture"] and "mAP" in said[0]["figures"]
 
 
 def test_average_precision_is_the_area_under_falling_precision() -> None:
