@@ -1,0 +1,1 @@
+"""A simulated dispenser, to try on it what sets a process."""
