@@ -273,8 +273,11 @@ class Uplink:
         return True
 
     def _move(self, stream: str, number: int) -> None:
-        self.cursors[stream] = Cursor(number)  # a new one: the last may be under way to the disk
-        self.host.journal.moved(NAME, stream, self.cursors[stream])
+        before = self.cursors.get(stream, Cursor())
+        cursor = Cursor(number, list(before.ranges))  # a new one: the last may be under way to the disk
+        cursor.cover([])  # what the plane has behind a hole that is filled now is delivered, too
+        self.cursors[stream] = cursor
+        self.host.journal.moved(NAME, stream, cursor)
 
     async def _one_by_one(self, transport: Transport, records: list[Record]) -> None:
         """Find the record that spoils a message: it is set aside with a gap event, so that the rest goes on."""

@@ -168,6 +168,31 @@ def test_a_plane_put_back_while_nobody_asked_is_noticed_with_the_next_message(tm
     rig(tmp_path, work)
 
 
+def test_what_a_restored_plane_holds_above_its_hole_stays_delivered_when_the_hole_is_filled(tmp_path: Path) -> None:
+    async def blocks(device: Device, many: int) -> None:
+        for _ in range(many):
+            await device.work(1)
+            await device.journal.commit(seal=True)
+        await asyncio.sleep(5)
+
+    async def work(device: Device, far: Far) -> None:
+        await blocks(device, 6)
+        a, b = tables.applied, tables.block
+        with far.store.engine.begin() as connection:
+            connection.execute(b.delete().where(b.c.seq.in_((2, 3))))
+            stood = a.update().where(a.c.stream == "samples:plc", a.c.watermark == 6)
+            assert connection.execute(stood.values(watermark=1, ranges="[[4, 6]]")).rowcount
+        await device.journal.on_writer(lambda db: db.execute("DELETE FROM block WHERE seq > 3"))
+        far.away = True
+        await asyncio.sleep(30)
+        far.away = False
+        await asyncio.sleep(60)
+        await blocks(device, 1)
+        assert sorted(held(far)) == [1, 2, 3, 4, 5, 6, 7] and keys(far, "gap") == []
+
+    rig(tmp_path, work)
+
+
 def test_after_a_break_the_live_lane_brings_every_value(tmp_path: Path) -> None:
     async def work(device: Device, far: Far) -> None:
         async def next_message() -> int:
