@@ -15,7 +15,7 @@ from edge import LinesideError
 
 from ..updates.manifest import PATH
 from .rollout_options import CONFIG, RolloutOptions, from_words, load
-from .rollouts import FROM, R, act, listed, rollouts, start, summary
+from .rollouts import FROM, WORDS, R, act, listed, rollouts, start, summary
 from .store import Store
 from .updates import Updates
 from .verb import Verb
@@ -92,7 +92,7 @@ async def _run(store: Store, options: argparse.Namespace, published: Callable[[s
     number = int(what)
     if do in FROM:
         after = await store.write(lambda c: act(c, number, do, getpass.getuser()))
-        print(f"rollout {number}: {after.plan.what} is {after.state} now")
+        print(f"rollout {number}: {after.plan.what} is {WORDS[after.state]} now")
         return
     found = await store.read(lambda c: [summary(c, one, whole=True) for one in rollouts(c, R.c.number == number)])
     if not found:

@@ -26,10 +26,12 @@ class Ill(NamedTuple):
     why: str
 
 
-def ill(connection: Connection, rollout: Rollout, now: float, ng: bool) -> list[Ill]:
-    """Of the devices that tried and are watched, those that are ill; `ng`: also by their parts, which takes longer to see."""
+def ill(connection: Connection, rollout: Rollout, now: float, ng: bool, since: float = 0.0) -> list[Ill]:
+    """Of the devices that tried and are watched, those that are ill; `ng`: also by their parts, which takes longer to see. None is
+    silent while the plane has not listened `since` then for as long as that takes."""
     gates = rollout.plan.gates
-    found = _silent(connection, rollout, gates.silent, now) + _alarms(connection, rollout, gates.alarms)
+    found = _silent(connection, rollout, gates.silent, now) if now - since > gates.silent.after else []
+    found += _alarms(connection, rollout, gates.alarms)
     if ng and gates.ng:
         found += _ng(connection, rollout, gates.ng)
     return list({one.device: one for one in reversed(found)}.values())

@@ -68,6 +68,8 @@ from .store import Store
 EVERY, SELDOM = 2.0, 30.0  # seconds between looks, and between those at what is hardly at work any more
 SHARE = 0.1  # of the time is spent looking where that takes long
 LONGEST_REST = 10.0  # seconds without a look
+GAP = 60.0
+AFRESH = 300.0  # seconds that devices have after that to be heard, before time alone decides anything
 D, R, T, W = tables.rollout_device, tables.rollout, tables.told_twin, tables.want
 
 
@@ -81,11 +83,12 @@ class Done:
 
 
 class Rollouts:
-    """`nudge` tells devices that something is wanted of them."""
+    """`nudge` tells devices that something is wanted of them. After `gap` seconds without a look the plane was away itself: stopped
+    or asleep it has heard nobody, which says nothing of the devices."""
 
-    def __init__(self, store: Store, hub: Hub, nudge: Callable[[Iterable[str]], None]) -> None:
-        self._store, self._hub, self._nudge = store, hub, nudge
-        self._seldom = self._rest = 0.0
+    def __init__(self, store: Store, hub: Hub, nudge: Callable[[Iterable[str]], None], gap: float = GAP) -> None:
+        self._store, self._hub, self._nudge, self._gap = store, hub, nudge, gap
+        self._seldom = self._rest = self._looked = self._since = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -105,6 +108,9 @@ class Rollouts:
     async def look(self, now: float) -> bool:
         """Do what is to be done at `now` (s UTC) for each rollout; whether there is more at once."""
         more = False
+        if not 0 <= now - self._looked <= self._gap:
+            self._since = now
+        self._looked, since = now, self._since
         if seldom := now - self._seldom >= SELDOM or now < self._seldom:
             self._seldom = now
             if await self._store.read(newcomers):
@@ -114,7 +120,7 @@ class Rollouts:
                 await self._plan(rollout)
                 more = True
                 continue
-            done = await self._store.write(lambda c, r=rollout: look(c, r.number, now, seldom))  # type: ignore[misc]
+            done = await self._store.write(lambda c, r=rollout: look(c, r.number, now, seldom, since))  # type: ignore[misc]
             self._nudge(done.asked)
             if done.told:
                 self._hub.tell({"kind": "events", "device": PLANE})
@@ -170,8 +176,9 @@ def at_work(connection: Connection, seldom: bool = True) -> list[Rollout]:
 # One look at one rollout
 
 
-def look(connection: Connection, number: int, now: float, seldom: bool = True) -> Done:
-    """Do for one rollout what is to be done at `now` (s UTC); `seldom`: also what takes long to see. Within the writer."""
+def look(connection: Connection, number: int, now: float, seldom: bool = True, since: float = 0.0) -> Done:
+    """Do for one rollout what is to be done at `now` (s UTC); `seldom`: also what takes long to see; `since` when the plane has
+    listened. Within the writer."""
     rollout, done = locked(connection, number), Done()
     if rollout is None or rollout.state == PLANNING:
         return done
@@ -179,10 +186,10 @@ def look(connection: Connection, number: int, now: float, seldom: bool = True) -
     if seldom:
         overtaken(connection, rollout)
         revoked(connection, rollout)
-    for one in ill(connection, rollout, now, seldom):
+    for one in ill(connection, rollout, now, seldom, since):
         change(connection, [(number, one.device)], hit=one.hit, why=one.why)
     heard_again(connection, rollout, now)
-    settle(connection, rollout, now)
+    settle(connection, rollout, now, since)
     counts = counted(connection, rollout)
     if rollout.state in (RUNNING, PAUSED, DONE) and (found := breach(counts, rollout.plan.gates)):
         rollout = stop(connection, rollout, found)
@@ -280,16 +287,21 @@ def revoked(connection: Connection, rollout: Rollout) -> None:
     connection.execute(update(D).where(*those).values(state=GONE, why="it was revoked"))
 
 
-def settle(connection: Connection, rollout: Rollout, now: float) -> None:
-    """What time alone decides."""
+def settle(connection: Connection, rollout: Rollout, now: float, since: float = 0.0) -> None:
+    """What time alone decides, where the plane has listened for long enough to know."""
     plan, mine = rollout.plan, D.c.rollout == rollout.number
-    soaked = (mine, D.c.state == WATCHED, D.c.ended <= now - plan.soak)
+
+    def over(span: float) -> float:
+        """What began before that has taken so long."""
+        return now - span if now - since >= min(span, AFRESH) else 0.0
+
+    soaked = (mine, D.c.state == WATCHED, D.c.ended <= over(plan.soak))
     connection.execute(update(D).where(*soaked, D.c.hit == "").values(state=GOOD))
     connection.execute(update(D).where(*soaked, D.c.hit != "").values(state=FAILED))
-    long = (mine, D.c.state == TRYING, D.c.began <= now - plan.attempt)
+    long = (mine, D.c.state == TRYING, D.c.began <= over(plan.attempt))
     why = f"it began, and had not ended after {plan.attempt / 60:.0f} minutes"
     connection.execute(update(D).where(*long).values(state=FAILED, hit="failed", ended=now, why=why))
-    away = (mine, D.c.state.in_((ASKED, BACK)), ~D.c.late, D.c.asked <= now - plan.patience)
+    away = (mine, D.c.state.in_((ASKED, BACK)), ~D.c.late, D.c.asked <= over(plan.patience))
     connection.execute(update(D).where(*away).values(late=True))
 
 

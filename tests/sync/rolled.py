@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -30,8 +31,16 @@ class Fleet:
 
     def __init__(self, store: Store) -> None:
         self.store, self.now, self.nudged = store, time.time(), list[str]()
-        self.work = Rollouts(store, Hub(), self.nudged.extend)
+        self.work = self._plane(gap=math.inf)  # a test may let hours pass between two looks
         self._seq = Counter[str]()
+
+    def _plane(self, **more: float) -> Rollouts:
+        return Rollouts(self.store, Hub(), self.nudged.extend, **more)
+
+    async def restart(self, later: float) -> None:
+        """The plane was away for so many seconds, and looks again."""
+        self.work = self._plane()
+        await self.look(later)
 
     async def enrol(self, *devices: str, site: str = "", **more: Any) -> None:
         row = {"secret": "", "enrolled": self.now, "seen": self.now, "class": "press", "site": site} | more

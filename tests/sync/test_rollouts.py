@@ -521,6 +521,32 @@ def test_a_device_that_falls_silent_after_it_halts(database: str) -> None:
     with_store(database, work)
 
 
+def test_a_plane_that_was_away_itself_judges_nobody_by_that(database: str) -> None:
+    async def work(store: Store) -> None:
+        it = Fleet(store)
+        await it.enrol(*TEN)
+        n = await it.begin(waves=[3], gates={"silent": {"after": "5min"}, "failed": {"at_least": 3}}, soak="10min")
+        a, b, c = await it.asked()
+        await it.takes([a])
+        await it.tells(b, "trying")
+        await it.restart(7200)
+        assert await it.column(n, "hit") == dict.fromkeys(await it.column(n, "hit"), "")
+        assert (await it.counts(n), await it.asked()) == (
+            {"asked": 1, "trying": 1, "watched": 1, "waits": 7},
+            [a, b, c],
+        )
+        assert not (await it.column(n, "late"))[c], "it could not begin meanwhile"
+        for _ in range(5):
+            await it.happens(a, alarm("x", severity="low"))
+            await it.look(50)
+        assert (await it.rollout(n)).state == "running"
+        await it.look(55)
+        assert (await it.column(n, "state"))[a] == "good"
+        assert (await it.rollout(n)).reason == "1 of 2 that tried in wave 1 are not heard after it; 5 % may"
+
+    with_store(database, work)
+
+
 def test_one_that_begins_and_never_ends_has_failed_and_may_still_come(database: str) -> None:
     async def work(store: Store) -> None:
         it = Fleet(store)

@@ -160,7 +160,7 @@ def test_the_command_line_beside_a_plane(
         assert "1 devices of wave 1 are at it, or watched" in shown
         assert "is paused now" in await does("pause", "1") and "paused (wave 1 of 2" in await does("list")
         assert "is running now" in await does("resume", "1") and "is halted now" in await does("halt", "1")
-        assert "is back now" in await does("back", "1")
+        assert "is going back now" in await does("back", "1")
         await does("start", "model/washer-3", "--device", "press-0", "--device", "press-1", "--waves", "1,50%")
         while "halted" not in (shown := await does("show", "2")):
             await asyncio.sleep(0.05)
