@@ -90,7 +90,7 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
 
     asked = (devices(store, hub), _tags(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
     happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
-    rolled = rollout_routes(store, hub, ingest.updates.has)
+    rolled = rollout_routes(store, hub, ingest.updates)
     staged = model_routes(store, hub, partial(ingest.updates.names, "model"))
     changed = (rolled, staged, configs(store, ingest), layers(store, ingest), questions(store, ingest))
     entered = (login(store, people, at), by_provider(store, people, at))

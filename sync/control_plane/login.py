@@ -67,12 +67,14 @@ def login(store: Store, knows: People, page: str) -> APIRouter:
     @router.get("/api/me")
     async def me(who: Me) -> dict[str, Any]:
         """Who asks: {"name", "account", "roles": [[role, node]], "may": every permission held anywhere, "whole": those held at the
-        root}."""
+        root, "places": {permission: the nodes where}}."""
         may = {
             permission: {at for role, at in who.roles if permission in ROLES[role]} for permission in sorted(_all(who))
         }
         whole = [permission for permission, places in may.items() if "" in places]
-        return {"name": who.name, "account": who.account, "roles": who.roles, "may": list(may), "whole": whole}
+        places = {permission: sorted(those) for permission, those in may.items()}
+        said = {"name": who.name, "account": who.account, "roles": who.roles}
+        return said | {"may": list(may), "whole": whole, "places": places}
 
     @router.get("/api/audit")
     async def did(

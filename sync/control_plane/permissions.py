@@ -102,6 +102,7 @@ TABLE: dict[str, Need] = {
     "GET /api/rollouts": Need("watch", Of.EACH),
     "GET /api/rollouts/{number}": Need("watch", Of.EACH),
     "GET /api/rollouts/{number}/devices": Need("watch", Of.EACH),
+    "GET /api/updates": Need("roll", Of.EACH),
     "POST /api/rollouts": Need("roll", Of.EACH),
     "POST /api/rollouts/{number}": Need("roll", Of.EACH),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Response
@@ -14,9 +14,10 @@ from .access import Asks, Scope
 from .live import Hub
 from .mistake import mistakes
 from .own import PLANE
-from .rollout_options import RolloutOptions, from_words
+from .rollout_options import CONFIG, RolloutOptions, from_words
 from .rollouts import MOST_SHOWN, R, Rollout, act, listed, rollouts, start, summary
 from .store import Store
+from .updates import Updates
 
 Number = Annotated[int, PathOf(ge=1, le=2**53)]
 
@@ -27,7 +28,7 @@ class Verb(BaseModel):
     verb: Literal["pause", "resume", "halt", "back"]
 
 
-def rollout_routes(store: Store, hub: Hub, published: Callable[[str], bool]) -> APIRouter:
+def rollout_routes(store: Store, hub: Hub, updates: Updates) -> APIRouter:
     router = APIRouter()
 
     def theirs(asks: Scope, plan: RolloutOptions) -> bool:
@@ -70,6 +71,11 @@ def rollout_routes(store: Store, hub: Hub, published: Callable[[str], bool]) -> 
         """Its devices by name: in which wave each is, where it stands, and why."""
         return await store.read(lambda c: (one(c, asks, number), listed(c, number, state, hit, after, limit))[1])
 
+    @router.get("/api/updates")
+    async def every_update(asks: Asks) -> list[str]:
+        """What a rollout can bring: every artefact that lies here, as KIND/NAME-VERSION, and the configurations of the layers."""
+        return [CONFIG, *await asyncio.to_thread(updates.every)] if asks.places else []
+
     @router.post("/api/rollouts", status_code=202)
     async def begin(asks: Asks, wanted: dict[str, Any]) -> dict[str, int]:
         """Begin one; the body is what `lineside plane rollout start` reads from a file. {"number", "devices"}: how many fit."""
@@ -77,7 +83,7 @@ def rollout_routes(store: Store, hub: Hub, published: Callable[[str], bool]) -> 
         asks.changes(f"rollout of {plan.what}", place=plan.devices.site)
         if not theirs(asks, plan):
             raise HTTPException(403, "your roles include 'roll' for a part of the tree: name a site in it")
-        number, many = await store.write(lambda c: start(c, plan, asks.who, published))
+        number, many = await store.write(lambda c: start(c, plan, asks.who, updates.has))
         hub.tell({"kind": "events", "device": PLANE})
         return {"number": number, "devices": many}
 

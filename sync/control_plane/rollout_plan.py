@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .rollout_options import GateOptions, GatesOptions
 
@@ -32,13 +32,19 @@ class Some(NamedTuple):
 
 
 class Breach(NamedTuple):
-    """`found` of `of` devices that tried have it, in one wave, or (None) in all of them."""
+    """`found` of `of` devices that tried have it, in one wave, or (None) in all of them; `most` in % may."""
 
     gate: str
     wave: int | None
     found: int
     of: int
     most: float
+    enough: bool = True  # have tried for it to be judged
+
+    @property
+    def low(self) -> float:
+        """The share that they show at least, in %."""
+        return wilson(self.found, self.of)[0] * 100
 
     def words(self) -> str:
         where = "in all" if self.wave is None else f"in wave {self.wave + 1}"
@@ -79,8 +85,8 @@ def wilson(found: int, of: int, z: float = SURE) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def breach(counts: Mapping[Some, int], gates: GatesOptions) -> Breach | None:
-    """The first gate that more devices fail than its share and chance explain: in a wave, or in all of them together."""
+def judged(counts: Mapping[Some, int], gates: GatesOptions) -> Iterator[Breach]:
+    """What each gate found of those that tried, in each wave and in all of them together; a breach or not."""
     waves = sorted({some.wave for some in counts if some.counts})
     for gate in HITS:
         options: GateOptions | None = getattr(gates, gate)
@@ -91,9 +97,30 @@ def breach(counts: Mapping[Some, int], gates: GatesOptions) -> Breach | None:
             if gate == "failed":  # one that is still at it has not failed yet
                 those = [(some, n) for some, n in those if some.state != TRYING]
             of, found = sum(n for _, n in those), sum(n for some, n in those if some.hit == gate)
-            if found and of >= options.at_least and wilson(found, of)[0] > options.most:
-                return Breach(gate, wave, found, of, options.most * 100)
-    return None
+            yield Breach(gate, wave, found, of, options.most * 100, of >= options.at_least)
+
+
+def breach(counts: Mapping[Some, int], gates: GatesOptions) -> Breach | None:
+    """The first gate that more devices fail than its share and chance explain: in a wave, or in all of them together."""
+    return next((one for one in judged(counts, gates) if one.found and one.enough and one.low > one.most), None)
+
+
+def nearest(counts: Mapping[Some, int], gates: GatesOptions) -> list[dict[str, Any]]:
+    """Of each gate that is judged where it is nearest to a breach, for people: shares in %."""
+    found = list(judged(counts, gates))
+    out = []
+    for gate in HITS:
+        options: GateOptions | None = getattr(gates, gate)
+        if options is None:
+            continue
+        mine = [one for one in found if one.gate == gate]
+        worst = max(
+            mine,
+            key=lambda one: (one.enough, one.low, one.of),
+            default=Breach(gate, None, 0, 0, options.most * 100, False),
+        )
+        out.append({**worst._asdict(), "low": worst.low, "at_least": options.at_least})
+    return out
 
 
 class Stand(NamedTuple):

@@ -20,7 +20,22 @@ from .database import among
 from .model_stages import raise_if_not_due
 from .own import PLANE, tell
 from .rollout_options import FilterOptions, RolloutOptions
-from .rollout_plan import ASKED, BACK, FAILED, GOOD, HITS, TRYING, WATCHED, Some, lacks, shown, sizes, stand, states
+from .rollout_plan import (
+    ASKED,
+    BACK,
+    FAILED,
+    GOOD,
+    HITS,
+    TRYING,
+    WATCHED,
+    Some,
+    lacks,
+    nearest,
+    shown,
+    sizes,
+    stand,
+    states,
+)
 from .tree import is_below
 
 PLANNING, RUNNING, PAUSED, HALTED, DONE, GOING_BACK, ENDED = (
@@ -40,7 +55,7 @@ FROM = {  # which states each order is for
 }
 TO = {"pause": PAUSED, "resume": RUNNING, "halt": HALTED, "back": GOING_BACK}
 MOST_SHOWN = 1000  # devices in one answer
-R, D = tables.rollout, tables.rollout_device
+R, D, T = tables.rollout, tables.rollout_device, tables.told_twin
 
 
 class Rollout(NamedTuple):
@@ -243,7 +258,8 @@ def summary(connection: Connection, rollout: Rollout, whole: bool = False) -> di
             "sizes": list(rollout.sizes),
             "in_waves": shown(counts),
         }
-        said |= {"waits_for": waits_for(rollout, counts)}
+        said |= {"waits_for": waits_for(rollout, counts), "gates": nearest(counts, rollout.plan.gates)}
+        said |= {"can": [verb for verb, states in FROM.items() if rollout.state in states]}
     return said
 
 
@@ -263,7 +279,8 @@ def waits_for(rollout: Rollout, counts: dict[Some, int]) -> str:
 def listed(
     connection: Connection, number: int, state: str = "", hit: bool = False, after: str = "", limit: int = 100
 ) -> list[dict[str, Any]]:
-    """Devices of a rollout by name: those in one state, or those that a gate found something of."""
+    """Devices of a rollout by name: those in one state, or those that a gate found something of; and what each says of it by now
+    (`tried`, `running`, `reason`; null where it has said nothing)."""
     names = (
         "device",
         "wave",
@@ -279,7 +296,10 @@ def listed(
         "told",
         "why",
     )
-    wanted = select(*(D.c[name] for name in names)).where(D.c.rollout == number, D.c.device > after)
+    same = (T.c.device == D.c.device, T.c.kind == R.c.kind, T.c.name == R.c.name)
+    told = (T.c.tried, T.c.running, T.c.reason)
+    wanted = select(*(D.c[name] for name in names), *told).where(D.c.rollout == number, D.c.device > after)
+    wanted = wanted.join(R, R.c.number == D.c.rollout).outerjoin(T, and_(*same))
     wanted = wanted.where(D.c.state == state) if state else wanted
     wanted = wanted.where(D.c.hit != "") if hit else wanted
     return [dict(row) for row in connection.execute(wanted.order_by(D.c.device).limit(limit)).mappings()]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge import LinesideError, log
 
-from ..updates.manifest import PATH, SERVED
+from ..updates.manifest import KINDS, PATH, SERVED
 
 FOLDER, KEY = "updates", "updates.key"
 LOOK = 600.0  # seconds between two looks at whether something is to be signed
@@ -48,6 +48,10 @@ class Updates:
         found = (self._folder / "targets" / kind).glob("*.*") if self._folder else ()
         paths = {f"{kind}/{path.name.partition('.')[2]}" for path in found}
         return sorted(path for path in paths if PATH.fullmatch(path))
+
+    def every(self) -> list[str]:
+        """Of each kind. Blocks."""
+        return [path for kind in KINDS for path in self.names(kind)]
 
     async def keep(self) -> None:
         """What is newest is said anew in time, for as long as this runs."""

@@ -15,7 +15,7 @@ from edge import ConfigFault, Event, LinesideError
 from sync.control_plane import config, rollout_wants, rollout_work, tables
 from sync.control_plane.live import Hub
 from sync.control_plane.rollout_options import RolloutOptions, from_words
-from sync.control_plane.rollout_plan import place, sizes, wilson
+from sync.control_plane.rollout_plan import Some, nearest, place, sizes, wilson
 from sync.control_plane.rollout_work import Rollouts, at_work
 from sync.control_plane.rollouts import start
 from sync.control_plane.store import Store
@@ -44,6 +44,17 @@ def test_the_order_is_another_one_for_each_rollout() -> None:
 )
 def test_bounds_are_those_of_wilson(found: int, of: int, low: float, high: float) -> None:
     assert wilson(found, of) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_of_each_gate_it_is_told_where_it_is_nearest_to_a_breach() -> None:
+    gates = from_words({"what": "model/washer-3", "devices": {"all": True}, "gates": {"silent": {"at_least": 9}}}).gates
+    counts = {Some(0, "good", "", False, True): 5, Some(1, "failed", "failed", False, True): 1}
+    counts |= {Some(1, "trying", "", True, True): 3, Some(1, "waits", "", False, False): 7}
+    failed, alarms, silent = nearest(counts, gates)
+    assert failed["low"] == pytest.approx(26.98, abs=0.01)
+    where = [(one["gate"], one["wave"], one["found"], one["of"], one["enough"]) for one in (failed, alarms, silent)]
+    assert where == [("failed", 1, 1, 1, True), ("alarms", None, 0, 9, True), ("silent", None, 0, 9, True)]
+    assert [one["most"] for one in nearest({}, gates)] == [5.0] * 3 and not nearest({}, gates)[0]["of"]
 
 
 def test_a_long_look_is_followed_by_a_rest_that_lets_no_halt_come_late() -> None:

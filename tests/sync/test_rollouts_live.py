@@ -116,7 +116,9 @@ def test_a_bad_model_is_halted_and_a_good_one_reaches_all(tmp_path: Path, monkey
         assert said["reason"] == "1 of 1 that tried in wave 1 did not take it; 5 % may"
         assert [w.now for w in washers.values()] == ["2", "2", "2"] and said["devices"] == {"returned": 1, "waits": 2}
         (bad,) = await get("/api/rollouts/2/devices?hit=true")
-        assert bad["hit"] == "failed" and "golden vectors differ" in bad["why"]
+        assert bad["hit"] == "failed" and "golden vectors differ" in bad["why"] and bad["running"] == "2"
+        assert said["can"] == [] and (await get("/api/rollouts/1"))["can"] == ["halt", "back"]
+        assert await get("/api/updates") == ["config/site", *(f"model/washer-{n}" for n in "234")]
         (alarm,) = [a for a in await get("/api/alarms?everything=true") if a["key"] == "rollout 2"]
         assert alarm["device"] == "@plane" and not alarm["active"] and "model/washer-3" in alarm["text"]
         assert (await post("/api/rollouts", plan | {"what": "model/washer-4", "soak": "0s"}))[0] == 202

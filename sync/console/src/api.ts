@@ -5,7 +5,7 @@ export interface Status {
   samples?: number; durable?: number; dropped?: number; backlog?: { records: number; samples: number }; journal?: string; every?: number;
   parts?: Record<string, Part>;
 }
-export interface Device { id: string; age: number | null; heard: number; alarms: number; status: Status }
+export interface Device { id: string; class: string; site: string; age: number | null; heard: number; alarms: number; status: Status }
 export interface Fleet { devices: Device[]; total: number }
 export interface Tag {
   id: number; name: string; type: string; unit: string; source: string; labels: Record<string, string>;
@@ -53,6 +53,15 @@ async function answered(path: string, options: RequestInit): Promise<Response> {
 
 export async function get<T>(path: string): Promise<T> {
   return (await answered(path, { headers: { Accept: "application/json" } })).json() as Promise<T>;
+}
+
+/** What the plane makes of an order. Raises an error in the plane's words where it takes it not. */
+export async function send<T>(method: string, path: string, body?: unknown): Promise<T> {
+  const answer = await fetch(path, { method, headers: { "Content-Type": "application/json" }, body: body === undefined ? undefined : JSON.stringify(body) });
+  if (answer.status === 401) throw new SignIn();
+  const said = await answer.json().catch(() => null), detail = said?.detail;
+  if (!answer.ok) throw new Error(Array.isArray(detail) ? detail.map((one) => `${one.loc?.slice(1).join(".")}: ${one.msg}`).join("; ") : detail || String(answer.status));
+  return said as T;
 }
 
 const PAGE = 1000, MOST_DEVICES = 5 * PAGE; // as many as one page of the console shows

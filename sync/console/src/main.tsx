@@ -8,12 +8,14 @@ import { Overview } from "./overview";
 import { Plane } from "./plane";
 import { Refused } from "./refused";
 import { Review } from "./review";
+import { Rollout } from "./rollout";
+import { Rollouts } from "./rollouts";
 import { clock, writing } from "./show";
 import { SignInPage, useMe, Who } from "./signin";
 import "./style.css";
 import { language, speak, t } from "./words";
 
-const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["review", "#/review"], ["refused", "#/refused"], ["plane", "#/plane"]] as const;
+const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["review", "#/review"], ["rollouts", "#/rollouts"], ["refused", "#/refused"], ["plane", "#/plane"]] as const;
 const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 document.documentElement.dataset.theme = localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 
@@ -30,8 +32,12 @@ function App() {
   }, []);
   useEffect(keys, []);
   const main = useRef<HTMLElement>(null), before = useRef(place);
-  const at = PLACES.find(([, to]) => to === place);
+  const at = PLACES.find(([, to]) => to === place || (to === "#/rollouts" && place.startsWith("#/rollout/")));
   document.title = `${named(place) ?? t(at ? at[0] : "overview")} · Lineside`;
+  useEffect(() => { // where the places do not fit beside each other
+    const here = document.querySelector<HTMLElement>(".places [aria-current]");
+    if (here?.parentElement) here.parentElement.scrollLeft = here.offsetLeft - (innerWidth - here.offsetWidth) / 2;
+  }, [at]);
   useEffect(() => {
     if (before.current !== place) main.current?.focus(); // who came by a key or a link goes on from the page, not from where it was
     before.current = place;
@@ -48,7 +54,7 @@ function App() {
     <>
       <nav aria-label="Lineside">
         <a class="brand" href="#/">Lineside</a>
-        {PLACES.filter(([word]) => word !== "plane" || !me || me.whole.includes("watch")).map(([word, to]) => <a key={word} href={to} aria-current={place === to ? "page" : undefined}>{t(word)}</a>)}
+        <span class="places">{PLACES.filter(([word]) => word !== "plane" || !me || me.whole.includes("watch")).map(([word, to]) => <a key={word} href={to} aria-current={at?.[1] === to ? "page" : undefined}>{t(word)}</a>)}</span>
         <span class="grow" />
         {me ? <Who me={me} /> : null}
         <button class="plain" onClick={() => { speak(language === "zh" ? "en" : "zh"); redraw((n) => n + 1); }} lang={language === "zh" ? "en" : "zh"}>{language === "zh" ? "English" : "中文"}</button>
@@ -80,17 +86,20 @@ function Page({ place }: { place: string }) {
   if (place === "#/alarms") return <Alarms />;
   if (place === "#/inspections") return <Inspections />;
   if (place === "#/review") return <Review />;
+  if (place === "#/rollouts") return <Rollouts />;
+  const [, rollout] = place.match(/^#\/rollout\/(\d{1,15})$/) ?? [];
+  if (rollout) return <Rollout number={Number(rollout)} />;
   if (place === "#/refused") return <Refused />;
   if (place === "#/plane") return <Plane />;
   return <Overview />;
 }
 
-/** g then o, a, i, v, r, p goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
+/** g then o, a, i, v, r, p, w goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
 function keys() {
   let before = "";
   const pressed = (e: KeyboardEvent) => {
     if (writing(e) || e.ctrlKey || e.metaKey || e.altKey) return;
-    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", v: "#/review", r: "#/refused", p: "#/plane" } as Record<string, string>)[e.key];
+    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", v: "#/review", r: "#/refused", p: "#/plane", w: "#/rollouts" } as Record<string, string>)[e.key];
     if (before === "g" && to) location.hash = to;
     else if (e.key === "/") { document.getElementById("filter")?.focus(); e.preventDefault(); }
     else if (e.key === "a" && !e.repeat) document.activeElement?.closest("[data-alarm]")?.querySelector<HTMLButtonElement>("button.acknowledge:not(:disabled)")?.click();

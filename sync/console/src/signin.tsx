@@ -3,8 +3,15 @@ import { useEffect, useState } from "preact/hooks";
 import { get } from "./api";
 import { t } from "./words";
 
-export interface Me { name: string; account: boolean; roles: [string, string][]; may: string[]; whole: string[] }
+export interface Me { name: string; account: boolean; roles: [string, string][]; may: string[]; whole: string[]; places: Record<string, string[]> }
 interface Ways { link: boolean; openid: string }
+
+let known: Me | null = null;
+const below = (place: string, top: string) => !top || place === top || place.startsWith(`${top}/`);
+/** Whether who works here may do that at a place of the tree (none: anywhere). */
+export const may = (permission: string, place?: string): boolean => !!known?.places[permission]?.some((top) => place === undefined || below(place, top));
+/** Where that is. */
+export const placesOf = (permission: string): string[] => known?.places[permission] ?? [];
 
 /** Null until it is known. `:root` says it too, so that style.css leaves out what somebody may not do. */
 export function useMe(up: boolean): Me | null {
@@ -13,6 +20,7 @@ export function useMe(up: boolean): Me | null {
     if (!up) return;
     get<Me>("/api/me").then((said) => {
       document.documentElement.dataset.may = said.may.join(" ");
+      known = said;
       setMe(said);
     }, () => {}); // the live lane finds out why, and says so
   }, [up]);

@@ -1,0 +1,33 @@
+// Words of the pages about the fleet and about people, in both languages; words.ts says them.
+export const en = {
+  rollouts: "Rollouts", rollout: "Rollout", noRollouts: "Nothing was rolled out yet", noRolloutsSub: "A rollout brings a model, a configuration or a release to many devices, a few at first.",
+  newRollout: "New rollout …", whatGoes: "What", chooseWhat: "choose …", toClass: "Devices of class", toPlace: "At place, or below it", anyClass: "any", anyPlace: "any", everyDevice: "Every device there is",
+  inWaves: "Waves", wavesHow: "numbers of devices, or shares: 1, 2%, 10%, 50%; the rest are the last wave", soak: "Each is watched for", inShadow: "In shadow, beside the one that runs", goesBack: "At a breach each goes back to what it had",
+  begin: "Begin", fitsOne: "device fits", fitMany: "devices fit", noneFits: "No device fits", cancel: "Cancel", olderRollouts: "Older ones",
+  wave: "Wave", noWavesYet: "no waves yet", ofAll: "of", begunBy: "Begun by", byWhom: "by", whoGets: "Devices", allDevices: "all", namedDevices: "named", atClass: "class", atPlace: "place",
+  perSite: "At one site at a time", perMinute: "In a minute", onlyHours: "Only between", atBreach: "At a breach", halts: "halt", backs: "halt, and go back", stage: "Stage", run: "run", shadowStage: "shadow", lateToo: "New devices", lateGet: "get it, too", lateNot: "do not get it", patience: "To begin", attempt: "To end",
+  pause: "Pause", resume: "Resume", halt: "Halt", takeBack: "Take back", sureResume: "Go on after the halt? What was found so far is not judged again.", sureBack: "Each device that has begun goes back to what it had, at once.", sureHalt: "Nobody new is asked any more.", yes: "Yes", no: "No",
+  gates: "Gates", gate: "Gate", foundOf: "Found", surely: "At least", mayBe: "May be", notEnough: "judged from so many tries", noneTried: "nobody to judge", inAllWaves: "in all waves",
+  gateFailed: "did not take it", gateAlarms: "new alarms", gateSilent: "not heard any more", gateNg: "more parts NG",
+  waves: "Waves", stateOf: "Stands at", reason: "Reason", late: "late", foundByGate: "found by a gate", moreRows: "More", noDeviceSo: "No device stands so", noSuchRollout: "There is no such rollout here",
+  barWaits: "wait", barAtWork: "under way", barGood: "good", barBad: "failed", barOut: "out of it",
+} as const;
+export const zh: Record<keyof typeof en, string> = {
+  rollouts: "分批推送", rollout: "推送", noRollouts: "还没有推送", noRolloutsSub: "推送把模型、配置或软件版本分批送到多台设备，先少后多。",
+  newRollout: "新建推送…", whatGoes: "内容", chooseWhat: "请选择…", toClass: "设备类别", toPlace: "位置（含其下）", anyClass: "不限", anyPlace: "不限", everyDevice: "所有设备",
+  inWaves: "批次", wavesHow: "设备台数或比例：1, 2%, 10%, 50%；其余为最后一批", soak: "每台观察时间", inShadow: "影子运行，与现用模型并行", goesBack: "超限时各设备退回原版本",
+  begin: "开始", fitsOne: "台设备符合", fitMany: "台设备符合", noneFits: "没有符合的设备", cancel: "取消", olderRollouts: "更早的推送",
+  wave: "批次", noWavesYet: "尚未分批", ofAll: "/", begunBy: "发起人", byWhom: "操作人", whoGets: "设备", allDevices: "全部", namedDevices: "台指定设备", atClass: "类别", atPlace: "位置",
+  perSite: "同一现场同时", perMinute: "每分钟最多", onlyHours: "仅在时段", atBreach: "超限时", halts: "叫停", backs: "叫停并退回", stage: "方式", run: "运行", shadowStage: "影子运行", lateToo: "新接入设备", lateGet: "也推送", lateNot: "不推送", patience: "开始时限", attempt: "完成时限",
+  pause: "暂停", resume: "继续", halt: "叫停", takeBack: "退回", sureResume: "叫停后继续？此前发现的问题不再判定。", sureBack: "已开始的设备将立即退回原版本。", sureHalt: "不再向新的设备推送。", yes: "确定", no: "取消",
+  gates: "门限", gate: "门限", foundOf: "发现", surely: "至少", mayBe: "允许", notEnough: "判定所需台数", noneTried: "暂无可判定的设备", inAllWaves: "全部批次",
+  gateFailed: "未能接受", gateAlarms: "新报警", gateSilent: "失联", gateNg: "不合格件增多",
+  waves: "批次", stateOf: "进度", reason: "原因", late: "超时未开始", foundByGate: "被门限发现", moreRows: "更多", noDeviceSo: "没有处于该状态的设备", noSuchRollout: "没有这次推送",
+  barWaits: "等待", barAtWork: "进行中", barGood: "成功", barBad: "失败", barOut: "不再参与",
+};
+/** Where a rollout stands, and a device in it: words that mean something else of a device. */
+const STANDS: Record<string, [string, string]> = {
+  planning: ["being planned", "规划中"], running: ["running", "进行中"], paused: ["paused", "已暂停"], halted: ["halted", "已叫停"], done: ["done", "已完成"], back: ["going back", "正在退回"], returned: ["taken back", "已退回"],
+  waits: ["waits", "等待"], asked: ["asked", "已下达"], trying: ["trying", "尝试中"], watched: ["watched", "观察中"], good: ["good", "成功"], failed: ["failed", "失败"], over: ["something else is wanted", "已另有期望"], gone: ["revoked", "已吊销"], stuck: ["could not go back", "未能退回"],
+};
+export const standing = (word: string, chinese: boolean): string => STANDS[word]?.[chinese ? 1 : 0] ?? word;

@@ -1,0 +1,116 @@
+"""The pages about the fleet and its people, in a real browser, with a plane alone: what devices tell is written down for them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the plane extra")
+pytest.importorskip("playwright.async_api", reason="needs the dev extra")
+pytest.importorskip("cv2", reason="needs the vision extra")
+
+from sync.control_plane.plane import Plane
+from tests.sync.rolled import Fleet
+from tests.sync.tenants import PASSWORD, somebody
+from tests.sync.test_console import chromium, pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
+from tests.sync.test_page import Ask, page
+
+TEN = [f"press-{k}" for k in range(10)]
+
+
+def browsed(folder: Path, work: Callable[[Plane, Any], Awaitable[None]], may_fail: str = "404") -> None:
+    """`work(plane, page)` with a browser that came by the link."""
+
+    async def opened(plane: Plane, _: Ask) -> None:
+        async with chromium(SimpleNamespace(plane=plane), may_fail) as shown:  # type: ignore[arg-type]
+            await work(plane, shown)
+
+    page(folder, opened)
+
+
+async def goes(shown: Any, keys: str) -> None:
+    for key in keys:
+        await shown.keyboard.press(key)
+
+
+async def signs_in(plane: Plane, shown: Any, *roles: tuple[str, str]) -> None:
+    """As somebody with these roles, on a plane that people with accounts look after."""
+    await somebody(plane, "wang", ("platform_admin", ""))
+    await somebody(plane, "li", *roles, password=PASSWORD)
+    await shown.reload()
+    await shown.get_by_label("Name").fill("li")
+    await shown.get_by_label("Password").fill(PASSWORD)
+    await shown.keyboard.press("Enter")
+    await shows(shown.get_by_role("navigation")).to_contain_text("li")
+
+
+async def fits_narrow(shown: Any) -> None:
+    await shown.set_viewport_size({"width": 360, "height": 700})
+    assert await shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await shown.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_a_person_begins_a_rollout_sees_why_it_halted_and_takes_it_back(tmp_path: Path) -> None:
+    async def work(plane: Plane, shown: Any) -> None:
+        it = Fleet(plane.store)
+        await it.enrol(*TEN, site="acme/suzhou")
+        targets = tmp_path / "plane" / "updates" / "targets" / "model"
+        targets.mkdir(parents=True)
+        (targets / f"{'0' * 64}.washer-3").touch()
+        await goes(shown, "gw")
+        await shows(shown.locator(".calm")).to_contain_text("Nothing was rolled out yet")
+        await shown.get_by_role("button", name="New rollout").click()
+        await shown.get_by_role("combobox", name="What").select_option("model/washer-3")
+        await shows(shown.get_by_role("button", name="Begin")).to_be_disabled()
+        await shown.get_by_label("Devices of class").fill("press")
+        await shows(shown.get_by_role("status")).to_have_text("10 devices fit")
+        await shown.get_by_label("Waves").fill("two")
+        await shown.get_by_role("button", name="Begin").click()
+        await shows(shown.get_by_role("alert")).to_contain_text("'two' is no wave")
+        await shown.get_by_label("Waves").fill("2, 50%")
+        await shown.get_by_role("button", name="Begin").click()
+        await shows(shown.get_by_role("heading", name="model/washer-3")).to_be_visible()
+        await it.look()
+        first = await it.asked()
+        await it.takes(first, "rolled_back")
+        await shown.clock.run_for(3100)
+        stands = shown.locator(".stands")
+        await shows(stands).to_contain_text("halted")
+        await shows(stands).to_contain_text("2 of 2 that tried in wave 1 did not take it; 5 % may")
+        await shows(shown.locator('[data-gate="failed"]')).to_contain_text("42.5 %5 %")
+        await shows(shown.locator('[data-wave="2"]')).to_contain_text("5 wait")
+        await shown.get_by_role("button", name="failed 2").click()
+        await shows(shown.locator("[data-device]")).to_have_count(2)
+        await shows(shown.locator(f'[data-device="{first[0]}"]')).to_contain_text("▲ failed")
+        await shown.get_by_role("button", name="中文").click()
+        await shows(stands).to_contain_text("第 1 批已尝试的 2 台中有 2 台未能接受；允许 5 %")
+        await shown.get_by_role("button", name="English").click()
+        await fits_narrow(shown)
+        await shown.get_by_role("button", name="Take back").press("Enter")
+        await shows(shown.get_by_role("button", name="Cancel")).to_be_focused()
+        await shown.keyboard.press("Escape")
+        await shown.get_by_role("button", name="Resume").click()
+        await shown.get_by_role("button", name="Resume").click()
+        await shows(stands).to_contain_text("running")
+        await signs_in(plane, shown, ("viewer", "acme"))
+        await shows(shown.locator(".calm")).to_contain_text("There is no such rollout here: 1")
+
+    browsed(tmp_path, work, "401 404 422")
+
+
+def test_orders_about_a_rollout_are_shown_to_who_may_give_them(tmp_path: Path) -> None:
+    async def work(plane: Plane, shown: Any) -> None:
+        it = Fleet(plane.store)
+        await it.enrol(*TEN, site="acme/suzhou")
+        await it.begin(devices={"site": "acme/suzhou"})
+        await signs_in(plane, shown, ("viewer", "acme"), ("fleet_manager", "acme/suzhou/line-1"))
+        await goes(shown, "gw")
+        await shown.get_by_role("link", name="1 model/washer-3").click()
+        await shows(shown.locator("[data-device]")).to_have_count(10)
+        await shows(shown.get_by_role("button", name="Halt")).to_have_count(0)
+
+    browsed(tmp_path, work, "401 404")
