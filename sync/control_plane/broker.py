@@ -19,7 +19,7 @@ from ..broker import BrokerConfig
 from ..mqtt_line import HEAD, Line, Message, Refused, trusting
 from ..tls import safe
 from .ca import Authority
-from .ingest import PROVEN, Ingest
+from .ingest import BY, PROVEN, Ingest
 
 LONGEST_WAIT, LOOK = 5.0, 5.0  # seconds: between two attempts; between two looks at a connection
 MOST_WAITING = 256 * 2**20  # bytes of messages that are not answered yet; beyond them a device is told to come again
@@ -103,7 +103,7 @@ class AtBroker:
             return
         status, body = 503, b""
         if self._waiting <= MOST_WAITING:
-            status, body = await ask(self._ingest.app, device, asked, message.body)
+            status, body = await ask(self._ingest.app, device, asked, message.body, key)
         words = {"status": str(status), "proof": wire.proof(key, "answer", message.number, str(status), body)}
         await line.publish(wire.down(device), body, 0, message.number, words)
 
@@ -117,8 +117,9 @@ class AtBroker:
         return None
 
 
-async def ask(app: ASGIApp, device: str, line: str, body: bytes) -> tuple[int, bytes]:
-    """Status and body of what `app` answers to a request (its line: "GET /d/v1/dn?after=7") of a device that is proven."""
+async def ask(app: ASGIApp, device: str, line: str, body: bytes, by: str) -> tuple[int, bytes]:
+    """Status and body of what `app` answers to a request (its line: "GET /d/v1/dn?after=7") of a device that is proven `by` its
+    secret."""
     method, _, target = line.partition(" ")
     path, _, query = target.partition("?")
     said: list[Part] = []
@@ -131,7 +132,7 @@ async def ask(app: ASGIApp, device: str, line: str, body: bytes) -> tuple[int, b
 
     scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": []}
     try:
-        await app({**scope, PROVEN: device}, receive, send)
+        await app({**scope, PROVEN: device, BY: by}, receive, send)
     except Exception:
         log.exception("plane: a message of %s through the broker failed", device)
         return 500, b""

@@ -45,7 +45,7 @@ from .shown import who
 from .signing import Signing
 from .silent import Silent
 from .standing import StoreFault, anew, covers, stands, untold
-from .store import FURTHEST, Message, Store
+from .store import FURTHEST, Displaced, Message, Store, still
 from .twin import Want, want, wanted
 from .updates import Updates
 
@@ -56,6 +56,7 @@ MOST_PIECE = 2**20  # bytes of an object in one answer
 HEAR = 1.0  # seconds between two looks at what others have ordered
 LOOK = 10.0  # seconds between two looks at who is revoked
 PROVEN = "lineside.device"  # in the scope of a request whose device is proven already
+BY = "lineside.by"  # and of one whose device was proven: the hash of the key or secret that did
 hashed = wire.key_of  # secrets are 256 random bits, so a plain SHA-256 keeps them
 
 
@@ -163,7 +164,10 @@ class Ingest:
         if PROVEN in request.scope:
             return str(request.scope[PROVEN])
         found = await self.signing.who(request)
-        return found.name if found and found.good and await self._enrolled(found.name, found.key) else None
+        if found is None or not found.good or not await self._enrolled(found.name, found.key):
+            return None
+        request.scope[BY] = found.key
+        return found.name
 
     async def _enrolled(self, device: str, key: str) -> bool:
         """Whether that is the key of the device."""
@@ -182,6 +186,14 @@ class Ingest:
         elif found and not found.good and not asks:
             detail = wire.EXPIRED
         return JSONResponse({"detail": detail}, 401)
+
+    def _by(self, request: Request) -> str:
+        return str(request.scope.get(BY, ""))
+
+    def _displaced(self, request: Request, device: str) -> Response:
+        """What another process has changed, this one did not hear of."""
+        self.keys.forget(device)
+        return self._stranger(request)
 
     async def watch(self) -> None:
         """See who is revoked, who was heard, and whose double has gone, for as long as the plane runs."""
@@ -243,7 +255,9 @@ class Ingest:
             return _spoiled()
         frames = wire.unpack(body)
         try:
-            answer = await self._store.write(Message(device, frames))  # returns after COMMIT
+            answer = await self._store.write(Message(device, frames, self._by(request)))  # returns after COMMIT
+        except Displaced:
+            return self._displaced(request, device)
         except CodecFault as spoiled:
             if len(frames) == 1:  # the device looks for the one that spoils a message, and tells its gap
                 why = str(spoiled)
@@ -292,15 +306,20 @@ class Ingest:
             return JSONResponse({"detail": "the body does not have this digest"}, wire.REJECTED)
 
         def take(connection: Connection) -> None:
+            still(connection, device, self._by(request))
             if body is None:
-                pieces.seen(connection, digest)
+                if not pieces.seen(connection, digest):
+                    raise StoreFault("that picture was forgotten just now; send it again")
             else:  # also over one that lies in the store of objects: whether it does is for the worker to see
                 row = {"digest": digest, "media": wire.media(body), "body": body, "stored": time.time()}
                 upsert(connection, tables.picture, row)
             covers(connection, device, epoch, "picture", [(seq, seq)])
             pieces.drop(connection, device, came)
 
-        await self._store.write(take, device)
+        try:
+            await self._store.write(take, device)
+        except Displaced:
+            return self._displaced(request, device)
         self._hub.tell({"kind": "picture", "digest": digest, "device": device})
         return Response(status_code=204)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import msgpack
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
@@ -48,6 +48,10 @@ READERS, GLANCES = 8, 4  # threads for what pages and works ask, and for what de
 FURTHEST = 9 * 10**18  # ns from 1970; 64 bits hold it, and the hours around it
 MOST_SAMPLES = 2**20  # of a block; the codec makes and reads none with more
 TRIES = 3  # of a transaction that another process is in the way of
+
+
+class Displaced(LinesideError):
+    """What was under way when another key became the device: its numbers are the other box's to give."""
 
 
 class Job(NamedTuple):
@@ -198,10 +202,12 @@ def settle_all(answers: list[Answer]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What one device sent. Given to `Store.write` it is taken in together with the messages of others."""
+    """What one device sent. Given to `Store.write` it is taken in together with the messages of others. `by`: the hash of the key,
+    or secret, that proved it; "" where nothing has to."""
 
     device: str
     frames: list[Frame]
+    by: str = ""
 
     def __call__(self, connection: Connection) -> dict[str, Cursor]:
         return apply_messages(connection, [self])[0]
@@ -215,14 +221,31 @@ def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -
 def apply_messages(connection: Connection, messages: list[Message]) -> list[dict[str, Cursor]]:
     """Take messages in, each frame once; returns where the streams of each now stand. The blocks of all devices go in together, in
     a few statements, however many there are."""
+    _heard(connection, messages)
     answers = [_apply_records(connection, m.device, [f for f in m.frames if f.stream in _TAKE]) for m in messages]
-    t = tables.device
-    heard = {message.device for message in messages}
-    if heard:
-        connection.execute(update(t).where(among(connection, t.c.id, heard)).values(seen=time.time()))
     for answer, stood in zip(answers, _apply_blocks(connection, messages), strict=True):
         answer.update(stood)
     return answers
+
+
+def _heard(connection: Connection, messages: list[Message]) -> None:
+    t, heard = tables.device, {message.device for message in messages}
+    seen = update(t).where(among(connection, t.c.id, heard)).values(seen=time.time())
+    own = {row.id: row for row in connection.execute(seen.returning(t.c.id, t.c.key, t.c.secret))} if heard else {}
+    for message in messages:
+        _still(message.device, own.get(message.device), message.by)
+
+
+def still(connection: Connection, device: str, by: str) -> None:
+    """Raises Displaced where what proved a message to be of that device proves so no more. In the writer's transaction."""
+    t = tables.device
+    own = connection.execute(select(t.c.key, t.c.secret).where(t.c.id == device)).first() if by else None
+    _still(device, own, by)
+
+
+def _still(device: str, own: Any, by: str) -> None:
+    if by and (own is None or by not in (own.key, own.secret)):
+        raise Displaced(f"another box is {device} by now")
 
 
 def _apply_blocks(connection: Connection, messages: list[Message]) -> list[dict[str, Cursor]]:

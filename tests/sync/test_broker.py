@@ -144,8 +144,8 @@ def test_what_is_sent_again_since_the_answer_was_lost_is_there_once(
 ) -> None:
     truly, came, lost = at_broker.ask, [], [0]
 
-    async def forgetful(app: Any, device: str, line: str, body: bytes) -> tuple[int, bytes]:
-        answer = await truly(app, device, line, body)  # after COMMIT
+    async def forgetful(app: Any, device: str, line: str, body: bytes, by: str) -> tuple[int, bytes]:
+        answer = await truly(app, device, line, body, by)  # after COMMIT
         if line == "POST /d/v1/up":
             came.extend((frame.stream, frame.seq) for frame in wire.unpack(body))
             lost[0] += 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,14 +18,19 @@ from sqlalchemy import func, select
 from sqlalchemy.event import listen
 from starlette.requests import Request
 
-from edge import Batch, CodecFault, Cursor, Event, encode, encode_event
+from edge import Batch, CodecFault, Cursor, Event, Record, encode, encode_event
 from sync import wire
 from sync.control_plane import standing, tables
 from sync.control_plane import store as store_module
+from sync.control_plane.ca import Authority
+from sync.control_plane.database import insert_new
 from sync.control_plane.ingest import PROVEN, Ingest
 from sync.control_plane.live import Hub
+from sync.control_plane.replace import replaced
 from sync.control_plane.standing import stands
 from sync.control_plane.store import READERS, Message, Store, StoreFault
+from sync.replacement import Replacement
+from tests.sync.enrolled import Shown, shown
 from tests.sync.stored import with_store
 
 BODY = encode(Batch.of("plc", [1], [1.0], 1))
@@ -224,6 +231,84 @@ def test_gaps_that_find_no_room_are_taken_and_count_when_what_is_below_them_is_h
         store.close()
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("what", ["block", "picture"])
+def test_what_is_under_way_when_another_box_takes_over_is_not_taken(tmp_path: Path, database: str, what: str) -> None:
+    """Its number is the other box's to give: what that one has under it would count as a repeat. Here another process of the plane
+    let the other box in."""
+    authority = Authority(tmp_path)
+    old, new = (shown(authority, "a") for _ in range(2))
+    body = wire.pack(OLD, [Record("samples:plc", 1, BODY)]) if what == "block" else b"a picture"
+    path = "/d/v1/up" if what == "block" else f"/d/v1/picture/{wire.digest(body)}"
+
+    async def work(store: Store) -> None:
+        await store.write(lambda c: insert_new(c, tables.device, [old.row]))
+        ingest, proven, go = Ingest(store, Hub(), authority), asyncio.Event(), asyncio.Event()
+        go.set()
+
+        async def asked(box: Shown, method: str, path: str, query: str = "") -> int:
+            said: list[Any] = []
+
+            async def receive() -> Any:
+                proven.set()
+                await go.wait()
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            async def send(part: Any) -> None:
+                said.append(part)
+
+            scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": []}
+            await ingest.app({**scope, **box.scope}, receive, send)
+            return int(said[0]["status"])
+
+        async def sent(box: Shown) -> int:
+            return await asked(box, "POST" if what == "block" else "PUT", path, f"epoch={OLD}&seq=1")
+
+        go.clear()
+        late = asyncio.ensure_future(sent(old))
+        await proven.wait()
+        wanted = Replacement("a", OLD, old.row["key"], new.row["key"])
+        assert (found := await store.write(lambda c: replaced(c, wanted, "secret")))
+        assert wire.unpack_ack(base64.b64decode(found["stands"])) == {}
+        go.set()
+        assert await late == 401 and await store.read(lambda c: stands(c, "a", OLD)) == {}
+        assert await asked(old, "GET", "/d/v1/stands", f"epoch={OLD}") == 401, "and is let in no more"
+        assert await sent(new) in (200, 204)
+        ingest.close()
+
+    with_store(database, work)
+
+
+def test_a_picture_that_is_forgotten_at_this_moment_is_sent_again(tmp_path: Path, database: str) -> None:
+    """It came in pieces, of which none is wanted: it is here. Then it is not."""
+
+    async def work(store: Store) -> None:
+        body = b"kept for long"
+        row = {"digest": wire.digest(body), "media": "image/png", "body": body, "stored": 1.0}
+        await store.write(lambda c: insert_new(c, tables.picture, [row]))
+        ingest = Ingest(store, Hub(), None)  # type: ignore[arg-type]
+        write = store.write
+
+        async def later(work: Any, device: str = "") -> Any:
+            if work.__name__ == "take":  # it was seen to be here just before
+                await ingest.pictures.forget(2.0)
+            return await write(work, device)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ingest, "_store", SimpleNamespace(write=later, glance=store.glance))
+            scope = {"type": "http", "method": "PUT", "path": f"/d/v1/picture/{row['digest']}", "headers": []}
+            query = f"epoch={OLD}&seq=1&whole={row['digest']}"
+            said: list[Any] = []
+
+            async def send(part: Any) -> None:
+                said.append(part)
+
+            await ingest.app({**scope, "query_string": query.encode(), PROVEN: "a"}, None, send)  # type: ignore[arg-type]
+        assert said[0]["status"] == 503 and await store.read(lambda c: stands(c, "a", OLD)) == {}
+        ingest.close()
+
+    with_store(database, work)
 
 
 def test_a_journal_has_no_more_streams_than_a_device_has(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
