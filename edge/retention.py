@@ -19,7 +19,7 @@ from .rows import cursors
 FILL = 0.97  # of the pages a journal may have: eviction starts here and ends 4 % lower
 STEP = 64  # rows of a class before it is looked whether there is room
 MOST = 64  # steps of a class a turn: one transaction must not hold up all others
-HOUR = 3600 * SECOND
+HOUR, REST = 3600 * SECOND, 60 * SECOND
 OLD = 256  # rows of a stream a turn that are over their time
 Run = tuple[int, int, int, int, int]  # first and last number, from, to (ns), samples
 
@@ -116,7 +116,7 @@ def delivered(db: apsw.Connection, readers: Collection[str], stream: str) -> int
 
 class Age:
     """Whether the clock can say how old something is: not for a day after somebody set it by more than an hour, perhaps by
-    mistake."""
+    mistake, nor at a start: what was recorded before a long stop may still have to be signed."""
 
     def __init__(self) -> None:
         self._off: int | None = None
@@ -124,7 +124,9 @@ class Age:
 
     def trusted(self, mono: int, utc: int) -> bool:
         """To be asked now and then."""
-        if self._off is not None and abs(utc - mono - self._off) > HOUR:
+        if self._off is None:
+            self._again = mono + REST
+        elif abs(utc - mono - self._off) > HOUR:
             self._again = mono + 24 * HOUR
         self._off = utc - mono
         return mono >= self._again

@@ -23,6 +23,7 @@ from . import key
 from .certificate import FILE as CERTIFICATE
 from .certificate import Certificate
 from .compare import NAME, holes
+from .evidence import KEPT as EVIDENCE
 from .identity import FILE as IDENTITY
 from .identity import Identity, body_of, keep, keep_file, load
 
@@ -195,10 +196,10 @@ def _goes_on(
         for first, upto in holes(stands.get(stream, Cursor()), n)
         if stream not in ("tag", "text")  # what is here of them is sent again
     ]
-    states, unsigned = dict[str, bytes](), dict[str, list[int]]()
+    states, unsigned = {EVIDENCE: b""}, dict[str, list[int]]()  # what the plane does not have, nobody goes on from
     if answer.get("checkpoint"):
         number, head, upto_of = answer["checkpoint"]
-        states["evidence"] = msgpack.packb([int(number), str(head), last])
+        states[EVIDENCE] = msgpack.packb([int(number), str(head), last])
         unsigned = {s: [int(upto_of.get(s, 0)) + 1, n] for s, n in last.items() if n > int(upto_of.get(s, 0))}
     return last, marks, states, [*told, _told(box.device, unsigned, utc)]
 

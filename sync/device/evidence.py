@@ -10,18 +10,19 @@ from typing import Any
 import msgpack
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge import Host, sound_events
+from edge import Host, kept_snapshots, sound_events
 
 from .. import checkpoint
 from ..checkpoint import HASH, MOST_LISTED, Checkpoint
 
+KEPT = "evidence"  # among the journal's snapshots: the event itself may be over its time before the next start
 AT_ONCE = 256  # records in memory
 FIRST_AFTER = 5.0  # seconds after a start
 
 
 class Evidence:
-    """Where it stands is in the checkpoint's event itself: none is left out or signed twice, whenever the power goes. It reads the
-    journal as it was written, so acquisition never waits for it, and asks no plane."""
+    """Where it stands is committed with the checkpoint's event: none is left out or signed twice, whenever the power goes. It reads
+    the journal as it was written, so acquisition never waits for it, and asks no plane."""
 
     def __init__(self, host: Host, device: str, key: ec.EllipticCurvePrivateKey, every: float) -> None:
         self._host, self._device, self._key, self._every = host, device, key, every
@@ -68,7 +69,10 @@ class Evidence:
         statement = one.statement()
         event = checkpoint.event_of(statement, await asyncio.to_thread(checkpoint.sign, self._key, statement), one)
         self._number, self._before = one.number, checkpoint.head(statement)
-        self._host.journal.append(events=[replace(event, data={**event.data, "upto": dict(self._upto)})])
+        stands = {KEPT: msgpack.packb([self._number, self._before, self._upto])}
+        self._host.journal.append(
+            events=[replace(event, data={**event.data, "upto": dict(self._upto)})], snapshots=stands
+        )
 
 
 def _joined(lists: list[tuple[str, int, bytes]]) -> list[tuple[str, int, bytes]]:
@@ -84,19 +88,21 @@ def _joined(lists: list[tuple[str, int, bytes]]) -> list[tuple[str, int, bytes]]
 
 
 def stood(db: Any) -> tuple[int, str, dict[str, int]]:
-    """(number, hash, last number of each stream) of the last checkpoint in the journal."""
+    """(number, hash, last number of each stream) of the last checkpoint of this journal."""
+    return max(_kept(db), _told(db), key=lambda one: one[0])
+
+
+def _told(db: Any) -> tuple[int, str, dict[str, int]]:
     for event in sound_events(db, "WHERE kind = ? ORDER BY seq DESC LIMIT 8", (checkpoint.KIND,)):
         with contextlib.suppress(checkpoint.NotSigned, KeyError, TypeError, ValueError, AttributeError):
             statement, _ = checkpoint.signed(event)
             upto = {str(stream): int(n) for stream, n in event.data["upto"].items()}
             return Checkpoint.read(statement).number, checkpoint.head(statement), upto
-    return _before(db)
+    return 0, "", {}
 
 
-def _before(db: Any) -> tuple[int, str, dict[str, int]]:
-    """Where the box before this one stood, see box.py."""
-    for (body,) in db.execute("SELECT body FROM snapshot WHERE name = 'evidence'"):
-        with contextlib.suppress(ValueError, TypeError, AttributeError, msgpack.UnpackException):
-            number, head, upto = msgpack.unpackb(body)
-            return int(number), str(head), {str(stream): int(n) for stream, n in upto.items()}
+def _kept(db: Any) -> tuple[int, str, dict[str, int]]:
+    with contextlib.suppress(ValueError, TypeError, AttributeError, msgpack.UnpackException):
+        number, head, upto = msgpack.unpackb(kept_snapshots(db).get(KEPT, b""))
+        return int(number), str(head), {str(stream): int(n) for stream, n in upto.items()}
     return 0, "", {}

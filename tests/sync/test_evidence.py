@@ -19,6 +19,8 @@ from sqlalchemy import delete, func, select
 
 from edge import Batch, Event, decode, decode_event, encode, encode_event, lack
 from edge.cli import main
+from edge.config.journal import JournalConfig
+from edge.journal import Journal
 from sync import checkpoint, countersignature, evidence_file, verify, wire
 from sync.control_plane import issuer, retention, tables, witness
 from sync.control_plane.ca import Authority
@@ -459,6 +461,36 @@ def test_a_start_goes_on_with_the_chain(tmp_path: Path) -> None:
         await plane.exports(file, ALL)
         found = verified(file)
         assert found.faults == [] and found.checkpoints == 4 and found.records["samples:plc"] == 4
+
+    proven(tmp_path, work)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_start_goes_on_with_the_chain_after_a_long_stop_and_where_the_journal_was_full(
+    tmp_path: Path, full: bool
+) -> None:
+    """What was delivered and not signed yet is not dropped before it is; a full journal drops even the last checkpoint."""
+
+    async def work(plane: Plane, device: Device, file: Path) -> None:
+        device.journal.append(events=[Event("note", "late", ts=1)])
+        await device.journal.commit()
+        if full:
+            assert await device.lane.sign() is False and await device.journal.commit()
+        await plane.takes(device)
+        device.journal.close()
+        device.clock.advance(80 * 3600)
+        device.journal = Journal(device.folder / "journal.db", device.clock, JournalConfig())
+        if full:
+            await device.journal.on_writer(lambda db: db.execute("DELETE FROM event"))
+        else:
+            assert await device.journal.commit() and len(await device.journal.read("event")) == 13
+        device.begins()
+        await device.works()
+        await plane.takes(device)
+        await plane.exports(file, ALL)
+        found = verified(file)
+        assert [fault.text[:18] for fault in found.faults] == full * ["record 14 of event"], "nobody signs it any more"
+        assert found.checkpoints == 4 + full and found.records["samples:plc"] == 4
 
     proven(tmp_path, work)
 
