@@ -38,7 +38,10 @@ PRAGMAS = (
 
 
 class Journal(Committing):
-    """`append` is for the loop's thread and never waits; `run()` commits; `read()` and friends are coroutines."""
+    """`append` is for the loop's thread and never waits; `run()` commits; `read()` and friends are coroutines. `began`: the last
+    numbers when it was opened, for a reader whose far side may know more; None once that was compared."""
+
+    began: dict[str, int] | None
 
     def __init__(self, path: Path, clock: Clock, config: JournalConfig | None = None) -> None:
         super().__init__(Path(path), clock, config or JournalConfig())
@@ -80,6 +83,7 @@ class Journal(Committing):
         standing.look(self._db, self.clock.utc())
         self.epoch = numbers.name(self._db)
         self._given = rows.given(self._db)  # known here too: a row that is gone must not begin again
+        self.began = records.last_numbers(self._db)
         self.newest = records.newest(self._db)
         self._open = self._replay()
         self.texts = self._texts()

@@ -22,7 +22,7 @@ from ..wire import unpack_ack
 from . import key
 from .certificate import FILE as CERTIFICATE
 from .certificate import Certificate
-from .compare import NAME, holes
+from .compare import BEGAN, NAME, holes
 from .evidence import KEPT as EVIDENCE
 from .identity import FILE as IDENTITY
 from .identity import Identity, body_of, keep, keep_file, load
@@ -137,7 +137,7 @@ def take_over(box: Box, state: Path, utc: int) -> Identity | None:
     given = {str(stream): int(n) for stream, n in box.journal["given"].items()}
     if box.identity is None:
         marks = {(reader, stream): n for reader, by in box.journal["cursors"].items() for stream, n in by.items()}
-        journal_planted(path, box.journal, given, marks, {}, [_told(box.device, {}, utc)], utc)
+        journal_planted(path, box.journal, given, marks, {BEGAN: b""}, [_told(box.device, {}, utc)], utc)
         return None
     fresh = state / FRESH
     if not fresh.exists():
@@ -196,7 +196,8 @@ def _goes_on(
         for first, upto in holes(stands.get(stream, Cursor()), n)
         if stream not in ("tag", "text")  # what is here of them is sent again
     ]
-    states, unsigned = {EVIDENCE: b""}, dict[str, list[int]]()  # what the plane does not have, nobody goes on from
+    unsigned = dict[str, list[int]]()
+    states = {BEGAN: b"", EVIDENCE: b""}  # what the plane does not have, nobody goes on from
     if answer.get("checkpoint"):
         number, head, upto_of = answer["checkpoint"]
         states[EVIDENCE] = msgpack.packb([int(number), str(head), last])

@@ -1,14 +1,50 @@
-"""What the plane no longer has of what it had acknowledged: it was restored from an older backup, or began anew."""
+"""What the plane no longer has of what it had acknowledged: it was restored from an older backup, or began anew. And what it has
+that this journal never gave, or has forgotten."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from edge import Cursor, Event, gaps_told, lack
+import msgpack
+
+from edge import Cursor, DeviceLost, Event, LinesideError, gaps_told, kept_snapshots, lack, last_numbers
 
 NAME = "sync"  # of the reader
+BEGAN = "sync:began"  # among the journal's snapshots: its last numbers at the first start since the plane was asked; empty: it was
 Span = tuple[int, int]  # first and last number
+
+
+async def begun(journal: Any) -> None:
+    """At a start: remember how far the journal goes, until the plane was asked what it has."""
+    if journal.began is not None and not await _kept(journal):
+        journal.append(snapshots={BEGAN: msgpack.packb(journal.began)})
+
+
+async def _kept(journal: Any) -> bytes:
+    return bytes((await journal.ask(kept_snapshots)).get(BEGAN, b""))
+
+
+async def check(journal: Any, stands: dict[str, Cursor]) -> None:
+    """Raises LinesideError where the plane has records of this journal that it has not: it was copied back from a backup, so that
+    what it says by now is another thing under the same numbers. It may have grown past those of the plane since, so the first time
+    after a start what counts is how far it went before anything was sent."""
+    newest = await journal.ask(last_numbers)
+    kept = await _kept(journal) if journal.began is not None else b""
+    known = msgpack.unpackb(kept) if kept else newest if journal.began is None else journal.began
+    for stream, there in stands.items():
+        if there.last() > known.get(stream, 0):
+            raise LinesideError(
+                f"the plane holds {stream} {there.last()} of this journal, which itself ended at {known.get(stream, 0)}",
+                hint="the journal was copied back from a backup; move journal.db away and restart: a new one begins",
+            )
+    if journal.began is None:
+        return
+    journal.append(snapshots={BEGAN: b""})
+    await journal.commit()
+    if await _kept(journal):  # else what is sent now would count as the plane's own after a power cut
+        raise DeviceLost("the journal cannot be written")
+    journal.began = None
 
 
 def holes(there: Cursor, upto: int) -> list[Span]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgpack
 
-from edge import Cursor, DeviceLost, Host, LinesideError, Record, lack, last_numbers, log
+from edge import Cursor, DeviceLost, Host, LinesideError, Record, lack, log
 
 from .. import wire
 from ..either import either
@@ -70,6 +70,7 @@ class Uplink:
         line = self._transport or self._reach(identity.load(self.host.folder, self.host.config.device.id))
         transport, much = Counted(line, self._allowance), Counted(line, self._allowance, much=True)
         self.cursors = await self.host.journal.cursors(NAME)
+        await compare.begun(self.host.journal)
         handlers = self._handlers(transport, much)
         twin = Twin(self.host, handlers, refusals(self.config.installs))
         self._broken.set()
@@ -202,13 +203,7 @@ class Uplink:
         epoch, given = journal.epoch, dict(self.cursors)  # as it was when we asked: a picture may be under way
         self._pace = Pace(self._a_second)
         stands = wire.unpack_ack(await self._pace.timed(transport, "GET", f"/d/v1/stands?epoch={epoch}"))
-        newest = await journal.ask(last_numbers)
-        for stream, there in stands.items():
-            if there.last() > newest.get(stream, 0):
-                raise LinesideError(
-                    f"the plane holds {stream} {there.last()} of this journal, which itself ends at {newest.get(stream, 0)}",
-                    hint="the journal was copied back from a backup; move journal.db away and restart: a new one begins",
-                )
+        await compare.check(journal, stands)
         if all(stands.get(s, Cursor()).watermark >= c.watermark for s, c in given.items() if s != "commands"):
             return
         back, events = await journal.revise(NAME, compare.behind, given, stands)

@@ -168,13 +168,14 @@ def test_a_plane_put_back_while_nobody_asked_is_noticed_with_the_next_message(tm
     rig(tmp_path, work)
 
 
-def test_what_a_restored_plane_holds_above_its_hole_stays_delivered_when_the_hole_is_filled(tmp_path: Path) -> None:
-    async def blocks(device: Device, many: int) -> None:
-        for _ in range(many):
-            await device.work(1)
-            await device.journal.commit(seal=True)
-        await asyncio.sleep(5)
+async def blocks(device: Device, many: int) -> None:
+    for _ in range(many):
+        await device.work(1)
+        await device.journal.commit(seal=True)
+    await asyncio.sleep(5)
 
+
+def test_what_a_restored_plane_holds_above_its_hole_stays_delivered_when_the_hole_is_filled(tmp_path: Path) -> None:
     async def work(device: Device, far: Far) -> None:
         await blocks(device, 6)
         a, b = tables.applied, tables.block
@@ -191,6 +192,40 @@ def test_what_a_restored_plane_holds_above_its_hole_stays_delivered_when_the_hol
         assert sorted(held(far)) == [1, 2, 3, 4, 5, 6, 7] and keys(far, "gap") == []
 
     rig(tmp_path, work)
+
+
+def test_a_journal_that_was_copied_back_is_noticed_also_where_it_outgrew_its_own_past(tmp_path: Path) -> None:
+    """What it says under numbers that the plane has already would count as repeats, and be lost without a word."""
+    file, copy = tmp_path / "journal.db", tmp_path / "copy.db"
+
+    async def before(device: Device, far: Far) -> None:
+        await blocks(device, 2)
+        await device.journal.on_writer(lambda db: db.execute("VACUUM INTO ?", (str(copy),)))
+        await blocks(device, 4)
+        assert held(far) == [1, 2, 3, 4, 5, 6]
+
+    async def away(device: Device, far: Far) -> None:
+        far.away = True
+        await blocks(device, 3)
+
+    async def back(device: Device, far: Far) -> None:
+        await blocks(device, 5)
+        await asyncio.sleep(60)
+        assert held(far) == [1, 2, 3, 4, 5, 6, 1, 2, 3, 1]
+
+    async def well(device: Device, far: Far) -> None:
+        await blocks(device, 1)
+        await asyncio.sleep(60)
+        assert held(far) == [1, 2, 3, 4, 5, 6, 1, 2, 3, 1]
+
+    rig(tmp_path, before)
+    for work in (away, well):
+        rig(tmp_path, work)  # it is away at a start, and nothing was copied
+    for rest in tmp_path.glob("journal.db*"):
+        rest.unlink()
+    copy.rename(file)
+    for work in (away, back, back):
+        rig(tmp_path, work)
 
 
 def test_after_a_break_the_live_lane_brings_every_value(tmp_path: Path) -> None:
