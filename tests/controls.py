@@ -41,9 +41,15 @@ CONTROLS: dict[str, Safeguard] = {
     ),
     "an invitation for several takes nobody's name": Safeguard(
         f"{PLANE}/invite.py",
-        'elif found["several"] and',
-        "elif False and",
+        'old["site"] == found["site"] and not found["several"]',
+        'old["site"] == found["site"]',
         f"{TESTS}/test_invitations.py::test_one_for_several_is_for_so_many_new_ones",
+    ),
+    "an invitation takes no device of another place": Safeguard(
+        f"{PLANE}/invite.py",
+        'old["site"] == found["site"] and not found["several"]',
+        'not found["several"]',
+        f"{TESTS}/test_invitations.py::test_one_that_names_nobody_takes_no_device_of_another_place",
     ),
     "a device's request wishes for nothing": Safeguard(
         f"{PLANE}/ca.py",

@@ -7,8 +7,10 @@ import asyncio
 import secrets
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import segno
 from pydantic import TypeAdapter, ValidationError
@@ -82,19 +84,27 @@ def trade(connection: Connection, invitation: str, device: str, known: Known) ->
     found = connection.execute(select(i).where(mine)).mappings().first() if used.rowcount else None
     if found is None:
         return SPENT
-    why = ""
-    if found["device"] not in ("", device):
-        why = f"this invitation is for {found['device']}"
-    elif found["several"] and connection.execute(select(d.c.id).where(d.c.id == device)).first():
-        why = f"{device} is enrolled already, and a token for several is for new ones: `lineside plane invite --device {device}`"
-    if why:
+    old = connection.execute(select(d.c["class"], d.c.site).where(d.c.id == device)).mappings().first()
+    if why := _refuses(found, old, device):
         connection.execute(update(i).where(mine).values(left=i.c.left + 1))
         return why
     connection.execute(delete(i).where(mine, i.c.left <= 0))
     insert_new(connection, keyed, [{"device": device, "key": known.key, "since": time.time()}])
-    row = {"id": device, **known._asdict(), "class": found["class"], "site": found["site"]}
+    row = {"id": device, **known._asdict()}
+    row |= {name: found[name] or (old[name] if old else "") for name in ("class", "site")}
     upsert(connection, d, {**row, "enrolled": time.time(), "seen": 0.0, "revoked": 0.0})
     return ""
+
+
+def _refuses(found: Mapping[Any, Any], old: Mapping[Any, Any] | None, device: str) -> str:
+    """Why an invitation is not for a device, which may be enrolled already. One that names no device is for new ones, and for who
+    stands where it says: else it would take the device of another tenant, with all that it has told."""
+    if found["device"]:
+        return "" if found["device"] == device else f"this invitation is for {found['device']}"
+    if old is None or (old["site"] == found["site"] and not found["several"]):
+        return ""
+    which = "a token for several is for new ones" if found["several"] else "this token is not for where it stands"
+    return f"{device} is enrolled already, and {which}: `lineside plane invite --device {device}`"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -43,7 +43,8 @@ def test_one_is_for_one_device_and_any_name(database: str) -> None:
         (row,) = await rows(store, "device")
         assert (row["class"], row["site"], row["key"]) == ("aoi", "suzhou/line-3", "key")
         assert not await rows(store, "invite")
-        assert await enrols(store, await invites.invited(store, Wish()), "a") == "", "enrolled anew"
+        again = await invites.invited(store, Wish(site="suzhou/line-3"))
+        assert await enrols(store, again, "a") == "", "enrolled anew, where it stands"
 
     with_store(database, work)
 
@@ -56,6 +57,23 @@ def test_one_for_several_is_for_so_many_new_ones(database: str) -> None:
         said = await asyncio.gather(*(enrols(store, several, f"d{k}") for k in range(8)))
         assert sorted(said)[:3] == ["", "", ""] and all("used already" in why for why in sorted(said)[3:])
         assert len(await rows(store, "device")) == 4 and not await rows(store, "invite")
+
+    with_store(database, work)
+
+
+def test_one_that_names_nobody_takes_no_device_of_another_place(database: str) -> None:
+    async def work(store: Store) -> None:
+        assert await enrols(store, await invites.invited(store, Wish(kind="aoi", site="acme/line-1")), "a") == ""
+        for site in ("", "acme", "beta/line-1"):
+            token = await invites.invited(store, Wish(site=site))
+            assert "a is enrolled already" in await enrols(store, token, "a")
+            assert await enrols(store, token, f"new-{site[:4]}") == "", "that used nothing up"
+        assert await enrols(store, await invites.invited(store, Wish(device="a")), "a") == ""
+        (row,) = [row for row in await rows(store, "device") if row["id"] == "a"]
+        assert (row["class"], row["site"]) == ("aoi", "acme/line-1"), "it stays where it was"
+        assert await enrols(store, await invites.invited(store, Wish(device="a", site="beta")), "a") == ""
+        (row,) = [row for row in await rows(store, "device") if row["id"] == "a"]
+        assert (row["class"], row["site"]) == ("aoi", "beta"), "who names it may move it"
 
     with_store(database, work)
 
