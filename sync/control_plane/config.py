@@ -6,13 +6,15 @@ nothing of what belongs to the device itself, so nothing that is sent can cut it
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Collection, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Row, delete, func, select, tuple_
 
@@ -37,6 +39,8 @@ KIND, NAME = "config", "site"  # of what is wanted
 DIGITS = 16
 FEW = 100  # devices whose layers are asked for by name
 MOST_DRAFT = 2**20  # bytes
+T = TypeVar("T")
+_ONE = ThreadPoolExecutor(1, "plane-config")
 LAYERS = "class/NAME, site/PATH (as site/suzhou and site/suzhou/line-3) or device/ID"
 
 
@@ -101,18 +105,23 @@ def versions(connection: Connection, name: str) -> list[Layer]:
 
 
 def put(connection: Connection, name: str, body: str, by: str) -> Layer:
-    """A new version of a layer; where it says what the newest one does, that one. Raises LinesideError with every fault of the
-    document by itself."""
+    """A new version of a layer; where it says what the newest one does, that one. Whether it is sound is seen before that: the
+    writer, for which every device waits, reads no YAML. Raises LinesideError for what is no layer."""
     name = layer_named(name)
     old = newest(connection, [name]).get(name)
     if old is not None and old.body == body:
         return old
     layer = Layer(name, old.version + 1 if old else 1, time.time(), by[:80], body)
-    sound(body, layer.place)
     row = {**layer._asdict(), "layer": name}
     row.pop("name")
     connection.execute(tables.config_layer.insert().values(**row))
     return layer
+
+
+async def beside(work: Callable[..., T], *given: Any) -> T:
+    """What `work` makes of documents, of which a large one takes seconds: one at a time, and on a thread of its own, so that
+    whoever sends many takes none from those that passwords and pictures wait for."""
+    return await asyncio.get_running_loop().run_in_executor(_ONE, partial(work, *given))
 
 
 def sound(body: str, called: str) -> Tree:

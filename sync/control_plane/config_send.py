@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
@@ -40,7 +39,7 @@ async def prepare(store: Store, name: str) -> list[Change]:
         raise LinesideError(
             f"no device has the layer {name}", hint="`lineside plane devices` shows class and site of each"
         )
-    made = [Change(devices, await asyncio.to_thread(config.rendered, stack)) for stack, devices in found.items()]
+    made = [Change(devices, await config.beside(config.rendered, stack)) for stack, devices in found.items()]
     good = [one.after for one in made if not one.after.problems]
     await store.write(lambda c: config.keep(c, good))
     return made
@@ -51,7 +50,7 @@ async def check(store: Store, name: str, body: str) -> list[Change]:
     name = config.layer_named(name)
     there = await store.read(lambda c: config.newest(c, [name]).get(name))
     fresh = Layer(name, there.version + 1 if there else 1, time.time(), "", body)
-    await asyncio.to_thread(config.sound, body, fresh.place)
+    await config.beside(config.sound, body, fresh.place)
 
     def stacks(c: Any) -> dict[tuple[tuple[Layer, ...], tuple[Layer, ...]], list[str]]:
         devices = config.reached(c, name)
@@ -65,7 +64,7 @@ async def check(store: Store, name: str, body: str) -> list[Change]:
         return out
 
     found = await store.read(stacks)
-    return [await asyncio.to_thread(_change, devices, old, new) for (old, new), devices in found.items()]
+    return [await config.beside(_change, devices, old, new) for (old, new), devices in found.items()]
 
 
 async def send(store: Store, name: str, by: str, wanting: Wanting, again: bool = False) -> list[Change]:
@@ -106,7 +105,7 @@ async def adopt(store: Store, device: str, by: str, wanting: Wanting) -> Layer:
         layers = config.newest_of(c, rows)
         return [layers[n] for row in rows for n in config.chain(row) if n in layers and n != name]
 
-    body = await asyncio.to_thread(_over, await store.read(under), text)
+    body = await config.beside(_over, await store.read(under), text)
     changes = await check(store, name, body)
     for problem in changes[0].after.problems if changes else ():
         raise LinesideError(problem, hint="mend it at the device, or write the layer yourself")
@@ -167,13 +166,13 @@ async def stands(store: Store, device: str) -> dict[str, Any]:
     if not found:
         raise LinesideError(f"{device} is not enrolled here", hint="`lineside plane devices` lists them")
     ((stack, _),) = found.items()
-    now = await asyncio.to_thread(config.rendered, stack) if stack else None
-    drift = await asyncio.to_thread(_drift, text, draft) if draft and text else []
+    now = await config.beside(config.rendered, stack) if stack else None
+    drift = await config.beside(_drift, text, draft) if draft and text else []
     return {
         "layers": [layer.place for layer in stack],
         "version": now.version if now else "",
         "text": now.text if now else "",
-        "values": await asyncio.to_thread(_values, now) if now else [],
+        "values": await config.beside(_values, now) if now else [],
         "problems": list(now.problems) if now else [],
         "wanted": want._asdict() if want else None,
         "told": said._asdict() if said else None,

@@ -149,7 +149,7 @@ class Rollouts:
             return dict.fromkeys((device.id for device in devices), rollout.version), {}
         found, left = dict[str, str](), dict[str, str]()
         for stack, names in (await self._store.read(lambda c: config.stacks(c, devices))).items():
-            made = await asyncio.to_thread(config.rendered, stack)
+            made = await config.beside(config.rendered, stack)
             if made.problems:
                 left |= dict.fromkeys(names, made.problems[0])
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_a_fault_is_told_with_its_place_in_the_layer_and_nothing_faulty_is_sent(
         assert sorted(d for one in made if one.after.problems for d in one.devices) == ["p1"]
         assert not await store.read(lambda c: wanted(c, "p1")) and await store.read(lambda c: wanted(c, "p2"))
         with pytest.raises(LinesideError, match=r"class/press@2:1:10: sync.url: belongs to the device"):
-            await store.write(lambda c: config.put(c, "class/press", "sync: {  url: 'https://elsewhere'}", "eve"))
+            await config_send.check(store, "class/press", "sync: {  url: 'https://elsewhere'}")
         with pytest.raises(LinesideError, match="no device has the layer class/lathe"):
             await config_send.send(store, "class/lathe", "anna", wanting)
 
@@ -240,7 +241,15 @@ def test_the_command_beside_a_plane(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.usefixtures("database")
-def test_the_api(tmp_path: Path) -> None:
+def test_the_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers, read = set[str](), config.read_document
+
+    def seen(body: str, called: str) -> Any:
+        readers.add(threading.current_thread().name)
+        return read(body, called)
+
+    monkeypatch.setattr(config, "read_document", seen)
+
     async def work(plane: Plane, ask: Ask) -> None:
         await plane.store.write(devices)
         session = {"Cookie": f"session={plane.people.login(plane.people.key)}", "Content_Type": "application/json"}
@@ -273,3 +282,4 @@ def test_the_api(tmp_path: Path) -> None:
         assert (await call("GET", "/api/devices/p1/config"))[1]["layers"] == ["class/press@1"]
 
     page(tmp_path, work)
+    assert readers == {"plane-config_0"}, "a large document holds up neither the writer nor whoever wants a thread"
