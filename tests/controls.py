@@ -375,10 +375,16 @@ CONTROLS: dict[str, Safeguard] = {
         "            if deed := None:",
         f"{TESTS}/test_matrix.py::test_each_route_that_changes_something_leaves_one_row",
     ),
+    "a stranger fills no audit": Safeguard(
+        f"{PLANE}/entrance.py",
+        "(wait := self._strangers.take(self._origin))",
+        "(wait := 0.0 * self._strangers.take(self._origin))",
+        f"{TESTS}/test_audit.py::test_a_stranger_fills_no_audit",
+    ),
     "what cannot be recorded is not said to be done": Safeguard(
         f"{PLANE}/entrance.py",
-        "                    await _refused(503, said, self._scope, self._receive, self._send)\n",
-        "                    self._dropped = False\n",
+        "            await _refused(503, said, self._scope, self._receive, self._send)\n",
+        "            self._dropped = False\n",
         f"{TESTS}/test_audit.py::test_what_cannot_be_recorded_is_not_said_to_be_done",
     ),
     "a row follows from those before it": Safeguard(

@@ -22,8 +22,7 @@ from .store import Store
 RATE, BURST = 200.0, 1000.0  # requests a second of one address, and at once
 MOST_BODY = 2**20  # bytes, of a request to a route that is not among LARGE
 LARGE: dict[str, int] = {}  # how a path begins that takes more -> bytes
-
-
+TRIED, TRIES = 0.5, 100.0  # rows a second of strangers at one address, and at once: the audit is never forgotten
 DEVICE_RATE, DEVICE_BURST = 100.0, 2000.0  # the same of one device, on its own listener
 
 
@@ -50,7 +49,7 @@ class Entrance:
 
     def __init__(self, application: ASGIApp, store: Store) -> None:
         self._application, self._store = application, store
-        self._limits = Limits(RATE, BURST)
+        self._limits, self._strangers = Limits(RATE, BURST), Limits(TRIED, TRIES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,15 +59,17 @@ class Entrance:
         if wait := self._limits.take(origin):
             await _refused(429, "too many requests from this address", scope, receive, send, wait)
             return
-        await _Request(scope, receive, send, origin, self._store).served(self._application)
+        await _Request(scope, receive, send, origin, self._store, self._strangers).served(self._application)
 
 
 class _Request:
     """One request on its way."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, origin: str, store: Store) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, origin: str, store: Store, strangers: Limits
+    ) -> None:
         self._scope, self._receive, self._send = scope, receive, send
-        self._origin, self._store = origin, store
+        self._origin, self._store, self._strangers = origin, store, strangers
         self._most = next((most for start, most in LARGE.items() if scope["path"].startswith(start)), MOST_BODY)
         self._body, self._size = hashlib.sha256(), 0
         self._state: dict[str, Any] = scope.setdefault("state", {})
@@ -103,15 +104,23 @@ class _Request:
             await self._too_large()  # whatever the application made of it
         elif message["type"] == "http.response.start":
             if deed := self._deed(message["status"]):
-                try:
-                    await self._store.write(lambda c: record(c, deed))
-                except LinesideError as error:
-                    self._dropped = True
-                    said = f"it cannot be recorded who did this, so do not rely on it: {error}"
-                    await _refused(503, said, self._scope, self._receive, self._send)
+                await self._recorded(deed)
             self._answered = True
         if not self._dropped:
             await self._send(message)
+
+    async def _recorded(self, deed: Deed) -> None:
+        """Before anybody hears how it ended. What strangers try beyond so often has no row, and no other answer than that."""
+        if self._state.get("asker") is None and (wait := self._strangers.take(self._origin)):
+            self._dropped = True
+            await _refused(429, "too many tries from this address", self._scope, self._receive, self._send, wait)
+            return
+        try:
+            await self._store.write(lambda c: record(c, deed))
+        except LinesideError as error:
+            self._dropped = True
+            said = f"it cannot be recorded who did this, so do not rely on it: {error}"
+            await _refused(503, said, self._scope, self._receive, self._send)
 
     def _deed(self, status: int) -> Deed | None:
         """What is recorded of it, if anything."""

@@ -12,7 +12,7 @@ from . import audit, people, tables
 from .access import Asks, Me
 from .openid import FLOW_SECONDS, Flow, OpenId, OpenIdFault, come
 from .permissions import ROLES
-from .signin import LINK_SECONDS, People
+from .signin import FIRST, LINK_SECONDS, People
 from .store import Store
 from .tree import is_below
 
@@ -38,6 +38,7 @@ def login(store: Store, knows: People, page: str) -> APIRouter:
             raise HTTPException(403, "people have accounts here, so the link lets nobody in; sign in by name")
         if (session := knows.login(key)) is None:
             raise HTTPException(403, "this link is of an earlier start; the plane printed a new one")
+        request.state.asker = FIRST
         return _keeps(RedirectResponse("/", 303), session, LINK_SECONDS, secure)
 
     @router.get("/api/login")

@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, select, update
 
 from edge import LinesideError
 from edge.cli import main
-from sync.control_plane import audit, commands, tables
+from sync.control_plane import audit, commands, entrance, tables
 from sync.control_plane.audit import Deed
 from sync.control_plane.plane import Plane
 from sync.control_plane.standing import StoreFault
@@ -220,6 +220,21 @@ def test_a_sign_in_is_a_row_also_one_that_failed(tmp_path: Path) -> None:
         assert await plane.store.read(lambda c: c.scalar(select(func.count()).select_from(t))) == 3, (
             "a stranger fills no table"
         )
+
+    page(tmp_path, work)
+
+
+def test_a_stranger_fills_no_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance, "TRIES", 3.0)
+    monkeypatch.setattr(entrance, "TRIED", 1e-3)
+
+    async def work(plane: Plane, ask: Ask) -> None:
+        wrong = [(await ask("GET", "/login?key=wrong"))[0] for _ in range(5)]
+        assert wrong == [403] * 3 + [429] * 2
+        assert (await ask("POST", "/api/login", b"{}", Content_Type="application/json"))[0] == 429
+        assert (await ask("GET", f"/login?key={plane.people.key}"))[0] == 303, "who is known is let in all the same"
+        rows = await plane.store.read(lambda c: audit.newest(c, 9))
+        assert [(row["who"], row["result"]) for row in rows] == [("console", "303"), *[("", "403")] * 3]
 
     page(tmp_path, work)
 
