@@ -164,7 +164,7 @@ def newest(db: apsw.Connection) -> int:
 
 def tag_name(body: bytes) -> tuple[str, str, str]:
     """(name, type, unit) of a tag's record."""
-    name, kind, unit, *_ = msgpack.unpackb(body)
+    name, kind, unit, *_ = msgpack.unpackb(body, strict_map_key=False)  # labels are by number
     return name, kind, unit
 
 

@@ -46,7 +46,7 @@ KNOWN = (
         module="skab",
         layout="valve1/*.csv, valve2/*.csv, other/*.csv (semicolons; datetime, eight signals, anomaly), anomaly-free/*.csv",
         marks=("valve1/*.csv", "valve2/*.csv", "other/*.csv", "anomaly-free/*.csv"),
-        figures=("f1", "far", "mar", "delay_s"),
+        figures=("f1", "far", "mar", "delay_s", "normal_far"),
         methods={"anomaly": "evaluated", "always": "always"},
     ),
 )

@@ -1,4 +1,4 @@
-"""The stage `anomaly`: one score for several tags that belong together. Above 1 is not normal: alarm on `NAME.score > 1`."""
+"""The stage `anomaly`: one score and one alarm for several tags that belong together, with the reasons."""
 
 from __future__ import annotations
 
@@ -12,23 +12,32 @@ from pydantic import Field, field_validator
 
 from edge import TRUSTED, Batch, ConfigFault, Event, LinesideError, Point, Quality, Setting, StageConfig
 
-from .baseline import Baseline, Scorer, Settings, fit
+from .baseline import Baseline, Method, Settings, fit
+from .scorer import Scorer
+
+DRIFTED = 6.0  # standard deviations of the learned rows, from which on a tag's centre should be learned anew
+TOLD = 5  # tags that an alarm names
 
 
 class AnomalyConfig(StageConfig):
     """What belongs together, and how normal is learned."""
 
-    tags: list[str] = Field(min_length=1, max_length=64, description="the tags, best of one source")
+    tags: list[str] = Field(min_length=1, max_length=128, description="the tags, best of one source")
     rows: int = Field(
         3600, ge=50, le=100_000, description="rows learned from after the first start, if there is no `baseline`"
     )
     baseline: str = Field("", description="file beside the site, written by `lineside fit`")
-    span: float = Field(30, ge=1, le=10_000, description="rows the smoothing looks back")
+    method: Method = Field(
+        "mahalanobis",
+        description="all tags together; `pca`: leading components and the rest; `ewma`: each tag by itself",
+    )
+    span: float = Field(17, ge=1, le=10_000, description="rows of the middle one of three windows")
     clip: float = Field(8, gt=0, description="standard deviations a single row may count for")
-    shrink: float = Field(0.05, gt=0, lt=1, description="how far the covariance is drawn towards independence")
-    median: int = Field(1, ge=1, le=99, description="rows of the rolling median")
-    quantile: float = Field(0.99, gt=0.5, lt=1, description="of the learned rows' own distances")
-    factor: float = Field(2.5, gt=0, description="the limit is this many times that quantile")
+    shrink: float = Field(0.1, gt=0, lt=1, description="how far the correlation is drawn towards independence")
+    share: float = Field(0.9, gt=0, le=1, description="of the variance, carried by the components of `pca`")
+    adapt: float = Field(400, ge=0, le=1e9, description="rows in which the centre of normal follows; 0: it stays")
+    factor: float = Field(1.5, gt=0, description="the limit is this many times what the learned rows reach")
+    hold: float = Field(0.2, ge=0, lt=1, description="an alarm ends when less than this share of its way out is left")
 
     @field_validator("tags")
     @classmethod
@@ -39,36 +48,38 @@ class AnomalyConfig(StageConfig):
         return tags
 
     def points(self) -> dict[str, Any]:
-        return {"score": Point()}
+        return {"score": Point(), "alarm": Point(labels={0: "normal", 1: "unlike normal"})}
 
     def reads(self) -> tuple[str, ...]:
         return tuple(self.tags)
 
     def settings(self) -> Settings:
-        return Settings(self.span, self.clip, self.shrink, self.median, self.quantile, self.factor)
+        return Settings(self.method, self.span, self.clip, self.shrink, self.adapt, self.factor, self.hold, self.share)
 
 
 class Anomaly:
-    """Batches in, `NAME.score` out at the same times; while it learns the score is SUBSTITUTED and empty."""
+    """Batches in, `NAME.score` and `NAME.alarm` out at the same times; while it learns both are SUBSTITUTED and empty."""
 
     Config = AnomalyConfig
 
     def __init__(self, config: AnomalyConfig, setting: Setting) -> None:
         self.config, self.name = config, setting.name
         self.inputs = frozenset(config.tags)
-        self.outputs = frozenset({f"{setting.name}.score"})
+        self.outputs = frozenset({f"{setting.name}.score", f"{setting.name}.alarm"})
         for tag in config.tags:
             if tag not in setting.table:
                 raise ConfigFault(f"{setting.name}: no tag is called {tag!r}", hint="tags are called source.name")
         self._ids = np.array([setting.table[name].id for name in config.tags])
-        self._out = setting.table[f"{setting.name}.score"].id
+        self._out = [setting.table[f"{setting.name}.{name}"].id for name in ("score", "alarm")]
         self._last = np.full(len(self._ids), np.nan)
         self._quality = np.full(len(self._ids), Quality.BAD, np.uint8)
         self._learned: list[np.ndarray] = []
         self._n = 0
         self._scorer: Scorer | None = None
+        self._alarm = False
+        self._drifted: set[str] = set()
         if config.baseline:
-            self._scorer = Scorer(load(setting.folder / config.baseline, config.tags), config.settings())
+            self._scorer = Scorer(load(setting.folder / config.baseline, config))
 
     @classmethod
     def fit(
@@ -90,30 +101,70 @@ class Anomaly:
         ts, rows, quality = self._rows(item)
         if not len(ts):
             return
-        score = np.full(len(ts), np.nan)
+        score, alarm = np.full(len(ts), np.nan), np.full(len(ts), np.nan)
         good = quality <= TRUSTED
         if self._scorer is None:
             yield from self._learn(rows[good], int(ts[-1]))
             quality = np.where(good, Quality.SUBSTITUTED, quality)
         elif good.any():
-            score[good] = self._scorer(rows[good])
-        yield Batch.of(self.name, np.full(len(ts), self._out), score, ts, quality, item.mono)
+            score[good], alarm[good] = self._scorer(rows[good])
+            yield from self._told(ts[good], alarm[good] > 0)
+        value = np.column_stack([score, alarm]).ravel()
+        tag = np.tile(np.array(self._out, np.int32), len(ts))
+        yield Batch.of(self.name, tag, value, np.repeat(ts, 2), np.repeat(quality, 2), item.mono)
 
     def _rows(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(times, rows, worst quality): a row for each time at which one of the tags changed; the others hold."""
         mine = np.isin(batch.tag, self._ids)
         times, at = np.unique(batch.ts[mine], return_inverse=True)
+        if not len(times):
+            return times, np.empty((0, len(self._ids))), np.empty(0, np.uint8)
         c = len(self._ids)
-        rows, quality = np.full((len(times), c), np.nan), np.full((len(times), c), 255, np.uint8)
+        rows, quality = np.empty((len(times) + 1, c)), np.empty((len(times) + 1, c), np.uint8)
         column = np.argmax(batch.tag[mine][:, None] == self._ids[None, :], axis=1)
-        rows[at, column], quality[at, column] = batch.value[mine], batch.quality[mine]
-        for i in range(len(times)) if (quality == 255).any() else ():
-            held = quality[i] == 255
-            rows[i, held], quality[i, held] = self._last[held], self._quality[held]
-            self._last, self._quality = rows[i], quality[i]
-        if len(times):
-            self._last, self._quality = rows[-1].copy(), quality[-1].copy()
-        return times, rows, quality.max(axis=1, initial=0)
+        known = np.zeros((len(times) + 1, c), np.intp)  # the row that a place holds
+        rows[0], quality[0] = self._last, self._quality
+        rows[at + 1, column], quality[at + 1, column] = batch.value[mine], batch.quality[mine]
+        known[at + 1, column] = at + 1
+        known = np.maximum.accumulate(known, axis=0)
+        rows, quality = np.take_along_axis(rows, known, axis=0), np.take_along_axis(quality, known, axis=0)
+        self._last, self._quality = rows[-1].copy(), quality[-1].copy()
+        return times, rows[1:], quality[1:].max(axis=1)
+
+    def _told(self, ts: np.ndarray, alarm: np.ndarray) -> Iterator[Event]:
+        """An event where an alarm begins, with its reasons, and one where it ends; one for a tag that drifted far."""
+        assert self._scorer is not None
+        before = np.concatenate([[self._alarm], alarm[:-1]])
+        for i in np.flatnonzero(before != alarm):
+            if alarm[i]:
+                yield self._raised(int(ts[i]))
+            else:
+                yield Event("anomaly", self.name, "cleared", int(ts[i]), text=f"{self.name} is as it was learned again")
+        self._alarm = bool(alarm[-1])
+        drift = dict(zip(self.config.tags, self._scorer.drift(), strict=True))
+        for tag in sorted(tag for tag, d in drift.items() if abs(d) > DRIFTED and tag not in self._drifted):
+            self._drifted.add(tag)
+            text = f"{tag} has moved {drift[tag]:+.1f} of its learned spreads; learn {self.name} anew if that is normal"
+            yield Event(
+                "model", self.name, "drifted", int(ts[-1]), "low", text, {"tag": tag, "by": round(drift[tag], 2)}
+            )
+        self._drifted = {tag for tag in self._drifted if abs(drift[tag]) > DRIFTED / 2}
+
+    def _raised(self, ts: int) -> Event:
+        assert self._scorer is not None
+        shares, deviations = self._scorer.reasons()
+        first = np.argsort(-shares)[:TOLD]
+        reasons = [
+            {
+                "tag": self.config.tags[i],
+                "share": round(float(shares[i]), 3),
+                "deviation": round(float(deviations[i]), 2),
+            }
+            for i in first
+            if shares[i] > 0.01
+        ]
+        text = ", ".join(f"{r['tag']} {r['deviation']:+.1f} ({r['share']:.0%})" for r in reasons)
+        return Event("anomaly", self.name, "raised", ts, "medium", f"unlike normal: {text}", {"reasons": reasons})
 
     def _learn(self, rows: np.ndarray, ts: int) -> Iterator[Event]:
         self._learned.append(rows)
@@ -123,12 +174,10 @@ class Anomaly:
         known = np.concatenate(self._learned)[: self.config.rows]
         self._learned, self._n = [], 0
         try:
-            self._scorer = Scorer(fit(known, self.config.settings()), self.config.settings())
+            self._scorer = Scorer(fit(known, self.config.settings()))
         except ValueError as error:
             yield Event("model", self.name, "not_learned", ts, "medium", f"{self.name} begins anew: {error}")
             return
-        # so that the first score after learning looks back on the learned rows
-        self._scorer(known[-round(2 * self.config.span) :])
         yield Event(
             "model", self.name, "learned", ts, text=f"{self.name} learned what is normal from {len(known)} rows"
         )
@@ -137,25 +186,39 @@ class Anomaly:
         return None
 
     def snapshot(self) -> bytes | None:
-        if self._scorer is None or self.config.baseline:
+        if self._scorer is None:
             return None
-        return json.dumps({"tags": self.config.tags, **self._scorer.baseline.as_json()}).encode()
+        learned = {} if self.config.baseline else {"learned": self._scorer.baseline.as_json()}
+        limits = [window.limit for window in self._scorer.baseline.windows]
+        kept = {"tags": self.config.tags, "limits": limits, "centres": self._scorer.centres, **learned}
+        return json.dumps(kept).encode()
 
     def restore(self, state: bytes) -> None:
-        """Take up what was learned before, unless the tags are others now."""
+        """Take up what was learned before and where the centres stood, unless tags, settings or the file are others now."""
         document = json.loads(state)
-        if document.pop("tags") == self.config.tags and not self.config.baseline:
-            self._scorer = Scorer(Baseline.from_json(document), self.config.settings())
+        if document.get("tags") != self.config.tags:
+            return
+        if not self.config.baseline and "learned" in document:
+            baseline = Baseline.from_json(document["learned"])
+            if baseline.settings != self.config.settings():
+                return
+            self._scorer = Scorer(baseline)
+        if self._scorer and document["limits"] == [window.limit for window in self._scorer.baseline.windows]:
+            self._scorer.resume(document["centres"])
 
 
-def load(path: Path, tags: list[str]) -> Baseline:
+def load(path: Path, config: AnomalyConfig) -> Baseline:
     """The baseline of a file that `lineside fit` wrote. Raises LinesideError."""
+    again = "`lineside fit SITE STAGE` writes it"
     try:
-        document = json.loads(path.read_text())
-        if document.pop("tags") != tags:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document.pop("tags") != config.tags:
             raise ValueError("it was fitted for other tags")
-        return Baseline.from_json(document)
+        baseline = Baseline.from_json(document)
+        if baseline.settings != config.settings():
+            raise ValueError("it was fitted with other settings")
+        return baseline
     except FileNotFoundError:
-        raise LinesideError(f"there is no {path}", hint="`lineside fit SITE STAGE` writes it") from None
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise LinesideError(f"{path}: {error}", hint="fit it anew with `lineside fit SITE STAGE`") from None
+        raise LinesideError(f"there is no {path}", hint=again) from None
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        raise LinesideError(f"{path}: {error}", hint=f"fit it anew: {again}") from None

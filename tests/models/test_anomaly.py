@@ -16,13 +16,21 @@ from edge.health import Health
 from edge.rehearse import Kept
 from edge.stage import Setting
 from models.series.anomaly import Anomaly, AnomalyConfig
-from models.series.baseline import Baseline, Scorer, Settings, fit
+from models.series.baseline import Baseline, Settings, fit
+from models.series.scorer import Scorer
 
 TAGS = ["p.a", "p.b"]
 
 
 def table() -> TagTable:
-    return TagTable([Tag("p.a", 1, source="p"), Tag("p.b", 2, source="p"), Tag("h.score", 3, source="h")])
+    return TagTable(
+        [
+            Tag("p.a", 1, source="p"),
+            Tag("p.b", 2, source="p"),
+            Tag("h.score", 3, source="h"),
+            Tag("h.alarm", 4, source="h"),
+        ]
+    )
 
 
 def normal(n: int, seed: int = 1) -> np.ndarray:
@@ -44,9 +52,10 @@ def feed(flow: Flow, rows: np.ndarray, start: int = 0, quality: int = 0) -> None
     flow.accept(Batch.of("p", np.tile([1, 2], n), rows.ravel(), ts, np.full(2 * n, quality)))
 
 
-def scores(kept: Kept) -> tuple[np.ndarray, np.ndarray]:
+def scores(kept: Kept, tag: int = 3) -> tuple[np.ndarray, np.ndarray]:
     mine = [b for b in kept.batches if b.source == "h"]
-    return np.concatenate([b.value for b in mine]), np.concatenate([b.quality for b in mine])
+    value, quality, of = (np.concatenate([getattr(b, name) for b in mine]) for name in ("value", "quality", "tag"))
+    return value[of == tag], quality[of == tag]
 
 
 def test_it_learns_then_tells_a_broken_relation_from_a_normal_row() -> None:
@@ -59,14 +68,69 @@ def test_it_learns_then_tells_a_broken_relation_from_a_normal_row() -> None:
     feed(flow, np.column_stack([np.full(30, 10.0), np.full(30, 22.0)]), 300)  # each in its range, together wrong
     value, _ = scores(kept)
     assert np.mean(value[200:300] > 1) < 0.05 and (value[-10:] > 1).all()
+    alarm, _ = scores(kept, 4)
+    assert not alarm[200:300].any() and alarm[-10:].all()
+    (raised,) = [e for e in kept.events if e.kind == "anomaly"]
+    assert (raised.state, raised.key) == ("raised", "h") and 300 < raised.ts / SECOND < 320
+    shares = {r["tag"]: r["share"] for r in raised.data["reasons"]}
+    assert shares and sum(shares.values()) == pytest.approx(1, abs=0.05) and "p.b" in raised.text
+    feed(flow, normal(60, 4), 330)
+    assert [e.state for e in kept.events if e.kind == "anomaly"] == ["raised", "cleared"]
+    assert not scores(kept, 4)[0][-10:].any()
 
 
-def test_one_row_at_a_time_gives_the_same_scores_as_all_at_once() -> None:
+@pytest.mark.parametrize("method", ["mahalanobis", "pca", "ewma"])
+def test_one_row_at_a_time_gives_the_same_scores_as_all_at_once(method: Any) -> None:
     rows = normal(700, 3)
-    settings = Settings(span=7, median=3)
-    baseline = fit(rows[:200], settings)
-    one, many = Scorer(baseline, settings), Scorer(baseline, settings)
-    assert np.allclose(np.concatenate([one(rows[i : i + 1]) for i in range(700)]), many(rows))
+    rows[400:450, 1] += 3 if method != "ewma" else 12  # an alarm begins, holds, ends and settles
+    baseline = fit(rows[:200], Settings(method, span=7, adapt=50, factor=2))
+    one, many = Scorer(baseline), Scorer(baseline)
+    each = [one(rows[i : i + 1]) for i in range(200, 700)]
+    score, alarm = many(rows[200:])
+    assert np.allclose(np.concatenate([s for s, _ in each]), score)
+    assert (np.concatenate([a for _, a in each]) == alarm).all() and alarm[205:250].all() and not alarm[:200].any()
+    assert not alarm[-200:].any()
+    assert [np.allclose(a, b) for a, b in zip(one.reasons(), many.reasons(), strict=True)] == [True, True]
+
+
+def test_the_centre_follows_slow_drift_but_not_a_step_and_says_when_it_went_far() -> None:
+    flow, kept, _ = rig(adapt=50, factor=2.5)
+    feed(flow, normal(200))
+    slow = normal(3000, 2) + np.linspace(0, 9, 3000)[:, None] * np.array([1, 2])
+    feed(flow, slow, 200)
+    assert not scores(kept, 4)[0][200:].any()
+    drifted = [e for e in kept.events if e.state == "drifted"]
+    assert {e.data["tag"] for e in drifted} == {"p.a", "p.b"} and "learned spreads" in drifted[0].text
+    fixed, other, _ = rig(adapt=0, factor=2.5)
+    feed(fixed, normal(200))
+    feed(fixed, slow, 200)
+    assert scores(other, 4)[0][-1000:].all(), "a centre that stays is left behind"
+
+
+def test_a_centre_that_moved_is_kept_over_a_restart() -> None:
+    flow, _, stage = rig(adapt=50, factor=2.5)
+    feed(flow, normal(200))
+    moved = normal(2000, 2) + np.linspace(0, 5, 2000)[:, None] * np.array([1, 2])
+    feed(flow, moved, 200)
+    state = stage.snapshot()
+    assert state is not None
+    again, kept, _ = rig(adapt=50, factor=2.5)
+    again.restore({"h": state})
+    feed(again, normal(200, 5) + np.array([5, 10]), 2200)
+    assert not scores(kept, 4)[0].any()
+    fresh, other, one = rig(adapt=50, factor=2.5)
+    one.restore(json.dumps({**json.loads(state), "limits": [0]}).encode())
+    feed(fresh, normal(200, 5) + np.array([5, 10]), 2200)
+    assert scores(other, 4)[0][20:40].all(), "centres of another baseline are not taken up"
+
+
+def test_tags_that_come_at_their_own_times_hold() -> None:
+    flow, kept, _ = rig()
+    feed(flow, normal(200))
+    ts = np.array([0, 0, 1, 2, 2, 3]) * SECOND + 300 * SECOND
+    flow.accept(Batch.of("p", [1, 2, 1, 1, 2, 2], [10, 20, 10, 11, 22, 20], ts, [0, 0, 0, 0, Quality.TIMEOUT, 0]))
+    value, quality = scores(kept)
+    assert quality[-4:].tolist() == [0, 0, Quality.TIMEOUT, 0] and np.isnan(value[-2]) and not np.isnan(value[-1])
 
 
 def test_bad_values_are_no_rows_and_the_score_says_why() -> None:
@@ -107,7 +171,7 @@ def test_fitted_from_history_and_kept_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "h.json").write_text(json.dumps(document))
     assert document["rows"] == 299
     Anomaly(config, Setting("h", table(), tmp_path))
-    for damage in ('{"tags": ["p.x"]}', "[]", json.dumps({**document, "limit": -1})):
+    for damage in ('{"tags": ["p.x"]}', "[]", json.dumps({**document, "mean": [1]})):
         (tmp_path / "h.json").write_text(damage)
         with pytest.raises(LinesideError, match="lineside fit"):
             Anomaly(config, Setting("h", table(), tmp_path))

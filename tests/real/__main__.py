@@ -99,7 +99,7 @@ def pump_site(servers: list[skab.Server]) -> str:
         tags = ", ".join(f"{name}.{skab.slug(c)}" for c in skab.JUDGED)
         stages.append(f"  {name}_health: {{stage: anomaly, tags: [{tags}], rows: {skab.TRAINING}}}")
         alarms.append(
-            f'  {name}_odd: {{when: "{name}_health.score > 1", clear: "{name}_health.score < 0.6", '
+            f'  {name}_odd: {{when: "{name}_health.alarm > 0", '
             f"then: {{{name}_out.lamp: 1}}, on_clear: {{{name}_out.lamp: 0}}}}"
         )
     return "drivers:\n" + "\n".join(drivers) + "\nstages:\n" + "\n".join(stages) + "\nalarms:\n" + "\n".join(alarms)

@@ -24,7 +24,7 @@ CHANNELS = (
     "Voltage",
     "Volume Flow RateRMS",
 )
-JUDGED = ("Accelerometer1RMS", "Accelerometer2RMS", "Current", "Pressure", "Thermocouple", "Volume Flow RateRMS")
+JUDGED = ("Accelerometer1RMS", "Accelerometer2RMS", "Current", "Pressure", "Voltage", "Volume Flow RateRMS")
 TRAINING = 400  # rows the stage learns from, as the data set's own rule says
 GRACE_MS = 60_000
 FIRST = 6  # registers of the row number (2) and the recorded time (4) before the values

@@ -1,0 +1,131 @@
+"""Scores rows as they come, against a baseline; the same scores whether rows come one by one or in blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .baseline import STEP, Baseline, Window, averaged, distance, standard
+
+STAYS = 0.7  # an alarm ends below this share of the limit, whatever it was raised by
+FREEZES = 5.0  # a centre does not follow what lies farther than that, in learned spreads
+SETTLES = 2.0  # windows after an alarm in which the machine may settle elsewhere, and nothing is judged
+FORGETS = 0.02  # of an alarm's way out, a step
+ANEW = 600  # rows after an alarm in which the centre is a plain mean of what came since
+
+
+class Scorer:
+    """Three windows of one baseline, of which two have to agree."""
+
+    def __init__(self, baseline: Baseline) -> None:
+        self.baseline = baseline
+        self._lanes = [Lane(baseline, window) for window in baseline.windows]
+        self._longest = max(window.rows for window in baseline.windows)
+        self._before = np.tile(
+            self._lanes[len(self._lanes) // 2].centre, (self._longest, 1)
+        )  # as if it had been as learned
+
+    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(score float64[n], alarm bool[n]) of rows [n, c] in their order. A score is the distance over the limit, of the middle
+        one of the windows; an alarm begins above 1 and ends when most of the way out was gone back."""
+        base = self.baseline
+        z = standard(rows, base.mean, base.spread, base.settings.clip)
+        judged = [lane(averaged(z, lane.window.rows, self._before)) for lane in self._lanes]
+        self._before = np.concatenate([self._before, z])[-self._longest :]
+        score = np.median([far for far, _ in judged], axis=0)
+        alarm = np.sum([on for _, on in judged], axis=0) * 2 > len(judged)
+        return score, alarm
+
+    def reasons(self) -> tuple[np.ndarray, np.ndarray]:
+        """(share, deviation), each float64[c], of the row where the alarm began, or of the last one: how much of the distance each
+        tag makes (they add up to 1), and how far it lies from its centre, in the spreads that windows showed while it learned."""
+        return self._lanes[len(self._lanes) // 2].reasons()
+
+    def drift(self) -> np.ndarray:
+        """float64[c]: how far each tag's centre is from the mean that was learned, in standard deviations of the learned rows."""
+        return self._lanes[len(self._lanes) // 2].centre
+
+    @property
+    def centres(self) -> list[list[float]]:
+        """Where the adaptation stands, for `resume`."""
+        return [lane.centre.tolist() for lane in self._lanes]
+
+    def resume(self, centres: list[list[float]]) -> None:
+        """Go on from `centres` that a scorer of the same baseline had. Raises ValueError for others."""
+        found = np.array(centres, float)
+        if found.shape != (len(self._lanes), len(self.baseline.mean)) or not np.isfinite(found).all():
+            raise ValueError("centres of another baseline")
+        for lane, centre in zip(self._lanes, found, strict=True):
+            lane.centre = centre
+        self._before = np.tile(found[len(found) // 2], (self._longest, 1))
+
+
+class Lane:
+    """One window: its centre, and whether it is in alarm. Both change at the end of a step of STEP rows."""
+
+    def __init__(self, baseline: Baseline, window: Window) -> None:
+        self.window, self.settings, self._pace = window, baseline.settings, baseline.pace
+        self.centre = window.centre.copy()
+        self._settle = SETTLES * window.rows
+        self._alarm = self._alive = False
+        self._out = np.zeros(window.map.shape[1])  # the alarm's own way out
+        self._age, self._since = 0, np.inf
+        self._sum, self._in_step = np.zeros(len(self.centre)), 0
+        self._last, self._told = self.centre, np.zeros(len(self.centre))
+
+    def __call__(self, smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores, alarms = np.empty(len(smooth)), np.empty(len(smooth), bool)
+        at = 0
+        while at < len(smooth):
+            part = smooth[at : at + STEP - self._in_step]
+            scores[at : at + len(part)], alarms[at : at + len(part)] = self._part(part)
+            at += len(part)
+        return scores, alarms
+
+    def _part(self, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        window = self.window
+        deviation = (part - self.centre) / window.scale
+        way = deviation @ window.map
+        score = distance(way, self.settings.method) / window.limit
+        if self._alarm:
+            back = way @ self._out / max(float(self._out @ self._out), 1e-12)
+            stays = (back > self.settings.hold) & (score > STAYS)
+            alarm = np.logical_and.accumulate(stays) & self._alive
+        else:
+            alarm = (score > 1) & (self._since >= self._settle)
+        if not self._alarm and not (self._alive and self._in_step):
+            self._told = deviation[int(alarm.argmax()) if alarm.any() else -1]
+        self._alive = bool(alarm[-1])
+        self._sum += part.sum(axis=0)
+        self._in_step += len(part)
+        self._last = part[-1]
+        if self._in_step == STEP:
+            self._step()
+        return score, alarm
+
+    def _step(self) -> None:
+        mean, self._sum, self._in_step = self._sum / STEP, np.zeros(len(self.centre)), 0
+        was, self._alarm = self._alarm, self._alive
+        deviation = (mean - self.centre) / self.window.scale
+        if self._alarm:
+            self._age += STEP
+            self._out += max(FORGETS, STEP / self._age) * (deviation @ self.window.map - self._out)
+        else:
+            self._age, self._out = 0, np.zeros(len(self._out))
+        self._since = 0 if was and not self._alarm else self._since + STEP
+        self._follow(mean, np.abs(deviation) > FREEZES)
+        self._alive = True
+
+    def _follow(self, mean: np.ndarray, frozen: np.ndarray) -> None:
+        if not self._pace.any():
+            return
+        if not self._alarm and self._since < self._settle:
+            self.centre = self._last.copy()
+            return
+        pace = np.where(frozen, 0.0, self._pace)
+        if not self._alarm and self._since < ANEW:
+            pace = np.maximum(self._pace, STEP / (self._since + STEP))
+        self.centre = self.centre + pace * (mean - self.centre)
+
+    def reasons(self) -> tuple[np.ndarray, np.ndarray]:
+        share = self._told * (self.window.map @ (self.window.map.T @ self._told))
+        return share / max(float(share.sum()), 1e-12), self._told
