@@ -61,11 +61,11 @@ def read_stream(
 
 
 def untold(db: apsw.Connection, stream: str, after: int, found: Sequence[Record], whole: bool) -> list[Hole]:
-    """Numbers that are missing in what was read above `after`, that were not delivered, and that no gap event tells of: a page that
-    is not what was written may hide a row. `whole`: there is nothing behind it."""
+    """Numbers that are missing in what was read above `after`, that a reader is still to come to, and that no gap event tells of: a
+    page that is not what was written may hide a row. `whole`: there is nothing behind it."""
     if stream == "tag":
         return []
-    given, floor = rows.last_given(db, stream), rows.furthest(db, stream)
+    given, floor = rows.last_given(db, stream), rows.nearest(db, stream)
     holes: list[Hole] = []
     at, since = (
         after if floor is not None or stream == "text" else None,

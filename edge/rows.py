@@ -95,6 +95,13 @@ def furthest(db: apsw.Connection, stream: str) -> int | None:
     return max((mark for _, _, mark, _ in cursors(db, "WHERE stream = ?", stream)), default=None)
 
 
+def nearest(db: apsw.Connection, stream: str) -> int | None:
+    """The lowest watermark that a reader has, but for those that are still to begin; None where none has a cursor. Raises
+    apsw.CorruptError where one is not what was written."""
+    marks = [mark for _, _, mark, _ in cursors(db, "WHERE stream = ?", stream)]
+    return min((mark for mark in marks if mark), default=0) if marks else None
+
+
 def delivered_above(db: apsw.Connection, stream: str) -> list[tuple[int, int]]:
     """First and last number of what a reader has delivered above its watermark: put back to what the other side has by now."""
     every = (json.loads(ranges) for _, _, _, ranges in cursors(db, "WHERE stream = ?", stream))

@@ -568,6 +568,22 @@ def test_what_was_delivered_above_a_watermark_that_went_back_and_is_gone_is_no_d
     with_journal(tmp_path, work)
 
 
+def test_what_is_missing_is_told_to_who_is_still_to_come_to_it_also_where_another_reader_had_it(tmp_path: Path) -> None:
+    async def work(journal: Journal) -> None:
+        journal.readers = {"sync", "forward", "new"}
+        await ten_blocks(journal)
+        for reader, mark in (("sync", 3), ("forward", 9), ("new", 0)):
+            journal.moved(reader, "samples:plc", Cursor(mark))
+        await journal.commit()
+        journal._db.execute("DELETE FROM block WHERE seq IN (2, 5)")
+        for after in (3, 0):
+            await journal.read("samples:plc", after)
+            await journal.commit()
+        assert await gaps(journal) == [("damaged", "samples:plc", 5)]
+
+    with_journal(tmp_path, work)
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_a_gap_stays_told_until_every_reader_has_passed_it(tmp_path: Path, full: bool) -> None:
     async def work(journal: Journal) -> None:
