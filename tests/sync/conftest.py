@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,20 +17,51 @@ def postgres() -> Iterator[Postgres]:
     pytest.importorskip("psycopg", reason="needs the postgres extra")
     if missing := absent():
         pytest.skip(f"{missing} (make system-packages)")
-    with running("fsync=off", "max_connections=50") as server:
+    with running("fsync=off", "full_page_writes=off", "autovacuum=off", "max_connections=50") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def fresh(postgres: Postgres) -> str:
+    """The name of a database with the tables of this version, to be copied: each step of the migrations costs."""
+    from sync.control_plane.database import opened
+
+    name = postgres.database()
+    opened(postgres.address(name)).dispose()
+    return name
+
+
+@pytest.fixture(scope="session")
+def fresh_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a file of SQLite."""
+    from sync.control_plane.database import opened
+
+    path = tmp_path_factory.mktemp("fresh") / "plane.db"
+    opened(f"sqlite:///{path}").dispose()
+    return path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty database, which a plane in `tmp_path/plane` uses."""
-    folder = tmp_path / "plane"
+    """The address of a database in which nothing has happened yet, which a plane in `tmp_path/plane` uses."""
+    yield from _made(request, tmp_path / "plane", copied=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def without_tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The same before its first plane."""
+    yield from _made(request, tmp_path / "plane", copied=False)
+
+
+def _made(request: pytest.FixtureRequest, folder: Path, copied: bool) -> Iterator[str]:
     folder.mkdir(mode=0o700)
     if request.param == "sqlite":
+        if copied:
+            shutil.copy(request.getfixturevalue("fresh_file"), folder)
         yield f"sqlite:///{folder / 'plane.db'}"
         return
     server: Postgres = request.getfixturevalue("postgres")
-    name = server.database()
+    name = server.database(*(("--template", request.getfixturevalue("fresh")) if copied else ()))
     (folder / "database").write_text(server.address(name))
     yield server.address(name)
     server.drop(name)

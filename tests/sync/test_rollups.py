@@ -195,7 +195,9 @@ def test_a_block_that_spans_the_end_of_an_hour_belongs_to_both(database: str) ->
     with_store(database, work)
 
 
-def test_the_blocks_of_an_older_plane_wait_for_their_roll_ups(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_of_an_older_plane_wait_for_their_roll_ups(
+    without_tables: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     f = CROSSING
     row = {"device": "a", "epoch": EPOCH, "stream": f.stream, "seq": 1, "t0": f.t0, "t1": f.t1, "n": 3, "body": f.body}
 
@@ -206,9 +208,9 @@ def test_the_blocks_of_an_older_plane_wait_for_their_roll_ups(database: str, mon
         assert await stale_hours(store) == [START // HOUR, START // HOUR + 1]
 
     monkeypatch.setattr(migrated, "VERSION", "0004")
-    with_store(database, before)
+    with_store(without_tables, before)
     monkeypatch.undo()
-    with_store(database, after)
+    with_store(without_tables, after)
 
 
 @pytest.mark.parametrize(
