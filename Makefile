@@ -94,7 +94,7 @@ bench-long: $(STAMP) ## the measurements that take ten minutes and more
 	$(BIN)/python -m tests.bench.fleet
 
 test: $(STAMP) $(WEB) ## run the tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 walks: $(STAMP) ## type in the tutorial of a model's rollout, and give up releases of the runtime (5 minutes)
 	WALKS=1 $(BIN)/python -m pytest tests/test_model_rollout.py tests/system/test_release.py tests/sync/test_matrix.py
@@ -113,7 +113,7 @@ $(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt
 
 test-tflite-runtime: $(OLD)/.stamp ## run the tests of models and kernel on tflite-runtime and numpy 1 (Python 3.11)
 	@$(OLD)/bin/python -c "from models.engines.contract import choose; choose('tflite-runtime')"
-	$(OLD)/bin/python -m pytest -n 3 --dist loadfile tests/models tests/edge
+	$(OLD)/bin/python -m pytest -n 4 --dist loadfile tests/models tests/edge
 
 check: $(STAMP) ## lint, types, the schema, the option tables and the shipped sites
 	$(BIN)/ruff check .
