@@ -101,7 +101,7 @@ def _lacks(connection: Connection, name: str, version: str, to: str, note: str) 
             return f"it could not judge {said['shadow_faults']} parts in shadow", "look at the events `shadow`"
     if to in ("canary", "production") and said["failed"]:
         named = ", ".join(said["failed"][:5])
-        return f"{named} refused it or went back from it", "`lineside plane devices`, or its twin, says why"
+        return f"{named} refused it or went back from it", "`lineside plane rollout show N` of its rollout says why"
     if to == "production":
         if not said["running"]:
             return "no device runs it", f"`lineside plane rollout start model/{name}-{version} --waves 1,2%% ...`"

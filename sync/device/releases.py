@@ -14,8 +14,9 @@ from edge import release_home as home_of
 from edge import release_sample as sample_of
 
 from ..updates.manifest import Unusable, UpdateRefused, parted
+from .download import SPARE
 from .install import unpack
-from .updates import SPARE, Updates
+from .updates import Updates
 
 MOST_WHEELS = 400
 GROWS = 6  # so many times the wheels' size an environment may take

@@ -4,6 +4,7 @@ runs and why are four things."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -20,6 +21,7 @@ LOOK = 60.0  # seconds between two looks at whether what was done is still so
 ENDED = ("running", "shadow", "draft", "rolled_back", "refused")
 LONGEST_REASON = 2000
 SEVERITY = {"rolled_back": "medium", "refused": "medium"}
+SCARCE = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # what a device may have again later
 
 
 class Want(NamedTuple):
@@ -36,6 +38,12 @@ class Want(NamedTuple):
         return f"{self.kind}/{self.name}"
 
 
+class Meanwhile(LinesideError):
+    """It goes on by itself, and is to be asked again how it ended: others have their turn first."""
+
+    heals = True
+
+
 Tell = Callable[[str, str], None]
 
 
@@ -49,8 +57,9 @@ class Handler(Protocol):
     async def __call__(self, want: Want, tell: Tell) -> None:
         """Do it, and `tell(state, reason)` each step; when it returns the last state told has to be one of ENDED. What is told is
         an event of the journal at once, and `tell` may be called later too, as when a model is taken back. Raises LinesideError
-        where it cannot be: one that heals (no link, no bytes left today) is tried again, another one refuses this generation for
-        good. May be cancelled at any moment, and is then called again after the next start with the same want.
+        where it cannot be: one that heals (no link, no bytes left today) is tried again, as an OSError for want of room or memory
+        is; another one refuses this generation for good. Raises Meanwhile where something else may go on beside it. May be
+        cancelled at any moment, and is then called again after the next start with the same want.
 
         Optional: `async look(want, tell)`, now and then after it has ended, may tell what has become of it since."""
         ...
@@ -124,6 +133,9 @@ class Twin:
         key, want = next(iter(self._wants.items()))
         try:
             await self._one(want)
+        except Meanwhile:
+            self._wants[key] = self._wants.pop(key, want)
+            return
         except LinesideError as error:
             if not error.heals:
                 self._tell(want, "refused", str(error))
@@ -131,14 +143,22 @@ class Twin:
                 self._tell(want, "waiting", str(error))
                 if isinstance(error, DeviceLost):
                     raise
-                self._wants[key] = self._wants.pop(key, want)  # the others have their turn
-                await asyncio.sleep(AGAIN)
+                await self._later(key, want)
                 return
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in SCARCE:
+                self._tell(want, "waiting", f"{error.filename or key}: {error.strerror}")
+                await self._later(key, want)
+                return
             log.exception("sync: %s %s failed in an unexpected way", key, want.version)
             self._tell(want, "refused", f"it failed in an unexpected way: {type(error).__name__}: {error}")
         if self._wants.get(key) == want:
             del self._wants[key]
+
+    async def _later(self, key: str, want: Want) -> None:
+        """The others have their turn."""
+        self._wants[key] = self._wants.pop(key, want)
+        await asyncio.sleep(AGAIN)
 
     async def _one(self, want: Want) -> None:
         handler = self._handlers.get(want.kind)

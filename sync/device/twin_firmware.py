@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, field_validator
 from edge import Host, LinesideError
 
 from ..updates.manifest import UpdateRefused
+from .identity import keep_file
 from .twin import Tell, Want
 from .twin_updates import Brought
 
@@ -72,7 +73,7 @@ class FirmwareHandler:
         bundle = await self._brought(want, tell)
         tell("trying", "its updater has it")
         await _said([word.replace(FILE, str(bundle)) for word in config.install])
-        file.write_text(json.dumps({"generation": want.generation, "boot": boot}))
+        keep_file(file, json.dumps({"generation": want.generation, "boot": boot}))  # before the power may go
         bundle.unlink(missing_ok=True)  # the updater has it
         if config.restart:
             tell("trying", "the board starts anew")

@@ -15,14 +15,15 @@ from edge import CANDIDATE, CURRENT, PREVIOUS, Host, LinesideError, NewModel, le
 from ..either import either
 from ..updates.manifest import UpdateRefused
 from .identity import keep_file
-from .twin import Tell, Want
+from .twin import Meanwhile, Tell, Want
 from .twin_updates import Brought
 
 if TYPE_CHECKING:
     from .install import Models
 
 LOOK = 5.0  # seconds between two looks at whether the stages are still those that were told
-PATIENCE = 180  # looks after which a trial whose parts do not come gives others their turn
+TURN = 2  # looks after which others have their turn beside a trial
+PATIENCE = 180  # looks after which a trial whose parts do not come is told as waiting
 MOST_STARTS = 3  # of the daemon, during one trial
 TRIED, BESIDE = "tried", "beside"  # files: what is on trial and how often it was begun; what is in shadow
 
@@ -41,6 +42,16 @@ class Asked:
         self.news.set()
 
 
+@dataclass
+class Trial:
+    """What is on trial, who was asked, and how often somebody looked."""
+
+    version: str
+    place: Path
+    asked: dict[str, Asked]
+    looks: int = 0
+
+
 class ModelHandler:
     """`keep` runs beside the calls: a shadow goes on after a restart and after each exchange of the site, without any plane."""
 
@@ -48,7 +59,7 @@ class ModelHandler:
         self._host, self._brought = host, brought
         self._beside: dict[str, dict[str, Asked]] = {}  # stages with a shadow, by model and stage
         self._tells: dict[str, Tell] = {}
-        self._trials: dict[str, tuple[int, Path, dict[str, Asked]]] = {}  # by model: its generation, and who was asked
+        self._trials: dict[str, Trial] = {}  # by model
         self._busy = asyncio.Lock()
 
     def running(self, name: str) -> str:
@@ -75,8 +86,10 @@ class ModelHandler:
             if want.version == self.running(want.name):
                 await self._dropped(want.name)
                 return tell("running", "runs already")
-            if want.name in self._trials and self._trials[want.name][0] == want.generation:
-                return await self._tried(want, tell)
+            if trial := self._trials.get(want.name):
+                if (trial.version, "run") == (want.version, want.stage):
+                    return await self._tried(want, tell)
+                await self._dropped(want.name)  # also where the other one cannot be had yet
             await self._brought(want, tell)
             tell("trying", "its golden vectors run")
             models = await self._models()
@@ -185,21 +198,21 @@ class ModelHandler:
         except Exception:
             await self._dropped(want.name)
             raise
-        self._trials[want.name] = want.generation, place, asked
+        self._trials[want.name] = Trial(want.version, place, asked)
         await self._tried(want, tell)
 
     async def _tried(self, want: Want, tell: Tell) -> None:
-        """To the end of its trial; called again where its parts did not come in time."""
-        _, place, asked = self._trials[want.name]
+        """To the end of its trial; called again where that lasts."""
+        trial = self._trials[want.name]
         try:
-            state, reason = await self._ended(want, place, asked, tell)
-        except UpdateRefused:
-            raise  # others have their turn; it is on trial all the while
+            state, reason = await self._ended(want, trial, tell)
+        except (Meanwhile, UpdateRefused):
+            raise  # it is on trial all the while
         except Exception:
             await self._dropped(want.name)
             raise
         if state == "running":
-            await asyncio.to_thread((await self._models()).use, place)
+            await asyncio.to_thread((await self._models()).use, trial.place)
             self._trials.pop(want.name)
             (self._home(want.name) / TRIED).unlink(missing_ok=True)
         else:
@@ -221,10 +234,11 @@ class ModelHandler:
             raise LinesideError(f"the daemon ended {starts} times while it was on trial")
         keep_file(file, json.dumps({"generation": want.generation, "starts": starts + 1}))
 
-    async def _ended(self, want: Want, place: Path, asked: dict[str, Asked], tell: Tell) -> tuple[str, str]:
-        """How the trial ended in all stages. One whose stage was built anew meanwhile begins again. Raises UpdateRefused where the
-        parts do not come: others have their turn."""
-        for _ in range(PATIENCE):
+    async def _ended(self, want: Want, trial: Trial, tell: Tell) -> tuple[str, str]:
+        """How the trial ended in all stages. One whose stage was built anew meanwhile begins again. Raises Meanwhile, and
+        UpdateRefused where the parts do not come."""
+        asked = trial.asked
+        for _ in range(TURN):
             for one in asked.values():
                 if one.state == "rolled_back":
                     return one.state, one.reason
@@ -236,10 +250,13 @@ class ModelHandler:
             await either(*(one.news for one in asked.values() if one.state != "running"), timeout=LOOK)
             for called, stage in self._users(want.name).items():
                 if called not in asked or asked[called].stage is not stage:
-                    asked[called] = await self._give(want, place, "run", called, stage)
+                    asked[called] = await self._give(want, trial.place, "run", called, stage)
             for gone in asked.keys() - self._users(want.name).keys():
                 del asked[gone]
-        raise UpdateRefused("too few parts have come yet to judge it by; it is on trial until they do")
+        trial.looks += TURN
+        if trial.looks % PATIENCE < TURN:
+            raise UpdateRefused("too few parts have come yet to judge it by; it is on trial until they do")
+        raise Meanwhile("it is on trial")
 
     async def _returned(self, name: str) -> None:
         """All stages run what ran before, also those in which it did well."""

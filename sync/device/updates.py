@@ -11,7 +11,6 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from edge import SECOND, Clock, LinesideError, log, to_disk
 
 from ..updates.manifest import KINDS, SIGNED_AT, Manifest, UpdateRefused, manifest_of, parted
+from . import download
 from .floor import Floor, Floors
 from .identity import keep_file
 from .update_source import Absent, Source
@@ -36,7 +36,6 @@ LIMITS = UpdaterConfig(
     snapshot_max_length=65_536,
     targets_max_length=2**21,
 )
-SPARE = 64 * 2**20  # bytes of the disk that stay free for the journal
 LONG_AGO = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
@@ -186,39 +185,15 @@ class Updates:
                 return self.verified(path)
             self._store.mkdir(exist_ok=True, mode=0o700)
             part = self._store / f"{digest}.part"
+            download.sweep(self._store, part, self._clock.utc() / SECOND)
             held = part.stat().st_size if part.exists() else 0
-            if (free := shutil.disk_usage(self._store).free) < manifest.size - held + SPARE:
-                raise UpdateRefused(f"no room for {path}: it has {manifest.size:,} bytes, {free:,} are free")
+            download.raise_if_no_room(self._store, path, manifest.size, manifest.size - held)
             with _refused(source):
-                self._fetch(source, f"targets/{manifest.kind}/{digest}.{path.partition('/')[2]}", part, target)
-            _judge(part, digest, f"{path} was changed on this disk while it was written")
+                download.fetch(source, path, part, target.length, digest)
+            download.judge(part, digest, f"{path} was changed on this disk while it was written")
             part.replace(place)
             to_disk(self._store)
             return place
-
-    def _fetch(self, source: Source, url: str, part: Path, target: TargetFile) -> None:
-        with part.open("a+b") as out:
-            out.seek(0)
-            came = hashlib.sha256()
-            while block := out.read(2**20):
-                came.update(block)
-            at = out.tell()
-            while at < target.length:
-                size, piece = source.read(url, at)
-                if size != target.length or not piece or at + len(piece) > size:
-                    raise UpdateRefused(
-                        f"endless data: {source.name} says {size:,} bytes of {url}, {target.length:,} are signed"
-                    )
-                came.update(piece)
-                out.write(piece)
-                at += len(piece)
-            out.flush()
-            os.fsync(out.fileno())
-        if at != target.length or came.hexdigest() != target.hashes["sha256"]:
-            part.unlink()
-            raise UpdateRefused(
-                f"arbitrary software: what {source.name} gives as {url[:40]}... is not what was signed; thrown away"
-            )
 
     def forget(self, digest: str) -> None:
         """An artefact whose digest begins so is needed no more. It comes again where it is wanted again."""
@@ -231,7 +206,7 @@ class Updates:
         self.manifest(path)
         digest = self._target(path).hashes["sha256"]
         place = self._store / digest
-        _judge(place, digest, f"{path} was changed on this disk since it came")
+        download.judge(place, digest, f"{path} was changed on this disk since it came")
         return place
 
 
@@ -277,18 +252,6 @@ def _refused(source: Source) -> Iterator[None]:
         raise (cause if isinstance(cause, LinesideError) else UpdateRefused(str(error))) from None
     except (exceptions.RepositoryError, ValueError) as error:
         raise UpdateRefused(f"the metadata does not fit together: {str(error)[:200]}") from None
-
-
-def _judge(path: Path, digest: str, why: str) -> None:
-    with path.open("rb") as file:
-        os.posix_fadvise(
-            file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED
-        )  # what lies on the disk, not what is remembered of it
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != digest:
-        path.unlink()
-        log.error("updates: %s", why)
-        raise UpdateRefused(why, hint="it is thrown away, and comes again; if that repeats, look at the disk")
 
 
 def _read(folder: Path, role: str, kind: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,7 +77,7 @@ class Washers:
     """Runs any version at once; `faults` are raised, one at each call, and `gate` is waited for."""
 
     def __init__(self) -> None:
-        self.now, self.faults, self.gate, self.calls = "", list[LinesideError](), asyncio.Event(), list[str]()
+        self.now, self.faults, self.gate, self.calls = "", list[Exception](), asyncio.Event(), list[str]()
         self.gate.set()
 
     def running(self, name: str) -> str:
@@ -134,6 +135,32 @@ def test_what_cannot_be_done_yet_is_tried_again(tmp_path: Path, washers: Washers
         assert washers.calls == ["3", "3", "3"]
         said = [s for s, _ in await states(it)]
         assert said == ["trying", "waiting", "trying", "waiting", "trying", "running"]
+
+    rig(tmp_path, work)
+
+
+def test_a_full_disk_is_waited_for_and_no_refusal(tmp_path: Path, washers: Washers) -> None:
+    async def work(it: Rig) -> None:
+        washers.faults.append(OSError(errno.ENOSPC, "No space left on device", "washer.zip"))
+        await it.plane.ingest.want([Want("dev-1", "model", "washer", "3")])
+        await says(it, "running", "3")
+        assert [s for s, _ in await states(it)] == ["trying", "waiting", "trying", "running"]
+
+    rig(tmp_path, work)
+
+
+def test_something_else_has_its_turn_beside_what_goes_on_by_itself(tmp_path: Path, washers: Washers) -> None:
+    async def work(it: Rig) -> None:
+        washers.faults += [device_twin.Meanwhile("it is on trial")] * 2
+        washers.gate.clear()
+        await it.plane.ingest.want([Want("dev-1", "model", "a", "1")])
+        await it.until(lambda: _value(washers.calls))
+        await it.plane.ingest.want([Want("dev-1", "model", "washer", "3")])
+        await it.until(lambda: _value("model/washer" in Watched.all[-1]._wants))
+        washers.gate.set()
+        await says(it, "running", "3")
+        assert washers.calls[:3] == ["1", "3", "1"]
+        assert "waiting" not in [s for s, _ in await states(it)]
 
     rig(tmp_path, work)
 

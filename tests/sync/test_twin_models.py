@@ -210,11 +210,11 @@ def test_what_is_not_signed_waits_and_what_does_not_prove_itself_is_refused(
             return any(row.state == "waiting" and "nobody signed model/washer-1" in row.reason for row in rows)
 
         await it.until(waits)
-        await it.publish("1")
         await asyncio.to_thread(it.signers.add, "model/washer-2", b"no zip")
         await it.want("2")
         rows = await it.says_state("refused")
         assert "is no package" in rows.reason and it.runs == ""
+        await it.publish("1")
         await it.want("1", "shadow")
         assert "no version of washer runs here" in (await it.says_state("refused", "no version")).reason
 
@@ -289,13 +289,32 @@ def test_what_ran_here_before_is_back_without_a_trial(tmp_path: Path, monkeypatc
     line(tmp_path, work, monkeypatch)
 
 
+def test_what_is_wanted_instead_of_one_on_trial_does_not_wait_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(it: Line) -> None:
+        await it.runs_first()
+        await it.publish("2")
+        it.trial = "1h"
+        await it.daemon.stop()
+        await it.device_starts()
+        await it.want("2")
+        await it.says_state("trying", "in place of washer 1")
+        await it.want("3")  # nobody has signed it yet
+        assert "nobody signed" in (await it.says_state("waiting")).reason
+        (last,) = (await it.records("model"))[-1:]
+        assert (last.state, last.text, it.runs) == ("rolled_back", "another model is wanted", "1")
+
+    line(tmp_path, work, monkeypatch)
+
+
 def test_a_trial_that_outlasts_its_turn_is_gone_on_with_and_its_end_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(it: Line) -> None:
         await it.runs_first()
         await it.judged(40)
-        monkeypatch.setattr(twin_models, "PATIENCE", 1)
+        monkeypatch.setattr(twin_models, "PATIENCE", 2)
         await it.publish("2", ng_above=0.0000002, ok_below=0.0000001)
         await it.want("2")
         await it.says_state("rolled_back", "its verdicts drift")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import errno
 import os
 import shutil
 import time
@@ -323,9 +324,54 @@ def test_what_is_no_file_on_a_stick_is_not_read(stick: Stick) -> None:
 
 def test_a_full_disk_is_told_before_anything_is_fetched(stick: Stick, monkeypatch: pytest.MonkeyPatch) -> None:
     stick.updates.refresh(stick.source)
-    monkeypatch.setattr("sync.device.updates.SPARE", 2**60)
+    monkeypatch.setattr("sync.device.download.SPARE", 2**60)
     with pytest.raises(UpdateRefused, match="no room for model/washer-1: it has 3,000,000 bytes"):
         stick.updates.bring(Breaking(stick.folder / "repo", 0), "model/washer-1")
+
+
+def test_a_disk_that_fills_up_under_way_ends_it_before_it_is_full(
+    stick: Stick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stick.updates.refresh(stick.source)
+
+    class Filling(Breaking):
+        def read(self, path: str, at: int) -> tuple[int, bytes]:
+            if at:  # others have written meanwhile
+                monkeypatch.setattr("sync.device.download.SPARE", 2**60)
+            return super().read(path, at)
+
+    source = Filling(stick.folder / "repo", 9)
+    with pytest.raises(UpdateRefused, match="no room for model/washer-1"):
+        stick.updates.bring(source, "model/washer-1")
+    assert len(source.asked) == 2
+
+
+def test_what_a_full_disk_left_of_it_is_given_back(stick: Stick) -> None:
+    class Full(Breaking):
+        def read(self, path: str, at: int) -> tuple[int, bytes]:
+            if at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().read(path, at)
+
+    stick.updates.refresh(stick.source)
+    with pytest.raises(OSError, match="No space"):
+        stick.updates.bring(Full(stick.folder / "repo", 9), "model/washer-1")
+    assert not list((stick.folder / "state" / "updates" / "store").iterdir())
+
+
+def test_what_broke_and_is_wanted_no_more_does_not_stay_for_ever(stick: Stick) -> None:
+    stick.signers.add("model/washer-2", BODY[1:])
+    stick.updates.refresh(stick.source)
+    for path in ("model/washer-1", "model/washer-2"):
+        with pytest.raises(Cut):
+            stick.updates.bring(Breaking(stick.folder / "repo", 1), path)
+    store = stick.folder / "state" / "updates" / "store"
+    assert len(list(store.glob("*.part"))) == 2, "both may be gone on with"
+    for part in store.iterdir():
+        os.utime(part, (0, 0))
+    with pytest.raises(Cut):
+        stick.updates.bring(Breaking(stick.folder / "repo", 1), "model/washer-1")
+    assert len(list(store.glob("*.part"))) == 1
 
 
 # The command line and the line
