@@ -82,8 +82,9 @@ def questions(store: Store, ingest: Ingest) -> APIRouter:
 
     @router.get("/api/devices/{device}/commands")
     async def listed(device: str, limit: Annotated[int, Query(ge=1, le=MOST)] = 50) -> list[dict[str, Any]]:
-        """What was asked of it, the newest first: {"number", "id", "verb", "by", "created" (s UTC), "expires" (s), "asked", "state"
-        (queued, accepted, done, failed, refused, expired), "text", "answer", "pictures": [digest], "event": [epoch, number]}."""
+        """What was asked of it, the newest first: {"number", "id", "verb", "by", "created" (s UTC), "age" (s), "expires" (s),
+        "asked", "state" (queued, accepted, done, failed, refused, expired), "text", "answer", "pictures": [digest],
+        "event": [epoch, number]}."""
         return await store.read(lambda c: told(c, device, limit))
 
     @router.get("/api/devices/{device}/commands/{number}")
@@ -135,6 +136,7 @@ def _one(row: Mapping[Any, Any], said: Mapping[str, Any] | None) -> dict[str, An
         "verb": row["verb"],
         "by": data.get("by", ""),
         "created": row["created"],
+        "age": max(0.0, time.time() - row["created"]),
         "expires": expires,
         "asked": {name: data[name] for name in ABOUT if name in data},
         "state": "queued",

@@ -13,8 +13,14 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 pytest.importorskip("playwright.async_api", reason="needs the dev extra")
 pytest.importorskip("cv2", reason="needs the vision extra")
 
+import msgpack
+
+from edge import Event
 from sync.control_plane.plane import Plane
-from tests.sync.rolled import Fleet
+from sync.control_plane.questions import told
+from sync.control_plane.store import apply_frames
+from sync.wire import Frame
+from tests.sync.rolled import EPOCH, Fleet
 from tests.sync.tenants import PASSWORD, somebody
 from tests.sync.test_console import chromium, pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
 from tests.sync.test_page import Ask, page
@@ -112,5 +118,58 @@ def test_orders_about_a_rollout_are_shown_to_who_may_give_them(tmp_path: Path) -
         await shown.get_by_role("link", name="1 model/washer-3").click()
         await shows(shown.locator("[data-device]")).to_have_count(10)
         await shows(shown.get_by_role("button", name="Halt")).to_have_count(0)
+
+    browsed(tmp_path, work, "401 404")
+
+
+def asked_of(device: str, number: int, verb: str, state: str, text: str = "", **answer: Any) -> Event:
+    data = {"number": number, "by": "anna"} | ({"answer": answer} if answer else {})
+    return Event("command", verb, state, 0, "info", text, data)
+
+
+def test_a_device_is_asked_and_what_it_answers_is_shown(tmp_path: Path) -> None:
+    async def work(plane: Plane, shown: Any) -> None:
+        it = Fleet(plane.store)
+        await it.enrol("press-1", site="acme/suzhou")
+        tag = msgpack.packb(["plc.oil", "float64", "°C", {}, "plc"])
+        await plane.store.write(lambda c: apply_frames(c, "press-1", [Frame(EPOCH, "tag", 1, 0, 0, 1, tag)]))
+
+        async def tells(number: int, verb: str, state: str, text: str = "", **answer: Any) -> None:
+            await it.happens("press-1", asked_of("press-1", number, verb, state, text, **answer))
+            plane.hub.tell({"kind": "events", "device": "press-1"})
+
+        await shown.goto(f"{shown.url.split('#')[0]}#/device/press-1")
+        panel = shown.locator("#asked")
+        await shows(panel).to_contain_text("The device is not heard")
+        for k, button in enumerate(("Read plc.oil", "Live 5 min: plc.oil", "Self-test", "Support bundle"), 1):
+            await panel.get_by_role("button", name=button).click()
+            await shows(panel.locator("[data-asked]")).to_have_count(k)
+        orders = await plane.store.read(lambda c: told(c, "press-1"))
+        numbers = {one["verb"]: one["number"] for one in orders}
+        assert orders[2]["asked"] == {"tags": ["plc.oil"], "every": 0.2, "seconds": 300.0}
+        value = {"tag": "plc.oil", "value": 61.5, "unit": "°C", "quality": "GOOD", "age": 2.0}
+        await tells(numbers["read"], "read", "done", values=[value])
+        read, live, bundle = (panel.locator(f'[data-asked="{verb}"]') for verb in ("read", "live", "support"))
+        await read.locator("summary").press("Enter")
+        await shows(read.locator("table")).to_contain_text("plc.oil61.5 °C")
+        await tells(numbers["live"], "live", "done", tags=["plc.oil"], every=0.2, seconds=300)
+        await live.locator("summary").click()
+        await shows(live).to_contain_text("Live for")
+        await live.get_by_role("button", name="End it").click()
+        await shows(panel.locator("[data-asked]")).to_have_count(5)
+        found = [{"state": "bad", "what": "clock", "how": "it is behind", "todo": "set it"}]
+        await tells(numbers["selftest"], "selftest", "done", passed=False, findings=found)
+        await panel.locator('[data-asked="selftest"] summary').click()
+        await shows(panel.locator('[data-asked="selftest"] tr')).to_contain_text("▲ clock")
+        refusal = "this site does not answer that; `sync: {commands: [..., support]}` allows it"
+        await tells(numbers["support"], "support", "refused", refusal)
+        await shows(bundle).to_contain_text(refusal)
+        await shown.get_by_role("button", name="中文").click()
+        await shows(bundle).to_contain_text("本站点不应答该询问")
+        await fits_narrow(shown)
+        await shown.get_by_role("button", name="English").click()
+        await signs_in(plane, shown, ("viewer", "acme"), ("engineer", "acme/wuxi"))
+        await shows(panel.locator("[data-asked]")).to_have_count(5)
+        await shows(panel.get_by_role("button")).to_have_count(0)
 
     browsed(tmp_path, work, "401 404")

@@ -1,10 +1,12 @@
 // One device: its tags as they are now, a chart, and how its parts are.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Device as DeviceRow, devicesOf, get, listen, patience, type Status, type Tag, type Values } from "./api";
+import { Questions } from "./asked";
 import { Changes } from "./changes";
 import { Chart } from "./chart";
 import { Complete } from "./complete";
 import { clock, Heard, number, Quality, reading, useFresh, useNow } from "./show";
+import { may } from "./signin";
 import { Twin } from "./twin";
 import { joined, known, t } from "./words";
 
@@ -87,6 +89,7 @@ export function Device({ id }: { id: string }) {
         </section>
         <Parts status={status} />
       </div>
+      <Questions device={id} tag={picked} status={status} silent={silent} may={may("command", row.site)} />
       <Twin device={id} />
     </>
   );

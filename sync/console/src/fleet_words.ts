@@ -10,6 +10,8 @@ export const en = {
   gates: "Gates", gate: "Gate", foundOf: "Found", surely: "At least", mayBe: "May be", notEnough: "judged from so many tries", noneTried: "nobody to judge", inAllWaves: "in all waves",
   gateFailed: "did not take it", gateAlarms: "new alarms", gateSilent: "not heard any more", gateNg: "more parts NG",
   waves: "Waves", stateOf: "Stands at", reason: "Reason", late: "late", foundByGate: "found by a gate", moreRows: "More", noDeviceSo: "No device stands so", noSuchRollout: "There is no such rollout here",
+  askDevice: "Ask this device", asksOnly: "It looks, and changes nothing.", readTag: "Read", liveTag: "Live 5 min:", capture: "Picture of", selftest: "Self-test", newestLines: "Newest log", supportBundle: "Support bundle",
+  askSilent: "The device is not heard. It answers if it is heard again within 5 minutes; then the question expires.", ageOf: "old:", selfPassed: "Nothing is wrong", selfFailed: "Something is wrong", bundleLate: "It is not here yet; it follows when nothing more urgent waits.", liveFor: "Live for", liveOver: "Live mode is over.", endLive: "End it",
   barWaits: "wait", barAtWork: "under way", barGood: "good", barBad: "failed", barOut: "out of it",
 } as const;
 export const zh: Record<keyof typeof en, string> = {
@@ -23,6 +25,8 @@ export const zh: Record<keyof typeof en, string> = {
   gates: "门限", gate: "门限", foundOf: "发现", surely: "至少", mayBe: "允许", notEnough: "判定所需台数", noneTried: "暂无可判定的设备", inAllWaves: "全部批次",
   gateFailed: "未能接受", gateAlarms: "新报警", gateSilent: "失联", gateNg: "不合格件增多",
   waves: "批次", stateOf: "进度", reason: "原因", late: "超时未开始", foundByGate: "被门限发现", moreRows: "更多", noDeviceSo: "没有处于该状态的设备", noSuchRollout: "没有这次推送",
+  askDevice: "询问设备", asksOnly: "只查看，不做任何更改。", readTag: "读取", liveTag: "实时 5 分钟：", capture: "拍摄", selftest: "自检", newestLines: "最新日志", supportBundle: "支持包",
+  askSilent: "设备失联。若 5 分钟内恢复通信，设备会应答；否则本次询问过期。", ageOf: "距今", selfPassed: "没有发现问题", selfFailed: "发现问题", bundleLate: "尚未到达；线路空闲时会送达。", liveFor: "实时剩余", liveOver: "实时模式已结束。", endLive: "结束实时",
   barWaits: "等待", barAtWork: "进行中", barGood: "成功", barBad: "失败", barOut: "不再参与",
 };
 /** Where a rollout stands, and a device in it: words that mean something else of a device. */
@@ -30,4 +34,10 @@ const STANDS: Record<string, [string, string]> = {
   planning: ["being planned", "规划中"], running: ["running", "进行中"], paused: ["paused", "已暂停"], halted: ["halted", "已叫停"], done: ["done", "已完成"], back: ["going back", "正在退回"], returned: ["taken back", "已退回"],
   waits: ["waits", "等待"], asked: ["asked", "已下达"], trying: ["trying", "尝试中"], watched: ["watched", "观察中"], good: ["good", "成功"], failed: ["failed", "失败"], over: ["something else is wanted", "已另有期望"], gone: ["revoked", "已吊销"], stuck: ["could not go back", "未能退回"],
 };
+/** What is asked of a device, and what became of it. */
+const ASKS: Record<string, [string, string]> = {
+  read: ["Read", "读取"], capture: ["Picture of", "拍摄"], tail: ["Newest log", "最新日志"], selftest: ["Self-test", "自检"], support: ["Support bundle", "支持包"], live: ["Live", "实时"],
+  queued: ["not fetched yet", "设备尚未取走"], accepted: ["at work", "处理中"], done: ["done", "完成"], failed: ["failed", "失败"], refused: ["refused", "拒绝"], expired: ["expired", "已过期"],
+};
+export const asking = (word: string, chinese: boolean): string => ASKS[word]?.[chinese ? 1 : 0] ?? word;
 export const standing = (word: string, chinese: boolean): string => STANDS[word]?.[chinese ? 1 : 0] ?? word;

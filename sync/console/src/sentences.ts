@@ -18,6 +18,13 @@ const SENTENCES: [string, string][] = [
   ["the release that runs on {} does not know such an order; update it, then give the order again", "{0} 的软件版本不支持该指令，请更新后重新下达"],
   ["this site takes no orders of the plane; `sync: {writes: true}` allows them", "本站点不接受控制平台的写入指令；`sync: {writes: true}` 可开启"],
   ["this site has no such tag", "本站点没有该变量"],
+  ["the device has not said a word of it in time", "设备未在时限内应答"],
+  ["this site does not answer that; `sync: {commands: [..., {}]}` allows it", "本站点不应答该询问；`sync: {commands: [..., {0}]}` 可开启"],
+  ["{} others are being answered; ask again later", "设备正在处理 {0} 个询问，请稍后再试"],
+  ["given {} s ago, it was good for {} s", "{0} 秒前下达，有效期 {1} 秒"],
+  ["the device stopped before it had the answer; ask again", "设备在得到结果前停止，请重新询问"],
+  ["no answer within {} s", "{0} 秒内没有结果"],
+  ["this site has no tag {}", "本站点没有变量 {0}"],
   ["that is no value", "数值无效"],
   ["by {}: {}", "{0}：{1}"],
   // what became of what the plane wants

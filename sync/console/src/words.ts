@@ -149,6 +149,7 @@ const spaced = (word: unknown): string => String(word).replaceAll("_", " ");
 export const known = (word: unknown): string => of(DEVICE_ZH, String(word), spaced(word));
 export const label = (word: unknown, otherwise = spaced(word)): string => of(LABEL_ZH, String(word), otherwise);
 export const limit = (word: unknown): string => of(LIMIT_ZH, String(word), spaced(word));
+export const asking = (word: string): string => fleet.asking(word, language === "zh");
 export const standing = (word: string): string => fleet.standing(word, language === "zh");
 export const quality = (name: string): string => known(name.toLowerCase());
 export const joined = (parts: string[]): string => parts.filter(Boolean).join(language === "zh" ? "，" : ", ");
