@@ -28,6 +28,7 @@ from .briefs import as_json
 from .complete import MINUTE, NoSuchTag, complete
 from .config_api import configs, layers
 from .devices import devices
+from .dossier_api import dossiers
 from .entrance import Entrance
 from .forwarding import again, names
 from .forwarding import told as forwarded
@@ -38,6 +39,7 @@ from .live import Hub
 from .login import by_provider, login
 from .model_api import model_routes
 from .orders import orders
+from .people_api import key_routes, people_routes
 from .pictures import Pictures
 from .proof import proof
 from .questions import questions
@@ -89,11 +91,17 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
         return app.openapi()
 
     asked = (devices(store, hub), _tags(store, hub), _history(store, hub), _alarms(store), orders(store, hub, ingest))
-    happened = (_happened(store, ingest.pictures), inspected(store, ingest), proof(store), aside(store, hub))
+    happened = (
+        _happened(store, ingest.pictures),
+        inspected(store, ingest),
+        proof(store),
+        aside(store, hub),
+        dossiers(store),
+    )
     rolled = rollout_routes(store, hub, ingest.updates)
     staged = model_routes(store, hub, partial(ingest.updates.names, "model"))
     changed = (rolled, staged, configs(store, ingest), layers(store, ingest), questions(store, ingest))
-    entered = (login(store, people, at), by_provider(store, people, at))
+    entered = (login(store, people, at), by_provider(store, people, at), people_routes(store), key_routes(store))
     routers = (*entered, *asked, *happened, *changed, _live(store, hub, people))
     for router in routers:
         declared(router.routes)

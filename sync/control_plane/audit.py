@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from edge import LinesideError
 
@@ -24,7 +24,12 @@ from .database import word
 
 START = "0" * 64  # the hash before the first row
 FIELDS = ("number", "ts", "who", "origin", "what", "place", "about", "before", "after", "result")
+LOOKED = ("who", "origin", "what", "place", "about")  # where somebody looks for words
 AT_ONCE = 1000
+
+
+class AuditFault(LinesideError):
+    """The chain does not hold."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,15 @@ def rows(connection: Connection, *those: ColumnElement[bool]) -> Iterator[dict[s
         after = some[-1]["number"]
 
 
+DONE = tables.audit.c.result.like("2__") | tables.audit.c.result.in_(("303", "done"))
+
+
+def says(words: str) -> ColumnElement[bool]:
+    """Rows that say it somewhere, in small letters or large ones."""
+    t = tables.audit
+    return or_(*(func.lower(t.c[name]).contains(words.lower(), autoescape=True) for name in LOOKED))
+
+
 def newest(connection: Connection, most: int, before: int = 0, *those: ColumnElement[bool]) -> list[dict[str, Any]]:
     """The newest first; `before` goes on from the last one seen."""
     t = tables.audit
@@ -95,10 +109,10 @@ def checked(found: Iterable[Mapping[str, Any]]) -> tuple[int, str]:
     for row in found:
         number += 1
         if row["number"] != number:
-            raise LinesideError(f"audit row {number} is missing: after {number - 1} comes {row['number']}")
+            raise AuditFault(f"audit row {number} is missing: after {number - 1} comes {row['number']}")
         if row["hash"] != chained(row, before):
             hint = "it, or what stands before it, is not what was written"
-            raise LinesideError(f"audit row {number} does not follow from the rows before it", hint=hint)
+            raise AuditFault(f"audit row {number} does not follow from the rows before it", hint=hint)
         before = row["hash"]
     return number, before
 

@@ -85,8 +85,8 @@ def of_node(found: Facts) -> list[Table]:
             one["id"],
             one["class"],
             one["site"],
-            _day(one["enrolled"]),
-            _day(one["seen"]),
+            day(one["enrolled"]),
+            day(one["seen"]),
             "revoked" if one["revoked"] else "",
         )
         for one in found.devices
@@ -125,12 +125,13 @@ def of_chain(members: Sequence[Facts]) -> list[Table]:
     return [("The chain", ("figure", "members", "sum"), rows)]
 
 
-def _day(seconds: float) -> str:
+def day(seconds: float) -> str:
+    """UTC."""
     return time.strftime("%Y-%m-%d", time.gmtime(seconds)) if seconds else "never"
 
 
 def head(at: str, since: int, until: int, told: list[Table]) -> list[str]:
-    span = f"{_day(since / 10**9)} to {_day(until / 10**9)} (UTC, whole hours)"
+    span = f"{day(since / 10**9)} to {day(until / 10**9)} (UTC, whole hours)"
     return [f"Dossier of {at or 'the whole plane'}", span, f"version {digest([at, since, until, told])}"]
 
 

@@ -130,7 +130,7 @@ class _Request:
             return None
         if asker is None and not need.recorded:
             return None  # nobody in particular, and nothing was done
-        said = self._size and not need.recorded  # who signs in says a password, of which nothing is kept here
+        said = self._size and not (need.recorded or need.secret)  # of a password nothing is kept here
         more = {"after": self._body.hexdigest() if said else "", **(told or {})}
         more.setdefault("about", self._state.get("about", ""))
         more.setdefault("place", self._state.get("place", ""))

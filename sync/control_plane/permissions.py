@@ -51,6 +51,7 @@ class Need(NamedTuple):
     permission: str
     of: Of
     recorded: bool = False  # in the audit, though it is no change or nobody has signed in yet
+    secret: bool = False  # its body says a password, of which the audit keeps nothing
 
 
 TABLE: dict[str, Need] = {
@@ -62,6 +63,19 @@ TABLE: dict[str, Need] = {
     "POST /api/logout": Need("", Of.SELF),
     "GET /api/me": Need("", Of.SELF),
     "GET /api/audit": Need("audit", Of.EACH),
+    "GET /api/audit/chain": Need("audit", Of.PLANE),
+    "GET /api/people": Need("people", Of.EACH),
+    "POST /api/people": Need("people", Of.EACH, secret=True),
+    "POST /api/people/{name}/password": Need("people", Of.EACH, secret=True),
+    "POST /api/people/{name}/signout": Need("people", Of.EACH),
+    "POST /api/people/{name}/roles": Need("people", Of.EACH),
+    "DELETE /api/people/{name}/roles": Need("people", Of.EACH),
+    "DELETE /api/people/{name}": Need("people", Of.EACH),
+    "GET /api/keys": Need("people", Of.EACH),
+    "POST /api/keys": Need("people", Of.EACH),
+    "DELETE /api/keys/{name}": Need("people", Of.EACH),
+    "GET /api/tree": Need("watch", Of.EACH),
+    "GET /api/dossier": Need("watch", Of.EACH),
     "GET /{path:path}": Need("", Of.ANYONE),
     "GET /openapi.json": Need("", Of.SELF),
     "GET /api/devices": Need("watch", Of.EACH),

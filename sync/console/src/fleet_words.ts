@@ -12,6 +12,13 @@ export const en = {
   waves: "Waves", stateOf: "Stands at", reason: "Reason", late: "late", foundByGate: "found by a gate", moreRows: "More", noDeviceSo: "No device stands so", noSuchRollout: "There is no such rollout here",
   askDevice: "Ask this device", asksOnly: "It looks, and changes nothing.", readTag: "Read", liveTag: "Live 5 min:", capture: "Picture of", selftest: "Self-test", newestLines: "Newest log", supportBundle: "Support bundle",
   askSilent: "The device is not heard. It answers if it is heard again within 5 minutes; then the question expires.", ageOf: "old:", selfPassed: "Nothing is wrong", selfFailed: "Something is wrong", bundleLate: "It is not here yet; it follows when nothing more urgent waits.", liveFor: "Live for", liveOver: "Live mode is over.", endLive: "End it",
+  people: "People", tree: "Tree", accounts: "Accounts", keysOf: "Keys of programs", audit: "Audit", dossier: "Dossier", devicesBelow: "devices", notForYou: "Your roles do not include this page",
+  firstDay: "You came by the link of the first day. Once somebody here is platform admin it lets nobody in any more: that person signs in by name.",
+  newPerson: "New person …", addPerson: "Add", nobodyHere: "Nobody has a role here", firstPassword: "First password", passwordRule: "12 characters or more, five different ones; better: four words.", role: "Role", atNode: "At", byProvider: "by the provider", signedIn: "signed in", change: "Change …", takeRole: "Take this role", giveRole: "Give this role", noRole: "no role",
+  anotherPassword: "Another password", setPassword: "Set", signOutAll: "Sign out everywhere", removePerson: "Remove", sureRemove: "Remove", thatIsYou: "That is you: somebody else changes it.", notYours: "Somebody with a role elsewhere, or more than yours: who looks after the whole plane does the rest.",
+  newKey: "New key …", keyName: "Name of the program", goodFor: "Good for", days: "days", makeKey: "Make", keyOnce: "This is shown once. The plane keeps only its hash.", copy: "Copy", copied: "Copied", keptIt: "I have it", keyOver: "over since", revoke: "Revoke", sureRevoke: "Programs with it are let in no more:", noKeys: "No program has a key here",
+  findDeed: "Who, what or about what", refusedOnly: "Refused", row: "Row", who: "Who", did: "What", about: "About", ended: "Ended", noDeeds: "No row like this", chainChecks: "the chain is being checked …", chainHolds: "rows, and the chain holds", chainBroken: "The chain is broken",
+  place: "Place", lastDays: "The last", printIt: "Print", dossierOf: "Dossier of", version: "version", noneThere: "None.",
   barWaits: "wait", barAtWork: "under way", barGood: "good", barBad: "failed", barOut: "out of it",
 } as const;
 export const zh: Record<keyof typeof en, string> = {
@@ -27,12 +34,27 @@ export const zh: Record<keyof typeof en, string> = {
   waves: "批次", stateOf: "进度", reason: "原因", late: "超时未开始", foundByGate: "被门限发现", moreRows: "更多", noDeviceSo: "没有处于该状态的设备", noSuchRollout: "没有这次推送",
   askDevice: "询问设备", asksOnly: "只查看，不做任何更改。", readTag: "读取", liveTag: "实时 5 分钟：", capture: "拍摄", selftest: "自检", newestLines: "最新日志", supportBundle: "支持包",
   askSilent: "设备失联。若 5 分钟内恢复通信，设备会应答；否则本次询问过期。", ageOf: "距今", selfPassed: "没有发现问题", selfFailed: "发现问题", bundleLate: "尚未到达；线路空闲时会送达。", liveFor: "实时剩余", liveOver: "实时模式已结束。", endLive: "结束实时",
+  people: "人员", tree: "组织", accounts: "账户", keysOf: "程序密钥", audit: "审计", dossier: "档案", devicesBelow: "台设备", notForYou: "您的角色不能查看本页面",
+  firstDay: "您通过首日链接进入。一旦有人成为平台管理员，该链接即失效，此后须用账户登录。",
+  newPerson: "新建账户…", addPerson: "添加", nobodyHere: "此处没有人员", firstPassword: "初始密码", passwordRule: "至少 12 个字符、5 个不同字符；建议用四个词。", role: "角色", atNode: "位置", byProvider: "由身份提供方登录", signedIn: "已登录", change: "更改…", takeRole: "收回角色", giveRole: "授予角色", noRole: "没有角色",
+  anotherPassword: "新密码", setPassword: "设置", signOutAll: "全部退出登录", removePerson: "删除", sureRemove: "删除账户", thatIsYou: "这是您自己的账户，须由他人更改。", notYours: "此人在别处另有角色，或权限超出您的范围：其余更改由管理整个平台的人进行。",
+  newKey: "新建密钥…", keyName: "程序名称", goodFor: "有效期", days: "天", makeKey: "生成", keyOnce: "密钥只显示这一次，平台仅保存其哈希。", copy: "复制", copied: "已复制", keptIt: "已保存", keyOver: "已过期于", revoke: "吊销", sureRevoke: "使用它的程序将无法进入：", noKeys: "此处没有程序密钥",
+  findDeed: "人员、操作或对象", refusedOnly: "被拒绝", row: "行", who: "人员", did: "操作", about: "对象", ended: "结果", noDeeds: "没有匹配的记录", chainChecks: "正在校验链…", chainHolds: "行，链完整", chainBroken: "链已断裂",
+  place: "位置", lastDays: "最近", printIt: "打印", dossierOf: "档案：", version: "版本", noneThere: "无。",
   barWaits: "等待", barAtWork: "进行中", barGood: "成功", barBad: "失败", barOut: "不再参与",
 };
 /** Where a rollout stands, and a device in it: words that mean something else of a device. */
 const STANDS: Record<string, [string, string]> = {
   planning: ["being planned", "规划中"], running: ["running", "进行中"], paused: ["paused", "已暂停"], halted: ["halted", "已叫停"], done: ["done", "已完成"], back: ["going back", "正在退回"], returned: ["taken back", "已退回"],
   waits: ["waits", "等待"], asked: ["asked", "已下达"], trying: ["trying", "尝试中"], watched: ["watched", "观察中"], good: ["good", "成功"], failed: ["failed", "失败"], over: ["something else is wanted", "已另有期望"], gone: ["revoked", "已吊销"], stuck: ["could not go back", "未能退回"],
+};
+export const ROLES = ["viewer", "operator", "engineer", "model_maker", "fleet_manager", "auditor", "tenant_admin", "platform_admin"];
+const ROLES_ZH: Record<string, string> = { viewer: "查看者", operator: "操作员", engineer: "工程师", model_maker: "模型工程师", fleet_manager: "设备群管理员", auditor: "审计员", tenant_admin: "租户管理员", platform_admin: "平台管理员" };
+export const role = (word: string, chinese: boolean): string => (chinese ? ROLES_ZH[word] : undefined) ?? word.replaceAll("_", " ");
+/** Titles and heads of a dossier. */
+export const DOSSIER_ZH: Record<string, string> = {
+  Assets: "资产", Yield: "良率", Faults: "故障", "Hours without data": "无数据小时数", Software: "软件", device: "设备", class: "类别", place: "位置", enrolled: "接入", heard: "最后通信",
+  parts: "工件", OK: "合格", NG: "不合格", "OK of all": "合格率", alarm: "报警", raised: "触发次数", hours: "小时", of: "共", what: "内容", runs: "正在运行", state: "状态", never: "从未", revoked: "已吊销",
 };
 /** What is asked of a device, and what became of it. */
 const ASKS: Record<string, [string, string]> = {

@@ -2,20 +2,25 @@ import { render } from "preact";
 import { useEffect, useErrorBoundary, useRef, useState } from "preact/hooks";
 import { Alarms } from "./alarms";
 import { connect, connection } from "./api";
+import { Audit } from "./audit";
 import { Device } from "./device";
+import { Dossier } from "./dossier";
 import { Inspections } from "./inspections";
 import { Overview } from "./overview";
+import { People } from "./people";
 import { Plane } from "./plane";
 import { Refused } from "./refused";
 import { Review } from "./review";
 import { Rollout } from "./rollout";
 import { Rollouts } from "./rollouts";
 import { clock, writing } from "./show";
-import { SignInPage, useMe, Who } from "./signin";
+import { may, type Me, meNow, SignInPage, useMe, Who } from "./signin";
 import "./style.css";
 import { language, speak, t } from "./words";
 
-const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["review", "#/review"], ["rollouts", "#/rollouts"], ["refused", "#/refused"], ["plane", "#/plane"]] as const;
+const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["review", "#/review"], ["rollouts", "#/rollouts"], ["refused", "#/refused"], ["plane", "#/plane"], ["people", "#/people"]] as const;
+/** What somebody sees in the line of places. */
+const forWhom = (word: string, me: Me | null): boolean => (word === "plane" ? !me || me.whole.includes("watch") : word !== "people" || may("people") || may("audit"));
 const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 document.documentElement.dataset.theme = localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 
@@ -32,8 +37,8 @@ function App() {
   }, []);
   useEffect(keys, []);
   const main = useRef<HTMLElement>(null), before = useRef(place);
-  const at = PLACES.find(([, to]) => to === place || (to === "#/rollouts" && place.startsWith("#/rollout/")));
-  document.title = `${named(place) ?? t(at ? at[0] : "overview")} · Lineside`;
+  const at = PLACES.find(([, to]) => to === place || (to === "#/rollouts" && place.startsWith("#/rollout/")) || (to === "#/people" && ["#/audit", "#/dossier"].includes(place)));
+  document.title = `${named(place) ?? t(place === "#/audit" ? "audit" : place === "#/dossier" ? "dossier" : at ? at[0] : "overview")} · Lineside`;
   useEffect(() => { // where the places do not fit beside each other
     const here = document.querySelector<HTMLElement>(".places [aria-current]");
     if (here?.parentElement) here.parentElement.scrollLeft = here.offsetLeft - (innerWidth - here.offsetWidth) / 2;
@@ -54,7 +59,7 @@ function App() {
     <>
       <nav aria-label="Lineside">
         <a class="brand" href="#/">Lineside</a>
-        <span class="places">{PLACES.filter(([word]) => word !== "plane" || !me || me.whole.includes("watch")).map(([word, to]) => <a key={word} href={to} aria-current={at?.[1] === to ? "page" : undefined}>{t(word)}</a>)}</span>
+        <span class="places">{PLACES.filter(([word]) => forWhom(word, me)).map(([word, to]) => <a key={word} href={to === "#/people" && me && !me.may.includes("people") ? "#/audit" : to} aria-current={at?.[1] === to ? "page" : undefined}>{t(word)}</a>)}</span>
         <span class="grow" />
         {me ? <Who me={me} /> : null}
         <button class="plain" onClick={() => { speak(language === "zh" ? "en" : "zh"); redraw((n) => n + 1); }} lang={language === "zh" ? "en" : "zh"}>{language === "zh" ? "English" : "中文"}</button>
@@ -77,15 +82,21 @@ function named(place: string): string | null {
   }
 }
 
+const OF_PLACES = ["#/rollouts", "#/people", "#/audit", "#/dossier"]; // they begin with what somebody may where
+
 /** A page that cannot show what a device sent leaves the others alone. */
 function Page({ place }: { place: string }) {
   const [broken] = useErrorBoundary();
   if (broken) return <div class="banner" role="alert">{t("broken")}: {String(broken)}</div>;
+  if (!meNow() && OF_PLACES.includes(place)) return <p class="quiet">…</p>;
   const device = named(place);
   if (device) return <Device id={device} />;
   if (place === "#/alarms") return <Alarms />;
   if (place === "#/inspections") return <Inspections />;
   if (place === "#/review") return <Review />;
+  if (place === "#/people") return <People />;
+  if (place === "#/audit") return <Audit />;
+  if (place === "#/dossier") return <Dossier />;
   if (place === "#/rollouts") return <Rollouts />;
   const [, rollout] = place.match(/^#\/rollout\/(\d{1,15})$/) ?? [];
   if (rollout) return <Rollout number={Number(rollout)} />;
@@ -94,12 +105,12 @@ function Page({ place }: { place: string }) {
   return <Overview />;
 }
 
-/** g then o, a, i, v, r, p, w goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
+/** g then o, a, i, v, r, p, w, u, l, d goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
 function keys() {
   let before = "";
   const pressed = (e: KeyboardEvent) => {
     if (writing(e) || e.ctrlKey || e.metaKey || e.altKey) return;
-    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", v: "#/review", r: "#/refused", p: "#/plane", w: "#/rollouts" } as Record<string, string>)[e.key];
+    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", v: "#/review", r: "#/refused", p: "#/plane", w: "#/rollouts", u: "#/people", l: "#/audit", d: "#/dossier" } as Record<string, string>)[e.key];
     if (before === "g" && to) location.hash = to;
     else if (e.key === "/") { document.getElementById("filter")?.focus(); e.preventDefault(); }
     else if (e.key === "a" && !e.repeat) document.activeElement?.closest("[data-alarm]")?.querySelector<HTMLButtonElement>("button.acknowledge:not(:disabled)")?.click();

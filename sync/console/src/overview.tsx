@@ -38,6 +38,7 @@ export function Overview() {
         {[...rows].sort((a, b) => Number(unwell(b, now)) - Number(unwell(a, now))).map((d) => <Card key={d.id} device={d} now={now} />)}
       </section>
       {loaded.total > rows.length ? <p class="quiet">{number(loaded.total - rows.length)} {t("moreDevices")}</p> : null}
+      {rows.length ? <p class="quiet"><a href="#/dossier">{t("dossier")} →</a></p> : null}
     </>
   );
 }

@@ -23,6 +23,7 @@ const SENTENCES: [string, string][] = [
   ["{} others are being answered; ask again later", "设备正在处理 {0} 个询问，请稍后再试"],
   ["given {} s ago, it was good for {} s", "{0} 秒前下达，有效期 {1} 秒"],
   ["the device stopped before it had the answer; ask again", "设备在得到结果前停止，请重新询问"],
+  ["no picture of {} came within {} s ({})", "{1} 秒内没有 {0} 的图像（{2}）"],
   ["no answer within {} s", "{0} 秒内没有结果"],
   ["this site has no tag {}", "本站点没有变量 {0}"],
   ["that is no value", "数值无效"],

@@ -10,6 +10,7 @@ let known: Me | null = null;
 const below = (place: string, top: string) => !top || place === top || place.startsWith(`${top}/`);
 /** Whether who works here may do that at a place of the tree (none: anywhere). */
 export const may = (permission: string, place?: string): boolean => !!known?.places[permission]?.some((top) => place === undefined || below(place, top));
+export const meNow = (): Me | null => known;
 /** Where that is. */
 export const placesOf = (permission: string): string[] => known?.places[permission] ?? [];
 
