@@ -240,6 +240,30 @@ CONTROLS: dict[str, Safeguard] = {
         "mine = select(t.c.name, t.c.role, t.c.place).where(t.c.hash == hashed(token))",
         f"{TESTS}/test_people.py::test_a_program_comes_with_its_key",
     ),
+    "nobody gives what they do not have": Safeguard(
+        f"{PLANE}/people_api.py",
+        "    if not holds(me, role, at):",
+        "    if False:",
+        f"{TESTS}/test_people_api.py::test_a_tenants_admin_looks_after_its_people_alone",
+    ),
+    "nobody reaches who is more than they": Safeguard(
+        f"{PLANE}/people_api.py",
+        "        if not manages(me, asks, roles):",
+        "        if False:",
+        f"{TESTS}/test_people_api.py::test_who_administers_every_tenant_reaches_no_platform_admin",
+    ),
+    "people of another tenant do not exist": Safeguard(
+        f"{PLANE}/people_api.py",
+        "or not (asks.whole or any(asks.holds(at) for _, at in roles))",
+        "or False",
+        f"{TESTS}/test_people_api.py::test_a_tenants_admin_looks_after_its_people_alone",
+    ),
+    "the audit keeps nothing of a password": Safeguard(
+        f"{PLANE}/entrance.py",
+        "not (need.recorded or need.secret)",
+        "not need.recorded",
+        f"{TESTS}/test_people_api.py::test_the_audit_keeps_nothing_of_a_password_is_searched_and_says_whether_it_holds",
+    ),
     "the link is of the first day": Safeguard(
         f"{PLANE}/signin.py",
         "return FIRST if await self.by_link() else None",

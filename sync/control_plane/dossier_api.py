@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from .tree import node
 
 
 def dossiers(store: Store) -> APIRouter:
-    router = APIRouter()
+    router, looking = APIRouter(), asyncio.Lock()
 
     @router.get("/api/dossier")
     async def dossier(
@@ -30,7 +31,8 @@ def dossiers(store: Store) -> APIRouter:
             raise HTTPException(404, "there is no such place here")
         until = time.time_ns() // HOUR * HOUR
         since = until - days * 24 * HOUR
-        told = of_node(await store.read(lambda c: facts(c, place, since, until)))
+        async with looking:  # it counts years of events
+            told = of_node(await store.read(lambda c: facts(c, place, since, until)))
         tables = [{"name": name, "heads": heads, "rows": rows} for name, heads, rows in told]
         said = {"at": place, "since": day(since / 10**9), "until": day(until / 10**9)}
         return said | {"version": digest([place, since, until, told]), "tables": tables}

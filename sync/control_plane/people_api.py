@@ -52,6 +52,7 @@ def people_routes(store: Store) -> APIRouter:
     async def managed(me: Me, asks: Scope, name: str) -> None:
         """Raises HTTPException where somebody is not theirs."""
         roles = await store.read(lambda c: known(c, asks, name))
+        asks.changes(name, after={"name": name}, place=roles[0][1] if roles else "")
         if name == me.name:
             raise HTTPException(409, "that is you: somebody else has to do it")
         if not manages(me, asks, roles):
@@ -89,7 +90,6 @@ def people_routes(store: Store) -> APIRouter:
     @router.post("/api/people/{name}/password", status_code=204)
     async def another_password(me: Me, asks: Asks, name: str, wanted: Password) -> None:
         """Give somebody another password; they are signed out."""
-        asks.changes(name, after={"name": name})
         await managed(me, asks, name)
         kept = await asyncio.to_thread(people.password, wanted.password)
         await store.write(lambda c: people.another_password(c, name, kept))

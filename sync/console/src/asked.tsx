@@ -101,7 +101,7 @@ function Bundle({ path, name, size, files }: { path: string; name: string; size:
     if (!answer?.ok) return;
     const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(await answer.blob()), download: name });
     link.click();
-    URL.revokeObjectURL(link.href);
+    window.setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   };
   return <p><button onClick={fetchIt}>{t("download")} {bytes(size)}</button> <span class="quiet">{files.join(", ")}</span>{late ? <span class="silent" role="status"> {t("bundleLate")}</span> : null}</p>;
 }

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { failed, get, send } from "./api";
 import { placeName, RoleAt } from "./people";
-import { moment, useFresh } from "./show";
+import { moment, useFocus, useFresh } from "./show";
 import { placesOf } from "./signin";
 import { Sure } from "./sure";
 import { role as roleWord, t } from "./words";
@@ -44,6 +44,7 @@ export function Keys({ at }: { at: string }) {
 
 function New({ at, add, close }: { at: string; add: (key: object) => void; close: () => void }) {
   const [role, setRole] = useState("viewer"), [place, setPlace] = useState(at || (placesOf("people").includes("") ? "" : placesOf("people")[0] ?? ""));
+  const name = useFocus<HTMLInputElement>();
   const send = (e: Event) => {
     e.preventDefault();
     const said = Object.fromEntries(new FormData(e.currentTarget as HTMLFormElement));
@@ -51,7 +52,7 @@ function New({ at, add, close }: { at: string; add: (key: object) => void; close
   };
   return (
     <form class="making" onSubmit={send} aria-label={t("newKey")} onKeyDown={(e) => { if (e.key === "Escape") close(); }}>
-      <label>{t("keyName")} <input name="name" required maxLength={64} autocomplete="off" placeholder="grafana" ref={(box) => { if (box && document.activeElement?.tagName !== "INPUT" && document.activeElement?.tagName !== "SELECT") box.focus(); }} /></label>
+      <label>{t("keyName")} <input name="name" required maxLength={64} autocomplete="off" placeholder="grafana" ref={name} /></label>
       <RoleAt role={role} at={place} set={setRole} where={setPlace} />
       <label>{t("goodFor")} <select name="days">{DAYS.map((days) => <option key={days} value={days} selected={days === 90}>{days} {t("days")}</option>)}</select></label>
       <div class="choices"><button class="primary">{t("makeKey")}</button><button type="button" onClick={close}>{t("cancel")}</button></div>

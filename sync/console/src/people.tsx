@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { failed, get, send } from "./api";
 import { Keys } from "./keys";
-import { moment, number, useFresh } from "./show";
+import { moment, number, useFocus, useFresh } from "./show";
 import { may, meNow, placesOf } from "./signin";
 import { Sure } from "./sure";
 import { role as roleWord, ROLES, t, type Word } from "./words";
@@ -89,6 +89,7 @@ const first = (at: string) => at || (placesOf("people").includes("") ? "" : plac
 
 function New({ at, add, close }: { at: string; add: (person: object) => Promise<boolean>; close: () => void }) {
   const [role, setRole] = useState("operator"), [place, setPlace] = useState(first(at));
+  const name = useFocus<HTMLInputElement>();
   const send = (e: Event) => {
     e.preventDefault();
     const said = Object.fromEntries(new FormData(e.currentTarget as HTMLFormElement));
@@ -96,7 +97,7 @@ function New({ at, add, close }: { at: string; add: (person: object) => Promise<
   };
   return (
     <form class="making" onSubmit={send} aria-label={t("newPerson")} onKeyDown={(e) => { if (e.key === "Escape") close(); }}>
-      <label>{t("userName")} <input name="name" required maxLength={64} autocomplete="off" ref={(box) => { if (box && document.activeElement?.tagName !== "INPUT" && document.activeElement?.tagName !== "SELECT") box.focus(); }} /></label>
+      <label>{t("userName")} <input name="name" required maxLength={64} autocomplete="off" ref={name} /></label>
       <label>{t("firstPassword")} <input name="password" type="password" required minLength={12} maxLength={200} autocomplete="new-password" title={t("passwordRule")} /></label>
       <RoleAt role={role} at={place} set={setRole} where={setPlace} />
       <p class="quiet hint">{t("passwordRule")}</p>

@@ -142,7 +142,7 @@ function Devices({ number: n, states, hits }: { number: number; states: Record<s
         <table class="fleet">
           <thead><tr><th>{t("devices")}</th><th class="wide n">{t("wave")}</th><th>{t("stateOf")}</th><th>{t("wanted")}</th><th class="wide">{t("tried")}</th><th>{t("runsNow")}</th><th class="wide">{t("reason")}</th></tr></thead>
           <tbody>{rows.map((row) => {
-            const ill = ILL.has(row.state) || row.hit !== "", why = sentence(row.why || row.reason || ""), when = row.ended || row.began || row.asked;
+            const ill = ILL.has(row.state) || row.hit !== "", why = sentence(row.why || (row.tried === row.version && row.reason) || ""), when = row.ended || row.began || row.asked;
             return (
               <tr key={row.device} class={ill ? "doubt" : ""} data-device={row.device}>
                 <td><a href={`#/device/${encodeURIComponent(row.device)}`}>{row.device}</a></td><td class="wide n">{row.wave + 1}</td>

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { devicesOf, failed, get, send } from "./api";
 import { sentence } from "./sentences";
-import { moment, number, useFresh } from "./show";
+import { moment, number, useFocus, useFresh } from "./show";
 import { may, placesOf } from "./signin";
 import { joined, standing, t } from "./words";
 
@@ -31,7 +31,7 @@ export const because = (reason: string): string => (reason.startsWith("by ") ? `
 
 export function Rollouts() {
   const [most, setMost] = useState(PAGE);
-  const [list] = useFresh<Summary[]>(() => get(`/api/rollouts?limit=${most}`), () => true, [most], 3000);
+  const [list] = useFresh<Summary[]>(() => get(`/api/rollouts?limit=${most}`), () => true, [most], 10_000); // each counts the devices of every one
   const [making, setMaking] = useState(false);
   if (!list) return <p class="quiet">…</p>;
   return (
@@ -61,6 +61,7 @@ function Making({ close }: { close: () => void }) {
   const [what, setWhat] = useState(""), [kind, setKind] = useState(""), [site, setSite] = useState(whole ? "" : places[0] ?? ""), [all, setAll] = useState(false);
   const [waves, setWaves] = useState("1, 2%, 10%, 50%"), [soak, setSoak] = useState("10min"), [shadow, setShadow] = useState(false), [back, setBack] = useState(false);
   const [fit, setFit] = useState<number | null>(null), [fault, setFault] = useState(""), [busy, setBusy] = useState(false);
+  const begins = useFocus<HTMLSelectElement>();
   const named = !!(kind.trim() || site.trim()), chosen = named || all;
   useEffect(() => {
     setFit(null);
@@ -83,7 +84,7 @@ function Making({ close }: { close: () => void }) {
   };
   return (
     <form class="panel making" onSubmit={begin} aria-label={t("newRollout")} onKeyDown={(e) => { if (e.key === "Escape") close(); }}>
-      <label>{t("whatGoes")} <select required value={what} ref={(box) => { if (box && !what && document.activeElement === document.body) box.focus(); }} onChange={(e) => setWhat(e.currentTarget.value)}>
+      <label>{t("whatGoes")} <select required value={what} ref={begins} onChange={(e) => setWhat(e.currentTarget.value)}>
         <option value="">{t("chooseWhat")}</option>{(there ?? []).map((one) => <option key={one} value={one}>{one}</option>)}</select></label>
       <label>{t("toClass")} <input value={kind} maxLength={64} placeholder={t("anyClass")} onInput={(e) => setKind(e.currentTarget.value)} /></label>
       <label>{t("toPlace")} <input value={site} maxLength={200} required={!whole} placeholder={t("anyPlace")} onInput={(e) => setSite(e.currentTarget.value)} list="places" />

@@ -1,5 +1,6 @@
 // Small pieces that every page uses.
-import { useEffect, useState } from "preact/hooks";
+import { type RefObject } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { failed, type Live, listen, type Tag } from "./api";
 import { language, quality, t } from "./words";
 
@@ -74,6 +75,13 @@ export function useFresh<T>(load: () => Promise<T>, when: (m: Live) => boolean, 
     return () => { stop(); window.clearInterval(minute); window.clearTimeout(timer); };
   }, keys);
   return [value, () => setTurn((n) => n + 1)];
+}
+
+/** What has the focus as soon as it is there, and only then. */
+export function useFocus<E extends HTMLElement>(): RefObject<E> {
+  const mine = useRef<E>(null);
+  useEffect(() => mine.current?.focus(), []);
+  return mine;
 }
 
 /** Whether a key belongs to what somebody writes or chooses in. */
