@@ -1,0 +1,135 @@
+"""A small Gaussian process whose length scales, noise and drift are not one guess but a population: drawn by their posterior, moved
+on with each measurement, and averaged over in what it foretells.
+
+Kernel: Matérn 5/2 with a length scale per input (Rasmussen and Williams, Gaussian Processes for Machine Learning, 4.2.1), a
+constant, a drift by age, a step at each change of the `era`, straight slopes where a person gave a hint, white noise. The amplitude
+of all is integrated out under an inverse gamma prior. The population moves by differential evolution (ter Braak, Statistics and
+Computing 16, 2006), half of its members at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+MEMBERS, STEPS, VOICES = 32, 4, 8  # of the population; its moves a measurement; members that foretell
+CONSTANT, STEP = 1.0, 0.5  # prior variance of the mean and of a change of era, in units of the amplitude
+SLOPE, DOUBT = 1.0, 2.0  # of a hint: expected change over the whole range in standard deviations, and its own
+SHAPE, SCALE = 2.0, 2.0  # of the inverse gamma prior of the amplitude of standardised values
+JITTER = 1e-8
+
+
+@dataclass(frozen=True)
+class Points:
+    """`x` float64[n, d] in the unit cube, their `age` in trials float64[n], their `era` int64[n]: levels may differ between two."""
+
+    x: np.ndarray
+    age: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    era: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @classmethod
+    def at(cls, x: np.ndarray, age: float = 0.0, era: int = 0) -> Points:
+        """All of one moment."""
+        return cls(x, np.full(len(x), age), np.full(len(x), era, np.int64))
+
+
+def matern(a: np.ndarray, b: np.ndarray, log_scale: np.ndarray) -> np.ndarray:
+    """float64[p, n, m] of points float64[n, d] and float64[m, d] under log length scales float64[p, d]."""
+    wide = np.exp(-log_scale)[:, None, :]
+    left, right = a[None] * wide, b[None] * wide
+    square = (left**2).sum(-1)[:, :, None] + (right**2).sum(-1)[:, None, :] - 2 * left @ right.transpose(0, 2, 1)
+    r = np.sqrt(5 * np.maximum(square, 0))
+    return (1 + r + r * r / 3) * np.exp(-r)
+
+
+class Process:
+    """Of one measured quantity. `tell` takes all measurements there are and moves the population on."""
+
+    def __init__(
+        self, inputs: int, rng: np.random.Generator, *, horizon: float = 0.0, slopes: np.ndarray | None = None
+    ):
+        """`horizon`: trials over which a drift bends, 0 for none. `slopes` float64[inputs]: 1 where a person says that the input
+        raises it, -1 lowers, 0 nothing."""
+        self._rng, self._d, self._horizon = rng, inputs, horizon
+        self._slopes = np.zeros(inputs) if slopes is None else slopes
+        scale = np.log(0.95) + 0.5 * np.log(inputs / 2 + 0.5)  # the more inputs, the less each of them says
+        self._middle = np.array([scale] * inputs + [np.log(0.001), np.log(0.05), np.log(0.01)])
+        self._width = np.array([0.9] * inputs + [2.0, 1.5, 1.5])
+        self._used = inputs + 2 + (horizon > 0)
+        self._members = self._middle + self._width * rng.standard_normal((MEMBERS, inputs + 3))
+
+    def tell(self, points: Points, y: np.ndarray, centre: float, scale: float, steps: int = STEPS) -> None:
+        """Measurements float64[n], of which `centre` and `scale` make standardised ones."""
+        self._points, self._centre, self._scale = points, centre, scale
+        self._y = (y - centre) / scale - self._hint(points.x)
+        members, k, used = self._members, MEMBERS // 2, self._used
+        density = self._posterior(members)
+        for turn in range(2 * steps):
+            mine, other = (slice(0, k), members[k:]) if turn % 2 else (slice(k, 2 * k), members[:k])
+            one, two = self._rng.integers(k, size=k), self._rng.integers(k - 1, size=k)
+            two += two >= one
+            stretch = np.where(self._rng.random(k) < 0.1, 1.0, 2.38 / np.sqrt(2 * used))[:, None]
+            moved = members[mine] + stretch * (other[one] - other[two])
+            moved += self._rng.normal(0, 0.01, moved.shape)
+            new = self._posterior(moved)
+            taken = np.log(self._rng.random(k)) < new - density[mine]
+            members[mine][taken], density[mine][taken] = moved[taken], new[taken]
+        self._voices()
+
+    def _hint(self, x: np.ndarray) -> np.ndarray:
+        return SLOPE * (x - 0.5) @ self._slopes
+
+    def _posterior(self, members: np.ndarray) -> np.ndarray:
+        """Unnormalised log density float64[p]."""
+        n = len(self._y)
+        low = np.linalg.cholesky(self._noisy(members))
+        white = np.linalg.solve(low, np.broadcast_to(self._y[:, None], (len(members), n, 1)))[..., 0]
+        half = np.log(np.diagonal(low, axis1=1, axis2=2)).sum(1)
+        likelihood = -half - (SHAPE + n / 2) * np.log(SCALE + (white**2).sum(1) / 2)
+        return likelihood - 0.5 * (((members - self._middle) / self._width) ** 2).sum(1)
+
+    def _between(self, a: Points, b: Points, members: np.ndarray) -> np.ndarray:
+        """Covariance without noise, float64[p, n, m]."""
+        cov = matern(a.x, b.x, members[:, : self._d])
+        cov *= np.exp(members[:, self._d + 1])[:, None, None]
+        cov += CONSTANT
+        cov += DOUBT**2 * (a.x - 0.5) @ (b.x - 0.5).T
+        if self._horizon:
+            apart = np.sqrt(5) * np.abs(a.age[:, None] - b.age[None]) / self._horizon
+            bent = (1 + apart + apart**2 / 3) * np.exp(-apart)
+            cov += np.exp(members[:, self._d + 2])[:, None, None] * bent + STEP * (a.era[:, None] == b.era[None])
+        return cov
+
+    def _noisy(self, members: np.ndarray) -> np.ndarray:
+        cov = self._between(self._points, self._points, members)
+        i = np.arange(len(self._y))
+        cov[:, i, i] += np.exp(members[:, self._d])[:, None] + JITTER
+        return cov
+
+    def _voices(self) -> None:
+        self._chosen = self._members[:: MEMBERS // VOICES]
+        low = np.linalg.cholesky(self._noisy(self._chosen))
+        self._inverse = np.linalg.inv(low)
+        self._white = (self._inverse @ self._y[:, None])[..., 0]
+        self._amplitude = (SCALE + (self._white**2).sum(1) / 2) / (SHAPE + len(self._y) / 2)
+
+    def foretell(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation without the noise of a measurement, float64[VOICES, m] each."""
+        across = self._inverse @ self._between(self._points, points, self._chosen)
+        mean = (across * self._white[:, :, None]).sum(1) + self._hint(points.x)
+        prior = (
+            CONSTANT + DOUBT**2 * ((points.x - 0.5) ** 2).sum(axis=1) + np.exp(self._chosen[:, self._d + 1])[:, None]
+        )
+        if self._horizon:
+            prior = prior + STEP + np.exp(self._chosen[:, self._d + 2])[:, None]
+        spread = np.sqrt(np.maximum(prior - (across**2).sum(1), 1e-10) * self._amplitude[:, None])
+        return self._centre + self._scale * mean, self._scale * spread
+
+    def noise(self) -> np.ndarray:
+        """Standard deviation of a measurement's noise, float64[VOICES]."""
+        return self._scale * np.sqrt(np.exp(self._chosen[:, self._d]) * self._amplitude)
+
+    def scales(self) -> np.ndarray:
+        """Median length scales float64[d], in ranges of the inputs: a short one says that the input matters."""
+        return np.exp(np.median(self._members[:, : self._d], axis=0))

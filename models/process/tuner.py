@@ -1,0 +1,295 @@
+"""The safe optimiser: told what trials gave, it says which settings to try next, inside what is allowed and likely to stay so."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .gp import Points
+from .quantity import Objective, Quantity
+from .space import Space
+
+CANDIDATES, PARENTS, STEPS = 400, 12, 20  # settings looked at; those that are refined; targets that a way is sought to
+CERTAIN = 0.95  # that a constraint is kept
+HORIZON = 25.0  # trials over which a drift bends
+BELIEF = 5.0  # trials after which measurements weigh as much as what an expert holds likely
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What an output has to keep; either side may be missing."""
+
+    name: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def kept(self, value: float) -> bool:
+        return not (
+            (self.at_most is not None and value > self.at_most) or (self.at_least is not None and value < self.at_least)
+        )
+
+
+@dataclass(frozen=True)
+class Hint:
+    """An expert: `input` raises (1) or lowers (-1) `output`."""
+
+    input: str
+    output: str
+    sign: int
+
+
+@dataclass(frozen=True)
+class Aim:
+    """The objective: `value` of the named columns (outputs, settings too), to be made high (`sign` 1) or low (-1)."""
+
+    names: Sequence[str]
+    value: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    sign: float = 1.0
+
+
+@dataclass
+class Task:
+    """All that a tuner is told before the first trial."""
+
+    space: Space
+    aim: Aim
+    limits: Sequence[Limit] = ()
+    changes: int = 2  # settings that a trial may change
+    horizon: float = HORIZON  # 0: nothing drifts
+    certain: float = CERTAIN
+    hints: Sequence[Hint] = ()
+    likely: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Settings float64[d]; what they may be `worth` (mean, and between which bounds nine of ten draws lie), how surely the limits
+    are kept, and why they were chosen."""
+
+    x: np.ndarray
+    worth: float
+    between: tuple[float, float]
+    sure: float
+    why: str
+
+
+class Tuner:
+    """`tell` each trial, `ask` for the next. Nothing here writes, waits or blocks; a call takes some ten milliseconds."""
+
+    def __init__(self, task: Task, rng: np.random.Generator) -> None:
+        self.task, self._rng = task, rng
+        self.x: list[np.ndarray] = []
+        self.made: list[dict[str, float]] = []
+        self._age: list[float] = []
+        self._era: list[int] = []
+        self.era = 0
+        self.now = 0.0
+        self._towards: np.ndarray | None = None
+        inputs = len(task.space)
+        limits = {limit.name: limit for limit in task.limits}
+        self.outputs = list(dict.fromkeys([n for n in task.aim.names if n not in task.space.names] + list(limits)))
+        self._quantities = {
+            name: Quantity(inputs, rng, task.horizon, self._slopes(name), _level(limits.get(name)))
+            for name in self.outputs
+        }
+        self._objective = Objective(task.aim.names, task.aim.value, task.aim.sign, rng)
+
+    def _slopes(self, output: str) -> np.ndarray:
+        slopes = np.zeros(len(self.task.space))
+        for hint in self.task.hints:
+            if hint.output == output:
+                slopes[self.task.space.names.index(hint.input)] = hint.sign
+        return slopes
+
+    def remember(self, x: np.ndarray, made: Mapping[str, float]) -> None:
+        """A trial of an earlier day: the level may have been another, the shape is the same."""
+        self._add(x, made, self.now, -1)
+
+    def tell(self, x: np.ndarray, made: Mapping[str, float]) -> None:
+        """What settings float64[d] made: a value of each of `outputs`. The next trial is one older."""
+        self._add(x, made, self.now, self.era)
+        self.now += 1
+
+    def _add(self, x: np.ndarray, made: Mapping[str, float], age: float, era: int) -> None:
+        self.x.append(np.array(x, float))
+        self.made.append({name: float(made[name]) for name in self.outputs})
+        self._age.append(age)
+        self._era.append(era)
+        points = self._points(np.array(self.x), np.array(self._age), np.array(self._era))
+        for name, quantity in self._quantities.items():
+            quantity.tell(points, np.array([each[name] for each in self.made]))
+
+    def jump(self) -> None:
+        """The process is another one from here on (a new batch, a mended nozzle): levels may have stepped."""
+        self.era += 1
+
+    def _points(self, x: np.ndarray, age: np.ndarray | None = None, era: np.ndarray | None = None) -> Points:
+        unit = self.task.space.unit(x)
+        if age is None or era is None:
+            return Points.at(unit, self.now, self.era)
+        return Points(unit, age, era)
+
+    def worth(self, made: Mapping[str, float], x: np.ndarray) -> float:
+        """The objective as measured, in its own sign."""
+        columns = {**made, **self.task.space.named(x)}
+        return float(self.task.aim.value({name: np.array([columns[name]]) for name in self.task.aim.names})[0])
+
+    def kept(self, made: Mapping[str, float]) -> bool:
+        return all(limit.kept(made[limit.name]) for limit in self.task.limits)
+
+    def _draws(self, x: np.ndarray) -> np.ndarray:
+        columns = {name: x[:, k] for k, name in enumerate(self.task.space.names)}
+        return self._objective.draws(self._quantities, self._points(x), columns)
+
+    def sure(self, x: np.ndarray) -> np.ndarray:
+        """How surely every limit is kept at settings float64[n, d] now, float64[n]."""
+        found = np.ones(len(x))
+        for limit in self.task.limits:
+            chance = self._quantities[limit.name].chance(self._points(x), limit.at_least, limit.at_most)
+            found = np.minimum(found, chance)
+        return found
+
+    def best(self) -> Proposal:
+        """The best settings that were tried, by what is known now; safe ones where there are any."""
+        x = np.unique(np.array(self.x), axis=0)
+        x = x[self.task.space.allowed(x)]
+        draws, sure = self._draws(x), self.sure(x)
+        safe = sure >= min(self.task.certain, float(sure.max()))
+        mean = np.where(safe, draws.mean(axis=0), -np.inf)
+        return self._proposal(x, draws, sure, int(mean.argmax()), "the best that was tried")
+
+    def ask(self, now: np.ndarray) -> Proposal:
+        """The next settings, where the machine stands at `now`. Needs one trial that was told. What gains most may differ from
+        `now` in more settings than one trial may change: then this is a safe step on the way, and the next ones lead on."""
+        self._objective.luck()
+        here = self.best()
+        top = self._draws(here.x[None])
+        there = now
+        if self._towards is not None and (self._towards != now).any():
+            there = self._towards
+            if self.sure(there[None])[0] >= self.task.certain and (step := self._step(now, there)) is not None:
+                return step
+        self._towards = None
+        x, gain = self._most(now, here.x, top)
+        for at in np.argsort(-gain)[:STEPS]:
+            if gain[at] < 0:
+                break
+            if (step := self._step(now, x[at])) is not None:
+                self._towards = x[at]
+                return step
+        reach = self._reached(now, np.vstack([x, now]))
+        sure = self.sure(reach)
+        return self._proposal(reach, self._draws(reach), sure, int(sure.argmax()), "the safest there is")
+
+    def _most(self, now: np.ndarray, best: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Settings float64[n, d] and what each gains over `top` on average, -1 where it is not certain to keep the limits. First
+        everywhere, then round the best of those."""
+        space, rng = self.task.space, self._rng
+        x = self._scattered(np.vstack([now, best]), CANDIDATES, 0.3)
+        gain = self._gain(x, top)
+        for width in (0.05, 0.015):
+            good = x[np.argsort(-gain)[:PARENTS]]
+            pick = good[rng.integers(len(good), size=CANDIDATES // 2)]
+            near = space.settings(space.unit(pick) + width * rng.standard_normal(pick.shape))
+            near = near[space.allowed(near)]
+            x, gain = np.vstack([x, near]), np.concatenate([gain, self._gain(near, top)])
+        return x, gain
+
+    def _gain(self, x: np.ndarray, top: np.ndarray) -> np.ndarray:
+        if not len(x):
+            return np.zeros(0)
+        found = np.maximum(self._draws(x) - top, 0).mean(axis=0) * self._liked(x)
+        return np.where(self.sure(x) >= self.task.certain, found, -1.0)
+
+    def _step(self, now: np.ndarray, there: np.ndarray) -> Proposal | None:
+        """The way to `there`, or the safest part of it that one trial may go; None where no such part is certain."""
+        space, changes = self.task.space, self.task.changes
+        differ = np.flatnonzero(now != there)
+        if len(differ) <= changes:
+            ways = there[None]
+        else:
+            ways = np.repeat(now[None], math.comb(len(differ), changes), axis=0)
+            for way, which in zip(ways, itertools.combinations(differ, changes), strict=True):
+                way[list(which)] = there[list(which)]
+        ways = ways[[space.order(now, way) is not None for way in ways]]
+        if not len(ways):
+            return None
+        sure, draws = self.sure(ways), self._draws(ways)
+        worth = np.where(sure >= self.task.certain, draws.mean(axis=0), -np.inf)
+        at = int(worth.argmax())
+        if not np.isfinite(worth[at]):
+            return None
+        changed = ", ".join(name for name, a, b in zip(space.names, now, ways[at], strict=True) if a != b)
+        more = "" if (ways[at] == there).all() else ", on the way to more"
+        return self._proposal(ways, draws, sure, at, f"changes {changed}{more}" if changed else "once more")
+
+    def batch(self, now: np.ndarray, size: int) -> list[Proposal]:
+        """`size` trials one after another: each is chosen as if those before it had given what is expected of them."""
+        chosen: list[Proposal] = []
+        kept = len(self.x)
+        for _ in range(size):
+            chosen.append(self.ask(now))
+            now = chosen[-1].x
+            if len(chosen) < size:
+                points = self._points(now[None])
+                expected = {
+                    name: float(np.median(quantity.draws(points, np.zeros(5))))
+                    for name, quantity in self._quantities.items()
+                }
+                self.tell(now, expected)
+        if len(self.x) > kept:
+            self.now -= len(self.x) - kept
+            del self.x[kept:], self.made[kept:], self._age[kept:], self._era[kept:]
+            self._again()
+        return chosen
+
+    def _again(self) -> None:
+        points = self._points(np.array(self.x), np.array(self._age), np.array(self._era))
+        for name, quantity in self._quantities.items():
+            quantity.tell(points, np.array([each[name] for each in self.made]))
+
+    def _proposal(self, x: np.ndarray, draws: np.ndarray, sure: np.ndarray, at: int, why: str) -> Proposal:
+        sign = self.task.aim.sign
+        low, high = sorted((sign * np.quantile(draws[:, at], [0.05, 0.95])).tolist())
+        return Proposal(x[at], sign * float(draws[:, at].mean()), (low, high), float(sure[at]), why)
+
+    def _scattered(self, round_: np.ndarray, n: int, near: float) -> np.ndarray:
+        """Allowed settings float64[at most n, d]: most round those given, float64[k, d], the rest anywhere."""
+        space, rng, d = self.task.space, self._rng, len(self.task.space)
+        unit = space.unit(round_)[rng.integers(len(round_), size=n)]
+        width = near * 10 ** rng.uniform(-1.5, 0, (n, 1))
+        moves = rng.random((n, d)) < rng.uniform(0.3, 1, (n, 1))
+        unit = np.where(
+            rng.random((n, 1)) < 0.7, unit + width * moves * rng.standard_normal((n, d)), rng.random((n, d))
+        )
+        x = space.settings(unit)
+        return x[space.allowed(x)]
+
+    def _reached(self, now: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Of settings float64[n, d] what one trial can reach of each."""
+        x = x.copy()
+        for row in x:
+            differ = np.flatnonzero(row != now)
+            row[differ[self.task.changes :]] = now[differ[self.task.changes :]]
+        fine = [self.task.space.order(now, row) is not None for row in x]
+        return x[fine] if any(fine) else now[None]
+
+    def _liked(self, x: np.ndarray) -> np.ndarray:
+        """What an expert holds likely, by less and less as trials come (Hvarfner et al., piBO, 2022)."""
+        weight = np.ones(len(x))
+        for name, (low, high) in self.task.likely.items():
+            k = self.task.space.names.index(name)
+            wide = max(high - low, 1e-12)
+            off = np.maximum(np.maximum(low - x[:, k], x[:, k] - high), 0) / wide
+            weight *= np.exp(-0.5 * (2 * off) ** 2)
+        return (weight + 1e-12) ** (BELIEF / (BELIEF + len(self.x)))
+
+
+def _level(limit: Limit | None) -> float | None:
+    if limit is None:
+        return None
+    return limit.at_most if limit.at_most is not None else limit.at_least

@@ -1,0 +1,154 @@
+"""The safe optimiser: what it never breaks, what it finds, and what it does where nothing is certain."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from models.process.gp import Points, Process
+from models.process.quantity import Quantity
+from models.process.space import Input, Space
+from models.process.tuner import Aim, Hint, Limit, Task, Tuner
+
+HEAT = "m.heat * m.speed <= 50"
+
+
+def space(*interlocks: str, step: float = 0.0) -> Space:
+    return Space([Input("m.heat", 0, 10, step), Input("m.speed", 1, 9), Input("m.gap", -1, 1)], interlocks)
+
+
+def top(x: np.ndarray) -> dict[str, float]:
+    """A hill at (6, 4, 0.2), and smoke that grows with the heat."""
+    gain = 10 - (x[0] - 6) ** 2 / 6 - (x[1] - 4) ** 2 / 3 - 4 * (x[2] - 0.2) ** 2
+    return {"m.gain": float(gain), "m.smoke": float(np.exp(x[0] / 5))}
+
+
+def task(*interlocks: str, **more: object) -> Task:
+    aim = Aim(["m.gain"], lambda columns: columns["m.gain"])
+    return Task(space(*interlocks), aim, **more)  # type: ignore[arg-type]
+
+
+def tuned(trials: int, one: Task, seed: int = 1) -> Tuner:
+    tuner, x = Tuner(one, np.random.default_rng(seed)), np.array([1.0, 2.0, -0.5])
+    for k in range(trials):
+        x = tuner.ask(x).x if k else x
+        tuner.tell(x, top(x))
+    return tuner
+
+
+def test_a_process_foretells_a_law_that_it_was_shown_and_is_unsure_elsewhere() -> None:
+    rng = np.random.default_rng(3)
+    process = Process(2, rng)
+    x = rng.random((24, 2)) * [1, 0.5]
+    y = 3 + 2 * x[:, 0] + np.sin(5 * x[:, 1])
+    for n in range(2, 25):
+        process.tell(Points.at(x[:n]), y[:n], float(y[:n].mean()), 1.0)
+    asked = np.array([[0.3, 0.2], [0.8, 0.4], [0.5, 1.0]])
+    mean, spread = process.foretell(Points.at(asked))
+    truth = 3 + 2 * asked[:2, 0] + np.sin(5 * asked[:2, 1])
+    assert np.abs(mean[:, :2].mean(axis=0) - truth).max() < 0.05
+    assert spread[:, 2].mean() > 5 * spread[:, :2].mean() and process.noise().mean() < 0.1
+
+
+def test_a_drift_is_learned_with_the_age_of_the_trials() -> None:
+    rng = np.random.default_rng(3)
+    steady, drifting = Process(1, rng), Process(1, rng, horizon=25)
+    x, age = rng.random((20, 1)), np.arange(20.0)
+    y = x[:, 0] - 0.05 * age
+    for n in range(2, 21):
+        points = Points(x[:n], age[:n], np.zeros(n, np.int64))
+        for process in (steady, drifting):
+            process.tell(points, y[:n], 0.0, 0.5)
+    now = Points.at(np.array([[0.5]]), age=20)
+    assert abs(drifting.foretell(now)[0].mean() + 0.5) < 0.15 < abs(steady.foretell(now)[0].mean() + 0.5)
+
+
+def test_what_is_never_negative_is_learned_by_factors_and_a_limit_by_its_chance() -> None:
+    one = Quantity(1, np.random.default_rng(1), 0.0, np.zeros(1), 8.0)
+    x = np.linspace(0, 0.6, 7)[:, None]
+    one.tell(Points.at(x), np.exp(3 * x[:, 0]))
+    chance = one.chance(Points.at(np.array([[0.3], [0.6], [0.75], [1.0]])), None, 8.0)
+    assert chance[0] > 0.99 and chance[1] > 0.9 and chance[3] < 0.2
+    assert (one.draws(Points.at(np.array([[0.0]])), np.linspace(-3, 3, 5)) > 0).all()
+    assert abs(one.surprise(Points.at(np.array([[0.3]])), np.exp([0.9]))[0]) < 1
+    assert one.surprise(Points.at(np.array([[0.3]])), np.exp([1.9]))[0] > 3
+
+
+def test_it_climbs_in_steps_of_two_settings_and_never_breaks_what_is_forbidden() -> None:
+    tuner = tuned(16, task(HEAT, limits=[Limit("m.smoke", at_most=4.0)], certain=0.99))
+    tried = np.array(tuner.x)
+    assert tuner.task.space.allowed(tried).all()
+    assert ((np.diff(tried, axis=0) != 0).sum(axis=1) <= 2).all()
+    assert all(made["m.smoke"] <= 4.0 for made in tuner.made)
+    best = tuner.best()
+    assert best.worth > 7 > 3 > tuner.made[0]["m.gain"] and best.between[0] <= best.worth <= best.between[1]
+
+
+def test_without_the_limit_the_same_seed_smokes() -> None:
+    """So the limit above is kept by what it says, and not by chance."""
+    assert any(top(x)["m.smoke"] > 3.0 for x in tuned(8, task(HEAT)).x)
+    limited = tuned(8, task(HEAT, limits=[Limit("m.smoke", at_most=1.6)], certain=0.99))
+    assert all(made["m.smoke"] <= 1.6 for made in limited.made)
+
+
+def test_an_interlock_holds_on_the_way_too() -> None:
+    one = space(HEAT)
+    now, there = np.array([10.0, 5.0, 0.0]), np.array([5.0, 9.0, 0.0])
+    assert one.order(now, there) == [0, 1], "first the heat goes down"
+    assert one.order(there, now) == [1, 0]
+    both = space(HEAT, "m.heat * m.speed >= 40")
+    assert both.order(now, there) is None
+    assert not both.allowed(np.array([[5.0, 5.0, 0.0]])).any()
+    assert list(one.broken(np.array([[10.0, 9.0, 0.0]]))) == [HEAT]
+
+
+def test_steps_and_factors() -> None:
+    stepped = space(step=0.3)
+    x = stepped.settings(np.array([[0.5, 0.5, 0.5], [1.0, 1.0, 1.0], [7.0, -1.0, 0.5]]))
+    assert np.allclose(x[:, 0], [5.1, 9.9, 9.9]) and (x <= stepped.high).all()
+    assert np.allclose(x[:, 1], [3.0, 9.0, 1.0]), "1 to 9 is laid out by factors: its middle is 3"
+    assert np.allclose(stepped.unit(stepped.settings(np.array([[0.3, 0.2, 0.8]]))), [[0.3, 0.2, 0.8]])
+
+
+def test_a_batch_is_several_trials_and_leaves_nothing_behind() -> None:
+    tuner = tuned(5, task(HEAT))
+    before = len(tuner.x), tuner.now
+    chosen = tuner.batch(tuner.x[-1], 3)
+    assert (len(tuner.x), tuner.now) == before and len(chosen) == 3
+    assert all((a.x != b.x).any() for a, b in itertools.pairwise(chosen))
+
+
+def test_where_nothing_is_certain_it_goes_where_it_is_safest() -> None:
+    tuner = Tuner(task(limits=[Limit("m.smoke", at_most=1.2)]), np.random.default_rng(1))
+    hot = np.array([6.0, 4.0, 0.0])
+    tuner.tell(hot, top(hot))
+    assert tuner.ask(hot).why == "the safest there is"
+
+
+def test_hints_and_likely_ranges_speed_it_up_and_history_counts() -> None:
+    hinted = Tuner(task(hints=[Hint("m.heat", "m.gain", 1)]), np.random.default_rng(1))
+    plain = Tuner(task(), np.random.default_rng(1))
+    x = np.array([5.0, 2.0, 0.0])
+    for tuner in (hinted, plain):
+        tuner.tell(x, top(x))
+    up = np.array([[8.0, 2.0, 0.0], [2.0, 2.0, 0.0]])
+    assert np.diff(hinted._draws(up).mean(axis=0))[0] < -0.5 < np.diff(plain._draws(up).mean(axis=0))[0]
+    likely = Tuner(task(likely={"m.gap": (0.1, 0.3)}, changes=3), np.random.default_rng(1))
+    likely.tell(x, top(x))
+    assert likely._liked(np.array([[5.0, 2.0, 0.2], [5.0, 2.0, -1.0]])).tolist() == pytest.approx([1, 0], abs=0.1)
+    taught = Tuner(task(), np.random.default_rng(1))
+    for gap in np.linspace(-1, 1, 8):
+        taught.remember(np.array([6.0, 4.0, gap]), top(np.array([6.0, 4.0, gap])))
+    taught.tell(x, top(x))
+    assert abs(taught.best().x[2] - 0.2) < 0.2 and taught.now == 1
+
+
+def test_a_jump_lets_the_level_step_and_keeps_the_shape() -> None:
+    tuner = tuned(8, task())
+    here = tuner.x[-1]
+    before = tuner.best().worth
+    tuner.jump()
+    tuner.tell(here, {name: value - 5 for name, value in top(here).items()})
+    assert before - 7 < tuner.best().worth < before - 3
