@@ -33,7 +33,9 @@ class Fault:
 
 @dataclass(slots=True)
 class Verdict:
-    """`faults` is empty where everything is proven. `told` are records that the device itself said were lost."""
+    """`faults` is empty where everything is proven. `told` are records that the device itself said were lost. `journals` (epoch,
+    begun, ended; ns UTC) are what the time is of: 0 where one goes on before or after it. Nothing ties one journal of a device to
+    the next: that there was no other, or that one ended there, is the plane's word."""
 
     device: str = ""
     scope: dict[str, Any] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Verdict:
     pictures: int = 0
     signed: tuple[int, int] = (0, 0)  # by the device's clock, the first and the last (ns UTC)
     countersigned: tuple[int, int] = (0, 0)  # by the plane's
+    journals: list[tuple[str, int, int]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     events: list[tuple[Place, Event]] = field(default_factory=list)  # proven
@@ -213,11 +216,15 @@ def _wanted(said: dict[str, Any], chains: dict[str, dict[int, Checkpoint]], out:
             (epoch, *place) for place in _due(mine, chain.get(first - 1)) if said.get("samples") or _short(place)
         }
     begins = [chains.get(epoch, {}).get(first - 1) for epoch, first, _ in spans if first > 1]
-    if begins and len(begins) == len(spans) and not any(one is not None and one.ts <= since for one in begins):
+    if not all(one is not None and one.ts <= since for one in begins):
         out.faults.append(Fault("chain", "it begins later than it says: what is before is not in it"))
     ends = [chains.get(epoch, {}).get(last) for epoch, _, last in spans]
     if not any(one is not None and one.ts >= until for one in ends):
         out.faults.append(Fault("chain", "it ends earlier than it says: its tail is cut off"))
+    for epoch, first, last in spans:
+        began, ended = chains.get(epoch, {}).get(first), chains.get(epoch, {}).get(last)
+        begun = began.ts if began is not None and first == 1 else 0
+        out.journals.append((epoch, begun, ended.ts if ended is not None and ended.ts < until else 0))
     return wanted
 
 

@@ -169,7 +169,7 @@ def _of_span(wish: Wish, journals: list[_Journal]) -> Found:
         absent += lack
     if not epochs:
         raise LinesideError(f"{wish.device} signed nothing of that time", hint="say another --since or --until")
-    scope = {"from": max(wish.since, min(begins)), "to": min(wish.until, max(ends)), "epochs": epochs}
+    scope = {"from": max(wish.since, *begins), "to": min(wish.until, max(ends)), "epochs": epochs}
     return Found(scope, proofs, _once(records), absent)
 
 

@@ -78,8 +78,9 @@ def run_verify(where: Where, options: argparse.Namespace) -> int:
 
 def _fingerprint(said: str) -> str:
     """Raises LinesideError."""
-    if not said or (len(said) == 64 and all(c in "0123456789abcdefABCDEF" for c in said)):
-        return said.lower()
+    plain = said.replace(":", "").lower()  # openssl writes it so
+    if not said or (len(plain) == 64 and all(c in "0123456789abcdef" for c in plain)):
+        return plain
     try:
         cert = x509.load_pem_x509_certificates(Path(said).read_bytes())[-1]
     except (OSError, ValueError) as error:
@@ -102,6 +103,7 @@ def facts(verdict: verifying.Verdict) -> dict[str, Any]:
         "pictures": verdict.pictures,
         "signed": verdict.signed,
         "countersigned": verdict.countersigned,
+        "journals": verdict.journals,
         "told": verdict.told,
         "faults": [{"kind": fault.kind, "text": fault.text} for fault in verdict.faults],
     }
@@ -125,6 +127,7 @@ def lines(verdict: verifying.Verdict, pinned: bool) -> list[str]:
             else "\n               compare it with what the plane's owner gave you, or say it as --authority"
         ),
     ]
+    out += [f"journal        {one}" for one in map(_journal, verdict.journals)]
     out += [f"told           {one}" for one in verdict.told]
     out += [f"{fault.kind.upper():14} {fault.text}" for fault in verdict.faults[:SHOWN]]
     if len(verdict.faults) > SHOWN:
@@ -136,8 +139,15 @@ def lines(verdict: verifying.Verdict, pinned: bool) -> list[str]:
             "proven: these records are as the device signed them; that there are no others, an export of a time proves"
         )
     else:
-        out.append("proven: nothing of that time was altered or left out")
+        which = "" if verdict.scope.get("samples") else ", but for samples, which are not in it,"
+        out.append(f"proven: nothing{which} of that time and these journals was altered or left out")
     return out
+
+
+def _journal(one: tuple[str, int, int]) -> str:
+    epoch, begun, ended = one
+    spans = [f"begun {_time(begun)}"] * bool(begun) + [f"ended {_time(ended)}"] * bool(ended)
+    return f"{epoch}{', '.join(['', *spans])}" + (": no other before or after it is the plane's word" if spans else "")
 
 
 def _time(ns: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -450,6 +451,40 @@ def test_a_time_whose_beginning_or_end_is_not_there_is_not_whole(tmp_path: Path)
     proven(tmp_path, work)
 
 
+def test_a_plane_that_leaves_out_a_journal_or_its_beginning_is_seen(tmp_path: Path) -> None:
+    """Nothing ties a journal that began anew to the one before: the verdict says which there are, and since when."""
+
+    async def work(plane: Plane, device: Device, file: Path) -> None:
+        other = Device(tmp_path / "anew")
+        other.key, other.parts = device.key, device.parts
+        other.begins()
+        other.clock.advance(5 * ROUND)
+        for _ in range(2):
+            await other.works()
+        await plane.takes(other)
+        other.journal.close()
+        await plane.exports(file, ALL)
+        (old, begun, ended), (new, later, last) = verified(file).journals
+        assert verified(file).faults == [] and (old, new) == (device.journal.epoch, other.journal.epoch)
+        assert 0 < begun < ended < later and last == 0
+
+        def lies(epochs: list[dict[str, Any]], file: Path) -> verify.Verdict:
+            changed = Tampered(tmp_path / "proof.zip")
+            words = json.dumps({**json.loads(changed.files["export.json"]), "epochs": epochs})
+            proof = base64.b64encode(plane.witness.sign(words)).decode()
+            said = json.dumps({"proof": proof, "certificates": plane.witness.certificates})
+            changed.files |= {"export.json": words.encode(), "export.proof.json": said.encode()}
+            return verified(changed.write(file))
+
+        file.rename(tmp_path / "proof.zip")
+        first, second = ({"epoch": old, "first": 1, "last": 3}, {"epoch": new, "first": 1, "last": 2})
+        assert lies([second], file).journals == [(new, later, 0)], "it begins in the middle of that time"
+        assert lies([{**first, "last": 2}, second], file).journals[0][2] < ended, "and here the old one ends early"
+        assert [fault.kind for fault in lies([{**first, "first": 2}, second], file).faults] == ["chain"]
+
+    proven(tmp_path, work)
+
+
 # What the device and the plane keep
 
 
@@ -673,10 +708,13 @@ def test_people_export_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "plane").rename(tmp_path / "away")
     assert main(["plane", "verify", file]) == 0
     said = capsys.readouterr().out
-    assert "nothing of that time was altered or left out" in said and fingerprints[0] in said
+    assert "nothing of that time and these journals was altered or left out" in said and fingerprints[0] in said
     assert main(["plane", "verify", file, "--authority", str(tmp_path / "away" / "ca.pem"), "--json", "--events"]) == 0
     *events, verdict = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert verdict["whole"] and verdict["records"]["event"] == len(events) == 11
+    written = ":".join(re.findall("..", fingerprints[0].upper()))
+    assert main(["plane", "verify", file, "--authority", written]) == 0, "as openssl writes it"
+    assert "begun " in capsys.readouterr().out
     assert main(["plane", "verify", file, "--authority", "ab" * 32]) == 1
     assert "AUTHORITY" in capsys.readouterr().out
     changed = Tampered(Path(file))
