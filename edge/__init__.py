@@ -38,6 +38,7 @@ from .config.templates import Templated
 from .config.types import Duration, Identifier, Listen, Period, Size, listen_at, only_here, site_folder
 from .control import NoDaemon
 from .control import ask as ask_daemon
+from .diagnosis import without_secrets
 from .driver import Driver, DriverConfig, Point, ReadPlan, Source, Writable
 from .errors import (
     AnswerContradicts,
@@ -237,6 +238,7 @@ __all__ = [
     "to_disk",
     "version_of",
     "wilson",
+    "without_secrets",
     "write_parquet",
     "written_yaml",
 ]

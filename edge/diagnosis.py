@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 MASK = "(masked)"
 _HIDDEN = re.compile(
-    r"pass(word|wd|phrase)?$|secret|token|(^|_)key$|(^|_)pin$|community|credential|webhook", re.IGNORECASE
+    r"pass(word|wd|phrase|code)?$|pwd$|secret|token|(^|[_-]|api)key$|(^|_)pin$|community|credential|webhook|authorization|cookie",
+    re.IGNORECASE,
 )
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
-_QUERY = re.compile(r"((?:pass\w*|secret|token|key|sig\w*|auth)=)[^&\s]+", re.IGNORECASE)
+_LOGIN = re.compile(r"(?<=://)[^/\s\"]+@")
+_QUERY = re.compile(r"((?:pass\w*|pwd|secret|token|key|sig\w*|auth)=)[^&\s\"]+", re.IGNORECASE)
 
 
 class Diagnosis:
@@ -88,6 +89,9 @@ def masked(data: Any) -> Any:
         return {k: MASK if _HIDDEN.search(str(k)) and not isinstance(v, Secret) else masked(v) for k, v in data.items()}
     if isinstance(data, list):
         return [masked(one) for one in data]
-    if isinstance(data, str):
-        return _QUERY.sub(rf"\1{MASK}", _LOGIN.sub(f"{MASK}@", data))
-    return data
+    return without_secrets(data) if isinstance(data, str) else data
+
+
+def without_secrets(text: str) -> str:
+    """A text with what may be secret in its addresses masked: a login, and what a query calls so."""
+    return _QUERY.sub(rf"\1{MASK}", _LOGIN.sub(f"{MASK}@", text))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import SplitResult, urlsplit
 
+from edge import without_secrets
+
 
 def address_of(url: str) -> SplitResult:
     """The parts of a url. Raises ValueError where its host or port cannot be one."""
@@ -16,9 +18,8 @@ def address_of(url: str) -> SplitResult:
 
 
 def shown(url: str) -> str:
-    """A url without user and password."""
-    parts = urlsplit(url)
-    return url if not parts.username else url.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
+    """A url without user and password, wherever cameras want them."""
+    return without_secrets(url.replace(f"{urlsplit(url).netloc.rpartition('@')[0]}@", "", 1))
 
 
 def where(url: str) -> str:

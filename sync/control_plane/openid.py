@@ -61,7 +61,10 @@ class Flow:
         """Of words that are known to be ours. Raises OpenIdFault."""
         if words is None:
             raise OpenIdFault("this way in was not begun in this browser", hint="begin at the page of the plane")
-        flow = cls(**json.loads(base64.urlsafe_b64decode(words)))
+        try:
+            flow = cls(**json.loads(base64.urlsafe_b64decode(words)))
+        except (ValueError, TypeError):  # ours, and signed for something else
+            raise OpenIdFault("that is no way in", hint="begin at the page of the plane") from None
         if flow.until < time.time():
             raise OpenIdFault("that took too long", hint="begin again at the page of the plane")
         return flow

@@ -28,6 +28,7 @@ from edge import (
     png,
     recent_lines,
     sound_events,
+    without_secrets,
 )
 
 from .lease import Lease
@@ -182,6 +183,7 @@ class Asked:
             "events.jsonl": b"\n".join(map(_line, await self._host.journal.ask(newest_events, MOST_BUNDLED))),
             "versions.json": _json({"python": platform.python_version(), "machine": platform.platform()}),
         }
+        files = {name: without_secrets(body.decode()).encode() for name, body in files.items()}
         bundle = _picture(await asyncio.to_thread(_packed, files), "application/gzip")
         return {"bundle": bundle.digest, "bytes": len(bundle.body), "files": sorted(files)}, (bundle,)
 

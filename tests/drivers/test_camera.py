@@ -274,7 +274,10 @@ def test_a_camera_that_falls_silent_is_named() -> None:
 def test_nobody_there_is_said_without_the_password() -> None:
     with pytest.raises(DeviceLost, match=r"no picture from http://127\.0\.0\.1:9/x"):
         pictures(1, url="http://me:secret@127.0.0.1:9/x")
-    assert shown("rtsp://u:p@h:1/x") == "rtsp://h:1/x"
+    assert shown("rtsp://u:p@h:1/x") == shown("rtsp://:p@h:1/x") == shown("rtsp://u:p@ss@h:1/x") == "rtsp://h:1/x"
+    assert shown("rtsp://h/user=admin&password=pw&channel=1?token=x") == (
+        "rtsp://h/user=admin&password=(masked)&channel=1?token=(masked)"
+    ), "where cheap cameras want it"
 
 
 def test_truth_is_the_same_for_all_and_faults_are_named() -> None:

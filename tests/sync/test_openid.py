@@ -233,6 +233,9 @@ def test_a_way_in_is_of_one_browser_and_once(tmp_path: Path, provider: Provider)
         assert answer.status == 422 and b"invalid_grant" in answer.data, (
             "the provider asks for the verifier of the one who went"
         )
+        other = {"Cookie": f"openid={plane.people.login(plane.people.key)}"}
+        answer = await asyncio.to_thread(urllib3.request, "GET", f"{back}?state=a&code=b", headers=other)
+        assert answer.status == 422 and b"that is no way in" in answer.data, "ours, and signed for something else"
         answer = await asyncio.to_thread(mine.once, "GET", f"{back}?error=access_denied")
         assert answer.status == 422 and b"access_denied" in answer.data
 
