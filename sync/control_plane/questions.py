@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, model_validator
 from sqlalchemy import Connection, desc, select
 
 from . import tables
-from .access import Asks
+from .access import ELSEWHERE, Asks, place_of
 from .ingest import Ingest
 from .own import PLANE
 from .store import Store
@@ -77,6 +77,8 @@ def questions(store: Store, ingest: Ingest) -> APIRouter:
         """Ask a device something; it need not be online. One with an `id` that was used already is that order. What the device
         answers is told by GET; its site says what it answers at all (`sync: {commands: [...]}`)."""
         data = wanted.data(asks.who)
+        if await store.read(lambda c: place_of(c, device)) is None:  # who has it later would be asked
+            raise HTTPException(404, ELSEWHERE)
         number = await ingest.command(device, wanted.verb, data)
         return {"number": number, "id": data["id"], "state": "queued"}
 

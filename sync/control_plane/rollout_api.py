@@ -15,7 +15,7 @@ from .live import Hub
 from .mistake import mistakes
 from .own import PLANE
 from .rollout_options import CONFIG, RolloutOptions, from_words
-from .rollouts import MOST_SHOWN, R, Rollout, act, listed, rollouts, start, summary
+from .rollouts import MOST_SHOWN, D, R, Rollout, act, listed, rollouts, start, summary
 from .store import Store
 from .updates import Updates
 
@@ -69,7 +69,13 @@ def rollout_routes(store: Store, hub: Hub, updates: Updates) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MOST_SHOWN)] = 100,
     ) -> list[dict[str, Any]]:
         """Its devices by name: in which wave each is, where it stands, and why."""
-        return await store.read(lambda c: (one(c, asks, number), listed(c, number, state, hit, after, limit))[1])
+
+        def ask(c: Connection) -> list[dict[str, Any]]:
+            one(c, asks, number)
+            theirs = asks.narrow(D.c.device)  # some may stand elsewhere by now
+            return listed(c, number, state, hit, after, limit, theirs)
+
+        return await store.read(ask)
 
     @router.get("/api/updates")
     async def every_update(asks: Asks) -> list[str]:

@@ -11,6 +11,7 @@ from . import tables, twin
 from .database import among
 from .rollout_plan import ASKED, BACK, FAILED, GOOD, OVER, TRYING, WAITS, WATCHED
 from .rollouts import Rollout
+from .tree import is_below
 from .twin import Want
 
 AT_ONCE, MANY = 2000, 10_000  # devices in one transaction; where it is urgent
@@ -54,7 +55,7 @@ def _next(connection: Connection, rollout: Rollout, room: int) -> list[tuple[str
     other, its = D.alias("other"), R.alias("its")
     busy = select(other.c.device).join(its, its.c.number == other.c.rollout)
     busy = busy.where(other.c.device == D.c.device, other.c.state == TRYING, its.c.kind == rollout.kind)
-    those = (mine, D.c.state == WAITS, D.c.wave <= rollout.wave, ~busy.exists())
+    those = (mine, D.c.state == WAITS, D.c.wave <= rollout.wave, ~busy.exists(), *at_its_site(rollout))
     columns = (D.c.device, D.c.version)
     if not rollout.plan.per_site:
         chosen = select(*columns).where(*those).order_by(D.c.wave, D.c.place)
@@ -67,6 +68,13 @@ def _next(connection: Connection, rollout: Rollout, room: int) -> list[tuple[str
     chosen = select(lined.c.device, lined.c.version).join(now, now.c.site == lined.c.site, isouter=True)
     chosen = chosen.where(lined.c.nth <= free).order_by(lined.c.wave, lined.c.place)
     return [row._tuple() for row in connection.execute(chosen.limit(room))]
+
+
+def at_its_site(rollout: Rollout) -> list[ColumnElement[bool]]:
+    """Of its devices those that stand where it says: one that was moved is not asked for anything more by it, for it may be another
+    tenant's."""
+    t, site = tables.device, rollout.plan.devices.site
+    return [select(t.c.id).where(t.c.id == D.c.device, is_below(t.c.site, (site,))).exists()] if site else []
 
 
 def _of(connection: Connection, table: Any, rollout: Rollout, devices: Sequence[str]) -> dict[str, Row[Any]]:
@@ -93,7 +101,7 @@ def withdraw(connection: Connection, rollout: Rollout) -> list[str]:
 def go_back(connection: Connection, rollout: Rollout, now: float) -> list[str]:
     """Who has begun is asked to go back to what it had, as many as go into one transaction; returns them."""
     asked = withdraw(connection, rollout)
-    begun = (D.c.state.in_((TRYING, WATCHED, GOOD, FAILED)), D.c.generation > 0)
+    begun = (D.c.state.in_((TRYING, WATCHED, GOOD, FAILED)), D.c.generation > 0, *at_its_site(rollout))
     if rows := _ours(connection, rollout, *begun):
         generation = want(connection, rollout, rows, "run")
         values = {"state": BACK, "asked": now, "late": False, "told": "", "generation": generation}

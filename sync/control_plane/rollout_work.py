@@ -45,7 +45,7 @@ from .rollout_plan import (
     picked,
     stand,
 )
-from .rollout_wants import AT_ONCE, OTHERWISE, change, go_back, release, withdraw
+from .rollout_wants import AT_ONCE, OTHERWISE, at_its_site, change, go_back, release, withdraw
 from .rollouts import (
     DONE,
     ENDED,
@@ -280,11 +280,14 @@ def overtaken(connection: Connection, rollout: Rollout) -> None:
 
 
 def revoked(connection: Connection, rollout: Rollout) -> None:
-    """Who is let in no more has no part in it."""
+    """Who is let in no more has no part in it; nor has who stands elsewhere by now, and is another tenant's maybe."""
     t = tables.device
     gone = D.c.device.in_(select(t.c.id).where(t.c.revoked > 0))
     those = (D.c.rollout == rollout.number, D.c.state.in_((WAITS, ASKED, BACK)), gone)
     connection.execute(update(D).where(*those).values(state=GONE, why="it was revoked"))
+    for there in at_its_site(rollout):
+        moved = (D.c.rollout == rollout.number, D.c.state == WAITS, ~there)
+        connection.execute(update(D).where(*moved).values(state=GONE, why="it stands elsewhere now"))
 
 
 def settle(connection: Connection, rollout: Rollout, now: float, since: float = 0.0) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select, update
@@ -160,7 +160,8 @@ def start(
         set(plan.devices.ids) - set(connection.scalars(select(t.c.id).where(_named(connection, plan))))
     ):
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise LinesideError(f"not enrolled here, or revoked: {shown}", hint="`lineside plane devices` lists them")
+        at = f" at {plan.devices.site}" if plan.devices.site else ""
+        raise LinesideError(f"not enrolled here{at}, or revoked: {shown}", hint="`lineside plane devices` lists them")
     many: int = connection.execute(
         select(func.count()).select_from(t).where(fits(plan.devices, connection))
     ).scalar_one()
@@ -183,8 +184,10 @@ def start(
 
 
 def _named(connection: Connection, plan: RolloutOptions) -> ColumnElement[bool]:
+    """Where it names a site, too: who may do this there learns of no device elsewhere."""
     t = tables.device
-    return and_(t.c.revoked == 0, among(connection, t.c.id, plan.devices.ids))
+    there = [is_below(t.c.site, (plan.devices.site,))] if plan.devices.site else []
+    return and_(t.c.revoked == 0, among(connection, t.c.id, plan.devices.ids), *there)
 
 
 def act(connection: Connection, number: int, verb: str, by: str) -> Rollout:
@@ -277,10 +280,16 @@ def waits_for(rollout: Rollout, counts: dict[Some, int]) -> str:
 
 
 def listed(
-    connection: Connection, number: int, state: str = "", hit: bool = False, after: str = "", limit: int = 100
+    connection: Connection,
+    number: int,
+    state: str = "",
+    hit: bool = False,
+    after: str = "",
+    limit: int = 100,
+    theirs: Sequence[ColumnElement[bool]] = (),
 ) -> list[dict[str, Any]]:
-    """Devices of a rollout by name: those in one state, or those that a gate found something of; and what each says of it by now
-    (`tried`, `running`, `reason`; null where it has said nothing)."""
+    """Devices of a rollout by name, of `theirs`: those in one state, or those that a gate found something of; and what each says of
+    it by now (`tried`, `running`, `reason`; null where it has said nothing)."""
     names = (
         "device",
         "wave",
@@ -298,7 +307,7 @@ def listed(
     )
     same = (T.c.device == D.c.device, T.c.kind == R.c.kind, T.c.name == R.c.name)
     told = (T.c.tried, T.c.running, T.c.reason)
-    wanted = select(*(D.c[name] for name in names), *told).where(D.c.rollout == number, D.c.device > after)
+    wanted = select(*(D.c[name] for name in names), *told).where(D.c.rollout == number, D.c.device > after, *theirs)
     wanted = wanted.join(R, R.c.number == D.c.rollout).outerjoin(T, and_(*same))
     wanted = wanted.where(D.c.state == state) if state else wanted
     wanted = wanted.where(D.c.hit != "") if hit else wanted

@@ -476,7 +476,7 @@ def test_a_plane_that_leaves_out_a_journal_or_its_beginning_is_seen(tmp_path: Pa
             changed.files |= {"export.json": words.encode(), "export.proof.json": said.encode()}
             return verified(changed.write(file))
 
-        file.rename(tmp_path / "proof.zip")
+        file.rename(tmp_path / "proof.zip")  # noqa: ASYNC240
         first, second = ({"epoch": old, "first": 1, "last": 3}, {"epoch": new, "first": 1, "last": 2})
         assert lies([second], file).journals == [(new, later, 0)], "it begins in the middle of that time"
         assert lies([{**first, "last": 2}, second], file).journals[0][2] < ended, "and here the old one ends early"

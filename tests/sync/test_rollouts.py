@@ -448,6 +448,25 @@ def test_a_revoked_device_holds_nothing_up(database: str) -> None:
     with_store(database, work)
 
 
+def test_a_device_that_was_moved_to_another_tenant_is_asked_for_nothing_more(database: str) -> None:
+    async def work(store: Store) -> None:
+        it, t = Fleet(store), tables.device
+        await it.enrol(*TEN, site="acme/line-1")
+        n = await it.begin(waves=[2, 2], devices={"site": "acme"})
+        has, waits = (await it.asked())[0], sorted(set(TEN) - set(await it.asked()))[0]
+        await it.takes(await it.asked())
+        moved = update(t).where(t.c.id.in_([has, waits])).values(site="beta/line-1")
+        await store.write(lambda c: c.execute(moved))
+        await it.look(600)
+        await it.look(31)
+        assert (await it.column(n, "why"))[waits] == "it stands elsewhere now" and waits not in await it.asked()
+        await it.order(n, "back")
+        assert (await it.wants(has))[0] == "3", "who has acme takes nothing from it any more"
+        assert (await it.counts(n))["back"] == 1
+
+    with_store(database, work)
+
+
 def test_pausing_and_going_on(database: str) -> None:
     async def work(store: Store) -> None:
         it = Fleet(store)
@@ -726,6 +745,10 @@ def test_a_rollout_of_nothing_or_for_nobody_is_refused(database: str) -> None:
 
         assert "model/washer-4 is not among the updates" in await refused(what="model/washer-4")
         assert "no device fits (class oven)" in await refused(devices={"class": "oven"})
+        await it.enrol("beta-1", site="beta")
+        await it.enrol("acme-1", site="acme")
+        elsewhere = await refused(devices={"site": "acme", "ids": ["acme-1", "beta-1", "none"]})
+        assert "not enrolled here at acme, or revoked: beta-1, none" in elsewhere, "nobody learns who is elsewhere"
         assert "not enrolled here, or revoked: press-77" in await refused(devices={"ids": ["press-1", "press-77"]})
         n = await it.begin()
         with pytest.raises(LinesideError, match="is running: it cannot go on"):
