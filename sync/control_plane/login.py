@@ -28,6 +28,13 @@ class Entry(BaseModel):
     password: str = Field(max_length=1024)
 
 
+class Words(BaseModel):
+    """A password until now, and from now on."""
+
+    old: str = Field(max_length=1024)
+    new: str = Field(max_length=1024)
+
+
 def login(store: Store, knows: People, page: str) -> APIRouter:
     """The link, accounts, and who did what. `page` is where people find the plane; where that is https, their browser is to show a
     session to nothing else."""
@@ -56,6 +63,14 @@ def login(store: Store, knows: People, page: str) -> APIRouter:
         session = await knows.enter(who.name, who.password, request.state.origin)
         request.state.asker = await store.glance(lambda c: people.of_session(c, session))
         return _keeps(Response(status_code=204), session, people.SESSION_SECONDS, secure)
+
+    @router.post("/api/password", status_code=204)
+    async def another_password(request: Request, who: Me, words: Words) -> None:
+        """Another password for who asks; they are signed out everywhere. 403: the old one is another; 429: too many tries."""
+        if await knows.proves(who.name, words.old, request.state.origin) is None:
+            raise HTTPException(403, "that is not your password until now")
+        kept = await asyncio.to_thread(people.password, words.new)
+        await store.write(lambda c: people.another_password(c, who.name, kept))
 
     @router.post("/api/logout", status_code=204)
     async def out(request: Request) -> Response:

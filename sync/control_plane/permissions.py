@@ -62,6 +62,7 @@ TABLE: dict[str, Need] = {
     "POST /api/login": Need("", Of.ANYONE, recorded=True),
     "POST /api/logout": Need("", Of.SELF),
     "GET /api/me": Need("", Of.SELF),
+    "POST /api/password": Need("", Of.SELF, secret=True),
     "GET /api/audit": Need("audit", Of.EACH),
     "GET /api/audit/chain": Need("audit", Of.PLANE),
     "GET /api/people": Need("people", Of.EACH),

@@ -87,15 +87,19 @@ class People:
             return FIRST if await self.by_link() else None
         return await self.store.glance(lambda c: people.of_session(c, session)) if session else None
 
-    async def enter(self, name: str, password: str, origin: str) -> str:
-        """A session for who knows the password. Raises HTTPException: 401, or 429 for who guesses."""
+    async def proves(self, name: str, password: str, origin: str) -> str | None:
+        """How somebody's password is kept, where they know it; else None. Raises HTTPException 429 for who guesses."""
         wait = max(self._names.take(name.lower()), self._places.take(origin))
         if wait:
             raise HTTPException(429, "too many tries; wait a little", {"Retry-After": str(round(wait + 0.5))})
         kept = await self.store.glance(lambda c: people.kept(c, name))
         async with self._hashing:
             good = await asyncio.to_thread(people.right, kept, password)
-        if not good:
+        return kept if good else None
+
+    async def enter(self, name: str, password: str, origin: str) -> str:
+        """A session for who knows the password. Raises HTTPException: 401, or 429 for who guesses."""
+        if (kept := await self.proves(name, password, origin)) is None:
             raise HTTPException(401, WRONG)
         try:
             return await self.store.write(lambda c: people.begin(c, name, kept))

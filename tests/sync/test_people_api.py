@@ -101,6 +101,23 @@ def test_who_administers_every_tenant_reaches_no_platform_admin(tmp_path: Path) 
     page(tmp_path, work)
 
 
+def test_somebody_gives_themselves_another_password_who_knows_the_old_one(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        li = Does(ask, await somebody(plane, "li", ("viewer", "acme"), password=PASSWORD))
+        assert (await li("POST", "password", old="another one entirely", new=f"{PASSWORD} 2"))[0] == 403
+        assert (await li("POST", "password", old=PASSWORD, new="short"))[0] == 422
+        assert (await li("GET", "me"))[0] == 200
+        assert (await li("POST", "password", old=PASSWORD, new=f"{PASSWORD} 2"))[0] == 204
+        assert (await li("GET", "me"))[0] == 401, "who was signed in with the old one is not any more"
+        entry = json.dumps({"name": "li", "password": f"{PASSWORD} 2"}).encode()
+        assert (await ask("POST", "/api/login", entry, Content_Type="application/json"))[0] == 204
+        t = tables.audit
+        rows = await plane.store.read(lambda c: c.execute(select(t.c.what, t.c.after)).all())
+        assert [after for what, after in rows if what == "POST /api/password"] == [""] * 3
+
+    page(tmp_path, work)
+
+
 def test_a_key_is_said_once_and_opens_until_it_is_taken_back(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         await settled(plane)

@@ -45,7 +45,7 @@ export function Questions({ device, tag, status, silent, may }: { device: string
         </div>
       ) : null}
       {may && silent ? <p class="silent">{t("askSilent")}</p> : null}
-      {fault ? <p class="bad" role="alert">{fault}</p> : null}
+      {fault ? <p class="bad" role="alert">{sentence(fault)}</p> : null}
       <ul class="asked">{list.map((one) => <One key={one.number} device={device} one={one} open={one.number === open} end={may ? () => ask("live", { tags: one.answer?.tags ?? [], seconds: 0 }) : undefined} />)}</ul>
     </section>
   );

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { failed, get, send } from "./api";
 import { placeName, RoleAt } from "./people";
+import { sentence } from "./sentences";
 import { moment, useFocus, useFresh } from "./show";
 import { placesOf } from "./signin";
 import { Sure } from "./sure";
@@ -23,7 +24,7 @@ export function Keys({ at }: { at: string }) {
   return (
     <section class="panel" aria-label={t("keysOf")}>
       <header class="bar"><h2>{t("keysOf")} <span class="now">{at}</span></h2>{making ? null : <button onClick={() => { setMaking(true); setMade(""); }}>{t("newKey")}</button>}</header>
-      {fault ? <p class="bad" role="alert">{fault}</p> : null}
+      {fault ? <p class="bad" role="alert">{sentence(fault)}</p> : null}
       {made ? (
         <div class="made" role="status"><p>{t("keyOnce")}</p><p><code>{made}</code></p>
           <p class="choices">{navigator.clipboard ? <button onClick={() => navigator.clipboard.writeText(made).then(() => setCopied(true), () => {})}>{t(copied ? "copied" : "copy")}</button> : null}<button onClick={() => setMade("")}>{t("keptIt")}</button></p></div>

@@ -6,6 +6,7 @@ import { Audit } from "./audit";
 import { Device } from "./device";
 import { Dossier } from "./dossier";
 import { Inspections } from "./inspections";
+import { Mine } from "./me";
 import { Overview } from "./overview";
 import { People } from "./people";
 import { Plane } from "./plane";
@@ -82,7 +83,7 @@ function named(place: string): string | null {
   }
 }
 
-const OF_PLACES = ["#/rollouts", "#/people", "#/audit", "#/dossier"]; // they begin with what somebody may where
+const OF_PLACES = ["#/rollouts", "#/people", "#/audit", "#/dossier", "#/me"]; // they begin with what somebody may where
 
 /** A page that cannot show what a device sent leaves the others alone. */
 function Page({ place }: { place: string }) {
@@ -94,6 +95,7 @@ function Page({ place }: { place: string }) {
   if (place === "#/alarms") return <Alarms />;
   if (place === "#/inspections") return <Inspections />;
   if (place === "#/review") return <Review />;
+  if (place === "#/me") return <Mine />;
   if (place === "#/people") return <People />;
   if (place === "#/audit") return <Audit />;
   if (place === "#/dossier") return <Dossier />;

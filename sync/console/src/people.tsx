@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { failed, get, send } from "./api";
 import { Keys } from "./keys";
+import { sentence } from "./sentences";
 import { moment, number, useFocus, useFresh } from "./show";
 import { may, meNow, placesOf } from "./signin";
 import { Sure } from "./sure";
@@ -36,7 +37,7 @@ export function People() {
     <>
       <header class="bar"><h1>{t("people")}</h1><Beside here="#/people" /></header>
       {meNow()?.account === false ? <p class="panel quiet">{t("firstDay")}</p> : null}
-      {fault ? <p class="bad" role="alert">{fault}</p> : null}
+      {fault ? <p class="bad" role="alert">{sentence(fault)}</p> : null}
       <div class="tenants">
         <Tree nodes={tree} people={people} at={at} pick={setAt} />
         <div class="stack">

@@ -43,7 +43,7 @@ export function Rollout({ number: n }: { number: number }) {
         <h1><a href="#/rollouts">{t("rollout")} {n}</a> {one.what}</h1>
         {may("roll", one.plan.devices.site) ? <Orders one={one} busy={busy} order={order} /> : null}
       </header>
-      {fault ? <p class="bad" role="alert">{fault}</p> : null}
+      {fault ? <p class="bad" role="alert">{sentence(fault)}</p> : null}
       <section class={`panel stands ${bad ? "is-bad" : ""}`} aria-label={t("state")}>
         <p><strong class={bad ? "bad" : ""}>{bad ? "▲ " : ""}{standing(one.state)}</strong> <span class="quiet">{moment(one.since * 1000)}</span>
           {one.reason ? <span class={bad ? "bad" : "quiet"}> {because(one.reason)}</span> : null}</p>

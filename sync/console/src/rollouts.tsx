@@ -97,7 +97,7 @@ function Making({ close }: { close: () => void }) {
         {what.startsWith("model/") ? <label><input type="checkbox" checked={shadow} onChange={(e) => setShadow(e.currentTarget.checked)} /> {t("inShadow")}</label> : null}
         <label><input type="checkbox" checked={back} onChange={(e) => setBack(e.currentTarget.checked)} /> {t("goesBack")}</label>
       </div>
-      {fault ? <p class="bad" role="alert">{fault}</p> : null}
+      {fault ? <p class="bad" role="alert">{sentence(fault)}</p> : null}
       <div class="bar starts"><span class="choices"><button class="primary" disabled={busy || !what || !chosen || fit === 0}>{t("begin")}</button><button type="button" onClick={close}>{t("cancel")}</button></span>
         <span class="quiet" role="status">{fit === null ? "" : fit ? `${number(fit)} ${t(fit === 1 ? "fitsOne" : "fitMany")}` : t("noneFits")}</span></div>
     </form>

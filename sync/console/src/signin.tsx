@@ -33,7 +33,7 @@ export function Who({ me }: { me: Me }) {
   const out = () => fetch("/api/logout", { method: "POST" }).finally(() => location.reload());
   return (
     <>
-      {me.account ? <span class="quiet who" title={roles}>{me.name}</span> : null}
+      {me.account ? <a class="who" href="#/me" title={roles}>{me.name}</a> : null}
       <button class="plain" onClick={out}>{t("signOut")}</button>
     </>
   );
