@@ -252,6 +252,12 @@ CONTROLS: dict[str, Safeguard] = {
         "        if False:",
         f"{TESTS}/test_people_api.py::test_who_administers_every_tenant_reaches_no_platform_admin",
     ),
+    "another password wants the old one": Safeguard(
+        f"{PLANE}/login.py",
+        "        if await knows.proves(who.name, words.old, request.state.origin) is None:",
+        "        if False:",
+        f"{TESTS}/test_people_api.py::test_somebody_gives_themselves_another_password_who_knows_the_old_one",
+    ),
     "people of another tenant do not exist": Safeguard(
         f"{PLANE}/people_api.py",
         "or not (asks.whole or any(asks.holds(at) for _, at in roles))",

@@ -36,12 +36,12 @@ export function Questions({ device, tag, status, silent, may }: { device: string
       <header class="bar"><h2>{t("askDevice")}</h2><span class="quiet">{t("asksOnly")}</span></header>
       {may ? (
         <div class="choices">
-          {tag ? <button onClick={() => ask("read", { tags: [tag.name] })}>{t("readTag")} {tag.name}</button> : null}
-          {tag ? <button onClick={() => ask("live", { tags: [tag.name], every: LIVE_EVERY, seconds: LIVE_SECONDS })}>{t("liveTag")} {tag.name}</button> : null}
-          {cameras.map((camera) => <button key={camera} onClick={() => ask("capture", { camera })}>{t("capture")} {camera}</button>)}
           <button onClick={() => ask("selftest")}>{t("selftest")}</button>
           <button onClick={() => ask("tail", { n: LINES })}>{t("newestLines")}</button>
           <button onClick={() => ask("support")}>{t("supportBundle")}</button>
+          {tag ? <button onClick={() => ask("read", { tags: [tag.name] })}>{t("readTag")} {tag.name}</button> : null}
+          {tag ? <button onClick={() => ask("live", { tags: [tag.name], every: LIVE_EVERY, seconds: LIVE_SECONDS })}>{t("liveTag")} {tag.name}</button> : null}
+          {cameras.map((camera) => <button key={camera} onClick={() => ask("capture", { camera })}>{t("capture")} {camera}</button>)}
         </div>
       ) : null}
       {may && silent ? <p class="silent">{t("askSilent")}</p> : null}
