@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,21 @@ from .arguments import between, since_until, site_and_state
 from .export import batches, iso
 
 HELP = "fit a stage that learns (anomaly) from the journal's history"
+STRETCHES = 40  # of what is longer than `--rows`, so that nights and Mondays are among them
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     site_and_state(parser)
     parser.add_argument("stage", help="name under `stages:`")
     since_until(parser)
+    told = "learn from so many at most, in even stretches of that time, so that a week needs no more memory than a day (20000)"
+    parser.add_argument("--rows", type=_some, default=20_000, metavar="N", help=told)
+
+
+def _some(text: str) -> int:
+    if not text.isdecimal() or not 100 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows from 100 to 1000000")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if not hasattr(stage, "fit"):
         raise LinesideError(f"{options.stage} is a stage {entry.stage!r}, which learns nothing")
     t0, t1 = between(options)
-    columns = history(state_folder(config.device.id, options.state) / "journal.db", entry.tags, t0, t1)  # type: ignore[attr-defined]
+    columns = history(state_folder(config.device.id, options.state) / "journal.db", entry.tags, t0, t1, options.rows)  # type: ignore[attr-defined]
     try:
         document = stage.fit(entry, columns)
     except ValueError as error:
@@ -50,15 +60,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def history(path: Path, tags: list[str], t0: int, t1: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(ts, value, quality) of each tag between t0 and t1. Raises LinesideError for one that has none."""
+def history(
+    path: Path, tags: list[str], t0: int, t1: int, rows: int
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(ts, value, quality) of each tag between t0 and t1, in even stretches where that would be more than about `rows` a tag.
+    Raises LinesideError for one that has none."""
     found: dict[str, list[tuple[np.ndarray, ...]]] = {tag: [] for tag in tags}
     with reading(path) as db:
         names = {number: name for number, (name, *_) in tag_names(db).items() if name in tags}
-        for batch in batches(db, t0, t1):
-            for number in np.intersect1d(batch.tag, list(names)):
-                mine = (batch.tag == number) & (batch.ts >= t0) & (batch.ts <= t1)
-                found[names[int(number)]].append((batch.ts[mine], batch.value[mine], batch.quality[mine]))
+        for begin, end in stretches(db, tags, t0, t1, rows):
+            for batch in batches(db, begin, end):
+                within = (batch.ts >= begin) & (batch.ts <= end)
+                for number in np.intersect1d(batch.tag[within], list(names)):
+                    mine = within & (batch.tag == number)
+                    found[names[int(number)]].append((batch.ts[mine], batch.value[mine], batch.quality[mine]))
     for tag, parts in found.items():
         if not parts:
             raise LinesideError(f"the journal holds nothing of {tag} in that time")
@@ -66,3 +81,19 @@ def history(path: Path, tags: list[str], t0: int, t1: int) -> dict[str, tuple[np
         tag: (np.concatenate([p[0] for p in v]), np.concatenate([p[1] for p in v]), np.concatenate([p[2] for p in v]))
         for tag, v in found.items()
     }
+
+
+def stretches(db: Any, tags: list[str], t0: int, t1: int, rows: int) -> list[tuple[int, int]]:
+    """Spans between t0 and t1 in which about `rows` of each tag lie: the whole, or STRETCHES of it, evenly spread."""
+    whole, most, first, last = [(t0, t1)], 0.0, t1, t0
+    for source in {tag.partition(".")[0] for tag in tags}:
+        asked = "SELECT min(t0), max(t1), sum(n) FROM block WHERE stream = ? AND t1 >= ? AND t0 <= ?"
+        begin, end, n = db.execute(asked, (f"samples:{source}", t0, t1)).fetchone()
+        if n:
+            block = next((b for b in batches(db, begin, begin) if b.source == source), None)
+            most = max(most, n / (1 if block is None else len(np.unique(block.tag))))
+            first, last = min(first, max(begin, t0)), max(last, min(end, t1))
+    if most <= rows:
+        return whole
+    every, long = (last - first) / STRETCHES, (last - first) / STRETCHES * rows / most
+    return [(round(first + i * every), round(first + i * every + long)) for i in range(STRETCHES)]

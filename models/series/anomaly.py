@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from .scorer import Scorer
 
 DRIFTED = 6.0  # standard deviations of the learned rows, from which on a tag's centre should be learned anew
 TOLD = 5  # tags that an alarm names
+GAP = 10  # times the usual step between two rows, from which on no window reaches across
 
 
 class AnomalyConfig(StageConfig):
@@ -86,14 +88,18 @@ class Anomaly:
         cls, config: AnomalyConfig, columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
     ) -> dict[str, Any]:
         """A baseline document from history: (ts, value, quality) by tag. Raises ValueError."""
-        times = [set(columns[tag][0][columns[tag][2] <= TRUSTED].tolist()) for tag in config.tags]
-        shared = np.array(sorted(set.intersection(*times)), np.int64)
+        good = {tag: columns[tag][2] <= TRUSTED for tag in config.tags}
+        times = [columns[tag][0][good[tag]] for tag in config.tags]
+        shared = reduce(lambda a, b: a if a is b or np.array_equal(a, b) else np.intersect1d(a, b), times)
+        shared = np.unique(shared)
         rows = np.empty((len(shared), len(config.tags)))
         for j, tag in enumerate(config.tags):
-            ts, value, _ = columns[tag]
+            ts, value = (column[good[tag]] for column in columns[tag][:2])
             order = np.argsort(ts, kind="stable")
             rows[:, j] = value[order][np.searchsorted(ts[order], shared)]
-        return {"tags": list(config.tags), **fit(rows, config.settings()).as_json()}
+        steps = np.diff(shared)
+        gaps = np.flatnonzero(steps > GAP * np.median(steps)) + 1 if len(steps) else np.empty(0, int)
+        return {"tags": list(config.tags), **fit(rows, config.settings(), (0, *gaps.tolist())).as_json()}
 
     def __call__(self, item: Any) -> Iterator[Any]:
         if not isinstance(item, Batch):

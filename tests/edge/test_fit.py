@@ -35,6 +35,10 @@ def test_a_baseline_from_history(tmp_path: Path, capsys: pytest.CaptureFixture[s
     asyncio.run(fill())
     assert main(["fit", str(site), "h", "--state", str(tmp_path / "state")]) == 0
     assert json.loads((tmp_path / "h.json").read_text())["rows"] == 500
+    assert main(["fit", str(site), "h", "--state", str(tmp_path / "state"), "--rows", "200"]) == 0
+    assert 180 <= json.loads((tmp_path / "h.json").read_text())["rows"] <= 240, "in stretches"
+    assert main(["fit", str(site), "h", "--rows", "many"]) == 2
+    assert "'many' is no number of rows" in capsys.readouterr().err
     site.write_text(SITE.replace("[p.a, p.b]", "[p.a, p.b], baseline: h.json"))
     assert main(["check", str(site)]) == 0
     assert main(["fit", str(site), "x", "--state", str(tmp_path / "state")]) == 2
