@@ -217,6 +217,16 @@ def end(connection: Connection) -> None:
         connection.execute(delete(table))
 
 
+def set_aside(connection: Connection, message: Happened) -> None:
+    """A channel does not take a message: who is told next of the alarms in it, where nobody acknowledges them, is told at once."""
+    a = tables.alert
+    for note in message.content["data"].get("alarms", ()):
+        mine = (a.c.route == note["route"], a.c.kind == note["kind"], a.c.key == note["key"])
+        whose = a.c.device.in_((note["device"], PLANE))  # an alarm of a rule is about a device, and the plane's
+        waits = (a.c.active, a.c.step > 0, a.c.due < alert_state.NEVER)
+        connection.execute(update(a).where(*mine, whose, *waits).values(due=0))
+
+
 def _course(connection: Connection, place: Place) -> Course:
     a = tables.alert
     row = connection.execute(select(a).where(*place.those(a))).mappings().first()

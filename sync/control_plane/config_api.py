@@ -117,7 +117,7 @@ def layers(store: Store, ingest: Ingest) -> APIRouter:
         name = await _allowed(asks, layer)
         with mistakes():
             if signed:
-                devices = await config_send.want_signed(store, name, signed, asks.who, ingest.want)
+                devices = await config_send.want_signed(store, name, signed, asks.who, ingest.want, ingest.updates.has)
                 return {"sent": [{"version": signed, "devices": devices}], "faults": []}
             made = await config_send.send(store, name, asks.who, ingest.want)
         return {"sent": _sent(made), "faults": [problem for one in made for problem in one.after.problems]}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge import LinesideError
@@ -15,6 +16,7 @@ from . import config, config_send
 from .config_send import Change
 from .store import Store
 from .twin import Want, want
+from .updates import Updates
 from .verb import Verb
 from .where import Where, beside
 
@@ -22,18 +24,21 @@ USE = (
     "layers | put LAYER FILE | check LAYER FILE | history LAYER | layer LAYER [VERSION] | show DEVICE | text DEVICE | "
     "send LAYER | want LAYER NAME-VERSION | adopt DEVICE | revert DEVICE | leave DEVICE"
 )
-READS = ("layers", "history", "layer", "show", "check")
+READS = ("layers", "history", "layer", "show", "text", "check")
 MOST_LINES = 40  # of what changes, for one group of devices
 SOME = 5  # devices named of a group
 
 
-async def _do(store: Store, words: Sequence[str], body: str) -> int:
+async def _do(store: Store, words: Sequence[str], body: str, published: Callable[[str], bool]) -> int:
     """Beside a running plane, as `plane invite`; it sees what is wanted within half a minute. The code is 1 where there are
     faults."""
     match words:
         case ["layers"]:
-            for layer in (await store.read(config.newest)).values():
+            found = (await store.read(config.newest)).values()
+            for layer in found:
                 print(_line(layer))
+            if not found:
+                print("no layer is kept yet; `lineside plane config put class/NAME FILE` keeps one", file=sys.stderr)
         case ["history", name]:
             for layer in await store.read(lambda c: config.versions(c, config.layer_named(name))):
                 print(_line(layer))
@@ -53,11 +58,15 @@ async def _do(store: Store, words: Sequence[str], body: str) -> int:
             return _faults(made)
         case ["want", name, version]:
             devices = await config_send.want_signed(
-                store, name, version, _me(), lambda wants, again: _want(store, wants, again)
+                store, name, version, _me(), lambda wants, again: _want(store, wants, again), published
             )
             print(f"config/{version}, which somebody signed, is wanted of {_some(devices)}")
         case ["text", device]:
-            print((await config_send.stands(store, device))["text"], end="")
+            now = await config_send.stands(store, device)
+            print(now["text"], end="")
+            for problem in now["problems"]:
+                print(f"fault    {problem}", file=sys.stderr)
+            return int(bool(now["problems"]))
         case ["adopt", device]:
             layer = await config_send.adopt(store, device, _me(), lambda wants, again: _want(store, wants, again))
             print(f"{layer.place} says what was written at {device}, and is wanted there")
@@ -155,11 +164,14 @@ def _me() -> str:
 
 def _run(where: Where, options: argparse.Namespace) -> int:
     words = options.words
-    body = Path(words[2]).read_text("utf-8") if len(words) == 3 and words[0] in ("put", "check") else ""
+    try:
+        body = Path(words[2]).read_text("utf-8") if len(words) == 3 and words[0] in ("put", "check") else ""
+    except UnicodeDecodeError:
+        raise LinesideError(f"{words[2]}: not UTF-8 text", hint="save it as UTF-8") from None
 
     async def work() -> int:
         with beside(where) as store:
-            return await _do(store, words, body)
+            return await _do(store, words, body, Updates(where.folder).has)
 
     return asyncio.run(work())
 

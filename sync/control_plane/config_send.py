@@ -79,9 +79,15 @@ async def send(store: Store, name: str, by: str, wanting: Wanting, again: bool =
     return made
 
 
-async def want_signed(store: Store, name: str, version: str, by: str, wanting: Wanting) -> list[str]:
-    """Want a signed configuration (NAME-VERSION of an artefact config/NAME-VERSION) of every device of a layer; which they are."""
-    parted(f"{KIND}/{version}")
+async def want_signed(
+    store: Store, name: str, version: str, by: str, wanting: Wanting, published: Callable[[str], bool]
+) -> list[str]:
+    """Want a signed configuration (NAME-VERSION of an artefact config/NAME-VERSION) of every device of a layer; which they are.
+    Raises LinesideError where it is not `published` here."""
+    parted(path := f"{KIND}/{version}")
+    if not await asyncio.to_thread(published, path):
+        hint = "copy the repository with it into `updates` of the plane's folder, see docs/updates.md"
+        raise LinesideError(f"{path} is not among the updates of this plane", hint=hint)
     devices = [row[0] for row in await store.read(lambda c: config.reached(c, name))]
     if not devices:
         raise LinesideError(

@@ -63,7 +63,8 @@ class Duties:
         async with asyncio.TaskGroup() as group:
             group.create_task(Rules(self._store, self._hub, self._file.rules, time.time_ns()).run())
             for name, target in targets.items():
-                group.create_task(Forwarding(self._store, name, target).run())
+                aside = alerting.set_aside if name.startswith(OWN) else None
+                group.create_task(Forwarding(self._store, name, target, aside).run())
             for filing in files.values():
                 group.create_task(filing.run())
             if follows:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,11 +85,14 @@ class Target(Protocol):
     def close(self) -> None: ...
 
 
+Aside = Callable[[Connection, Happened], None]  # what else follows, in the same transaction, where one is set aside
+
+
 class Forwarding:
     """Forwards to one target for as long as `run()` runs."""
 
-    def __init__(self, store: Store, name: str, target: Target) -> None:
-        self._store, self._name, self._target = store, name, target
+    def __init__(self, store: Store, name: str, target: Target, aside: Aside | None = None) -> None:
+        self._store, self._name, self._target, self._aside = store, name, target, aside
         self._under_way: dict[Journal, asyncio.Task[None]] = {}
         self._turn = asyncio.Semaphore(target.at_once)
         self._troubles: dict[str, str] = {}  # by device
@@ -143,12 +146,17 @@ class Forwarding:
             for happened in events:
                 why, tries = await self._send(happened)
                 await self._store.write(
-                    lambda c, h=happened, a=after, w=why, n=tries: move(c, self._name, h, a, w, n)  # type: ignore[misc]
+                    lambda c, h=happened, a=after, w=why, n=tries: self._move(c, h, a, w, n)  # type: ignore[misc]
                 )
                 after = happened.seq
             if len(events) < AT_ONCE:
                 await self._store.write(lambda c: pass_by(c, self._name, {journal: to}))
                 return
+
+    def _move(self, connection: Connection, happened: Happened, after: int, why: str, tries: int) -> None:
+        move(connection, self._name, happened, after, why, tries)
+        if why and self._aside:
+            self._aside(connection, happened)
 
     async def _once_more(self, events: list[Happened]) -> None:
         """What was set aside, as somebody asked; what is refused again is aside again."""

@@ -20,12 +20,12 @@ CONFIG = "config/site"  # each device has a document of its own, so it has no ve
 
 
 def _share(given: Any) -> Any:
-    """'5%' -> 0.05. Raises ValueError."""
-    if isinstance(given, float) and 0 <= given < 1:
+    """'5%' -> 0.05; 100% is never more. Raises ValueError."""
+    if isinstance(given, float) and 0 <= given <= 1:
         return given
-    found = re.fullmatch(r"\s*(\d{1,2}(?:\.\d+)?)\s*%\s*", str(given))
-    if not found:
-        raise ValueError(f"{given!r} is no share; write it as in 5%")
+    found = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?)\s*%\s*", str(given))
+    if not found or float(found[1]) > 100:
+        raise ValueError(f"{given!r} is no share; write it as in 5%, or 100% where it ends nothing")
     return float(found[1]) / 100
 
 

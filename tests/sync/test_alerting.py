@@ -205,6 +205,31 @@ def test_what_nobody_acknowledges_goes_further(database: str) -> None:
     with_store(database, work)
 
 
+def test_what_a_channel_does_not_take_goes_further_at_once(database: str) -> None:
+    async def work(store: Store) -> None:
+        routes = {"all": {"to": ["a"], "escalate": [{"after": "15min", "to": ["b"]}, {"after": "30min", "to": ["c"]}]}}
+        it = await Told(store, alerts({name: hook() for name in "abc"}, routes)).begin()
+        await comes(store, "p", frame(1, "x", "raised", T0), frame(2, "y", "raised", T0))
+        await comes(store, "p", frame(3, "y", "acked", T0, by="anna"))
+        await it.look(T0)
+
+        def aside(c: Connection) -> None:
+            ((journal, (after, to)),) = forwarding.pending(c, "alert a").items()
+            for message in forwarding.read(c, journal, after, to, ["alert"], "a"):
+                alerting.set_aside(c, message)
+
+        await store.write(aside)
+        await it.look(T0 + MINUTE)
+        assert (await it.heads())[2:] == ["b: [HIGH] p x, nobody has acknowledged it: the oil is hot"]
+        await taken(store, "b")
+        await it.look(T0 + 29 * MINUTE)
+        assert len(await it.heads()) == 3, "the step after that has its time"
+        await it.look(T0 + 30 * MINUTE)
+        assert (await it.heads())[3:] == ["c: [HIGH] p x, nobody has acknowledged it: the oil is hot"]
+
+    with_store(database, work)
+
+
 def test_whatever_a_device_says_makes_one_short_message(database: str) -> None:
     async def work(store: Store) -> None:
         it = await Told(store, alerts({"mes": hook(together=1)}, {"all": {"to": ["mes"]}})).begin()

@@ -82,14 +82,14 @@ def test_messages_arrive_and_what_is_refused_can_be_sent_again(database: str) ->
         it.say = lambda n, headers, body: 422
         given = alerts(
             {"mes": hook(it.url, tries=2), "ops": hook(other.url)},
-            {"all": {"to": ["mes", "ops"], "devices": "press-*"}},
+            {"all": {"to": ["mes"], "devices": "press-*", "escalate": [{"after": "1h", "to": ["ops"]}]}},
         )
 
         async def work(store: Store) -> None:
             now = time.time_ns()
             await comes(store, "press-4", frame(1, "hot", "raised", now))
             await stands(store, "alert mes", aside=1, waits=0, trouble="")
-            await stands(store, "alert ops", delivered=1, aside=0)
+            await stands(store, "alert ops", delivered=1, aside=0)  # at once: the other one does not take it
             assert len(it.got) == 2
             it.say = lambda n, headers, body: 204
             assert await store.write(lambda c: forwarding.again(c, "alert mes")) == 1

@@ -219,6 +219,7 @@ def test_the_command_beside_a_plane(tmp_path: Path, capsys: pytest.CaptureFixtur
 
     assert plane("layers")[0] == 2, "no plane has run here"
     page(tmp_path, work)
+    assert "no layer is kept yet" in plane("layers")[1]
     code, said = plane("put", "class/press", str(file))
     assert code == 0 and "class/press@1 is kept" in said and "p1, p2, p3: 2 changes" in said
     assert "    + alarms: {hot: {when: plc.temp > 80}}" in said
@@ -236,6 +237,9 @@ def test_the_command_beside_a_plane(tmp_path: Path, capsys: pytest.CaptureFixtur
         in plane("check", "class/press", str(file))[1]
     )
     assert "is wanted of p1 once more" in plane("revert", "p1")[1]
+    assert "config/press-9 is not among the updates of this plane" in plane("want", "class/press", "press-9")[1]
+    file.write_bytes(b"\xd0")
+    assert f"{file}: not UTF-8 text" in plane("put", "class/press", str(file))[1]
     assert plane("adopt", "p1")[0] == 2 and plane("nonsense")[0] == 2 and plane("layer", "class/press", "7")[0] == 2
     assert "class/press@1" in plane("history", "class/press")[1] and plane("show", "nobody")[0] == 2
 

@@ -300,7 +300,7 @@ def test_a_site_may_take_signed_ones_alone(tmp_path: Path, monkeypatch: pytest.M
 
         async def want(version: str) -> None:
             devices = await config_send.want_signed(
-                it.plane.store, "device/dev-1", version, "anna", it.plane.ingest.want
+                it.plane.store, "device/dev-1", version, "anna", it.plane.ingest.want, lambda _: True
             )
             assert devices == ["dev-1"]
 
