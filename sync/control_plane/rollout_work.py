@@ -246,13 +246,15 @@ def _after(connection: Connection, rollout: Rollout, row: Any, now: float) -> di
         if row.told in ("running", "shadow") or (ended and row.running == row.before):
             return said | {"state": RETURNED, "ended": now}
         return {"state": STUCK, "ended": now, "why": why} if ended else said
+    if row.state == WAITS and row.told in ("trying", "running", "shadow"):
+        return {}  # it had begun when it was asked no more, and goes back for that
     if row.told == "waiting":
         return {"why": why} | ({"state": ASKED} if row.state == TRYING else {})
     began: dict[str, Any] = {}
     if not row.began:
         began = {"began": now, "began_ts": row.ts if row.told == "trying" else _first(connection, rollout, row)}
     if row.told == "trying":
-        return began | ({"state": TRYING, "why": why} if row.state in (WAITS, ASKED) else {})
+        return began | ({"state": TRYING, "why": why} if row.state == ASKED else {})
     if row.told in ("running", "shadow"):
         kept = {"hit": ""} if row.hit == "failed" else {}
         return began | kept | {"state": WATCHED, "ended": now, "why": why}

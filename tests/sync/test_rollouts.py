@@ -488,6 +488,34 @@ def test_pausing_and_going_on(database: str) -> None:
 # Gates that look at devices
 
 
+@pytest.mark.parametrize("reached", ["trying", "running"])
+def test_one_that_had_begun_when_it_was_asked_no_more_has_its_turn_again(database: str, reached: str) -> None:
+    async def work(store: Store) -> None:
+        it = Fleet(store)
+        await it.enrol("press-1", "press-2")
+        await store.write(lambda c: want(c, [Want("press-1", "model", "washer", "2")]))
+        await it.tells("press-1", "running")
+        n = await it.begin(soak="1s", waves=[2])
+        await it.tells("press-2", "trying")
+        await it.look()
+        version, _, generation = await it.wants("press-1")
+        assert version == "3"
+        await it.order(n, "halt")
+        said = {"version": "3", "stage": "run", "generation": generation, "tried": "3", "running": "3"}
+        await it.happens("press-1", Event("twin", "model/washer", reached, 0, "info", "", said))
+        await it.look(10)
+        await it.tells("press-1", "running")  # 2, as the halt wants it
+        await it.look(31)
+        assert await it.counts(n) == {"trying": 1, "waits": 1}, "it runs 2"
+        await it.order(n, "resume")
+        assert (await it.wants("press-1"))[0] == "3"
+        await it.takes(["press-1"])
+        await it.look(31)
+        assert await it.counts(n) == {"good": 1, "trying": 1}
+
+    with_store(database, work)
+
+
 def alarm(key: str, state: str = "raised", severity: str = "high") -> Event:
     return Event("alarm", key, state, 0, severity)
 
