@@ -107,8 +107,11 @@ def _lacks(connection: Connection, name: str, version: str, to: str, note: str) 
             return "no device runs it", f"`lineside plane rollout start model/{name}-{version} --waves 1,2%% ...`"
         if open_ := said["rollouts"]:
             return f"rollout {open_[0]} of it is not done", f"`lineside plane rollout show {open_[0]}`"
-    if to == "retired" and said["wanted"]:
-        return f"{said['wanted']} devices are to run it", "bring another version to them first"
+    if to == "retired":
+        if said["wanted"]:
+            return f"{said['wanted']} devices are to run it", "bring another version to them first"
+        if going := said["gives"]:
+            return f"rollout {going[0]} brings it to devices", f"`lineside plane rollout halt {going[0]}` ends that"
     return None
 
 
@@ -116,6 +119,7 @@ def standing(connection: Connection, name: str, version: str) -> dict[str, Any]:
     """What devices and rollouts say of a version."""
     path = f"model/{name}-{version}"
     h, w, r, t = tables.shadowed, tables.want, tables.rollout, tables.told_twin
+    d = tables.rollout_device
     own = (t.c.kind == "model", t.c.name == name)
     running, in_shadow = t.c.running == version, and_(t.c.state == "shadow", t.c.tried == version)
     counts = select(*(func.coalesce(func.sum(case((one, 1), else_=0)), 0) for one in (running, in_shadow))).where(*own)
@@ -130,6 +134,8 @@ def standing(connection: Connection, name: str, version: str) -> dict[str, Any]:
     rolled = connection.scalars(
         select(r.c.number).where(*under_way, r.c.state.not_in(("done", "returned"))).order_by(r.c.number)
     )
+    waits = select(d.c.device).where(d.c.rollout == r.c.number, d.c.state == "waits").exists()
+    gives = r.c.state.in_(("planning", "running", "paused")) | ((r.c.state == "done") & waits)
     return {
         "what": path,
         "running": int(runs),
@@ -137,6 +143,7 @@ def standing(connection: Connection, name: str, version: str) -> dict[str, Any]:
         "failed": list(connection.scalars(wrong.order_by(t.c.device).limit(MOST_NAMED))),
         "wanted": wanted,
         "rollouts": list(rolled),
+        "gives": list(connection.scalars(select(r.c.number).where(*under_way, gives).order_by(r.c.number))),
         "shadow_parts": int(parts),
         "shadow_agreed": int(agreed),
         "shadow_faults": int(faults),
@@ -159,6 +166,10 @@ def listed(connection: Connection, published: Iterable[str]) -> list[dict[str, A
 def _order(version: str) -> list[tuple[int, str]]:
     """So that 10 comes after 9."""
     return [(int(piece) if piece.isdecimal() else -1, piece) for piece in version.replace("+", ".").split(".")]
+
+
+def is_retired(connection: Connection, kind: str, name: str, version: str) -> bool:
+    return kind == "model" and stage_of(connection, name, version) == "retired"
 
 
 def raise_if_not_due(connection: Connection, kind: str, name: str, version: str, use: str) -> None:

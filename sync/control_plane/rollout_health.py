@@ -53,7 +53,9 @@ def _silent(connection: Connection, rollout: Rollout, gate: SilentGate, now: flo
     t, until = tables.device, now - gate.after
     last = case((D.c.ended > 0, D.c.ended), else_=D.c.began)
     wanted = select(D.c.device, t.c.seen).join(t, t.c.id == D.c.device)
-    wanted = wanted.where(*_watched(rollout), D.c.hit == "", t.c.seen < until, last < until).limit(MOST)
+    wanted = wanted.where(
+        *_watched(rollout), D.c.hit == "", t.c.seen < until, t.c.enrolled < until, last < until
+    ).limit(MOST)
     return [Ill(device, "silent", f"last heard {_utc(seen)}") for device, seen in connection.execute(wanted)]
 
 

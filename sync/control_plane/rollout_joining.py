@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from . import tables
 from .database import among, insert_new
+from .model_stages import is_retired
 from .rollout_options import FilterOptions
-from .rollout_plan import ASKED, OVER, WAITS, place
+from .rollout_plan import ASKED, GONE, OVER, WAITS, place
 from .rollout_wants import AT_ONCE, want
 from .rollouts import DONE, ENDED, PAUSED, PLANNING, RUNNING, Rollout, fits, locked, planned, rollouts, step, turn
 
@@ -72,16 +73,17 @@ def begin(connection: Connection, number: int, total: int, left: Mapping[str, st
 
 
 def newcomers(connection: Connection) -> list[tuple[Rollout, list[tuple[str, str]]]]:
-    """(device, site) of those that were enrolled after a rollout was planned, and fit: with the newest rollout of a thing that they
-    fit, where that gives to late ones."""
+    """(device, site) of those that were enrolled after a rollout was planned, and fit, also anew after they were revoked: with the
+    newest rollout of a thing that they fit, where that gives to late ones and nobody has retired its version since."""
     t = tables.device
     newer: dict[tuple[str, str], list[FilterOptions]] = {}
     out = []
     for rollout in reversed(rollouts(connection, R.c.state != ENDED)):
         others = newer.setdefault((rollout.kind, rollout.name), [])
         gives = rollout.plan.late and rollout.version and rollout.sizes and rollout.state in (RUNNING, PAUSED, DONE)
-        if gives and rollout.plan.devices not in others:
-            known = select(D.c.device).where(D.c.rollout == rollout.number, D.c.device == t.c.id).exists()
+        if gives and rollout.plan.devices not in others and not is_retired(connection, *rollout.plan.parted):
+            part = (D.c.rollout == rollout.number, D.c.device == t.c.id, D.c.state != GONE)
+            known = select(D.c.device).where(*part).exists()
             mine = (t.c.enrolled > rollout.created, fits(rollout.plan.devices, connection), ~known)
             late = select(t.c.id, t.c.site).where(*mine, *(~fits(other, connection) for other in others))
             if rows := [row._tuple() for row in connection.execute(late.limit(AT_ONCE))]:
@@ -95,6 +97,8 @@ def join(connection: Connection) -> None:
     for rollout, devices in newcomers(connection):
         last = len(rollout.sizes) - 1
         rows = [row_of(rollout, d, site, place(rollout.number, d), last, rollout.version) for d, site in devices]
+        anew = (D.c.rollout == rollout.number, among(connection, D.c.device, [device for device, _ in devices]))
+        connection.execute(delete(D).where(*anew))
         insert_new(connection, D, [row | {"late": True} for row in rows])
         named = ", ".join(device for device, _ in devices[:5])
         step(connection, rollout, "joined", f"{len(rows)} enrolled since then: {named}", devices=len(rows))

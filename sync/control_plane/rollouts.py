@@ -17,7 +17,7 @@ from edge import Event, LinesideError
 
 from . import hold, tables
 from .database import among
-from .model_stages import raise_if_not_due
+from .model_stages import is_retired, raise_if_not_due
 from .own import PLANE, tell
 from .rollout_options import FilterOptions, RolloutOptions
 from .rollout_plan import (
@@ -202,6 +202,8 @@ def act(connection: Connection, number: int, verb: str, by: str) -> Rollout:
         raise LinesideError(f"{said}: it cannot {SAYS[verb]}", hint=f"it can: {', '.join(able) or 'nothing'}")
     state, more = TO[verb], {}
     if verb == "resume":
+        if is_retired(connection, *rollout.plan.parted):
+            raise LinesideError(f"{rollout.plan.what} is retired", hint="begin a rollout of another version")
         more = {"forgiven": time.time()}
         state = RUNNING if rollout.sizes else PLANNING
     after = turn(connection, rollout, state, f"by {by}" if by else "", **more)

@@ -25,6 +25,7 @@ LOOK = 5.0  # seconds between two looks at whether the stages are still those th
 TURN = 2  # looks after which others have their turn beside a trial
 PATIENCE = 180  # looks after which a trial whose parts do not come is told as waiting
 MOST_STARTS = 3  # of the daemon, during one trial
+NOBODY = "no stage says `model: updates:{0}`; one that names its folder takes it at the next apply"
 TRIED, BESIDE = "tried", "beside"  # files: what is on trial and how often it was begun; what is in shadow
 
 
@@ -185,8 +186,7 @@ class ModelHandler:
         users = self._users(want.name)
         if not users:
             await asyncio.to_thread(models.use, place)
-            said = f"no stage says `model: updates:{want.name}`; one that names its folder takes it at the next apply"
-            return tell("running", said)
+            return tell("running", NOBODY.format(want.name))
         if place == led_to(place.parent / PREVIOUS):
             for called, stage in users.items():
                 await self._back(place, called, stage)
@@ -245,6 +245,8 @@ class ModelHandler:
                 if one.news.is_set() and one.state == "trying":
                     one.news.clear()
                     tell("trying", one.reason)
+            if not asked:
+                return "running", NOBODY.format(want.name)
             if all(one.state == "running" for one in asked.values()):
                 return "running", "; ".join(one.reason for one in asked.values())
             await either(*(one.news for one in asked.values() if one.state != "running"), timeout=LOOK)

@@ -18,7 +18,7 @@ from sync import wire
 from sync.control_plane import tables
 from sync.control_plane.model_stages import STAGES, history, listed, move, raise_if_not_due, stage_of
 from sync.control_plane.rollout_options import from_words
-from sync.control_plane.rollouts import start
+from sync.control_plane.rollouts import act, start
 from sync.control_plane.store import Message, Store
 from sync.control_plane.twin import Want, want
 from tests.sync.stored import with_store
@@ -84,7 +84,12 @@ def test_a_version_goes_from_stage_to_stage_with_what_each_needs(database: str) 
         await store.write(lambda c: want(c, [Want("press-1", "model", "washer", "3")]))
         assert "1 devices are to run it (bring another version" in await moved(store, "retired")
         await store.write(lambda c: want(c, [Want("press-1", "model", "washer", "2")]))
+        again, _ = await store.write(_rollout)
+        assert f"rollout {again} brings it to devices" in await moved(store, "retired")
+        await store.write(lambda c: act(c, again, "halt", "li"))
         assert await moved(store, "retired") == "retired"
+        with pytest.raises(LinesideError, match="model/washer-3 is retired"):
+            await store.write(lambda c: act(c, again, "resume", "li"))
         assert "is retired: it stays so" in await moved(store)
         assert [one.stage for one in await store.read(lambda c: history(c, "washer", "3"))] == list(STAGES[1:])
 

@@ -13,6 +13,7 @@ from sqlalchemy import update
 
 from edge import ConfigFault, Event, LinesideError
 from sync.control_plane import config, rollout_wants, rollout_work, tables
+from sync.control_plane.database import insert_new
 from sync.control_plane.live import Hub
 from sync.control_plane.rollout_options import RolloutOptions, from_words
 from sync.control_plane.rollout_plan import Some, nearest, place, sizes, wilson
@@ -430,6 +431,22 @@ def test_late_devices_get_it_with_the_last_wave_and_after(database: str) -> None
     with_store(database, work)
 
 
+def test_who_comes_late_gets_nothing_that_was_retired(database: str) -> None:
+    async def work(store: Store) -> None:
+        it = Fleet(store)
+        await it.enrol("press-1")
+        n = await it.begin(waves=[], soak="0s")
+        await it.takes(["press-1"])
+        row = {"number": 1, "name": "washer", "version": "3", "stage": "retired", "at": 0.0, "by": "", "note": ""}
+        await store.write(lambda c: insert_new(c, tables.model_stage, [row]))
+        it.now += 60
+        await it.enrol("press-2")
+        await it.look(31)
+        assert list(await it.column(n, "state")) == ["press-1"]
+
+    with_store(database, work)
+
+
 def test_a_revoked_device_holds_nothing_up(database: str) -> None:
     async def work(store: Store) -> None:
         it = Fleet(store)
@@ -444,6 +461,11 @@ def test_a_revoked_device_holds_nothing_up(database: str) -> None:
         await it.takes([third])
         await it.look(600)
         assert (await it.rollout(n)).wave == 1
+        again = {"revoked": 0.0, "enrolled": it.now}
+        await store.write(lambda c: c.execute(update(t).where(t.c.id == first[0]).values(again)))
+        await it.look(31)
+        assert (await it.column(n, "state"))[first[0]] == "waits", "it is enrolled anew"
+        assert "gone" in (await it.counts(n))
 
     with_store(database, work)
 
@@ -575,6 +597,11 @@ def test_a_device_that_falls_silent_after_it_halts(database: str) -> None:
         await it.happens(a, alarm("x", severity="low"))
         await it.look()
         assert (await it.column(n, "hit"))[a] == "", "it is back"
+        anew = {"seen": 0.0, "enrolled": it.now}
+        t = tables.device
+        await store.write(lambda c: c.execute(update(t).where(t.c.id == b).values(anew)))
+        await it.look(10)
+        assert (await it.column(n, "hit"))[b] == "", "it was just enrolled anew, and has not spoken yet"
 
     with_store(database, work)
 
