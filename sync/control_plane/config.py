@@ -32,7 +32,7 @@ from edge import (
 from ..updates.manifest import CLASS
 from ..wire import DEVICE
 from . import tables
-from .database import insert_new, upsert, word
+from .database import upsert, word
 from .tree import is_below, node
 
 KIND, NAME = "config", "site"  # of what is wanted
@@ -182,7 +182,19 @@ def newest_of(connection: Connection, devices: Sequence[Any]) -> dict[str, Layer
 def keep(connection: Connection, made: Sequence[Rendered]) -> None:
     """Keep documents, for devices to fetch."""
     rows = [{"version": m.version, "at": time.time(), "body": m.text, "origins": json.dumps(m.origins)} for m in made]
-    insert_new(connection, tables.config_document, rows)
+    upsert(connection, tables.config_document, *rows)
+
+
+def forget(connection: Connection, before: float) -> int:
+    """Documents that were made last before then (s UTC), and that nobody is to run, runs, or could go back to; how many."""
+    t, w, r, d, told = (
+        getattr(tables, name) for name in ("config_document", "want", "rollout", "rollout_device", "told_twin")
+    )
+    of = d.join(r, (r.c.number == d.c.rollout) & (r.c.kind == KIND))
+    used = [select(w.c.version).where(w.c.kind == KIND), select(told.c.running).where(told.c.kind == KIND)]
+    used += [select(column).select_from(of).distinct() for column in (d.c.version, d.c.before)]
+    gone = connection.execute(delete(t).where(t.c.at < before, *(t.c.version.not_in(some) for some in used)))
+    return gone.rowcount
 
 
 def document(connection: Connection, version: str) -> str | None:

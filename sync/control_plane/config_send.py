@@ -6,14 +6,25 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
-from edge import LinesideError, laid_documents, read_document, shown_yaml, site_changes, site_difference, written_yaml
+from edge import (
+    LinesideError,
+    laid_documents,
+    log,
+    read_document,
+    shown_yaml,
+    site_changes,
+    site_difference,
+    written_yaml,
+)
 
 from ..updates.manifest import parted
 from . import config
 from .config import KIND, NAME, Layer, Rendered
+from .repeat import repeat
 from .store import Store
 from .twin import Want, told, wanted
 
+UNUSED, DAILY = 30 * 86400.0, 86400.0  # seconds after which what nobody needs is forgotten, and between two looks
 Wanting = Callable[[Sequence[Want], bool], Awaitable[int]]  # how wants are written: see `Ingest.want`
 
 
@@ -204,3 +215,13 @@ def _values(made: Rendered) -> list[dict[str, str]]:
 
     walk(read_document(made.text, "").data, "")
     return out
+
+
+async def tidy(store: Store) -> None:
+    """Forget them, for as long as this runs."""
+
+    async def work() -> None:
+        if gone := await store.write(lambda c: config.forget(c, time.time() - UNUSED)):
+            log.info("plane: %d configurations that no device needs any more are forgotten", gone)
+
+    await repeat(work, DAILY, "no configuration is forgotten for now")

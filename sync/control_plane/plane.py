@@ -29,6 +29,7 @@ from . import outside, tables
 from .api import build
 from .broker import AtBroker
 from .ca import Authority
+from .config_send import tidy
 from .duties import Duties
 from .entrance import Measured
 from .heads import Bounded
@@ -189,6 +190,7 @@ class Plane:
                 lambda: forget(self.store, dict(self.where.keep), self.pictures),
                 lambda: roll(self.store),
                 lambda: self.witness.run(self.store),
+                lambda: tidy(self.store),
             ]
             self._works.append(
                 asyncio.create_task(

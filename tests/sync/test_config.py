@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,31 @@ def test_a_document_is_for_whom_it_is_wanted_of(database: str) -> None:
         version = made.after.version
         assert await store.read(lambda c: config.document_for(c, "p1", version)) == made.after.text
         assert await store.read(lambda c: config.document_for(c, "o1", version)) is None
+
+    with_store(database, work)
+
+
+def test_a_document_that_no_device_needs_is_forgotten(database: str) -> None:
+    async def work(store: Store) -> None:
+        wanting = await wanting_of(store)
+        made = []
+        for limit in ("80", "70", "60", "50"):
+            await store.write(lambda c, n=limit: config.put(c, "class/press", PRESS.replace("80", n), "anna"))  # type: ignore[misc]
+            made += [one.after.version for one in await config_send.send(store, "device/p1", "anna", wanting)]
+        plan = {"rollout": 1, "device": "p1", "place": 0, "wave": 0, "site": "", "state": "good", "late": False}
+        plan |= {"hit": "", "version": made[2], "before": made[1], "asked": 0.0, "began": 0.0, "ended": 0.0}
+        rollout = {"number": 1, "kind": "config", "name": "site", "version": "", "plan": "{}", "state": "done"}
+        rollout |= {"since": 0.0, "reason": "", "by": "", "created": 0.0, "wave": 0, "sizes": "[]", "forgiven": 0.0}
+        await store.write(lambda c: insert_new(c, tables.rollout, [rollout]))
+        await store.write(
+            lambda c: insert_new(
+                c, tables.rollout_device, [plan | {"told": "", "why": "", "began_ts": 0, "generation": 0}]
+            )
+        )
+        assert await store.write(lambda c: config.forget(c, time.time() - 60)) == 0, "it was made just now"
+        assert await store.write(lambda c: config.forget(c, time.time() + 60)) == 1
+        left = [await store.read(lambda c, v=version: config.document(c, v)) for version in made]  # type: ignore[misc]
+        assert [one is not None for one in left] == [False, True, True, True], "wanted, planned, and to go back to"
 
     with_store(database, work)
 
