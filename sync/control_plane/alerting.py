@@ -30,7 +30,8 @@ from .store import Store
 
 NAME = "alerts"  # of the cursors
 EVERY = 1.0  # seconds between looks
-MOST_JOURNALS, MOST_IDLE, MOST_DUE, MOST_NOTES = 200, 2000, 500, 200  # a transaction; idle ones have nothing for us
+MOST_JOURNALS, MOST_IDLE, MOST_DUE = 200, 2000, 500  # a transaction; idle ones have nothing for us
+MOST_NOTES, MOST_READ = 200, 20_000  # alarms that a message holds, and that one for people may be of
 MOST_VALUES = 20  # that an alarm of a rule shows
 
 
@@ -171,12 +172,13 @@ class Alerting:
         n, sent = tables.alert_note, 0
         for channel in self._alerts.channels:
             mine = (n.c.channel == channel, n.c.due <= now, n.c.route.in_(loud))
-            rows = connection.execute(select(n).where(*mine).order_by(n.c.number).limit(MOST_NOTES)).mappings().all()
+            most = MOST_NOTES if self._alerts.channels[channel].type == "webhook" else MOST_READ  # a program wants each
+            rows = connection.execute(select(n).where(*mine).order_by(n.c.number).limit(most)).mappings().all()
             if not rows or _under_way(connection, channel):
                 continue
             messages = self._messages(channel, [(row["route"], json.loads(row["body"])) for row in rows])
             tell(connection, [self._event(channel, notes, now) for notes in messages])
-            connection.execute(delete(n).where(n.c.number.in_([row["number"] for row in rows])))
+            connection.execute(delete(n).where(*mine, n.c.number <= rows[-1]["number"]))
             sent += len(messages)
         return sent
 
@@ -194,7 +196,12 @@ class Alerting:
     def _event(self, channel: str, notes: Sequence[dict[str, Any]], now: int) -> Event:
         options = self._alerts.channels[channel]
         text = text_of(notes, options.language, options.zone, self._page)
-        return Event("alert", channel, "queued", now, worst(notes), text, {"alarms": list(notes)})
+        held = (
+            sorted(notes, key=lambda note: ORDER.index(note["severity"]))[:MOST_NOTES]
+            if len(notes) > MOST_NOTES
+            else notes
+        )
+        return Event("alert", channel, "queued", now, worst(notes), text, {"alarms": list(held)})
 
 
 # In the database

@@ -156,6 +156,30 @@ def test_many_at_one_time_and_what_came_while_a_channel_was_away_are_one_message
     with_store(database, work)
 
 
+def test_a_storm_is_one_message_for_people_and_all_of_it_for_programs(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerting, "MOST_NOTES", 4)
+    group = {"type": "slack", "url": "https://hooks.example/x"}
+
+    async def work(store: Store) -> None:
+        given = alerts({"mes": hook(together=1), "group": {**group, "together": 1}}, {"all": {"to": ["mes", "group"]}})
+        it = await Told(store, given).begin()
+        await comes(
+            store, "a", *(frame(k, f"k{k}", "raised", T0, "low" if k < 10 else "critical") for k in range(1, 11))
+        )
+        for second in range(3):
+            await it.look(T0 + second)
+            for channel in ("mes", "group"):
+                await taken(store, channel)
+        many = [(channel, len(event["data"]["alarms"])) for channel, event in await it.messages()]
+        assert sorted(many) == [("group", 4), ("mes", 2), ("mes", 4), ("mes", 4)]
+        (text,) = [event["text"] for channel, event in await it.messages() if channel == "group"]
+        assert text.startswith("[CRITICAL] Lineside: 10 messages\n") and "a k10" in text.splitlines()[1]
+
+    with_store(database, work)
+
+
 def test_a_digest_gathers_and_mute_waits(database: str) -> None:
     async def work(store: Store) -> None:
         mute = [{"zone": "UTC", "until": "2026-11-18 11:40"}]  # 33 minutes and 20 s after T0
