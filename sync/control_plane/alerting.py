@@ -10,21 +10,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from edge import SECOND, Event
 
-from . import alert_state, forwarding, tables
+from . import alert_rows, alert_state, forwarding, tables
 from .alert_file import Alerts
-from .alert_state import Course, Say, Standing
-from .alert_text import MOST, ORDER, text_of, worst
-from .database import upsert
+from .alert_rows import Place
+from .alert_state import Say
+from .alert_text import ORDER, text_of, worst
 from .forwarding import AT_ONCE, OWN, Happened
 from .live import Hub
-from .own import EPOCH, PLANE, tell
+from .own import PLANE, tell
 from .repeat import repeat
 from .store import Store
 
@@ -32,20 +32,6 @@ NAME = "alerts"  # of the cursors
 EVERY = 1.0  # seconds between looks
 MOST_JOURNALS, MOST_IDLE, MOST_DUE = 200, 2000, 500  # a transaction; idle ones have nothing for us
 MOST_NOTES, MOST_READ = 200, 20_000  # alarms that a message holds, and that one for people may be of
-MOST_VALUES = 20  # that an alarm of a rule shows
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """An alarm on a route."""
-
-    route: str
-    device: str
-    kind: str
-    key: str
-
-    def those(self, table: Any) -> list[ColumnElement[bool]]:
-        return [table.c[name] == value for name, value in asdict(self).items()]
 
 
 class Alerting:
@@ -111,26 +97,26 @@ class Alerting:
         """Take one event into the course of its alarm on each route that wants it."""
         said = happened.content
         device = str(said["data"].get("device") or PLANE) if happened.device == PLANE else happened.device
-        stands = _stands(connection, device)
+        stands = alert_rows.stands(connection, device)
         kind, key, state, ts = said["kind"], said["key"], said["state"], said["ts"]
         for name, route in self._alerts.routes.items():
             place = Place(name, happened.device, kind, key)
             if kind == "alarm" and state not in ("raised", "cleared"):
                 continue
-            before = _course(connection, place)
+            before = alert_rows.course(connection, place)
             if state != "cleared" or kind != "alarm":
                 if not route.wants(device, stands["site"], kind, key, said["severity"]):
                     continue
                 took = alert_state.raised if kind == "alarm" else alert_state.happened
                 after = took(before, route, happened.epoch, ts, now)
                 if after != before:
-                    _keep(connection, place, after, _seen(device, stands, said))
+                    alert_rows.keep(connection, place, after, alert_rows.seen(device, stands, said))
                 continue
             after, says = alert_state.cleared(before, route, ts, now, name not in loud)
             if after == before:
                 continue
-            _keep(connection, place, after)
-            told = _amended(connection, place, ts)
+            alert_rows.keep(connection, place, after)
+            told = alert_rows.amended(connection, place, ts)
             left = [replace(say, to=tuple(name for name in say.to if name not in told)) for say in says]
             self._note(connection, place, left, now, {"cleared": ts})
 
@@ -143,9 +129,9 @@ class Alerting:
         rows = connection.execute(those).mappings().all()
         for row in rows:
             place = Place(*(row[name] for name in ("route", "device", "kind", "key")))
-            route, before = self._alerts.routes[place.route], _of(row)
-            after, says = alert_state.due(before, route, _standing(connection, place), now)
-            _keep(connection, place, after)
+            route, before = self._alerts.routes[place.route], alert_rows.course_of(row)
+            after, says = alert_state.due(before, route, alert_rows.standing(connection, place), now)
+            alert_rows.keep(connection, place, after)
             self._note(connection, place, says, now, {})
         return len(rows) == MOST_DUE
 
@@ -165,7 +151,7 @@ class Alerting:
                         route.digest * SECOND
                     )
                 whole = {"route": place.route, "key": place.key, "kind": place.kind, **note}
-                _leave(connection, place, channel, first or now, whole)
+                alert_rows.leave(connection, place, channel, first or now, whole)
 
     def _send(self, connection: Connection, now: int, loud: Sequence[str]) -> int:
         """Make messages of what is due; of a channel that has not taken its last ones yet, when it has."""
@@ -174,7 +160,7 @@ class Alerting:
             mine = (n.c.channel == channel, n.c.due <= now, n.c.route.in_(loud))
             most = MOST_NOTES if self._alerts.channels[channel].type == "webhook" else MOST_READ  # a program wants each
             rows = connection.execute(select(n).where(*mine).order_by(n.c.number).limit(most)).mappings().all()
-            if not rows or _under_way(connection, channel):
+            if not rows or alert_rows.under_way(connection, channel):
                 continue
             messages = self._messages(channel, [(row["route"], json.loads(row["body"])) for row in rows])
             tell(connection, [self._event(channel, notes, now) for notes in messages])
@@ -232,86 +218,3 @@ def set_aside(connection: Connection, message: Happened) -> None:
         whose = a.c.device.in_((note["device"], PLANE))  # an alarm of a rule is about a device, and the plane's
         waits = (a.c.active, a.c.step > 0, a.c.due < alert_state.NEVER)
         connection.execute(update(a).where(*mine, whose, *waits).values(due=0))
-
-
-def _course(connection: Connection, place: Place) -> Course:
-    a = tables.alert
-    row = connection.execute(select(a).where(*place.those(a))).mappings().first()
-    return _of(row) if row else Course()
-
-
-def _of(row: Mapping[Any, Any]) -> Course:
-    return Course(**{name: row[name] for name in Course.__slots__})
-
-
-def _keep(connection: Connection, place: Place, course: Course, note: str | None = None) -> None:
-    """`note`: what messages say of it, where that is new."""
-    a = tables.alert
-    if note is not None:
-        upsert(connection, a, {**asdict(place), **asdict(course), "note": note})
-    else:
-        connection.execute(update(a).where(*place.those(a)).values(**asdict(course)))
-
-
-def _stands(connection: Connection, device: str) -> dict[str, str]:
-    """Where a device stands, and of which class it is."""
-    d = tables.device
-    row = connection.execute(select(d.c.site, d.c["class"]).where(d.c.id == device)).mappings().first()
-    return dict(row) if row else {"site": "", "class": ""}
-
-
-def _seen(device: str, stands: Mapping[str, str], said: Mapping[str, Any]) -> str:
-    """What messages need of an event, and no more than that: many of them may go as one."""
-    severity, data = said["severity"] if said["severity"] in ORDER else "info", said["data"]
-    shown: dict[str, Any] = {"value": _number(data.get("value")), "when": str(data.get("when") or "")[:MOST]}
-    if isinstance(values := data.get("values"), dict):
-        shown["values"] = {str(name)[:MOST]: _number(values[name]) for name in list(values)[:MOST_VALUES]}
-    note = {
-        "device": device,
-        **stands,
-        "severity": severity,
-        "state": said["state"],
-        "text": said["text"][:MOST],
-        "data": shown,
-    }
-    return json.dumps(note, ensure_ascii=False)
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) else None
-
-
-def _leave(connection: Connection, place: Place, channel: str, due: int, note: Mapping[str, Any]) -> None:
-    n = tables.alert_note
-    number = connection.scalar(select(func.coalesce(func.max(n.c.number), 0) + 1))  # nobody else is at it, see `step`
-    body = json.dumps(note, ensure_ascii=False)
-    connection.execute(n.insert().values(**asdict(place), number=number, channel=channel, due=due, body=body))
-
-
-def _amended(connection: Connection, place: Place, ts: int) -> set[str]:
-    """Channels that were not sent yet that it was raised: the same message says now that it has cleared."""
-    n = tables.alert_note
-    channels = set()
-    for row in connection.execute(select(n).where(*place.those(n))).mappings().all():
-        note = json.loads(row["body"])
-        if note["what"] in ("raised", "unacked"):
-            body = json.dumps(note | {"cleared": ts, "what": "over"}, ensure_ascii=False)
-            connection.execute(update(n).where(n.c.number == row["number"]).values(body=body))
-            channels.add(row["channel"])
-    return channels
-
-
-def _standing(connection: Connection, place: Place) -> Standing | None:
-    t = tables.alarm
-    row = connection.execute(select(t).where(t.c.device == place.device, t.c.key == place.key)).mappings().first()
-    return Standing(row["active"], row["acked"], row["shelved_until"]) if row and place.kind == "alarm" else None
-
-
-def _under_way(connection: Connection, channel: str) -> bool:
-    """Whether a message waits to be taken."""
-    e, f = tables.event, tables.forwarded
-    own = (f.c.target == f"{OWN}{channel}", f.c.device == PLANE, f.c.epoch == EPOCH)
-    last = connection.scalar(select(f.c.watermark).where(*own))
-    waits = (e.c.device == PLANE, e.c.epoch == EPOCH, e.c.kind == "alert", e.c.key == channel)
-    after = last if last is not None else -1
-    return bool(connection.scalar(select(exists().where(*waits, e.c.seq > after))))
