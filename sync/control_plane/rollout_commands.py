@@ -15,6 +15,7 @@ from edge import LinesideError
 
 from ..updates.manifest import PATH
 from .rollout_options import CONFIG, RolloutOptions, from_words, load
+from .rollout_plan import BACK, STUCK
 from .rollouts import FROM, WORDS, R, act, listed, rollouts, start, summary
 from .store import Store
 from .updates import Updates
@@ -23,6 +24,7 @@ from .where import Where, beside
 
 DOES = ("start", "list", "show", *FROM)
 LISTED = 20  # of the newest rollouts
+SHOWN = 20  # devices of which a gate found something, and of each kind that have not gone back
 STARTS = "`rollout start FILE.yaml`, or `rollout start model/washer-3 --class press`"
 
 
@@ -97,11 +99,13 @@ async def _run(store: Store, options: argparse.Namespace, published: Callable[[s
     found = await store.read(lambda c: [summary(c, one, whole=True) for one in rollouts(c, R.c.number == number)])
     if not found:
         raise LinesideError(f"there is no rollout {number}", hint="`lineside plane rollout list` shows them")
-    hit = await store.read(lambda c: listed(c, number, hit=True, limit=20))
+    hit = await store.read(lambda c: listed(c, number, hit=True, limit=SHOWN))
     if options.json:
         print(json.dumps({**found[0], "hit": hit}))
         return
-    print(line(found[0]), *_waves(found[0]), *_hit(hit), sep="\n")
+    left = [await store.read(lambda c, s=state: listed(c, number, s, limit=SHOWN)) for state in (BACK, STUCK)]  # type: ignore[misc]
+    rows = {row["device"]: row for row in (*hit, *left[0], *left[1])}
+    print(line(found[0]), *_waves(found[0]), *_hit(list(rows.values())), sep="\n")
 
 
 def line(said: dict[str, Any]) -> str:
@@ -124,7 +128,9 @@ def _waves(said: dict[str, Any]) -> list[str]:
 
 
 def _hit(rows: list[dict[str, Any]]) -> list[str]:
-    return [f"     {row['device']} (wave {row['wave'] + 1}): {row['hit']}: {row['why']}" for row in rows]
+    """Why, of each."""
+    found = [(f"{row['device']} (wave {row['wave'] + 1})", row["hit"] or row["state"], row["why"]) for row in rows]
+    return [f"     {who}: {what}: {why}" if why else f"     {who}: {what}" for who, what, why in found]
 
 
 def _changes(options: argparse.Namespace) -> bool:

@@ -241,6 +241,8 @@ def _after(connection: Connection, rollout: Rollout, row: Any, now: float) -> di
     """What that means for where a device stands."""
     why = row.reason[:500]
     if row.state == BACK:
+        if row.told == "waiting":
+            return {"why": f"it cannot go back yet: {why}"}
         said = {} if row.hit else {"why": why}  # what was found of it is the better reason
         ended = row.told in ("rolled_back", "refused")
         if row.told in ("running", "shadow") or (ended and row.running == row.before):

@@ -13,7 +13,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from sqlalchemy import Connection, func, select
 
 from edge import Event
-from sync.control_plane import alerting, forwarding, tables
+from sync.control_plane import alert_rows, alerting, forwarding, tables
 from sync.control_plane.alert_file import Alerts
 from sync.control_plane.database import insert_new
 from sync.control_plane.forwarding import Happened
@@ -303,7 +303,7 @@ def test_what_fails_in_the_middle_leaves_nothing_behind(database: str, monkeypat
             raise forwarding.Later("the database is away")
 
         with monkeypatch.context() as broken:
-            broken.setattr(alerting, "_under_way", breaks)
+            broken.setattr(alert_rows, "under_way", breaks)
             with pytest.raises(forwarding.Later):
                 await it.look(T0)
         for table in (tables.alert, tables.alert_note):

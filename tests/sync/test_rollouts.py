@@ -15,10 +15,11 @@ from edge import ConfigFault, Event, LinesideError
 from sync.control_plane import config, rollout_wants, rollout_work, tables
 from sync.control_plane.database import insert_new
 from sync.control_plane.live import Hub
+from sync.control_plane.rollout_commands import _hit
 from sync.control_plane.rollout_options import RolloutOptions, from_words
 from sync.control_plane.rollout_plan import Some, nearest, place, sizes, wilson
 from sync.control_plane.rollout_work import Rollouts, at_work
-from sync.control_plane.rollouts import start
+from sync.control_plane.rollouts import listed, start
 from sync.control_plane.store import Store
 from sync.control_plane.twin import Want, want
 from tests.sync.rolled import CALM, Fleet
@@ -182,6 +183,11 @@ def test_a_person_takes_a_whole_rollout_back_and_who_is_away_holds_nothing_up(da
         await it.look()
         assert await it.counts(n) == {"back": 1, "returned": 8, "stuck": 1}
         assert (await it.rollout(n)).state == "back"
+        await it.tells(TEN[0], "waiting", reason="nobody signed model/washer-2")
+        await it.look()
+        assert (await it.column(n, "why"))[TEN[0]] == "it cannot go back yet: nobody signed model/washer-2"
+        rows = await store.read(lambda c: [*listed(c, n, "back"), *listed(c, n, "stuck")])
+        assert _hit(rows)[0].endswith(": back: it cannot go back yet: nobody signed model/washer-2")
         await it.look(600)
         assert (await it.rollout(n)).state == "returned"
 
