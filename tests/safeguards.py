@@ -321,7 +321,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "tests/sync/test_updates.py::test_an_artefact_for_another_class_is_not_even_fetched",
     ),
     "an update is read once more from the disk": Safeguard(
-        "sync/device/updates.py",
+        "sync/device/download.py",
         "    if found != digest:",
         "    if False and found != digest:",
         "tests/sync/test_updates.py::test_a_flipped_bit_is_found_under_way_and_on_the_disk",
