@@ -161,6 +161,9 @@ class Sent:
         if config.problems:
             some = [f"{'.'.join(map(str, p.path))}: {p.message}" for p in config.problems[:MOST_FAULTS]]
             raise ConfigFault("; ".join(some))
+        if text is not None and "drivers" not in read(text).data and _mapping(read_kept(self.own)).get("drivers"):
+            hint = "a document is the whole site; write `drivers: {}` where that is meant"
+            raise ConfigFault("it says no `drivers`: all that is read here would end", hint=hint)
         return config
 
     def left(self) -> None:

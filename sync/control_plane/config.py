@@ -145,6 +145,9 @@ def _problems(tree: Tree) -> list[str]:
     """With what the device itself puts in."""
     if not tree.data:
         return ["no layer says anything of this device"]
+    if "drivers" not in tree.data:
+        told = "a document is the whole site, and all that the device reads would end; write `drivers: {}` where that is meant"
+        return [f"no layer says `drivers`: {told}"]
     own = {"device": {"id": "device"}} | ({"sync": {"url": "https://plane"}} if "sync" in tree.data else {})
     for section, options in own.items():
         body = tree.data.setdefault(section, {})

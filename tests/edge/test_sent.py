@@ -101,6 +101,7 @@ def test_what_was_kept_runs_after_a_restart_and_the_file_stays_what_it_was(own: 
         (OTHER + "tests: [{name: t, given: {a.t: [1]}, expect: [{event: x}]}]", "refused", "no alarm is called 'x'"),
         (OTHER + "alarms: {x: {when: !secret nothing}}", "refused", "no secret is called 'nothing'"),
         ("drivers: [", "refused", "not YAML"),
+        ("journal: {keep: 24h}", "refused", "it says no `drivers`: all that is read here would end (a document is the"),
     ],
 )
 def test_what_is_not_kept_leaves_the_old_one(own: Path, text: str, state: str, reason: str) -> None:

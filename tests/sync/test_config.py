@@ -130,6 +130,8 @@ def test_a_fault_is_told_with_its_place_in_the_layer_and_nothing_faulty_is_sent(
         assert not await store.read(lambda c: wanted(c, "p1")) and await store.read(lambda c: wanted(c, "p2"))
         with pytest.raises(LinesideError, match=r"class/press@2:1:10: sync.url: belongs to the device"):
             await config_send.check(store, "class/press", "sync: {  url: 'https://elsewhere'}")
+        (only,) = await config_send.check(store, "class/oven", "journal: {keep: 24h}")
+        assert only.after.problems[0].startswith("no layer says `drivers`: a document is the whole site")
         with pytest.raises(LinesideError, match="no device has the layer class/lathe"):
             await config_send.send(store, "class/lathe", "anna", wanting)
 

@@ -826,7 +826,7 @@ def test_each_device_gets_the_configuration_that_its_layers_make(database: str) 
         for name, site in (("press-1", "a"), ("press-2", "b"), ("press-3", "c")):
             await it.enrol(name, site=site)
         layers = {
-            "class/press": "journal: {keep: 2d}",
+            "class/press": "drivers: {}\njournal: {keep: 2d}",
             "site/a": "journal: {keep: 3d}",
             "site/c": "journal: {keep: long}",
         }
