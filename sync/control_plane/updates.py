@@ -4,13 +4,14 @@ plane's own. Nothing of it is believed or changed here but what the online key s
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 from edge import LinesideError, log
 
 from ..updates.manifest import KINDS, PATH, SERVED
 
-FOLDER, KEY = "updates", "updates.key"
+FOLDER, KEY, SEEN = "updates", "updates.key", "updates.seen"
 LOOK = 600.0  # seconds between two looks at whether something is to be signed
 
 
@@ -67,15 +68,24 @@ class Updates:
             await asyncio.sleep(LOOK)
 
     def refresh(self) -> bool:
-        """Sign snapshot and timestamp where that is due; whether it was. Blocks. Raises LinesideError, OSError."""
+        """Sign snapshot and timestamp where that is due; whether it was. Their versions only rise, also where the folder is copied
+        over with one that was signed elsewhere: devices take nothing older. Blocks. Raises LinesideError, OSError."""
         if self._folder is None or not self._key.exists() or not (self._folder / "metadata").exists():
             return False
         from ..updates import keys
-        from ..updates.repository import Repository
+        from ..updates.repository import Repository, Seen
 
-        repository = Repository(self._folder)
-        if not repository.is_due():
-            return False
-        repository.refresh(keys.signer(self._key))
-        log.info("plane: what is newest among the updates is signed")
-        return True
+        repository, memory = Repository(self._folder), self._folder.with_name(SEEN)
+        try:
+            seen = Seen(*json.loads(memory.read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            seen = Seen()
+        due = repository.is_due(seen)
+        if due:
+            repository.refresh(keys.signer(self._key), seen)
+            log.info("plane: what is newest among the updates is signed")
+        if (now := repository.stands()) != seen:
+            fresh = memory.with_name(f"{SEEN}.new")
+            fresh.write_text(json.dumps(now), "utf-8")
+            fresh.replace(memory)
+        return due

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
@@ -38,6 +38,15 @@ THRESHOLD, LEAST_ROOT = 2, 3
 DRAFTS = ("root", "targets")
 DAYS = {"root": 1095, "targets": 1095, **dict.fromkeys(KINDS, 365), "snapshot": 30, "timestamp": 7}
 Keys = Mapping[str, Sequence[SSlibKey]]
+
+
+class Seen(NamedTuple):
+    """The highest versions of the two that the online key signs which anybody may have been shown, and the SHA-256 of that
+    timestamp."""
+
+    timestamp: int = 0
+    snapshot: int = 0
+    digest: str = ""
 
 
 class Repository:
@@ -207,26 +216,38 @@ class Repository:
 
     # Online
 
-    def refresh(self, signer: CryptoSigner) -> None:
-        """Say anew what is newest: a snapshot where something changed or its time is half over, and a timestamp."""
-        path, folder = self._newest("snapshot"), self.folder / "metadata"
-        if path is None or self._changed(path):
+    def refresh(self, signer: CryptoSigner, seen: Seen | None = None) -> None:
+        """Say anew what is newest: a snapshot where something changed or its time is half over, and a timestamp; above what was
+        `seen`, since the folder may have been copied over with an older state of the two."""
+        path, folder, above = self._newest("snapshot"), self.folder / "metadata", seen or Seen()
+        if path is None or _number(path) < above.snapshot or self._changed(path):
             meta = self._meta()
-            version = int(path.name.split(".")[0]) + 1 if path else 1
+            version = max(_number(path) if path else 0, above.snapshot) + 1
             snapshot = Metadata(self._dated(Snapshot(version, meta=meta), "snapshot"))
             snapshot.sign(signer)
             path = folder / f"{version}.snapshot.json"
             self._write(path, snapshot)
-        last = folder / "timestamp.json"
-        version = Metadata[Timestamp].from_file(str(last)).signed.version + 1 if last.exists() else 1
+        version = max(self.stands().timestamp, above.timestamp) + 1
         timestamp = Metadata(self._dated(Timestamp(version, snapshot_meta=_meta(path)), "timestamp"))
         timestamp.sign(signer)
-        self._write(last, timestamp)
+        self._write(folder / "timestamp.json", timestamp)
 
-    def is_due(self) -> bool:
-        """Whether devices do not see what is newest, or not for long any more."""
+    def stands(self) -> Seen:
+        """What the folder shows now."""
+        last, path = self.folder / "metadata" / "timestamp.json", self._newest("snapshot")
+        snapshot = _number(path) if path else 0
+        if not last.exists():
+            return Seen(0, snapshot)
+        body = last.read_bytes()
+        return Seen(Metadata[Timestamp].from_bytes(body).signed.version, snapshot, hashlib.sha256(body).hexdigest())
+
+    def is_due(self, seen: Seen | None = None) -> bool:
+        """Whether devices do not see what is newest, or not for long any more; or take it for older than what was `seen`."""
         last, path = self.folder / "metadata" / "timestamp.json", self._newest("snapshot")
         if path is None or not last.exists() or self._changed(path):
+            return True
+        now, above = self.stands(), seen or Seen()
+        if now.snapshot < above.snapshot or (now.timestamp <= above.timestamp and now.digest != above.digest):
             return True
         timestamp: Metadata[Timestamp] = Metadata.from_file(str(last))
         told = timestamp.signed.snapshot_meta == _meta(path)
@@ -272,7 +293,7 @@ class Repository:
         found = [
             path for path in (self.folder / "metadata").glob(f"*.{role}.json") if path.name.split(".")[0].isdigit()
         ]
-        return max(found, key=lambda path: int(path.name.split(".")[0]), default=None)
+        return max(found, key=_number, default=None)
 
     def _current(self, role: str, kind: type[Any]) -> Metadata[Any]:
         path = self._newest(role)
@@ -308,8 +329,12 @@ class Repository:
         fresh.replace(path)
 
 
+def _number(path: Path) -> int:
+    return int(path.name.split(".")[0])
+
+
 def _meta(path: Path) -> MetaFile:
-    return MetaFile.from_data(int(path.name.split(".")[0]), path.read_bytes(), ["sha256"])
+    return MetaFile.from_data(_number(path), path.read_bytes(), ["sha256"])
 
 
 def _tidy(keys: dict[str, Any], roles: Any) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import os
+import shutil
 from pathlib import Path
 
 import msgpack
@@ -172,6 +174,32 @@ def test_a_plane_says_anew_what_is_newest_and_only_when_it_is_due(signers: Signe
     signers.now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=4)
     signers.repository.refresh(signers.online)
     assert plane.refresh() and version(signers) == before + 3
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_repository_that_was_signed_elsewhere_and_copied_over_is_never_older_to_devices(
+    signers: Signers, whole: bool
+) -> None:
+    plane, elsewhere = Updates(signers.folder.parent), signers.folder.parent / "repo"
+    shutil.copytree(signers.folder, elsewhere)
+    (signers.folder.parent / "updates.key").write_bytes(signers.online.private_bytes)
+    shown = []
+    for k in range(4):  # as it goes on for weeks
+        signers.add(f"model/washer-{k}", b"weights", publish=False)
+        assert plane.refresh()
+        shown.append(signers.repository.stands())
+    author = dataclasses.replace(signers, folder=elsewhere)
+    for k in range(4):
+        author.add(f"model/lid-{k}", b"weights", publish=k == 3)
+    if whole:
+        shutil.rmtree(signers.folder)
+    shutil.copytree(elsewhere, signers.folder, dirs_exist_ok=True)
+    assert signers.repository.stands().timestamp < shown[-1].timestamp
+    assert plane.refresh() and not plane.refresh()
+    now = signers.repository.stands()
+    assert now.timestamp > shown[-1].timestamp and now.snapshot > shown[-1].snapshot
+    shutil.copytree(elsewhere, signers.folder, dirs_exist_ok=True)
+    assert Updates(signers.folder.parent).refresh() and signers.repository.stands().timestamp > now.timestamp
 
 
 def test_a_plane_serves_the_folder_and_nothing_beside_it(tmp_path: Path) -> None:
