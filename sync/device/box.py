@@ -26,12 +26,17 @@ from .compare import BEGAN, NAME, holes
 from .evidence import KEPT as EVIDENCE
 from .identity import FILE as IDENTITY
 from .identity import Identity, body_of, keep, keep_file, load
+from .twin import KEPT as TWIN
 
 VERSION = 1
 MOST_FILE, MOST_ALL = 2**20, 64 * 2**20  # bytes of a file of the state folder; of everything
 FRESH = "replacing.pem"  # the new key, from before the plane knows it until it is kept
 STAYS = ("journal", "control.sock", CERTIFICATE, IDENTITY, FRESH)  # how names begin of what does not come along
 MOST_SAID = 4 * 2**20  # bytes of the plane's answer
+ANEW = {
+    BEGAN: b"",
+    TWIN: b"",
+}  # of what a journal remembers: what the plane wants is looked for, and told of, on this box
 
 
 def packed(site: Path, device: str, state: Path) -> bytes:
@@ -137,7 +142,7 @@ def take_over(box: Box, state: Path, utc: int) -> Identity | None:
     given = {str(stream): int(n) for stream, n in box.journal["given"].items()}
     if box.identity is None:
         marks = {(reader, stream): n for reader, by in box.journal["cursors"].items() for stream, n in by.items()}
-        journal_planted(path, box.journal, given, marks, {BEGAN: b""}, [_told(box.device, {}, utc)], utc)
+        journal_planted(path, box.journal, given, marks, ANEW, [_told(box.device, {}, utc)], utc)
         return None
     fresh = state / FRESH
     if not fresh.exists():
@@ -145,7 +150,7 @@ def take_over(box: Box, state: Path, utc: int) -> Identity | None:
     mine = fresh.read_text()
     answer = _asked(box.identity, mine, str(box.journal["epoch"]))
     identity = replace(box.identity, secret=str(answer["secret"]), key=mine)
-    last, marks, states, told = _goes_on(box, given, answer, utc)
+    last, marks, states, told = goes_on(box, given, answer, utc)
     keep(identity, state)
     if answer["certificate"]:
         Certificate(state, identity).keep(str(answer["certificate"]).encode())
@@ -172,7 +177,7 @@ def _asked(me: Identity, mine: str, epoch: str) -> dict[str, Any]:
     return said
 
 
-def _goes_on(
+def goes_on(
     box: Box, given: dict[str, int], answer: Mapping[str, Any], utc: int
 ) -> tuple[dict[str, int], dict[tuple[str, str], int], dict[str, bytes], list[Event]]:
     """(last number by stream, how far readers got, states, first events) of the new journal."""
@@ -197,7 +202,7 @@ def _goes_on(
         if stream not in ("tag", "text")  # what is here of them is sent again
     ]
     unsigned = dict[str, list[int]]()
-    states = {BEGAN: b"", EVIDENCE: b""}  # what the plane does not have, nobody goes on from
+    states = {**ANEW, EVIDENCE: b""}  # what the plane does not have, nobody goes on from
     if answer.get("checkpoint"):
         number, head, upto_of = answer["checkpoint"]
         states[EVIDENCE] = msgpack.packb([int(number), str(head), last])

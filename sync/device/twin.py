@@ -189,6 +189,15 @@ class Twin:
         self._host.accept(Event("twin", want.key[:200], state, severity=severity, text=text, data=said))
         self._host.journal.append(snapshots={KEPT: json.dumps(told).encode()})
 
+    async def again(self) -> None:
+        """Tell once more how everything stands: the plane has lost what it was told, and here that is over its time."""
+        for key, told in (await self._known()).items():
+            said = {name: value for name, value in told.items() if name not in ("state", "reason")}
+            state, text = str(told["state"]), str(told["reason"])[:LONGEST_REASON]
+            self._host.accept(
+                Event("twin", key[:200], state, severity=SEVERITY.get(state, "info"), text=text, data=said)
+            )
+
     async def _known(self) -> dict[str, dict[str, Any]]:
         """What was told last of each thing, over all starts."""
         if self._told is None:

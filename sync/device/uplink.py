@@ -62,6 +62,7 @@ class Uplink:
         self._said = ""
         self._pace = Pace(self._a_second)
         self._upload: Upload | None = None
+        self._twin: Twin | None = None
         self._idle = asyncio.Event()  # no record waits: pictures have their turn
         self._broken = asyncio.Event()  # the plane may be another one now: compare before anything else is sent
         self._reached = asyncio.Event()  # compared: the other lanes may knock, too
@@ -72,7 +73,7 @@ class Uplink:
         self.cursors = await self.host.journal.cursors(NAME)
         await compare.begun(self.host.journal)
         handlers = self._handlers(transport, much)
-        twin = Twin(self.host, handlers, refusals(self.config.installs))
+        twin = self._twin = Twin(self.host, handlers, refusals(self.config.installs))
         self._broken.set()
         try:
             async with asyncio.TaskGroup() as lanes:
@@ -210,6 +211,8 @@ class Uplink:
         self.cursors |= back
         if events:
             log.warning("sync: %s", events[-1].text)
+        if self._twin and any(event.kind == "gap" and event.data["stream"] == "event" for event in events):
+            await self._twin.again()
 
     async def _next_records(self) -> list[Record]:
         """What goes next, as much as the line carries in a moment: every tag and every text before anything that uses it, events

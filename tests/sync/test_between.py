@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -217,6 +218,37 @@ def test_a_damaged_gap_event_tells_of_nothing_and_stops_no_comparison(tmp_path: 
         assert [(e.data["first"], e.data["last"]) for e in told if e.kind == "gap"] == [(1, 2)]
 
     with_journal(tmp_path, work)
+
+
+def test_what_the_plane_was_told_of_its_wants_and_nobody_has_any_more_is_told_again(tmp_path: Path) -> None:
+    """It was put back to a backup, and here the event is over its time."""
+    stands: dict[str, Cursor] = {}
+    said = {"version": "1", "running": "1", "tried": "1", "stage": "run", "generation": 7}
+    kept = {"model/m": {**said, "state": "running", "reason": "it proved itself"}}
+
+    def answers(path: str, body: bytes) -> bytes:
+        for frame in wire.unpack(body) if body else ():
+            stands.setdefault(frame.stream, Cursor()).add(frame.seq, frame.seq)
+        return wire.pack_ack(stands)
+
+    async def work(device: Device, uplink: Uplink) -> None:
+        async def compared() -> None:
+            uplink._broken.set()
+            await asyncio.sleep(5)
+
+        happened = Event("twin", "model/m", "running", data=said)
+        device.journal.append(events=[happened], snapshots={"sync:twin": json.dumps(kept).encode()})
+        await asyncio.sleep(5)
+        stands.clear()
+        await compared()
+        assert stands["event"].watermark == 2 and not device.said, "it came again"
+        await device.journal.on_writer(lambda db: db.execute("DELETE FROM event"))
+        stands.clear()
+        await compared()
+        await compared()
+        assert device.said == [replace(happened, text="it proved itself")]
+
+    rig(tmp_path, Far(answers), work)
 
 
 def test_an_order_that_comes_during_a_commit_is_not_marked_by_it(tmp_path: Path) -> None:

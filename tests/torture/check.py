@@ -15,6 +15,7 @@ import apsw
 import numpy as np
 
 from edge import CodecFault, decode
+from sync import checkpoint
 
 from .ledger import KIND, SOURCES, WIDTH, Fact, column
 from .plane import gaps
@@ -55,6 +56,7 @@ def judge(world: World) -> Verdict:
             _causes(world, device, told)
             _commands(world, db, device)
             _tags(world, db, device)
+            _chain(world, db, device, told)
     verdict.violations = len(world.violations)
     return verdict
 
@@ -190,3 +192,29 @@ def _tags(world: World, db: Any, device: Device) -> None:
     names = {name for (name,) in db.execute(sql, (device.name, device.last_epoch))}
     if lacking := {f"{s}.t{k}" for s in SOURCES for k in range(WIDTH)} - names:
         world.violation(f"{device.name}: the plane does not know the tags {sorted(lacking)[:3]}")
+
+
+def _chain(world: World, db: Any, device: Device, told: Gaps) -> None:
+    """What the device signed is one past, and what the plane keeps is what was signed."""
+    heads: dict[tuple[str, int], str] = {}
+    listed: dict[tuple[str, str, int], bytes] = {}
+    sql = "SELECT epoch, number, statement FROM checkpoint WHERE device = ? ORDER BY epoch, seq"
+    for epoch, number, statement in db.execute(sql, (device.name,)):
+        one, before = checkpoint.Checkpoint.read(statement), heads.get((epoch, number - 1))
+        if (epoch, number) in heads:
+            world.violation(f"{device.name}: checkpoint {number} of {epoch} is there twice")
+        if (
+            before is None
+            and number > 1
+            and not any(g.get("stream") == "event" for g in told.get((device.name, epoch), ()))
+        ):
+            world.violation(f"{device.name}: checkpoint {number - 1} of {epoch} is not there")
+        if one.before != (before or ("" if number == 1 else one.before)):
+            world.violation(f"{device.name}: checkpoint {number} of {epoch} does not follow the one before")
+        heads[epoch, number] = checkpoint.head(statement)
+        listed |= {(epoch, *place): hashed for place, hashed in one.listed().items()}
+    for epoch, stream, seq, body in db.execute(
+        "SELECT epoch, stream, seq, body FROM original WHERE device = ?", (device.name,)
+    ):
+        if listed.get((epoch, stream, seq), leaf := checkpoint.leaf(stream, body)) != leaf:
+            world.violation(f"{device.name}: record {seq} of {stream} ({epoch}) is not what was signed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 from dataclasses import replace
@@ -12,11 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 import numpy as np
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge import SECOND, Batch, Cursor, Event, Health, LinesideError, Tag, TagTable, decode_event
+from edge import (
+    SECOND,
+    Batch,
+    Cursor,
+    Event,
+    Health,
+    LinesideError,
+    Tag,
+    TagTable,
+    decode_event,
+    journal_planted,
+    journal_taken,
+)
 from edge.journal import Journal, JournalConfig
 from edge.live import Live
 from edge.supervise import supervise
+from sync import checkpoint, replacement
+from sync.control_plane.ingest import BY, PROVEN
+from sync.device import key
+from sync.device.box import goes_on
+from sync.device.evidence import Evidence
 from sync.device.uplink import NAME, SyncConfig, Uplink
 
 from .disk import Disk
@@ -27,6 +47,8 @@ from .virtual import Clock
 
 if TYPE_CHECKING:
     from .world import World
+
+SIGNS = 7.0  # seconds from one checkpoint to the next
 
 
 class Device:
@@ -47,6 +69,8 @@ class Device:
         self._tasks: list[asyncio.Task[Any]] = []
         self.journal: Any = None
         self.last_epoch = ""
+        self.copied_back = False  # its journal may be older than what the plane has of it
+        self.renewed()
         self._inside: dict[tuple[str, str], int] = {}  # how far `ledger.sealed` was filled
 
     def start(self) -> bool:
@@ -83,9 +107,13 @@ class Device:
                     randomness=self._rng,
                 )
             ),
+            asyncio.ensure_future(supervise("evidence", self._signs, self.health, randomness=self._rng)),
         ]
         self.up = True
         return True
+
+    async def _signs(self) -> None:
+        await Evidence(self, self.name, self.key, SIGNS).run()
 
     def _watch(self) -> None:
         """Note what the journal says to be durable, and judge each move of the cursor."""
@@ -140,6 +168,44 @@ class Device:
                     db.close(True)
             with contextlib.suppress(OSError):
                 os.close(journal._lock)
+
+    # Another box
+
+    def renewed(self) -> None:
+        """It has another key from now on; the same one in each run of a seed."""
+        self.key = ec.derive_private_key(self._rng.getrandbits(250) + 1, ec.SECP256R1())
+        kinds = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        self.pem = self.key.private_bytes(*kinds).decode()
+        public = checkpoint.fingerprint(checkpoint.der(self.key.public_key()))
+        self.shows = {PROVEN: self.name, BY: public}  # at the next connection
+
+    def backup(self) -> Any:
+        """Raises LinesideError."""
+        return SimpleNamespace(device=self.name, journal=journal_taken(self.path), key=self.key)
+
+    async def moves_to_another_box(self, backup: Any) -> None:
+        """As `lineside restore` does, over the same route, until the plane has answered."""
+        epoch = backup.journal["epoch"]
+        self.renewed()
+        asked = replacement.asked(backup.key, key.request(self.pem, self.name), self.name, epoch, self.shows[BY])
+        plane = self._world.plane
+        while (answer := await plane.asked("POST", "/d/v1/replace", json.dumps(asked).encode())) is None:
+            await asyncio.sleep(3.0)
+        plane.backup = None  # one in which the old box is the device would let in that one
+        arrived = plane.arrived(self.name)
+        while self.up or self.journal is not None or not self.ended.is_set():
+            self.disk.stop()
+            await asyncio.sleep(0.2)
+        self.ledger.left_behind(arrived)
+        self.disk.replace({})
+        self.disk.boot()
+        given = {str(stream): int(n) for stream, n in backup.journal["given"].items()}
+        last, marks, states, told = goes_on(backup, given, answer, self.clock.utc())
+        journal_planted(self.path, backup.journal, last, marks, states, told, self.clock.utc())
+        self.disk.off, self.copied_back = True, False
+        self.link.scope = self.shows
+        self._inside.clear()
+        self._world.note(self.name, "another box", last)
 
     # What it measures
 

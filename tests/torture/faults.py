@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from edge import SECOND
+from edge import SECOND, LinesideError
 
 if TYPE_CHECKING:
     from .device import Device
@@ -121,6 +121,39 @@ async def disk_replaced(world: World, device: Device) -> None:
     device.ledger.disk_ended(device.epoch())
     device.disk.off = True
     device.disk.replace({})
+    device.copied_back = False
+
+
+async def journal_copied_back(world: World, device: Device) -> None:
+    """Somebody puts an older copy of its disk back. What was under way is over by then."""
+    if not device.up:
+        return
+    files, held, epoch, key = device.disk.files(), device.ledger.copied(), device.last_epoch, device.key
+    await asyncio.sleep(world.rng.uniform(10, 60))
+    if not device.up or device.last_epoch != epoch or device.key is not key:
+        return
+    device.disk.stop()
+    await asyncio.sleep(0.5)
+    if device.up or device.journal is not None:
+        return
+    device.link.drop()
+    device.disk.replace(files)
+    device.ledger.put_back(held, epoch)
+    device.copied_back = True
+
+
+async def box_replaced(world: World, device: Device) -> None:
+    """Another box goes on from a backup; the old one works until then, and some of what it sent is under way for longer."""
+    try:
+        backup = device.backup() if device.up and not device.copied_back else None
+    except LinesideError:  # its disk has faults just now
+        backup = None
+    await _for_a_while(world)
+    device.link.stray = 0.8
+    await asyncio.sleep(world.rng.uniform(1, 10))
+    device.link.stray = 0.0
+    if backup is not None and backup.key is device.key and backup.journal["epoch"] == device.last_epoch:
+        await asyncio.shield(world.moving(asyncio.ensure_future(device.moves_to_another_box(backup))))
 
 
 # Plane
@@ -193,6 +226,8 @@ FAULTS: dict[str, Fault] = {
         device_clock_jumps,
         bit_flips,
         disk_replaced,
+        journal_copied_back,
+        box_replaced,
         plane_killed,
         plane_power_cut,
         plane_disk_full,
@@ -208,4 +243,4 @@ WEIGHTS = {
     "device_disk_full": 1.5,
     "link_cut": 1.5,
 }
-WEIGHTS |= {"disk_replaced": 0.3, "plane_restored": 0.7}
+WEIGHTS |= {"disk_replaced": 0.3, "journal_copied_back": 0.6, "box_replaced": 0.5, "plane_restored": 0.7}

@@ -71,6 +71,21 @@ class Ledger:
         for stream, facts in self.made.items():
             self.gone.setdefault(stream, set()).update(n for n, fact in facts.items() if fact.epoch == epoch)
 
+    def copied(self) -> dict[str, set[int]]:
+        """What a copy of its disk holds at this moment."""
+        return {stream: set(numbers) for stream, numbers in self.said.items()}
+
+    def put_back(self, copy: dict[str, set[int]], epoch: str) -> None:
+        """What came after the copy is in the plane already, or nowhere."""
+        for stream, facts in self.made.items():
+            since = {n for n, fact in facts.items() if fact.epoch == epoch} - copy.get(stream, set())
+            self.gone.setdefault(stream, set()).update(since)
+
+    def left_behind(self, arrived: dict[str, set[int]]) -> None:
+        """What the plane did not have stays on a box that is the device no more."""
+        for stream, facts in self.made.items():
+            self.gone.setdefault(stream, set()).update(facts.keys() - arrived.get(stream, set()))
+
     def expected(self, stream: str) -> set[int]:
         """What has to be in the plane, or told."""
         unsure = self.unsure.get(stream, set()) - self.said.get(stream, set())

@@ -61,16 +61,17 @@ class Link:
         if self.half_open:
             await forever
         await asyncio.sleep(self._rng.uniform(0, self.delay))
+        scope = self.scope
         if self._rng.random() < self.repeat:
-            self._later(self._rng.uniform(0.01, 60), method, path, body)
+            self._later(self._rng.uniform(0.01, 60), method, path, body, scope)
         if self._rng.random() < self.stray:
-            self._later(self._rng.uniform(20, 150), method, path, body)
+            self._later(self._rng.uniform(20, 150), method, path, body, scope)
             await forever
         if self.half_open or self.cut:
             await forever
         if self.proxy and len(body) > 20_000:
             return 413, b"too large"
-        answer = await self._deliver(method, path, body)
+        answer = await self._deliver(method, path, body, scope)
         if self.half_open or self._rng.random() < self.deaf:
             await forever
         await asyncio.sleep(self._rng.uniform(0, self.delay))
@@ -78,10 +79,10 @@ class Link:
             raise DeviceLost("the connection was reset")
         return answer
 
-    async def _deliver(self, method: str, path: str, body: bytes) -> Answer | None:
+    async def _deliver(self, method: str, path: str, body: bytes, scope: dict[str, Any]) -> Answer | None:
         if not self._plane.up:
             return None
-        answer = await self._plane.serve(method, path, self.scope, body)
+        answer = await self._plane.serve(method, path, scope, body)
         if path.startswith("/d/v1/piece/"):
             digest, at = path[12:76], int(path.partition("&at=")[2])
             whole = self._wholes.setdefault(digest, bytearray())
@@ -95,17 +96,22 @@ class Link:
         whole = path.partition("?whole=")[2]
         return bytes(self._wholes[whole]) if whole else body
 
-    def _later(self, wait: float, method: str, path: str, body: bytes) -> None:
-        """The same message once more, when nobody waits for its answer any longer."""
+    def _later(self, wait: float, method: str, path: str, body: bytes, scope: dict[str, Any]) -> None:
+        """The same message once more, when nobody waits for its answer any longer; over the connection that it was sent on."""
 
         async def arrive() -> None:
             await asyncio.sleep(wait)
-            await self._deliver(method, path, body)
+            await self._deliver(method, path, body, scope)
 
         if method != "GET":
             task = asyncio.ensure_future(arrive())
             self._late.add(task)
             task.add_done_callback(self._late.discard)
+
+    def drop(self) -> None:
+        """What is still under way never arrives."""
+        for task in self._late:
+            task.cancel()
 
     async def quiet(self) -> None:
         """Until no old message is under way any more."""

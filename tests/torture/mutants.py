@@ -17,7 +17,7 @@ from edge.journal import Journal
 from edge.pending import Pending
 from sync.control_plane import database, rollup, standing, store, tables
 from sync.control_plane.store import Message, Store, StoreFault
-from sync.device import compare, uplink
+from sync.device import compare, evidence, uplink
 from sync.device.uplink import Uplink
 
 Plant = Callable[[], None]
@@ -357,6 +357,23 @@ def watermark_over_holes() -> None:
         put(place, "cover", generous)
 
 
+# A device that is not what it was
+
+
+def journal_copied_back_unnoticed() -> None:
+    async def nothing(*_: Any) -> None: ...
+
+    put(compare, "check", nothing)
+
+
+def old_box_still_heard() -> None:
+    put(store, "_still", lambda *_: None)
+
+
+def chain_begun_anew_at_each_start() -> None:
+    put(evidence, "stood", lambda _: (0, "", {}))
+
+
 MUTANTS: dict[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -395,5 +412,8 @@ MUTANTS: dict[str, Plant] = {
         small_blocks_gone_without_the_large,
         gap_records_not_counted,
         watermark_over_holes,
+        journal_copied_back_unnoticed,
+        old_box_still_heard,
+        chain_begun_anew_at_each_start,
     )
 }

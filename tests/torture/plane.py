@@ -130,6 +130,26 @@ class Plane:
             return None
         return task.result()
 
+    def arrived(self, device: str) -> dict[str, set[int]]:
+        """The numbers of the scans, by stream, and of the counted events that are in its database."""
+        assert self._eye is not None
+        found: dict[str, set[int]] = {}
+        for stream, body in self._eye.execute("SELECT stream, body FROM block WHERE device = ?", (device,)):
+            found.setdefault(stream, set()).update(numbers(stream, body))
+        counted = self._eye.execute("SELECT data FROM event WHERE device = ? AND kind = ?", (device, KIND))
+        found["event"] = {int(json.loads(data)["n"]) for (data,) in counted}
+        return found
+
+    async def asked(self, method: str, path: str, body: bytes) -> dict[str, Any] | None:
+        """What it says to somebody whom it knows by what is asked; None where it does not answer just now."""
+        answer = await self.serve(method, path, {}, body) if self.up else None
+        if answer is None or answer[0] == 503:
+            return None
+        if answer[0] != 200:
+            self._world.violation(f"{path} was refused: {answer[1][:200]!r}")
+            return None
+        return dict(json.loads(answer[1]))
+
     def acknowledged(self, device: str, message: bytes) -> None:
         """The answer leaves now: what it says has to be on the disk."""
         frames = wire.unpack(message)
@@ -182,7 +202,7 @@ def records(db: apsw.Connection) -> set[Place]:
     found = {(*place, seq) for *place, first, last in blocks for seq in range(first, last + 1)}
     for stream, (table, number) in TABLES.items():
         found |= {(d, e, stream, n) for d, e, n in db.execute(f"SELECT device, epoch, {number} FROM {table}")}
-    return found
+    return found | {(d, e, "event", n) for d, e, n in db.execute("SELECT device, epoch, seq FROM checkpoint")}
 
 
 def gaps(db: apsw.Connection) -> dict[tuple[str, str], list[dict[str, Any]]]:

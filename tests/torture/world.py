@@ -14,20 +14,27 @@ from typing import Any
 from unittest import mock
 
 import apsw
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge import LinesideError
-from sync.control_plane import fold, ingest, live, store
-from sync.control_plane.ingest import PROVEN
+from sync.control_plane import fold, ingest, live, queued, store, twin
+from sync.control_plane.twin import Want
 from sync.device import key
+from sync.device.compare import NAME
 
 from . import dialect, disk  # noqa: F401  (the dialect is registered by its import)
 from .check import Verdict, judge
 from .device import Device
-from .faults import FAULTS, WEIGHTS
+from .faults import FAULTS, WEIGHTS, disk_replaced
 from .plane import Plane, ask
 from .virtual import Time, run
 
 LIVE_WITHIN = 240.0  # seconds after the last fault in which everything has arrived, by itself
+WANTED = (  # of a device, and not said to be refused, as each is here
+    "SELECT 1 FROM want LEFT JOIN told_twin USING (device, kind, name) WHERE device = ?"
+    " AND (state IS NULL OR state <> 'refused' OR told_twin.generation < want.generation)"
+)
 BETWEEN = 9.0  # seconds from one fault to the next, on average
 
 
@@ -40,6 +47,7 @@ class World:
         self.violations: list[str] = []
         self.faults = self.cuts = self.kills = 0  # cuts of the power and kills that really ended a machine
         self.calm = False  # no more faults
+        self._moving: set[asyncio.Task[None]] = set()
         self._began = asyncio.get_running_loop().time()
         self.plane = Plane(self)
         self.devices = [Device(self, f"dev-{i}") for i in range(self.rng.choice((1, 1, 2)))]
@@ -55,12 +63,12 @@ class World:
     async def enrol(self, device: Device) -> None:
         """As `lineside enroll` does, over the same routes."""
         invitation = await self.plane.ingest.invite()
-        request = key.request(key.made(), device.name)
+        request = key.request(device.pem, device.name)
         body = json.dumps({"invitation": invitation, "request": request}).encode()
         status, answer = await ask(self.plane.ingest.app, "POST", "/d/v1/enroll", {}, body)
         assert status == 200, answer
         assert json.loads(answer)["certificate"]
-        device.link.scope = {PROVEN: device.name}
+        device.link.scope = device.shows
 
     # Machines end by faults, and start again by themselves
 
@@ -71,6 +79,22 @@ class World:
             self._ended(device.name, device.disk)
             await asyncio.sleep(self.rng.choice((1.0, 3.0, 20.0)))
             device.start()
+
+    async def care(self, device: Device) -> None:
+        """Who reads what a device says of a journal that was copied back, and moves it away."""
+        while True:
+            await asyncio.sleep(5.0)
+            part = device.health.part(NAME)
+            if device.up and part.state == "stopped" and "copied back" in part.reason:
+                if not device.copied_back:
+                    self.violation(f"{device.name}: nobody copied its journal back: {part.reason}")
+                self.note(device.name, "moved away", part.reason)
+                await disk_replaced(self, device)
+
+    def moving(self, box: asyncio.Task[None]) -> asyncio.Task[None]:
+        """What ends by itself, and is waited for."""
+        self._moving.add(box)
+        return box
 
     def _ended(self, who: str, its: disk.Disk) -> None:
         self.cuts += its.power_lost
@@ -94,6 +118,10 @@ class World:
             name = self.rng.choice(self.devices).name
             if self.plane.up and name in self.plane.hub.devices:
                 number += 1
+                if self.rng.random() < 0.3:
+                    with contextlib.suppress(LinesideError):
+                        await self.plane.ingest.want([Want(name, "model", "m", f"v{number}")])
+                    continue
                 data = {"alarm": "a", "n": number, "epoch": self.plane.hub.devices[name].epoch}
                 with contextlib.suppress(LinesideError):
                     await self.plane.ingest.command(name, "ack", data)
@@ -127,25 +155,32 @@ class World:
             return False
         with contextlib.closing(apsw.Connection(str(self.plane.path))) as db:
             for device in self.devices:
-                waiting = device.journal._pending
-                unsealed = await device.journal.ask(lambda c: list(c.execute("SELECT 1 FROM tail")))
-                if device.journal._committing.locked() or waiting.batches or waiting.events or unsealed:
-                    return False
-                last = await device.journal.ask(lambda c: dict(c.execute("SELECT name, seq FROM stream")))
-                found = db.execute(
-                    "SELECT stream, watermark FROM applied WHERE device = ? AND epoch = ?",
-                    (device.name, device.journal.epoch),
-                )
-                stands = dict(found)
-                if any(stands.get(stream, 0) < seq for stream, seq in last.items()):
-                    return False
-                waits = await device.journal.backlog("sync")  # what was given up meanwhile no cursor goes to
-                if waits["records"]:
+                try:
+                    if not await self._settled(device, device.journal, db):
+                        return False
+                except apsw.Error:  # it ended meanwhile
                     return False
         return True
 
+    async def _settled(self, device: Device, journal: Any, db: apsw.Connection) -> bool:
+        waiting = journal._pending
+        unsealed = await journal.ask(lambda c: list(c.execute("SELECT 1 FROM tail")))
+        if journal._committing.locked() or waiting.batches or waiting.events or unsealed:
+            return False
+        last = await journal.ask(lambda c: dict(c.execute("SELECT name, seq FROM stream")))
+        found = db.execute(
+            "SELECT stream, watermark FROM applied WHERE device = ? AND epoch = ?", (device.name, journal.epoch)
+        )
+        stands = dict(found)
+        if any(stands.get(stream, 0) < seq for stream, seq in last.items()):
+            return False
+        waits = await journal.backlog("sync")  # what was given up meanwhile no cursor goes to
+        return not waits["records"] and not db.execute(WANTED, (device.name,)).fetchall()
+
     async def drain(self) -> None:
         """Everything is well again: everything has to arrive, and nobody helps."""
+        for box in self._moving:
+            await box
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LIVE_WITHIN
         await asyncio.sleep(15)
@@ -172,6 +207,7 @@ async def _live(seed: int, folder: Path) -> tuple[Verdict, World]:
             await world.enrol(device)
             assert device.start()
             tasks.append(asyncio.ensure_future(world.keep_device(device)))
+            tasks.append(asyncio.ensure_future(world.care(device)))
         world.plane.keep()
         tasks.append(asyncio.ensure_future(world.order()))
         await asyncio.sleep(world.rng.uniform(1, 30))
@@ -201,10 +237,12 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
 def _clocks(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """The plane's modules read the clock of the run."""
     with contextlib.ExitStack() as until_end:
-        for module in (ingest, fold, live, store):
+        for module in (ingest, fold, live, store, queued, twin):
             if hasattr(module, "time"):
                 until_end.enter_context(mock.patch.object(module, "time", Time(loop)))
         until_end.enter_context(mock.patch("edge.pending.MOST_BYTES", 20_000))  # a full disk is felt soon
+        steady = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+        until_end.enter_context(mock.patch("sync.checkpoint.SIGNED", steady))  # a seed is the same each time
         yield
 
 
