@@ -62,13 +62,14 @@ def twin(connection: Connection, device: str, epoch: str, seq: int, happened: Ev
     place = {"device": device, "kind": word(kind, 16), "name": word(name, 64)}
     t = tables.told_twin
     own = [t.c[column] == value for column, value in place.items()]
-    row = connection.execute(select(t.c.epoch, t.c.seq).where(*own)).first()
-    if row and row.epoch == epoch and row.seq >= seq:
-        return
+    row = connection.execute(select(t.c.epoch, t.c.seq, t.c.generation).where(*own)).first()
     said = happened.data
+    generation = int(said.get("generation", 0))
+    if row and (row.generation > generation or (row.epoch == epoch and row.seq >= seq)):
+        return
     told = {column: word(said.get(column, ""), 64) for column in ("running", "tried")}
     told |= {"state": happened.state, "reason": happened.text, "epoch": epoch}
-    numbers = {"generation": int(said.get("generation", 0)), "seq": seq, "ts": int(happened.ts)}
+    numbers = {"generation": generation, "seq": seq, "ts": int(happened.ts)}
     upsert(connection, t, {**place, **told, **numbers})
 
 

@@ -203,8 +203,8 @@ def test_wants_of_many_devices_are_of_one_generation_and_only_what_changes_chang
 
 
 def test_what_is_newer_in_the_journal_counts(database: str) -> None:
-    def frame(seq: int, state: str, epoch: str = "0" * 16) -> wire.Frame:
-        said = {"running": "2", "tried": "3", "generation": 9}
+    def frame(seq: int, state: str, epoch: str = "0" * 16, generation: int = 9) -> wire.Frame:
+        said = {"running": "2", "tried": "3", "generation": generation}
         event = Event("twin", "model/washer", state, 5, text="why", data=said)
         return wire.Frame(epoch, "event", seq, 1, 1, 1, encode_event(event))
 
@@ -220,6 +220,7 @@ def test_what_is_newer_in_the_journal_counts(database: str) -> None:
         assert await state(frame(2, "running")) == "running"
         assert await state(frame(1, "trying")) == "running", "it came late"
         assert await state(frame(1, "trying", "1" * 16)) == "trying", "a new journal"
+        assert await state(frame(3, "refused", generation=8)) == "trying", "what the old one said before comes late"
         many = [f"x{k}" for k in range(600)]
         assert await store.read(lambda c: told(c, "model", "washer", ["d1"]))
         assert await store.read(lambda c: told(c, "model", "washer", [*many, "d1"]))
