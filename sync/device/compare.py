@@ -16,8 +16,16 @@ Span = tuple[int, int]  # first and last number
 
 
 async def begun(journal: Any) -> None:
-    """At a start: remember how far the journal goes, until the plane was asked what it has."""
-    if journal.began is not None and not await _kept(journal):
+    """At a start: remember how far the journal goes, until the plane was asked what it has. What was remembered before is of no
+    use where the plane has taken more since: by a release that does not know of this."""
+    if journal.began is None:
+        return
+    kept = await _kept(journal)
+    known = msgpack.unpackb(kept) if kept else {}
+    taken = (await journal.cursors(NAME)).items()
+    if kept and all(cursor.watermark <= known.get(stream, 0) for stream, cursor in taken if stream != "commands"):
+        journal.began = known
+    else:
         journal.append(snapshots={BEGAN: msgpack.packb(journal.began)})
 
 
@@ -29,9 +37,7 @@ async def check(journal: Any, stands: dict[str, Cursor]) -> None:
     """Raises LinesideError where the plane has records of this journal that it has not: it was copied back from a backup, so that
     what it says by now is another thing under the same numbers. It may have grown past those of the plane since, so the first time
     after a start what counts is how far it went before anything was sent."""
-    newest = await journal.ask(last_numbers)
-    kept = await _kept(journal) if journal.began is not None else b""
-    known = msgpack.unpackb(kept) if kept else newest if journal.began is None else journal.began
+    known = await journal.ask(last_numbers) if journal.began is None else journal.began
     for stream, there in stands.items():
         if there.last() > known.get(stream, 0):
             raise LinesideError(

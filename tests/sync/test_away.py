@@ -26,6 +26,7 @@ from edge.testing import VirtualClock, virtual_run
 from sync import wire
 from sync.control_plane import standing, tables
 from sync.control_plane.store import Store, apply_frames, stands
+from sync.device.compare import BEGAN
 from sync.device.uplink import SyncConfig, Uplink
 
 
@@ -226,6 +227,21 @@ def test_a_journal_that_was_copied_back_is_noticed_also_where_it_outgrew_its_own
     copy.rename(file)
     for work in (away, back, back):
         rig(tmp_path, work)
+
+
+def test_what_an_earlier_release_delivered_meanwhile_was_not_copied_back(tmp_path: Path) -> None:
+    """It came between two starts of this one, and knows nothing of what is remembered at a start."""
+
+    async def work(device: Device, far: Far) -> None:
+        await blocks(device, 3)
+        device.journal.append(snapshots={BEGAN: msgpack.packb({"tag": 1, "samples:plc": 1})})
+
+    async def later(device: Device, far: Far) -> None:
+        await blocks(device, 1)
+        assert held(far) == [1, 2, 3, 1]
+
+    rig(tmp_path, work)
+    rig(tmp_path, later)
 
 
 def test_after_a_break_the_live_lane_brings_every_value(tmp_path: Path) -> None:

@@ -195,26 +195,23 @@ def _tags(world: World, db: Any, device: Device) -> None:
 
 
 def _chain(world: World, db: Any, device: Device, told: Gaps) -> None:
-    """What the device signed is one past, and what the plane keeps is what was signed."""
+    """What the device signed is one past, and what the plane keeps is what was signed. (Of a journal that is gone a plane put back
+    may lack any of it.)"""
     heads: dict[tuple[str, int], str] = {}
     listed: dict[tuple[str, str, int], bytes] = {}
     sql = "SELECT epoch, number, statement FROM checkpoint WHERE device = ? ORDER BY epoch, seq"
     for epoch, number, statement in db.execute(sql, (device.name,)):
-        one, before = checkpoint.Checkpoint.read(statement), heads.get((epoch, number - 1))
+        one, before = checkpoint.Checkpoint.read(statement), heads.get((epoch, number - 1), "")
+        gone = epoch != device.last_epoch or any(g.get("stream") == "event" for g in told.get((device.name, epoch), ()))
         if (epoch, number) in heads:
             world.violation(f"{device.name}: checkpoint {number} of {epoch} is there twice")
-        if (
-            before is None
-            and number > 1
-            and not any(g.get("stream") == "event" for g in told.get((device.name, epoch), ()))
-        ):
+        if number > 1 and not before and not gone:
             world.violation(f"{device.name}: checkpoint {number - 1} of {epoch} is not there")
-        if one.before != (before or ("" if number == 1 else one.before)):
+        if one.before != before and (before or number == 1):
             world.violation(f"{device.name}: checkpoint {number} of {epoch} does not follow the one before")
         heads[epoch, number] = checkpoint.head(statement)
         listed |= {(epoch, *place): hashed for place, hashed in one.listed().items()}
-    for epoch, stream, seq, body in db.execute(
-        "SELECT epoch, stream, seq, body FROM original WHERE device = ?", (device.name,)
-    ):
+    sql = "SELECT epoch, stream, seq, body FROM original WHERE device = ?"
+    for epoch, stream, seq, body in db.execute(sql, (device.name,)):
         if listed.get((epoch, stream, seq), leaf := checkpoint.leaf(stream, body)) != leaf:
             world.violation(f"{device.name}: record {seq} of {stream} ({epoch}) is not what was signed")
