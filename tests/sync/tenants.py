@@ -11,10 +11,12 @@ from sqlalchemy import Connection
 
 from edge import Event, encode_event
 from sync import wire
-from sync.control_plane import people, tables
+from sync.control_plane import config, people, tables
 from sync.control_plane.database import insert_new
 from sync.control_plane.plane import Plane
 from sync.control_plane.refused import set_aside
+from sync.control_plane.rollout_options import from_words
+from sync.control_plane.rollouts import start
 from sync.control_plane.store import apply_frames
 
 OWN, FOREIGN = "ours-1", "foreign-1"
@@ -53,6 +55,18 @@ def told(connection: Connection, device: str, place: str) -> None:
 async def settled(plane: Plane) -> None:
     for device, place in PLACES.items():
         await plane.store.write(lambda c, d=device, p=place: told(c, d, p))  # type: ignore[misc]
+
+
+async def governed(plane: Plane) -> None:
+    """And each has a layer of a configuration and a rollout of its own: the first is `OWN`'s."""
+
+    def given(connection: Connection, device: str, place: str) -> None:
+        config.put(connection, f"site/{place}", f"alarms: {{}}  # of {device}", device)
+        plan = {"what": "model/washer-3", "devices": {"site": place, "ids": [device]}}
+        start(connection, from_words(plan), device)
+
+    for device, place in PLACES.items():
+        await plane.store.write(lambda c, d=device, p=place: given(c, d, p))  # type: ignore[misc]
 
 
 async def somebody(plane: Plane, name: str, *roles: tuple[str, str], password: str = "") -> dict[str, str]:

@@ -20,7 +20,7 @@ from sync.control_plane import tables
 from sync.control_plane.access import ELSEWHERE
 from sync.control_plane.permissions import CHANGES, ROLES, TABLE, Of
 from sync.control_plane.plane import Plane
-from tests.sync.tenants import FOREIGN, OWN, PLACES, picture_of, settled, somebody
+from tests.sync.tenants import FOREIGN, OWN, PLACES, governed, picture_of, settled, somebody
 from tests.sync.test_page import Ask, page
 
 TOP = "acme"  # where everybody has their role
@@ -33,7 +33,8 @@ def asked(route: str, device: str) -> tuple[str, str, bytes]:
     """A request to a route about a device: what is not known about it is nonsense."""
     method, path = route.split(" ")
     known = {"device": device, "digest": picture_of(device), "epoch": "0" * 16, "seq": "2", "key": f"{device}-alarm"}
-    known |= {"tag": f"plc.{device}"}
+    known |= {"tag": f"plc.{device}", "layer": f"site/{PLACES[device]}"}
+    known |= {"number": str(list(PLACES).index(device) + 1)} if "rollouts" in path else {}
     path = re.sub(r"{(\w+)(:path)?}", lambda m: known.get(m[1], "0"), path)
     query = {**QUERIES, **({"seq": "2"} if "pictures" in path else {})} if method == "GET" else {}
     if "refused/body" in path:
@@ -45,14 +46,17 @@ def asked(route: str, device: str) -> tuple[str, str, bytes]:
         "stream": "samples:plc",
         "seq": 9,
         "reason": "x",
-        "verb": "ack",
+        "verb": "pause" if "rollouts" in path else "ack",
         "value": 1,
+        "body": "alarms: {}",
     }
     return method, f"{path}?{words}", b"" if method == "GET" else json.dumps(body).encode()
 
 
 def lets_in(status: int, body: bytes) -> bool:
-    return status not in (401, 403) and ELSEWHERE.encode() not in body
+    return status not in (401, 403) and not any(
+        why.encode() in body for why in (ELSEWHERE, "there is no such rollout here")
+    )
 
 
 def guarded() -> list[str]:
@@ -68,7 +72,8 @@ def wanted(route: str, role: str, place: str, device: str) -> bool:
         return False
     if need.of is Of.PLANE:
         return place == ""
-    return need.of is Of.EACH or PLACES[device].startswith(place)
+    its = "{device}" in route or "{layer" in route or "rollouts/{number}" in route
+    return not its or PLACES[device].startswith(place)
 
 
 LONG = pytest.mark.skipif("WALKS" not in os.environ, reason="takes half a minute: make walks")
@@ -78,6 +83,7 @@ LONG = pytest.mark.skipif("WALKS" not in os.environ, reason="takes half a minute
 def test_each_role_gets_of_each_route_what_the_table_says(tmp_path: Path, place: str) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         await settled(plane)
+        await governed(plane)
         wrong, leaks = [], []
         for role in ROLES:
             if role == "platform_admin" and place:
@@ -110,6 +116,7 @@ def test_lists_hold_what_is_ours_and_nothing_foreign(tmp_path: Path) -> None:
 
     async def work(plane: Plane, ask: Ask) -> None:
         await settled(plane)
+        await governed(plane)
         ours = await somebody(plane, "li", ("engineer", TOP))
         all_of_it = await somebody(plane, "wang", ("platform_admin", ""))
         for route in (
@@ -122,6 +129,8 @@ def test_lists_hold_what_is_ours_and_nothing_foreign(tmp_path: Path) -> None:
             "refused/body",
             "refused/count",
             "proof",
+            "config",
+            "rollouts",
         ):
             _, path, _ = asked(f"GET /api/{route}", OWN)
             plain = path if "body" in path else path.split("?")[0]
@@ -169,6 +178,7 @@ def test_each_route_that_changes_something_leaves_one_row(tmp_path: Path) -> Non
 
     async def work(plane: Plane, ask: Ask) -> None:
         await settled(plane)
+        await governed(plane)
         count = select(func.count()).select_from(tables.audit)
         newest = select(tables.audit).order_by(tables.audit.c.number.desc())
         for role, place, device in (("platform_admin", "", OWN), ("viewer", TOP, OWN), ("tenant_admin", TOP, FOREIGN)):
