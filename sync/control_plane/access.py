@@ -20,6 +20,7 @@ from .permissions import CHANGES, ROLES, TABLE, Of
 from .store import Store
 from .tree import below, is_below
 
+PROGRAM = "key:"  # how the name of one begins that comes with a key
 ELSEWHERE = "there is no such device here"  # also of one that is not theirs: nobody learns which there are
 
 
@@ -71,6 +72,11 @@ class Asker:
     name: str
     roles: tuple[tuple[str, str], ...]
     account: bool = False
+
+    @property
+    def program(self) -> bool:
+        """Whether it is a program with its key; no person can be called so."""
+        return self.name.startswith(PROGRAM)
 
     def scope(self, permission: str) -> Scope:
         """Where they hold it."""

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from . import ddi_state
 from .body import body_of
-from .ddi_state import Action
+from .ddi_state import MOST_ATTRIBUTES, Action
 from .live import Hub
 from .own import PLANE
 from .store import Store
@@ -26,7 +26,7 @@ BASE = "/{tenant}/controller/v1/{device}"
 HAL = "application/hal+json;charset=UTF-8"
 SLEEP, AWAKE = "00:05:00", "00:01:00"  # how long a client waits until it asks again; while there is an action
 MOST = 2**16  # bytes of what a client says
-MOST_ATTRIBUTES, MOST_KEY, MOST_VALUE = 100, 128, 512
+MOST_KEY, MOST_VALUE = 128, 512
 MODES = ("merge", "replace", "remove")
 CHUNK = 2**20
 ENDINGS = {b"hsqs": ".raucb", b"070701": ".swu", b"070702": ".swu"}  # by how a bundle begins: squashfs, cpio

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select, update
 
-from edge import Event
+from edge import Event, LinesideError
 
 from . import tables
 from .database import insert_new, upsert, word
@@ -22,6 +22,7 @@ STATES = {  # of `execution` to those of the twin; `closed` is in `said`
     **dict.fromkeys(("proceeding", "resumed", "download", "downloaded", "scheduled"), "trying"),
     **dict.fromkeys(("canceled", "rejected"), "refused"),
 }
+MOST_ATTRIBUTES = 100  # of one device
 MOST_WORDS = 2000  # characters of what a client says
 T, W, D = tables.told_twin, tables.want, tables.ddi
 
@@ -63,6 +64,8 @@ def described(connection: Connection, device: str, mode: str, new: Mapping[str, 
     old = json.loads(attributes(connection, device) or "{}")
     kept = {} if mode == "replace" else old
     after = {k: v for k, v in kept.items() if k not in new} if mode == "remove" else kept | dict(new)
+    if len(after) > MOST_ATTRIBUTES:
+        raise LinesideError(f"a device says at most {MOST_ATTRIBUTES} things of what it is")
     connection.execute(update(D).where(D.c.device == device).values(attributes=json.dumps(after, ensure_ascii=False)))
 
 

@@ -17,7 +17,7 @@ from edge import LinesideError
 
 from ..wire import key_of as hashed
 from . import tables
-from .access import Asker
+from .access import PROGRAM, Asker
 from .database import insert_new
 from .permissions import ROLES
 from .tree import node
@@ -218,7 +218,7 @@ def of_key(connection: Connection, token: str) -> Asker | None:
     t = tables.apikey
     mine = select(t.c.name, t.c.role, t.c.place).where(t.c.hash == hashed(token), t.c.expires > time.time())
     row = connection.execute(mine).first()
-    return Asker(f"key:{row.name}", ((row.role, row.place),), account=True) if row and row.role in ROLES else None
+    return Asker(f"{PROGRAM}{row.name}", ((row.role, row.place),), account=True) if row and row.role in ROLES else None
 
 
 def keys(connection: Connection) -> list[dict[str, Any]]:

@@ -53,6 +53,7 @@ def people_routes(store: Store) -> APIRouter:
         """Raises HTTPException where somebody is not theirs."""
         roles = await store.read(lambda c: known(c, asks, name))
         asks.changes(name, after={"name": name}, place=roles[0][1] if roles else "")
+        is_person(me)
         if name == me.name:
             raise HTTPException(409, "that is you: somebody else has to do it")
         if not manages(me, asks, roles):
@@ -176,10 +177,17 @@ def key_routes(store: Store) -> APIRouter:
 
 def given(me: Asker, wanted: Role) -> tuple[str, str]:
     """A role and a node as they are kept, which `me` may give and take. Raises HTTPException, LinesideError."""
+    is_person(me)
     role, at = people.bound(wanted.role, wanted.at)
     if not holds(me, role, at):
         raise HTTPException(403, f"nobody gives or takes what they do not have: {role} at {at or 'the root'}")
     return role, at
+
+
+def is_person(me: Asker) -> None:
+    """A key would give another one before its end comes. Raises HTTPException."""
+    if me.program:
+        raise HTTPException(403, "a program's key looks after no people and no keys; sign in for that")
 
 
 def holds(me: Asker, role: str, at: str) -> bool:

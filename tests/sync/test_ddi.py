@@ -102,6 +102,8 @@ def test_a_client_gets_its_firmware_and_what_it_says_is_what_the_device_tells(tm
         for mode, data in (("merge", {"hw": "rev4"}), ("remove", {"serial": ""})):
             assert (await it.ask("PUT", f"{it.base}/configData", {"mode": mode, "data": data})).status == 200
         assert await attributes(plane) == {"hw": "rev4"}
+        many = {"mode": "merge", "data": {f"a{k}": "" for k in range(100)}}
+        assert (await it.ask("PUT", f"{it.base}/configData", many)).status == 422, "a hundred in all"
         number = await wants(plane, "1")
         found = await it.poll()
         href = f"{it.base}/deploymentBase/{number}"

@@ -132,6 +132,17 @@ def test_a_key_is_said_once_and_opens_until_it_is_taken_back(tmp_path: Path) -> 
         assert 29 * 86400 < key["expires"] - key["created"] <= 30 * 86400
         assert (await admin("POST", "keys", name="long", role="viewer", at="acme", days=367))[0] == 422
         assert (await admin("DELETE", "keys/whole"))[0] == 404
+        status, said = await admin("POST", "keys", name="robot", role="tenant_admin", at="acme")
+        robot = Does(ask, {"Authorization": f"Bearer {said['key']}"})
+        assert status == 201 and (await robot("GET", "keys"))[0] == 200
+        for method, path, body in (
+            ("POST", "keys", {"name": "next", "role": "viewer", "at": "acme"}),
+            ("DELETE", "keys/grafana", {}),
+            ("POST", "people", {"name": "eve", "password": PASSWORD, "role": "viewer", "at": "acme"}),
+            ("POST", "people/li/roles", {"role": "viewer", "at": "acme"}),
+            ("POST", "people/li/signout", {}),
+        ):
+            assert (await robot(method, path, **body))[0] == 403, "no key outlives its end by giving another"
         assert (await admin("DELETE", "keys/grafana"))[0] == 204 and (await program("GET", "devices"))[0] == 401
         assert (await admin("GET", "tree"))[1] == [{"place": "acme/suzhou/line-1", "devices": 1}]
 
