@@ -471,6 +471,12 @@ CONTROLS: dict[str, Safeguard] = {
         "if False:",
         f"{TESTS}/test_device_matrix.py::test_a_device_gets_and_changes_what_is_its_own_alone",
     ),
+    "a backup brings no way in that is over": Safeguard(
+        f"{PLANE}/backup.py",
+        "for table in tables.metadata.sorted_tables if table not in PASSES)",
+        "for table in tables.metadata.sorted_tables)",
+        f"{TESTS}/test_backup.py::test_everything_is_the_same_afterwards",
+    ),
     "a stranger fills no audit": Safeguard(
         f"{PLANE}/entrance.py",
         "(wait := self._strangers.take(self._origin))",

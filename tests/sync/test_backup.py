@@ -92,7 +92,9 @@ def test_everything_is_the_same_afterwards(
     first, second = opened(where), opened(Where(other.folder))
     assert second.engine.dialect.name == into
     held = contents(first)
-    assert contents(second) == held and all(held.values()), [name for name, rows in held.items() if not rows]
+    assert all(held.values()), [name for name, rows in held.items() if not rows]
+    passes: dict[str, list[Any]] = {"session": [], "invite": []}
+    assert contents(second) == held | passes, "what is over or used up since opens nothing"
     for name in filter(lambda name: (where.folder / name).exists(), KEYS):
         assert (other.folder / name).read_bytes() == (where.folder / name).read_bytes()
         assert (other.folder / name).stat().st_mode & 0o077 == 0 or name == "ca.pem"
