@@ -66,6 +66,8 @@ function History() {
 
 /** The plane's own rules raise alarms too. */
 const whose = (device: string) => (device === "@plane" ? t("plane") : device);
+/** The number of the rollout that was halted, where that is the alarm. */
+const ofRollout = (a: Alarm) => (a.device === "@plane" ? /^rollout (\d+)$/.exec(a.key)?.[1] : undefined);
 const name = (a: Alarm) => `${a.device}/${a.key}`;
 /** An order for an alarm as it stands; once it stands otherwise, the order is done or of no use. */
 const asItStands = (a: Alarm, verb: string) => `${verb} ${a.since} ${a.active} ${a.acked} ${a.shelved}`;
@@ -78,8 +80,8 @@ function Row({ alarm: a, asked, send }: { alarm: Alarm; asked: (verb: string) =>
   return (
     <li class={look} data-alarm={a.key} tabIndex={0} aria-label={a.text || a.key}>
       <span class="badge">{known(a.severity)}</span>
-      <div><strong>{a.text || a.key}</strong>
-        <p class="quiet">{whose(a.device)} · {a.key} · {moment(a.since / 1e6)}</p></div>
+      <div><strong>{ofRollout(a) ? sentence(a.text) : a.text || a.key}</strong>
+        <p class="quiet">{whose(a.device)} · {ofRollout(a) ? <a href={`#/rollout/${ofRollout(a)}`}>{a.key}</a> : a.key} · {moment(a.since / 1e6)}</p></div>
       <span class="state">{joined([
         t(a.active ? "raised" : "cleared"), t(a.acked ? "acked" : "unacked"),
         a.shelved ? `${t("shelved")} ${t("until")} ${moment(a.shelved_until / 1e6)}` : "",

@@ -77,6 +77,7 @@ const SENTENCES: [string, string][] = [
   ["others take the places of those that are away", "由后批设备补位"],
   ["something else is wanted of it by now", "平台已另有期望"],
   ["it ran already", "此前已在运行"],
+  ["it stands elsewhere now", "设备已移到别处"],
   ["it was revoked", "设备已吊销"],
   ["it began, and had not ended after {} minutes", "已开始，但 {0} 分钟内未完成"],
   ["last heard {}", "最后通信 {0}"],
@@ -164,7 +165,9 @@ export function spoken(text: string): [string, boolean] {
 export const sentence = (text: string): string => spoken(text)[0];
 
 function whole(text: string, depth: number): [string, boolean] {
-  const told = matching(text, true, depth);
+  const [, about, rest] = /^([^\s:]+): (.+)$/s.exec(text) ?? [];
+  const inner = about ? matching(rest, true, depth) : null; // as the alarm of a rollout says it
+  const told = inner === null ? matching(text, true, depth) : `${about}：${inner}`;
   if (told !== null) return [told, true];
   const clauses = text.split("; ").map((clause) => one(clause, depth));
   return [clauses.map(([said]) => said).join("；"), clauses.every(([, known]) => known)];
