@@ -148,9 +148,13 @@ def test_a_device_is_asked_and_orders_are_given_by_who_may_there(tmp_path: Path)
         await shows(live).to_contain_text("Live for")
         await live.get_by_role("button", name="End it").click()
         await shows(panel.locator("[data-asked]")).to_have_count(5)
+        odd = {"values": [7, {"tag": {}}], "findings": "x", "events": [None], "log": {"a": 1}, "picture": "../x"}
+        await tells(numbers["selftest"], "selftest", "done", **odd)
+        await shows(panel.locator('[data-asked="selftest"] summary')).to_contain_text("done")
+        await panel.locator('[data-asked="selftest"] summary').click()
+        await shows(panel.locator('[data-asked="selftest"] .said')).to_be_visible()
         found = [{"state": "bad", "what": "clock", "how": "it is behind", "todo": "set it"}]
         await tells(numbers["selftest"], "selftest", "done", passed=False, findings=found)
-        await panel.locator('[data-asked="selftest"] summary').click()
         await shows(panel.locator('[data-asked="selftest"] tr')).to_contain_text("▲ clock")
         refusal = "this site does not answer that; `sync: {commands: [..., support]}` allows it"
         await tells(numbers["support"], "support", "refused", refusal)

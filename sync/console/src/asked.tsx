@@ -14,7 +14,21 @@ interface Answer {
 }
 interface Asked {
   number: number; verb: string; by: string; created: number; age: number; since: number; expires: number; asked: { tags?: string[]; camera?: string; seconds?: number }; state: string; text: string;
-  answer: Answer | null; pictures: string[]; event: [string, number] | null;
+  answer: unknown; pictures: string[]; event: [string, number] | null;
+}
+/** A device says it: what is not as it should be is left out, so that the page stands. */
+function sound(said: unknown): Answer | null {
+  if (typeof said !== "object" || said === null || Array.isArray(said)) return null;
+  const a = said as Record<string, unknown>, word = (x: unknown) => (typeof x === "string" || typeof x === "number" ? String(x) : "");
+  const rows = (x: unknown) => (Array.isArray(x) ? x.filter((one) => typeof one === "object" && one !== null) : undefined);
+  const words = (x: unknown) => (Array.isArray(x) ? x.map(word) : undefined), digest = (x: unknown) => (/^[0-9a-f]{64}$/.test(word(x)) ? word(x) : undefined);
+  const count = (x: unknown) => (typeof x === "number" ? x : undefined);
+  return {
+    values: rows(a.values)?.map((v) => ({ tag: word(v.tag), value: typeof v.value === "number" ? v.value : word(v.value) || null, unit: word(v.unit), quality: word(v.quality), age: count(v.age) ?? null })),
+    findings: rows(a.findings)?.map((f) => ({ state: word(f.state), what: word(f.what), how: word(f.how), todo: word(f.todo) })), passed: a.passed === true,
+    events: rows(a.events)?.map((e) => ({ ts: count(e.ts) ?? 0, kind: word(e.kind), key: word(e.key), state: word(e.state), text: word(e.text) })), log: words(a.log),
+    bundle: digest(a.bundle), bytes: count(a.bytes), files: words(a.files), tags: words(a.tags), every: count(a.every), seconds: count(a.seconds), picture: digest(a.picture), camera: word(a.camera),
+  };
 }
 const WAITS = new Set(["queued", "accepted"]), BAD = new Set(["failed", "refused", "expired"]);
 const SHOWN = 12, LINES = 50, LIVE_SECONDS = 300, LIVE_EVERY = 0.2;
@@ -46,14 +60,15 @@ export function Questions({ device, tag, status, silent, may }: { device: string
       ) : null}
       {may && silent ? <p class="silent">{t("askSilent")}</p> : null}
       {fault ? <p class="bad" role="alert">{sentence(fault)}</p> : null}
-      <ul class="asked">{list.map((one) => <One key={one.number} device={device} one={one} open={one.number === open} end={may ? () => ask("live", { tags: one.answer?.tags ?? [], seconds: 0 }) : undefined} />)}</ul>
+      <ul class="asked">{list.map((one) => <One key={one.number} device={device} one={one} open={one.number === open} ask={may ? ask : undefined} />)}</ul>
     </section>
   );
 }
 
-function One({ device, one, open, end }: { device: string; one: Asked; open: boolean; end?: () => void }) {
+function One({ device, one, open, ask }: { device: string; one: Asked; open: boolean; ask?: (verb: string, about: object) => void }) {
+  const answer = sound(one.answer), end = ask && (() => ask("live", { tags: answer?.tags ?? [], seconds: 0 }));
   const about = joined([...(one.asked.tags ?? []), one.asked.camera ?? ""]);
-  const bad = BAD.has(one.state), empty = !one.answer || (one.verb === "live" && !one.answer.seconds);
+  const bad = BAD.has(one.state), empty = !answer || (one.verb === "live" && !answer.seconds);
   const head = (
     <>
       <span class={bad ? "bad" : WAITS.has(one.state) ? "quiet" : "good"}>{bad ? "▲" : WAITS.has(one.state) ? "…" : "✓"} {asking(one.state)}</span>
@@ -62,7 +77,7 @@ function One({ device, one, open, end }: { device: string; one: Asked; open: boo
     </>
   );
   if (empty) return <li data-asked={one.verb}><div class="head">{head}</div></li>;
-  return <li data-asked={one.verb}><details open={open}><summary class="head">{head}</summary><Said device={device} one={one} answer={one.answer!} end={end} /></details></li>;
+  return <li data-asked={one.verb}><details open={open}><summary class="head">{head}</summary><Said device={device} one={one} answer={answer} end={end} /></details></li>;
 }
 
 function Said({ device, one, answer: a, end }: { device: string; one: Asked; answer: Answer; end?: () => void }) {
