@@ -8,7 +8,7 @@ EXTRAS := plane,postgres,s3,parquet,updates,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
 
-.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants prove-updates hostile api-fuzz walks maps bench bench-long test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants prove-updates hostile api-fuzz walks maps bench bench-dispenser bench-long test test-tflite-runtime check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -88,6 +88,9 @@ bench: $(STAMP) ## measure this machine, one line per figure
 
 load: $(STAMP) ## one plane under many devices, each a block per 10 s: make load [DEVICES=10000] [SECONDS=60]
 	@$(BIN)/python -m tests.bench.load --devices $(or $(DEVICES),10000) --seconds $(or $(SECONDS),60)
+
+bench-dispenser: $(STAMP) ## the optimiser of settings on a thousand simulated dispensers: make bench-dispenser [RUNS=1000] (a quarter of an hour)
+	@$(BIN)/python -m tests.bench.dispenser $(or $(RUNS),1000)
 
 bench-long: $(STAMP) ## the measurements that take ten minutes and more
 	$(BIN)/lineside bench opcua --seconds 600

@@ -42,6 +42,14 @@ class Benchmark:
 
 KNOWN = (
     Benchmark(
+        name="olympus",
+        module="olympus",
+        layout="TABLE/data.csv (no header; parameters, then the target), TABLE/config.json (bounds, goal), summary.csv",
+        marks=("*/config.json",),
+        figures=("tables", "at_most_25"),
+        methods={"tune": "evaluated"},
+    ),
+    Benchmark(
         name="skab",
         module="skab",
         layout="valve1/*.csv, valve2/*.csv, other/*.csv (semicolons; datetime, eight signals, anomaly), anomaly-free/*.csv",

@@ -15,9 +15,25 @@ import numpy as np
 
 MEMBERS, STEPS, VOICES = 32, 4, 8  # of the population; its moves a measurement; members that foretell
 CONSTANT, STEP = 1.0, 0.5  # prior variance of the mean and of a change of era, in units of the amplitude
-SLOPE, DOUBT = 1.0, 2.0  # of a hint: expected change over the whole range in standard deviations, and its own
+SLOPE = 1.0  # of a hint: expected change over the whole range, in standard deviations
 SHAPE, SCALE = 2.0, 2.0  # of the inverse gamma prior of the amplitude of standardised values
-JITTER = 1e-8
+JITTER, DRIFT = 1e-8, 0.01  # DRIFT: its median share of the variance
+
+
+@dataclass(frozen=True)
+class School:
+    """What is held likely of a law before anything is measured: medians of the length `scale`, of the shares of `noise` and of the
+    `bend` in the variance, how far their logarithms scatter, and the deviation of straight `slopes`."""
+
+    scale: float
+    noise: float
+    bend: float
+    scatter: tuple[float, float, float]
+    slopes: float
+
+
+STRAIGHT = School(0.95, 0.001, 0.05, (0.9, 2.0, 1.5), 2.0)  # of what is weighed, timed, gauged
+WINDING = School(0.6, 0.01, 1.0, (0.9, 2.0, 1.5), 1.0)  # of a mark that is given for a result
 
 
 @dataclass(frozen=True)
@@ -47,15 +63,22 @@ class Process:
     """Of one measured quantity. `tell` takes all measurements there are and moves the population on."""
 
     def __init__(
-        self, inputs: int, rng: np.random.Generator, *, horizon: float = 0.0, slopes: np.ndarray | None = None
-    ):
+        self,
+        inputs: int,
+        rng: np.random.Generator,
+        school: School = STRAIGHT,
+        *,
+        horizon: float = 0.0,
+        slopes: np.ndarray | None = None,
+    ) -> None:
         """`horizon`: trials over which a drift bends, 0 for none. `slopes` float64[inputs]: 1 where a person says that the input
         raises it, -1 lowers, 0 nothing."""
         self._rng, self._d, self._horizon = rng, inputs, horizon
         self._slopes = np.zeros(inputs) if slopes is None else slopes
-        scale = np.log(0.95) + 0.5 * np.log(inputs / 2 + 0.5)  # the more inputs, the less each of them says
-        self._middle = np.array([scale] * inputs + [np.log(0.001), np.log(0.05), np.log(0.01)])
-        self._width = np.array([0.9] * inputs + [2.0, 1.5, 1.5])
+        scale = np.log(school.scale) + 0.5 * np.log(inputs / 2 + 0.5)  # the more inputs, the less each of them says
+        self._middle = np.array([scale] * inputs + [np.log(school.noise), np.log(school.bend), np.log(DRIFT)])
+        self._width = np.array([school.scatter[0]] * inputs + [*school.scatter[1:], 1.5])
+        self._doubt = school.slopes**2
         self._used = inputs + 2 + (horizon > 0)
         self._members = self._middle + self._width * rng.standard_normal((MEMBERS, inputs + 3))
 
@@ -87,14 +110,15 @@ class Process:
         white = np.linalg.solve(low, np.broadcast_to(self._y[:, None], (len(members), n, 1)))[..., 0]
         half = np.log(np.diagonal(low, axis1=1, axis2=2)).sum(1)
         likelihood = -half - (SHAPE + n / 2) * np.log(SCALE + (white**2).sum(1) / 2)
-        return likelihood - 0.5 * (((members - self._middle) / self._width) ** 2).sum(1)
+        prior = -0.5 * (((members - self._middle) / self._width) ** 2).sum(axis=1)
+        return np.asarray(likelihood + prior)
 
     def _between(self, a: Points, b: Points, members: np.ndarray) -> np.ndarray:
         """Covariance without noise, float64[p, n, m]."""
         cov = matern(a.x, b.x, members[:, : self._d])
         cov *= np.exp(members[:, self._d + 1])[:, None, None]
         cov += CONSTANT
-        cov += DOUBT**2 * (a.x - 0.5) @ (b.x - 0.5).T
+        cov += self._doubt * (a.x - 0.5) @ (b.x - 0.5).T
         if self._horizon:
             apart = np.sqrt(5) * np.abs(a.age[:, None] - b.age[None]) / self._horizon
             bent = (1 + apart + apart**2 / 3) * np.exp(-apart)
@@ -119,7 +143,7 @@ class Process:
         across = self._inverse @ self._between(self._points, points, self._chosen)
         mean = (across * self._white[:, :, None]).sum(1) + self._hint(points.x)
         prior = (
-            CONSTANT + DOUBT**2 * ((points.x - 0.5) ** 2).sum(axis=1) + np.exp(self._chosen[:, self._d + 1])[:, None]
+            CONSTANT + self._doubt * ((points.x - 0.5) ** 2).sum(axis=1) + np.exp(self._chosen[:, self._d + 1])[:, None]
         )
         if self._horizon:
             prior = prior + STEP + np.exp(self._chosen[:, self._d + 2])[:, None]

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from .gp import VOICES, Points, Process
+from .gp import STRAIGHT, VOICES, Points, Process, School
 
 PRIOR = 3.0  # measurements that the expected spread counts for beside the measured one
 FACTOR = 0.5  # expected spread of what is never negative, in logarithms; of the rest as a share of its size
@@ -24,9 +24,15 @@ class Quantity:
     """One output tag. What was never zero or less is learned in logarithms: sizes, masses and times differ by factors."""
 
     def __init__(
-        self, inputs: int, rng: np.random.Generator, horizon: float, slopes: np.ndarray, limit: float | None = None
+        self,
+        inputs: int,
+        rng: np.random.Generator,
+        horizon: float,
+        slopes: np.ndarray,
+        limit: float | None = None,
+        school: School = STRAIGHT,
     ) -> None:
-        self._process = Process(inputs, rng, horizon=horizon, slopes=slopes)
+        self._process = Process(inputs, rng, school, horizon=horizon, slopes=slopes)
         self._limit, self._log = limit, False
 
     def tell(self, points: Points, y: np.ndarray) -> None:

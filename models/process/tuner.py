@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .gp import Points
+from .gp import STRAIGHT, WINDING, Points, School
 from .quantity import Objective, Quantity
 from .space import Space
 
@@ -93,10 +93,14 @@ class Tuner:
         limits = {limit.name: limit for limit in task.limits}
         self.outputs = list(dict.fromkeys([n for n in task.aim.names if n not in task.space.names] + list(limits)))
         self._quantities = {
-            name: Quantity(inputs, rng, task.horizon, self._slopes(name), _level(limits.get(name)))
+            name: Quantity(inputs, rng, task.horizon, self._slopes(name), _level(limits.get(name)), self._school(name))
             for name in self.outputs
         }
         self._objective = Objective(task.aim.names, task.aim.value, task.aim.sign, rng)
+
+    def _school(self, output: str) -> School:
+        """An objective that is learned as it is may be a mark with a top; what it is made of, and what has a limit, is a size."""
+        return WINDING if list(self.task.aim.names) == [output] else STRAIGHT
 
     def _slopes(self, output: str) -> np.ndarray:
         slopes = np.zeros(len(self.task.space))
@@ -140,6 +144,14 @@ class Tuner:
 
     def kept(self, made: Mapping[str, float]) -> bool:
         return all(limit.kept(made[limit.name]) for limit in self.task.limits)
+
+    def surprise(self, x: np.ndarray, made: Mapping[str, float]) -> dict[str, float]:
+        """By output, how many standard deviations a measurement at settings float64[d] lies above what is foretold of it."""
+        points = self._points(x[None])
+        return {
+            name: float(quantity.surprise(points, np.array([made[name]]))[0])
+            for name, quantity in self._quantities.items()
+        }
 
     def _draws(self, x: np.ndarray) -> np.ndarray:
         columns = {name: x[:, k] for k, name in enumerate(self.task.space.names)}

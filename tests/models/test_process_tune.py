@@ -1,0 +1,194 @@
+"""`lineside tune`: a whole course on a running daemon, what it refuses, and when the best settings come back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.app import Daemon
+from edge.cli import main
+from edge.config.load import load, load_text
+from edge.control import Control
+from edge.errors import ConfigFault, LinesideError
+from models.process import history
+from models.process.options import TuneConfig
+from models.process.session import Session, Trial
+from models.process.space import Input, Space
+from models.process.told import told
+from models.process.tuner import Aim, Proposal, Task, Tuner
+
+SHIPPED = (Path(__file__).parents[2] / "configs" / "dispenser.yaml").read_text("utf-8")
+FAST = SHIPPED.replace("every: 500ms", "every: 20ms")
+
+
+def tuned(folder: Path, text: str, *more: str) -> int:
+    """The command beside a daemon of the same site, in one process."""
+    site = folder / "dispenser.yaml"
+    site.write_text(text)
+
+    async def both() -> int:
+        daemon = Daemon(load(site), folder / "state")
+        control = Control(daemon)
+        await daemon.start()
+        await control.start()
+        try:
+            return await asyncio.to_thread(main, ["tune", str(site), "--state", str(folder / "state"), *more])
+        finally:
+            await control.stop()
+            await daemon.stop()
+
+    return asyncio.run(both())
+
+
+def test_a_site_is_tuned_and_each_row_is_a_lot_made_by_its_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "tuned.html"
+    assert tuned(tmp_path, FAST, "--trials", "5", "--json", "--report", str(page)) == 0
+    *rows, end = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [row["trial"] for row in rows] == [1, 2, 3, 4, 5] and all(row["kept"] for row in rows)
+    assert all(row["glue.cycle"] == 300 + row["glue.time"] for row in rows), "the settings of the lot, not older ones"
+    assert len({row["glue.time"] for row in rows}) > 1 and set(end["best"]) == set(
+        load_text(FAST).sections["tune"].inputs
+    )
+    assert end["worth"] > rows[0]["worth"]
+    drawn = page.read_text()
+    assert drawn.count("<svg") == 6 and "glue.thread" in drawn and "://" not in drawn
+    again = history.read(tmp_path / "state" / "trials.csv", ["glue.pressure", "glue.thread"])
+    assert len(again) == 5
+
+
+def test_without_write_it_asks_a_person_and_ends_with_what_nobody_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = FAST.replace("  write: true\n", "  patience: 300ms\n")
+    assert tuned(tmp_path, text, "--trials", "3") == 2
+    out, err = capsys.readouterr()
+    assert "please set, in this order: glue." in err and "nobody set it within 0.3 s" in err
+    assert "as it was" in out and "set them, if you agree" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("objective: worth", "objective: wort"), "tune.objective: no tag is called 'wort', did you mean 'worth'?"),
+        (("glue.time: {step: 1}", "glue.mass: {}"), "tune.inputs.glue.mass: glue.mass is not writable"),
+        (("{step: 1}", "{range: [10, 100]}"), "it leaves 20..200, which may be written"),
+        (("glue.time <= 600", "glue.mass <= 600"), "tune.interlocks[0]: no setting is called 'glue.mass'"),
+        (("glue.time <= 600", "glue.time <="), "tune.interlocks[0]: "),
+        (("rollback_on: [stopped]", "rollback_on: [stoped]"), "no alarm is called 'stoped', did you mean 'stopped'?"),
+        (("at_most: 0.2}", "at_most: 0.2, at_least: 0.1}"), "say `at_least` or `at_most`"),
+        (("raises: [glue.mass]", "raises: [glue.maas]"), "no tag is called 'glue.maas', did you mean 'glue.mass'?"),
+        (("raises: [glue.mass]}", "avoid: glue.time > 3}"), "say `avoid: EXPRESSION`, or `input: TAG`"),
+        (("objective: worth", "objective: glue.time"), "glue.time is one of the settings"),
+    ],
+)
+def test_what_cannot_be_is_said_with_its_place(change: tuple[str, str], said: str) -> None:
+    text = SHIPPED.replace(*change)
+    assert text != SHIPPED
+    with pytest.raises(ConfigFault) as fault:
+        told(load_text(text))
+    assert said in str(fault.value).replace("interlocks.0", "interlocks[0]")
+
+
+def test_a_site_without_a_task_and_a_machine_without_a_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(LinesideError, match="has no `tune:`"):
+        told(load_text("device: {id: a}\ndrivers: {glue: {driver: dispenser}}\n"))
+    site = tmp_path / "d.yaml"
+    site.write_text(SHIPPED)
+    assert main(["tune", str(site), "--state", str(tmp_path)]) == 2
+    assert "no daemon runs" in capsys.readouterr().err
+
+
+def test_what_is_to_be_avoided_is_never_tried_and_a_virtual_objective_is_learned_by_its_parts() -> None:
+    text = SHIPPED.replace("  rules:\n", "  rules:\n    - {avoid: glue.height > 0.6}\n")
+    task = told(load_text(text)).task
+    assert list(task.aim.names) == ["glue.cycle", "glue.diameter", "glue.mass"]
+    x = np.array([[2.0, 80.0, 0.61, 28.0], [2.0, 80.0, 0.6, 28.0]])
+    assert task.space.allowed(x).tolist() == [False, True]
+
+
+def test_history_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "old.csv"
+    path.write_text("time;a;b\n1;2;3\n\n4;5;6\n")
+    assert history.read(path, ["b", "a"]) == [{"b": 3.0, "a": 2.0}, {"b": 6.0, "a": 5.0}]
+    for text, said in (
+        ("a,c\n1,2\n", "old.csv:1: no column is called 'b'"),
+        ("a,b\n1,2\n1,x\n1\n", "old.csv:3: not a number in each of its columns"),
+        ("a,b\n1,nan\n", "old.csv:2: not a number"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigFault, match=said.replace("'", ".")):
+            history.read(path, ["a", "b"])
+    with pytest.raises(LinesideError, match="cannot read"):
+        history.read(tmp_path / "none.csv", ["a"])
+
+
+class Bench:
+    """A machine of one setting, best at 6; from the trial `breaks` on it gives half. A person sets `stubborn` instead."""
+
+    def __init__(self, breaks: int = 999, alarm: int = 999, stubborn: float | None = None) -> None:
+        self.x, self.lots, self.asked = np.array([2.0]), 0, list[Proposal]()
+        self._breaks, self._alarm, self._stubborn = breaks, alarm, stubborn
+        self._rng = np.random.default_rng(2)
+
+    def set(self, proposal: Proposal, now: np.ndarray) -> None:
+        self.asked.append(proposal)
+        self.x = proposal.x if self._stubborn is None else np.array([self._stubborn])
+
+    def lot(self) -> tuple[np.ndarray, dict[str, float], list[str]]:
+        self.lots += 1
+        gain = (30 - (self.x[0] - 6) ** 2) * (0.5 if self.lots >= self._breaks else 1.0)
+        made = {"m.gain": float(gain * np.exp(self._rng.normal(0, 0.01)))}
+        return self.x, made, ["jam"] if self.lots == self._alarm else []
+
+
+def course(bench: Bench, trials: int) -> tuple[list[Trial], Session]:
+    task = Task(Space([Input("m.x", 0.5, 10)]), Aim(["m.gain"], lambda c: c["m.gain"]))
+    session = Session(Tuner(task, np.random.default_rng(1)), bench, np.array([2.0]))
+    return list(session.run(trials)), session
+
+
+def test_a_steady_machine_raises_no_alarm_and_is_found_at_its_best() -> None:
+    trials, session = course(Bench(), 14)
+    assert not [trial.alarm for trial in trials if trial.alarm]
+    assert abs(session.back("").x[0] - 6) < 1 and trials[-1].best > 28
+
+
+def test_when_the_machine_gives_half_the_chart_says_so_and_the_best_settings_come_back() -> None:
+    bench = Bench(breaks=10)
+    trials, session = course(bench, 12)
+    odd = [trial.number for trial in trials if trial.alarm]
+    assert odd[0] == 10 and "m.gain: 1 beyond 3 sigma" in trials[9].alarm
+    assert bench.asked[9].why.startswith("back after m.gain") and abs(bench.asked[9].x[0] - 6) < 1.5
+    assert session.tuner.era >= 1 and trials[-1].best < 20, "what was before the step is another level"
+
+
+def test_an_alarm_of_the_site_brings_the_best_settings_back_and_a_person_may_set_others() -> None:
+    bench = Bench(alarm=4)
+    trials, _ = course(bench, 5)
+    assert trials[3].alarm == "alarm jam" and bench.asked[3].why == "back after alarm jam"
+    trials, session = course(Bench(stubborn=3.0), 3)
+    assert [trial.x[0] for trial in trials] == [2.0, 3.0, 3.0] and session.now[0] == 3.0
+
+
+@pytest.fixture(scope="module")
+def options() -> Iterator[TuneConfig]:
+    yield load_text(SHIPPED).sections["tune"]  # type: ignore[misc]
+
+
+def test_the_shipped_site_is_the_one_that_is_measured(options: TuneConfig) -> None:
+    from tests.bench.dispenser import TASK
+
+    task = told(load_text(SHIPPED)).task
+    assert [(one.low, one.high) for one in task.space.inputs] == [(one.low, one.high) for one in TASK.space.inputs]
+    assert [text.replace("glue.", "") for text in task.space.interlocks] == list(TASK.space.interlocks)
+    assert list(task.limits) == list(TASK.limits) and (task.certain, task.horizon) == (TASK.certain, TASK.horizon)
+    assert task.changes == TASK.changes == options.changes
