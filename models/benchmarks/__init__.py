@@ -57,6 +57,14 @@ KNOWN = (
         figures=("f1", "far", "mar", "delay_s", "normal_far"),
         methods={"anomaly": "evaluated", "always": "always"},
     ),
+    Benchmark(
+        name="cmapss",
+        module="cmapss",
+        layout="train_FD001.txt, test_FD001*.txt (26 columns), RUL_FD001*.csv (unit,true_rul_cycles)",
+        marks=("train_FD001.txt", "test_FD001*.txt"),
+        figures=("rmse", "score", "coverage"),
+        methods={"runs": "evaluated", "mean": "mean"},
+    ),
 )
 
 
