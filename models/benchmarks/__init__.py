@@ -65,6 +65,22 @@ KNOWN = (
         figures=("rmse", "score", "coverage"),
         methods={"runs": "evaluated", "mean": "mean"},
     ),
+    Benchmark(
+        name="ims",
+        module="ims",
+        layout="ims_test*_features.csv (a time, then the level of each channel)",
+        marks=("ims_test*_features.csv",),
+        figures=("lead_h", "false_alarms", "left_error_h"),
+        methods={"life": "evaluated"},
+    ),
+    Benchmark(
+        name="cwru",
+        module="cwru",
+        layout="*.npz with arrays STATE_loadHP (normal, B007 .. OR021) at 12 kHz, *_records.csv (key, rpm)",
+        marks=("cwru*.npz",),
+        figures=("macro_f", "folds", "auroc"),
+        methods={"vibration": "evaluated"},
+    ),
 )
 
 

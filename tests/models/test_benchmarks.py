@@ -103,3 +103,40 @@ def test_each_benchmark_has_the_methods_that_are_listed(capsys: Said) -> None:
         assert all(callable(getattr(module, function)) for function in one.methods.values())
     assert main(["model", "evaluate", "--list"]) == 0
     assert "methods: skab, anomaly, always" in capsys.readouterr().out
+
+
+def test_a_bearing_that_wears_is_told_hours_before_its_end(tmp_path: Path, capsys: Said) -> None:
+    rng, lines = np.random.default_rng(1), [",Bearing 1,Bearing 2,Bearing 3,Bearing 4"]
+    for i in range(700):
+        level = np.array([0.06 * 2 ** max(0, (i - 500) / 80), 0.07, 0.08, 0.04]) * rng.normal(1, 0.02, 4)
+        stamp = f"2004-02-{12 + i // 144:02} {i // 6 % 24:02}:{i % 6}0:00"
+        lines.append(",".join([stamp, *(f"{v:.5f}" for v in level)]))
+    (tmp_path / "ims_test2_features.csv").write_text("\n".join([*lines, "2004-02-16 20:40:00,0.001,0.001,0.001,0.001"]))
+    found = evaluate(capsys, "ims", "--data", tmp_path, "--predictions", tmp_path / "p.jsonl")
+    run = found["runs"]["2"]
+    assert 20 < found["lead_h"] < 30 and found["false_alarms"] == 0 and set(run["first_alarm_h_before_end"]) == {"1"}
+    assert run["left_told"] > 50 and found["missing"] == ["ims_test1_features.csv", "ims_test3_features.csv"]
+    assert json.loads((tmp_path / "p.jsonl").read_text().splitlines()[0])["unit"] == "2/1"
+    (tmp_path / "ims_test3_features.csv").write_text("\n".join(lines[:99]))
+    assert "not more than 144 rows" in refused(capsys, "ims", "--data", tmp_path)
+
+
+def struck(hz: float, loud: float, rng: np.random.Generator) -> np.ndarray:
+    since = np.arange(12_288) / 12_000 % (1 / hz)
+    ringing = loud * np.exp(-since * 900) * np.sin(2 * np.pi * 3000 * since)
+    return np.asarray(ringing + rng.normal(0, 0.02, 12_288), np.float32)
+
+
+def test_damage_of_a_size_that_was_not_learned_is_told_by_its_frequency(tmp_path: Path, capsys: Said) -> None:
+    rng, turns = np.random.default_rng(1), 1797 / 60
+    hz = {"OR": 3.585 * turns, "IR": 5.415 * turns, "B": 4.714 * turns}
+    struck_by = {f"{part}{size}_load0": struck(f, loud, rng) for part, f in hz.items() for size, loud in SIZES.items()}
+    np.savez(tmp_path / "cwru_dev.npz", normal_load0=rng.normal(0, 0.02, 12_288), **struck_by)
+    found = evaluate(capsys, "cwru", "--data", tmp_path)
+    assert list(found["folds"]) == ["007", "014"] and found["windows"] == 7 * 6 and found["missing"] == []
+    assert found["macro_f"] > 0.9 and found["auroc"] > 0.95
+    np.savez(tmp_path / "cwru_other.npz", OR_7=np.zeros(4000))
+    assert "'OR_7' is no recording" in refused(capsys, "cwru", "--data", tmp_path)
+
+
+SIZES = {"007": 0.3, "014": 0.6}

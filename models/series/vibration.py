@@ -1,0 +1,159 @@
+"""The stage `vibration`: a fast signal becomes a few slow tags that say how a machine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from edge import TRUSTED, Batch, ConfigFault, Identifier, Point, Quality, Setting, StageConfig
+
+from .fast import Bearing, bands, envelope, prominence, waveform
+
+FAULTS = ("outer", "inner", "ball", "cage")
+WAVEFORM = ("rms", "peak", "crest", "kurtosis")
+UNEVEN = 0.2  # of a period by which a sample may come early or late within a block
+Edges = tuple[float, float]
+
+
+class BearingConfig(BaseModel):
+    """Geometry, from the maker's sheet."""
+
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
+    balls: int = Field(ge=3, le=200, description="number of rolling elements")
+    ratio: float = Field(gt=0, lt=1, description="their diameter over that of the circle of their centres")
+    angle: float = Field(0, ge=0, lt=90, description="angle of contact, degrees")
+
+
+class VibrationConfig(StageConfig):
+    """One fast signal, and what is to be known of it."""
+
+    tag: str = Field(description="the fast signal")
+    rate: float = Field(gt=0, le=1e6, description="samples a second")
+    block: int = Field(4096, ge=64, le=1_000_000, description="samples that are judged together")
+    unit: str = Field("", description="unit of the signal, as shown to people")
+    bands: dict[Identifier, Edges] = Field(
+        default_factory=dict, description="the rms between two frequencies in Hz, by name"
+    )
+    bearing: BearingConfig | None = Field(None, description="rolling bearing whose damage is looked for")
+    speed: float | str | None = Field(None, description="turns a minute, or the tag that says them")
+    envelope: Edges | None = Field(
+        None, description="Hz, in which a bearing's damage rings (upper three quarters of what the rate can say)"
+    )
+
+    @field_validator("bands")
+    @classmethod
+    def _named(cls, given: dict[str, Edges]) -> dict[str, Edges]:
+        if taken := [name for name in given if name in (*WAVEFORM, *FAULTS)]:
+            raise ValueError(f"{taken[0]!r} is a tag that the stage makes itself; call the band otherwise")
+        return given
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> VibrationConfig:
+        half = self.rate / 2
+        named = {**self.bands, **({"envelope": self.envelope} if self.envelope else {})}
+        for name, (low, high) in named.items():
+            if not 0 <= low < high <= half:
+                raise ValueError(f"{name}: [{low:g}, {high:g}] is no band below half of the rate, {half:g} Hz")
+            if high - low < 2 * self.rate / self.block:
+                raise ValueError(
+                    f"{name}: lines of a block lie {self.rate / self.block:g} Hz apart; the band holds none"
+                )
+        if (self.bearing is None) != (self.speed is None):
+            raise ValueError("`bearing` and `speed` belong together: its frequencies follow from both")
+        if isinstance(self.speed, float | int) and self.speed <= 0:
+            raise ValueError("speed: a shaft that stands shows no damage; give turns a minute above 0")
+        return self
+
+    def points(self) -> dict[str, Any]:
+        level = {name: Point(unit=self.unit) for name in ("rms", "peak", *self.bands)}
+        faults = {name: Point(unit="dB") for name in FAULTS} if self.bearing else {}
+        return {**level, "crest": Point(), "kurtosis": Point(), **faults}
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.tag, self.speed) if isinstance(self.speed, str) else (self.tag,)
+
+
+class Vibration:
+    """Batches in; for each full block of good, evenly spaced samples one value of each tag, at the time of its last sample. A
+    sample that is lost, late or bad begins a new block: what was gathered is dropped, and is counted in `dropped`."""
+
+    Config = VibrationConfig
+
+    def __init__(self, config: VibrationConfig, setting: Setting) -> None:
+        self.config, self.name, self.dropped = config, setting.name, 0
+        self.inputs = frozenset(config.reads())
+        for tag in config.reads():
+            if tag not in setting.table:
+                raise ConfigFault(f"{setting.name}: no tag is called {tag!r}", hint="tags are called source.name")
+        self._tag = setting.table[config.tag].id
+        self._speed_tag = setting.table[config.speed].id if isinstance(config.speed, str) else None
+        self._speed = np.nan if config.speed is None or self._speed_tag is not None else float(config.speed)
+        self._names = list(config.points())
+        self.outputs = frozenset(f"{setting.name}.{name}" for name in self._names)
+        self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in self._names], np.int32)
+        given = config.bearing
+        self._bearing = Bearing(given.balls, given.ratio, given.angle) if given else None
+        self._ts, self._value = np.empty(0, np.int64), np.empty(0)
+
+    def __call__(self, item: Any) -> Iterator[Batch]:
+        if not isinstance(item, Batch):
+            return
+        if self._speed_tag is not None:
+            self._follow(item)
+        mine = item.tag == self._tag
+        if mine.any():
+            yield from self._gather(item.ts[mine], item.value[mine], item.quality[mine], item.mono)
+
+    def _follow(self, batch: Batch) -> None:
+        said = np.flatnonzero(batch.tag == self._speed_tag)
+        if len(said):
+            good = batch.quality[said[-1]] <= TRUSTED
+            self._speed = float(batch.value[said[-1]]) if good else np.nan
+
+    def _gather(self, ts: np.ndarray, value: np.ndarray, quality: np.ndarray, mono: int) -> Iterator[Batch]:
+        good = (quality <= TRUSTED) & np.isfinite(value)
+        period, known = 1e9 / self.config.rate, len(self._ts)
+        ts, value = np.concatenate([self._ts, ts]), np.concatenate([self._value, value])
+        good = np.concatenate([np.ones(known, bool), good])
+        even = np.abs(np.diff(ts) - period) <= max(UNEVEN * period, 1.0)
+        broken = np.concatenate([[False], ~(even & good[1:] & good[:-1])])
+        start = 0
+        for end in [*np.flatnonzero(broken), len(ts)]:
+            while end - start >= self.config.block:
+                stop = start + self.config.block
+                yield self._judged(value[start:stop], int(ts[stop - 1]), mono)
+                start = stop
+            if end < len(ts):
+                self.dropped += end - start
+                start = end
+        kept = slice(start if good[start:].all() else len(ts), None)
+        self._ts, self._value = ts[kept].copy(), value[kept].copy()
+
+    def _judged(self, x: np.ndarray, ts: int, mono: int) -> Batch:
+        rate = self.config.rate
+        told: dict[str, Any] = {**waveform(x), **bands(x, rate, self.config.bands)}
+        if self._bearing:
+            told |= self._damage(self._bearing, x)
+        value = np.array([float(told[name]) for name in self._names])
+        quality = np.where(np.isfinite(value), Quality.GOOD, Quality.SUBSTITUTED)
+        return Batch.of(self.name, self._out, value, ts, quality, mono)
+
+    def _damage(self, bearing: Bearing, x: np.ndarray) -> dict[str, float]:
+        if not (np.isfinite(self._speed) and self._speed > 0):
+            return dict.fromkeys(FAULTS, np.nan)
+        rate = self.config.rate
+        amplitude = envelope(x, rate, self.config.envelope or (rate / 8, rate / 2))
+        heights = prominence(amplitude, rate, [bearing.frequencies(self._speed / 60)[name] for name in FAULTS])
+        return dict(zip(FAULTS, heights.tolist(), strict=True))
+
+    def due(self) -> int | None:
+        return None
+
+    def snapshot(self) -> bytes | None:
+        return None
+
+    def restore(self, state: bytes) -> None:
+        return None
