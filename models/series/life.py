@@ -75,10 +75,8 @@ class Life:
         if not mine.any():
             return
         slot, value = item.ts[mine] // self._every, item.value[mine]
-        fresh = slot >= self._slot  # what comes later than its time is history
-        slot, value = slot[fresh], value[fresh]
         for one in np.unique(slot):
-            if one > self._slot and len(self._values):
+            if one != self._slot and len(self._values):
                 yield from self._point((self._slot + 1) * self._every, item.mono)
                 self._values = np.empty(0)
             self._slot = int(one)

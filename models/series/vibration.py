@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class VibrationConfig(StageConfig):
     @field_validator("bands")
     @classmethod
     def _named(cls, given: dict[str, Edges]) -> dict[str, Edges]:
-        if taken := [name for name in given if name in (*WAVEFORM, *FAULTS)]:
+        if taken := [name for name in given if name in (*WAVEFORM, *FAULTS, "dropped")]:
             raise ValueError(f"{taken[0]!r} is a tag that the stage makes itself; call the band otherwise")
         return given
 
@@ -70,7 +71,7 @@ class VibrationConfig(StageConfig):
     def points(self) -> dict[str, Any]:
         level = {name: Point(unit=self.unit) for name in ("rms", "peak", *self.bands)}
         faults = {name: Point(unit="dB") for name in FAULTS} if self.bearing else {}
-        return {**level, "crest": Point(), "kurtosis": Point(), **faults}
+        return {**level, "crest": Point(), "kurtosis": Point(), **faults, "dropped": Point()}
 
     def reads(self) -> tuple[str, ...]:
         return (self.tag, self.speed) if isinstance(self.speed, str) else (self.tag,)
@@ -78,7 +79,7 @@ class VibrationConfig(StageConfig):
 
 class Vibration:
     """Batches in; for each full block of good, evenly spaced samples one value of each tag, at the time of its last sample. A
-    sample that is lost, late or bad begins a new block: what was gathered is dropped, and is counted in `dropped`."""
+    sample that is lost, late or bad begins a new block: what was gathered is dropped, and counted in `dropped`."""
 
     Config = VibrationConfig
 
@@ -96,7 +97,8 @@ class Vibration:
         self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in self._names], np.int32)
         given = config.bearing
         self._bearing = Bearing(given.balls, given.ratio, given.angle) if given else None
-        self._ts, self._value = np.empty(0, np.int64), np.empty(0)
+        self._parts: list[np.ndarray] = []  # even and good samples, fewer than a block
+        self._n, self._last = 0, 0
 
     def __call__(self, item: Any) -> Iterator[Batch]:
         if not isinstance(item, Batch):
@@ -114,27 +116,40 @@ class Vibration:
             self._speed = float(batch.value[said[-1]]) if good else np.nan
 
     def _gather(self, ts: np.ndarray, value: np.ndarray, quality: np.ndarray, mono: int) -> Iterator[Batch]:
+        period, dropped = 1e9 / self.config.rate, self.dropped
         good = (quality <= TRUSTED) & np.isfinite(value)
-        period, known = 1e9 / self.config.rate, len(self._ts)
-        ts, value = np.concatenate([self._ts, ts]), np.concatenate([self._value, value])
-        good = np.concatenate([np.ones(known, bool), good])
-        even = np.abs(np.diff(ts) - period) <= max(UNEVEN * period, 1.0)
-        broken = np.concatenate([[False], ~(even & good[1:] & good[:-1])])
-        start = 0
-        for end in [*np.flatnonzero(broken), len(ts)]:
-            while end - start >= self.config.block:
-                stop = start + self.config.block
-                yield self._judged(value[start:stop], int(ts[stop - 1]), mono)
-                start = stop
-            if end < len(ts):
+        first = self._last if self._n else int(ts[0] - period)
+        even = np.abs(np.diff(ts, prepend=first) - period) <= max(UNEVEN * period, 1.0)
+        begins = ~(even & good)
+        begins[1:] |= ~good[:-1]
+        edges = np.flatnonzero(begins)
+        for start, end in pairwise([0, *edges[edges > 0], len(ts)]):
+            if begins[start]:
+                self.dropped += self._n
+                self._parts, self._n = [], 0
+            if good[start]:
+                yield from self._add(ts[start:end], value[start:end], mono)
+            else:
                 self.dropped += end - start
-                start = end
-        kept = slice(start if good[start:].all() else len(ts), None)
-        self._ts, self._value = ts[kept].copy(), value[kept].copy()
+        self._last = int(ts[-1])
+        if self.dropped > dropped:
+            yield Batch.of(self.name, self._out[-1:], [self.dropped], int(ts[-1]), mono=mono)
+
+    def _add(self, ts: np.ndarray, value: np.ndarray, mono: int) -> Iterator[Batch]:
+        """Even, good samples that follow those gathered."""
+        self._parts.append(value)
+        self._n += len(value)
+        if self._n < self.config.block:
+            return
+        x, size = np.concatenate(self._parts), self.config.block
+        blocks = len(x) // size
+        for k in range(1, blocks + 1):
+            yield self._judged(x[(k - 1) * size : k * size], int(ts[k * size - 1 - len(x)]), mono)
+        self._parts, self._n = [x[blocks * size :].copy()], len(x) - blocks * size
 
     def _judged(self, x: np.ndarray, ts: int, mono: int) -> Batch:
         rate = self.config.rate
-        told: dict[str, Any] = {**waveform(x), **bands(x, rate, self.config.bands)}
+        told: dict[str, Any] = {"dropped": self.dropped, **waveform(x), **bands(x, rate, self.config.bands)}
         if self._bearing:
             told |= self._damage(self._bearing, x)
         value = np.array([float(told[name]) for name in self._names])

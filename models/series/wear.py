@@ -65,6 +65,11 @@ class Wear:
             if len(self._logs) >= s.learn:
                 self.level = float(np.median(self._logs))
             return None
+        if (
+            self._hours and hours <= self._hours[-1]
+        ):  # the clock was set back: the trend begins anew, what is known stays
+            self._at += hours - self._hours[-1]
+            self._hours, self._smooth = [], []
         self._hours.append(hours)
         self._smooth.append(float(np.median(self._logs[-SMOOTH:])) - self.level)
         keep = max(s.trend, SMOOTH)

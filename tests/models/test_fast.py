@@ -110,7 +110,7 @@ def block(x: np.ndarray, first: int = 0, quality: Any = 0) -> Batch:
 
 
 def told(one: Vibration, *batches: Batch) -> list[dict[str, float]]:
-    out = [made for batch in batches for made in one(batch)]
+    out = [made for batch in batches for made in one(batch) if len(made) > 1]
     return [dict(zip(one.config.points(), made.value.tolist(), strict=True)) for made in out]
 
 
@@ -133,6 +133,10 @@ def test_a_lost_or_bad_sample_begins_a_new_block() -> None:
     x = np.random.default_rng(4).normal(size=6000)
     one = stage()
     assert told(one, block(x[:1000]), block(x[1001:2500], 1001)) == [] and one.dropped == 1000
+    (only,) = list(one(block(x[3000:3100], 3000)))
+    assert only.value.tolist() == [2499] and len(only.tag) == 1  # where no block is told: what was dropped
+    one = stage()
+    assert told(one, block(x[:1000]), block(x[1001:2500], 1001)) == []
     assert len(told(one, block(x[2500:3100], 2500))) == 1
     bad = np.zeros(3000, np.uint8)
     bad[1500] = Quality.BAD

@@ -143,3 +143,11 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], said: str) -> N
 def test_a_tag_that_nobody_has_is_refused() -> None:
     with pytest.raises(LinesideError, match="no tag is called"):
         stage(tag="p.x")
+
+
+def test_a_clock_that_was_set_back_stops_nothing() -> None:
+    one = stage(healthy=2.0)
+    made, _ = run(one, samples(level(np.arange(0, 38, 1 / 6)), 1000))
+    again, events = run(one, samples(level(np.arange(38, 43, 1 / 6)), 100))
+    assert len(again) == 30 and not events and again[-1].ts[0] < made[0].ts[0]
+    assert again[-1].value[0] < made[-1].value[0] and 0 <= again[-1].value[1] < 6
