@@ -76,7 +76,7 @@ KNOWN = (
     Benchmark(
         name="cwru",
         module="cwru",
-        layout="*.npz with arrays STATE_loadHP (normal, B007 .. OR021) at 12 kHz, *_records.csv (key, rpm)",
+        layout="cwru*.npz with arrays STATE_loadHP (normal, B007 .. OR021) at 12 kHz, *_records.csv (key, rpm)",
         marks=("cwru*.npz",),
         figures=("macro_f", "folds", "auroc"),
         methods={"vibration": "evaluated"},
