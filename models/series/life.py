@@ -21,6 +21,9 @@ class LifeConfig(StageConfig):
     """What shows the wear, how much of it is the end, and how normal is known."""
 
     tag: str = Field(description="a level that rises with wear: a vibration's rms, a temperature over ambient")
+    running: str | None = Field(
+        None, description="tag that is above 0 while the machine runs, as its speed; what comes meanwhile counts alone"
+    )
     every: Duration = Field(600.0, description="one point of the trend: the median of the good samples in that time")
     learn: int = Field(144, ge=12, le=100_000, description="points from which the healthy level is learned")
     healthy: float | None = Field(None, gt=0, description="the healthy level, instead of learning it")
@@ -43,7 +46,7 @@ class LifeConfig(StageConfig):
         return {"health": Point(unit="%"), **{name: Point(unit="h") for name in POINTS[1:]}}
 
     def reads(self) -> tuple[str, ...]:
-        return (self.tag,)
+        return (self.tag, self.running) if self.running else (self.tag,)
 
     def settings(self) -> Settings:
         return Settings(self.learn, self.healthy, self.end, self.rise, self.limit, self.trend)
@@ -57,11 +60,14 @@ class Life:
 
     def __init__(self, config: LifeConfig, setting: Setting) -> None:
         self.config, self.name = config, setting.name
-        if config.tag not in setting.table:
-            raise ConfigFault(f"{setting.name}: no tag is called {config.tag!r}", hint="tags are called source.name")
-        self.inputs = frozenset({config.tag})
+        for tag in config.reads():
+            if tag not in setting.table:
+                raise ConfigFault(f"{setting.name}: no tag is called {tag!r}", hint="tags are called source.name")
+        self.inputs = frozenset(config.reads())
         self.outputs = frozenset(f"{setting.name}.{name}" for name in POINTS)
         self._tag = setting.table[config.tag].id
+        self._running = setting.table[config.running].id if config.running else None
+        self._runs = not config.running  # as far as is known
         self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in POINTS], np.int32)
         self._every = round(config.every * 1e9)
         self._wear = Wear(config.settings())
@@ -72,6 +78,8 @@ class Life:
         if not isinstance(item, Batch):
             return
         mine = (item.tag == self._tag) & (item.quality <= TRUSTED) & (item.value > 0) & np.isfinite(item.value)
+        if self._running is not None:
+            mine &= self._meanwhile(item)
         if not mine.any():
             return
         slot, value = item.ts[mine] // self._every, item.value[mine]
@@ -81,6 +89,14 @@ class Life:
                 self._values = np.empty(0)
             self._slot = int(one)
             self._values = np.concatenate([self._values, value[slot == one]])
+
+    def _meanwhile(self, batch: Batch) -> np.ndarray:
+        """Which samples come while the machine runs, by the last that was said; a speed that is not known is none."""
+        said = np.flatnonzero(batch.tag == self._running)
+        said = said[np.argsort(batch.ts[said], kind="stable")]
+        runs = np.concatenate([[self._runs], (batch.value[said] > 0) & (batch.quality[said] <= TRUSTED)])
+        self._runs = bool(runs[-1])
+        return np.asarray(runs[np.searchsorted(batch.ts[said], batch.ts, side="right")])
 
     def _point(self, ts: int, mono: int) -> Iterator[Batch | Event]:
         learning, repaired = self._wear.level is None, self._wear.repaired

@@ -151,3 +151,17 @@ def test_a_clock_that_was_set_back_stops_nothing() -> None:
     again, events = run(one, samples(level(np.arange(38, 43, 1 / 6)), 100))
     assert len(again) == 30 and not events and again[-1].ts[0] < made[0].ts[0]
     assert again[-1].value[0] < made[-1].value[0] and 0 <= again[-1].value[1] < 6
+
+
+def test_what_comes_while_the_machine_stands_counts_for_nothing() -> None:
+    config = LifeConfig(stage="life", tag="p.rms", running="p.rpm", learn=12)
+    table = TagTable([Tag(name, i) for i, name in enumerate(["p.rms", "p.rpm", *(f"w.{name}" for name in NAMES)], 1)])
+    one = Life(config, Setting("w", table, Path(".")))
+    assert run(one, samples(np.full(20, 0.01))) == ([], [])  # nobody has said that it runs
+    stands = Batch.of("p", [1, 2, 1, 2, 1], [0.01, 1500, 2, 0, 0.01], (20 + np.arange(5)) * MINUTES10)
+    made, _ = run(one, stands)
+    assert made == []
+    run(one, Batch.of("p", [2], [1500.0], 25 * MINUTES10))
+    _, events = run(one, samples(np.full(20, 2.0), 26))
+    assert [e.text for e in events] == ["w learned a healthy level of p.rms: 2"]
+    assert run(one, Batch.of("p", [2, 1], [1500.0, 9.0], 99 * MINUTES10, [6, 0])) == ([], [])
