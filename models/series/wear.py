@@ -65,9 +65,8 @@ class Wear:
             if len(self._logs) >= s.learn:
                 self.level = float(np.median(self._logs))
             return None
-        if (
-            self._hours and hours <= self._hours[-1]
-        ):  # the clock was set back: the trend begins anew, what is known stays
+        # Where the clock was set back the trend begins anew; what is known stays.
+        if self._hours and hours <= self._hours[-1]:
             self._at += hours - self._hours[-1]
             self._hours, self._smooth = [], []
         self._hours.append(hours)

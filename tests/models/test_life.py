@@ -150,7 +150,8 @@ def test_a_clock_that_was_set_back_stops_nothing() -> None:
     made, _ = run(one, samples(level(np.arange(0, 38, 1 / 6)), 1000))
     again, events = run(one, samples(level(np.arange(38, 43, 1 / 6)), 100))
     assert len(again) == 30 and not events and again[-1].ts[0] < made[0].ts[0]
-    assert again[-1].value[0] < made[-1].value[0] and 0 <= again[-1].value[1] < 6
+    assert again[-1].value[0] < made[-1].value[0] and np.isfinite(again[-1].value).all()
+    assert again[-1].value[1] < 3
 
 
 def test_what_comes_while_the_machine_stands_counts_for_nothing() -> None:
