@@ -7,10 +7,10 @@ import asyncio
 import hashlib
 import re
 
-from edge import Host, LinesideError
+from edge import Host, LinesideError, log
 
 from ..updates.manifest import parted
-from .transport import Refused, Transport
+from .transport import Refused, Stranger, Transport
 from .twin import Tell, Want
 from .twin_updates import Brought
 
@@ -61,8 +61,17 @@ class Configs:
             tell(state, await self._words(want))
         draft = await asyncio.to_thread(sent.draft) or ""
         if draft != self._told:
-            await self._transport.exchange("PUT", "/d/v1/draft", draft.encode())
+            await self._show(draft)
             self._told = draft
+
+    async def _show(self, draft: str) -> None:
+        """To the plane. One that it does not take, as for its size, is not sent again and again: the line is there for the rest."""
+        try:
+            await self._transport.exchange("PUT", "/d/v1/draft", draft.encode())
+        except Stranger:
+            raise
+        except Refused as error:
+            log.warning("sync: the plane cannot show what was written at this device: %s", error)
 
     async def _words(self, want: Want) -> str:
         sent = self._sent

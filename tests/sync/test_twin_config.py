@@ -217,6 +217,28 @@ def test_what_an_engineer_writes_is_told_adopted_and_left(tmp_path: Path) -> Non
     rig(tmp_path, work)
 
 
+def test_a_draft_that_the_plane_does_not_take_disturbs_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(config, "MOST_DRAFT", 10)
+
+    async def work(it: Rig) -> None:
+        await it.sends(GOOD)
+        await it.says("running")
+        own = await asyncio.to_thread(it.file.read_text)
+        await asyncio.to_thread(it.file.write_text, own.replace("every: 50ms", "every: 20ms"))
+
+        async def told() -> bool:
+            return "cannot show what was written at this device" in caplog.text
+
+        await it.until(told)
+        await it.sends(GOOD.replace("scale: 0.1", "scale: 0.2"))
+        await it.says("running")
+        assert "kept and tried again" not in caplog.text and caplog.text.count("cannot show") == 1
+
+    rig(tmp_path, work)
+
+
 def test_nothing_wanted_any_more_is_the_devices_own_again(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         await it.sends(GOOD)
