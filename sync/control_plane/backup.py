@@ -22,6 +22,7 @@ from edge import LinesideError, log
 from . import days, tables
 from .ca import keep
 from .database import on_postgresql, opened, why, word
+from .updates import SEEN, later
 from .verb import Verb
 from .where import Where, address_of, exists
 
@@ -62,7 +63,8 @@ def _fill(where: Where, fresh: Path) -> int:
             with target.begin() as written:
                 total = copy(asked, written)
                 written.exec_driver_sql("CREATE TABLE plane_file (name TEXT PRIMARY KEY, body BLOB NOT NULL)")
-                kept = [(name, (where.folder / name).read_bytes()) for name in KEYS if (where.folder / name).exists()]
+                there = [name for name in (*KEYS, SEEN) if (where.folder / name).exists()]
+                kept = [(name, (where.folder / name).read_bytes()) for name in there]
                 written.exec_driver_sql("INSERT INTO plane_file VALUES (?, ?)", kept)
     finally:
         source.dispose()
@@ -86,6 +88,8 @@ def restore(where: Where, file: Path) -> int:
     for name in reversed(KEYS):
         if name in keys:
             keep(where.folder / name, keys[name])
+    if SEEN in keys:
+        keep(where.folder / SEEN, later(keys[SEEN]))
     return total
 
 

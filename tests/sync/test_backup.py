@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from sync.control_plane.backup import KEYS, backup, restore
 from sync.control_plane.ca import Authority
 from sync.control_plane.signin import People
 from sync.control_plane.store import Message, Store
+from sync.control_plane.updates import SEEN
 from sync.control_plane.where import Where, opened
 
 EPOCH, NOW = "0" * 16, time.time_ns()
@@ -82,6 +84,7 @@ def test_everything_is_the_same_afterwards(
     if into == "postgresql":
         server = request.getfixturevalue("postgres")
         address = server.address(server.database())
+    (where.folder / SEEN).write_text('[7, 3, "5e"]')
     backup(where, file)
     assert file.stat().st_mode & 0o077 == 0, "the plane's keys are in it"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("kept")] == ["kept"]
@@ -99,6 +102,8 @@ def test_everything_is_the_same_afterwards(
         assert (other.folder / name).read_bytes() == (where.folder / name).read_bytes()
         assert (other.folder / name).stat().st_mode & 0o077 == 0 or name == "ca.pem"
     assert not list(other.folder.glob("restoring*"))
+    timestamp, snapshot, digest = json.loads((other.folder / SEEN).read_text())
+    assert timestamp > 7 and snapshot > 3 and not digest, "it may have signed some more since"
     order = {"device": "a", "verb": "ack", "data": "{}", "created": 4.5}
     with second.engine.begin() as connection:
         made = connection.execute(tables.command.insert().values(order))
