@@ -73,6 +73,7 @@ class Twin:
         self._told: dict[str, dict[str, Any]] | None = None
         self._wants: dict[str, Want] = {}  # those that have not ended
         self._all: list[Want] = []
+        self._going = set[str]()  # of what goes on by itself, and is asked how it ended though the plane is away
         self._more = asyncio.Event()
         self._asked = asyncio.Event()  # the plane has said that there is something newer
         self._asked.set()
@@ -124,6 +125,11 @@ class Twin:
             if handler is not None and hasattr(handler, "look") and _ended(want, told.get(want.key)):
                 await handler.look(want, partial(self._tell, want))
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is something to do without the plane."""
+        return bool(self._going)
+
     async def work(self) -> None:
         """One round: the next want that has not ended, to its end. Raises DeviceLost where the line broke meanwhile."""
         await self._more.wait()
@@ -131,9 +137,11 @@ class Twin:
             self._more.clear()
             return
         key, want = next(iter(self._wants.items()))
+        self._going.discard(key)
         try:
             await self._one(want)
         except Meanwhile:
+            self._going.add(key)
             self._wants[key] = self._wants.pop(key, want)
             return
         except LinesideError as error:
@@ -142,6 +150,7 @@ class Twin:
             else:
                 self._tell(want, "waiting", str(error))
                 if isinstance(error, DeviceLost):
+                    self._wants[key] = self._wants.pop(key, want)
                     raise
                 await self._later(key, want)
                 return

@@ -82,7 +82,7 @@ class Uplink:
                 lanes.create_task(self._again(lambda: self._live(transport)))
                 lanes.create_task(self._again(lambda: self._commands(transport, twin)))
                 lanes.create_task(self._again(lambda: twin.ask(transport)))
-                lanes.create_task(self._again(twin.work))
+                lanes.create_task(self._again(twin.work, alone=lambda: twin.goes_on))
                 if self.config.evidence and self._transport is None:
                     lanes.create_task(self._evidence())
                 if isinstance(models := handlers.get("model"), ModelHandler):
@@ -130,13 +130,16 @@ class Uplink:
             await asyncio.sleep(wait)
             await self._idle.wait()
 
-    async def _again(self, lane: Callable[[], Any], leads: bool = False) -> None:
-        """Run one lane for ever. Each call of `lane` does one round; after one that failed it waits, longer each time, and the
-        lane that leads knocks first: a plane that comes back is asked once by each device."""
+    async def _again(
+        self, lane: Callable[[], Any], leads: bool = False, alone: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Run one lane for ever; while it is `alone()` it does not wait for the plane. Each call of `lane` does one round; after
+        one that failed it waits, longer each time, and the lane that leads knocks first: a plane that comes back is asked once by
+        each device."""
         waits, said = Waits(self._rng), ""
         while True:
             try:
-                if not leads:
+                if not leads and not alone():
                     await self._reached.wait()
                 await lane()
                 if leads:

@@ -165,6 +165,20 @@ def test_something_else_has_its_turn_beside_what_goes_on_by_itself(tmp_path: Pat
     rig(tmp_path, work)
 
 
+def test_what_goes_on_by_itself_ends_without_the_plane(tmp_path: Path, washers: Washers) -> None:
+    async def work(it: Rig) -> None:
+        washers.faults += [device_twin.Meanwhile("it is on trial")] * 2
+        washers.gate.clear()
+        await it.plane.ingest.want([Want("dev-1", "model", "washer", "3")])
+        await it.until(lambda: _value(washers.calls))
+        await it.plane.stop()
+        await it.until(lambda: _value(it.daemon.health.part("sync").state == "waiting"))
+        washers.gate.set()
+        await it.until(lambda: _value(washers.now == "3"))
+
+    rig(tmp_path, work)
+
+
 def test_a_newer_want_takes_the_place_of_one_that_has_not_begun(tmp_path: Path, washers: Washers) -> None:
     async def work(it: Rig) -> None:
         washers.gate.clear()
@@ -172,8 +186,12 @@ def test_a_newer_want_takes_the_place_of_one_that_has_not_begun(tmp_path: Path, 
         await it.until(lambda: _value(washers.calls))
         for version in ("1", "2", "3"):
             await it.plane.ingest.want([Want("dev-1", "model", "washer", version)])
-        generation = await it.plane.store.read(lambda c: newest(c, "dev-1"))
-        await it.until(lambda: _value(Watched.all[-1].generation >= generation))
+
+        async def newest_known() -> bool:
+            want = Watched.all[-1]._wants.get("model/washer")
+            return want is not None and want.version == "3"
+
+        await it.until(newest_known)
         washers.gate.set()
         await says(it, "running", "3")
         assert washers.calls == ["1", "3"]
