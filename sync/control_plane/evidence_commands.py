@@ -147,7 +147,8 @@ def lines(verdict: verifying.Verdict, pinned: bool) -> list[str]:
 def _journal(one: tuple[str, int, int]) -> str:
     epoch, begun, ended = one
     spans = [f"begun {_time(begun)}"] * bool(begun) + [f"ended {_time(ended)}"] * bool(ended)
-    return f"{epoch}{', '.join(['', *spans])}" + (": no other before or after it is the plane's word" if spans else "")
+    beside = " or ".join(["before"] * bool(begun) + ["after"] * bool(ended))
+    return ", ".join([epoch, *spans]) + (f": that there was no other {beside} is the plane's word" if spans else "")
 
 
 def _time(ns: Any) -> str:

@@ -714,7 +714,7 @@ def test_people_export_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert verdict["whole"] and verdict["records"]["event"] == len(events) == 11
     written = ":".join(re.findall("..", fingerprints[0].upper()))
     assert main(["plane", "verify", file, "--authority", written]) == 0, "as openssl writes it"
-    assert "begun " in capsys.readouterr().out
+    assert "that there was no other before is the plane's word" in capsys.readouterr().out
     assert main(["plane", "verify", file, "--authority", "ab" * 32]) == 1
     assert "AUTHORITY" in capsys.readouterr().out
     changed = Tampered(Path(file))
