@@ -81,6 +81,14 @@ KNOWN = (
         figures=("macro_f", "folds", "auroc"),
         methods={"vibration": "evaluated"},
     ),
+    Benchmark(
+        name="nab",
+        module="nab",
+        layout="nab_*.zip (or folders) of CSV files (timestamp,value), combined_windows.json",
+        marks=("combined_windows.json",),
+        figures=("standard", "reward_low_FP_rate", "reward_low_FN_rate"),
+        methods={"novelty": "evaluated"},
+    ),
 )
 
 

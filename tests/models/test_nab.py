@@ -1,0 +1,81 @@
+"""The single-signal scorer, and the rules it is judged by on folders laid out like the Numenta Anomaly Benchmark."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.benchmarks.nab import Signal, at, best, sigmoid
+from models.series.novelty import FIRST, Novelty
+from tests.models.test_benchmarks import evaluate, refused
+
+SIGNAL = Signal("a", np.zeros(200), ((100, 119),))
+
+
+def told(*rows: tuple[int, float]) -> list[np.ndarray]:
+    score = np.zeros(200)
+    for row, value in rows:
+        score[row] = value
+    return [score]
+
+
+def test_figures_are_those_worked_out_by_hand() -> None:
+    first = float(sigmoid(np.array(-0.5)) / sigmoid(np.array(-1.0)))
+    assert at([SIGNAL], told((110, 1.0)), "standard", 1.0) == pytest.approx(100 * (first + 1) / 2)
+    assert at([SIGNAL], told((100, 1.0), (110, 1.0)), "standard", 1.0) == pytest.approx(100), (
+        "the earliest counts alone"
+    )
+    assert at([SIGNAL], told((60, 1.0)), "standard", 1.0) == pytest.approx(-100 * 0.11 / 2)
+    assert at([SIGNAL], told((60, 1.0)), "reward_low_FP_rate", 1.0) == pytest.approx(-100 * 0.22 / 2)
+    near = 0.11 * float(sigmoid(np.array(1 / 19)))
+    assert at([SIGNAL], told((120, 1.0)), "standard", 1.0) == pytest.approx(100 * near / 2), (
+        "less shortly after a window"
+    )
+    assert at([SIGNAL], told((29, 1.0)), "standard", 1.0) == 0 and SIGNAL.unjudged == 30
+    assert best([SIGNAL], told((60, 1.0), (100, 2.0)), "standard") == (pytest.approx(100), 2.0)
+    assert best([SIGNAL], told((60, 1.0)), "standard") == (0, np.inf), "better to tell nothing"
+
+
+def signal(n: int = 600) -> np.ndarray:
+    value = 5 + np.sin(np.arange(n) / 8) + np.random.default_rng(3).normal(0, 0.1, n)
+    value[450:460] += 6
+    return value
+
+
+def test_what_was_never_there_is_new_once_and_blocks_give_what_single_rows_give() -> None:
+    value, many, one = signal(), Novelty(60), Novelty(60)
+    found = many(value)
+    each = [one(value[i : i + 1]) for i in range(len(value))]
+    assert np.allclose(np.concatenate([e.score for e in each]), found.score, atol=1e-3)
+    assert not found.score[:FIRST].any() and 450 <= found.score.argmax() < 460
+    new = np.flatnonzero(found.new & (found.score > 10))
+    assert new[0] == 450 and len(new) < 4, "what goes on is not told again"
+
+
+def test_a_folder_is_judged_and_what_is_absent_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"2014-04-{1 + i // 288:02} {i // 12 % 24:02}:{i % 12 * 5:02}:00,{v:.4f}" for i, v in enumerate(signal())]
+    text = "timestamp,value\n" + "\n".join(rows) + "\n"
+    window = [["2014-04-02 13:00:00.000000", "2014-04-02 16:00:00.000000"]]
+    (tmp_path / "combined_windows.json").write_text(json.dumps({"a/x.csv": window, "a/y.csv": []}))
+    with zipfile.ZipFile(tmp_path / "nab_some.zip", "w") as packed:
+        packed.writestr("a/x.csv", text)
+    found = evaluate(capsys, "nab", "--data", tmp_path, "--predictions", tmp_path / "p.jsonl")
+    assert (found["files"], found["windows"], found["missing"]) == (1, 1, ["a/y.csv"]) and found["standard"] > 80
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert len(lines) == 510 and lines[0]["index"] == 90 and sum(line["flag"] for line in lines) >= 1
+    (tmp_path / "a").mkdir()
+    for damage, said in (
+        (text.replace("value\n", "v\n", 1), "no column 'value'"),
+        (text.replace("-04-02", "-05-02"), "no row lies in the window"),
+        (text.replace(",5.", ",nan5."), "could not convert"),
+    ):
+        (tmp_path / "a" / "x.csv").write_text(damage)
+        assert f"a/x.csv: {said}" in refused(capsys, "nab", "--data", tmp_path)
+    (tmp_path / "combined_windows.json").write_text("[]")
+    assert "expected windows by file" in refused(capsys, "nab", "--data", tmp_path)
+    (tmp_path / "combined_windows.json").write_text('{"b/z.csv": []}')
+    assert "has none of the files" in refused(capsys, "nab", "--data", tmp_path)
