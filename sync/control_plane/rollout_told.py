@@ -71,7 +71,14 @@ def _after(connection: Connection, rollout: Rollout, row: Any, now: float) -> di
     if row.told in ("running", "shadow"):
         kept = {"hit": ""} if row.hit == "failed" else {}
         return began | kept | {"state": WATCHED, "ended": now, "why": why}
-    return began | {"state": FAILED, "hit": row.hit or "failed", "ended": now, "why": why}
+    return began | {"state": FAILED, "hit": _worse(rollout, row.hit), "ended": now, "why": why}
+
+
+def _worse(rollout: Rollout, hit: str) -> str:
+    """Of what a gate found already and that it failed, what fewer may have."""
+    gates = rollout.plan.gates
+    known = getattr(gates, hit) if hit else None
+    return hit if known is not None and known.most < gates.failed.most else "failed"
 
 
 def _first(connection: Connection, rollout: Rollout, row: Any) -> int:

@@ -570,6 +570,22 @@ def test_new_alarms_halt_and_old_ones_do_not(database: str) -> None:
     with_store(database, work)
 
 
+def test_a_gate_that_is_off_hides_no_failure(database: str) -> None:
+    async def work(store: Store) -> None:
+        it = Fleet(store)
+        await it.enrol(*TEN)
+        n = await it.begin(waves=[1], gates=CALM | {"alarms": {"most": "100%"}})
+        (first,) = await it.asked()
+        await it.tells(first, "trying")
+        await it.happens(first, alarm("jam"), it.now + 1)
+        await it.look(5)
+        assert (await it.column(n, "hit"))[first] == "alarms" and (await it.rollout(n)).state == "running"
+        await it.takes([first], "rolled_back", "2")
+        assert (await it.column(n, "hit"))[first] == "failed" and (await it.rollout(n)).state == "halted"
+
+    with_store(database, work)
+
+
 def test_an_alarm_between_the_attempt_and_its_end_counts_where_both_come_at_once(database: str) -> None:
     async def work(store: Store) -> None:
         it = Fleet(store)
