@@ -108,7 +108,7 @@ class Anomaly:
         if not len(ts):
             return
         score, alarm = np.full(len(ts), np.nan), np.full(len(ts), np.nan)
-        good = quality <= TRUSTED
+        good = (quality <= TRUSTED) & np.isfinite(rows).all(axis=1)  # one that is no number would stay in every mean
         if self._scorer is None:
             yield from self._learn(rows[good], int(ts[-1]))
             quality = np.where(good, Quality.SUBSTITUTED, quality)

@@ -141,6 +141,15 @@ def test_bad_values_are_no_rows_and_the_score_says_why() -> None:
     assert np.isnan(value[-3:]).all() and set(quality[-3:]) == {Quality.TIMEOUT}
 
 
+def test_a_value_that_is_no_number_spoils_no_later_score() -> None:
+    flow, kept, _ = rig()
+    feed(flow, normal(200))
+    feed(flow, np.array([[np.inf, 20.0], [10.0, np.nan]]), 200)
+    feed(flow, normal(20, 6), 202)
+    value, _ = scores(kept)
+    assert np.isnan(value[200:202]).all() and np.isfinite(value[202:]).all()
+
+
 def test_what_was_learned_survives_and_other_tags_do_not_inherit_it() -> None:
     flow, _, stage = rig()
     feed(flow, normal(200))

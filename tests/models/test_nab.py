@@ -9,8 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge import SECOND, Batch, ConfigFault, ManualClock, Quality, Tag, TagTable
+from edge.flow import Flow
+from edge.health import Health
+from edge.rehearse import Kept
+from edge.stage import Setting
 from models.benchmarks.nab import Signal, at, best, sigmoid
 from models.series.novelty import FIRST, Novelty
+from models.series.single import NoveltyConfig, SingleNovelty
 from tests.models.test_benchmarks import evaluate, refused
 
 SIGNAL = Signal("a", np.zeros(200), ((100, 119),))
@@ -79,3 +85,19 @@ def test_a_folder_is_judged_and_what_is_absent_is_named(tmp_path: Path, capsys: 
     assert "expected windows by file" in refused(capsys, "nab", "--data", tmp_path)
     (tmp_path / "combined_windows.json").write_text('{"b/z.csv": []}')
     assert "has none of the files" in refused(capsys, "nab", "--data", tmp_path)
+
+
+def test_the_stage_alarms_once_and_leaves_out_what_is_no_value() -> None:
+    tags = TagTable([Tag("p.a", 1, source="p"), Tag("n.score", 2, source="n"), Tag("n.alarm", 3, source="n")])
+    stage = SingleNovelty(NoveltyConfig(stage="novelty", tag="p.a"), Setting("n", tags, Path()))
+    kept, clock = Kept(), ManualClock()
+    flow, value = Flow(tags, [("n", stage)], kept, clock, Health(clock)), signal()
+    quality = np.zeros(600, np.uint8)
+    value[200], value[201], quality[202] = np.nan, np.inf, Quality.TIMEOUT
+    flow.accept(Batch.of("p", np.full(600, 1), value, np.arange(600) * SECOND, quality))
+    (out,) = [batch for batch in kept.batches if batch.source == "n"]
+    alarm, score = out.value[out.tag == 3], out.value[out.tag == 2]
+    assert np.flatnonzero(alarm == 1)[0] == 450 and (alarm == 1).sum() < 4 and np.isfinite(score[203:]).all()
+    assert np.isnan(score[200:203]).all() and out.quality[out.tag == 2][202] == Quality.TIMEOUT
+    with pytest.raises(ConfigFault, match=r"no tag is called 'p\.b'"):
+        SingleNovelty(NoveltyConfig(stage="novelty", tag="p.b"), Setting("n", tags, Path()))
