@@ -42,6 +42,24 @@ class Benchmark:
 
 KNOWN = (
     Benchmark(
+        name="injection-moulding",
+        module="parameters",
+        layout="dev.csv (semicolons; 13 parameters, quality)",
+        marks=("*.csv",),
+        figures=("accuracy", "macro_f1", "by_class", "reasons"),
+        methods={"trees": "lenses"},
+        header="SVo - Shot volume",
+    ),
+    Benchmark(
+        name="steel-plates",
+        module="parameters",
+        layout="dev.csv (27 features, seven columns of faults)",
+        marks=("*.csv",),
+        figures=("accuracy", "macro_f1", "by_class", "reasons"),
+        methods={"trees": "plates"},
+        header="Pastry_Fault",
+    ),
+    Benchmark(
         name="olympus",
         module="olympus",
         layout="TABLE/data.csv (no header; parameters, then the target), TABLE/config.json (bounds, goal), summary.csv",

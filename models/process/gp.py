@@ -33,7 +33,7 @@ class School:
 
 
 STRAIGHT = School(0.95, 0.001, 0.05, (0.9, 2.0, 1.5), 2.0)  # of what is weighed, timed, gauged
-WINDING = School(0.6, 0.01, 1.0, (0.9, 2.0, 1.5), 1.0)  # of a mark that is given for a result
+WINDING = School(0.6, 0.01, 1.0, (0.9, 1.5, 0.01), 0.0)  # of a mark that is given for a result
 
 
 @dataclass(frozen=True)
