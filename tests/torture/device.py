@@ -268,8 +268,3 @@ class Device:
                 self.flipped = True
                 return str(table)
         return ""
-
-    def epoch(self) -> str:
-        with contextlib.suppress(apsw.Error), contextlib.closing(apsw.Connection(str(self.path))) as db:
-            return str(next(db.execute("SELECT value FROM meta WHERE key = 'epoch'"))[0])
-        return ""

@@ -117,9 +117,7 @@ async def disk_replaced(world: World, device: Device) -> None:
     await asyncio.sleep(0.5)
     if device.up or device.journal is not None:
         return
-    device.disk.boot()
-    device.ledger.disk_ended(device.epoch())
-    device.disk.off = True
+    device.ledger.disk_ended(device.last_epoch)
     device.disk.replace({})
     device.copied_back = False
 
