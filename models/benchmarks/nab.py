@@ -174,10 +174,18 @@ def _texts(data: Path) -> Iterator[tuple[str, str]]:
                         if member.file_size > LONGEST:
                             raise LinesideError(f"{path}: {member.filename} is larger than {LONGEST} bytes")
                         yield member.filename, packed.read(member).decode("utf-8", "replace")
-        except (OSError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            RuntimeError,
+            NotImplementedError,
+            zipfile.BadZipFile,
+        ) as error:  # torn, locked, packed another way
             raise LinesideError(f"{path}: {error}") from None
     for path in sorted(data.glob("*/*.csv")):
-        yield path.relative_to(data).as_posix(), path.read_text("utf-8", "replace")
+        try:
+            yield path.relative_to(data).as_posix(), path.read_text("utf-8", "replace")
+        except OSError as error:
+            raise LinesideError(f"{path}: {error.strerror}") from None
 
 
 def _signal(name: str, text: str, windows: Any) -> Signal:

@@ -147,7 +147,11 @@ def recordings(data: Path) -> tuple[list[Recording], list[str]]:
 def read(path: Path, data: Path) -> Recording:
     """Raises LinesideError for a file of another layout, one with less than 400 rows, or a value that is none."""
     name = path.relative_to(data).as_posix()
-    with path.open(newline="", encoding="utf-8", errors="replace") as text:
+    try:
+        text = path.open(newline="", encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise LinesideError(f"{name}: {error.strerror}") from None
+    with text:
         table = csv.DictReader(text, delimiter=";")
         lacking = [c for c in ("datetime", *SIGNALS) if c not in (table.fieldnames or ())]
         if lacking:

@@ -11,7 +11,7 @@ import pytest
 
 from edge.cli import main
 from models.benchmarks import KNOWN
-from models.benchmarks.skab import SIGNALS
+from models.benchmarks.skab import CHOSEN, SIGNALS, TRAINING, counted, judged, read
 
 Said = pytest.CaptureFixture[str]
 
@@ -80,6 +80,9 @@ def test_a_folder_that_cannot_be_judged_is_told_why(skab: Path, capsys: Said, tm
     assert "say which package or method" in refused(capsys, "skab")
     to = tmp_path / "none" / "p.jsonl"
     assert "cannot write" in refused(capsys, "skab", "--data", skab, "--predictions", to)
+    (skab / "other" / "folder.csv").mkdir()
+    assert "other/folder.csv: Is a directory" in refused(capsys, "skab", "--data", skab)
+    (skab / "other" / "folder.csv").rmdir()
     file = skab / "valve1" / "0.csv"
     text = file.read_text()
     for damage, told in (
@@ -92,6 +95,16 @@ def test_a_folder_that_cannot_be_judged_is_told_why(skab: Path, capsys: Said, tm
     ):
         file.write_text(damage)
         assert f"valve1/0.csv: {told}" in refused(capsys, "skab", "--data", skab)
+
+
+def test_valves_of_the_recorded_rig_are_told(data: Path) -> None:
+    files = [read(path, data / "skab") for path in sorted((data / "skab" / "valve2").glob("*.csv"))]
+    flags, truth = [], []
+    for one in files:
+        flags.append(judged(one, CHOSEN["valve2"])[1])
+        truth.append(one.anomaly[TRAINING:])
+    rates = counted(np.concatenate(flags), np.concatenate(truth))
+    assert rates["f1"] and rates["f1"] > 0.83
 
 
 def test_each_benchmark_has_the_methods_that_are_listed(capsys: Said) -> None:

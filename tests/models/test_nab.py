@@ -81,6 +81,12 @@ def test_a_folder_is_judged_and_what_is_absent_is_named(tmp_path: Path, capsys: 
     ):
         (tmp_path / "a" / "x.csv").write_text(damage)
         assert f"a/x.csv: {said}" in refused(capsys, "nab", "--data", tmp_path)
+    (tmp_path / "nab_torn.zip").write_bytes(b"PK")
+    assert "nab_torn.zip: " in refused(capsys, "nab", "--data", tmp_path)
+    (tmp_path / "nab_torn.zip").unlink()
+    (tmp_path / "a" / "folder.csv").mkdir()
+    assert "folder.csv: Is a directory" in refused(capsys, "nab", "--data", tmp_path)
+    (tmp_path / "a" / "folder.csv").rmdir()
     (tmp_path / "combined_windows.json").write_text("[]")
     assert "expected windows by file" in refused(capsys, "nab", "--data", tmp_path)
     (tmp_path / "combined_windows.json").write_text('{"b/z.csv": []}')
