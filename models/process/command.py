@@ -7,8 +7,9 @@ import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,22 +59,26 @@ def run(options: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _daemon(options: argparse.Namespace, folder: Path) -> Iterator[None]:
     """`lineside run SITE` beside us, until the end."""
+    if _answers(folder):
+        yield
+        return
     state = ["--state", str(options.state)] if options.state else []
     command = [sys.executable, "-m", "edge.cli", "run", str(options.site), *state]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        end = time.monotonic() + STARTS
-        while not _answers(folder):
-            if process.poll() is not None:
-                said = (process.stderr.read() if process.stderr else b"").decode("utf-8", "replace").strip()
-                raise LinesideError(f"the daemon ended: {said[-500:]}")
-            if time.monotonic() > end:
-                raise LinesideError(f"the daemon did not answer within {STARTS:g} s")
-            time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        process.communicate()
+    with tempfile.TemporaryFile() as said:  # not a pipe: nobody reads it, and a full one would hold the daemon
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            end = time.monotonic() + STARTS
+            while not _answers(folder):
+                if process.poll() is not None:
+                    said.seek(0)
+                    raise LinesideError(f"the daemon ended: {said.read().decode('utf-8', 'replace').strip()[-500:]}")
+                if time.monotonic() > end:
+                    raise LinesideError(f"the daemon did not answer within {STARTS:g} s")
+                time.sleep(0.1)
+            yield
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def _answers(folder: Path) -> bool:
@@ -98,6 +103,7 @@ class Course:
         )
         self._writes, self._most = options.write or what.options.write, options.trials or what.options.trials
         self._tuner = Tuner(what.task, np.random.default_rng(options.seed))
+        self._written: dict[str, float] = {}
         self._remember(beside)
 
     def _remember(self, beside: Path) -> None:
@@ -116,7 +122,7 @@ class Course:
     def run(self) -> None:
         """Until the last trial; then the best settings stand."""
         space = self._what.task.space
-        start = space.vector(self._machine.settings(space.names))
+        start = space.snapped(space.vector(self._machine.settings(space.names)))
         if not space.allowed(start[None])[0]:
             broken = [text for text, where in space.broken(start[None]).items() if where[0]]
             why = broken[0] if broken else "a setting is beyond its range"
@@ -132,22 +138,35 @@ class Course:
                 self._end(session)
 
     def set(self, proposal: Proposal, now: np.ndarray) -> None:
-        space = self._what.task.space
-        order = space.order(now, proposal.x)
-        if order is None or not space.allowed(proposal.x[None])[0]:
-            raise LinesideError("a setting that is not allowed was proposed; nothing was written")
-        wanted = {space.names[k]: float(proposal.x[k]) for k in order}
+        wanted = self._way(proposal.x)
         if self._writes:
-            self._machine.write(wanted)
+            self._write(wanted)
         elif wanted:
             said = ", ".join(f"{name} = {value:.6g}" for name, value in wanted.items())
             print(f"please set, in this order: {said}   ({proposal.why})", file=sys.stderr)
             self._machine.until_set(wanted, NEAR)
 
+    def _way(self, there: np.ndarray) -> dict[str, float]:
+        """What to write, in an order in which every state keeps the interlocks, from where the machine stands now: as it reads, but
+        for what was written since the last lot, which it may not show yet."""
+        space = self._what.task.space
+        now = space.vector(self._machine.settings(space.names) | self._written)
+        order = space.order(space.snapped(now), there)
+        if order is None or not space.allowed(there[None])[0]:
+            hint = "set it by hand to what is known to be safe"
+            raise LinesideError("no order of writing keeps every interlock; nothing was written", hint=hint)
+        return {space.names[k]: float(there[k]) for k in order}
+
+    def _write(self, wanted: Mapping[str, float]) -> None:
+        for name, value in wanted.items():
+            self._machine.write({name: value})
+            self._written[name] = value
+
     def lot(self) -> tuple[np.ndarray, dict[str, float], list[str]]:
         options, space = self._what.options, self._what.task.space
         settings, made = self._machine.made(space.names, self._tuner.outputs, options.settle, options.lots)
-        return space.vector(settings), made, self._machine.alarms(options.rollback_on)
+        self._written.clear()
+        return space.snapped(space.vector(settings)), made, self._machine.alarms(options.rollback_on)
 
     def _show(self, trial: Trial, session: Session) -> None:
         row: dict[str, Any] = {"trial": trial.number, self._what.options.objective: trial.worth}
@@ -164,8 +183,6 @@ class Course:
     def _end(self, session: Session) -> None:
         space, best = self._what.task.space, session.back("the best of all trials")
         settings = space.named(best.x)
-        if self._writes and (order := space.order(session.now, best.x)):
-            self._machine.write({space.names[k]: float(best.x[k]) for k in order})
         unit = self._what.units.get(self._what.options.objective, "")
         first = session.trials[0].worth
         names = ", ".join(f"{name} {value:.5g}" for name, value in settings.items())
@@ -190,5 +207,7 @@ class Course:
                 )
             )
         else:
-            print("\n".join(words))
-            print("they are set now" if self._writes else "set them, if you agree")
+            print("\n".join(words), flush=True)
+        if self._writes:
+            self._write(self._way(best.x))
+        log.info("they are set now" if self._writes else "set them, if you agree")

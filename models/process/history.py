@@ -9,7 +9,7 @@ from pathlib import Path
 from edge import ConfigFault, LinesideError
 
 LARGEST = 10_000_000  # bytes
-MOST = 200  # trials that are remembered, the newest
+MOST = 100  # trials that are remembered, the newest
 
 
 def read(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
@@ -26,7 +26,10 @@ def read(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
         raise ConfigFault(f"{path}: is no CSV in UTF-8: {error}") from None
     head = [name.strip() for name in rows[0]] if rows else []
     if missing := [name for name in columns if name not in head]:
-        raise ConfigFault(f"{path}:1: no column is called {missing[0]!r}", hint=f"it needs {', '.join(columns)}")
+        raise ConfigFault(
+            f"{path}:1: no column is called {missing[0]!r}",
+            hint=f"it needs {', '.join(columns)}; or move the file away",
+        )
     at = [head.index(name) for name in columns]
     found, faults = [], []
     for line, row in enumerate(rows[1:], 2):

@@ -81,7 +81,7 @@ class TuneConfig(BaseModel):
     settle: int = Field(1, ge=0, le=1000, description="lots left out after a change")
     lots: int = Field(1, ge=1, le=1000, description="lots of a trial; their mean counts")
     trials: int = Field(25, ge=1, le=500, description="how many, the first one being the settings as they are")
-    changes: int = Field(2, ge=1, le=MOST_INPUTS, description="settings that a trial may change")
+    changes: int = Field(2, ge=1, le=4, description="settings that a trial may change")
     certain: float = Field(0.95, gt=0.5, lt=1, description="how surely each limit has to be kept")
     drift: float = Field(25.0, ge=0, description="trials over which the process may drift; 0: it does not")
     write: bool = Field(False, description="write the settings; else they are proposed to a person")

@@ -67,7 +67,7 @@ class Session:
 
     def _chart(self, made: Mapping[str, float]) -> str:
         """Which run rule the outputs break, by how far they lie from what was foretold of them; empty for none."""
-        if not self.tuner.x:
+        if not self.trials:
             return ""
         surprise = self.tuner.surprise(self.now, made)
         broken = ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge import Expression, compile_expression
 
-MOST_INPUTS = 16
+MOST_INPUTS, ROUNDING = 16, 1e-6
 FACTOR = 3.0  # from low to high, from which on a setting is laid out by factors
 
 
@@ -57,6 +57,11 @@ class Space:
         step = np.where(self._step > 0, self._step, 1.0)
         steps = np.minimum(np.round((x - self.low) / step), np.floor((self.high - self.low) / step + 1e-9))
         return np.where(self._step > 0, np.round(self.low + steps * step, 12), x)
+
+    def snapped(self, x: np.ndarray) -> np.ndarray:
+        """Settings as a device shows them, on the step where they are off by its rounding alone."""
+        near = self.stepped(x)
+        return np.where(np.abs(near - x) <= ROUNDING * (self.high - self.low), near, x)
 
     def broken(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """By interlock, where settings float64[n, d] do not keep it, bool[n]. What cannot be computed is not kept."""

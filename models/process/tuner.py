@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +12,8 @@ from .gp import STRAIGHT, WINDING, Points, School
 from .quantity import Objective, Quantity
 from .space import Space
 
-CANDIDATES, PARENTS, STEPS = 400, 12, 20  # settings looked at; those that are refined; targets that a way is sought to
+CANDIDATES, PARENTS = 400, 12  # settings looked at; those that are refined
+STEPS, WAYS = 20, 200  # targets that a way is sought to; parts of a way that are looked at
 CERTAIN = 0.95  # that a constraint is kept
 HORIZON = 25.0  # trials over which a drift bends
 BELIEF = 5.0  # trials after which measurements weigh as much as what an expert holds likely
@@ -110,22 +110,20 @@ class Tuner:
         return slopes
 
     def remember(self, x: np.ndarray, made: Mapping[str, float]) -> None:
-        """A trial of an earlier day: the level may have been another, the shape is the same."""
-        self._add(x, made, self.now, -1)
+        """A trial of an earlier day: the level may have been another, the shape is the same. It counts from the next `tell` on."""
+        self._keep(x, made, self.now, -1)
 
     def tell(self, x: np.ndarray, made: Mapping[str, float]) -> None:
         """What settings float64[d] made: a value of each of `outputs`. The next trial is one older."""
-        self._add(x, made, self.now, self.era)
+        self._keep(x, made, self.now, self.era)
+        self._again()
         self.now += 1
 
-    def _add(self, x: np.ndarray, made: Mapping[str, float], age: float, era: int) -> None:
+    def _keep(self, x: np.ndarray, made: Mapping[str, float], age: float, era: int) -> None:
         self.x.append(np.array(x, float))
         self.made.append({name: float(made[name]) for name in self.outputs})
         self._age.append(age)
         self._era.append(era)
-        points = self._points(np.array(self.x), np.array(self._age), np.array(self._era))
-        for name, quantity in self._quantities.items():
-            quantity.tell(points, np.array([each[name] for each in self.made]))
 
     def jump(self) -> None:
         """The process is another one from here on (a new batch, a mended nozzle): levels may have stepped."""
@@ -224,8 +222,9 @@ class Tuner:
         if len(differ) <= changes:
             ways = there[None]
         else:
-            ways = np.repeat(now[None], math.comb(len(differ), changes), axis=0)
-            for way, which in zip(ways, itertools.combinations(differ, changes), strict=True):
+            parts = list(itertools.islice(itertools.combinations(differ, changes), WAYS))
+            ways = np.repeat(now[None], len(parts), axis=0)
+            for way, which in zip(ways, parts, strict=True):
                 way[list(which)] = there[list(which)]
         ways = ways[[space.order(now, way) is not None for way in ways]]
         if not len(ways):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from edge.config.load import load, load_text
 from edge.control import Control
 from edge.errors import ConfigFault, LinesideError
 from models.process import history
+from models.process.command import Course
+from models.process.machine import Machine
 from models.process.options import TuneConfig
 from models.process.session import Session, Trial
 from models.process.space import Input, Space
@@ -70,7 +72,7 @@ def test_without_write_it_asks_a_person_and_ends_with_what_nobody_set(
     assert tuned(tmp_path, text, "--trials", "3") == 2
     out, err = capsys.readouterr()
     assert "please set, in this order: glue." in err and "nobody set it within 0.3 s" in err
-    assert "as it was" in out and "set them, if you agree" in out
+    assert "as it was" in out and "best: glue.pressure 2" in out
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,38 @@ def test_history_says_what_is_wrong_with_it(tmp_path: Path) -> None:
             history.read(path, ["a", "b"])
     with pytest.raises(LinesideError, match="cannot read"):
         history.read(tmp_path / "none.csv", ["a"])
+
+
+def test_what_was_half_written_is_where_the_way_back_begins(tmp_path: Path) -> None:
+    """A write that fails leaves the machine between two settings, and the newest reading may be older than that."""
+    from argparse import Namespace
+
+    class Half(Machine):
+        """Shows what it showed at the last lot; takes one write, then none."""
+
+        def __init__(self) -> None:
+            super().__init__(tmp_path, "glue.lot", 1.0)
+            self.shown = {"glue.pressure": 2.0, "glue.time": 200.0, "glue.height": 0.3, "glue.temperature": 28.0}
+            self.took: list[dict[str, float]] = []
+
+        def settings(self, names: Sequence[str]) -> dict[str, float]:
+            return {name: self.shown[name] for name in names}
+
+        def write(self, values: Mapping[str, float]) -> None:
+            if self.took:
+                raise LinesideError("glue.temperature failed")
+            self.took.append(dict(values))
+
+    machine, what = Half(), told(load_text(SHIPPED))
+    options = Namespace(site=Path("d.yaml"), json=False, report=None, write=True, trials=3, seed=1)
+    course = Course(what, machine, options, tmp_path / "trials.csv", tmp_path)
+    with pytest.raises(LinesideError, match="temperature failed"):
+        course.set(Proposal(np.array([3.0, 200.0, 0.3, 30.0]), 0.0, (0.0, 0.0), 1.0, ""), np.zeros(4))
+    assert machine.took == [{"glue.pressure": 3.0}]
+    back = course._way(np.array([4.0, 150.0, 0.3, 28.0]))
+    assert list(back) == ["glue.time", "glue.pressure"], "from 3 bar and 200 ms the time has to go down first"
+    machine.shown["glue.time"] = 200.00001
+    assert "glue.time" not in course._way(np.array([2.5, 200.0, 0.3, 28.0]))
 
 
 class Bench:
