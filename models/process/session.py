@@ -12,6 +12,10 @@ from ..quality.charts import run_rules
 from .tuner import Proposal, Tuner
 
 FEWEST = 5  # trials before a chart says anything
+RULES = (
+    "1 beyond 3 sigma",
+    "2 of 3 beyond 2 sigma",
+)  # the others tell of a bias, which the next fit takes up by itself
 WIDE = 4 / 3  # a model's own doubt is a guess: its sigma counts for so many
 
 
@@ -77,7 +81,7 @@ class Session:
             if len(self.trials) < FEWEST:
                 continue
             rules = run_rules(np.array(row), -np.array(row))
-            told = [rule for rule, where in rules.items() if where[-1]]
+            told = [rule for rule in RULES if rules[rule][-1]]
             broken = broken or (f"{name}: {told[0]}" if told else "")
         return broken
 
