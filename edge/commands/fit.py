@@ -1,4 +1,5 @@
-"""`lineside fit SITE STAGE`: learn from the journal what is normal, and keep it in a file beside the site."""
+"""`lineside fit SITE STAGE`: learn from the journal what is normal, or from runs to failure how long is left, and keep it in a file
+beside the site."""
 
 from __future__ import annotations
 
@@ -12,13 +13,15 @@ import numpy as np
 from .. import plugins
 from ..config.check import raise_if_faulty
 from ..config.load import load
+from ..config.site import Config
 from ..errors import LinesideError
 from ..records import reading, tag_names
 from ..state import state_folder
 from .arguments import between, since_until, site_and_state
 from .export import batches, iso
+from .runs import runs_of
 
-HELP = "fit a stage that learns (anomaly) from the journal's history"
+HELP = "fit a stage that learns: from the journal's history (anomaly), or from runs to failure (lifetime)"
 STRETCHES = 40  # of what is longer than `--rows`, so that nights and Mondays are among them
 
 
@@ -27,6 +30,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", help="name under `stages:`")
     since_until(parser)
     told = "learn from so many at most, in even stretches of that time, so that a week needs no more memory than a day (20000)"
+    runs = "a file of each run to its failure, CSV: a column for each tag by its name, a line for each row of the stage"
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help=runs)
     parser.add_argument("--rows", type=_some, default=20_000, metavar="N", help=told)
 
 
@@ -44,20 +49,39 @@ def run(options: argparse.Namespace) -> int:
             f"no stage is called {options.stage!r}", hint=f"there are {', '.join(config.stages) or 'none'}"
         )
     stage = plugins.find("stages", entry.stage)
-    if not hasattr(stage, "fit"):
+    learn = _from_runs if hasattr(stage, "fit_runs") else _from_journal if hasattr(stage, "fit") else None
+    if learn is None:
         raise LinesideError(f"{options.stage} is a stage {entry.stage!r}, which learns nothing")
-    t0, t1 = between(options)
-    columns = history(state_folder(config.device.id, options.state) / "journal.db", entry.tags, t0, t1, options.rows)  # type: ignore[attr-defined]
     try:
-        document = stage.fit(entry, columns)
+        document, told = learn(stage, entry, config, options)
     except ValueError as error:
         raise LinesideError(f"cannot learn from that: {error}") from None
     path = config.folder / f"{options.stage}.json"
     path.write_text(json.dumps(document) + "\n")
-    first, last = min(c[0].min() for c in columns.values()), max(c[0].max() for c in columns.values())
-    print(f"{path}: learned from {document['rows']} rows, {iso(int(first))} to {iso(int(last))}")
-    print(f"use it with `baseline: {path.name}` in {options.stage}")
+    print(f"{path}: learned from {told}")
+    if learn is _from_journal:
+        print(f"use it with `baseline: {path.name}` in {options.stage}")
     return 0
+
+
+def _from_journal(stage: Any, entry: Any, config: Config, options: argparse.Namespace) -> tuple[Any, str]:
+    if options.runs:
+        raise LinesideError(f"a stage {entry.stage!r} learns from the journal, not from runs", hint="leave out --runs")
+    t0, t1 = between(options)
+    columns = history(state_folder(config.device.id, options.state) / "journal.db", entry.tags, t0, t1, options.rows)
+    document = stage.fit(entry, columns)
+    first, last = min(c[0].min() for c in columns.values()), max(c[0].max() for c in columns.values())
+    return document, f"{document['rows']} rows, {iso(int(first))} to {iso(int(last))}"
+
+
+def _from_runs(stage: Any, entry: Any, config: Config, options: argparse.Namespace) -> tuple[Any, str]:
+    if not options.runs:
+        hint = "a CSV file of each, a column for each tag"
+        raise LinesideError(
+            f"a stage {entry.stage!r} learns from runs to failure; name their folder with --runs", hint=hint
+        )
+    runs = list(runs_of(options.runs, entry.tags).values())
+    return stage.fit_runs(entry, runs), f"{len(runs)} runs, {sum(map(len, runs))} rows"
 
 
 def history(

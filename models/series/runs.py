@@ -19,6 +19,10 @@ KERNELS = ((0.3, 0.03), (2.0, 0.2))  # 1 / squared width in standard deviations 
 RELATED = 0.2  # correlation with the life left below which a signal is left out
 FOLDS = 5
 LEVELS = 13  # predictions at which the interval is kept
+KEEP = max(rows + ago for rows, ago in BEFORE)  # rows that later ones are described by
+UNKNOWN = (
+    3.0  # standard deviations per feature from the nearest centre, from which on a row is like none that was learned
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,24 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What goes on of the earlier rows of a run: the last KEEP of them float64[k, c], the sum of all float64[c], and how many."""
+
+    rows: np.ndarray
+    total: np.ndarray
+    age: int = 0
+
+    @classmethod
+    def new(cls, columns: int) -> Past:
+        return cls(np.empty((0, columns)), np.zeros(columns))
+
+    def then(self, rows: np.ndarray) -> Past:
+        """After more rows [n, c]."""
+        kept = np.concatenate([self.rows, rows])[-KEEP:]
+        return Past(kept, self.total + rows.sum(axis=0), self.age + len(rows))
+
+
+@dataclass(frozen=True)
 class Model:
     """Fitted. `signal` indexes the columns that say anything; `mean`, `spread` of them and, as `middle`, `scale`, of the features.
     At a predicted life `level` float64[k], `low` and `high` float64[k] are what to add for the interval."""
@@ -60,10 +82,25 @@ class Model:
     low: np.ndarray = field(default_factory=lambda: np.zeros(1))
     high: np.ndarray = field(default_factory=lambda: np.zeros(1))
 
-    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(left, low, high), each float64[n], in rows, of one run float64[n, c] from its start on, none looking ahead."""
-        x = described((rows[:, self.signal] - self.mean) / self.spread)
-        left = self._left((x - self.middle) / self.scale)
+    def __call__(self, rows: np.ndarray, past: Past | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(left, low, high), each float64[n], in rows, of one run float64[n, c] from its start, or its `past`, on, none looking
+        ahead."""
+        return self._told(self._features(rows, past))
+
+    def known(self, rows: np.ndarray, past: Past | None = None) -> tuple[np.ndarray, ...]:
+        """(left, low, high, known): as a call, and bool[n] whether a row is like any that was learned. What is not is told what
+        machines have left on average, which says nothing of it."""
+        x = self._features(rows, past)
+        return (*self._told(x), _alike(x, self.kernels[0].centre, 1.0).max(axis=1) >= np.exp(-(UNKNOWN**2)))
+
+    def _features(self, rows: np.ndarray, past: Past | None) -> np.ndarray:
+        z, past = (rows[:, self.signal] - self.mean) / self.spread, past or Past.new(rows.shape[1])
+        tail = (past.rows[:, self.signal] - self.mean) / self.spread
+        total = (past.total[self.signal] - past.age * self.mean) / self.spread
+        return (described(z, tail, total, past.age) - self.middle) / self.scale
+
+    def _told(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        left = self._left(x)
         low, high = (np.interp(left, self.level, edge) for edge in (self.low, self.high))
         return left, np.clip(np.floor(left + low), 0, left), np.clip(np.ceil(left + high), left, self.settings.cap)
 
@@ -90,13 +127,18 @@ def fit(runs: Sequence[np.ndarray], settings: Settings | None = None) -> Model:
     return Model(**{**vars(model), "level": level, "low": low, "high": high})
 
 
-def described(z: np.ndarray) -> np.ndarray:
-    """Features float64[n, k] of the rows of one run z float64[n, c], each of what came up to its row."""
-    n, at = len(z), np.arange(len(z))
-    mean = {rows: trailing(z, rows) for rows in {*WINDOWS, *(rows for rows, _ in BEFORE)}}
+def described(
+    z: np.ndarray, tail: np.ndarray | None = None, total: np.ndarray | float = 0.0, age: int = 0
+) -> np.ndarray:
+    """Features float64[n, k] of rows z float64[n, c] of one run, each of what came up to its row. Before them came `age` others:
+    `tail`, the last KEEP of them, and `total`, the sum of all."""
+    joined = z if tail is None else np.concatenate([tail, z])
+    at = np.arange(len(joined) - len(z), len(joined))
+    mean = {rows: trailing(joined, rows) for rows in {*WINDOWS, *(rows for rows, _ in BEFORE)}}
     before = [mean[rows][np.maximum(0, at - ago)] for rows, ago in BEFORE]
-    age = (at[:, None] + 1) / 100
-    return np.hstack([*(mean[rows] for rows in WINDOWS), *before, trailing(z, n), age])
+    lived = age + np.arange(1, len(z) + 1)[:, None]
+    whole = (total + np.cumsum(z, axis=0)) / lived
+    return np.hstack([*(mean[rows][at] for rows in WINDOWS), *before, whole, lived / 100])
 
 
 def trailing(x: np.ndarray, rows: int) -> np.ndarray:
