@@ -1,5 +1,5 @@
-"""`lineside fit SITE STAGE`: learn from the journal what is normal, or from runs to failure how long is left, and keep it in a file
-beside the site."""
+"""`lineside fit SITE STAGE`: learn from the journal what is normal, or from recordings how long is left or what is broken, and
+keep it in a file beside the site."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .arguments import between, since_until, site_and_state
 from .export import batches, iso
 from .runs import runs_of
 
-HELP = "fit a stage that learns: from the journal's history (anomaly), or from runs to failure (lifetime)"
+HELP = "fit a stage that learns: from the journal (anomaly), runs to failure (lifetime) or known faults (vibration)"
 STRETCHES = 40  # of what is longer than `--rows`, so that nights and Mondays are among them
 
 
@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", help="name under `stages:`")
     since_until(parser)
     told = "learn from so many at most, in even stretches of that time, so that a week needs no more memory than a day (20000)"
-    runs = "a file of each run to its failure, CSV: a column for each tag by its name, a line for each row of the stage"
+    runs = "a CSV file of each run to its failure, or of each recording of a fault: a column for each tag, a line for each row"
     parser.add_argument("--runs", type=Path, metavar="FOLDER", help=runs)
     parser.add_argument("--rows", type=_some, default=20_000, metavar="N", help=told)
 
@@ -76,12 +76,12 @@ def _from_journal(stage: Any, entry: Any, config: Config, options: argparse.Name
 
 def _from_runs(stage: Any, entry: Any, config: Config, options: argparse.Namespace) -> tuple[Any, str]:
     if not options.runs:
-        hint = "a CSV file of each, a column for each tag"
         raise LinesideError(
-            f"a stage {entry.stage!r} learns from runs to failure; name their folder with --runs", hint=hint
+            f"a stage {entry.stage!r} learns from recordings; name their folder with --runs",
+            hint="a CSV file of each, a column for each tag",
         )
-    runs = list(runs_of(options.runs, entry.tags).values())
-    return stage.fit_runs(entry, runs), f"{len(runs)} runs, {sum(map(len, runs))} rows"
+    runs = runs_of(options.runs, stage.columns(entry, options.stage))
+    return stage.fit_runs(entry, runs), f"{len(runs)} runs, {sum(map(len, runs.values()))} rows"
 
 
 def history(

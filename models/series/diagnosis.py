@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+VERSION = 1
+UNKNOWN = 5.0  # spreads of the learned rows, in the mean over features, from which on a row is like none of them
 SHRINK = 0.5  # how far the covariance is drawn towards that of features that know nothing of each other
 
 
@@ -26,6 +29,34 @@ class Diagnosis:
         score = (features - self.mean) / self.spread @ self.weight + self.offset
         odds = np.exp(score - score.max(axis=1, keepdims=True))
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+    def known(self, features: np.ndarray) -> np.ndarray:
+        """bool[n]: whether a row [n, k] is like any that was learned; what is not has a class, too, which says nothing."""
+        return np.asarray((((features - self.mean) / self.spread) ** 2).mean(axis=1) <= UNKNOWN**2)
+
+    def as_json(self) -> dict[str, Any]:
+        kept = {name: getattr(self, name).tolist() for name in ("mean", "spread", "weight", "offset")}
+        return {"version": VERSION, "kind": "diagnosis", "labels": list(self.labels), **kept}
+
+    @classmethod
+    def from_json(cls, document: Any) -> Diagnosis:
+        """Raises ValueError for anything that is no diagnosis of this version, or a damaged one."""
+        try:
+            if document["kind"] != "diagnosis" or document["version"] != VERSION:
+                raise ValueError("it holds something else, or another version")
+            labels = tuple(map(str, document["labels"]))
+            mean, spread, weight, offset = (
+                np.array(document[name], float) for name in ("mean", "spread", "weight", "offset")
+            )
+        except (KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"no diagnosis: {type(error).__name__} {error}") from None
+        k, n = mean.size, len(labels)
+        shapes = ((mean, (k,)), (spread, (k,)), (weight, (k, n)), (offset, (n,)))
+        if not k or n < 2 or not all(x.shape == shape and np.isfinite(x).all() for x, shape in shapes):
+            raise ValueError("a damaged diagnosis")
+        if not (spread > 0).all():
+            raise ValueError("a damaged diagnosis")
+        return cls(labels, mean, spread, weight, offset)
 
 
 def fit(features: np.ndarray, labels: Sequence[str], shrink: float = SHRINK) -> Diagnosis:

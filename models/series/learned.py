@@ -3,20 +3,15 @@ trusted before its shapes and numbers have been looked at."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge import LinesideError
-
 from .runs import BEFORE, WINDOWS, Kernel, Model, Settings
 
 VERSION = 1
-LARGEST = 64 * 2**20  # bytes of a file; a thousand centres of twenty signals take 7 MB
 MOST = 10_000  # centres of a kernel, and levels of the interval
 COLUMNS = ("mean", "spread", "middle", "scale", "level", "low", "high")
 
@@ -83,16 +78,3 @@ def _sound(kernel: Kernel, features: int) -> bool:
     fits = 1 <= n <= MOST and kernel.weight.shape == (n,) and kernel.centre.shape == (n, features)
     finite = all(np.isfinite(x).all() for x in (kernel.weight, kernel.centre, kernel.width, kernel.middle))
     return bool(fits and finite and kernel.width > 0)
-
-
-def load(path: Path) -> Learned:
-    """The model of a file that `lineside fit` wrote; blocks. Raises LinesideError."""
-    again = "`lineside fit SITE STAGE --runs FOLDER` writes it"
-    try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"larger than {LARGEST >> 20} MB")
-        return Learned.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise LinesideError(f"there is no {path}", hint=again) from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise LinesideError(f"{path}: {error}", hint=f"fit it anew: {again}") from None

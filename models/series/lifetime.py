@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from pydantic import Field, field_validator
 
 from edge import TRUSTED, Batch, ConfigFault, Duration, Event, Point, Quality, Setting, StageConfig
 
-from .learned import Learned, load
+from .document import read
+from .learned import Learned
 from .runs import KEEP, Model, Past, Settings, fit
 
 POINTS = ("health", "remaining", "low", "high")
@@ -69,7 +70,9 @@ class Lifetime:
         self._replaced = setting.table[config.replaced].id if config.replaced else None
         self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in POINTS], np.int32)
         self._every = round(config.every * 1e9)
-        self._model = _fitting(load(setting.folder / (config.learned or f"{setting.name}.json")), config).model
+        self._model = _fitting(
+            read(setting.folder / (config.learned or f"{setting.name}.json"), Learned.from_json), config
+        ).model
         self._least, self._most = _range(self._model, len(self._ids))
         self._runs = not config.running  # as far as is known
         self._new: bool | None = None  # what `replaced` said last
@@ -79,9 +82,14 @@ class Lifetime:
         self._begin()
 
     @classmethod
-    def fit_runs(cls, config: LifetimeConfig, runs: Sequence[np.ndarray]) -> dict[str, Any]:
+    def columns(cls, config: LifetimeConfig, name: str) -> list[str]:
+        """Of a file of `lineside fit`."""
+        return list(config.tags)
+
+    @classmethod
+    def fit_runs(cls, config: LifetimeConfig, runs: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """A document for `learned` from whole runs float64[n, tags] that end with the failure. Raises ValueError."""
-        return Learned(fit(runs, config.settings()), tuple(config.tags), config.every).as_json()
+        return Learned(fit(list(runs.values()), config.settings()), tuple(config.tags), config.every).as_json()
 
     def _begin(self) -> None:
         """A new life."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,10 +12,19 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from edge import TRUSTED, Batch, ConfigFault, Identifier, Point, Quality, Setting, StageConfig
 
+from .diagnosis import Diagnosis, fit
+from .document import read
 from .fast import Bearing, bands, envelope, prominence, waveform
 
 FAULTS = ("outer", "inner", "ball", "cage")
 WAVEFORM = ("rms", "peak", "crest", "kurtosis")
+UNUSED = (
+    "peak",
+    "cage",
+    "fault",
+    "dropped",
+)  # of the points, to tell faults apart: said by others, or too slow for most blocks
+LEAST = -7.0  # logarithm of a band's share of the rms that is told from less
 UNEVEN = 0.2  # of a period by which a sample may come early or late within a block
 Edges = tuple[float, float]
 
@@ -43,11 +53,26 @@ class VibrationConfig(StageConfig):
     envelope: Edges | None = Field(
         None, description="Hz, in which a bearing's damage rings (upper three quarters of what the rate can say)"
     )
+    faults: list[Identifier] = Field(
+        default_factory=list,
+        max_length=32,
+        description="kinds of states that recordings were made of, as `healthy`, `outer`",
+    )
+    learned: str = Field(
+        "", description="file beside the site, written by `lineside fit` (NAME.json), if there are `faults`"
+    )
+
+    @field_validator("faults")
+    @classmethod
+    def _several(cls, faults: list[str]) -> list[str]:
+        if faults and (len(faults) < 2 or len(set(faults)) < len(faults)):
+            raise ValueError("takes two states or more, each once; `healthy` is one")
+        return faults
 
     @field_validator("bands")
     @classmethod
     def _named(cls, given: dict[str, Edges]) -> dict[str, Edges]:
-        if taken := [name for name in given if name in (*WAVEFORM, *FAULTS, "dropped")]:
+        if taken := [name for name in given if name in (*WAVEFORM, *FAULTS, "fault", "dropped")]:
             raise ValueError(f"{taken[0]!r} is a tag that the stage makes itself; call the band otherwise")
         return given
 
@@ -71,7 +96,13 @@ class VibrationConfig(StageConfig):
     def points(self) -> dict[str, Any]:
         level = {name: Point(unit=self.unit) for name in ("rms", "peak", *self.bands)}
         faults = {name: Point(unit="dB") for name in FAULTS} if self.bearing else {}
-        return {**level, "crest": Point(), "kurtosis": Point(), **faults, "dropped": Point()}
+        known = dict(enumerate(self.faults))
+        told = {"fault": Point(labels=known)} if known else {}
+        return {**level, "crest": Point(), "kurtosis": Point(), **faults, **told, "dropped": Point()}
+
+    def features(self) -> list[str]:
+        """The points that tell one fault from another."""
+        return [name for name in self.points() if name not in UNUSED]
 
     def reads(self) -> tuple[str, ...]:
         return (self.tag, self.speed) if isinstance(self.speed, str) else (self.tag,)
@@ -97,8 +128,32 @@ class Vibration:
         self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in self._names], np.int32)
         given = config.bearing
         self._bearing = Bearing(given.balls, given.ratio, given.angle) if given else None
+        self._diagnosis = _diagnosis(config, setting) if config.faults else None
         self._parts: list[np.ndarray] = []  # even and good samples, fewer than a block
         self._n, self._last = 0, 0
+
+    @classmethod
+    def columns(cls, config: VibrationConfig, name: str) -> list[str]:
+        """Of a file of `lineside fit`: the tags that the stage made of the recording."""
+        return [f"{name}.{feature}" for feature in config.features()]
+
+    @classmethod
+    def fit_runs(cls, config: VibrationConfig, runs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """A document for `learned` from recordings float64[n, columns] by file name, which begins with what it is of. Raises
+        ValueError."""
+        if not config.faults:
+            raise ValueError("the stage names no `faults`")
+        said = {name: re.split(r"[-.]", name)[0] for name in runs}
+        for name, label in said.items():
+            if label not in config.faults:
+                raise ValueError(
+                    f"{name} begins with none of the `faults` {', '.join(config.faults)}, as in outer-1.csv"
+                )
+        if missing := [fault for fault in config.faults if fault not in said.values()]:
+            raise ValueError(f"no recording of {', '.join(missing)}")
+        rows = np.vstack([_scaled(run, config.features()) for run in runs.values()])
+        labels = [label for name, label in said.items() for _ in runs[name]]
+        return {"features": config.features(), **fit(rows, labels).as_json()}
 
     def __call__(self, item: Any) -> Iterator[Batch]:
         if not isinstance(item, Batch):
@@ -152,6 +207,8 @@ class Vibration:
         told: dict[str, Any] = {"dropped": self.dropped, **waveform(x), **bands(x, rate, self.config.bands)}
         if self._bearing:
             told |= self._damage(self._bearing, x)
+        if self._diagnosis:
+            told["fault"] = self._fault(self._diagnosis, told)
         value = np.array([float(told[name]) for name in self._names])
         quality = np.where(np.isfinite(value), Quality.GOOD, Quality.SUBSTITUTED)
         return Batch.of(self.name, self._out, value, ts, quality, mono)
@@ -164,6 +221,14 @@ class Vibration:
         heights = prominence(amplitude, rate, [bearing.frequencies(self._speed / 60)[name] for name in FAULTS])
         return dict(zip(FAULTS, heights.tolist(), strict=True))
 
+    def _fault(self, diagnosis: Diagnosis, told: Mapping[str, Any]) -> float:
+        """The likeliest of `faults`; NaN where a feature is not known, or the block is like none that was learned."""
+        features = self.config.features()
+        row = _scaled(np.array([[float(told[name]) for name in features]]), features)
+        if not (np.isfinite(row).all() and diagnosis.known(row)[0]):
+            return float("nan")
+        return float(self.config.faults.index(diagnosis.labels[int(diagnosis(row)[0].argmax())]))
+
     def due(self) -> int | None:
         return None
 
@@ -172,3 +237,25 @@ class Vibration:
 
     def restore(self, state: bytes) -> None:
         return None
+
+
+def _scaled(rows: np.ndarray, features: Sequence[str]) -> np.ndarray:
+    """Levels by their logarithm, bands by that of their share of the first one, the rms; dB are that already."""
+    level = np.array([name not in FAULTS for name in features])
+    band = np.array([name not in (*FAULTS, *WAVEFORM) for name in features])
+    rows = np.where(level, np.log(np.maximum(rows, 1e-12)), rows)
+    return np.where(band, np.maximum(rows - rows[:, :1], LEAST), rows)
+
+
+def _diagnosis(config: VibrationConfig, setting: Setting) -> Diagnosis:
+    """What was fitted for these options. Raises LinesideError."""
+
+    def parsed(document: Any) -> Diagnosis:
+        found = Diagnosis.from_json(document)
+        if document.get("features") != config.features() or set(found.labels) != set(config.faults):
+            raise ValueError("it was fitted for other `faults`, `bands` or another `bearing`")
+        if len(found.mean) != len(config.features()):
+            raise ValueError("a damaged diagnosis")
+        return found
+
+    return read(setting.folder / (config.learned or f"{setting.name}.json"), parsed)

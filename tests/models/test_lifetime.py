@@ -15,7 +15,8 @@ from edge import Batch, Event, LinesideError, Quality, Tag, TagTable
 from edge.cli import main
 from edge.stage import Setting
 from models.benchmarks import cmapss
-from models.series.learned import Learned, load
+from models.series.document import read
+from models.series.learned import Learned
 from models.series.lifetime import Lifetime, LifetimeConfig
 
 from .test_runs import lines, run, runs
@@ -110,7 +111,9 @@ def test_engines_through_the_stage_are_engines_through_the_benchmark(fitted: Pat
 def test_recorded_engines_too(data: Path, tmp_path: Path) -> None:
     real = data / "cmapss-fd001"
     if not (real / "train_FD001.txt").is_file():
-        pytest.skip("the simulated turbofan engines (C-MAPSS FD001) are not among the recorded data sets")
+        pytest.skip(
+            "the simulated turbofan engines (C-MAPSS FD001) are not among the recorded data sets (set DATA=folder)"
+        )
     train, test = (
         (real / name).read_text().splitlines() for name in ("train_FD001.txt", next(real.glob("test_*")).name)
     )
@@ -319,12 +322,12 @@ def test_a_file_comes_back_as_it_was_and_a_damaged_one_is_refused(fitted: Path, 
     for each in broken:
         path.write_text(json.dumps(each))
         with pytest.raises(LinesideError, match=r"x\.json: "):
-            load(path)
+            read(path, Learned.from_json)
     for text in ("", "{", "[" * 100_000):
         path.write_text(text)
         with pytest.raises(LinesideError, match=r"x\.json: "):
-            load(path)
+            read(path, Learned.from_json)
     with path.open("wb") as huge:
         huge.truncate(65 * 2**20)
     with pytest.raises(LinesideError, match="larger than 64 MB"):
-        load(path)
+        read(path, Learned.from_json)
