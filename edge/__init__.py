@@ -1,5 +1,6 @@
 """Lineside's public names: what a driver, a stage or a reader needs, and nothing else."""
 
+from .anew import needs as alarm_needs
 from .batch import TRUSTED, Batch, Quality, concatenate
 from .bounds import below as rate_below
 from .bounds import binomial, wilson
@@ -87,7 +88,6 @@ from .retention import lack
 from .retried import Stood, Tried
 from .retried import compare as alike_alarms
 from .retried import from_journal as alarms_of_journal
-from .retried import needs as alarm_needs
 from .reviews import name_of as name_of_review
 from .span import held
 from .stage import NewModel, Setting, Stage, StageConfig, StatelessStage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from .memo import PerColumn, Rows, joined, occurrences
 from .stage import Item, Result
 from .tags import TagTable
 
+REASONS = 64  # of one detector that are remembered: as many times as it may come and go in one block of rows
 NEVER = np.iinfo(np.int64).max
 
 
@@ -55,7 +57,7 @@ class Alarms:
         self._simple = [_same_tag(w, c, self.configs[i]) for i, (w, c) in enumerate(zip(when, clear, strict=True))]
         self._complex = [i for i in range(n) if self._simple[i] is None]
         self._evaluate = Evaluator([e for i in self._complex for e in (when[i], clear[i])], table)
-        self.inputs = frozenset({"event:command"}).union(*(e.names for e in (*when, *clear)))
+        self.inputs = frozenset({"event:command", "event:anomaly"}).union(*(e.names for e in (*when, *clear)))
         self.outputs = frozenset(f"event:alarm {name}" for name in configs)
         self.active, self.acked = np.zeros(n, bool), np.ones(n, bool)
         self.shelved_until = np.zeros(n, np.int64)  # utc ns, 0: not shelved
@@ -69,6 +71,9 @@ class Alarms:
         self._stale = np.array([self._stale_after(when[i]) for i in range(n)], np.int64)
         self._rows, self._all = PerColumn(self._match), np.arange(n)
         self._gone: dict[str, int] = {}
+        self._sources = [sorted({name.partition(".")[0] for name in e.names}) for e in when]
+        self._reasons: dict[str, deque[Event]] = {}  # what each detector said last, by its name
+        self._why: dict[int, str] = {}
         self._astir = False  # some condition is true, or some alarm shelved: else nothing is due
         self._unshelve = 0  # monotonic ns at which to look whether a shelving has ended
         for i in range(n):
@@ -106,6 +111,8 @@ class Alarms:
             yield from self._tick(item)
         elif isinstance(item, Event) and item.kind == "command":
             yield from self._command(item)
+        elif isinstance(item, Event) and item.kind == "anomaly":
+            self._reasons.setdefault(item.key, deque(maxlen=REASONS)).append(item)
 
     def _batch(self, batch: Batch) -> Iterator[Result]:
         rows, columns, rank = self._rows(batch.tag)
@@ -181,8 +188,19 @@ class Alarms:
         self._arm(row)
         wanted = config.then if raised else config.on_clear
         out: list[Result] = [Write(self._table[tag].id, value, cause=f"alarm {name}") for tag, value in wanted.items()]
-        out.append(self._event(row, "raised" if raised else "cleared", ts))
+        said = self._said(row, ts) if raised else {}
+        self._why[row] = str(said.pop("text", ""))
+        out.append(self._event(row, "raised" if raised else "cleared", ts, **said))
         return out
+
+    def _said(self, row: int, ts: int) -> dict[str, Any]:
+        """The reasons of the detectors that this alarm looks at, as they stood at `ts`."""
+        before = (next((e for e in reversed(self._reasons.get(s, ())) if e.ts <= ts), None) for s in self._sources[row])
+        events = [event for event in before if event and event.state == "raised"]
+        if not events:
+            return {}
+        reasons = [reason for event in events for reason in event.data.get("reasons", ())]
+        return {"text": "; ".join(event.text for event in events), "reasons": reasons}
 
     def _event(self, row: int, state: str, ts: int, **data: Any) -> Event:
         config = self.configs[row]
@@ -190,7 +208,12 @@ class Alarms:
         data = {"when": config.when, "acked": bool(self.acked[row]), **data}
         if state in ("raised", "cleared"):
             data |= {"value": value if np.isfinite(value) else None, "quality": quality.name}
-        return Event("alarm", self.names[row], state, ts, config.severity, config.text, data)
+        text = self._text(row) if state == "raised" else config.text
+        return Event("alarm", self.names[row], state, ts, config.severity, text, data)
+
+    def _text(self, row: int) -> str:
+        """What an operator reads: the alarm's own words, then the reasons it was raised by."""
+        return ": ".join(part for part in (self.configs[row].text, self._why.get(row, "")) if part)
 
     # The clock
 
@@ -257,7 +280,7 @@ class Alarms:
                 "shelved_until": int(self.shelved_until[row]),
                 "since": int(self.since[row]),
                 "severity": self.configs[row].severity,
-                "text": self.configs[row].text,
+                "text": self._text(row) if self.active[row] else self.configs[row].text,
             }
             for row in map(int, rows)
         ]

@@ -145,11 +145,20 @@ def batches(db: Any, t0: int = -(2**63), t1: int = 2**63 - 1) -> Iterator[Batch]
     """Sealed blocks that touch the span, then the tail, as they stand now. Damaged ones are named and left out. Nothing is held
     open between two of them: a reader that pauses (`| less`) would let the journal's log grow."""
     with db:
-        tail = list(sound_rows(db, "tail", "ORDER BY id"))
+        opened = list(sound_rows(db, "tail", "ORDER BY id"))
         touching = "SELECT rowid FROM block WHERE t1 >= ? AND t0 <= ? ORDER BY stream, seq"
         places = [row for (row,) in db.execute(touching, (t0, t1))]
     there = (found for row in places for found in sound_rows(db, "block", "WHERE rowid = ?", (row,)))
-    for (stream, *_), body in chain(there, tail):
+    yield from _decoded(chain(there, opened))
+
+
+def tail(db: Any) -> Iterator[Batch]:
+    """What is in no sealed block yet. Damaged records are named and left out."""
+    return _decoded(sound_rows(db, "tail", "ORDER BY id"))
+
+
+def _decoded(found: Iterable[tuple[Row, bytes]]) -> Iterator[Batch]:
+    for (stream, *_), body in found:
         try:
             yield decode(stream.removeprefix("samples:"), body)
         except CodecFault as fault:

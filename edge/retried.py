@@ -1,24 +1,24 @@
-"""Alarm rules over what the journal holds: which alarms another set of them would have raised, through the real flow
-in the samples' own time."""
+"""Alarm rules and detectors over what the journal holds: which alarms another set of them would have raised, through the real
+flow in the samples' own time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from .anew import STAGE, Anew, Columns, detectors, direct, needs
 from .batch import TRUSTED, Batch, Quality
 from .clock import SECOND, ManualClock
 from .config.site import Config
 from .errors import LinesideError
 from .event import Event
-from .expressions import expression_names
 from .flow import Flow
 from .health import Health
 from .live import Live
-from .records import batches, reading, sound_events, tag_names, texts
+from .records import batches, reading, sound_events, tag_names, tail, texts
 from .rehearse import Kept, rules
 from .tags import TagTable
 from .texts import TYPE as TEXT
@@ -28,7 +28,7 @@ WINDOW = 3600 * SECOND  # of the journal that is held at once
 REFRESH = 60 * SECOND  # an unchanged value is told again this often
 NEAR = 5 * SECOND  # by which the same alarm may begin or end elsewhere
 BINS = 400  # of a drawn signal
-Columns = tuple[np.ndarray, np.ndarray, np.ndarray]  # ts int64[n], value float64[n] or strings, quality uint8[n]
+TOLD = ("alarm", "anomaly", "model")  # kinds of events that are compared or shown
 Read = Callable[[int, int], Iterable[tuple[str, Columns]]]
 Row = tuple[int, str, float | str, int]  # ts, tag, value, quality
 
@@ -40,6 +40,7 @@ class Stood:
     key: str
     t0: int
     t1: int
+    why: str = field(default="", compare=False)  # the reasons that it gave
 
 
 @dataclass(frozen=True)
@@ -59,24 +60,9 @@ class Drawn:
         np.fmax.at(self.high, at, value)
 
 
-def needs(config: Config) -> dict[str, frozenset[str]]:
-    """The measured tags that each alarm of a site is made of, through any computed ones."""
-
-    def measured(names: Iterable[str], seen: frozenset[str] = frozenset()) -> Iterator[str]:
-        for name in names:
-            if name not in config.virtual:
-                yield name
-            elif name not in seen:
-                yield from measured(expression_names(config.virtual[name].expression), seen | {name})
-
-    said = {key: (a.when, a.clear or a.when) for key, a in config.alarms.items()}
-    return {
-        key: frozenset(measured(n for words in both for n in expression_names(words))) for key, both in said.items()
-    }
-
-
 class Retry:
-    """One set of rules, to be fed with what was measured, along time. What a rule would have written is written nowhere."""
+    """One set of rules, to be fed with what was measured, along time. What a rule would have written is written nowhere.
+    `detectors` make of stretches what the rules look at; `looked_at` are the tags of both that they need."""
 
     def __init__(self, config: Config, t0: int) -> None:
         longer = (replace(tag, stale_after=tag.stale_after and tag.stale_after + QUIET) for tag in config.tags())
@@ -87,6 +73,7 @@ class Retry:
         )
         self._behind = self._clock.mono() - t0
         self._fed: dict[str, set[int]] = {}
+        self.detectors, self.looked_at = Anew(config, self.table) if detectors(config) else None, direct(config)
 
     def run_to(self, utc: int) -> None:
         mono = utc + self._behind
@@ -108,6 +95,12 @@ class Retry:
             ids, numbers, hows = zip(*read, strict=True)
             self._fed.setdefault(source, set()).update(ids)
             self._flow.accept(Batch.of(source, list(ids), list(numbers), ts, np.array(hows, np.uint8)))
+        self._kept.batches.clear()
+
+    def tell(self, event: Event) -> None:
+        """What a detector said."""
+        self.run_to(max(event.ts, self._clock.utc()))
+        self._flow.accept(event)
 
     def cut(self) -> None:
         """Nothing was read from here on: the daemon ended."""
@@ -117,19 +110,23 @@ class Retry:
 
     @property
     def events(self) -> list[Event]:
-        return [event for event in self._kept.events if event.kind == "alarm"]
+        """Alarms, and what the stages said of themselves."""
+        return [event for event in self._kept.events if event.kind in TOLD]
 
 
 def stood(events: Iterable[Event], end: int, start: int = 0) -> list[Stood]:
-    """Of alarm events in their order. One that had been raised before counts from `start`."""
+    """Of the events of alarms and detectors in their order. One that had been raised before counts from `start`."""
     out: list[Stood] = []
-    since: dict[str, int] = {}
+    since: dict[str, tuple[int, str]] = {}
     for event in events:
+        key = f"{STAGE}{event.key}" if event.kind == "anomaly" else event.key
+        if event.kind not in ("alarm", "anomaly"):
+            continue
         if event.state == "raised":
-            since.setdefault(event.key, max(start, event.ts))
-        elif event.state == "cleared" and (began := since.pop(event.key, None)) is not None and event.ts >= start:
-            out.append(Stood(event.key, began, event.ts))
-    out += [Stood(key, began, end) for key, began in since.items()]
+            since.setdefault(key, (max(start, event.ts), event.text))
+        elif event.state == "cleared" and (began := since.pop(key, None)) is not None and event.ts >= start:
+            out.append(Stood(key, began[0], event.ts, began[1]))
+    out += [Stood(key, began, end, why) for key, (began, why) in since.items()]
     return sorted((one for one in out if one.t0 <= end), key=lambda one: (one.t0, one.key))
 
 
@@ -156,19 +153,23 @@ class Tried:
         self.counts: dict[str, int] = {}
         self.drawn: dict[str, Drawn] = {}
         self._retries = [Retry(config, t0) for config in configs]
-        self._last: dict[str, Columns] = {}
+        self._last: dict[tuple[int, str], Columns] = {}
 
     def run(self, read: Read, cuts: Iterable[int], watch: Callable[[float], None]) -> Tried:
         """`read(a, b)` gives (tag, columns) of a span in any order, texts as strings; `cuts` are times at which a daemon ended or
         began; `watch` is told the share that is done."""
-        left = sorted(cuts)
+        ended = sorted(cuts)
+        left = [list(ended) for _ in self._retries]
         for a in range(self.t0, self.t1 + 1, WINDOW):
-            parts: dict[str, list[Columns]] = {}
+            found: dict[str, list[Columns]] = {}
             for name, columns in read(a, min(a + WINDOW - 1, self.t1)):
-                parts.setdefault(name, []).append(columns)
-            rows = [row for name, found in sorted(parts.items()) for row in self._rows(name, found)]
-            rows.sort(key=lambda row: row[0])
-            _feed(rows, self._retries, left)
+                found.setdefault(name, []).append(columns)
+            parts = {name: _along(some) for name, some in sorted(found.items())}
+            for name, columns in parts.items():
+                self.counts[name] = self.counts.get(name, 0) + len(columns[0])
+                self._draw(name, columns)
+            for k, one in enumerate(self._retries):
+                self._window(k, one, parts, left[k])
             watch(min(1.0, (a + WINDOW - self.t0) / max(1, self.t1 - self.t0)))
         for one in self._retries:
             one.run_to(self.t1)
@@ -178,19 +179,40 @@ class Tried:
     def stood(self) -> list[list[Stood]]:
         return [stood(one.events, self.t1) for one in self._retries]
 
-    def _rows(self, name: str, found: list[Columns]) -> Iterator[Row]:
-        """What one tag says in a window, as far as it says anything."""
-        ts, value, quality = (np.concatenate(column) for column in zip(*found, strict=True))
-        order = np.argsort(ts, kind="stable")
-        ts, value, quality = ts[order], value[order], quality[order]
-        self.counts[name] = self.counts.get(name, 0) + len(ts)
+    @property
+    def learned(self) -> list[Event]:
+        """What the detectors of the first set said of their learning."""
+        return [event for event in self._retries[0].events if event.kind == "model"]
+
+    def _window(self, k: int, one: Retry, parts: dict[str, Columns], cuts: list[int]) -> None:
+        made, events = one.detectors(parts) if one.detectors else ({}, [])
+        if k == 0:
+            for name, columns in made.items():
+                self._draw(name, columns)
+        both = {**parts, **made}
+        rows = [row for name in sorted(both.keys() & one.looked_at) for row in self._rows(k, name, both[name])]
+        rows.sort(key=lambda row: row[0])
+        _feed(rows, one, cuts, events)
+
+    def _draw(self, name: str, columns: Columns) -> None:
+        ts, value, quality = columns
         if value.dtype.kind == "f":
             good = np.where(quality <= TRUSTED, value, np.nan)
             self.drawn.setdefault(name, Drawn.empty()).add(ts, good, self.t0, self.t1)
-        kept = _moves((ts, value, quality), self._last.get(name))
-        self._last[name] = ts[-1:], value[-1:], quality[-1:]
+
+    def _rows(self, k: int, name: str, now: Columns) -> Iterator[Row]:
+        """What one tag says to one set of rules in a window, as far as it says anything."""
+        kept = _moves(now, self._last.get((k, name)))
+        ts, value, quality = now
+        self._last[k, name] = ts[-1:], value[-1:], quality[-1:]
         columns = ts[kept].tolist(), value[kept].tolist(), quality[kept].tolist()
         yield from ((at, name, said, how) for at, said, how in zip(*columns, strict=True))
+
+
+def _along(found: list[Columns]) -> Columns:
+    ts, value, quality = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.argsort(ts, kind="stable")
+    return ts[order], value[order], quality[order]
 
 
 def _moves(now: Columns, last: Columns | None) -> np.ndarray:
@@ -201,20 +223,25 @@ def _moves(now: Columns, last: Columns | None) -> np.ndarray:
     return moved if last else np.concatenate([[True], moved])
 
 
-def _feed(rows: list[Row], retries: Sequence[Retry], cuts: list[int]) -> None:
-    at = 0
+def _feed(rows: list[Row], one: Retry, cuts: list[int], events: list[Event]) -> None:
+    at, told = 0, iter([*events, None])
+    event = next(told)
     while at < len(rows):
-        end = at
-        while end < len(rows) and rows[end][0] == rows[at][0]:
+        end, ts = at, rows[at][0]
+        while end < len(rows) and rows[end][0] == ts:
             end += 1
-        ts, (_, names, values, quality) = rows[at][0], zip(*rows[at:end], strict=True)
         while cuts and cuts[0] <= ts:
             cuts.pop(0)
-            for one in retries:
-                one.cut()
-        for one in retries:
-            one.feed(ts, names, values, quality)
+            one.cut()
+        while event and event.ts <= ts:  # the reasons before the value that raises an alarm
+            one.tell(event)
+            event = next(told)
+        _, names, values, quality = zip(*rows[at:end], strict=True)
+        one.feed(ts, names, values, quality)
         at = end
+    while event:
+        one.tell(event)
+        event = next(told)
 
 
 def from_journal(
@@ -224,10 +251,11 @@ def from_journal(
     the span is where the samples end. Raises LinesideError where there are none."""
     wanted = frozenset(name for config in configs for names in needs(config).values() for name in names)
     with reading(path) as db:
-        ends = next(db.execute("SELECT min(t0), max(t1) FROM block"))
-        if ends[0] is None:
-            raise LinesideError("the journal holds no sealed samples yet", hint="a block is sealed each minute")
-        t0, t1 = max(t0, ends[0]), min(t1, ends[1])
+        ends = [row for row in db.execute("SELECT min(t0), max(t1) FROM block") if row[0] is not None]
+        ends += [(int(batch.ts.min()), int(batch.ts.max())) for batch in tail(db) if len(batch)]
+        if not ends:
+            raise LinesideError("the journal holds no samples yet")
+        t0, t1 = max(t0, min(a for a, _ in ends)), min(t1, max(b for _, b in ends))
         if t0 > t1:
             raise LinesideError("the journal holds no samples of that time")
         names = {number: name for number, (name, *_) in tag_names(db).items() if name in wanted}
@@ -244,9 +272,10 @@ def from_journal(
                         value = np.array([strings.get(v, "") for v in value.tolist()], object)
                     yield names[number], (batch.ts[its], value, batch.quality[its])
 
-        told = list(sound_events(db, "WHERE kind IN ('alarm', 'device') ORDER BY seq"))
+        told = list(sound_events(db, "WHERE kind IN ('alarm', 'anomaly', 'device') ORDER BY seq"))
         cuts = [e.ts for e in told if e.kind == "device" and e.state in ("started", "stopped") and t0 <= e.ts <= t1]
         tried = Tried(configs, t0, t1).run(read, cuts, watch)
-    return tried, stood(
-        (e for e in told if e.kind == "alarm" and e.ts <= t1 and (e.state != "raised" or "when" in e.data)), t1, t0
-    )
+    known = {name for config in configs for name in detectors(config)}
+    alarms = (e for e in told if e.kind == "alarm" and (e.state != "raised" or "when" in e.data))
+    anomalies = (e for e in told if e.kind == "anomaly" and e.key in known)
+    return tried, [*stood((e for some in (alarms, anomalies) for e in some if e.ts <= t1), t1, t0)]

@@ -88,6 +88,7 @@ class StageConfig(BaseModel):
     """What every entry under `stages:` may say."""
 
     model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
+    anew: ClassVar[bool] = False  # it judges samples alone, without a clock: a back-test runs it over old ones
     stage: str = Field(description="name of the stage")
 
     def points(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from edge import (
     log,
 )
 
-from .table import Table, read
+from .table import Table, files, read_all
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 STEP = 0.05  # seconds between two batches of a table
@@ -47,7 +47,8 @@ class ReplayConfig(DriverConfig):
     """A file or a folder."""
 
     url: str = Field(
-        description="csv:FILE or pictures:FOLDER; pictures:FOLDER?pair=_test,_temp joins two files a frame"
+        description="csv:FILE, csv:FOLDER/*.csv (recordings one after the other) or pictures:FOLDER; "
+        "pictures:FOLDER?pair=_test,_temp joins two files a frame"
     )
     time: str = Field("time", description="column with the time: ISO 8601, or seconds since 1970")
     separator: str = Field(",", min_length=1, max_length=1, description="between two columns")
@@ -78,7 +79,10 @@ class ReplayConfig(DriverConfig):
         wishes = parse_qs(urlsplit(self.url).query, keep_blank_values=True)
         if wishes and (set(wishes) != {"pair"} or kind == "csv" or len(wishes["pair"][0].split(",")) != 2):
             yield ("url",), f"?{urlsplit(self.url).query} says nothing here", "pictures:FOLDER?pair=_test,_temp"
-        if lacks(path):
+        if "*" in str(path) and kind == "csv":
+            if lacks(path) and not files(path):
+                yield ("url",), f"there is no {path}", "a path is taken from where the daemon was started"
+        elif lacks(path):
             yield ("url",), f"there is no {path}", "a path is taken from where the daemon was started"
         elif path.exists() and path.is_dir() != (kind == "pictures"):
             yield ("url",), f"{path} is {'a folder' if path.is_dir() else 'no folder'}", "csv:FILE or pictures:FOLDER"
@@ -104,6 +108,10 @@ class Replay:
                     "%s: %d numbers cannot be read, the first in %s", self.source.name, table.unreadable, table.first
                 )
                 self.source.count("unreadable", table.unreadable)
+            if table.left_out:
+                told = "%s: %d rows are left out: the recording before them goes on beyond their times"
+                log.warning(told, self.source.name, table.left_out)
+                self.source.count("left_out", table.left_out)
             await self._rows(table)
         else:
             await self._pictures(self._files())
@@ -117,12 +125,15 @@ class Replay:
         odd = (
             f"; numbers that cannot be read: {table.unreadable}, the first in {table.first}" if table.unreadable else ""
         )
-        return [f"{len(table.ts)} rows{odd}"]
+        late = f"; left out, since recordings overlap: {table.left_out}" if table.left_out else ""
+        return [f"{len(table.ts)} rows{odd}{late}"]
 
     async def _table(self) -> Table:
         columns = {name: point.column or name for name, point in self.config.tags.items()}
         texts = {name for name, point in self.config.tags.items() if point.type == "text"}
-        table = await asyncio.to_thread(read, self._path, self.config.time, columns, self.config.separator, texts)
+        paths = await asyncio.to_thread(files, self._path)
+        how = self.config.time, columns, self.config.separator, texts
+        table = await asyncio.to_thread(read_all, paths, *how)
         if not len(table.ts):
             raise ConfigFault(f"{self._path} holds no rows to replay")
         return table

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import datetime
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,67 @@ class Table:
     unreadable: int
     first: str
     strings: dict[int, list[str]] = field(default_factory=dict)
+    left_out: int = 0  # rows of one recording that are no later than the one before
+
+
+def files(path: Path) -> list[Path]:
+    """The tables that a path with a `*` in it names, by name; without one the path itself."""
+    return [Path(name) for name in sorted(glob(str(path)))] if "*" in str(path) else [path]
+
+
+def read_all(
+    paths: Sequence[Path], time: str, columns: Mapping[str, str], separator: str = ",", texts: Collection[str] = ()
+) -> Table:
+    """Several recordings as one, in the order of their first times, as `read` takes each. Where two overlap, the rows of the later
+    one that are no newer are left out. A column that only some of them have is nan in the others; one that none has is a
+    ConfigFault."""
+    if len(paths) == 1:
+        return read(paths[0], time, columns, separator, texts)
+    there = {path: _header(path, separator) for path in paths}
+    for name in (time, *columns.values()):
+        if not any(name in header for header in there.values()):
+            hint = f"{paths[0].name} has {', '.join(there[paths[0]][:20])}; separator?"
+            raise ConfigFault(f"none of {len(paths)} tables has a column {name!r}", hint=hint)
+    parts = []
+    for path, header in there.items():
+        own = {tag: column for tag, column in columns.items() if column in header}
+        table = read(path, time, own, separator, set(texts) & own.keys())
+        if len(table.ts):
+            parts.append((table, list(own)))
+    return _joined(sorted(parts, key=lambda part: int(part[0].ts[0])), list(columns))
+
+
+def _header(path: Path, separator: str) -> list[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as text:
+            return next(csv.reader(text, delimiter=separator), [])
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise ConfigFault(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _joined(parts: Sequence[tuple[Table, list[str]]], tags: list[str]) -> Table:
+    stamps, values, newest, left_out = [np.empty(0, np.int64)], [np.empty((0, len(tags)))], -(2**63), 0
+    words: dict[int, dict[str, int]] = {}
+    for table, own in parts:
+        value = np.full((len(table.ts), len(tags)), np.nan)
+        for k, tag in enumerate(own):
+            at = tags.index(tag)
+            value[:, at] = table.value[:, k]
+            if k in table.strings:
+                known = words.setdefault(at, {})
+                number = np.array([known.setdefault(string, len(known)) for string in table.strings[k]], float)
+                said = np.isfinite(value[:, at])
+                value[said, at] = number[value[said, at].astype(np.int64)]
+        fresh = table.ts > newest
+        left_out += len(fresh) - int(fresh.sum())
+        stamps.append(table.ts[fresh])
+        values.append(value[fresh])
+        newest = max(newest, int(table.ts[-1]))
+    tables = [table for table, _ in parts]
+    first = next((table.first for table in tables if table.first), "")
+    strings = {at: list(known) for at, known in words.items()}
+    unreadable = sum(table.unreadable for table in tables)
+    return Table(np.concatenate(stamps), np.concatenate(values), unreadable, first, strings, left_out)
 
 
 def read(path: Path, time: str, columns: Mapping[str, str], separator: str = ",", texts: Collection[str] = ()) -> Table:

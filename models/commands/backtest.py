@@ -1,5 +1,5 @@
-"""`lineside backtest SITE`: what the journal holds, judged again: by another recipe (`--recipe`), or by the alarms that the site
-has now (`--rules`)."""
+"""`lineside backtest SITE`: what the journal holds, judged again: by another recipe (`--recipe`), or by the alarms and
+detectors that the site has now (`--rules`)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from edge import LinesideError, since_until, site_and_state
 
-HELP = "judge what the journal holds again: parts by another recipe, or samples by the alarms as the site has them now"
+HELP = "judge what the journal holds again: parts by another recipe, or samples by the alarms and detectors of the site"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     site_and_state(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--recipe", type=Path, metavar="FILE", help="recipe that judges the stored parts now")
-    told = "which alarms SITE, as it is written now, would have raised"
+    told = "which alarms SITE, as it is written now, would have raised; stages that judge samples (anomaly) run anew"
     which.add_argument("--rules", action="store_true", help=told)
     told = "what judged then: of a recipe, where the site no longer has it (default: found by its digest); of alarms the site as "
     told += "it was (default: the alarms that the journal tells of)"
@@ -24,6 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--page", type=Path, metavar="FILE.html", help="write what changed as one page with pictures")
     parser.add_argument("--most", type=_some, default=100, help="changes on the page at most (default: 100)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    told = "with --rules: alarm that says when something was really wrong (a mark that was recorded, a button): what the others "
+    told += "found of it, how late, and how many false ones a day"
+    parser.add_argument("--truth", metavar="ALARM", help=told)
     _parts(parser.add_argument_group("with --recipe"))
 
 
@@ -48,8 +51,10 @@ def run(options: argparse.Namespace) -> int:
         from . import rules
 
         return rules.run(options)
+    if options.truth:
+        raise LinesideError("--truth goes with --rules", hint="parts were reviewed: `lineside audit`")
     if options.recipe is None:
-        hint = "`--recipe FILE` judges parts, `--rules` the alarms of the site as it is written now"
+        hint = "`--recipe FILE` judges parts, `--rules` the alarms and detectors of the site as it is written now"
         raise LinesideError("what is to be tried?", hint=hint)
     from . import rejudge  # which needs the vision extra
 

@@ -1,4 +1,5 @@
-"""`lineside backtest SITE --rules`: the alarms of a site, as it is written now, over the samples that the journal holds."""
+"""`lineside backtest SITE --rules`: the alarms and detectors of a site, as it is written now, over the samples that the journal
+holds."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from edge import (
+    SECOND,
     LinesideError,
     Stood,
     Tried,
@@ -26,7 +28,10 @@ from edge import (
     state_folder,
 )
 
+from . import truth
+
 DAY = 86_400_000_000_000  # ns
+MOST_SAID = 5  # of the alarms of one kind that are gained or lost
 WIDE, HIGH, BAND = 900, 120, 12  # of a picture, in pixels
 STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; max-width: 62rem; color: #1c2024; background: #fff }
@@ -41,7 +46,8 @@ svg { width: 100%; height: auto } text { font-size: 11px; fill: currentColor }
 
 @dataclass(frozen=True)
 class Change:
-    """One alarm: when it stood before and now, which of those are gained and lost, and the measured tags it is made of."""
+    """One alarm or detector: when it stood before and now, which of those are gained and lost, and the measured tags it is made
+    of."""
 
     key: str
     before: list[Stood]
@@ -49,6 +55,17 @@ class Change:
     gained: list[Stood]
     lost: list[Stood]
     tags: list[str]
+    scores: list[str]  # of a detector, drawn first
+
+    @property
+    def later_s(self) -> float | None:
+        """Median seconds by which those that stood before and now begin later now; negative: earlier."""
+        pairs = ((a, b) for a in self.before for b in self.now if a.t0 <= b.t1 and b.t0 <= a.t1)
+        first: dict[int, Stood] = {}
+        for a, b in pairs:
+            first.setdefault(a.t0, b)
+        late = [(b.t0 - t0) / SECOND for t0, b in first.items()]
+        return round(float(np.median(late)), 1) + 0.0 if late else None
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,12 +73,14 @@ def run(options: argparse.Namespace) -> int:
     if faults := [str(problem) for site in sites for problem in site.problems]:
         print(*faults, sep="\n", file=sys.stderr)
         return 1
-    if not any(site.alarms for site in sites):
-        raise LinesideError(f"{options.site} has no alarms")
+    if not any(alarm_needs(site) for site in sites):
+        raise LinesideError(f"{options.site} has no alarms, and no stage that judges samples")
     journal = state_folder(sites[0].device.id, options.state) / "journal.db"
     tried, told = alarms_of_journal(journal, sites, *between(options), watched)
     changes = list(_changes(sites, tried, tried.stood[1] if options.before else told))
-    figures = _figures(changes, tried, options)
+    known = _known(changes, options.truth, (tried.t1 - tried.t0) / DAY) if options.truth else {}
+    changes = [change for change in changes if change.key != options.truth]
+    figures = _figures(changes, tried, options) | known
     if options.page:
         _write(options.page, figures, changes, tried, options)
     print(json.dumps(figures, ensure_ascii=False) if options.json else "\n".join(_words(figures)))
@@ -77,9 +96,10 @@ def watched(share: float) -> None:
 def _changes(sites: list[Any], tried: Tried, before: list[Stood]) -> Iterator[Change]:
     now, tags = tried.stood[0], {key: names for site in reversed(sites) for key, names in alarm_needs(site).items()}
     gained, lost = alike_alarms(before, now)
-    for key in dict.fromkeys([*sites[0].alarms, *(one.key for one in before)]):
+    for key in dict.fromkeys([*alarm_needs(sites[0]), *(one.key for one in before)]):
         then, today, more, less = ([one for one in some if one.key == key] for some in (before, now, gained, lost))
-        yield Change(key, then, today, more, less, sorted(tags.get(key, ())))
+        scores = [f"{key.removeprefix('stage ')}.score"] if key.startswith("stage ") else []
+        yield Change(key, then, today, more, less, sorted(tags.get(key, ())), scores)
 
 
 def _figures(changes: list[Change], tried: Tried, options: argparse.Namespace) -> dict[str, Any]:
@@ -92,12 +112,33 @@ def _figures(changes: list[Change], tried: Tried, options: argparse.Namespace) -
     told["alarms"] = {
         c.key: {
             **{name: len(getattr(c, name)) for name in ("before", "now")},
-            **{name: [[iso(one.t0), iso(one.t1)] for one in getattr(c, name)] for name in ("gained", "lost")},
+            **{name: [_span(one) for one in getattr(c, name)] for name in ("gained", "lost")},
+            "later_s": c.later_s,
             "per_day": _per_day(c),
         }
         for c in changes
     }
+    told["learned"] = [[iso(event.ts), event.text] for event in tried.learned]
     return told
+
+
+def _span(one: Stood) -> list[str]:
+    return [iso(one.t0), iso(one.t1), *([one.why] if one.why else [])]
+
+
+def _known(changes: list[Change], key: str, days: float) -> dict[str, Any]:
+    found = next((c for c in changes if c.key == key), None)
+    if found is None:
+        raise LinesideError(f"no alarm is called {key!r}", hint=f"there are {', '.join(c.key for c in changes)}")
+    faults = found.now or found.before
+    if not faults:
+        raise LinesideError(f"{key} stood at no time that was looked at: nothing is known to have been wrong")
+    scores = {
+        c.key: {name: truth.Score.of(getattr(c, name), faults, days).as_json() for name in ("before", "now")}
+        for c in changes
+        if c.key != key
+    }
+    return {"known": {"by": key, "faults": len(faults), "alarms": scores}}
 
 
 def _per_day(change: Change) -> dict[str, list[int]]:
@@ -115,15 +156,24 @@ def _words(told: dict[str, Any]) -> Iterator[str]:
     yield f"before: {then}"
     for tag in told["without"]:
         yield f"  no sample of {tag} in that time: what is made of it could not be raised"
-    yield f"{'alarm':<30} {'before':>7} {'now':>7} {'gained':>7} {'lost':>7} {'a day':>14}"
+    yield from (f"  {at} {text}" for at, text in told["learned"][:MOST_SAID])
+    yield f"{'alarm':<30} {'before':>7} {'now':>7} {'gained':>7} {'lost':>7} {'later':>8} {'a day':>14}"
     for key, c in told["alarms"].items():
         days = told["days"]  # less than one says nothing of a day
         rate = f"{c['before'] / days:.3g} -> {c['now'] / days:.3g}" if days >= 1 else "-"
-        yield f"{key:<30} {c['before']:>7,} {c['now']:>7,} {len(c['gained']):>7,} {len(c['lost']):>7,} {rate:>14}"
+        later = "-" if c["later_s"] is None else f"{c['later_s']:+g} s"
+        counts = f"{c['before']:>7,} {c['now']:>7,} {len(c['gained']):>7,} {len(c['lost']):>7,}"
+        yield f"{key:<30} {counts} {later:>8} {rate:>14}"
         if c["gained"] or c["lost"]:
             yield from (
                 f"  {day:<28} {b:>7,} {n:>7,} {g:>7,} {lost:>7,}" for day, (b, n, g, lost) in c["per_day"].items()
             )
+        for sign, some in (("+", c["gained"]), ("-", c["lost"])):
+            yield from (f"  {sign} {one[0]} to {one[1]} {''.join(one[2:])}".rstrip() for one in some[:MOST_SAID])
+            if len(some) > MOST_SAID:
+                yield f"  {sign} and {len(some) - MOST_SAID:,} more, which --json lists"
+    if known := told.get("known"):
+        yield from truth.words(known)
 
 
 def iso(ts: int) -> str:
@@ -147,6 +197,8 @@ def _page(told: dict[str, Any], shown: list[Change], of: int, tried: Tried) -> I
     words = _words(told)
     yield f"<p>{escape(next(words))}; {escape(next(words))}</p>"
     yield from (f"<p>No sample of {escape(tag)} in that time.</p>" for tag in told["without"])
+    if known := told.get("known"):
+        yield f"<pre>{escape(chr(10).join(truth.words(known)))}</pre>"
     if len(shown) < of:
         yield f"<p>The first {len(shown)} of {of} are shown.</p>"
     yield "" if shown else "<p>None.</p>"
@@ -156,7 +208,10 @@ def _page(told: dict[str, Any], shown: list[Change], of: int, tried: Tried) -> I
         yield "<table><tr><th>day</th><th>before</th><th>now</th><th>gained</th><th>lost</th></tr>"
         for day, counts in told["alarms"][c.key]["per_day"].items():
             yield f"<tr><td>{day}</td>{''.join(f'<td>{n:,}</td>' for n in counts)}</tr>"
-        yield "</table>"
+        yield "</table><ul>"
+        for sign, some in (("+", c.gained), ("-", c.lost)):
+            yield from (f"<li>{sign} {escape(' '.join(_span(one)))}</li>" for one in some[:MOST_SAID])
+        yield "</ul>"
     yield "</body></html>\n"
 
 
@@ -164,7 +219,7 @@ def _picture(c: Change, tried: Tried) -> str:
     """The measured tags it is made of, each over its own range, and below them when it stood then and now."""
     x = WIDE / max(1, tried.t1 - tried.t0)
     parts, y = [], 0
-    for tag in [tag for tag in c.tags if tag in tried.drawn][:3]:
+    for tag in [tag for tag in (*c.scores, *c.tags) if tag in tried.drawn][:3]:
         low, high = tried.drawn[tag].low, tried.drawn[tag].high
         at = np.flatnonzero(np.isfinite(low))
         if not len(at):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -24,6 +24,7 @@ GAP = 10  # times the usual step between two rows, from which on no window reach
 class AnomalyConfig(StageConfig):
     """What belongs together, and how normal is learned."""
 
+    anew: ClassVar[bool] = True
     tags: list[str] = Field(min_length=1, max_length=128, description="the tags, best of one source")
     rows: int = Field(
         3600, ge=50, le=100_000, description="rows learned from after the first start, if there is no `baseline`"
@@ -104,17 +105,22 @@ class Anomaly:
     def __call__(self, item: Any) -> Iterator[Any]:
         if not isinstance(item, Batch):
             return
-        ts, rows, quality = self._rows(item)
+        ts, rows, worst = self._rows(item)
         if not len(ts):
             return
         score, alarm = np.full(len(ts), np.nan), np.full(len(ts), np.nan)
-        good = (quality <= TRUSTED) & np.isfinite(rows).all(axis=1)  # one that is no number would stay in every mean
+        good = (worst <= TRUSTED) & np.isfinite(rows).all(axis=1)  # one that is no number would stay in every mean
+        quality = worst
+        judged = np.flatnonzero(good)
         if self._scorer is None:
-            yield from self._learn(rows[good], int(ts[-1]))
+            learned = judged[: self.config.rows - self._n]  # what comes behind them in one block is judged
+            yield from self._learn(rows[learned], int(ts[learned[-1]]) if len(learned) else 0)
+            judged = judged[len(learned) :] if self._scorer is not None else judged[:0]
             quality = np.where(good, Quality.SUBSTITUTED, quality)
-        elif good.any():
-            score[good], alarm[good] = self._scorer(rows[good])
-            yield from self._told(ts[good], alarm[good] > 0)
+            quality[judged] = worst[judged]
+        if self._scorer is not None and len(judged):
+            score[judged], alarm[judged] = self._scorer(rows[judged])
+            yield from self._told(ts[judged], alarm[judged] > 0)
         value = np.column_stack([score, alarm]).ravel()
         tag = np.tile(np.array(self._out, np.int32), len(ts))
         yield Batch.of(self.name, tag, value, np.repeat(ts, 2), np.repeat(quality, 2), item.mono)
@@ -143,7 +149,7 @@ class Anomaly:
         before = np.concatenate([[self._alarm], alarm[:-1]])
         for i in np.flatnonzero(before != alarm):
             if alarm[i]:
-                yield self._raised(int(ts[i]))
+                yield self._raised(int(ts[i]), int(i))
             else:
                 yield Event("anomaly", self.name, "cleared", int(ts[i]), text=f"{self.name} is as it was learned again")
         self._alarm = bool(alarm[-1])
@@ -156,9 +162,9 @@ class Anomaly:
             )
         self._drifted = {tag for tag in self._drifted if abs(drift[tag]) > DRIFTED / 2}
 
-    def _raised(self, ts: int) -> Event:
+    def _raised(self, ts: int, row: int) -> Event:
         assert self._scorer is not None
-        shares, deviations = self._scorer.reasons()
+        shares, deviations = self._scorer.reasons(row)
         first = np.argsort(-shares)[:TOLD]
         reasons = [
             {
@@ -177,7 +183,7 @@ class Anomaly:
         self._n += len(rows)
         if self._n < self.config.rows:
             return
-        known = np.concatenate(self._learned)[: self.config.rows]
+        known = np.concatenate(self._learned)
         self._learned, self._n = [], 0
         try:
             self._scorer = Scorer(fit(known, self.config.settings()))

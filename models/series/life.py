@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -20,6 +20,7 @@ HOUR = 3600e9  # ns
 class LifeConfig(StageConfig):
     """What shows the wear, how much of it is the end, and how normal is known."""
 
+    anew: ClassVar[bool] = True
     tag: str = Field(description="a level that rises with wear: a vibration's rms, a temperature over ambient")
     running: str | None = Field(
         None, description="tag that is above 0 while the machine runs, as its speed; what comes meanwhile counts alone"

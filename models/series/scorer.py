@@ -35,10 +35,11 @@ class Scorer:
         alarm = np.sum([on for _, on in judged], axis=0) * 2 > len(judged)
         return score, alarm
 
-    def reasons(self) -> tuple[np.ndarray, np.ndarray]:
-        """(share, deviation), each float64[c], of the row where the alarm began, or of the last one: how much of the distance each
-        tag makes (they add up to 1), and how far it lies from its centre, in the spreads that windows showed while it learned."""
-        return self._lanes[len(self._lanes) // 2].reasons()
+    def reasons(self, row: int = -1) -> tuple[np.ndarray, np.ndarray]:
+        """(share, deviation), each float64[c], of a row of the last call: of the one where the alarm began that stands there, else
+        of itself: how much of the distance each tag makes (they add up to 1), and how far it lies from its centre, in the
+        spreads that windows showed while it learned."""
+        return self._lanes[len(self._lanes) // 2].reasons(row)
 
     def drift(self) -> np.ndarray:
         """float64[c]: how far each tag's centre is from the mean that was learned, in standard deviations of the learned rows."""
@@ -70,15 +71,21 @@ class Lane:
         self._out = np.zeros(window.map.shape[1])  # the alarm's own way out
         self._age, self._since = 0, np.inf
         self._sum, self._in_step = np.zeros(len(self.centre)), 0
-        self._last, self._told = self.centre, np.zeros(len(self.centre))
+        self._last = self.centre
+        self._stood = False
+        self._alarms, self._seen = np.zeros(1, bool), [np.zeros((1, len(self.centre)))]  # of the last call
+        self._began = np.zeros(len(self.centre))  # deviation where the alarm began that stood before that call
 
     def __call__(self, smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores, alarms = np.empty(len(smooth)), np.empty(len(smooth), bool)
-        at = 0
+        if self._alarms[-1]:
+            self._began = self._deviation(len(self._alarms) - 1)
+        self._stood, self._seen, at = bool(self._alarms[-1]), [], 0
         while at < len(smooth):
             part = smooth[at : at + STEP - self._in_step]
             scores[at : at + len(part)], alarms[at : at + len(part)] = self._part(part)
             at += len(part)
+        self._alarms = alarms
         return scores, alarms
 
     def _part(self, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -92,8 +99,7 @@ class Lane:
             alarm = np.logical_and.accumulate(stays) & self._alive
         else:
             alarm = (score > 1) & (self._since >= self._settle)
-        if not self._alarm and not (self._alive and self._in_step):
-            self._told = deviation[int(alarm.argmax()) if alarm.any() else -1]
+        self._seen.append(deviation)
         self._alive = bool(alarm[-1])
         self._sum += part.sum(axis=0)
         self._in_step += len(part)
@@ -126,6 +132,17 @@ class Lane:
             pace = np.maximum(self._pace, STEP / (self._since + STEP))
         self.centre = self.centre + pace * (mean - self.centre)
 
-    def reasons(self) -> tuple[np.ndarray, np.ndarray]:
-        share = self._told * (self.window.map @ (self.window.map.T @ self._told))
-        return share / max(float(share.sum()), 1e-12), self._told
+    def reasons(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        told = self._deviation(row % len(self._alarms))
+        share = told * (self.window.map @ (self.window.map.T @ told))
+        share = np.maximum(share, 0.0)  # a tag that draws nearer makes none of the distance
+        return share / max(float(share.sum()), 1e-12), told
+
+    def _deviation(self, row: int) -> np.ndarray:
+        """float64[c] of the row of the last call where the alarm began that stands at `row`; without one of that row."""
+        if self._alarms[row]:
+            quiet = np.flatnonzero(~self._alarms[:row])
+            row = int(quiet[-1]) + 1 if len(quiet) else 0
+            if row == 0 and self._stood:
+                return self._began
+        return np.asarray(np.concatenate(self._seen)[row])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +16,7 @@ from .novelty import Novelty
 class NoveltyConfig(StageConfig):
     """Which signal, and how rare an alarm is."""
 
+    anew: ClassVar[bool] = True
     tag: str = Field(description="the signal")
     limit: float = Field(
         10.0, ge=7, le=50, description="score from which on an alarm begins; 10 was best on recorded signals"

@@ -13,7 +13,7 @@ import pytest
 cv2 = pytest.importorskip("cv2", reason="needs the vision extra")
 
 from drivers.replay.driver import Replay, ReplayConfig
-from drivers.replay.table import read
+from drivers.replay.table import files, read, read_all
 from edge import SECOND, ConfigFault, Quality
 from edge.config.load import load_text
 from edge.testing import FakeSource
@@ -61,6 +61,27 @@ def test_what_cannot_be_read_is_bad_and_counted(tmp_path: Path) -> None:
     assert source.counts["unreadable"] == 2
 
 
+def test_recordings_one_after_the_other(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("time,a,recipe\n1,1,A7\n2,2,B8\n5,3,A7\n")
+    (tmp_path / "a.csv").write_text("time,a,mark\n4,9,1\n5,9,1\n6,oops,1\n7,5,0\n")
+    tags = {"a": {}, "mark": {}, "recipe": {"type": "text"}}
+    source = replay(lambda s: sum(map(len, s.batches)) >= 15, url=f"csv:{tmp_path}/*.csv", speed=0, tags=tags)
+    assert np.concatenate([b.ts for b in source.batches]).tolist() == [
+        t * SECOND for t in (1, 2, 5, 6, 7) for _ in tags
+    ]
+    assert source.values("a")[:3] == [1, 2, 3] and source.values("a")[4] == 5 and source.counts["left_out"] == 2
+    assert source.qualities("mark") == [Quality.BAD] * 3 + [0, 0], "the first recording has no such column"
+    assert source.strings("recipe") == ["A7", "B8", "A7", None, None] and source.counts["unreadable"] == 1
+    with pytest.raises(ConfigFault, match="none of 2 tables has a column 'flow'"):
+        read_all(files(tmp_path / "*.csv"), "time", {"x": "flow"})
+    (tmp_path / "c.csv").write_bytes(b"\xff")
+    with pytest.raises(ConfigFault, match=r"c\.csv"):
+        read_all(files(tmp_path / "*.csv"), "time", {"a": "a"})
+    (tmp_path / "c.csv").write_text("when,a\n1,1\n")
+    with pytest.raises(ConfigFault, match=r"c\.csv:1: no column is called 'time'"):
+        read_all(files(tmp_path / "*.csv"), "time", {"a": "a"})
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -98,6 +119,7 @@ def test_faults_of_a_site() -> None:
     assert "neither csv:FILE" in str(load_text(site.format("ftp:x")).problems[0])
     said = "\n".join(map(str, load_text(site.format("csv:/none.csv")).problems))
     assert "there is no /none.csv" in said and "add `tags:`" in said
+    assert "there is no /none/*.csv" in "\n".join(map(str, load_text(site.format("csv:/none/*.csv")).problems))
     for url, more, said in (
         ("csv:/tmp", "loop: true, tags: {a: {}}", "drivers.r.loop: only pictures begin again"),
         ("csv:/tmp", "tags: {a: {writable: {range: [0, 1]}}}", "tags.a.writable: the driver 'replay' cannot write"),

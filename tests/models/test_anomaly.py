@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge import SECOND, Batch, LinesideError, ManualClock, Quality, Tag, TagTable
+from edge.alarms import AlarmConfig, Alarms
 from edge.config.load import load_text
 from edge.flow import Flow
 from edge.health import Health
@@ -91,6 +92,44 @@ def test_one_row_at_a_time_gives_the_same_scores_as_all_at_once(method: Any) -> 
     assert (np.concatenate([a for _, a in each]) == alarm).all() and alarm[205:250].all() and not alarm[:200].any()
     assert not alarm[-200:].any()
     assert [np.allclose(a, b) for a, b in zip(one.reasons(), many.reasons(), strict=True)] == [True, True]
+
+
+def test_each_alarm_of_one_block_has_its_own_reasons_and_what_comes_behind_the_learned_rows_is_judged() -> None:
+    rows = normal(700, 3)
+    rows[300:340, 0] += 6
+    rows[500:540, 1] += 9
+    texts, learned = [], []
+    for size in (1, 700):
+        flow, kept, _ = rig(method="ewma", span=7, adapt=50, factor=2)
+        for at in range(0, 700, size):
+            feed(flow, rows[at : at + size], at)
+        texts.append([(e.ts, e.text) for e in kept.events if (e.kind, e.state) == ("anomaly", "raised")])
+        learned += [e.ts for e in kept.events if e.state == "learned"]
+        value, quality = scores(kept)
+        assert np.isnan(value[:200]).all() and np.isfinite(value[200:]).all()
+        assert set(quality[:200]) == {Quality.SUBSTITUTED} and set(quality[200:]) == {0}
+    assert texts[0] == texts[1] and learned == [199 * SECOND] * 2
+    assert [text.partition(" ")[0] for text in (t.removeprefix("unlike normal: ") for _, t in texts[0])] == TAGS
+
+
+def test_an_alarm_of_the_site_gives_the_reasons_of_what_it_looks_at() -> None:
+    config = {"odd": AlarmConfig(when="h.alarm > 0", text="unlike it was"), "hot": AlarmConfig(when="p.a > 15")}
+    kept, clock, stage = Kept(), ManualClock(), rig()[2]
+    alarms = Alarms(config, table())
+    flow = Flow(table(), [("h", stage), ("alarms", alarms)], kept, clock, Health(clock))
+    feed(flow, normal(300))
+    feed(flow, np.column_stack([np.full(30, 10.0), np.full(30, 22.0)]), 300)
+    (odd,) = [e for e in kept.events if e.kind == "alarm"]
+    (told,) = [e for e in kept.events if e.kind == "anomaly"]
+    assert (
+        odd.text == f"unlike it was: {told.text}" and odd.data["reasons"] == told.data["reasons"] and odd.ts == told.ts
+    )
+    assert alarms.status()[0]["text"] == odd.text
+    feed(flow, normal(60, 4), 330)
+    feed(flow, normal(1) + np.array([9, 18]), 390)
+    (cleared,) = [e for e in kept.events if e.state == "cleared" and e.key == "odd"]
+    hot = next(e for e in kept.events if e.key == "hot")
+    assert cleared.text == "unlike it was" and hot.text == "" and "reasons" not in hot.data, "nobody asked a detector"
 
 
 def test_the_centre_follows_slow_drift_but_not_a_step_and_says_when_it_went_far() -> None:
