@@ -33,7 +33,7 @@ from .config.layers import origins as origins_of
 from .config.load import load as load_site
 from .config.load import load_tree
 from .config.options import tables as option_tables
-from .config.places import Tree, read_yaml
+from .config.places import Place, Tree, read_yaml
 from .config.places import read as read_tree
 from .config.templates import Templated
 from .config.types import Duration, Identifier, Listen, Period, Size, listen_at, only_here, site_folder
@@ -135,6 +135,7 @@ __all__ = [
     "NoDaemon",
     "Period",
     "Picture",
+    "Place",
     "Point",
     "Poller",
     "Quality",

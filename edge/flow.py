@@ -45,8 +45,12 @@ class Sink(Protocol):
 
 def in_order(stages: Sequence[tuple[str, Stage]]) -> list[tuple[str, Stage]]:
     """Stages sorted so that each comes after those whose outputs it reads. A cycle is a ConfigFault that names it."""
-    makers = {output: name for name, stage in stages for output in stage.outputs}
-    graph = {name: {makers[i] for i in stage.inputs if i in makers and makers[i] != name} for name, stage in stages}
+    makers: dict[str, set[str]] = {}
+    for name, stage in stages:
+        for output in stage.outputs:
+            for wanted in {output, output.partition(" ")[0]}:  # `event:alarm oil_hot` and all of `event:alarm`
+                makers.setdefault(wanted, set()).add(name)
+    graph = {name: set().union(*(makers.get(i, ()) for i in stage.inputs)) - {name} for name, stage in stages}
     selfish = [name for name, stage in stages if stage.inputs & stage.outputs]
     if selfish:
         raise ConfigFault(f"{selfish[0]} reads itself")
@@ -155,6 +159,7 @@ class Flow:
         batches: list[Batch] = []
         events: list[Event] = []
         pictures: list[Picture] = []
+        jobs: list[tuple[Job, Callable[[Iterable[Any]], None]]] = []
         touched: set[int] = set()
         queue: deque[tuple[int, Any]] = deque()
 
@@ -194,12 +199,14 @@ class Flow:
             elif isinstance(item, Picture):
                 pictures.append(item)
             elif isinstance(item, Job):
-                self._submit(item, self._back[index - 1])
+                jobs.append((item, self._back[index - 1]))
             elif isinstance(item, Answer):
                 follow(index, self._call(index, item))
         states = {self.stages[i][0]: s for i in touched if (s := self._snapshot_of(*self.stages[i])) is not None}
         if batches or events or pictures or states:
             self._sink.append(batches, events, pictures, states)
+        for job, back in jobs:  # last: what comes of it stands behind what it is about
+            self._submit(job, back)
 
     def _came_back(self, index: int, results: Iterable[Any]) -> None:
         now = self.clock.mono()

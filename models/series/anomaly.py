@@ -68,7 +68,9 @@ class Anomaly:
     def __init__(self, config: AnomalyConfig, setting: Setting) -> None:
         self.config, self.name = config, setting.name
         self.inputs = frozenset(config.tags)
-        self.outputs = frozenset({f"{setting.name}.score", f"{setting.name}.alarm"})
+        self.outputs = frozenset(
+            {f"{setting.name}.{name}" for name in ("score", "alarm")} | {f"event:anomaly {setting.name}"}
+        )
         for tag in config.tags:
             if tag not in setting.table:
                 raise ConfigFault(f"{setting.name}: no tag is called {tag!r}", hint="tags are called source.name")

@@ -65,7 +65,7 @@ class Life:
             if tag not in setting.table:
                 raise ConfigFault(f"{setting.name}: no tag is called {tag!r}", hint="tags are called source.name")
         self.inputs = frozenset(config.reads())
-        self.outputs = frozenset(f"{setting.name}.{name}" for name in POINTS)
+        self.outputs = frozenset({f"{setting.name}.{name}" for name in POINTS} | {f"event:anomaly {setting.name}"})
         self._tag = setting.table[config.tag].id
         self._running = setting.table[config.running].id if config.running else None
         self._runs = not config.running  # as far as is known

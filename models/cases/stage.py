@@ -1,0 +1,137 @@
+"""The stage `cases`: what is raised brings the cases that it looks like, with no network."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from edge import (
+    ConfigFault,
+    Event,
+    ExpressionFault,
+    Job,
+    Setting,
+    StageConfig,
+    StatelessStage,
+    compile_expression,
+)
+
+from .files import read
+from .nearest import Known, Near, Seen
+
+SHOWN = 300  # characters of each text that an event carries
+
+
+class CasesConfig(StageConfig):
+    """Where the cases are, and how near one has to be to be told."""
+
+    file: str = Field(description="file beside the site, YAML, JSON or CSV; `lineside cases SITE --import` fills it")
+    assets: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=1000,
+        description="class of what is behind the beginning of tags: `line1.pump3: water_pump`",
+    )
+    near: float = Field(0.5, gt=0, le=1, description="least nearness that is told")
+    most: int = Field(3, ge=1, le=10, description="cases that are told of one alarm")
+
+
+class Cases(StatelessStage):
+    """`alarm` and `anomaly` events in; `NAME.KEY` found, with the nearest cases, out."""
+
+    Config = CasesConfig
+    inputs = frozenset({"event:alarm", "event:anomaly"})
+
+    def __init__(self, config: CasesConfig, setting: Setting) -> None:
+        self.config, self.name = config, setting.name
+        names = [tag.name for tag in setting.table]
+        for prefix in config.assets:
+            if not any(name.startswith(f"{prefix}.") for name in names):
+                raise ConfigFault(f"assets: no tag begins with {prefix}.", hint="say under which source its tags are")
+        path = setting.folder / config.file
+        if not path.exists():
+            raise ConfigFault(f"there is no {path}", hint="`lineside cases SITE --import FILE` makes it")
+        self.known = Known(read(path), config.assets, names)
+        self._standing: dict[str, dict[str, float]] = {}  # shares of anomalies that stand, by stage
+        self._waiting: dict[tuple[str, str], tuple[Event, Seen]] = {}  # the newest of each alarm, for the pool
+        self._busy, self._lock = False, threading.Lock()
+
+    def __call__(self, item: Any) -> Iterator[Job]:
+        if not isinstance(item, Event) or item.kind not in ("alarm", "anomaly"):
+            return
+        if item.kind == "anomaly":
+            self._standing.pop(item.key, None)
+        if item.state != "raised":
+            return
+        seen = seen_of(item, self._standing)
+        if item.kind == "anomaly" and seen.shares:
+            self._standing[item.key] = dict(seen.shares)
+        with self._lock:
+            self._waiting[item.kind, item.key] = item, seen
+            idle, self._busy = not self._busy, True
+        if idle:
+            yield Job(self._look, self._given_up, name=self.name)
+
+    def _look(self) -> Iterator[Event]:
+        """All that wait, on a thread of the pool: a storm of alarms is one job and holds up nobody."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._busy = False
+                    return
+                event, seen = self._waiting.pop(next(iter(self._waiting)))
+            found = self.known.nearest(seen, self.config.near, self.config.most)
+            if found:
+                data = {"about": event.kind, "key": event.key, "raised": event.id, "cases": [*map(_shown, found)]}
+                key = f"{self.name}.{event.key}"
+                yield Event("cases", key, "found", event.ts, "info", said(found), data)
+
+    def _given_up(self) -> tuple[()]:
+        """The pool had no room, or a look failed: what waits is looked up with the next alarm."""
+        with self._lock:
+            self._busy = False
+        return ()
+
+
+def seen_of(event: Event, standing: Mapping[str, Mapping[str, float]]) -> Seen:
+    """What an alarm or anomaly is about. An alarm on a stage's tags looks like that stage's anomaly, where one is `standing`."""
+    shares: dict[str, float] = {}
+    tags: set[str] = set()
+    for reason in event.data.get("reasons", ()):
+        shares[reason["tag"]] = reason["share"] * (-1 if reason["deviation"] < 0 else 1)
+    if tag := event.data.get("tag"):
+        tags.add(str(tag))
+    if event.kind == "alarm":
+        with contextlib.suppress(ExpressionFault):
+            tags |= set(compile_expression(str(event.data.get("when", ""))).names)
+        for stage in sorted({tag.partition(".")[0] for tag in tags} & standing.keys()):
+            shares |= standing[stage]
+    text = event.text if not event.data.get("reasons") else ""  # of reasons the words are the tags
+    return Seen(event.key, text, shares, tags | shares.keys())
+
+
+def said(found: list[Near]) -> str:
+    """A sentence: the nearest case, and the names of the others."""
+    first = found[0]
+    parts = [f"like {first.case.id} ({first.near:.0%}): {_cut(first.case.symptom)}"]
+    parts += [
+        f"{word}: {_cut(text)}" for word, text in (("cause", first.case.cause), ("remedy", first.case.remedy)) if text
+    ]
+    if found[1:]:
+        parts.append("also like " + ", ".join(f"{one.case.id} ({one.near:.0%})" for one in found[1:]))
+    return "; ".join(parts)
+
+
+def _shown(one: Near) -> dict[str, Any]:
+    case = one.case
+    told = {"id": case.id, "symptom": case.symptom, "cause": case.cause, "remedy": case.remedy}
+    more = {"near": round(one.near, 2), "why": list(one.why), "parts": case.parts, "pictures": case.pictures}
+    return {name: _cut(text) for name, text in told.items()} | more
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
