@@ -42,7 +42,7 @@ def _some(shares: dict[str, float]) -> dict[str, float]:
 
 Text = Annotated[str, AfterValidator(_plain), Field(max_length=2000)]
 Name = Annotated[str, AfterValidator(_one_line), Field(max_length=200)]
-Share = Annotated[float, Field(ge=-1, le=1)]
+Share = Annotated[float, Field(ge=-100, le=100)]  # of an anomaly's one may exceed 1, since others are below 0
 Digest = Annotated[str, AfterValidator(_digest)]
 
 
@@ -56,7 +56,7 @@ class Signature(BaseModel):
     shares: Annotated[dict[Name, Share], AfterValidator(_some)] = Field(
         default_factory=dict,
         max_length=64,
-        description="by tag, its share in the anomaly; negative where the tag is lower than usual",
+        description="by tag, its share in the anomaly, negative where the tag is lower than usual; their proportions count",
     )
 
 

@@ -60,7 +60,7 @@ def test_the_page_holds(site: Path) -> None:
 def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
     told = {"cause": "=1+1", "remedy": 'a, "b"\n再次', "parts": ["x 1", "y"], "pictures": ["0" * 64], "source": "-me"}
     cases = [
-        case("A 1", signature={"alarm": "hot", "shares": {"p.a": -0.25, "b": 1e-3}}, **told),
+        case("A 1", signature={"alarm": "hot", "shares": {"p.a": -1.02, "b": 1e-3}}, **told),
         case("乙", asset="p"),
     ]
     write(tmp_path / name, cases)
@@ -81,7 +81,7 @@ def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path: Path) -> No
 BAD = """cases:
   - id: A
     symptoms: x
-    signature: {alarm: 3, shares: {flow: 2, p: 0}}
+    signature: {alarm: 3, shares: {flow: 200, p: 0}}
   - id: A
     symptom: "\\e[31m red"
     parts: [a;b]
@@ -99,7 +99,7 @@ def test_every_fault_is_told_at_once_with_its_place(tmp_path: Path) -> None:
     for wanted in (
         "3:5: cases.0.symptoms: unknown option 'symptoms', did you mean 'symptom'?",
         "4:24: cases.0.signature.alarm: must be text, not 3",
-        "4:42: cases.0.signature.shares.flow: must be less than or equal to 1, not 2",
+        "4:42: cases.0.signature.shares.flow: must be less than or equal to 100, not 200",
         "5:9: cases.1.id: 'A' stands twice, first in line 2",
         "6:14: cases.1.symptom: holds control characters; remove them",
         "7:13: cases.1.parts.0: 'a;b' has to be one line without a semicolon, and no blanks around it",
