@@ -31,6 +31,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     site = load_site(options.site)
     stages = [stage for stage in site.stages.values() if isinstance(stage, CasesConfig)]
+    if len(stages) != 1 and site.problems:
+        raise LinesideError("\n".join(map(str, site.problems)))
     if len(stages) != 1:
         hint = "add `known: {stage: cases, file: cases.yaml}` under `stages:`" if not stages else "keep one of them"
         raise LinesideError(f"{options.site} has {len(stages)} stages `cases`, not one", hint=hint)
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         write(options.give, cases)
         log.info("%s: %d cases", options.give, len(cases))
         return 0
-    known = Known(cases, stages[0].assets, site.points())
+    known = Known(cases, stages[0].assets)
     found = [Near(case, 1.0, ()) for case in cases]
     if options.find is not None:
         found = known.find(options.find)

@@ -102,7 +102,7 @@ def _rows(path: Path) -> Tree:
         return tree
     line = 1
     try:
-        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig").replace("\r\n", "\n"), newline=""), strict=True)
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
         for name in columns:

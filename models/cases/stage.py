@@ -54,7 +54,7 @@ class Cases(StatelessStage):
         path = setting.folder / config.file
         if not path.exists():
             raise ConfigFault(f"there is no {path}", hint="`lineside cases SITE --import FILE` makes it")
-        self.known = Known(read(path), config.assets, names)
+        self.known = Known(read(path), config.assets)
         self._standing: dict[str, dict[str, float]] = {}  # shares of anomalies that stand, by stage
         self._waiting: dict[tuple[str, str], tuple[Event, Seen]] = {}  # the newest of each alarm, for the pool
         self._busy, self._lock = False, threading.Lock()

@@ -137,9 +137,9 @@ def test_files_that_are_refused(tmp_path: Path, name: str, body: bytes, wanted: 
     assert wanted in str(fault.value)
 
 
-def test_empty_cells_at_the_end_of_a_row_are_nothing(tmp_path: Path) -> None:
-    (tmp_path / "c.csv").write_bytes(b"\xef\xbb\xbfid,symptom,parts\r\nA,x,a; b;,,\r\n")
-    assert read(tmp_path / "c.csv") == [case("A", symptom="x", parts=["a", "b"])]
+def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_bytes(b'\xef\xbb\xbfid,symptom,parts\r\nA,"x\r\ny",a; b;,,\r\n')
+    assert read(tmp_path / "c.csv") == [case("A", symptom="x\ny", parts=["a", "b"])]
 
 
 def test_words_are_found_in_any_script() -> None:
