@@ -85,8 +85,8 @@ class Known:
             counts.append(1.0)
             why.append(f"names {seen.key}")
         if seen.shares and case.signature.shares:
-            counts.append(max(0.0, alike))
-            why.append(f"tags {max(0.0, alike):.0%} alike")
+            counts.append(alike)
+            why.append(f"tags {alike:.0%} alike")
         near = sum(counts) / len(counts) if counts else 0.0
         spoken = BY_WORDS * words
         if words:

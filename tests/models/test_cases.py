@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from edge.cli import main
 from edge.config.load import load
 from edge.flow import Flow
 from edge.health import Health
+from edge.journal import Journal
 from edge.rehearse import Kept, rehearse
 from edge.stage import Setting
 from models.cases import command
@@ -163,6 +166,7 @@ def test_shares_tell_which_way_a_tag_went_and_of_which_asset() -> None:
         case("burst", asset="water_pump", signature={"shares": {"flow": 0.9, "current": 0.1}}),
         case("fan", asset="fan", signature={"shares": {"flow": -1}}),
         case("whole", signature={"shares": {"p2.flow": -1, "x.y": 0.2}}),
+        case("full", asset="fan", signature={"shares": {"f.flow": -0.9, "x.y": 0.5}}),
     ]
     known = Known(cases, {"p1": "water_pump", "p2": "water_pump", "f": "fan"})
 
@@ -173,7 +177,7 @@ def test_shares_tell_which_way_a_tag_went_and_of_which_asset() -> None:
     assert near(p1_flow=-0.7, p1_current=-0.3) == [("closed", 0.99)]
     assert near(p2_flow=-1.0) == [("whole", 0.98), ("closed", 0.97)]
     assert near(p1_flow=0.5) == [("burst", 0.99)]
-    assert near(f_flow=-0.2) == [("fan", 1.0)]
+    assert near(f_flow=-0.2) == [("fan", 1.0), ("full", 0.87)]
     assert near(p3_flow=-1.0) == []
 
 
@@ -243,6 +247,9 @@ def test_an_anomaly_brings_its_case_and_so_does_the_alarm_on_it(tmp_path: Path) 
 
 def test_what_the_pool_gave_up_is_looked_up_with_the_next_alarm(tmp_path: Path) -> None:
     flow, kept, jobs = rig(tmp_path)
+    for state in ("acked", "cleared", "shelved"):
+        flow.accept(replace(alarm("no_flow", "pump.flow < 5"), state=state))
+    assert not jobs  # nothing was raised
     flow.accept(alarm("no_flow", "pump.flow < 5"))
     job, done = jobs.pop()
     done(list(job.expired()))
@@ -282,6 +289,18 @@ def test_the_command_finds_imports_and_exports(site: Path, capsys: pytest.Captur
     (site.parent / "cases.yaml").unlink()
     said("--import", str(out))
     assert read(site.parent / "cases.yaml") == read(out)
+
+
+def test_the_command_knows_what_a_stage_raised_last(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def fill() -> None:
+        journal = Journal(site.parent / "journal.db", ManualClock())
+        journal.append(events=[replace(anomaly(), id="1"), replace(anomaly("cleared"), id="2")])
+        await journal.commit()
+        journal.close()
+
+    asyncio.run(fill())
+    assert main(["cases", str(site), "--state", str(site.parent), "--alarm", "health"]) == 0
+    assert capsys.readouterr().out.startswith("P-021  流量下降，电机电流偏低  (99%: tags 99% alike)")
 
 
 def test_the_command_refuses(site: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
