@@ -118,7 +118,7 @@ def _rows(path: Path) -> Tree:
             at = ("cases", len(cases))
             tree.places[at] = Place(str(path), line, 1)
             line = reader.line_num + 1
-            if any(row.get(None) or ()):  # type: ignore[call-overload]
+            if any(row.get(None) or ()):
                 tree.fault(at, "has more cells than the first line", "put texts with commas into quotes")
             cases.append(_case(tree, at, {k: _bare(v.strip()) for k, v in row.items() if k in COLUMNS and v}))
         tree.data = {"cases": cases}
