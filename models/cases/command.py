@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge import Event, LinesideError, events_of, load_site, log, site_and_state, state_folder
+from edge import Event, LinesideError, compile_expression, events_of, load_site, log, site_and_state, state_folder
 
 from .files import merged, read, write
 from .nearest import Known, Near, Seen
@@ -59,17 +59,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _seen(key: str, alarms: Mapping[str, Any], raised: Mapping[str, Event]) -> Seen:
-    """An alarm of the site as if it were raised now, or the last anomaly of a stage."""
+    """An alarm of the site as if it were raised now, by what its stages raised last; or the last anomaly of a stage."""
     if key in alarms:
         alarm = alarms[key]
-        event = Event("alarm", key, "raised", text=alarm.text, data={"when": alarm.when})
-    elif key in raised:
-        event = raised[key]
-    else:
-        near = difflib.get_close_matches(key, [*alarms, *raised], 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join([*alarms, *raised]) or 'none'}"
-        raise LinesideError(f"no alarm is called {key!r}, and the journal holds no anomaly of such a stage", hint=hint)
-    return seen_of(event, {name: seen_of(one, {}).shares for name, one in raised.items()})
+        stages = sorted({tag.partition(".")[0] for tag in compile_expression(alarm.when).names} & raised.keys())
+        reasons = [reason for stage in stages for reason in raised[stage].data.get("reasons", ())]
+        data = {"when": alarm.when, "reasons": reasons}
+        return seen_of(Event("alarm", key, "raised", text=alarm.text, data=data))
+    if key in raised:
+        return seen_of(raised[key])
+    near = difflib.get_close_matches(key, [*alarms, *raised], 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join([*alarms, *raised]) or 'none'}"
+    raise LinesideError(f"no alarm is called {key!r}, and the journal holds no anomaly of such a stage", hint=hint)
 
 
 def _raised(journal: Path) -> dict[str, Event]:

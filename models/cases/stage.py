@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field
@@ -55,22 +55,14 @@ class Cases(StatelessStage):
         if not path.exists():
             raise ConfigFault(f"there is no {path}", hint="`lineside cases SITE --import FILE` makes it")
         self.known = Known(read(path), config.assets)
-        self._standing: dict[str, dict[str, float]] = {}  # shares of anomalies that stand, by stage
-        self._waiting: dict[tuple[str, str], tuple[Event, Seen]] = {}  # the newest of each alarm, for the pool
+        self._waiting: dict[tuple[str, str], Event] = {}  # the newest of each alarm, for the pool
         self._busy, self._lock = False, threading.Lock()
 
     def __call__(self, item: Any) -> Iterator[Job]:
-        if not isinstance(item, Event) or item.kind not in ("alarm", "anomaly"):
+        if not isinstance(item, Event) or item.kind not in ("alarm", "anomaly") or item.state != "raised":
             return
-        if item.kind == "anomaly":
-            self._standing.pop(item.key, None)
-        if item.state != "raised":
-            return
-        seen = seen_of(item, self._standing)
-        if item.kind == "anomaly" and seen.shares:
-            self._standing[item.key] = dict(seen.shares)
         with self._lock:
-            self._waiting[item.kind, item.key] = item, seen
+            self._waiting[item.kind, item.key] = item
             idle, self._busy = not self._busy, True
         if idle:
             yield Job(self._look, self._given_up, name=self.name)
@@ -82,8 +74,8 @@ class Cases(StatelessStage):
                 if not self._waiting:
                     self._busy = False
                     return
-                event, seen = self._waiting.pop(next(iter(self._waiting)))
-            found = self.known.nearest(seen, self.config.near, self.config.most)
+                event = self._waiting.pop(next(iter(self._waiting)))
+            found = self.known.nearest(seen_of(event), self.config.near, self.config.most)
             if found:
                 data = {"about": event.kind, "key": event.key, "raised": event.id, "cases": [*map(_shown, found)]}
                 key = f"{self.name}.{event.key}"
@@ -96,21 +88,15 @@ class Cases(StatelessStage):
         return ()
 
 
-def seen_of(event: Event, standing: Mapping[str, Mapping[str, float]]) -> Seen:
-    """What an alarm or anomaly is about. An alarm on a stage's tags looks like that stage's anomaly, where one is `standing`."""
-    shares: dict[str, float] = {}
-    tags: set[str] = set()
-    for reason in event.data.get("reasons", ()):
-        shares[reason["tag"]] = reason["share"] * (-1 if reason["deviation"] < 0 else 1)
-    if tag := event.data.get("tag"):
-        tags.add(str(tag))
+def seen_of(event: Event) -> Seen:
+    """What an alarm or anomaly is about. Where it has reasons its words are the tags, which no case holds."""
+    reasons = event.data.get("reasons", ())
+    shares = {reason["tag"]: reason["share"] * (-1 if reason["deviation"] < 0 else 1) for reason in reasons}
+    tags = {*shares, *([event.data["tag"]] if event.data.get("tag") else [])}
     if event.kind == "alarm":
         with contextlib.suppress(ExpressionFault):
             tags |= set(compile_expression(str(event.data.get("when", ""))).names)
-        for stage in sorted({tag.partition(".")[0] for tag in tags} & standing.keys()):
-            shares |= standing[stage]
-    text = event.text if not event.data.get("reasons") else ""  # of reasons the words are the tags
-    return Seen(event.key, text, shares, tags | shares.keys())
+    return Seen(event.key, "" if reasons else event.text, shares, tags)
 
 
 def said(found: list[Near]) -> str:
