@@ -35,7 +35,9 @@ HOT = '  hot: {when: "plc.temp > 80"}\n'
 Values = list[float]
 
 
-def days(folder: Path, temp: Values, step: int = 10, alarms: str = HOT, stopped: int | None = None) -> list[str]:
+def days(
+    folder: Path, temp: Values, step: int = 10, alarms: str = HOT, stopped: int | None = None, seal: bool = True
+) -> list[str]:
     """A journal of one value each `step` seconds from midnight on (a negative one is bad), with the alarms that the daemon raised
     itself; before the value number `stopped` the daemon ends, and begins anew five minutes later."""
     (folder / "site.yaml").write_text(SITE + alarms)
@@ -58,9 +60,11 @@ def days(folder: Path, temp: Values, step: int = 10, alarms: str = HOT, stopped:
             if k == 0:
                 mode = daemon.table["plc.mode"].id
                 daemon.accept(Batch.of("plc", [mode], [daemon.table.texts.value(mode, "B8")], clock.utc()))
+            if k == 0 and not seal:  # the first block is sealed at once
+                await daemon.journal.commit()
             clock.advance(step)
             daemon._tick()
-        await daemon.journal.commit(seal=True)
+        await daemon.journal.commit(seal=seal)
         await daemon.stop()
 
     run(body)
@@ -110,6 +114,11 @@ def test_before_is_another_site_and_a_rule_that_left_is_lost(
     (tmp_path / "old.yaml").write_text(SITE + HOT)
     found = tried(capsys, *words, "--before", str(tmp_path / "old.yaml"))
     assert len(found["alarms"]["hot"]["lost"]) == 2 and found["alarms"]["cold"]["now"] == 0
+
+
+def test_what_is_in_no_sealed_block_yet_is_tried_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = tried(capsys, *days(tmp_path, PEAKS[:4], step=2, seal=False))
+    assert found["samples"] == {"plc.temp": 4} and found["alarms"]["hot"]["now"] == 1
 
 
 def test_bad_values_and_the_time_without_a_daemon_count_for_nothing(
