@@ -297,7 +297,8 @@ class Alarms:
             self.names[r]: [bool(self.active[r]), bool(self.acked[r]), int(self.shelved_until[r]), int(self.since[r])]
             for r in map(int, kept)
         }
-        return json.dumps({"version": 1, "alarms": state}).encode()
+        why = {self.names[r]: self._why[r] for r in map(int, kept) if self._why.get(r)}
+        return json.dumps({"version": 1, "alarms": state, "why": why}).encode()
 
     def restore(self, state: bytes) -> None:
         """Take up the states of before. An alarm raised then and no longer configured is cleared with the next tick."""
@@ -312,6 +313,7 @@ class Alarms:
                 continue
             self.active[row], self.acked[row] = active, acked
             self.shelved_until[row], self.since[row], self._astir = shelved, since, True
+            self._why[row] = str(document.get("why", {}).get(name, ""))
             self._arm(row)
 
 

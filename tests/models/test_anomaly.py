@@ -124,7 +124,9 @@ def test_an_alarm_of_the_site_gives_the_reasons_of_what_it_looks_at() -> None:
     assert (
         odd.text == f"unlike it was: {told.text}" and odd.data["reasons"] == told.data["reasons"] and odd.ts == told.ts
     )
-    assert alarms.status()[0]["text"] == odd.text
+    again = Alarms(config, table())
+    again.restore(alarms.snapshot())
+    assert alarms.status()[0]["text"] == again.status()[0]["text"] == odd.text, "also after a restart"
     feed(flow, normal(60, 4), 330)
     feed(flow, normal(1) + np.array([9, 18]), 390)
     (cleared,) = [e for e in kept.events if e.state == "cleared" and e.key == "odd"]
