@@ -38,7 +38,7 @@ body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; max-width: 62rem; c
 h2 { font-size: 1.05rem; margin: 2rem 0 .3rem } table { border-collapse: collapse }
 td, th { padding: .15rem 1rem .15rem 0; text-align: right } td:first-child, th:first-child { text-align: left }
 svg { width: 100%; height: auto } text { font-size: 11px; fill: currentColor }
-.signal { fill: #9aa7b4; stroke: #9aa7b4 } .then { fill: #6b7682 } .now { fill: #b3261e }
+.signal { fill: #9aa7b4; stroke: #9aa7b4 } .then { fill: #6b7682 } .now { fill: #b3261e } .known { fill: #2e7d32 }
 @media (prefers-color-scheme: dark) { body { color: #dde; background: #16181c } .signal { fill: #4b5661; stroke: #4b5661 }
   .then { fill: #9aa7b4 } .now { fill: #ff8a80 } }
 """
@@ -55,7 +55,7 @@ class Change:
     gained: list[Stood]
     lost: list[Stood]
     tags: list[str]
-    scores: list[str]  # of a detector, drawn first
+    scores: list[str]  # of detectors, drawn first
 
     @property
     def later_s(self) -> float | None:
@@ -78,11 +78,12 @@ def run(options: argparse.Namespace) -> int:
     journal = state_folder(sites[0].device.id, options.state) / "journal.db"
     tried, told = alarms_of_journal(journal, sites, *between(options), watched)
     changes = list(_changes(sites, tried, tried.stood[1] if options.before else told))
-    known = _known(changes, options.truth, (tried.t1 - tried.t0) / DAY) if options.truth else {}
+    faults = _faults(changes, options.truth) if options.truth else []
+    known = _known(changes, options.truth, faults, (tried.t1 - tried.t0) / DAY) if options.truth else {}
     changes = [change for change in changes if change.key != options.truth]
     figures = _figures(changes, tried, options) | known
     if options.page:
-        _write(options.page, figures, changes, tried, options)
+        _write(options.page, figures, changes, faults, tried, options)
     print(json.dumps(figures, ensure_ascii=False) if options.json else "\n".join(_words(figures)))
     return 0
 
@@ -98,8 +99,15 @@ def _changes(sites: list[Any], tried: Tried, before: list[Stood]) -> Iterator[Ch
     gained, lost = alike_alarms(before, now)
     for key in dict.fromkeys([*alarm_needs(sites[0]), *(one.key for one in before)]):
         then, today, more, less = ([one for one in some if one.key == key] for some in (before, now, gained, lost))
-        scores = [f"{key.removeprefix('stage ')}.score"] if key.startswith("stage ") else []
-        yield Change(key, then, today, more, less, sorted(tags.get(key, ())), scores)
+        yield Change(key, then, today, more, less, sorted(tags.get(key, ())), _scores(sites[0], key))
+
+
+def _scores(site: Any, key: str) -> list[str]:
+    """The scores of a detector, or of those that an alarm looks at."""
+    if key.startswith("stage "):
+        return [f"{key.removeprefix('stage ')}.score"]
+    when = site.alarms[key].when if key in site.alarms else ""
+    return [f"{name}.score" for name in site.stages if f"{name}." in when]
 
 
 def _figures(changes: list[Change], tried: Tried, options: argparse.Namespace) -> dict[str, Any]:
@@ -126,13 +134,18 @@ def _span(one: Stood) -> list[str]:
     return [iso(one.t0), iso(one.t1), *([one.why] if one.why else [])]
 
 
-def _known(changes: list[Change], key: str, days: float) -> dict[str, Any]:
+def _faults(changes: list[Change], key: str) -> list[Stood]:
+    """When something was really wrong, as the alarm `key` says."""
     found = next((c for c in changes if c.key == key), None)
     if found is None:
         raise LinesideError(f"no alarm is called {key!r}", hint=f"there are {', '.join(c.key for c in changes)}")
     faults = found.now or found.before
     if not faults:
         raise LinesideError(f"{key} stood at no time that was looked at: nothing is known to have been wrong")
+    return faults
+
+
+def _known(changes: list[Change], key: str, faults: list[Stood], days: float) -> dict[str, Any]:
     scores = {
         c.key: {name: truth.Score.of(getattr(c, name), faults, days).as_json() for name in ("before", "now")}
         for c in changes
@@ -180,15 +193,22 @@ def iso(ts: int) -> str:
     return datetime.fromtimestamp(ts // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _write(path: Path, told: dict[str, Any], changes: list[Change], tried: Tried, options: argparse.Namespace) -> None:
+def _write(
+    path: Path,
+    told: dict[str, Any],
+    changes: list[Change],
+    faults: list[Stood],
+    tried: Tried,
+    options: argparse.Namespace,
+) -> None:
     shown = [c for c in changes if c.gained or c.lost]
     try:
-        path.write_text("".join(_page(told, shown[: options.most], len(shown), tried)), encoding="utf-8")
+        path.write_text("".join(_page(told, shown[: options.most], len(shown), faults, tried)), encoding="utf-8")
     except OSError as error:
         raise LinesideError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _page(told: dict[str, Any], shown: list[Change], of: int, tried: Tried) -> Iterator[str]:
+def _page(told: dict[str, Any], shown: list[Change], of: int, faults: list[Stood], tried: Tried) -> Iterator[str]:
     """It holds its pictures and loads nothing."""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Alarms that change</title>'
@@ -204,7 +224,7 @@ def _page(told: dict[str, Any], shown: list[Change], of: int, tried: Tried) -> I
     yield "" if shown else "<p>None.</p>"
     for c in shown:
         yield f"<h2>{escape(c.key)}: {len(c.before)} before, {len(c.now)} now; {len(c.gained)} gained, {len(c.lost)} lost</h2>"
-        yield _picture(c, tried)
+        yield _picture(c, faults, tried)
         yield "<table><tr><th>day</th><th>before</th><th>now</th><th>gained</th><th>lost</th></tr>"
         for day, counts in told["alarms"][c.key]["per_day"].items():
             yield f"<tr><td>{day}</td>{''.join(f'<td>{n:,}</td>' for n in counts)}</tr>"
@@ -215,8 +235,8 @@ def _page(told: dict[str, Any], shown: list[Change], of: int, tried: Tried) -> I
     yield "</body></html>\n"
 
 
-def _picture(c: Change, tried: Tried) -> str:
-    """The measured tags it is made of, each over its own range, and below them when it stood then and now."""
+def _picture(c: Change, faults: list[Stood], tried: Tried) -> str:
+    """The tags it is made of, each over its own range, and below them when it stood then and now, and when something was wrong."""
     x = WIDE / max(1, tried.t1 - tried.t0)
     parts, y = [], 0
     for tag in [tag for tag in (*c.scores, *c.tags) if tag in tried.drawn][:3]:
@@ -235,7 +255,8 @@ def _picture(c: Change, tried: Tried) -> str:
             f'<path class="signal" d="{bars}"/><text x="2" y="{y + 11}">{escape(tag)}: {least:.4g} to {most:.4g}</text>'
         )
         y += HIGH + 8
-    for name, some in (("then", c.before), ("now", c.now)):
+    bands = [("then", c.before), ("now", c.now), *([("known", faults)] if faults else [])]
+    for name, some in bands:
         for one in some:
             left, wide = (one.t0 - tried.t0) * x, max(1.5, (one.t1 - one.t0) * x)
             parts.append(f'<rect class="{name}" x="{left:.2f}" y="{y}" width="{wide:.2f}" height="{BAND}"/>')

@@ -188,7 +188,8 @@ def test_a_detector_runs_anew_over_old_samples_and_says_why(tmp_path: Path, caps
     assert main(["backtest", *words, "--truth", "known", "--page", str(tmp_path / "page.html")]) == 0
     out, page = capsys.readouterr().out, (tmp_path / "page.html").read_text()
     assert "of 1 known faults (known):" in out and "0 -> 1" in out and "unlike normal: plc.temp +" in out
-    assert "health.score: " in page and "of 1 known faults" in page
+    assert page.count("health.score: ") == 2 and "of 1 known faults" in page
+    assert page.count('class="known" x=') == 2, "below the alarm and below the detector"
 
 
 def test_a_changed_detector_is_compared_with_the_one_that_ran(
