@@ -263,4 +263,4 @@ def _picture(c: Change, faults: list[Stood], tried: Tried) -> str:
         parts.append(f'<text x="{WIDE + 6}" y="{y + 10}">{name}</text>')
         y += BAND + 4
     label = escape(f"{c.key} before and now")
-    return f'<svg role="img" aria-label="{label}" viewBox="0 0 {WIDE + 40} {y}">{"".join(parts)}</svg>'
+    return f'<svg role="img" aria-label="{label}" viewBox="0 0 {WIDE + 52} {y}">{"".join(parts)}</svg>'
