@@ -78,12 +78,12 @@ def run(options: argparse.Namespace) -> int:
     journal = state_folder(sites[0].device.id, options.state) / "journal.db"
     tried, told = alarms_of_journal(journal, sites, *between(options), watched)
     changes = list(_changes(sites, tried, tried.stood[1] if options.before else told))
-    faults = _faults(changes, options.truth) if options.truth else []
-    known = _known(changes, options.truth, faults, (tried.t1 - tried.t0) / DAY) if options.truth else {}
+    known_at: list[Stood] = _faults(changes, options.truth) if options.truth else []
+    known = _known(changes, options.truth, known_at, (tried.t1 - tried.t0) / DAY) if options.truth else {}
     changes = [change for change in changes if change.key != options.truth]
     figures = _figures(changes, tried, options) | known
     if options.page:
-        _write(options.page, figures, changes, faults, tried, options)
+        _write(options.page, figures, changes, known_at, tried, options)
     print(json.dumps(figures, ensure_ascii=False) if options.json else "\n".join(_words(figures)))
     return 0
 
