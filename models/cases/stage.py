@@ -101,14 +101,12 @@ def seen_of(event: Event) -> Seen:
 
 def said(found: list[Near]) -> str:
     """A sentence: the nearest case, and the names of the others."""
-    first = found[0]
-    parts = [f"like {first.case.id} ({first.near:.0%}): {_cut(first.case.symptom)}"]
-    parts += [
-        f"{word}: {_cut(text)}" for word, text in (("cause", first.case.cause), ("remedy", first.case.remedy)) if text
-    ]
-    if found[1:]:
-        parts.append("also like " + ", ".join(f"{one.case.id} ({one.near:.0%})" for one in found[1:]))
-    return "; ".join(parts)
+    case = found[0].case
+    told = [f"like {case.id} ({found[0].near:.0%}): {_cut(case.symptom)}"]
+    told += [f"cause: {_cut(case.cause)}"] if case.cause else []
+    told += [f"remedy: {_cut(case.remedy)}"] if case.remedy else []
+    told += [f"also like {', '.join(f'{one.case.id} ({one.near:.0%})' for one in found[1:])}"] if found[1:] else []
+    return "; ".join(told)
 
 
 def _shown(one: Near) -> dict[str, Any]:

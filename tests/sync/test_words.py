@@ -48,7 +48,8 @@ def test_every_word_a_device_can_say_has_chinese() -> None:
 
 
 TOOLS = ROOT / "models" / "vision" / "tools"
-SENTENCES = [*sorted(TOOLS.glob("[a-z]*.py")), *(ROOT / "models" / "vision" / f"{n}.py" for n in ("judging", "part"))]
+SENTENCES = [ROOT / "models" / "cases" / "stage.py", *sorted(TOOLS.glob("[a-z]*.py"))]
+SENTENCES += [ROOT / "models" / "vision" / f"{n}.py" for n in ("judging", "part")]
 ORDERS = [ROOT / "edge" / "reviews.py", ROOT / "sync" / "device" / "orders.py"]
 ORDERS += [ROOT / "sync" / "control_plane" / "silent.py"]
 

@@ -33,6 +33,11 @@ const SENTENCES: [string, string][] = [
   ["{} speaks from two places: its state folder was copied; revoke it, and enrol the right one anew", "{0} 在两处同时连接：其状态目录被复制；请吊销该设备，并重新注册正确的那一台"],
   ["another box is {} from now on; the old one is let in no more", "{0} 已更换为另一台主机；旧主机不再允许接入"],
   ["another box is {} from here on", "自此 {0} 为另一台主机"],
+  // which fault cases an alarm is like
+  ["like {} ({}): {}", "类似 {0}（{1}）：{2}"],
+  ["also like {}", "另类似 {0}"],
+  ["cause: {}", "原因：{0}"],
+  ["remedy: {}", "处理：{0}"],
   // what became of what the plane wants
   ["this site takes no {} that the plane wants; `sync: {installs: [{}]}` in its file allows it", "本站点不接受平台下发的 {0}；可在站点文件中用 `sync: {installs: [{1}]}` 开启"],
   ["{} gave no good sample", "{0} 没有一个良好采样"],
