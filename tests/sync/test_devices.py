@@ -93,7 +93,7 @@ def test_a_device_that_only_asks_is_heard(tmp_path: Path) -> None:
         from sync.control_plane.broker import ask as of_device
 
         await plane.store.write(lambda c: insert_new(c, tables.device, [row("dev-1")]))
-        assert (await of_device(plane.ingest.app, "dev-1", "GET /d/v1/dn?after=0&answers=1", b""))[0] == 200
+        assert (await of_device(plane.ingest.app, "dev-1", "GET /d/v1/dn?after=0&answers=1", b"", ""))[0] == 200
         t = tables.device
         while not await plane.store.read(lambda c: c.scalar(select(t.c.seen))):
             await plane.ingest.look()

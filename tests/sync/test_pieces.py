@@ -49,7 +49,7 @@ class Far:
             raise TooLarge("a proxy says no")
         self._perhaps()
         self.sent += len(body)
-        status, said = await ask(self.ingest.app, self._device, f"{method} {path}", body)
+        status, said = await ask(self.ingest.app, self._device, f"{method} {path}", body, "")
         self._perhaps()
         self.got += len(said)
         understood(status, said, path, "x")
