@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import signal
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def typed(
     station = (ROOT / "configs" / "pump-station.yaml").read_text("utf-8")
     assert "    rows: 3600\n" in station
     (folder / "pump-station.yaml").write_text(station.replace("rows: 3600", "baseline: health.json"))
+    shutil.copy(ROOT / "configs" / "pump-cases.csv", folder)
     ((name, text),) = re.findall(r"```yaml (\S+)\n(.*?)```", PAGE, re.S)
     (folder / name).write_text(text)
     found = []
