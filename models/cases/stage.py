@@ -103,8 +103,8 @@ def said(found: list[Near]) -> str:
     """A sentence: the nearest case, and the names of the others."""
     case = found[0].case
     told = [f"like {case.id} ({found[0].near:.0%}): {_cut(case.symptom)}"]
-    told += [f"cause: {_cut(case.cause)}"] if case.cause else []
-    told += [f"remedy: {_cut(case.remedy)}"] if case.remedy else []
+    told += [f"its cause: {_cut(case.cause)}"] if case.cause else []
+    told += [f"what helped: {_cut(case.remedy)}"] if case.remedy else []
     told += [f"also like {', '.join(f'{one.case.id} ({one.near:.0%})' for one in found[1:])}"] if found[1:] else []
     return "; ".join(told)
 

@@ -238,7 +238,9 @@ def test_an_anomaly_brings_its_case_and_so_does_the_alarm_on_it(tmp_path: Path) 
     (told,) = first.data["cases"]
     assert (told["id"], told["remedy"], told["why"]) == ("P-021", "打开阀门", ["tags 99% alike"])
     assert (
-        first.text == second.text == "like P-021 (99%): 流量下降，电机电流偏低; cause: 出口阀门关闭; remedy: 打开阀门"
+        first.text
+        == second.text
+        == "like P-021 (99%): 流量下降，电机电流偏低; its cause: 出口阀门关闭; what helped: 打开阀门"
     )
     raised = next(event for event in kept.events if event.kind == "anomaly")
     assert first.data["raised"] == raised.id and first.data["about"] == "anomaly"

@@ -36,8 +36,8 @@ const SENTENCES: [string, string][] = [
   // which fault cases an alarm is like
   ["like {} ({}): {}", "类似 {0}（{1}）：{2}"],
   ["also like {}", "另类似 {0}"],
-  ["cause: {}", "原因：{0}"],
-  ["remedy: {}", "处理：{0}"],
+  ["its cause: {}", "原因：{0}"],
+  ["what helped: {}", "处理：{0}"],
   // what became of what the plane wants
   ["this site takes no {} that the plane wants; `sync: {installs: [{}]}` in its file allows it", "本站点不接受平台下发的 {0}；可在站点文件中用 `sync: {installs: [{1}]}` 开启"],
   ["{} gave no good sample", "{0} 没有一个良好采样"],
