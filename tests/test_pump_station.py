@@ -72,7 +72,8 @@ def played(site: str, _: str, state: str, caplog: pytest.LogCaptureFixture) -> s
         daemon = asyncio.create_task(serve(raise_if_faulty(load(Path(site))), Path(state)))
         async with asyncio.timeout(120):
             await until(lambda: daemon.done() or "the replay has ended" in caplog.text)
-            os.kill(os.getpid(), signal.SIGINT)
+            if not daemon.done():
+                os.kill(os.getpid(), signal.SIGINT)
             await daemon
 
     with caplog.at_level(logging.INFO, "lineside"):
