@@ -50,8 +50,9 @@ def test_what_travels_in_the_wheel(wheel: Path) -> None:
 
 
 @pytest.mark.system
-def test_it_works_elsewhere(wheel: Path, tmp_path: Path) -> None:
+def test_it_works_elsewhere(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty environment with our wheel; the libraries are lent by the one that runs the tests."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # it may name this checkout
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     where = subprocess.run(

@@ -1,5 +1,6 @@
 """Counterparts that others wrote."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -20,24 +21,26 @@ def node_opcua() -> Path:
     folder = Path(__file__).parents[2] / "build" / "node-opcua"
     lock = (NODE_OPCUA / "package-lock.json").read_text()
     done = folder / "installed.json"
-    if not done.is_file() or done.read_text() != lock:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(NODE_OPCUA / name, folder)
-        words = [
-            shutil.which("npm", path=path) or "npm",
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-        ]
-        words += ["--fetch-retries=0", "--prefer-offline"]
-        got = subprocess.run(words, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path})
-        if got.returncode:
-            why = (got.stderr.strip().splitlines() or ["no reason given"])[0]
-            pytest.skip(f"npm could not install node-opcua; it needs its registry once ({why})")
-        done.write_text(lock)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as one_at_a_time:  # of the workers of a run
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        if not done.is_file() or done.read_text() != lock:
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(NODE_OPCUA / name, folder)
+            words = [
+                shutil.which("npm", path=path) or "npm",
+                "ci",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+                "--loglevel=error",
+            ]
+            words += ["--fetch-retries=0", "--prefer-offline"]
+            got = subprocess.run(words, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path})
+            if got.returncode:
+                why = (got.stderr.strip().splitlines() or ["no reason given"])[0]
+                pytest.skip(f"npm could not install node-opcua; it needs its registry once ({why})")
+            done.write_text(lock)
     return folder
 
 
