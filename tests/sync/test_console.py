@@ -335,7 +335,7 @@ def test_a_chart_shows_what_there_is_and_no_more(tmp_path: Path) -> None:
                 answer = {"tag": "plc.temp", "unit": "", "t": times, "v": [1.0] * len(times), "to": to}
                 await page.unroute_all()
                 await page.route("**/series?**", partial(fulfill, answer))
-                await page.get_by_role("button", name=minutes).click()
+                await page.get_by_role("button", name=minutes, exact=True).click()
                 await shows(chart).to_have_attribute("data-points", kept)
 
     rig(tmp_path, work)
