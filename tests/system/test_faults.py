@@ -25,7 +25,7 @@ def test_kills_lose_and_double_nothing() -> None:
     assert result["durable"] > 0 and result["lost"] == 0 and result["doubled"] == 0
 
 
-@pytest.mark.parametrize("plant", ["tail_forgotten", "tail_kept_after_seal"])
+@pytest.mark.parametrize("plant", ["tail_forgotten"])
 def test_the_checker_sees_a_planted_fault(plant: str) -> None:
     """`make torture` plants the others too."""
     results = (
