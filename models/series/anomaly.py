@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from edge import TRUSTED, Batch, ConfigFault, Event, LinesideError, Point, Quality, Setting, StageConfig
+from edge import TRUSTED, Batch, ConfigFault, Event, Point, Quality, Setting, StageConfig
 
 from .baseline import Baseline, Method, Settings, fit
+from .distinct import Distinct
+from .document import read
 from .scorer import Scorer
 
 DRIFTED = 6.0  # standard deviations of the learned rows, from which on a tag's centre should be learned anew
@@ -25,7 +27,7 @@ class AnomalyConfig(StageConfig):
     """What belongs together, and how normal is learned."""
 
     anew: ClassVar[bool] = True
-    tags: list[str] = Field(min_length=1, max_length=128, description="the tags, best of one source")
+    tags: Distinct
     rows: int = Field(
         3600, ge=50, le=100_000, description="rows learned from after the first start, if there is no `baseline`"
     )
@@ -41,14 +43,6 @@ class AnomalyConfig(StageConfig):
     adapt: float = Field(400, ge=0, le=1e9, description="rows in which the centre of normal follows; 0: it stays")
     factor: float = Field(1.5, gt=0, description="the limit is this many times what the learned rows reach")
     hold: float = Field(0.2, ge=0, lt=1, description="an alarm ends when less than this share of its way out is left")
-
-    @field_validator("tags")
-    @classmethod
-    def _once(cls, tags: list[str]) -> list[str]:
-        for tag in tags:
-            if tags.count(tag) > 1:
-                raise ValueError(f"{tag!r} stands there twice")
-        return tags
 
     def points(self) -> dict[str, Any]:
         return {"score": Point(), "alarm": Point(labels={0: "normal", 1: "unlike normal"})}
@@ -223,16 +217,16 @@ class Anomaly:
 
 def load(path: Path, config: AnomalyConfig) -> Baseline:
     """The baseline of a file that `lineside fit` wrote. Raises LinesideError."""
-    again = "`lineside fit SITE STAGE` writes it"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document.pop("tags") != config.tags:
-            raise ValueError("it was fitted for other tags")
-        baseline = Baseline.from_json(document)
+
+    def parsed(document: Any) -> Baseline:
+        try:
+            if document.pop("tags") != config.tags:
+                raise ValueError("it was fitted for other tags")
+            baseline = Baseline.from_json(document)
+        except (KeyError, AttributeError, TypeError) as error:
+            raise ValueError(f"it is no baseline: {error}") from None
         if baseline.settings != config.settings():
             raise ValueError("it was fitted with other settings")
         return baseline
-    except FileNotFoundError:
-        raise LinesideError(f"there is no {path}", hint=again) from None
-    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
-        raise LinesideError(f"{path}: {error}", hint=f"fit it anew: {again}") from None
+
+    return read(path, parsed)

@@ -10,17 +10,20 @@ from typing import Any, TypeVar
 from edge import LinesideError
 
 LARGEST = 64 * 2**20  # bytes of a file; a thousand centres of twenty signals take 4 MB
-AGAIN = "`lineside fit SITE STAGE --runs FOLDER` writes it"
+RUNS = " --runs FOLDER"
+AGAIN = "`lineside fit SITE STAGE{}` writes it"
 T = TypeVar("T")
 
 
-def read(path: Path, parsed: Callable[[Any], T]) -> T:
-    """What `parsed` makes of it, which raises ValueError for what it does not know; blocks. Raises LinesideError."""
+def read(path: Path, parsed: Callable[[Any], T], given: str = "") -> T:
+    """What `parsed` makes of it, which raises ValueError for what it does not know; blocks. `given`: what else was given to the
+    command that wrote it. Raises LinesideError."""
+    again = AGAIN.format(given)
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"larger than {LARGEST >> 20} MB")
         return parsed(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise LinesideError(f"there is no {path}", hint=AGAIN) from None
+        raise LinesideError(f"there is no {path}", hint=again) from None
     except (ValueError, OSError, RecursionError) as error:
-        raise LinesideError(f"{path}: {error}", hint=f"fit it anew: {AGAIN}") from None
+        raise LinesideError(f"{path}: {error}", hint=f"fit it anew: {again}") from None

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from edge import TRUSTED, Batch, ConfigFault, Duration, Event, Point, Quality, Setting, StageConfig
 
-from .document import read
+from .distinct import Distinct
+from .document import RUNS, read
 from .learned import Learned
 from .runs import KEEP, Model, Past, Settings, fit
 
@@ -24,7 +25,7 @@ ROWS = 256  # described at once, so that a long history that is replayed takes n
 class LifetimeConfig(StageConfig):
     """What is measured of the machine, and how its life is counted."""
 
-    tags: list[str] = Field(min_length=1, max_length=128, description="the tags, best of one source")
+    tags: Distinct
     every: Duration = Field(600.0, description="one row: the mean of the good samples of each tag in that time")
     running: str | None = Field(
         None, description="tag that is above 0 while the machine runs, as its speed; what comes meanwhile counts alone"
@@ -33,14 +34,6 @@ class LifetimeConfig(StageConfig):
     learned: str = Field("", description="file beside the site, written by `lineside fit` (NAME.json)")
     cap: int = Field(125, ge=10, le=100_000, description="rows of life left, beyond which no more are told")
     first: int = Field(25, ge=5, le=10_000, description="rows of a life that are too few to judge by")
-
-    @field_validator("tags")
-    @classmethod
-    def _once(cls, tags: list[str]) -> list[str]:
-        for tag in tags:
-            if tags.count(tag) > 1:
-                raise ValueError(f"{tag!r} stands there twice")
-        return tags
 
     def points(self) -> dict[str, Any]:
         return {"health": Point(unit="%"), **{name: Point(unit="h") for name in POINTS[1:]}}
@@ -71,7 +64,7 @@ class Lifetime:
         self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in POINTS], np.int32)
         self._every = round(config.every * 1e9)
         self._model = _fitting(
-            read(setting.folder / (config.learned or f"{setting.name}.json"), Learned.from_json), config
+            read(setting.folder / (config.learned or f"{setting.name}.json"), Learned.from_json, RUNS), config
         ).model
         self._least, self._most = _range(self._model, len(self._ids))
         self._runs = not config.running  # as far as is known

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from edge import TRUSTED, Batch, ConfigFault, Identifier, Point, Quality, Setting, StageConfig
 
 from .diagnosis import Diagnosis, fit
-from .document import read
+from .document import RUNS, read
 from .fast import Bearing, bands, envelope, prominence, waveform
 
 FAULTS = ("outer", "inner", "ball", "cage")
@@ -258,4 +258,4 @@ def _diagnosis(config: VibrationConfig, setting: Setting) -> Diagnosis:
             raise ValueError("a damaged diagnosis")
         return found
 
-    return read(setting.folder / (config.learned or f"{setting.name}.json"), parsed)
+    return read(setting.folder / (config.learned or f"{setting.name}.json"), parsed, RUNS)

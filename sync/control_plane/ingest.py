@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -22,13 +21,14 @@ from edge import CodecFault, LinesideError, log
 
 from .. import replacement, wire
 from ..checkpoint import NotSigned
-from . import config, ddi_state, pieces, tables
+from . import pieces, tables
 from .body import body_of
 from .ca import Asked, Authority
 from .clones import Clones
 from .database import upsert
 from .ddi import Ddi
 from .door import Door
+from .fetched import Fetched, numbers
 from .heard import Heard, note
 from .invite import SPENT, Wish, invited, trade
 from .invite import stands as stands_open
@@ -46,13 +46,12 @@ from .signing import Signing
 from .silent import Silent
 from .standing import StoreFault, anew, covers, stands, untold
 from .store import FURTHEST, Displaced, Message, Store, still
-from .twin import Want, want, wanted
+from .twin import Want, want
 from .updates import Updates
 
 LONGEST_POLL = 30.0
 MOST_LIVE = 2**21  # bytes of newest values and a status
 MOST_RUN = 32  # characters of what a run of a device calls itself
-MOST_PIECE = 2**20  # bytes of an object in one answer
 HEAR = 1.0  # seconds between two looks at what others have ordered
 LOOK = 10.0  # seconds between two looks at who is revoked
 PROVEN = "lineside.device"  # in the scope of a request whose device is proven already
@@ -92,13 +91,9 @@ class Ingest:
                 Route("/d/v1/stands", self.stands),
                 Route("/d/v1/live", self.live, methods=["POST"]),
                 Route("/d/v1/dn", self.down),
-                Route("/d/v1/twin", self.twin),
-                Route("/d/v1/config/{version}", self.configured),
-                Route("/d/v1/draft", self.drafted, methods=["PUT"]),
                 Route("/d/v1/picture/{digest}", self.picture, methods=["PUT"]),
                 Route("/d/v1/piece/{digest}", self.piece, methods=["PUT"]),
-                Route("/d/v1/object/{digest}", self.object),
-                Route("/d/v1/updates/{path:path}", self.update),
+                *Fetched(store, self.pictures, self.updates, self.device, self._stranger).routes,
                 *Ddi(store, hub, self.updates, self.device, self._stranger, self._heard.saw).routes,
             ],
             exception_handlers={LinesideError: fault, OverflowError: fault},
@@ -345,27 +340,6 @@ class Ingest:
             raise wire.WireFault(f"more than {most} bytes")
         return body, digest
 
-    async def object(self, request: Request) -> Response:
-        """What of an object begins `at`, at most `most` bytes: [size of all of it, bytes]. Who knows its digest may have it."""
-        if await self.device(request) is None:
-            return self._stranger(request)
-        at, most = numbers(request, "at", "most")
-        digest = request.path_params["digest"]
-        found = await self.pictures.part(digest, at, min(most, MOST_PIECE))
-        if found is None:
-            return JSONResponse({"detail": "there is no such object"}, 404)
-        return Response(msgpack.packb(found), media_type="application/msgpack")
-
-    async def update(self, request: Request) -> Response:
-        """As `object`, of a file in the repository of updates; what is signed there is for the device to judge."""
-        if await self.device(request) is None:
-            return self._stranger(request)
-        at, most = numbers(request, "at", "most")
-        found = await asyncio.to_thread(self.updates.part, request.path_params["path"], at, min(most, MOST_PIECE))
-        if found is None:
-            return JSONResponse({"detail": "there is no such file among the updates"}, 404)
-        return Response(msgpack.packb(found), media_type="application/msgpack")
-
     # Down
 
     async def command(self, device: str, verb: str, data: dict[str, Any]) -> int:
@@ -413,34 +387,6 @@ class Ingest:
         for news in [] if device else self._news.values():
             news.set()
 
-    async def twin(self, request: Request) -> Response:
-        """All that is wanted of a device, but for firmware where another client on it asks for that, see ddi.py."""
-        if (device := await self.device(request)) is None:
-            return self._stranger(request)
-        rows, by_ddi = await self._store.glance(lambda c: (wanted(c, device), ddi_state.attributes(c, device)))
-        mine = [row for row in rows if by_ddi is None or row.kind != ddi_state.FIRMWARE]
-        wants = [{k: getattr(row, k) for k in wire.WANT} for row in mine]
-        said = {"generation": max((row.generation for row in rows), default=0), "wants": wants}
-        return Response(msgpack.packb(said), media_type="application/msgpack")
-
-    async def configured(self, request: Request) -> Response:
-        """The document that is wanted of this device."""
-        if (device := await self.device(request)) is None:
-            return self._stranger(request)
-        version = request.path_params["version"]
-        found = await self._store.glance(lambda c: config.document_for(c, device, version))
-        if found is None:
-            return JSONResponse({"detail": "no such configuration is wanted of this device"}, 404)
-        return Response(found.encode(), media_type="application/yaml")
-
-    async def drafted(self, request: Request) -> Response:
-        """What somebody wrote at a device; of nothing: that there is none any more."""
-        if (device := await self.device(request)) is None:
-            return self._stranger(request)
-        body = await body_of(request, config.MOST_DRAFT)
-        await self._store.write(lambda c: config.keep_draft(c, device, body.decode(errors="replace")), device)
-        return Response(status_code=204)
-
     async def down(self, request: Request) -> Response:
         """Commands above `after`, each with its age in seconds by our clock; waits up to `wait` seconds for one. Asking with
         `after` is the receipt of those below. A device that does not say `answers` passes over what it does not know. One that
@@ -478,14 +424,6 @@ class Ingest:
         self.signing.close()
         for news in self._news.values():
             news.set()
-
-
-def numbers(request: Request, *names: str) -> list[int]:
-    """What the query says under these names. Raises WireFault."""
-    said = [request.query_params.get(name, "") for name in names]
-    if not all(re.fullmatch(r"[0-9]{1,15}", text) for text in said):
-        raise wire.WireFault(f"{' and '.join(names)} are numbers")
-    return [int(text) for text in said]
 
 
 def _spoiled() -> Response:

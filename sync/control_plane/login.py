@@ -1,22 +1,20 @@
-"""Coming and going: the link of the first day, accounts, who I am; and who did what."""
+"""Coming and going: the link of the first day, accounts, who I am."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
-from . import audit, people, tables
-from .access import Asks, Me
-from .audit import AuditFault
+from . import people
+from .access import Me
 from .openid import FLOW_SECONDS, Flow, OpenId, OpenIdFault, come
 from .permissions import ROLES
 from .signin import FIRST, LINK_SECONDS, People
 from .store import Store
-from .tree import is_below
 
 AWAY, BACK = "/login/openid", "/login/openid/back"
 
@@ -36,7 +34,7 @@ class Words(BaseModel):
 
 
 def login(store: Store, knows: People, page: str) -> APIRouter:
-    """The link, accounts, and who did what. `page` is where people find the plane; where that is https, their browser is to show a
+    """The link and accounts. `page` is where people find the plane; where that is https, their browser is to show a
     session to nothing else."""
     router, secure = APIRouter(), page.startswith("https:")
 
@@ -93,32 +91,6 @@ def login(store: Store, knows: People, page: str) -> APIRouter:
         places = {permission: sorted(those) for permission, those in may.items()}
         said = {"name": who.name, "account": who.account, "roles": who.roles}
         return said | {"may": list(may), "whole": whole, "places": places}
-
-    @router.get("/api/audit")
-    async def did(
-        asks: Asks,
-        before: Annotated[int, Query(ge=0, le=2**62, description="go on from the last number seen")] = 0,
-        limit: Annotated[int, Query(ge=1, le=500)] = 100,
-        find: Annotated[str, Query(max_length=100, description="in who, what, about what, or from where")] = "",
-        refused: Annotated[bool, Query(description="only what was not done")] = False,
-    ) -> list[dict[str, Any]]:
-        """Who did what, the newest first: what stands at or below a node of yours. See docs/people.md."""
-        mine = [] if asks.whole else [is_below(tables.audit.c.place, asks.places)]
-        mine += [audit.says(find)] if find else []
-        mine += [~audit.DONE] if refused else []
-        return await store.read(lambda c: audit.newest(c, limit, before, *mine))
-
-    looking = asyncio.Lock()
-
-    @router.get("/api/audit/chain")
-    async def chain() -> dict[str, Any]:
-        """Whether every row follows from those before it: {"rows", "hash" (of the last), "broken": where not}."""
-        async with looking:  # it reads all of it
-            try:
-                rows, head = await store.read(lambda c: audit.checked(audit.rows(c)))
-            except AuditFault as fault:
-                return {"rows": 0, "hash": "", "broken": str(fault)}
-        return {"rows": rows, "hash": head, "broken": ""}
 
     return router
 

@@ -26,6 +26,7 @@ from edge import decode_event
 from edge.bench.process import cpu, pss, running, wait_for
 from edge.bench.stack import lineside, plane
 from edge.control import ask
+from models.benchmarks.skab import JUDGED, SIGNALS, TRAINING
 from tests.real import deeppcb, skab
 
 TOGETHER = 4  # recordings played at once
@@ -96,8 +97,8 @@ def pump_site(servers: list[skab.Server]) -> str:
     for server in servers:
         name, (data, lamp) = server.recording.name, server.ports
         drivers += [skab.entry(server.recording, data, RATE), skab.lamp(server.recording, lamp)]
-        tags = ", ".join(f"{name}.{skab.slug(c)}" for c in skab.JUDGED)
-        stages.append(f"  {name}_health: {{stage: anomaly, tags: [{tags}], rows: {skab.TRAINING}}}")
+        tags = ", ".join(f"{name}.{skab.slug(SIGNALS[c])}" for c in JUDGED)
+        stages.append(f"  {name}_health: {{stage: anomaly, tags: [{tags}], rows: {TRAINING}}}")
         alarms.append(
             f'  {name}_odd: {{when: "{name}_health.alarm > 0", '
             f"then: {{{name}_out.lamp: 1}}, on_clear: {{{name}_out.lamp: 0}}}}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import datetime
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +11,9 @@ import numpy as np
 
 from drivers.modbus.sim import ModbusSim
 from edge.config.load import load_text
+from models.benchmarks.skab import SIGNALS
+from models.benchmarks.skab import read as recorded
 
-CHANNELS = (
-    "Accelerometer1RMS",
-    "Accelerometer2RMS",
-    "Current",
-    "Pressure",
-    "Temperature",
-    "Thermocouple",
-    "Voltage",
-    "Volume Flow RateRMS",
-)
-JUDGED = ("Accelerometer1RMS", "Accelerometer2RMS", "Current", "Pressure", "Voltage", "Volume Flow RateRMS")
-TRAINING = 400  # rows the stage learns from, as the data set's own rule says
 GRACE_MS = 60_000
 FIRST = 6  # registers of the row number (2) and the recorded time (4) before the values
 
@@ -50,14 +38,9 @@ class Recording:
 
 
 def read(path: Path) -> Recording:
-    with path.open(newline="") as text:
-        rows = list(csv.DictReader(text, delimiter=";"))
-    stamps = [datetime.datetime.fromisoformat(r["datetime"]).replace(tzinfo=datetime.UTC).timestamp() for r in rows]
+    one = recorded(path, path.parents[1])
     return Recording(
-        f"{path.parent.name}_{path.stem}",
-        (np.array(stamps) * 1000).round().astype(np.int64),
-        np.array([[float(r[c]) for c in CHANNELS] for r in rows]),
-        np.array([r["anomaly"] in ("1", "1.0") for r in rows]),
+        f"{path.parent.name}_{path.stem}", (one.seconds * 1000).round().astype(np.int64), one.value, one.anomaly
     )
 
 
@@ -72,7 +55,7 @@ def entry(recording: Recording, port: int, rate: float) -> str:
     ]
     lines += ['    time: {address: "holding:2", type: unix_ms}', "    tags:"]
     lines += ['      row: {address: "holding:0", type: uint32}']
-    for i, channel in enumerate(CHANNELS):
+    for i, channel in enumerate(SIGNALS):
         lines.append(f'      {slug(channel)}: {{address: "holding:{FIRST + 4 * i}", type: float64}}')
     return "\n".join(filter(None, lines))
 

@@ -69,7 +69,7 @@ function Tree({ nodes, people, at, pick }: { nodes: Node[]; people: Person[]; at
         const depth = (place ? place.split("/").length : 0) - least, devices = nodes.reduce((sum, n) => sum + (below(n.place, place) ? n.devices : 0), 0);
         return (
           <li key={place} style={{ paddingInlineStart: `${depth * 1.1}rem` }}>
-            <button class="plain" aria-pressed={place === at} onClick={() => pick(place)}><span>{place.split("/").pop() || t("wholePlane")}</span><small class="quiet">{number(devices)} {t("devicesBelow")}</small></button>
+            <button class="plain" aria-pressed={place === at} onClick={() => pick(place)}><span>{place.split("/").pop() || t("wholePlane")}</span><small class="quiet">{number(devices)} {t(devices === 1 ? "deviceBelow" : "devicesBelow")}</small></button>
           </li>
         );
       })}</ul>
