@@ -70,9 +70,9 @@ KNOWN = (
     Benchmark(
         name="skab",
         module="skab",
-        layout="valve1/*.csv, valve2/*.csv, other/*.csv (semicolons; datetime, eight signals, anomaly), anomaly-free/*.csv",
+        layout="valve1/*.csv, valve2/*.csv, other/*.csv, anomaly-free/*.csv (semicolons: datetime, signals, anomaly, changepoint)",
         marks=("valve1/*.csv", "valve2/*.csv", "other/*.csv", "anomaly-free/*.csv"),
-        figures=("f1", "far", "mar", "delay_s", "normal_far"),
+        figures=("f1", "far", "mar", "delay_s", "nab", "normal_far"),
         methods={"anomaly": "evaluated", "always": "always"},
     ),
     Benchmark(

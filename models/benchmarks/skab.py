@@ -1,5 +1,5 @@
 """Recorded pump-rig runs (SKAB): a method learns from the first 400 rows of a file and judges the rest, row by row and without
-looking ahead. Rates are over all judged rows of all files, as the benchmark counts them.
+looking ahead. Rates are over all judged rows of all files, as the benchmark counts them; `nab` says how changes are found.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edge import LinesideError
 
 from ..series.baseline import Settings, fit
 from ..series.scorer import Scorer
+from . import changes
 
 SIGNALS = (
     "Accelerometer1RMS",
@@ -43,12 +44,13 @@ Judge = Callable[["Recording"], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Recording:
-    """One file: `seconds` float64[n] since 1970, `value` float64[n, 8], `anomaly` bool[n]."""
+    """One file: `seconds` float64[n] since 1970, `value` float64[n, 8], `anomaly` and `change` bool[n]."""
 
     name: str
     seconds: np.ndarray
     value: np.ndarray
     anomaly: np.ndarray
+    change: np.ndarray
 
     @property
     def folder(self) -> str:
@@ -89,11 +91,13 @@ def normal_far(one: Recording, settings: Settings) -> float | None:
 def figures(data: Path, to: TextIO | None, judge: Judge) -> dict[str, Any]:
     """What `judge` (a recording -> score and flag of its rows from 400 on) makes of every fault file. Raises LinesideError."""
     files, missing = recordings(data)
-    truth, found, delays, faults = [], [], [], 0
+    truth, found, delays, changed, faults = [], [], [], [], 0
     for one in files:
         score, flag = judge(one)
         truth.append(one.anomaly[TRAINING:])
         found.append(flag)
+        seconds = one.seconds[TRAINING:]
+        changed.append(changes.found(seconds[one.change[TRAINING:]], changes.told(seconds, flag)))
         each = list(delays_of(one, flag))
         delays += [delay for delay in each if delay is not None]
         faults += len(each)
@@ -106,6 +110,7 @@ def figures(data: Path, to: TextIO | None, judge: Judge) -> dict[str, Any]:
     return {
         **rates,
         "delay_s": round(float(np.median(delays)), 1) if delays else None,
+        "nab": changes.scores(changed),
         "faults": faults,
         "faults_found": len(delays),
         "files": len(files),
@@ -158,12 +163,13 @@ def read(path: Path, data: Path) -> Recording:
             raise LinesideError(f"{name}: no column {', '.join(lacking)}", hint="columns are separated by semicolons")
         rows = list(table)
     value = np.empty((len(rows), len(SIGNALS)))
-    seconds, anomaly = np.empty(len(rows)), np.zeros(len(rows), bool)
+    seconds, anomaly, change = np.empty(len(rows)), np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     for i, row in enumerate(rows):
         try:
             value[i] = [float(row[c]) for c in SIGNALS]
             seconds[i] = datetime.datetime.fromisoformat(row["datetime"]).replace(tzinfo=datetime.UTC).timestamp()
             anomaly[i] = float(row.get("anomaly") or 0) > 0
+            change[i] = float(row.get("changepoint") or 0) > 0
         except (ValueError, TypeError) as error:
             raise LinesideError(f"{name}: row {i}: {error}") from None
     if len(rows) <= TRAINING:
@@ -172,4 +178,4 @@ def read(path: Path, data: Path) -> Recording:
         )
     if not np.isfinite(value).all():
         raise LinesideError(f"{name}: row {int(np.argmin(np.isfinite(value).all(axis=1)))}: a value is no number")
-    return Recording(name, seconds, value, anomaly)
+    return Recording(name, seconds, value, anomaly, change)

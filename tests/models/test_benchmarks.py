@@ -35,7 +35,8 @@ def pump(path: Path, faulty: range, rows: int = 480, unlike: float = 40.0) -> No
     lines = [";".join(["datetime", *SIGNALS, "anomaly", "changepoint"])]
     for i, row in enumerate(values):
         stamp = f"2020-03-09 10:{i // 60:02}:{i % 60:02}"
-        lines.append(";".join([stamp, *(f"{v:.5f}" for v in row), str(float(i in faulty)), "0.0"]))
+        change = float((i in faulty) != (i - 1 in faulty))
+        lines.append(";".join([stamp, *(f"{v:.5f}" for v in row), str(float(i in faulty)), str(change)]))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 
@@ -56,6 +57,8 @@ def test_figures_of_a_pump_and_its_predictions(skab: Path, capsys: Said, tmp_pat
     )
     assert found["far"] < 0.1 and found["mar"] < 0.2 and found["f1"] > 0.8
     assert found["faults"] == found["faults_found"] == 1 and 0 <= found["delay_s"] < 10
+    assert (found["nab"]["changes"], found["nab"]["found"], found["nab"]["window_s"]) == (1, 1, 60)
+    assert found["nab"]["delay_s"] == found["delay_s"] and 90 < found["nab"]["standard"] < 100
     rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     assert [(r["file"], r["index"]) for r in rows[:2]] == [("valve1/0.csv", 400), ("valve1/0.csv", 401)]
     assert len(rows) == 160 and {r["flag"] for r in rows} == {0, 1} and all(r["score"] > 0.7 for r in rows if r["flag"])
@@ -88,7 +91,8 @@ def test_a_folder_that_cannot_be_judged_is_told_why(skab: Path, capsys: Said, tm
     for damage, told in (
         ("", "no column datetime"),
         (text.replace("Voltage", "Volts"), "no column Voltage"),
-        (text.replace(";1.0;0.0\n", ";x;0.0\n"), "row 440: could not convert"),
+        (text.replace(";1.0;1.0\n", ";x;1.0\n"), "row 440: could not convert"),
+        (text.replace(";1.0;1.0\n", ";1.0;x\n"), "row 440: could not convert"),
         ("\n".join(text.splitlines()[:401]), "400 rows; the first 400"),
         (text[:-40], "row 479"),
         (text.replace("10:00:03;", "10:00:03;nan"), "row 3: "),
