@@ -6,6 +6,24 @@ from .bounds import below as rate_below
 from .bounds import binomial, wilson
 from .bounds import by_chance as most_by_chance
 from .bounds import needed as parts_needed
+from .cases.case import MOST as MOST_CASES
+from .cases.case import Case, Signature
+from .cases.files import KINDS as CASE_KINDS
+from .cases.files import MOST_BYTES as MOST_CASE_BYTES
+from .cases.files import merged as merged_cases
+from .cases.files import packed as packed_cases
+from .cases.files import parse as parse_cases
+from .cases.files import read as read_cases
+from .cases.files import shares_of as shares_said
+from .cases.files import text_of as text_of_cases
+from .cases.files import unpacked as unpacked_cases
+from .cases.files import write as write_cases
+from .cases.nearest import Known as KnownCases
+from .cases.nearest import Near as NearCase
+from .cases.nearest import Seen as SeenAlarm
+from .cases.nearest import seen_of
+from .cases.words import asked as asked_words
+from .cases.words import indexed as words_of_case
 from .chain import Chain, hash_of
 from .clock import SECOND, Clock, ManualClock, SystemClock, is_sure
 from .codec import (
@@ -99,13 +117,17 @@ from .transplant import taken as journal_taken
 
 __all__ = [
     "CANDIDATE",
+    "CASE_KINDS",
     "CURRENT",
+    "MOST_CASES",
+    "MOST_CASE_BYTES",
     "PREVIOUS",
     "SECOND",
     "TRUSTED",
     "Answer",
     "AnswerContradicts",
     "Batch",
+    "Case",
     "Chain",
     "Clock",
     "CodecFault",
@@ -127,10 +149,12 @@ __all__ = [
     "Host",
     "Identifier",
     "Job",
+    "KnownCases",
     "LinesideError",
     "Listen",
     "ManualClock",
     "ModelRefused",
+    "NearCase",
     "NewModel",
     "NoDaemon",
     "Period",
@@ -144,7 +168,9 @@ __all__ = [
     "Record",
     "Recording",
     "ReleaseTrial",
+    "SeenAlarm",
     "Setting",
+    "Signature",
     "Size",
     "Source",
     "Stage",
@@ -166,6 +192,7 @@ __all__ = [
     "alarms_of_journal",
     "alike_alarms",
     "ask_daemon",
+    "asked_words",
     "begin_release",
     "between",
     "bind_options",
@@ -200,6 +227,7 @@ __all__ = [
     "load_site",
     "load_tree",
     "log",
+    "merged_cases",
     "model_home",
     "most_by_chance",
     "name_of_review",
@@ -207,12 +235,15 @@ __all__ = [
     "only_here",
     "option_tables",
     "origins_of",
+    "packed_cases",
+    "parse_cases",
     "parts_needed",
     "pieces",
     "plain_data",
     "png",
     "point",
     "rate_below",
+    "read_cases",
     "read_document",
     "read_recording",
     "read_tree",
@@ -224,6 +255,8 @@ __all__ = [
     "release_on_trial",
     "release_sample",
     "running_release",
+    "seen_of",
+    "shares_said",
     "shown_yaml",
     "since_until",
     "site_and_state",
@@ -236,10 +269,14 @@ __all__ = [
     "tag_name",
     "tag_named",
     "tag_names",
+    "text_of_cases",
     "to_disk",
+    "unpacked_cases",
     "version_of",
     "wilson",
     "without_secrets",
+    "words_of_case",
+    "write_cases",
     "write_parquet",
     "written_yaml",
 ]

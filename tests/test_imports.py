@@ -39,7 +39,7 @@ ONE_HOME = {
         "edge/damaged.py",
         "edge/transplant.py",
         "edge/commands/doctor.py",
-        "models/cases/nearest.py",
+        "edge/cases/nearest.py",
     ),
     "asyncua": ("drivers/opcua/",),
     "pyarrow": ("edge/parquet.py",),

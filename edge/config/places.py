@@ -353,6 +353,14 @@ def read_text(text: str, name: str = "site.yaml", *, placed: bool = True) -> Tre
     return tree
 
 
+def read_alone(text: str, name: str) -> Tree:
+    """The same for text that somebody sent: nothing else is read, and `!secret` stays a name."""
+    tree = Tree()
+    tree.places[()] = Place(name, 1, 1)
+    tree.data = _Reading(tree, None, kept=True).text(text, name, (), ())
+    return tree
+
+
 def read_yaml(path: Path) -> tuple[Any, list[str]]:
     """Any YAML file under the same rules as a site: (plain data, faults with their places). Never raises for its content."""
     tree = read(path)

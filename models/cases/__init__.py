@@ -1,1 +1,1 @@
-"""Fault cases: what was seen before, why, and what helped; found again by words and by what an anomaly looks like."""
+"""The fault cases of a site: told after an alarm, looked for, filled."""

@@ -9,11 +9,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge import Event, LinesideError, compile_expression, events_of, load_site, log, site_and_state, state_folder
+from edge import (
+    Event,
+    KnownCases,
+    LinesideError,
+    NearCase,
+    SeenAlarm,
+    compile_expression,
+    events_of,
+    load_site,
+    log,
+    merged_cases,
+    read_cases,
+    seen_of,
+    site_and_state,
+    state_folder,
+    write_cases,
+)
 
-from .files import merged, read, write
-from .nearest import Known, Near, Seen
-from .stage import CasesConfig, seen_of
+from .stage import CasesConfig
 
 HELP = "fault cases: find them by words or by an alarm, import and export them"
 
@@ -39,13 +53,13 @@ def run(options: argparse.Namespace) -> int:
     path = site.folder / stages[0].file
     if options.take:
         return _take(path, options.take)
-    cases = read(path)
+    cases = read_cases(path)
     if options.give:
-        write(options.give, cases)
+        write_cases(options.give, cases)
         log.info("%s: %d cases", options.give, len(cases))
         return 0
-    known = Known(cases, stages[0].assets)
-    found = [Near(case, 1.0, ()) for case in cases]
+    known = KnownCases(cases, stages[0].assets)
+    found = [NearCase(case, 1.0, ()) for case in cases]
     if options.find is not None:
         found = known.find(options.find)
     elif options.alarm is not None:
@@ -58,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _seen(key: str, alarms: Mapping[str, Any], raised: Mapping[str, Event]) -> Seen:
+def _seen(key: str, alarms: Mapping[str, Any], raised: Mapping[str, Event]) -> SeenAlarm:
     """An alarm of the site as if it were raised now, by what its stages raised last; or the last anomaly of a stage."""
     if key in alarms:
         alarm = alarms[key]
@@ -79,7 +93,7 @@ def _raised(journal: Path) -> dict[str, Event]:
     return {event.key: event for event in found if event.state == "raised"}
 
 
-def _lines(one: Near) -> str:
+def _lines(one: NearCase) -> str:
     """A case for people."""
     case = one.case
     head = f"{case.id}  {case.symptom}" + (f"  ({one.near:.0%}: {', '.join(one.why)})" if one.why else "")
@@ -90,11 +104,11 @@ def _lines(one: Near) -> str:
 
 
 def _take(path: Path, given: Path) -> int:
-    old, new = read(path) if path.exists() else [], read(given)
-    whole = merged(old, new)
+    old, new = read_cases(path) if path.exists() else [], read_cases(given)
+    whole = merged_cases(old, new)
     again = len(old) + len(new) - len(whole)
-    write(path, whole)
-    read(path)
+    write_cases(path, whole)
+    read_cases(path)
     log.info("%s: %d cases, %d of them new and %d anew", path, len(whole), len(new) - again, again)
     log.info("a daemon that runs takes them with its next start")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,16 +11,15 @@ from pydantic import Field
 from edge import (
     ConfigFault,
     Event,
-    ExpressionFault,
     Job,
+    KnownCases,
+    NearCase,
     Setting,
     StageConfig,
     StatelessStage,
-    compile_expression,
+    read_cases,
+    seen_of,
 )
-
-from .files import read
-from .nearest import Known, Near, Seen
 
 SHOWN = 300  # characters of each text that an event carries
 
@@ -54,7 +52,7 @@ class Cases(StatelessStage):
         path = setting.folder / config.file
         if not path.exists():
             raise ConfigFault(f"there is no {path}", hint="`lineside cases SITE --import FILE` makes it")
-        self.known = Known(read(path), config.assets)
+        self.known = KnownCases(read_cases(path), config.assets)
         self._waiting: dict[tuple[str, str], Event] = {}  # the newest of each alarm, for the pool
         self._busy, self._lock = False, threading.Lock()
 
@@ -88,18 +86,7 @@ class Cases(StatelessStage):
         return ()
 
 
-def seen_of(event: Event) -> Seen:
-    """What an alarm or anomaly is about. Where it has reasons its words are the tags, which no case holds."""
-    reasons = event.data.get("reasons", ())
-    shares = {reason["tag"]: reason["share"] * (-1 if reason["deviation"] < 0 else 1) for reason in reasons}
-    tags = {*shares, *([event.data["tag"]] if event.data.get("tag") else [])}
-    if event.kind == "alarm":
-        with contextlib.suppress(ExpressionFault):
-            tags |= set(compile_expression(str(event.data.get("when", ""))).names)
-    return Seen(event.key, "" if reasons else event.text, shares, tags)
-
-
-def said(found: list[Near]) -> str:
+def said(found: list[NearCase]) -> str:
     """A sentence: the nearest case, and the names of the others."""
     case = found[0].case
     told = [f"like {case.id} ({found[0].near:.0%}): {_cut(case.symptom)}"]
@@ -109,7 +96,7 @@ def said(found: list[Near]) -> str:
     return "; ".join(told)
 
 
-def _shown(one: Near) -> dict[str, Any]:
+def _shown(one: NearCase) -> dict[str, Any]:
     case = one.case
     told = {"id": case.id, "symptom": case.symptom, "cause": case.cause, "remedy": case.remedy}
     more = {"near": round(one.near, 2), "why": list(one.why), "parts": case.parts, "pictures": case.pictures}

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.cases import files
+from edge.cases.case import Case, Signature
+from edge.cases.nearest import Known, Seen
 from models.benchmarks.skab import CHOSEN, JUDGED, SIGNALS, TRAINING, Recording, recordings
-from models.cases import files
-from models.cases.case import Case, Signature
-from models.cases.nearest import Known, Seen
 from models.series.baseline import fit
 from models.series.scorer import Scorer
 

@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 from edge import ConfigFault, Event, ManualClock, Tag, TagTable, plugins
+from edge.cases.case import Case
+from edge.cases.files import merged, packed, parse, read, unpacked, write
+from edge.cases.nearest import Known, Seen
+from edge.cases.words import asked
 from edge.cli import main
 from edge.config.load import load
 from edge.flow import Flow
@@ -21,9 +25,6 @@ from edge.journal import Journal
 from edge.rehearse import Kept, rehearse
 from edge.stage import Setting
 from models.cases import command
-from models.cases.case import Case
-from models.cases.files import merged, read, write
-from models.cases.nearest import Known, Seen, asked
 from models.cases.stage import Cases, CasesConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cases.md").read_text("utf-8")
@@ -138,6 +139,35 @@ def test_files_that_are_refused(tmp_path: Path, name: str, body: bytes, wanted: 
     with pytest.raises(ConfigFault) as fault:
         read(tmp_path / name)
     assert wanted in str(fault.value)
+
+
+def test_what_was_sent_reads_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "hidden.yaml").write_text("of another", "utf-8")
+    sent = f"cases: [{{id: A, symptom: !include {tmp_path}/hidden.yaml}}]".encode()
+    with pytest.raises(ConfigFault, match="what is sent to a device is one document"):
+        parse(sent, "sent.yaml")
+    with pytest.raises(ConfigFault, match="sent.json:1:1: not UTF-8 text, save it as UTF-8"):
+        parse(b"\xff", "sent.json")
+
+
+def test_a_fault_of_a_table_says_row_and_column() -> None:
+    with pytest.raises(ConfigFault) as fault:
+        parse(b"id,symptom,pictures\nA,x,\nB,,abc\n", "c.csv")
+    assert [line.partition(": ")[0] for line in str(fault.value).splitlines()] == ["c.csv:3:2", "c.csv:3:3"]
+
+
+def test_what_goes_to_a_device_comes_back_or_is_refused() -> None:
+    cases = [case("A", signature={"shares": {"p.a": -1.0}}), case("乙", parts=["x 1"])]
+    body = packed(cases)
+    assert unpacked(body, "copy") == cases and packed(unpacked(body, "copy")) == body
+    for bad, why in (
+        (b"x" * 1_000_001, "copy is larger than 1,000,000 bytes"),
+        (body[:-2], "copy: : Invalid JSON"),
+        (body.replace(b'"symptom"', b'"syndrome"'), "copy: cases.0.symptom: Field required"),
+        (packed([case("A"), case("A")]), "copy holds a case twice"),
+    ):
+        with pytest.raises(ConfigFault, match=re.escape(why)):
+            unpacked(bad, "copy")
 
 
 def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import re
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +11,14 @@ from typing import Any
 import apsw
 import numpy as np
 
+from ..event import Event
+from ..expressions import ExpressionFault, compile_expression
 from .case import Case
+from .words import asked, indexed
 
 ALIKE = 0.5  # cosine from which on tags are called alike
 BY_WORDS, BY_ASSET = 0.6, 0.2  # what all words, and the asset, count for where no signature speaks
-MOST_WORDS = 24  # of a question that count
 LOOKED_AT = 50  # of the index's answers
-IDLE = {"the", "and", "for", "with", "that", "this"}
-HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,17 @@ class Seen:
     text: str = ""
     shares: Mapping[str, float] = field(default_factory=dict)
     tags: Collection[str] = ()
+
+
+def seen_of(event: Event) -> Seen:
+    """What an alarm or anomaly is about. Where it has reasons its words are the tags, which no case holds."""
+    reasons = event.data.get("reasons", ())
+    shares = {reason["tag"]: reason["share"] * (-1 if reason["deviation"] < 0 else 1) for reason in reasons}
+    tags = {*shares, *([event.data["tag"]] if event.data.get("tag") else [])}
+    if event.kind == "alarm":
+        with contextlib.suppress(ExpressionFault):
+            tags |= set(compile_expression(str(event.data.get("when", ""))).names)
+    return Seen(event.key, "" if reasons else event.text, shares, tags)
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Known:
         self.cases, self._assets = list(cases), dict(assets or {})
         self._signatures = _Signatures(self.cases)
         self._by_alarm: dict[str, list[int]] = {}
-        self._words = [_indexed(case) for case in self.cases]
+        self._words = [f" {indexed(case)}" for case in self.cases]
         self._db = apsw.Connection(":memory:")
         self._db.execute("CREATE VIRTUAL TABLE word USING fts5(body, tokenize='unicode61 remove_diacritics 0')")
         self._db.executemany("INSERT INTO word(rowid, body) VALUES (?, ?)", enumerate(self._words))
@@ -150,32 +160,3 @@ def _assets(tags: Iterable[str], classes: Mapping[str, str]) -> dict[str, set[st
 
 def _words(share: float, of: int) -> str:
     return "all words" if share == 1 else f"{round(share * of)} of {of} words"
-
-
-def _pieces(text: str) -> Iterable[tuple[str, bool]]:
-    """Words in lower case, each with whether it is a run of Chinese."""
-    for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower()):
-        for piece in re.findall(f"[{HAN}]+|[^{HAN}]+", word):
-            yield piece, re.match(f"[{HAN}]", piece) is not None
-
-
-def _pairs(run: str) -> list[str]:
-    return [run[i : i + 2] for i in range(len(run) - 1)]
-
-
-def asked(text: str) -> list[str]:
-    """What is looked for: words, and the pairs of characters of Chinese; at most MOST_WORDS, each once."""
-    terms: dict[str, None] = {}
-    for piece, han in _pieces(text):
-        terms |= dict.fromkeys((_pairs(piece) or [piece]) if han else [piece])
-    told = [term for term in terms if len(term) > 2 or re.match(f"[{HAN}]", term)]
-    return [term for term in told or terms if term not in IDLE][:MOST_WORDS]
-
-
-def _indexed(case: Case) -> str:
-    """The words of a case as its index holds them. Of Chinese the pairs, and the last character: any character begins one."""
-    said = [case.id, case.symptom, case.cause, case.remedy, case.asset, case.component, *case.parts, case.source]
-    words: list[str] = []
-    for piece, han in _pieces("\n".join(said)):
-        words += [*_pairs(piece), piece[-1]] if han else [piece]
-    return " " + " ".join(words)
