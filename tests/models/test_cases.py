@@ -146,7 +146,7 @@ def test_what_was_sent_reads_nothing_beside_it(tmp_path: Path) -> None:
     sent = f"cases: [{{id: A, symptom: !include {tmp_path}/hidden.yaml}}]".encode()
     with pytest.raises(ConfigFault, match="what is sent to a device is one document"):
         parse(sent, "sent.yaml")
-    with pytest.raises(ConfigFault, match="sent.json:1:1: not UTF-8 text, save it as UTF-8"):
+    with pytest.raises(ConfigFault, match=r"sent\.json:1:1: not UTF-8 text, save it as UTF-8"):
         parse(b"\xff", "sent.json")
 
 
