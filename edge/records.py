@@ -273,10 +273,12 @@ def events_of(path: Path, *kinds: str) -> Iterator[Event]:
     yield from (event for _, event in numbered_events(path, *kinds))
 
 
-def numbered_events(path: Path, *kinds: str) -> Iterator[tuple[int, Event]]:
-    """The same, each with its number in the journal."""
+def numbered_events(path: Path, *kinds: str, after: int = 0) -> Iterator[tuple[int, Event]]:
+    """The same, each with its number in the journal; those above `after` alone."""
     with reading(path) as db:
-        yield from _numbered(db, f"WHERE kind IN ({','.join('?' * len(kinds))}) ORDER BY seq", kinds)
+        yield from _numbered(
+            db, f"WHERE kind IN ({','.join('?' * len(kinds))}) AND seq > ? ORDER BY seq", (*kinds, after)
+        )
 
 
 @contextlib.contextmanager

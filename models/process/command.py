@@ -129,6 +129,7 @@ class Course:
             raise LinesideError(
                 f"the machine stands where it may not be: {why}", hint="set it to what is known to be safe first"
             )
+        self._machine.alarms(self._what.options.rollback_on)  # those of before are none of ours, unless they stand
         session = Session(self._tuner, self, start)
         try:
             for trial in session.run(self._most):

@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge import LinesideError, ask_daemon
+from edge import LinesideError, ask_daemon, numbered_events
 
 PACE = 0.05  # seconds between two looks
 GOOD = ("GOOD", "LATE")
+BEGIN, END = ("raised", "unusual"), ("cleared", "usual")  # states of what stands
+STAGES = ("anomaly", "station")  # kinds of their events that tell of it
 
 
 class Machine:
@@ -21,6 +23,11 @@ class Machine:
 
     def __init__(self, folder: Path, lot: str, patience: float, sleep: Callable[[float], None] = time.sleep) -> None:
         self._folder, self._lot, self._patience, self._sleep = folder, lot, patience, sleep
+        self._standing: dict[str, bool] = {}  # stages
+        self._active: set[str] = set()  # alarms, at the last look
+        self._ahead: set[str] = set()  # alarms that the daemon told and the journal not yet
+        self._looked = False
+        self._seen = 0  # number of the last event that was looked at
 
     def ask(self, **request: Any) -> dict[str, Any]:
         return ask_daemon(self._folder, request, self._patience)
@@ -40,11 +47,23 @@ class Machine:
             self.ask(do="write", tag=name, value=value, by=f"{getpass.getuser()}, tune")
 
     def alarms(self, names: Sequence[str]) -> list[str]:
-        """Those of `names` that stand now."""
+        """Those of `names`, alarms or stages, that stand now or began since the last call, even where they ended again: a lot is
+        longer than many an alarm. The first call says what stands. What began is read from the journal, which may be a moment
+        behind the daemon: how alarms stand is asked of that."""
         if not names:
             return []
-        standing = self.ask(do="status")["alarms"]
-        return [one for one in names if one in standing]
+        first, began, self._looked = not self._looked, set[str](), True
+        for seq, event in numbered_events(self._folder / "journal.db", "alarm", *STAGES, after=self._seen):
+            self._seen = seq
+            if event.state in BEGIN:
+                began.add(event.key)
+            if event.kind in STAGES and event.state in BEGIN + END:
+                self._standing[event.key] = event.state in BEGIN
+        active = {one["alarm"] for one in self.ask(do="status")["alarms"] if one["active"]}
+        told = active if first else active | (began - self._ahead)
+        self._ahead = (self._ahead | (active - self._active)) - began
+        self._active = active
+        return [one for one in names if one in told or self._standing.get(one)]
 
     def made(
         self, settings: Sequence[str], outputs: Sequence[str], settle: int, lots: int

@@ -86,7 +86,8 @@ class TuneConfig(BaseModel):
     drift: float = Field(25.0, ge=0, description="trials over which the process may drift; 0: it does not")
     write: bool = Field(False, description="write the settings; else they are proposed to a person")
     rollback_on: list[str] = Field(
-        default_factory=list, description="alarms that end a trial: the best settings come back"
+        default_factory=list,
+        description="alarms, and stages that tell what is unusual, that end a trial: the best settings come back",
     )
     history: str = Field(
         "", description="CSV beside the site with a column per setting and output: trials of earlier days"

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from edge import LinesideError
+
 from ..quality.charts import run_rules
 from .tuner import Proposal, Tuner
 
@@ -16,6 +18,7 @@ RULES = (
     "1 beyond 3 sigma",
     "2 of 3 beyond 2 sigma",
 )  # the others tell of a bias, which the next fit takes up by itself
+STUBBORN = 3  # trials in a row with an alarm, after which it is not the settings
 WIDE = 4 / 3  # a model's own doubt is a guess: its sigma counts for so many
 
 
@@ -64,9 +67,15 @@ class Session:
                 self._line.set(proposal, self.now)
             self.now, made, standing = self._line.lot()
             alarm = f"alarm {', '.join(standing)}" if standing else self._chart(made)
-            trial = self._told(made, proposal, alarm)
+            trial = self._told(made, proposal, alarm, alarmed=bool(standing))
             self.trials.append(trial)
             yield trial
+            if (
+                all(each.alarm.startswith("alarm ") for each in self.trials[-STUBBORN:])
+                and len(self.trials) >= STUBBORN
+            ):
+                hint = "what raises it is not the settings; look at the machine"
+                raise LinesideError(f"{alarm} came {STUBBORN} trials in a row, at the best settings too", hint=hint)
             proposal = self._after(alarm)
 
     def _chart(self, made: Mapping[str, float]) -> str:
@@ -85,11 +94,11 @@ class Session:
             broken = broken or (f"{name}: {told[0]}" if told else "")
         return broken
 
-    def _told(self, made: Mapping[str, float], proposal: Proposal | None, alarm: str) -> Trial:
+    def _told(self, made: Mapping[str, float], proposal: Proposal | None, alarm: str, *, alarmed: bool) -> Trial:
         tuner, foretold = self.tuner, None
         if proposal is not None:
             foretold = (proposal.worth, *proposal.between)
-        tuner.tell(self.now, made)
+        tuner.tell(self.now, made, alarmed=alarmed)
         kept, worth = tuner.kept(made), tuner.worth(made, self.now)
         why = proposal.why if proposal else "as it was"
         number, best = len(self.trials) + 1, tuner.best().worth

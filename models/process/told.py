@@ -94,7 +94,7 @@ class _Faults:
                 for name in (*rule.raises, *rule.lowers):
                     self._known(("rules", k), name, self._points, "tag")
         for k, name in enumerate(options.rollback_on):
-            self._known(("rollback_on", k), name, self._site.alarms, "alarm")
+            self._known(("rollback_on", k), name, {**self._site.alarms, **self._site.stages}, "alarm")
 
     def _input(self, name: str, wanted: tuple[float, float] | None) -> None:
         allowed = self._points[name].writable

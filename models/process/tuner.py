@@ -16,6 +16,7 @@ CANDIDATES, PARENTS = 400, 12  # settings looked at; those that are refined
 STEPS, WAYS = 20, 200  # targets that a way is sought to; parts of a way that are looked at
 CERTAIN = 0.95  # that a constraint is kept
 HORIZON = 25.0  # trials over which a drift bends
+ALARM = 0.5  # between settings that raised none (0) and those that did (1)
 BELIEF = 5.0  # trials after which measurements weigh as much as what an expert holds likely
 
 
@@ -86,6 +87,7 @@ class Tuner:
         self.made: list[dict[str, float]] = []
         self._age: list[float] = []
         self._era: list[int] = []
+        self._alarmed: list[bool] = []
         self.era = 0
         self.now = 0.0
         self._towards: np.ndarray | None = None
@@ -96,6 +98,7 @@ class Tuner:
             name: Quantity(inputs, rng, task.horizon, self._slopes(name), _level(limits.get(name)), self._school(name))
             for name in self.outputs
         }
+        self._alarm: Quantity | None = None
         self._objective = Objective(task.aim.names, task.aim.value, task.aim.sign, rng)
 
     def _school(self, output: str) -> School:
@@ -113,13 +116,15 @@ class Tuner:
         """A trial of an earlier day: the level may have been another, the shape is the same. It counts from the next `tell` on."""
         self._keep(x, made, self.now, -1)
 
-    def tell(self, x: np.ndarray, made: Mapping[str, float]) -> None:
-        """What settings float64[d] made: a value of each of `outputs`. The next trial is one older."""
-        self._keep(x, made, self.now, self.era)
+    def tell(self, x: np.ndarray, made: Mapping[str, float], *, alarmed: bool = False) -> None:
+        """What settings float64[d] made: a value of each of `outputs`. `alarmed`: they raised an alarm, which is to be kept from
+        like a limit. The next trial is one older."""
+        self._keep(x, made, self.now, self.era, alarmed)
         self._again()
         self.now += 1
 
-    def _keep(self, x: np.ndarray, made: Mapping[str, float], age: float, era: int) -> None:
+    def _keep(self, x: np.ndarray, made: Mapping[str, float], age: float, era: int, alarmed: bool = False) -> None:
+        self._alarmed.append(alarmed)
         self.x.append(np.array(x, float))
         self.made.append({name: float(made[name]) for name in self.outputs})
         self._age.append(age)
@@ -161,11 +166,16 @@ class Tuner:
         for limit in self.task.limits:
             chance = self._quantities[limit.name].chance(self._points(x), limit.at_least, limit.at_most)
             found = np.minimum(found, chance)
+        if self._alarm is not None:
+            found = np.minimum(found, self._alarm.chance(self._points(x), None, ALARM))
         return found
 
     def best(self) -> Proposal:
-        """The best settings that were tried, by what is known now; safe ones where there are any."""
-        x = np.unique(np.array(self.x), axis=0)
+        """The best settings that were tried, by what is known now; safe ones where there are any, and those that raised an alarm
+        only where there are no others."""
+        tried, alarmed = np.array(self.x), np.array(self._alarmed)
+        alarmed = (tried[:, None] == tried[alarmed][None]).all(axis=2).any(axis=1)
+        x = np.unique(tried[~alarmed] if not alarmed.all() else tried, axis=0)
         x = x[self.task.space.allowed(x)]
         draws, sure = self._draws(x), self.sure(x)
         safe = sure >= min(self.task.certain, float(sure.max()))
@@ -254,7 +264,7 @@ class Tuner:
                 self.tell(now, expected)
         if len(self.x) > kept:
             self.now -= len(self.x) - kept
-            del self.x[kept:], self.made[kept:], self._age[kept:], self._era[kept:]
+            del self.x[kept:], self.made[kept:], self._age[kept:], self._era[kept:], self._alarmed[kept:]
             self._again()
         return chosen
 
@@ -262,6 +272,10 @@ class Tuner:
         points = self._points(np.array(self.x), np.array(self._age), np.array(self._era))
         for name, quantity in self._quantities.items():
             quantity.tell(points, np.array([each[name] for each in self.made]))
+        if any(self._alarmed):
+            inputs = len(self.task.space)
+            self._alarm = self._alarm or Quantity(inputs, self._rng, 0.0, np.zeros(inputs), ALARM)
+            self._alarm.tell(points, np.array(self._alarmed, float))
 
     def _proposal(self, x: np.ndarray, draws: np.ndarray, sure: np.ndarray, at: int, why: str) -> Proposal:
         sign = self.task.aim.sign

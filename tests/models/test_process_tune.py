@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge import Event
 from edge.app import Daemon
 from edge.cli import main
 from edge.config.load import load, load_text
@@ -73,6 +74,49 @@ def test_without_write_it_asks_a_person_and_ends_with_what_nobody_set(
     out, err = capsys.readouterr()
     assert "please set, in this order: glue." in err and "nobody set it within 0.3 s" in err
     assert "as it was" in out and "best: glue.pressure 2" in out
+
+
+MOVED = """\
+  moved: {when: "glue.pressure != 2 or glue.time != 80 or glue.height != 0.3 or glue.temperature != 28", severity: low}
+"""
+
+
+def test_an_alarm_of_the_site_that_the_settings_raise_brings_the_best_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = FAST.replace("alarms:\n", f"alarms:\n{MOVED}").replace("[stopped]", "[stopped, moved]")
+    assert tuned(tmp_path, text, "--trials", "3", "--json") == 0
+    first, moved, back, end = map(json.loads, capsys.readouterr().out.splitlines())
+    names = list(load_text(FAST).sections["tune"].inputs)
+    assert (first["alarm"], moved["alarm"], back["alarm"]) == ("", "alarm moved", "")
+    assert [back[name] for name in names] == [first[name] for name in names] != [moved[name] for name in names]
+    assert back["why"] == "back after alarm moved" and [end["best"][name] for name in names] == [
+        first[n] for n in names
+    ]
+
+
+def test_what_a_stage_found_unusual_counts_until_it_is_usual_again_and_once_where_it_ended_meanwhile(
+    tmp_path: Path,
+) -> None:
+    machine, said = Machine(tmp_path, "glue.lot", 5.0), list[list[str]]()
+
+    async def both() -> None:
+        daemon = Daemon(load_text(FAST), tmp_path)
+        control = Control(daemon)
+        await daemon.start()
+        await control.start()
+        try:
+            for states in (["unusual", "usual"], ["unusual"], [], ["usual"], ["unusual", "usual"], []):
+                for state in states:
+                    daemon.accept(Event("station", "aoi", state))
+                await daemon.journal.commit()
+                said.append(await asyncio.to_thread(machine.alarms, ["stopped", "aoi"]))
+        finally:
+            await control.stop()
+            await daemon.stop()
+
+    asyncio.run(both())
+    assert said == [[], ["aoi"], ["aoi"], [], ["aoi"], []], "what ended before the first look is of no course"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +212,7 @@ def test_what_was_half_written_is_where_the_way_back_begins(tmp_path: Path) -> N
 class Bench:
     """A machine of one setting, best at 6; from the trial `breaks` on it gives half. A person sets `stubborn` instead."""
 
-    def __init__(self, breaks: int = 999, alarm: int = 999, stubborn: float | None = None) -> None:
+    def __init__(self, breaks: int = 999, alarm: Collection[int] = (), stubborn: float | None = None) -> None:
         self.x, self.lots, self.asked = np.array([2.0]), 0, list[Proposal]()
         self._breaks, self._alarm, self._stubborn = breaks, alarm, stubborn
         self._rng = np.random.default_rng(2)
@@ -181,7 +225,7 @@ class Bench:
         self.lots += 1
         gain = (30 - (self.x[0] - 6) ** 2) * (0.5 if self.lots >= self._breaks else 1.0)
         made = {"m.gain": float(gain * np.exp(self._rng.normal(0, 0.01)))}
-        return self.x, made, ["jam"] if self.lots == self._alarm else []
+        return self.x, made, ["jam"] if self.lots in self._alarm else []
 
 
 def course(bench: Bench, trials: int) -> tuple[list[Trial], Session]:
@@ -206,9 +250,13 @@ def test_when_the_machine_gives_half_the_chart_says_so_and_the_best_settings_com
 
 
 def test_an_alarm_of_the_site_brings_the_best_settings_back_and_a_person_may_set_others() -> None:
-    bench = Bench(alarm=4)
+    bench = Bench(alarm=[4])
     trials, _ = course(bench, 5)
     assert trials[3].alarm == "alarm jam" and bench.asked[3].why == "back after alarm jam"
+    bench = Bench(alarm=range(2, 9))
+    with pytest.raises(LinesideError, match="alarm jam came 3 trials in a row, at the best settings too"):
+        course(bench, 9)
+    assert bench.lots == 4 and (bench.asked[-1].x == 2).all(), "what raised an alarm is not the best"
     trials, session = course(Bench(stubborn=3.0), 3)
     assert [trial.x[0] for trial in trials] == [2.0, 3.0, 3.0] and session.now[0] == 3.0
 
