@@ -39,6 +39,7 @@ from .codec import (
     pieces,
 )
 from .commands.arguments import between, since_until, site_and_state
+from .commands.fit import history as tag_history
 from .config.bind import bind as bind_options
 from .config.dump import shown as shown_yaml
 from .config.dump import written as written_yaml
@@ -266,6 +267,7 @@ __all__ = [
     "sound_events",
     "state_folder",
     "stored_pictures",
+    "tag_history",
     "tag_name",
     "tag_named",
     "tag_names",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .apply import apply_site
 from .driver import MOST_FOUND
 from .errors import LinesideError, WriteRefused
-from .event import Event, Write
+from .event import SEVERITIES, Event, Write
 from .log import log
 from .tags import named
 from .writes import SETTLES, WITHIN, guard, value_of
@@ -28,6 +28,8 @@ MOST_LINE = 65_536
 NAME = "control.sock"
 PATIENCE = WITHIN + SETTLES + 2  # seconds that a caller waits for the outcome of a write
 LONGEST_NAME = 80  # characters of who asks
+LONGEST_TEXT = 1000
+BY_TOOLS = ("trial",)  # kinds of events that tools on this box tell
 LONGEST_TOOL = 30.0  # seconds
 
 
@@ -118,6 +120,8 @@ class Control:
                 return await self._command(verb, str(request["alarm"]), str(request.get("by", "local")))
             case "review":
                 return await self._review(request)
+            case "tell":
+                return await self._tell(request)
             case "apply":
                 trial, by = float(request.get("trial", 10)), str(request.get("by", "local"))[:LONGEST_NAME]
                 return {"done": await apply_site(daemon, Path(request["site"]), trial, by)}
@@ -197,6 +201,18 @@ class Control:
             raise LinesideError(f"no alarm is called {alarm!r}")
         self._daemon.accept(Event("command", verb, data={"alarm": alarm, "by": by}))
         return {"alarm": alarm, "durable": await self._daemon.journal.commit()}
+
+    async def _tell(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What a tool on this box found out or did, as an event. Answers when it is durable."""
+        kind, severity, data = str(request["kind"]), str(request.get("severity", "info")), request.get("data", {})
+        if kind not in BY_TOOLS or severity not in SEVERITIES or not isinstance(data, dict):
+            raise LinesideError(f"no tool tells a {severity} event of the kind {kind[:40]!r} with such data")
+        key, state, text = (
+            str(request.get(name, ""))[:most]
+            for name, most in (("key", LONGEST_NAME), ("state", LONGEST_NAME), ("text", LONGEST_TEXT))
+        )
+        self._daemon.accept(Event(kind, key, state, severity=severity, text=text, data=data))
+        return {"durable": await self._daemon.journal.commit()}
 
     async def _review(self, request: dict[str, Any]) -> dict[str, Any]:
         """A person's own verdict on an inspection, see `Reviews.taken`. Answers when it is durable."""

@@ -1,14 +1,21 @@
-"""Trials as rows of a CSV file: those of earlier days are read, new ones appended."""
+"""Trials of earlier days: rows of a CSV file, or what a journal holds of lots made long before anybody tuned anything."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge import ConfigFault, LinesideError
+import numpy as np
+
+from edge import TRUSTED, ConfigFault, LinesideError, tag_history
+
+if TYPE_CHECKING:
+    from .told import Told
 
 LARGEST = 10_000_000  # bytes
+SAMPLES = 1_000_000  # of a tag that are looked at; of more, stretches
 MOST = 100  # trials that are remembered, the newest
 
 
@@ -42,6 +49,55 @@ def read(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
     if faults:
         raise ConfigFault("\n".join(faults[:20]))
     return found[-MOST:]
+
+
+def known(what: Told, beside: Path, state: Path, kept: str, span: tuple[int, int] | None) -> list[dict[str, float]]:
+    """The newest rows of all there is, oldest first: what the site names, lots of a `span` of the journal (ns UTC), and the file
+    `kept` of earlier calls. Blocks. Raises ConfigFault, LinesideError."""
+    space, outputs = what.task.space, what.task.outputs
+    columns, options = [*space.names, *outputs], what.options
+    rows = read(beside / options.history, columns) if options.history else []
+    if span is not None:
+        rows += lots(state / "journal.db", options.lot, space.names, outputs, span, options.settle)
+    if (state / kept).exists():
+        old = {tuple(row.values()) for row in rows}  # a trial of before lies in the journal too
+        rows += [row for row in read(state / kept, columns) if tuple(row.values()) not in old]
+    return rows[-MOST:]
+
+
+def lots(
+    journal: Path, lot: str, settings: Sequence[str], outputs: Sequence[str], span: tuple[int, int], settle: int
+) -> list[dict[str, float]]:
+    """One row of each stretch of lots that were made with the same settings: their mean outputs, without the first `settle` after
+    a change. A lot is what all tags were when the tag `lot` had counted on; a tag that is not good ends a stretch. Blocks. Raises
+    LinesideError where there is none."""
+    names = [*settings, *outputs]
+    found = tag_history(journal, list(dict.fromkeys([lot, *names])), *span, SAMPLES)
+    ts, count, quality = (column[np.argsort(found[lot][0], kind="stable")] for column in found[lot])
+    ts, count = ts[quality <= TRUSTED], count[quality <= TRUSTED]
+    ended = ts[np.flatnonzero(np.diff(count) != 0) + 1]
+    rows = np.column_stack([_at(found[name], ended) for name in names])
+    good = np.isfinite(rows).all(axis=1)
+    same = np.zeros(len(rows), bool)
+    same[1:] = (rows[1:, : len(settings)] == rows[:-1, : len(settings)]).all(axis=1) & good[1:] & good[:-1]
+    out = []
+    for stretch in np.split(np.arange(len(rows)), np.flatnonzero(~same)):
+        made = stretch[good[stretch]][settle:]
+        if len(made):
+            means = [*rows[made[0], : len(settings)], *rows[made, len(settings) :].mean(axis=0)]
+            out.append(dict(zip(names, map(float, means), strict=True)))
+    if not out:
+        hint = f"a stretch has more than {settle} lots with the same settings, and a good value of every tag"
+        raise LinesideError(f"the journal holds no lots of {lot} in that time to learn from", hint=hint)
+    return out
+
+
+def _at(column: tuple[np.ndarray, np.ndarray, np.ndarray], when: np.ndarray) -> np.ndarray:
+    """The last value not later than each of `when` (ns), NaN where that is not good."""
+    order = np.argsort(column[0], kind="stable")
+    ts, value, quality = (each[order] for each in column)
+    at = np.searchsorted(ts, when, side="right") - 1
+    return np.where((at >= 0) & (quality[at] <= TRUSTED), value[at], np.nan)
 
 
 def append(path: Path, row: Mapping[str, object]) -> None:

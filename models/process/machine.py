@@ -27,7 +27,7 @@ class Machine:
         self._active: set[str] = set()  # alarms, at the last look
         self._ahead: set[str] = set()  # alarms that the daemon told and the journal not yet
         self._looked = False
-        self._seen = 0  # number of the last event that was looked at
+        self._seen = self._heard = 0  # numbers of the last events that were looked at: alarms, writes
 
     def ask(self, **request: Any) -> dict[str, Any]:
         return ask_daemon(self._folder, request, self._patience)
@@ -45,6 +45,20 @@ class Machine:
         """One after another, in this order. Raises LinesideError where the site or the device says no."""
         for name, value in values.items():
             self.ask(do="write", tag=name, value=value, by=f"{getpass.getuser()}, tune")
+
+    def set_by(self, names: Sequence[str]) -> list[str]:
+        """Who wrote these tags since the last call, in the journal's words (`user anna`); none where it was done at the machine."""
+        found = list[str]()
+        for seq, event in numbered_events(self._folder / "journal.db", "write", after=self._heard):
+            self._heard = seq
+            if event.key in names and event.state == "done":
+                found.append(str(event.data.get("cause", "")))
+        return list(dict.fromkeys(found))
+
+    def tell(self, key: str, state: str, text: str, data: Mapping[str, Any], severity: str = "info") -> None:
+        """An event `trial` in the journal, by this user."""
+        data = {"by": getpass.getuser(), **data}
+        self.ask(do="tell", kind="trial", key=key, state=state, text=text, severity=severity, data=data)
 
     def alarms(self, names: Sequence[str]) -> list[str]:
         """Those of `names`, alarms or stages, that stand now or began since the last call, even where they ended again: a lot is

@@ -19,6 +19,7 @@ RULES = (
     "2 of 3 beyond 2 sigma",
 )  # the others tell of a bias, which the next fit takes up by itself
 STUBBORN = 3  # trials in a row with an alarm, after which it is not the settings
+NEAR = 1e-3  # how far off, of itself, a person's setting may be
 WIDE = 4 / 3  # a model's own doubt is a guess: its sigma counts for so many
 
 
@@ -38,7 +39,7 @@ class Line(Protocol):
 @dataclass
 class Trial:
     """One row of the course; `foretold` is (mean, low, high) of the objective, None at the first. `alarm` says why the best
-    settings came back after it."""
+    settings came back after it; `as_proposed`, whether nobody decided on other settings."""
 
     number: int
     x: np.ndarray
@@ -49,6 +50,7 @@ class Trial:
     why: str
     foretold: tuple[float, float, float] | None = None
     alarm: str = ""
+    as_proposed: bool = True
     settings: dict[str, float] = field(default_factory=dict)
 
 
@@ -101,9 +103,10 @@ class Session:
         tuner.tell(self.now, made, alarmed=alarmed)
         kept, worth = tuner.kept(made), tuner.worth(made, self.now)
         why = proposal.why if proposal else "as it was"
+        as_proposed = proposal is None or np.allclose(proposal.x, self.now, rtol=NEAR, atol=1e-9)
         number, best = len(self.trials) + 1, tuner.best().worth
         settings = tuner.task.space.named(self.now)
-        return Trial(number, self.now, dict(made), worth, kept, best, why, foretold, alarm, settings)
+        return Trial(number, self.now, dict(made), worth, kept, best, why, foretold, alarm, as_proposed, settings)
 
     def _after(self, alarm: str) -> Proposal:
         if not alarm:

@@ -65,6 +65,12 @@ class Task:
     hints: Sequence[Hint] = ()
     likely: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
+    @property
+    def outputs(self) -> list[str]:
+        """What has to be measured of each trial."""
+        made = [name for name in self.aim.names if name not in self.space.names]
+        return list(dict.fromkeys(made + [limit.name for limit in self.limits]))
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -93,7 +99,7 @@ class Tuner:
         self._towards: np.ndarray | None = None
         inputs = len(task.space)
         limits = {limit.name: limit for limit in task.limits}
-        self.outputs = list(dict.fromkeys([n for n in task.aim.names if n not in task.space.names] + list(limits)))
+        self.outputs = task.outputs
         self._quantities = {
             name: Quantity(inputs, rng, task.horizon, self._slopes(name), _level(limits.get(name)), self._school(name))
             for name in self.outputs

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge import Event
+from edge import Event, Quality, events_of
 from edge.app import Daemon
 from edge.cli import main
 from edge.config.load import load, load_text
 from edge.control import Control
 from edge.errors import ConfigFault, LinesideError
 from models.process import history
-from models.process.command import Course
+from models.process.course import Course
 from models.process.machine import Machine
 from models.process.options import TuneConfig
 from models.process.session import Session, Trial
@@ -64,6 +66,54 @@ def test_a_site_is_tuned_and_each_row_is_a_lot_made_by_its_settings(
     assert drawn.count("<svg") == 6 and "glue.thread" in drawn and "://" not in drawn
     again = history.read(tmp_path / "state" / "trials.csv", ["glue.pressure", "glue.thread"])
     assert len(again) == 5
+    told = list(events_of(tmp_path / "state" / "journal.db", "trial"))
+    assert [event.state for event in told] == ["tried", *["proposed", "tried"] * 4, "ended"]
+    assert {event.key for event in told} == {"worth"} and {event.data["by"] for event in told} == {getpass.getuser()}
+    assert [e.data["worth"] for e in told if e.state == "tried"] == [row["worth"] for row in rows]
+    proposed, tried = told[1].data, told[2].data
+    assert proposed["settings"] == tried["settings"] == {name: rows[1][name] for name in proposed["settings"]}
+    assert proposed["foretold"] == tried["foretold"] and proposed["sure"] >= 0.95 and tried["broken"] == []
+
+
+def test_a_course_begins_with_what_the_journal_holds_lot_by_lot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tuned(tmp_path, FAST, "--trials", "3", "--json") == 0
+    state, task = tmp_path / "state", told(load_text(FAST)).task
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()[:-1]]
+    names, always = task.space.names, (-(2**63), 2**63 - 1)
+    found = history.lots(state / "journal.db", "glue.lot", names, task.outputs, always, 0)
+    for row in rows:
+        assert [row[name] for name in names] in [[each[name] for name in names] for each in found]
+    (state / "trials.csv").unlink()
+    assert tuned(tmp_path, FAST, "--trials", "1", "--since", "2020-01-01") == 0
+    known = re.search(r"(\d+) trials of earlier days are known", capsys.readouterr().err)
+    assert known and int(known[1]) >= len(found) == 3
+    assert main(["tune", str(tmp_path / "dispenser.yaml"), "--state", str(state), "--until", "2020-01-01"]) == 2
+
+
+def test_lots_of_a_journal_are_rows_by_stretches_of_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    ts = np.arange(12)
+    good, settings = np.zeros(12, np.uint8), np.array([1.0] * 5 + [2.0] * 7)
+    late = good.copy()
+    late[9] = Quality.BAD
+    columns = {
+        "lot": (ts, np.repeat(np.arange(6.0), 2), good),
+        "x": (ts, settings, good),
+        "y": (ts, np.arange(12.0), good),
+        "z": (ts[1:], np.full(11, 7.0), late[1:]),
+    }
+    monkeypatch.setattr(history, "tag_history", lambda path, tags, t0, t1, rows: {tag: columns[tag] for tag in tags})
+    both = history.lots(Path(), "lot", ["x"], ["y", "z"], (0, 99), 0)
+    assert both == [{"x": 1.0, "y": 3.0, "z": 7.0}, {"x": 2.0, "y": 8.0, "z": 7.0}]
+    assert history.lots(Path(), "lot", ["x"], ["y", "z"], (0, 99), 1) == [
+        {"x": 1.0, "y": 4.0, "z": 7.0},
+        {"x": 2.0, "y": 9.0, "z": 7.0},
+    ]
+    late[10] = Quality.BAD
+    assert history.lots(Path(), "lot", ["x"], ["y", "z"], (0, 99), 0)[-1]["y"] == 7.0, "what was not good is no lot"
+    with pytest.raises(LinesideError, match="holds no lots of lot in that time"):
+        history.lots(Path(), "lot", ["x"], ["y", "z"], (0, 99), 9)
 
 
 def test_without_write_it_asks_a_person_and_ends_with_what_nobody_set(
@@ -192,6 +242,9 @@ def test_what_was_half_written_is_where_the_way_back_begins(tmp_path: Path) -> N
         def settings(self, names: Sequence[str]) -> dict[str, float]:
             return {name: self.shown[name] for name in names}
 
+        def tell(self, *told: object) -> None:
+            self.told = told
+
         def write(self, values: Mapping[str, float]) -> None:
             if self.took:
                 raise LinesideError("glue.temperature failed")
@@ -199,7 +252,7 @@ def test_what_was_half_written_is_where_the_way_back_begins(tmp_path: Path) -> N
 
     machine, what = Half(), told(load_text(SHIPPED))
     options = Namespace(site=Path("d.yaml"), json=False, report=None, write=True, trials=3, seed=1)
-    course = Course(what, machine, options, tmp_path / "trials.csv", tmp_path)
+    course = Course(what, machine, options, tmp_path / "trials.csv")
     with pytest.raises(LinesideError, match="temperature failed"):
         course.set(Proposal(np.array([3.0, 200.0, 0.3, 30.0]), 0.0, (0.0, 0.0), 1.0, ""), np.zeros(4))
     assert machine.took == [{"glue.pressure": 3.0}]

@@ -124,6 +124,7 @@ const DEVICE_ZH: Record<string, string> = {
   differs: "判定不同", alert: "通知", queued: "待发送",
   rollout: "分批推送", planned: "已分批", wave: "开放下一批", filled: "由后批补位", joined: "新设备加入", paused: "已暂停", resumed: "已继续", halted: "已叫停",
   going_back: "正在退回", returned: "已退回", trying: "尝试中", ddi: "固件客户端",
+  trial: "工艺试验", proposed: "已提议", tried: "已试验",
 };
 /** What parts are said to be, and what is found on them. Apart from the rest: a defect that a customer calls `cut` or `text` is none of a device's words. */
 const LABEL_ZH: Record<string, string> = {
