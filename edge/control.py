@@ -9,7 +9,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .driver import MOST_FOUND
 from .errors import LinesideError, WriteRefused
 from .event import SEVERITIES, Event, Write
 from .log import log
+from .records import sound_events
 from .tags import named
 from .writes import SETTLES, WITHIN, guard, value_of
 
@@ -31,6 +32,7 @@ LONGEST_NAME = 80  # characters of who asks
 LONGEST_TEXT = 1000
 BY_TOOLS = ("trial",)  # kinds of events that tools on this box tell
 LONGEST_TOOL = 30.0  # seconds
+NORMAL = "event:command normal"  # read by stages that a person may tell what is normal
 
 
 class NoDaemon(LinesideError):
@@ -118,6 +120,9 @@ class Control:
                 return {"found": await self._browse(str(request["driver"]), str(request["node"]), int(request["most"]))}
             case "ack" | "shelve" | "unshelve" as verb:
                 return await self._command(verb, str(request["alarm"]), str(request.get("by", "local")))
+            case "normal":
+                said = {name: request.get(name) for name in ("back", "learn")}
+                return await self._normal(str(request["stage"]), said, str(request.get("by", "local"))[:LONGEST_NAME])
             case "review":
                 return await self._review(request)
             case "tell":
@@ -214,6 +219,21 @@ class Control:
         self._daemon.accept(Event(kind, key, state, severity=severity, text=text, data=data))
         return {"durable": await self._daemon.journal.commit()}
 
+    async def _normal(self, stage: str, said: dict[str, Any], by: str) -> dict[str, Any]:
+        """What a machine does now is normal, or it is not after all. Answers what became of it when that is durable."""
+        if stage not in (known := self._daemon.flow.taking(NORMAL)):
+            hint = f"there are {', '.join(known) or 'none'}"
+            raise LinesideError(f"{stage!r} is no detector that can be told what is normal", hint=hint)
+        self._daemon.accept(Event("command", "normal", data={"stage": stage, **said, "by": by}))
+        if not await self._daemon.journal.commit():
+            raise LinesideError(
+                "the journal keeps nothing now, so that nobody knows what became of it", hint="see its disk"
+            )
+        found = await self._daemon.journal.ask(partial(newest_of_model, key=stage))
+        if found is None or found.state == "refused":
+            raise LinesideError(found.text if found else f"{stage} did not answer")
+        return {"stage": stage, "told": found.text}
+
     async def _review(self, request: dict[str, Any]) -> dict[str, Any]:
         """A person's own verdict on an inspection, see `Reviews.taken`. Answers when it is durable."""
         reviews, said = self._daemon.reviews, {k: v for k, v in request.items() if k != "number"}
@@ -222,6 +242,10 @@ class Control:
                 raise LinesideError("the journal does not keep this inspection (any more)")
             review = await reviews.taken(inspection, said)
         return {"review": review.data["hash"], "durable": True}
+
+
+def newest_of_model(db: Any, key: str) -> Event | None:
+    return next(sound_events(db, "WHERE kind = 'model' AND key = ? ORDER BY seq DESC LIMIT 1", (key,)), None)
 
 
 @contextlib.contextmanager

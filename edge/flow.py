@@ -129,6 +129,10 @@ class Flow:
             if called == name:
                 self._came_back(index, [Answer(value)])
 
+    def taking(self, event: str) -> list[str]:
+        """The stages that read such an event, as in `event:command normal`."""
+        return [name for name, stage in self.stages if event in stage.inputs]
+
     def forget_times(self) -> None:
         """The clock was set: what is newest by it counts no more."""
         self._late = Late(self.table)

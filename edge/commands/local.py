@@ -106,3 +106,20 @@ class Apply:
         done = _ask(options, longest + 60, do="apply", site=path, trial=options.trial, by=getpass.getuser())["done"]
         print("\n".join(done) or "only rules changed")
         return 0
+
+
+class Normal:
+    HELP = "tell a detector of the running daemon that what its machine does now is normal; or take that back"
+
+    @staticmethod
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        site_and_state(parser)
+        parser.add_argument("stage", help="name under `stages:`, of a stage `anomaly`")
+        parser.add_argument(
+            "--back", action="store_true", help="normal is again what it was before the last such order"
+        )
+
+    @staticmethod
+    def run(options: argparse.Namespace) -> int:
+        print(_ask(options, do="normal", stage=options.stage, back=options.back, by=getpass.getuser())["told"])
+        return 0

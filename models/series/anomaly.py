@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from edge import TRUSTED, Batch, ConfigFault, Event, Point, Quality, Setting, StageConfig
+from edge import TRUSTED, Answer, Batch, ConfigFault, Event, Job, Point, Quality, Setting, StageConfig
 
 from .baseline import Baseline, Method, Settings, fit
 from .distinct import Distinct
 from .document import read
+from .refit import Candidate, Refit, too_few
+from .renewal import ORDER, Stand, lack, renewed, resumed, told
 from .scorer import Scorer
 
 DRIFTED = 6.0  # standard deviations of the learned rows, from which on a tag's centre should be learned anew
@@ -30,6 +32,12 @@ class AnomalyConfig(StageConfig):
     tags: Distinct
     rows: int = Field(
         3600, ge=50, le=100_000, description="rows learned from after the first start, if there is no `baseline`"
+    )
+    refit: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="after a tag has drifted far, learn anew from so many rows without an alarm; 0: a person says so",
     )
     baseline: str = Field("", description="file beside the site, written by `lineside fit`")
     method: Method = Field(
@@ -61,7 +69,7 @@ class Anomaly:
 
     def __init__(self, config: AnomalyConfig, setting: Setting) -> None:
         self.config, self.name = config, setting.name
-        self.inputs = frozenset(config.tags)
+        self.inputs = frozenset({*config.tags, ORDER})
         self.outputs = frozenset(
             {f"{setting.name}.{name}" for name in ("score", "alarm")} | {f"event:anomaly {setting.name}"}
         )
@@ -77,8 +85,15 @@ class Anomaly:
         self._scorer: Scorer | None = None
         self._alarm = False
         self._drifted: set[str] = set()
+        self._recent = np.empty(
+            (0, len(self._ids))
+        )  # the last rows that were judged, as many as the longest window has
+        self._earlier: Stand | None = None  # before a person said what is normal
+        self._refit: Refit | None = None
+        self._file: Baseline | None = None
         if config.baseline:
-            self._scorer = Scorer(load(setting.folder / config.baseline, config))
+            self._file = load(setting.folder / config.baseline, config)
+            self._scorer = Scorer(self._file)
 
     @classmethod
     def fit(
@@ -99,6 +114,10 @@ class Anomaly:
         return {"tags": list(config.tags), **fit(rows, config.settings(), (0, *gaps.tolist())).as_json()}
 
     def __call__(self, item: Any) -> Iterator[Any]:
+        if isinstance(item, Event) and item.data.get("stage") == self.name:
+            yield from self._ordered(item)
+        if isinstance(item, Answer) and isinstance(item.value, Candidate):
+            yield from self._relearned(item.value)
         if not isinstance(item, Batch):
             return
         ts, rows, worst = self._rows(item)
@@ -116,6 +135,11 @@ class Anomaly:
             quality[judged] = worst[judged]
         if self._scorer is not None and len(judged):
             score[judged], alarm[judged] = self._scorer(rows[judged])
+            longest = max(window.rows for window in self._scorer.baseline.windows)
+            self._recent = np.concatenate([self._recent, rows[judged]])[-longest:]
+            yield from self._gathered(
+                rows[judged], alarm[judged] > 0
+            )  # before it drifts: what came until then is no new normal
             yield from self._told(ts[judged], alarm[judged] > 0)
         value = np.column_stack([score, alarm]).ravel()
         tag = np.tile(np.array(self._out, np.int32), len(ts))
@@ -152,10 +176,13 @@ class Anomaly:
         drift = dict(zip(self.config.tags, self._scorer.drift(), strict=True))
         for tag in sorted(tag for tag, d in drift.items() if abs(d) > DRIFTED and tag not in self._drifted):
             self._drifted.add(tag)
-            text = f"{tag} has moved {drift[tag]:+.1f} of its learned spreads; learn {self.name} anew if that is normal"
+            text = f"{tag} has moved {drift[tag]:+.1f} of its learned spreads; if that is normal, say so: "
+            text += f"`lineside normal SITE {self.name}`; or learn anew: `lineside fit SITE {self.name} --since TIME`"
             yield Event(
                 "model", self.name, "drifted", int(ts[-1]), "low", text, {"tag": tag, "by": round(drift[tag], 2)}
             )
+            if self.config.refit and self._refit is None:
+                self._refit = Refit(self.config.refit)
         self._drifted = {tag for tag in self._drifted if abs(drift[tag]) > DRIFTED / 2}
 
     def _raised(self, ts: int, row: int) -> Event:
@@ -190,29 +217,83 @@ class Anomaly:
             "model", self.name, "learned", ts, text=f"{self.name} learned what is normal from {len(known)} rows"
         )
 
+    def _ordered(self, order: Event) -> Iterator[Event]:
+        back, by, learn = bool(order.data.get("back")), str(order.data.get("by", "")), order.data.get("learn") or 0
+        why = lack(self._scorer, self._earlier, self._recent, back) or too_few(learn, self._scorer)
+        if why or self._scorer is None:
+            yield Event("model", self.name, "refused", order.ts, "low", f"{self.name}: {why}", {"by": by})
+            return
+        was, stood = self._scorer.stands(), (self._scorer.baseline, self._scorer.centres)
+        if back and self._earlier:
+            self._scorer, self._earlier = resumed(self._earlier), None
+        else:
+            self._scorer, self._earlier = renewed(self._scorer, self._recent), stood
+        self._refit = Refit(int(learn), by or "somebody") if learn and not back else None
+        self._drifted = set()
+        said = told(self.name, order, self.config.tags, was, self._scorer.stands())
+        yield said
+        if self._alarm:
+            self._alarm = False
+            yield Event("anomaly", self.name, "cleared", order.ts, text=said.text)
+
+    def _gathered(self, rows: np.ndarray, alarm: np.ndarray) -> Iterator[Job]:
+        if self._refit and not self._refit.asked and self._refit.gather(rows, alarm):
+            refit, settings = self._refit, self.config.settings()
+            refit.asked = True
+            yield Job(lambda: [Answer(refit.candidate(settings))], name=self.name)
+
+    def _relearned(self, new: Candidate) -> Iterator[Event]:
+        """A candidate takes over, or is dropped; one that an order has overtaken is nobody's."""
+        if self._refit is not new.of or self._scorer is None:
+            return
+        self._refit, by = None, {"by": new.of.by} if new.of.by else {}
+        if new.scorer is None:
+            text = f"{self.name} stays as it was: learned anew {new.words}"
+            yield Event("model", self.name, "not_learned", severity="medium", text=text, data=by)
+            return
+        if not new.of.by:  # else what was before the order
+            self._earlier = self._scorer.baseline, self._scorer.centres
+        self._scorer, self._drifted = new.scorer, set()
+        text = f"{self.name} learned anew {new.words}; `lineside normal SITE {self.name} --back` takes it back"
+        yield Event("model", self.name, "learned", severity="low", text=text, data=by)
+
     def due(self) -> int | None:
         return None
 
     def snapshot(self) -> bytes | None:
         if self._scorer is None:
             return None
-        learned = {} if self.config.baseline else {"learned": self._scorer.baseline.as_json()}
-        limits = [window.limit for window in self._scorer.baseline.windows]
-        kept = {"tags": self.config.tags, "limits": limits, "centres": self._scorer.centres, **learned}
-        return json.dumps(kept).encode()
+        own = {"learned": self._scorer.baseline.as_json()} if self._scorer.baseline is not self._file else {}
+        of = {"file": _limits(self._file)} if self._file else {}
+        earlier: dict[str, Any] = {"refit": [self._refit.rows, self._refit.by]} if self._refit else {}
+        if self._earlier:
+            earlier["earlier"] = {"learned": self._earlier[0].as_json(), "centres": self._earlier[1]}
+        stand = {"limits": _limits(self._scorer.baseline), "centres": self._scorer.centres}
+        return json.dumps({"tags": self.config.tags, **stand, **own, **of, **earlier}).encode()
 
     def restore(self, state: bytes) -> None:
         """Take up what was learned before and where the centres stood, unless tags, settings or the file are others now."""
         document = json.loads(state)
         if document.get("tags") != self.config.tags:
             return
-        if not self.config.baseline and "learned" in document:
+        if "learned" in document and (self._file is None or document.get("file") == _limits(self._file)):
             baseline = Baseline.from_json(document["learned"])
             if baseline.settings != self.config.settings():
                 return
             self._scorer = Scorer(baseline)
-        if self._scorer and document["limits"] == [window.limit for window in self._scorer.baseline.windows]:
+            if "earlier" in document:
+                earlier = Baseline.from_json(document["earlier"]["learned"]), document["earlier"]["centres"]
+                resumed(earlier)
+                self._earlier = earlier
+        if self._scorer and "refit" in document:
+            self._refit = Refit(*document["refit"])
+        if self._scorer and document["limits"] == _limits(self._scorer.baseline):
             self._scorer.resume(document["centres"])
+
+
+def _limits(baseline: Baseline) -> list[float]:
+    """What tells one baseline from another."""
+    return [window.limit for window in baseline.windows]
 
 
 def load(path: Path, config: AnomalyConfig) -> Baseline:

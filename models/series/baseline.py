@@ -15,7 +15,7 @@ around its own moving centre is what it is measured by later.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -67,6 +67,11 @@ class Baseline:
     windows: tuple[Window, ...]
     rows: int
     settings: Settings
+
+    def at(self, mean: np.ndarray) -> Baseline:
+        """The same spreads and limits round another mean float64[c], on which each centre stands."""
+        windows = tuple(replace(window, centre=np.zeros(len(mean))) for window in self.windows)
+        return replace(self, mean=mean, windows=windows)
 
     def as_json(self) -> dict[str, Any]:
         windows = [

@@ -45,6 +45,15 @@ class Scorer:
         """float64[c]: how far each tag's centre is from the mean that was learned, in standard deviations of the learned rows."""
         return self._lanes[len(self._lanes) // 2].centre
 
+    def stands(self) -> np.ndarray:
+        """float64[c]: what is normal for each tag by now, in its own unit."""
+        return np.asarray(self.baseline.mean + self.drift() * self.baseline.spread)
+
+    def settle(self) -> None:
+        """Judge nothing for two windows, in which each centre goes where the machine stands, as after an alarm."""
+        for lane in self._lanes:
+            lane.settle()
+
     @property
     def centres(self) -> list[list[float]]:
         """Where the adaptation stands, for `resume`."""
@@ -75,6 +84,9 @@ class Lane:
         self._stood = False
         self._alarms, self._seen = np.zeros(1, bool), [np.zeros((1, len(self.centre)))]  # of the last call
         self._began = np.zeros(len(self.centre))  # deviation where the alarm began that stood before that call
+
+    def settle(self) -> None:
+        self._since = 0
 
     def __call__(self, smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores, alarms = np.empty(len(smooth)), np.empty(len(smooth), bool)

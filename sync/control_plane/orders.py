@@ -29,8 +29,15 @@ class Order(BaseModel):
     value: Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=256)]
 
 
+class Normal(BaseModel):
+    """What a machine does now is normal for a detector, or (`back`) it is not after all."""
+
+    back: bool = False
+    learn: int = Field(0, ge=0, le=100_000, description="and learn anew from the next so many rows without an alarm")
+
+
 def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
-    """About alarms, and about tags."""
+    """About alarms, about tags, and about what is normal."""
     router = APIRouter()
 
     @router.post("/api/devices/{device}/alarms/{key}", status_code=202)
@@ -69,5 +76,19 @@ def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
             device, "write", {"tag": tag, "value": wanted.value, "by": asks.who, "epoch": newest.epoch}
         )
         return {"queued": "write"}
+
+    @router.post("/api/devices/{device}/normal/{stage}", status_code=202)
+    async def about_normal(asks: Asks, device: str, stage: str, wanted: Normal) -> dict[str, str]:
+        """Tell a detector (a stage `anomaly`) of a device that what its machine does now is normal, or take that back. What became
+        of it is an event of kind `model`: `renewed`, `undone` or `refused`."""
+        asks.changes(f"{device} normal {stage}")
+        t = tables.tag
+        known = select(t.c.epoch).where(t.c.device == device, t.c.name == f"{stage}.alarm")
+        if await store.read(lambda c: c.scalar(known)) is None:
+            raise HTTPException(404, "this device has told of no such detector")
+        await ingest.command(
+            device, "normal", {"stage": stage, "back": wanted.back, "learn": wanted.learn, "by": asks.who}
+        )
+        return {"queued": "normal"}
 
     return router

@@ -95,6 +95,7 @@ TABLE: dict[str, Need] = {
     "GET /api/alarms": Need("watch", Of.EACH),
     "POST /api/devices/{device}/alarms/{key}": Need("alarm", Of.DEVICE),
     "POST /api/devices/{device}/tags/{tag}": Need("write", Of.DEVICE),
+    "POST /api/devices/{device}/normal/{stage}": Need("configure", Of.DEVICE),
     "POST /api/devices/{device}/commands": Need("command", Of.DEVICE),
     "GET /api/devices/{device}/commands": Need("watch", Of.DEVICE),
     "GET /api/devices/{device}/commands/{number}": Need("watch", Of.DEVICE),

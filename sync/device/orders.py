@@ -16,7 +16,8 @@ from .transport import Transport
 
 LONGEST_VERB = 40
 LONGEST_KEY = 200  # characters of what an order says that is not carried out
-OWN = ("ack", "shelve", "unshelve", "write", "review")
+OWN = ("ack", "shelve", "unshelve", "write", "review", "normal")
+NORMAL = "event:command normal"  # read by stages that a person may tell what is normal
 
 
 def asks(after: int, wait: int, run: str = "", twin: int | None = None) -> str:
@@ -98,6 +99,9 @@ class Orders:
             return
         if verb == "review":
             await self._review(number, data, about)
+            return
+        if verb == "normal" and data.get("stage") not in self._host.flow.taking(NORMAL):
+            self._refused(verb, number, data, "this site has no such detector")
             return
         self._host.accept(Event("command", verb, data={**data, "number": number}))
         if verb == "write":

@@ -18,6 +18,7 @@ const SENTENCES: [string, string][] = [
   ["the release that runs on {} does not know such an order; update it, then give the order again", "{0} 的软件版本不支持该指令，请更新后重新下达"],
   ["this site takes no orders of the plane; `sync: {writes: true}` allows them", "本站点不接受控制平台的写入指令；`sync: {writes: true}` 可开启"],
   ["this site has no such tag", "本站点没有该变量"],
+  ["this site has no such detector", "本站点没有该检测器"],
   ["the device has not said a word of it in time", "设备未在时限内应答"],
   ["this site does not answer that; `sync: {commands: [..., {}]}` allows it", "本站点不应答该询问；`sync: {commands: [..., {0}]}` 可开启"],
   ["{} others are being answered; ask again later", "设备正在处理 {0} 个询问，请稍后再试"],
