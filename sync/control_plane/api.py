@@ -24,6 +24,7 @@ from .. import wire
 from . import tables
 from .access import Asks, Scope, declared, guard
 from .aside import aside
+from .asset_api import asset_routes, order_routes
 from .audit_api import audit_routes
 from .briefs import as_json
 from .complete import MINUTE, NoSuchTag, complete
@@ -101,9 +102,10 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     )
     rolled = rollout_routes(store, hub, ingest.updates)
     staged = model_routes(store, hub, partial(ingest.updates.names, "model"))
+    kept = (asset_routes(store), order_routes(store))
     changed = (rolled, staged, configs(store, ingest), layers(store, ingest), questions(store, ingest))
     entered = (login(store, people, at), by_provider(store, people, at), people_routes(store), key_routes(store))
-    routers = (*entered, audit_routes(store), *asked, *happened, *changed, _live(store, hub, people))
+    routers = (*entered, audit_routes(store), *asked, *happened, *kept, *changed, _live(store, hub, people))
     for router in routers:
         declared(router.routes)
         app.include_router(router)

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from edge import Duration, LinesideError, log
 
 from . import (
+    asset_commands,
     backup,
     completeness,
     config_commands,
@@ -242,4 +243,5 @@ VERBS = {
     **plane_check.VERBS,
     **rollout_commands.VERBS,
     **model_commands.VERBS,
+    **asset_commands.VERBS,
 }

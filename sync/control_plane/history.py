@@ -31,7 +31,7 @@ def series(
         if (row["type"] == "text") != text:
             continue
         rolled = not text and 2 * (t1 - t0) >= points * rollup.MINUTE  # a cell of the chart is a minute or more
-        parts = list((_minutes if rolled else _samples)(connection, device, row, t0, t1))
+        parts = list((_minutes if rolled else samples)(connection, device, row, t0, t1))
         ts, value = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else _NOTHING
         if text:  # numbers of strings mean something within their journal only
             ts, value = _changes(ts, value)
@@ -48,9 +48,8 @@ def series(
 _NOTHING = (np.zeros(0, np.int64), np.zeros(0))
 
 
-def _samples(
-    connection: Connection, device: str, row: Any, t0: int, t1: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def samples(connection: Connection, device: str, row: Any, t0: int, t1: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(times ns, values, nan where it is not to be trusted) of a tag, a row of the table of tags, block by block."""
     b = tables.block
     where = (b.c.device == device, b.c.epoch == row["epoch"], b.c.stream == f"samples:{row['source']}")
     wanted = select(b.c.body).where(*where, b.c.t1 >= t0, b.c.t0 <= t1).order_by(b.c.t1)
@@ -71,7 +70,7 @@ def _minutes(
     stream = {"device": device, "epoch": row["epoch"], "stream": f"samples:{row['source']}"}
     yield from rollup.minutes(connection, stream, row["id"], t0, t1)
     for first, last in rollup.missing(connection, stream, t0, t1):
-        yield from _samples(connection, device, row, max(t0, first), min(t1, last))
+        yield from samples(connection, device, row, max(t0, first), min(t1, last))
 
 
 def _changes(ts: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

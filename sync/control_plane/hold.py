@@ -17,6 +17,7 @@ from .database import among, on_postgresql
 
 ORDERS = 0x6F726472  # PostgreSQL's advisory lock of who gives an order its number
 AUDIT = 0x61756469  # and of who adds to the chain of the audit
+ASSETS = 0x61737374  # and of who gives an asset, a part or a work order its number
 CLASHES = ("40001", "40P01")  # SQLSTATE: two transactions that wait for each other; one of them is done again
 BUSY = (5, 517)  # SQLite: a command beside the plane wrote since this transaction had read
 
@@ -33,6 +34,12 @@ def orders(connection: Connection) -> None:
     """Wait until nobody else queues an order: numbers become visible in their order, since a device asks for those above one."""
     if on_postgresql(connection):
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ORDERS})")
+
+
+def assets(connection: Connection) -> None:
+    """Wait until nobody else gives a number to an asset or to what belongs to one."""
+    if on_postgresql(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ASSETS})")
 
 
 def audit(connection: Connection) -> None:

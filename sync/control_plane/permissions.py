@@ -14,6 +14,8 @@ PERMISSIONS = {
     "command": "have a device do something: a picture, a self-test, live mode",
     "configure": "change what a device is configured to do",
     "model": "bring models, and move them from stage to stage",
+    "maintain": "say what was done to an asset and which parts it has, work orders",
+    "asset": "name assets, their tags and what is due",
     "roll": "bring what is released to devices, in waves",
     "enrol": "invite devices, place them, let them in no more",
     "records": "look at and discard what could not be read, send once more what was refused",
@@ -22,15 +24,15 @@ PERMISSIONS = {
     "plane": "what belongs to the whole plane and to nobody below it",
 }
 _SEES = frozenset({"watch"})
-_OPERATES = _SEES | {"alarm", "review"}
-_ENGINEERS = _OPERATES | {"write", "command", "configure", "records"}
+_OPERATES = _SEES | {"alarm", "review", "maintain"}
+_ENGINEERS = _OPERATES | {"write", "command", "configure", "records", "asset"}
 _ADMINISTERS = frozenset(PERMISSIONS) - {"plane"}
 ROLES: dict[str, frozenset[str]] = {
     "viewer": _SEES,
     "operator": _OPERATES,
     "engineer": _ENGINEERS,
     "model_maker": _SEES | {"review", "model"},
-    "fleet_manager": _SEES | {"alarm", "command", "configure", "roll", "enrol", "records"},
+    "fleet_manager": _SEES | {"alarm", "command", "configure", "roll", "enrol", "records", "asset", "maintain"},
     "tenant_admin": _ADMINISTERS,
     "auditor": _SEES | {"audit"},
     "platform_admin": frozenset(PERMISSIONS),  # at the root of the tree only
@@ -118,6 +120,18 @@ TABLE: dict[str, Need] = {
     "GET /api/rollouts": Need("watch", Of.EACH),
     "GET /api/rollouts/{number}": Need("watch", Of.EACH),
     "GET /api/rollouts/{number}/devices": Need("watch", Of.EACH),
+    "GET /api/assets": Need("watch", Of.EACH),
+    "POST /api/assets": Need("asset", Of.EACH),
+    "GET /api/assets/export": Need("watch", Of.EACH),
+    "GET /api/assets/{number}": Need("watch", Of.EACH),
+    "PUT /api/assets/{number}": Need("asset", Of.EACH),
+    "DELETE /api/assets/{number}": Need("asset", Of.EACH),
+    "POST /api/assets/{number}/parts": Need("maintain", Of.EACH),
+    "POST /api/assets/{number}/maintenance": Need("maintain", Of.EACH),
+    "POST /api/assets/{number}/work-orders": Need("maintain", Of.EACH),
+    "GET /api/work-orders": Need("watch", Of.EACH),
+    "GET /api/work-orders/export": Need("watch", Of.EACH),
+    "POST /api/work-orders/{number}": Need("maintain", Of.EACH),
     "GET /api/updates": Need("roll", Of.EACH),
     "POST /api/rollouts": Need("roll", Of.EACH),
     "POST /api/rollouts/{number}": Need("roll", Of.EACH),

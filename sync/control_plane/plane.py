@@ -43,6 +43,7 @@ from .plane_file import PlaneFile, loaded
 from .retention import forget
 from .rollout_work import Rollouts
 from .rollup import roll
+from .running import count
 from .signin import People
 from .store import Store
 from .updates import Updates
@@ -189,6 +190,7 @@ class Plane:
             works: list[Work] = [
                 lambda: forget(self.store, dict(self.where.keep), self.pictures),
                 lambda: roll(self.store),
+                lambda: count(self.store),
                 lambda: self.witness.run(self.store),
                 lambda: tidy(self.store),
             ]

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from edge import TRUSTED, Batch, CodecFault, LinesideError, decode, encode, log
 
 from ..wire import Frame
-from . import days, tables, unfiled, witness
+from . import asset_marks, days, tables, unfiled, witness
 from .compact import Compacted, Neighbours, Piece, possible
 from .database import insert_new, upsert
 from .days import LONGEST
@@ -206,7 +206,8 @@ def _settle(connection: Connection, place: Place, found: Made) -> None:
         upsert(connection, t, {**key, "n": found.n, "body": found.body})
     _replace(connection, place, found.compacted)
     connection.execute(delete(s).where(*(s.c[name] == value for name, value in key.items())))
-    unfiled.mark(connection, place["device"], place["hour"])
+    for follows in (unfiled, asset_marks):
+        follows.mark(connection, place["device"], place["hour"])
 
 
 def _settled(connection: Connection, place: Place, found: Made, told: set[str]) -> None:
@@ -231,7 +232,8 @@ def _given_up(connection: Connection, place: Place, error: Exception, told: set[
     rows = connection.execute(select(b.c.seq, b.c.t0, b.c.t1).where(_within(place), ended)).mappings()
     insert_new(connection, t, [{**key, **row, "runs": b"", "parts": None} for row in rows])
     connection.execute(delete(s).where(*(s.c[name] == value for name, value in place.items())))
-    unfiled.mark(connection, place["device"], place["hour"])
+    for follows in (unfiled, asset_marks):
+        follows.mark(connection, place["device"], place["hour"])
 
 
 def _replace(connection: Connection, place: Place, found: Compacted) -> None:

@@ -33,6 +33,11 @@ def below(place: str, top: str) -> bool:
     return not top or place == top or place.startswith(f"{top}/")
 
 
+def enterprise(place: str) -> str:
+    """The first name of a path."""
+    return place.partition("/")[0]
+
+
 def is_below(column: Any, tops: tuple[str, ...]) -> ColumnElement[bool]:
     """The same of a column, of any of several nodes; by its index, letter by letter (a LIKE of SQLite takes Acme for acme)."""
     return or_(false(), *((column == top) | (column >= f"{top}/") & (column < f"{top}{_AFTER}") for top in tops))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from edge import Event, encode_event
 from sync import wire
-from sync.control_plane import config, people, tables
+from sync.control_plane import assets, config, people, tables, work_orders
 from sync.control_plane.database import insert_new
 from sync.control_plane.plane import Plane
 from sync.control_plane.refused import set_aside
@@ -58,12 +58,15 @@ async def settled(plane: Plane) -> None:
 
 
 async def governed(plane: Plane) -> None:
-    """And each has a layer of a configuration and a rollout of its own: the first is `OWN`'s."""
+    """And each has a layer of a configuration, a rollout, an asset and a work order of its own: the first is `OWN`'s."""
 
     def given(connection: Connection, device: str, place: str) -> None:
         config.put(connection, f"site/{place}", f"alarms: {{}}  # of {device}", device)
         plan = {"what": "model/washer-3", "devices": {"site": place, "ids": [device]}}
         start(connection, from_words(plan), device)
+        its = assets.Asset(id=f"{device}-pump", place=place, device=device)
+        number = assets.add(connection, its)
+        work_orders.open_one(connection, number, work_orders.Opening(title=f"{device} leaks"), device)
 
     for device, place in PLACES.items():
         await plane.store.write(lambda c, d=device, p=place: given(c, d, p))  # type: ignore[misc]

@@ -27,6 +27,15 @@ TOP = "acme"  # where everybody has their role
 ENDLESS = ("GET /api/live",)  # has a test of its own
 QUERIES = {"tag": "plc.{device}", "from": "-60000000000", "key": "x", "epoch": "0" * 16, "stream": "samples:plc"}
 QUERIES |= {"seq": "9", "device": "{device}"}
+NUMBERED = re.compile("/(rollouts|assets|work-orders)/{number}")
+BODIES = {
+    "POST /api/assets": {"id": "new", "place": "{place}", "device": "{device}"},
+    "PUT /api/assets/{number}": {"id": "{device}-pump", "place": "{place}", "device": "{device}"},
+    "POST /api/assets/{number}/parts": {"position": "drive end", "part": "6205"},
+    "POST /api/assets/{number}/maintenance": {"did": "oiled"},
+    "POST /api/assets/{number}/work-orders": {"title": "it leaks"},
+    "POST /api/work-orders/{number}": {"state": "dropped", "deed": {"did": "it does not"}},
+}
 
 
 def asked(route: str, device: str) -> tuple[str, str, bytes]:
@@ -34,7 +43,7 @@ def asked(route: str, device: str) -> tuple[str, str, bytes]:
     method, path = route.split(" ")
     known = {"device": device, "digest": picture_of(device), "epoch": "0" * 16, "seq": "2", "key": f"{device}-alarm"}
     known |= {"tag": f"plc.{device}", "layer": f"site/{PLACES[device]}"}
-    known |= {"number": str(list(PLACES).index(device) + 1)} if "rollouts" in path else {}
+    known |= {"number": str(list(PLACES).index(device) + 1)} if NUMBERED.search(path) else {}
     path = re.sub(r"{(\w+)(:path)?}", lambda m: known.get(m[1], "0"), path)
     query = {**QUERIES, **({"seq": "2"} if "pictures" in path else {})} if method == "GET" else {}
     if "refused/body" in path:
@@ -50,12 +59,14 @@ def asked(route: str, device: str) -> tuple[str, str, bytes]:
         "value": 1,
         "body": "alarms: {}",
     }
-    return method, f"{path}?{words}", b"" if method == "GET" else json.dumps(body).encode()
+    said = json.dumps(BODIES.get(route, body)).replace("{place}", PLACES[device]).replace("{device}", device)
+    return method, f"{path}?{words}", b"" if method == "GET" else said.encode()
 
 
 def lets_in(status: int, body: bytes) -> bool:
     return status not in (401, 403) and not any(
-        why.encode() in body for why in (ELSEWHERE, "there is no such rollout here")
+        why.encode() in body
+        for why in (ELSEWHERE, *(f"there is no such {what} here" for what in ("rollout", "asset", "work order")))
     )
 
 
@@ -72,7 +83,7 @@ def wanted(route: str, role: str, place: str, device: str) -> bool:
         return False
     if need.of is Of.PLANE:
         return place == ""
-    its = "{device}" in route or "{layer" in route or "rollouts/{number}" in route
+    its = "{device}" in route or "{layer" in route or NUMBERED.search(route) or route == "POST /api/assets"
     return not its or PLACES[device].startswith(place)
 
 
@@ -131,6 +142,10 @@ def test_lists_hold_what_is_ours_and_nothing_foreign(tmp_path: Path) -> None:
             "proof",
             "config",
             "rollouts",
+            "assets",
+            "assets/export",
+            "work-orders",
+            "work-orders/export",
         ):
             _, path, _ = asked(f"GET /api/{route}", OWN)
             plain = path if "body" in path else path.split("?")[0]

@@ -1,0 +1,45 @@
+"""Which hours of which asset are to be counted, see running.py. Whatever settles an hour of a device leaves a mark for the assets
+on it, in its own transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from . import tables
+from .asset_tables import asset, asset_mark
+from .database import upsert
+from .tree import enterprise
+
+A = asset
+
+
+def mark(connection: Connection, device: str, hour: int) -> None:
+    """An hour of a device has something new for the assets on it."""
+    d = tables.device
+    wanted = (
+        select(A.c.number, A.c.place, d.c.site)
+        .join(d, d.c.id == A.c.device)
+        .where(A.c.device == device, A.c.retired == 0, A.c.begun < (hour + 1) * 3600, counts())
+    )
+    found = [row.number for row in connection.execute(wanted) if reaches(row.place, row.site)]
+    add(connection, [(number, hour) for number in found])
+
+
+def reaches(place: str, site: str) -> bool:
+    """Whether an asset at a place may tell of a device at a site: it is of the same enterprise. The root may of all."""
+    return not place or enterprise(place) == enterprise(site)
+
+
+def counts() -> Any:
+    """That something says how long an asset runs."""
+    return (A.c.running != "") | (A.c.counter != "")
+
+
+def add(connection: Connection, hours: Iterable[tuple[int, int]]) -> None:
+    """Hours of assets, each marked now."""
+    now = time.time_ns()
+    upsert(connection, asset_mark, *({"asset": number, "hour": hour, "marked": now} for number, hour in hours))

@@ -1,0 +1,335 @@
+"""Assets: machines and their parts, each at a place of the tree. What is built in, what was done, what is due."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import time
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, exists, func, select, update
+
+from edge import LinesideError
+
+from . import hold, running, tables
+from .access import place_of
+from .asset_marks import reaches
+from .asset_tables import asset as A
+from .asset_tables import asset_hour, asset_mark
+from .asset_tables import asset_part as P
+from .asset_tables import maintenance as D
+from .asset_tables import work_order as W
+from .tree import enterprise, node
+
+DAY = 86_400.0
+MOST_RULES = 20
+SAID = ("id", "place", "name", "class", "device", "tags", "running", "above", "counter", "before", "begun", "retired")
+
+
+def _plain(text: str) -> str:
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
+        raise ValueError("holds control characters; write it in one line")
+    return text.strip()
+
+
+def _long(text: str) -> str:
+    if any(unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\r\t" for letter in text):
+        raise ValueError("holds control characters")
+    return text.strip()
+
+
+def _said(text: str) -> str:
+    if not text:
+        raise ValueError("is empty")
+    return text
+
+
+Line = Annotated[str, Field(max_length=200), AfterValidator(_plain)]
+Name = Annotated[Line, AfterValidator(_said)]
+Note = Annotated[str, Field(max_length=4000), AfterValidator(_long)]
+When = Annotated[float, Field(ge=0, le=4e9, description="s UTC")]
+
+
+class DueRule(BaseModel):
+    """What has to be done again and again: after so many running hours, after so many days, or whichever comes first."""
+
+    model_config = ConfigDict(extra="forbid")
+    what: Name
+    hours: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False, description="of running")
+    days: float | None = Field(None, gt=0, le=36_500, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _whole(self) -> DueRule:
+        if self.hours is None and self.days is None:
+            raise ValueError(f"{self.what}: after how many `hours` of running, or `days`?")
+        return self
+
+
+class Asset(BaseModel):
+    """A machine, or a part of one that people look after by itself."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    id: str = Field(pattern=r"^[\w.-]{1,64}$", description="by which people call it; once in an enterprise")
+    place: str = Field("", max_length=400, description='where in the tree it stands, "" is the root')
+    name: Line = ""
+    class_: Line = Field("", alias="class", description="as fault cases say it (`asset`)")
+    device: Line = Field("", description="that reads it")
+    tags: Line = Field("", description="how the names of its tags begin, as in pump")
+    running: Line = Field("", description="the tag that says that it runs")
+    above: float = Field(0.0, ge=-1e18, le=1e18, description="it runs while that tag is above this")
+    counter: Line = Field("", description="a tag that counts its hours (unit h, min or s), instead of `running`")
+    before: float = Field(0.0, ge=0, le=1e7, description="hours that it had run before it began here")
+    begun: When | None = Field(None, description="from when on it is counted, s UTC (now)")
+    retired: When = Field(0.0, description="since when it is out of service, s UTC; 0: it is not")
+    rules: list[DueRule] = Field([], max_length=MOST_RULES, description="what is due, when")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Asset:
+        if self.running and self.counter:
+            raise ValueError("`running` and `counter` both say how long it runs; name one of them")
+        if (self.running or self.counter or self.tags) and not self.device:
+            raise ValueError("its tags are of which `device`?")
+        names = [rule.what for rule in self.rules]
+        if len(set(names)) < len(names):
+            raise ValueError("two of its rules are called the same")
+        if any(rule.hours for rule in self.rules) and not (self.running or self.counter):
+            raise ValueError("a rule by hours needs `running` or `counter`, which says how long it runs")
+        return self
+
+
+NOT_HERE = "there is no such asset here"
+
+
+class NotHere(LinesideError):
+    """No asset, part or work order of that number."""
+
+
+def number_of(connection: Connection, table: Table) -> int:
+    """The next one of a table."""
+    hold.assets(connection)
+    return int(connection.scalar(select(func.max(table.c.number))) or 0) + 1
+
+
+def add(connection: Connection, given: Asset) -> int:
+    """A new one; its number. Raises LinesideError."""
+    row = _row(connection, given, time.time())
+    number = number_of(connection, A)
+    _once(connection, row, 0)
+    connection.execute(A.insert().values(number=number, **row))
+    running.anew(connection, number)
+    return number
+
+
+def change(connection: Connection, number: int, given: Asset) -> None:
+    """What an asset is from now on; what was built in and done stays. Raises LinesideError."""
+    hold.assets(connection)
+    was = found(connection, number)
+    row = _row(connection, given, was["begun"])
+    _once(connection, row, number)
+    connection.execute(update(A).where(A.c.number == number).values(**row))
+    if any(was[name] != row[name] for name in running.COUNTED):
+        running.anew(connection, number)
+
+
+def remove(connection: Connection, number: int) -> None:
+    """One of which nothing was told yet. Raises LinesideError."""
+    hold.assets(connection)
+    row = found(connection, number)
+    if any(connection.scalar(select(exists().where(t.c.asset == number))) for t in (P, D, W)):
+        hint = "say since when it is `retired`: then it is counted and due no more"
+        raise LinesideError(f"{row['id']} has a history of parts, maintenance or work orders, which stays", hint=hint)
+    for t in (asset_hour, asset_mark):
+        connection.execute(delete(t).where(t.c.asset == number))
+    connection.execute(delete(A).where(A.c.number == number))
+
+
+def found(connection: Connection, number: int) -> RowMapping:
+    """Raises NotHere."""
+    row = connection.execute(select(A).where(A.c.number == number)).mappings().first()
+    if row is None:
+        raise NotHere(NOT_HERE)
+    return row
+
+
+def _row(connection: Connection, given: Asset, begun: float) -> dict[str, Any]:
+    place = node(given.place)
+    row = given.model_dump(by_alias=True)
+    if given.device:
+        site = place_of(connection, given.device)
+        if site is None:
+            raise LinesideError(f"{given.device} is not enrolled here", hint="`lineside plane devices` lists them")
+        if not reaches(place, site):
+            hint = "an asset and its device belong to one enterprise; `lineside plane place` moves a device"
+            raise LinesideError(f"{given.device} stands at {site or 'the root'}, and the asset at {place}", hint=hint)
+    for name in (given.running, given.counter):
+        _tag(connection, given.device, name)
+    rules = json.dumps([rule.model_dump(exclude_none=True) for rule in given.rules], ensure_ascii=False)
+    said = {"place": place, "enterprise": enterprise(place), "rules": rules}
+    return row | said | {"begun": begun if given.begun is None else given.begun}
+
+
+def _tag(connection: Connection, device: str, name: str) -> None:
+    """Whether a device may have a tag of this name that is a number: one that has told no tag yet may. Raises LinesideError."""
+    t = tables.tag
+    kinds = (
+        dict(connection.execute(select(t.c.name, t.c.type).where(t.c.device == device)).tuples().all()) if name else {}
+    )
+    if kinds and name not in kinds:
+        near = difflib.get_close_matches(name, kinds, 1)
+        raise LinesideError(f"no tag of {device} is called {name!r}", hint=f"did you mean {near[0]!r}?" if near else "")
+    if kinds.get(name) == "text":
+        raise LinesideError(f"{name} of {device} is a text, and says in no number whether it runs")
+
+
+def _once(connection: Connection, row: Mapping[str, Any], number: int) -> None:
+    same = (A.c.enterprise == row["enterprise"], A.c.id == row["id"], A.c.number != number)
+    if connection.scalar(select(exists().where(*same))):
+        raise LinesideError(f"there is an asset {row['id']} in {row['enterprise'] or 'the whole plane'} already")
+
+
+# What was built in, and what was done
+
+
+class Part(BaseModel):
+    """What is built in at a position; what was there before is removed. Without `part` it is only removed."""
+
+    model_config = ConfigDict(extra="forbid")
+    position: Name = Field(description="where in the asset, as in bearing, drive end")
+    part: Line = Field("", description="its number")
+    serial: Line = ""
+    note: Note = ""
+
+
+class Deed(BaseModel):
+    """What was done to an asset."""
+
+    model_config = ConfigDict(extra="forbid")
+    did: Annotated[Note, AfterValidator(_said)]
+    rule: Line = Field("", description="the due one that it was")
+    at: When | None = Field(None, description="when, s UTC (now)")
+    parts: list[Part] = Field([], max_length=50, description="what was built in or removed")
+
+
+def do(connection: Connection, number: int, deed: Deed, by: str, work_order: int = 0) -> int:
+    """Keep what was done, with its parts; the number of the maintenance. Raises LinesideError."""
+    hold.assets(connection)
+    row, at = found(connection, number), when(deed.at)
+    if deed.rule and deed.rule not in [rule.what for rule in rules_of(row)]:
+        raise LinesideError(
+            f"{row['id']} has no rule {deed.rule!r}", hint="its rules say what is due; leave it out else"
+        )
+    for part in deed.parts:
+        exchange(connection, number, part, by, at, work_order)
+    mine = number_of(connection, D)
+    values = {"rule": deed.rule, "did": deed.did, "at": at, "by": by[:80], "work_order": work_order}
+    connection.execute(D.insert().values(number=mine, asset=number, **values))
+    return mine
+
+
+def exchange(connection: Connection, number: int, part: Part, by: str, at: float, work_order: int = 0) -> None:
+    """Remove what is at a position, and build in what is given. Raises LinesideError."""
+    hold.assets(connection)
+    row = found(connection, number)
+    own = (P.c.asset == number, P.c.position == part.position, P.c.removed == 0)
+    there = connection.execute(select(P).where(*own)).mappings().first()
+    if not part.part and there is None:
+        raise LinesideError(
+            f"nothing is built in at {part.position!r} of {row['id']}", hint="which `part` comes there?"
+        )
+    if there is not None and at < there["installed"]:
+        hint = "say when it was, after that"
+        raise LinesideError(f"{there['part']} came to {part.position!r} later than that", hint=hint)
+    connection.execute(update(P).where(*own).values(removed=at, removed_by=by[:80], removed_order=work_order))
+    if part.part:
+        values = part.model_dump() | {"installed": at, "installed_by": by[:80], "installed_order": work_order}
+        values |= {"removed": 0.0, "removed_by": "", "removed_order": 0}
+        connection.execute(P.insert().values(number=number_of(connection, P), asset=number, **values))
+
+
+def when(at: float | None) -> float:
+    """A time that somebody says, or now. Raises LinesideError."""
+    now = time.time()
+    if at is not None and at > now + 60:
+        raise LinesideError("that time is still to come", hint="say when it was done")
+    return min(now, at) if at is not None else now
+
+
+# What is due
+
+
+def rules_of(row: RowMapping) -> list[DueRule]:
+    return [DueRule(**rule) for rule in json.loads(row["rules"])]
+
+
+def due(connection: Connection, row: RowMapping, hours: running.Hours, now: float) -> list[dict[str, Any]]:
+    """Each rule with when it was done last (s UTC; None: never), running hours and days since, whether it is due, and when it was
+    or will be, by the hours a day of the last thirty days (None: not known)."""
+    out = []
+    done = select(D.c.rule, func.max(D.c.at)).where(D.c.asset == row["number"], D.c.rule != "").group_by(D.c.rule)
+    last = dict(connection.execute(done).tuples().all())
+    for rule in rules_of(row):
+        since = last.get(rule.what, row["begun"])
+        ran = max(0.0, hours.hours - row["before"] - running.since(connection, row["number"], since) / 3600)
+        times = [since + rule.days * DAY] if rule.days else []
+        if rule.hours:
+            left = rule.hours - ran
+            times += [now if left <= 0 else now + left / hours.daily * DAY] if left <= 0 or hours.daily > 1e-6 else []
+        at = min(times, default=None)
+        said = {**rule.model_dump(), "last": last.get(rule.what), "ran": ran, "passed": (now - since) / DAY}
+        out.append({**said, "due": at is not None and at <= now, "at": at})
+    return out
+
+
+# Lists
+
+
+def listed(
+    connection: Connection, those: Sequence[ColumnElement[bool]], limit: int, now: float, only_due: bool = False
+) -> list[dict[str, Any]]:
+    """Assets in the order of places, with their hours, what is due, and how many work orders are open."""
+    rows = connection.execute(select(A).where(*those).order_by(A.c.place, A.c.id)).mappings()
+    opened = select(W.c.asset, func.count()).where(W.c.state == "open").group_by(W.c.asset)
+    many: dict[int, int] = dict(connection.execute(opened).tuples().all())
+    out = list[dict[str, Any]]()
+    for row in rows.all():
+        one = summary(connection, row, now) | {"open": many.get(row["number"], 0)}
+        if not only_due or any(rule["due"] for rule in one["due"]):
+            out.append(one)
+        if len(out) == limit:
+            break
+    return out
+
+
+def rows(connection: Connection, those: Sequence[ColumnElement[bool]]) -> list[RowMapping]:
+    """As they are kept, for an export."""
+    return list(connection.execute(select(A).where(*those).order_by(A.c.place, A.c.id)).mappings())
+
+
+def summary(connection: Connection, row: RowMapping, now: float) -> dict[str, Any]:
+    hours = running.hours(connection, row)
+    counts = bool(row["running"] or row["counter"])
+    told = {"hours": hours.hours if counts or row["before"] else None, "until": hours.until, "waits": hours.waits}
+    told["daily"] = None if hours.daily != hours.daily else hours.daily
+    rules = [] if row["retired"] else due(connection, row, hours, now)
+    return {"number": row["number"], **{name: row[name] for name in SAID}, **told, "due": rules}
+
+
+def parts_of(connection: Connection, row: RowMapping) -> list[dict[str, Any]]:
+    """What is built in, and after that what was, the newest first; each with the hours that it ran there."""
+    number, told = row["number"], []
+    last = running.since(connection, number, time.time())
+    own = select(P).where(P.c.asset == number).order_by(P.c.removed > 0, P.c.position, P.c.installed.desc()).limit(500)
+    for part in connection.execute(own).mappings():
+        end = running.since(connection, number, part["removed"]) if part["removed"] else last
+        ran = (end - running.since(connection, number, part["installed"])) / 3600
+        told.append({**part, "ran": max(0.0, ran) if row["running"] or row["counter"] else None})
+    return told
+
+
+def maintained(connection: Connection, number: int) -> list[dict[str, Any]]:
+    """What was done, the newest first."""
+    own = select(D).where(D.c.asset == number).order_by(D.c.at.desc(), D.c.number.desc()).limit(500)
+    return [dict(row) for row in connection.execute(own).mappings()]
