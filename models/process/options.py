@@ -35,6 +35,9 @@ class LimitConfig(BaseModel):
     model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
     at_least: float | None = Field(None, description="lowest value that is kept")
     at_most: float | None = Field(None, description="highest value that is kept")
+    measured: bool = Field(
+        False, description="as it is measured, noise and all (default: the value without that noise)"
+    )
 
     @model_validator(mode="after")
     def _some(self) -> LimitConfig:

@@ -55,9 +55,13 @@ class Quantity:
         drawn = (mean[:, None, :] + spread[:, None, :] * z[None, :, None]).reshape(VOICES * DRAWS, -1)
         return np.exp(drawn) if self._log else drawn
 
-    def chance(self, points: Points, at_least: float | None, at_most: float | None) -> np.ndarray:
-        """That the settings keep it within, without the noise of a measurement, float64[m]."""
+    def chance(
+        self, points: Points, at_least: float | None, at_most: float | None, *, measured: bool = False
+    ) -> np.ndarray:
+        """That the settings keep it within, float64[m]: the value itself, or as `measured` with the noise of that."""
         mean, spread = self._process.foretell(points)
+        if measured:
+            spread = np.hypot(spread, self._process.noise()[:, None])
         kept = np.ones_like(mean)
         if at_most is not None:
             kept = normal_cdf((self._into(at_most) - mean) / spread)

@@ -43,7 +43,7 @@ def told(site: Any) -> Told:
     task = Task(
         Space(inputs, [*options.interlocks, *forbidden]),
         _aim(options, {name: point.expression for name, point in site.virtual.items()}),
-        [Limit(name, one.at_least, one.at_most) for name, one in options.limits.items()],
+        [Limit(name, one.at_least, one.at_most, one.measured) for name, one in options.limits.items()],
         options.changes,
         options.drift,
         options.certain,

@@ -22,11 +22,12 @@ BELIEF = 5.0  # trials after which measurements weigh as much as what an expert 
 
 @dataclass(frozen=True)
 class Limit:
-    """What an output has to keep; either side may be missing."""
+    """What an output has to keep; either side may be missing. `measured`: as it is measured, noise and all."""
 
     name: str
     at_least: float | None = None
     at_most: float | None = None
+    measured: bool = False
 
     def kept(self, value: float) -> bool:
         return not (
@@ -170,7 +171,8 @@ class Tuner:
         """How surely every limit is kept at settings float64[n, d] now, float64[n]."""
         found = np.ones(len(x))
         for limit in self.task.limits:
-            chance = self._quantities[limit.name].chance(self._points(x), limit.at_least, limit.at_most)
+            quantity, bounds = self._quantities[limit.name], (limit.at_least, limit.at_most)
+            chance = quantity.chance(self._points(x), *bounds, measured=limit.measured)
             found = np.minimum(found, chance)
         if self._alarm is not None:
             found = np.minimum(found, self._alarm.chance(self._points(x), None, ALARM))

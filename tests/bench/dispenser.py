@@ -1,17 +1,19 @@
 """The safe optimiser on the simulated dispenser, each run another machine, from a start that is safe and far from good.
 
-    python -m tests.bench.dispenser [RUNS]
+    python -m tests.bench.dispenser [RUNS] [--first SEED] [--measured]
 
 One JSON object. `worth` is the virtual tag of configs/dispenser.yaml; the thread may be 0.2 mm at most. `reached` is the share of
 runs whose best settings after 25 trials are worth 95 % of the best there are at that moment, both without noise; `chance` is what
 the best of 25 random allowed settings is worth. A run is 25 trials of one lot each, at most two settings changed between two.
+`--measured`: the thread as measured has to keep the limit, noise and all. `--first`: seeds from there on.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +72,9 @@ class Run:
     forbidden: int
 
 
-def tuned(seed: int, trials: int = TRIALS) -> Run:
+def tuned(seed: int, trials: int = TRIALS, task: Task = TASK) -> Run:
     plant, x = Plant(seed), START_AT
-    tuner = Tuner(TASK, np.random.default_rng([seed, 3]))
+    tuner = Tuner(task, np.random.default_rng([seed, 3]))
     run = Run([], 0, 0, 0)
     for trial in range(trials):
         before, x = x, tuner.ask(x).x if trial else x
@@ -96,16 +98,17 @@ def _states(now: np.ndarray, then: np.ndarray) -> list[np.ndarray]:
     return [*states, then]
 
 
-def main(runs: int) -> None:
+def main(runs: int, first: int, *, measured: bool) -> None:
     found, chance = [], []
-    for seed in range(runs):
-        found.append(tuned(seed))
+    task = replace(TASK, limits=[replace(limit, measured=measured) for limit in TASK.limits])
+    for seed in range(first, first + runs):
+        found.append(tuned(seed, task=task))
         plant, rng = Plant(seed), np.random.default_rng(seed)
         tried = LOW + rng.random((TRIALS, len(INPUTS))) * (HIGH - LOW)
         by_chance = np.where(allowed(plant, tried), worth(plant.truth(tried)), 0.0).max()
         chance.append(float(by_chance) / best(plant)[1])
         if sys.stderr.isatty():
-            print(f"\r{seed + 1} of {runs}", end="", file=sys.stderr)
+            print(f"\r{seed + 1 - first} of {runs}", end="", file=sys.stderr)
     share = np.array([run.share for run in found])
     trials = share.size
     told = {
@@ -119,8 +122,23 @@ def main(runs: int) -> None:
         "limit_kept_as_measured": 1 - sum(run.measured for run in found) / trials,
         "forbidden": sum(run.forbidden for run in found),
     }
-    print(json.dumps({"bench": "dispenser", "runs": runs, **{k: round(float(v), 4) for k, v in told.items()}}))
+    print(
+        json.dumps(
+            {
+                "bench": "dispenser",
+                "runs": runs,
+                "first": first,
+                "measured": measured,
+                **{k: round(float(v), 4) for k, v in told.items()},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    asked = argparse.ArgumentParser()
+    asked.add_argument("runs", type=int, nargs="?", default=100)
+    asked.add_argument("--first", type=int, default=0)
+    asked.add_argument("--measured", action="store_true")
+    said = asked.parse_args()
+    main(said.runs, said.first, measured=said.measured)

@@ -76,6 +76,23 @@ def test_what_is_never_negative_is_learned_by_factors_and_a_limit_by_its_chance(
     assert one.surprise(Points.at(np.array([[0.3]])), np.exp([1.9]))[0] > 3
 
 
+def test_a_limit_of_what_is_measured_leaves_room_for_the_noise() -> None:
+    rng = np.random.default_rng(2)
+    one = Quantity(1, rng, 0.0, np.zeros(1), 10.0)
+    x = np.linspace(0, 1, 20)[:, None]
+    y = 9.0 * np.exp(rng.normal(0, 0.1, 20))
+    for _ in range(5):
+        one.tell(Points.at(x), y)
+    here = Points.at(np.array([[0.5]]))
+    true, measured = (one.chance(here, None, 10.0, measured=noisy)[0] for noisy in (False, True))
+    assert true > 0.95 > 0.9 > measured > 0.5
+    tuner = tuned(6, task(limits=[Limit("m.smoke", at_most=2.0)]))
+    there = np.array([[3.3, 2.0, 0.0], [3.4, 2.0, 0.0]])
+    before = tuner.sure(there)
+    tuner.task.limits = [Limit("m.smoke", at_most=2.0, measured=True)]
+    assert (tuner.sure(there) < before).all()
+
+
 def test_it_climbs_in_steps_of_two_settings_and_never_breaks_what_is_forbidden() -> None:
     tuner = tuned(16, task(HEAT, limits=[Limit("m.smoke", at_most=4.0)], certain=0.99))
     tried = np.array(tuner.x)
