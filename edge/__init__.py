@@ -86,6 +86,7 @@ from .png import png
 from .poller import Grid, Poller
 from .reader import Cursor, Host, Reader, Record
 from .recording import Recording, WireFrame, read_recording
+from .records import batches as journal_batches
 from .records import (
     events_of,
     gaps_told,
@@ -96,7 +97,9 @@ from .records import (
     tag_name,
     tag_names,
 )
+from .records import reading as journal_reading
 from .records import snapshots as kept_snapshots
+from .records import texts as journal_texts
 from .release import Trial as ReleaseTrial
 from .release import begin as begin_release
 from .release import ended as release_ended
@@ -216,8 +219,11 @@ __all__ = [
     "held",
     "is_sure",
     "joined",
+    "journal_batches",
     "journal_planted",
+    "journal_reading",
     "journal_taken",
+    "journal_texts",
     "kept_snapshots",
     "lack",
     "lacks",

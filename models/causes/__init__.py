@@ -1,0 +1,1 @@
+"""What goes with bad parts: process tags, lots, recipes, shifts and hours, ranked, with what chance alone would bring."""

@@ -1,0 +1,118 @@
+"""`lineside causes SITE`: what goes with bad parts, ranked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import TypeAdapter, ValidationError
+
+from edge import SECOND, LinesideError, Period, between, load_site, since_until, site_and_state, state_folder
+
+from ..process.report import write
+from .confounded import rivals
+from .journal import Asked, from_journal
+from .page import page
+from .parts import Parts
+from .rank import Ranking, ranked
+from .words import as_json, words
+
+HELP = "what goes with bad parts: process tags, lots, recipes, shifts and hours, ranked, with what chance would bring"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    site_and_state(parser)
+    since_until(parser)
+    parser.add_argument("--stage", help="only what this one inspected (default: each by itself)")
+    again = "(may be given again)"
+    parser.add_argument("--tag", action="append", default=[], metavar="TAG", help=f"look at this tag alone {again}")
+    parser.add_argument("--without", action="append", default=[], metavar="TAG", help=f"leave this tag out {again}")
+    told = f"its value is the name of a lot, a batch, a mould: each counts by itself {again}; text tags do anyway"
+    parser.add_argument("--lot", action="append", default=[], metavar="TAG", help=told)
+    told = "how long before its inspection a part went through the process, as 40s (default: 0s)"
+    parser.add_argument("--delay", type=_period, default=0, metavar="TIME", help=told)
+    told = "what a tag counts for: its mean since the part before (default), or its last value"
+    parser.add_argument("--at", choices=("mean", "last"), default="mean", help=told)
+    told = "when shifts begin (default: 06:00,14:00,22:00)"
+    parser.add_argument("--shifts", type=_shifts, default=(360, 840, 1320), metavar="TIMES", help=told)
+    told = "by whose clock hours and shifts are, as Europe/Berlin (default: that of this machine)"
+    parser.add_argument("--zone", type=_zone, default=None, help=told)
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write it as one page with pictures, too")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def run(options: argparse.Namespace) -> int:
+    config = load_site(options.site)
+    chosen = {*options.tag, *options.lot}
+    if both := sorted(chosen & {*options.without}):
+        raise LinesideError(f"{both[0]} is asked for and left out", hint="--tag and --lot, or --without")
+    made = _made_by_inspections(config)
+    t0, t1 = between(options)
+    zone = options.zone or datetime.now().astimezone().tzinfo or UTC
+    asked = Asked(
+        t0,
+        t1,
+        zone,
+        frozenset(options.tag),
+        frozenset({*options.without, *(made - chosen)}),
+        frozenset(options.lot),
+        options.delay,
+        options.at,
+        options.shifts,
+    )
+    path = state_folder(config.device.id, options.state) / "journal.db"
+    told = {stage: (parts, told_of(parts)) for stage, parts in from_journal(path, asked, options.stage).items()}
+    if options.report:
+        write(options.report, page(told, f"What goes with NG at {config.device.id}"))
+    if options.json:
+        print(json.dumps({"stages": {stage: as_json(one) for stage, (_, one) in told.items()}}, ensure_ascii=False))
+    else:
+        print("\n".join(line for stage, (_, one) in told.items() for line in words(stage, one)))
+    return 0
+
+
+def told_of(parts: Parts) -> Ranking:
+    """The ranking, and which finds stand for each other."""
+    told = ranked(parts)
+    bad = [parts.kind == one.kind if one.kind else parts.ng for one in told.found]
+    told.rivals.update(rivals(told.found, bad))
+    return told
+
+
+def _made_by_inspections(config: object) -> set[str]:
+    """Tags that follow from a verdict, or tell of the machinery around it: they are not its causes."""
+    made: set[str] = set()
+    for name, entry in getattr(config, "stages", {}).items():
+        lines = getattr(entry, "plc", None)
+        wrote = {tag for orders in entry.orders().values() for tag in orders}
+        if lines is not None:
+            wrote |= {*lines.written().values(), *(tag for key, tag in lines.read().items() if key != "product")}
+        if wrote or lines is not None:
+            made |= wrote | {f"{name}.{tag}" for tag in entry.points()}
+    for name, driver in getattr(config, "drivers", {}).items():
+        made |= {f"{name}.{tag}" for tag in driver.points() if tag == "trigger" and driver.driver == "camera"}
+    return made
+
+
+def _period(text: str) -> int:
+    try:
+        return max(0, round(TypeAdapter(Period).validate_python(text) * SECOND))
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error.errors()[0]['msg']}") from None
+
+
+def _shifts(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d(,([01]\d|2[0-3]):[0-5]\d)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} are no times of the day; write 06:00,14:00,22:00")
+    return tuple(int(at[:2]) * 60 + int(at[3:]) for at in text.split(","))
+
+
+def _zone(text: str) -> tzinfo:
+    try:
+        return UTC if text == "UTC" else ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise argparse.ArgumentTypeError(f"no time zone is called {text!r}; write one as Europe/Berlin") from None

@@ -1,0 +1,112 @@
+"""What was found, in words and for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from .rank import FALSE, Found, Ranking
+
+NEXT = 3  # of those that chance explains, the nearest
+TRIES = 20  # bands of a column that know little of each other, about
+OFTEN = 0.8  # of the times in which such a cause would show
+
+
+def sentence(one: Found) -> str:
+    what = f"NG ({one.kind})" if one.kind else "NG"
+    against = f"{one.ng:,} of {one.of:,} parts against {one.other_ng or 'none':{',' if one.other_ng else ''}} of {one.other_of:,}"
+    if not one.other_ng:
+        return f"{what} comes only where {one.where}: {against}"
+    return f"{what} is {one.times:.3g} times as frequent where {one.where}: {against}"
+
+
+def doubts(one: Found, rivals: list[tuple[int, str]]) -> Iterator[str]:
+    """What speaks against it, or has to be known of it."""
+    low, high = one.between
+    yield f"{low:.2g} to {high:.2g} times at 95 %; q {one.q:.2g}; in {_stretches(one)}"
+    if one.once:
+        share = f"{one.share:.0%} of them" if one.share < 1 else "all"
+        when = f", from {iso(one.since)} to {iso(one.until)}" if one.since else ""
+        yield f"{share} in one stretch{when}: whatever else was so at that time may be the cause"
+    yield from (word for _, word in rivals)
+
+
+def _stretches(one: Found) -> str:
+    return f"{one.stretches} stretches of time" if one.stretches != 1 else "one stretch of time"
+
+
+def words(stage: str, told: Ranking) -> Iterator[str]:
+    of = f"{stage}: " if stage else ""
+    kinds = ", ".join(f"{name} {n:,}" for name, n in told.kinds.items())
+    yield f"{of}{told.parts:,} parts, {told.ng:,} NG" + (f" ({kinds})" if kinds else "")
+    if told.too_few:
+        yield told.too_few
+        return
+    if not told.found:
+        yield nothing(told)
+    for k, one in enumerate(told.found):
+        yield sentence(one)
+        yield from (f"    {line}" for line in doubts(one, told.rivals.get(k, [])))
+    if told.others:
+        yield f"no more than chance, of {_looked(told)} that were looked at; the nearest:"
+        yield from (f"    {_near(one)}" for one in told.others[:NEXT])
+    yield from (f"not looked at: {name}: {why}" for name, why in sorted(told.left_out.items()))
+
+
+def _near(one: Found) -> str:
+    kind = f" ({one.kind})" if one.kind else ""
+    return f"{one.where}{kind}: {one.ng:,} of {one.of:,} against {one.other_ng:,} of {one.other_of:,}, q {one.q:.2g}"
+
+
+def nothing(told: Ranking) -> str:
+    """What it means that nothing was found."""
+    said = f"nothing goes with NG beyond what chance brings, of {_looked(told)}"
+    least = shows(told)
+    return said + (
+        f"; a cause that is there in a fifth of the parts would show from about {least:.2g} times as frequent NG on"
+        if least
+        else "; with so few NG only a cause that makes nearly all of them would show"
+    )
+
+
+def shows(told: Ranking) -> float | None:
+    """How many times as frequent NG has to be in a fifth of the parts to be found in four of five journals like this one, about."""
+    n, rate, fifth = told.parts, told.ng / told.parts, 0.2
+    wanted = NormalDist().inv_cdf(1 - FALSE / (2 * TRIES * max(1, len(told.others) + len(told.found))))
+    wanted += NormalDist().inv_cdf(OFTEN)
+    times = np.geomspace(1.05, 50, 400)
+    low = rate / (fifth * times + 1 - fifth)
+    off = low * (times - 1) / math.sqrt(rate * (1 - rate) / (n * fifth * (1 - fifth)))
+    enough = (off >= wanted) & (low * times <= 1)
+    return float(times[enough.argmax()]) if enough.any() else None
+
+
+def _looked(told: Ranking) -> str:
+    names = {one.name for one in (*told.found, *told.others)}
+    return f"{len(names)} tags and times" if len(names) != 1 else "one tag"
+
+
+def as_json(told: Ranking) -> dict[str, Any]:
+    found = []
+    for k, one in enumerate(told.found):
+        times = None if math.isinf(one.times) else round(one.times, 3)
+        counts = {"ng": one.ng, "of": one.of, "other_ng": one.other_ng, "other_of": one.other_of}
+        when: dict[str, Any] = {"stretches": one.stretches, "share": round(one.share, 3), "once": one.once}
+        when |= {"since": iso(one.since), "until": iso(one.until)} if one.since else {}
+        found.append(
+            {"name": one.name, "where": one.where, "kind": one.kind, "times": times, **counts}
+            | {"between": [round(x, 3) for x in one.between], "p": one.p, "q": one.q, **when}
+            | {"with": [{"name": told.found[b].name, "told": word} for b, word in told.rivals.get(k, [])]}
+        )
+    others = [{"name": one.name, "where": one.where, "kind": one.kind, "q": one.q} for one in told.others]
+    head = {"parts": told.parts, "ng": told.ng, "kinds": told.kinds, "too_few": told.too_few}
+    return {**head, "found": found, "others": others, "not_looked_at": told.left_out}
+
+
+def iso(ts: int) -> str:
+    return datetime.fromtimestamp(ts // 10**9, UTC).strftime("%Y-%m-%dT%H:%MZ")

@@ -1,0 +1,229 @@
+"""`lineside causes`: a planted cause is found in a made-up journal, and where none is planted it says so."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge import SECOND, Batch, Event, LinesideError, Quality
+from edge.app import Daemon
+from edge.config.load import load
+from models.causes import command
+from models.causes.bands import bands_of
+from models.causes.confounded import beside
+from models.causes.journal import only_rises
+from models.causes.parts import Column, Parts, named
+from models.causes.rank import ranked
+
+T0 = 1_790_000_000 * SECOND // (86_400 * SECOND) * (86_400 * SECOND)  # midnight
+SITE = """device: {id: c}
+drivers:
+  glue:
+    driver: modbus
+    url: "tcp://127.0.0.1:9"
+    every: 5s
+    tags:
+      temperature: {address: "holding:1", unit: "°C"}
+      pressure: {address: "holding:2"}
+      count: {address: "holding:3"}
+      lot: {address: "holding:4"}
+      lamp: {address: "holding:5", writable: {range: [0, 1]}}
+  top: {driver: camera, url: "parts:", every: 10s}
+stages:
+  aoi: {stage: inspect, camera: top, model: washer, ng: {glue.lamp: 1}}
+"""
+PARTS, STEP = 592, 10 * SECOND
+
+
+def journal(folder: Path, factor: float = 5.0) -> Path:
+    """Parts each 10 s, of which NG is `factor` times as frequent where the glue is colder than 23.5; from 5 s before each part on
+    the glue is warm, so that only the mean over its cycle tells."""
+    site = folder / "site.yaml"
+    site.write_text(SITE)
+    rng = np.random.default_rng(4)
+    ts = T0 + np.arange(1, PARTS + 1) * STEP
+    mean = 25 + np.repeat(rng.normal(0, 1.7, PARTS // 4), 4)
+    cold = mean < 23.5
+    bad = rng.random(PARTS) < np.where(cold, 0.04 * factor, 0.04)
+    lot = np.arange(PARTS) // 100
+    rows = np.column_stack(
+        [2 * mean - 30, rng.normal(5, 1, PARTS), np.arange(PARTS), 700 + lot, np.roll(bad, 1)]
+    )  # in the middle of each cycle
+    warm = rows.copy()
+    warm[:, 0] = 30.0
+
+    async def fill() -> None:
+        daemon = Daemon(load(site), folder / "state")
+        names = ("temperature", "pressure", "count", "lot", "lamp")
+        ids = [daemon.table[f"glue.{name}"].id for name in names]
+        for when, what in ((ts - 7 * SECOND, rows), (ts, warm)):
+            daemon.journal.append([Batch.of("glue", ids * PARTS, what.ravel(), np.repeat(when, len(ids)))])
+        kinds = np.where(np.arange(PARTS) % 3 == 0, "void", "smear")
+        told = [
+            Event(
+                "inspection",
+                "aoi",
+                "ng" if b else "ok",
+                int(t),
+                data={"part": k, "label": str(kinds[k]) if b else ""},
+                id=f"{k}",
+            )
+            for k, (t, b) in enumerate(zip(ts, bad, strict=True))
+        ]
+        unsure = Event("inspection", "aoi", "recheck", int(ts[-1]) + SECOND, data={"part": PARTS}, id="x")
+        daemon.journal.append([], [*told, unsure])
+        await daemon.journal.commit(seal=True)
+        daemon.journal.close()
+
+    asyncio.run(fill())
+    return site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return journal(tmp_path_factory.mktemp("causes"))
+
+
+def causes(site: Path, *more: str) -> int:
+    parser = argparse.ArgumentParser()
+    command.arguments(parser)
+    return command.run(parser.parse_args([str(site), "--state", str(site.parent / "state"), "--zone", "UTC", *more]))
+
+
+def told(site: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    assert causes(site, "--json", *more) == 0
+    return dict(json.loads(capsys.readouterr().out)["stages"]["aoi"])
+
+
+def test_the_planted_cause_is_found_and_told_as_a_person_would(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = site.parent / "causes.html"
+    assert causes(site, "--report", str(page), "--lot", "glue.lot") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("aoi: 592 parts, ")
+    first = next(line for line in lines if "times as frequent" in line)
+    assert "where glue.temperature < " in first and " °C: " in first and " parts against " in first
+    assert "stretches of time" in lines[lines.index(first) + 1]
+    assert any(line.startswith("not looked at: glue.count: it only rises") for line in lines)
+    assert "glue.lamp" not in "\n".join(lines), "what the verdict writes is no cause of it"
+    html = page.read_text("utf-8")
+    assert "glue.temperature &lt; " in html and "<svg" in html and "<script" not in html and "src=" not in html
+
+
+def test_as_json_with_the_counts(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(site, capsys)
+    assert found["parts"] == PARTS and set(found["kinds"]) == {"void", "smear"}
+    first = found["found"][0]
+    assert first["name"] == "glue.temperature" and first["q"] < 0.01 and not first["once"]
+    assert 22.5 < float(first["where"].split("< ")[1].split(" ")[0]) < 24.5
+    assert first["of"] + first["other_of"] == PARTS
+    assert first["times"] == pytest.approx(first["ng"] / first["of"] / (first["other_ng"] / first["other_of"]), 1e-3)
+    assert {one["name"] for one in found["found"]} == {"glue.temperature"}
+
+
+def test_the_last_value_before_a_part_may_tell_nothing(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = told(site, capsys, "--at", "last")
+    assert last["not_looked_at"]["glue.temperature"] == "it did not move"
+    assert told(site, capsys, "--tag", "glue.pressure")["found"] == []
+
+
+def test_a_shorter_time_is_too_few_parts(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert causes(site, "--since", "2026-09-21T01:36") == 0
+    assert "too few to say" in capsys.readouterr().out
+    with pytest.raises(LinesideError, match="no part with a verdict in that time"):
+        causes(site, "--until", "2026-09-20")
+    with pytest.raises(LinesideError, match="holds no tag"):
+        causes(site, "--lot", "glue.temp")
+    with pytest.raises(LinesideError, match="asked for and left out"):
+        causes(site, "--lot", "glue.lot", "--without", "glue.lot")
+
+
+@pytest.mark.parametrize("given", [("--shifts", "6"), ("--zone", "Mars"), ("--delay", "soon")])
+def test_what_is_no_time_is_refused(site: Path, given: tuple[str, str]) -> None:
+    with pytest.raises(SystemExit):
+        causes(site, *given)
+
+
+def table(ng: np.ndarray, *columns: Column) -> Parts:
+    kind = np.where(ng, "x", "").astype(object)
+    return Parts(T0 + np.arange(len(ng)) * STEP, ng, kind, list(columns), {})
+
+
+def test_nothing_planted_nothing_found() -> None:
+    rng = np.random.default_rng(1)
+    ng = rng.random(500) < 0.1
+    told = ranked(table(ng, *(Column(f"t{k}", rng.normal(size=500)) for k in range(8))))
+    assert told.found == [] and len(told.others) == 8
+
+
+def test_what_comes_in_a_few_long_stretches_proves_less() -> None:
+    """The same counts: a cause where they come and go; of two long stretches it is said that it may be those."""
+    n = 600
+    slow = (np.arange(n) // 150 % 2).astype(float)
+    ng = np.random.default_rng(2).random(n) < np.where(slow > 0, 0.3, 0.05)
+    told = ranked(table(ng, Column("a", slow)))
+    once = [*told.found, *told.others][0]
+    assert once.once and once.q > 0.01
+    mixed = np.random.default_rng(3).permutation(n)
+    found = ranked(table(ng[mixed], Column("a", slow[mixed]))).found
+    assert [one.name for one in found] == ["a"] and found[0].stretches > 20 and not found[0].once
+    assert found[0].q < 1e-6
+
+
+def test_names_hours_and_both_ends() -> None:
+    rng = np.random.default_rng(5)
+    n = 900
+    hour = rng.integers(0, 24, n)
+    lot = rng.integers(0, 6, n)
+    size = rng.normal(0, 1, n)
+    columns = (
+        Column("hour", hour.astype(float), labels=tuple(f"{h:02}:00" for h in range(24)), ring=True),
+        named("lot", [f"L{k}" for k in lot]),
+        Column("size", size),
+    )
+    night = (hour >= 22) | (hour < 2)
+    where = {}
+    for name, bad in (("hour", night), ("lot", lot == 3), ("size", np.abs(size) > 1.4)):
+        ng = rng.random(n) < np.where(bad, 0.5, 0.04)
+        found = ranked(table(ng, *columns)).found
+        where[name] = found[0].where
+        assert found[0].name == name
+    assert where["hour"] == "hour 22:00 to 01:00" and where["lot"] == "lot = L3"
+    assert where["size"].startswith("size < -1") and " or >= 1" in where["size"]
+
+
+def test_of_two_that_go_along_the_one_that_stands_is_told() -> None:
+    rng = np.random.default_rng(6)
+    n = 2000
+    a = rng.normal(size=n)
+    beside_it = a + rng.normal(0, 0.4, n)
+    ng = rng.random(n) < np.where(a < -1, 0.4, 0.03)
+    told = command.told_of(table(ng, Column("a", a), Column("b", beside_it), Column("twin", a * 2)))
+    words = {told.found[k].name: " ".join(word for _, word in some) for k, some in told.rivals.items()}
+    assert "cannot be told apart" in words["a"] and "cannot be told apart" in words["twin"]
+    assert "that one may be the reason" in words["b"]
+    assert beside(np.array([True, False] * 20), np.array([True, False] * 20), np.arange(40)) == 1.0
+
+
+def test_a_cut_is_a_round_number_between_two_values() -> None:
+    bands = bands_of(Column("t", np.repeat([23.47, 23.52, 24.01], 20), "°C"))
+    assert bands is not None and bands.edges.tolist() == [23.5, 24.0]
+    assert bands_of(Column("t", np.repeat([1.0, 2.0], [100, 3]))) is None
+    assert only_rises(np.arange(100.0)) and not only_rises(np.random.default_rng(0).random(100))
+
+
+def test_a_value_that_was_bad_or_older_than_a_restart_is_not_held(tmp_path: Path) -> None:
+    from models.causes.journal import _At
+
+    ts = np.arange(1, 7) * 10
+    at = _At.nothing(6, 1, np.full(6, 10.0))
+    batch = Batch.of("p", [1, 1, 1], [5.0, 7.0, 9.0], [5, 25, 40], [Quality.GOOD, Quality.BAD, Quality.GOOD])
+    at.add(batch, np.zeros(3, int), ts)
+    held = at.held(np.array([0, 0, 0, 0, 1, 1]))[:, 0]
+    assert held[:2].tolist() == [5, 5] and np.isnan(held[2]) and held[3] == 9 and np.isnan(held[4:]).all()
+    assert at.count[:, 0].tolist() == [1, 0, 0, 1, 0, 0]
