@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge import LinesideError, NoDaemon, between, load_site, since_until, site_and_state, state_folder
+from edge import LinesideError, NoDaemon, between, load_site, log, since_until, site_and_state, state_folder
 
-from . import history
+from . import history, plan
 from .course import Course
 from .machine import Machine
-from .told import told
+from .told import Told, told
 
 HELP = "make a tag better by setting others, trial by trial, inside what is allowed"
 NAME = "trials.csv"
@@ -31,6 +31,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", action="store_true", help="write the settings, as `write: true` in the site")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the search (default: 1)")
     parser.add_argument("--json", action="store_true", help="one JSON object per trial, then one with the best")
+    parser.add_argument(
+        "--batch", type=_some, metavar="N", help="no trials: settings of a lot of N samples, see --plan"
+    )
+    parser.add_argument(
+        "--plan", type=Path, metavar="FILE.csv", help="the sheet of a --batch, for what comes out of it"
+    )
+    parser.add_argument("--results", type=Path, metavar="FILE.csv", help="a sheet that was filled in, to learn from")
     since_until(parser)
     parser.epilog = (
         "--since and --until: learn from what the journal holds of that time, lot by lot, before the first trial."
@@ -47,11 +54,31 @@ def run(options: argparse.Namespace) -> int:
     site = load_site(options.site)
     what = told(site)
     folder = state_folder(site.device.id, options.state)
+    if (options.batch is None) != (options.plan is None):
+        raise LinesideError("--batch N and --plan FILE.csv go together")
+    if options.results:
+        told_by = plan.results(options.results, what, folder / NAME)
+        log.info("%s: %d trials are kept", options.results, len(told_by))
+    if options.batch is not None:
+        rows = history.known(what, site.folder, folder, NAME, _span(options))
+        return _plan(options, what, rows)
+    if options.results:
+        return 0
     with _daemon(options, folder) if options.start else contextlib.nullcontext():
         machine = Machine(folder, what.options.lot, what.options.patience)
         course = Course(what, machine, options, folder / NAME)
         course.remember(history.known(what, site.folder, folder, NAME, _span(options)))
         course.run()
+    return 0
+
+
+def _plan(options: argparse.Namespace, what: Told, rows: list[dict[str, float]]) -> int:
+    proposals = plan.planned(what, rows, options.batch, options.seed)
+    plan.write(options.plan, what, proposals)
+    best = max(one.worth * what.task.aim.sign for one in proposals) * what.task.aim.sign
+    unit = what.units.get(what.options.objective, "")
+    print(f"{options.plan}: {len(proposals)} settings, up to {best:.4g} {unit} foretold; fill in what they make, then")
+    print(f"lineside tune {options.site} --results {options.plan}")
     return 0
 
 

@@ -47,7 +47,7 @@ def read(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
         except (ValueError, IndexError):
             faults.append(f"{path}:{line}: not a number in each of its columns")
     if faults:
-        raise ConfigFault("\n".join(faults[:20]))
+        raise ConfigFault("\n".join(faults[:20]), hint="fill it in, or delete the row")
     return found[-MOST:]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .gp import STRAIGHT, WINDING, Points, School
-from .quantity import Objective, Quantity
+from .quantity import DRAWS, Objective, Quantity
 from .space import Space
 
 CANDIDATES, PARENTS = 400, 12  # settings looked at; those that are refined
@@ -17,6 +17,7 @@ STEPS, WAYS = 20, 200  # targets that a way is sought to; parts of a way that ar
 CERTAIN = 0.95  # that a constraint is kept
 HORIZON = 25.0  # trials over which a drift bends
 ALARM = 0.5  # between settings that raised none (0) and those that did (1)
+APART = 0.03  # of its range that a setting of one sample differs from the others
 BELIEF = 5.0  # trials after which measurements weigh as much as what an expert holds likely
 
 
@@ -98,6 +99,7 @@ class Tuner:
         self.era = 0
         self.now = 0.0
         self._towards: np.ndarray | None = None
+        self._unseen = 0  # trials of before that the next `tell` takes in
         inputs = len(task.space)
         limits = {limit.name: limit for limit in task.limits}
         self.outputs = task.outputs
@@ -119,15 +121,19 @@ class Tuner:
                 slopes[self.task.space.names.index(hint.input)] = hint.sign
         return slopes
 
-    def remember(self, x: np.ndarray, made: Mapping[str, float]) -> None:
-        """A trial of an earlier day: the level may have been another, the shape is the same. It counts from the next `tell` on."""
-        self._keep(x, made, self.now, -1)
+    def remember(self, x: np.ndarray, made: Mapping[str, float], *, today: bool = False) -> None:
+        """A trial of an earlier day: the level may have been another, unless it was `today`; the shape is the same. It counts from
+        the next `tell` on."""
+        self._keep(x, made, self.now, self.era if today else -1)
+        self._unseen += 1
 
     def tell(self, x: np.ndarray, made: Mapping[str, float], *, alarmed: bool = False) -> None:
         """What settings float64[d] made: a value of each of `outputs`. `alarmed`: they raised an alarm, which is to be kept from
         like a limit. The next trial is one older."""
         self._keep(x, made, self.now, self.era, alarmed)
-        self._again()
+        for _ in range(1 + min(self._unseen, 20) // 5):  # the more is new, the further the populations have to go
+            self._again()
+        self._unseen = 0
         self.now += 1
 
     def _keep(self, x: np.ndarray, made: Mapping[str, float], age: float, era: int, alarmed: bool = False) -> None:
@@ -257,24 +263,31 @@ class Tuner:
         return self._proposal(ways, draws, sure, at, f"changes {changed}{more}" if changed else "once more")
 
     def batch(self, now: np.ndarray, size: int) -> list[Proposal]:
-        """`size` trials one after another: each is chosen as if those before it had given what is expected of them."""
+        """Settings for `size` trials at once, such as a lot of samples: each is chosen as if those before it had given what is
+        expected of them, and APART from them. Nothing is changed on a running line, so each may differ from `now` in as many
+        settings as it takes. Fewer where no other settings are certain to keep the limits."""
         chosen: list[Proposal] = []
-        kept = len(self.x)
-        for _ in range(size):
-            chosen.append(self.ask(now))
-            now = chosen[-1].x
-            if len(chosen) < size:
-                points = self._points(now[None])
-                expected = {
-                    name: float(np.median(quantity.draws(points, np.zeros(5))))
-                    for name, quantity in self._quantities.items()
-                }
-                self.tell(now, expected)
-        if len(self.x) > kept:
-            self.now -= len(self.x) - kept
-            del self.x[kept:], self.made[kept:], self._age[kept:], self._era[kept:], self._alarmed[kept:]
-            self._again()
+        kept, moved = len(self.x), self.now
+        while len(chosen) < size:
+            self._objective.luck()
+            best = self.best().x
+            x, gain = self._most(now, best, self._draws(best[None]))
+            for one in chosen:
+                near = np.abs(self.task.space.unit(x) - self.task.space.unit(one.x)).max(axis=1) < APART
+                gain = np.where(near, -1.0, gain)
+            at = int(gain.argmax())
+            if gain[at] < 0:
+                break
+            chosen.append(self._proposal(x, self._draws(x), self.sure(x), at, "one of a lot"))
+            self.tell(x[at], self._expected(x[at]))
+        self.now = moved
+        del self.x[kept:], self.made[kept:], self._age[kept:], self._era[kept:], self._alarmed[kept:]
+        self._again()
         return chosen
+
+    def _expected(self, x: np.ndarray) -> dict[str, float]:
+        points, middle = self._points(x[None]), np.zeros(DRAWS)
+        return {name: float(np.median(one.draws(points, middle))) for name, one in self._quantities.items()}
 
     def _again(self) -> None:
         points = self._points(np.array(self.x), np.array(self._age), np.array(self._era))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -129,12 +127,17 @@ def test_steps_and_factors() -> None:
     assert np.allclose(stepped.unit(stepped.settings(np.array([[0.3, 0.2, 0.8]]))), [[0.3, 0.2, 0.8]])
 
 
-def test_a_batch_is_several_trials_and_leaves_nothing_behind() -> None:
-    tuner = tuned(5, task(HEAT))
-    before = len(tuner.x), tuner.now
-    chosen = tuner.batch(tuner.x[-1], 3)
-    assert (len(tuner.x), tuner.now) == before and len(chosen) == 3
-    assert all((a.x != b.x).any() for a, b in itertools.pairwise(chosen))
+def test_a_batch_is_several_trials_at_once_and_leaves_nothing_behind() -> None:
+    tuner = tuned(5, task(HEAT, limits=[Limit("m.smoke", at_most=4.0)]))
+    before = len(tuner.x), tuner.now, tuner.ask(tuner.x[-1]).x.tolist()
+    chosen = tuner.batch(tuner.x[-1], 4)
+    assert (len(tuner.x), tuner.now) == before[:2] and len(chosen) == 4
+    x = tuner.task.space.unit(np.array([one.x for one in chosen]))
+    apart = np.abs(x[:, None] - x[None]).max(axis=2)[np.triu_indices(4, 1)]
+    assert apart.min() > 0.01 and apart.max() > 0.1, "they differ"
+    assert (
+        tuner.task.space.allowed(np.array([one.x for one in chosen])).all() and min(one.sure for one in chosen) >= 0.95
+    )
 
 
 def test_where_nothing_is_certain_it_goes_where_it_is_safest() -> None:
