@@ -10,8 +10,9 @@ from .cases.case import MOST as MOST_CASES
 from .cases.case import Case, Signature
 from .cases.files import KINDS as CASE_KINDS
 from .cases.files import MOST_BYTES as MOST_CASE_BYTES
+from .cases.files import joined as joined_cases
 from .cases.files import merged as merged_cases
-from .cases.files import packed as packed_cases
+from .cases.files import packed as packed_case
 from .cases.files import parse as parse_cases
 from .cases.files import read as read_cases
 from .cases.files import shares_of as shares_said
@@ -219,6 +220,7 @@ __all__ = [
     "held",
     "is_sure",
     "joined",
+    "joined_cases",
     "journal_batches",
     "journal_planted",
     "journal_reading",
@@ -242,7 +244,7 @@ __all__ = [
     "only_here",
     "option_tables",
     "origins_of",
-    "packed_cases",
+    "packed_case",
     "parse_cases",
     "parts_needed",
     "pieces",

@@ -204,6 +204,24 @@ CONTROLS: dict[str, Safeguard] = {
         "            if False:",
         f"{TESTS}/test_controls.py::test_a_device_of_another_is_as_one_that_there_is_not",
     ),
+    "a case of another tenant is seen by nobody": Safeguard(
+        f"{PLANE}/cases.py",
+        "    if asks.whole:\n        return []",
+        "    return []",
+        f"{TESTS}/test_cases.py::test_a_case_serves_below_its_place_and_no_other_tenant",
+    ),
+    "a case is written where somebody may": Safeguard(
+        f"{PLANE}/case_api.py",
+        "    if not asks.holds(place):",
+        "    if False:",
+        f"{TESTS}/test_cases.py::test_a_case_serves_below_its_place_and_no_other_tenant",
+    ),
+    "a file of cases that is sent reads no other": Safeguard(
+        "edge/config/places.py",
+        "    tree.data = _Reading(tree, None, kept=True).text(text, name, (), ())\n    return tree\n\n\ndef read_yaml",
+        "    tree.data = _Reading(tree, None, kept=True).text(text, name, (), (Path(name),))\n    return tree\n\n\ndef read_yaml",
+        "tests/models/test_cases.py::test_what_was_sent_reads_nothing_beside_it",
+    ),
     "a role is one at a node": Safeguard(
         f"{PLANE}/access.py",
         "            if not scope.holds(place):",

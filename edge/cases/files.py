@@ -9,7 +9,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,18 @@ def write(path: Path, cases: Sequence[Case]) -> None:
     to_disk(path.parent)
 
 
-def packed(cases: Sequence[Case]) -> bytes:
-    """As they go from the plane to a device: JSON, the same bytes for the same cases."""
-    document = {"cases": [case.model_dump(mode="json", exclude_defaults=True) for case in cases]}
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+def packed(case: Case) -> str:
+    """A case as JSON: the same text for the same case."""
+    return json.dumps(case.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False, separators=(",", ":"))
+
+
+def joined(packed: Iterable[str]) -> bytes:
+    """Several of them, as they go from the plane to a device."""
+    return f'{{"cases":[{",".join(packed)}]}}'.encode()
 
 
 def unpacked(body: bytes, name: str) -> list[Case]:
-    """What `packed` wrote. Raises ConfigFault with what is wrong first."""
+    """The cases of what `joined` made. Raises ConfigFault with what is wrong first."""
     if len(body) > MOST_BYTES:
         raise ConfigFault(f"{name} is larger than {MOST_BYTES:,} bytes")
     try:

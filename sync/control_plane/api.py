@@ -27,6 +27,7 @@ from .aside import aside
 from .asset_api import asset_routes, order_routes
 from .audit_api import audit_routes
 from .briefs import as_json
+from .case_api import case_files, case_routes
 from .complete import MINUTE, NoSuchTag, complete
 from .config_api import configs, layers
 from .devices import devices
@@ -105,7 +106,8 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     kept = (asset_routes(store), order_routes(store))
     changed = (rolled, staged, configs(store, ingest), layers(store, ingest), questions(store, ingest))
     entered = (login(store, people, at), by_provider(store, people, at), people_routes(store), key_routes(store))
-    routers = (*entered, audit_routes(store), *asked, *happened, *kept, *changed, _live(store, hub, people))
+    known = (case_files(store, ingest), case_routes(store, ingest))
+    routers = (*entered, audit_routes(store), *asked, *happened, *kept, *known, *changed, _live(store, hub, people))
     for router in routers:
         declared(router.routes)
         app.include_router(router)

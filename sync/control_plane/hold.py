@@ -18,6 +18,7 @@ from .database import among, on_postgresql
 ORDERS = 0x6F726472  # PostgreSQL's advisory lock of who gives an order its number
 AUDIT = 0x61756469  # and of who adds to the chain of the audit
 ASSETS = 0x61737374  # and of who gives an asset, a part or a work order its number
+CASES = 0x63617365  # and of who gives a case its number, and counts them
 CLASHES = ("40001", "40P01")  # SQLSTATE: two transactions that wait for each other; one of them is done again
 BUSY = (5, 517)  # SQLite: a command beside the plane wrote since this transaction had read
 
@@ -46,6 +47,12 @@ def audit(connection: Connection) -> None:
     """Wait until nobody else adds to the chain of the audit."""
     if on_postgresql(connection):
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({AUDIT})")
+
+
+def cases(connection: Connection) -> None:
+    """Wait until nobody else writes a fault case: how many there are of a place is counted before one more is taken."""
+    if on_postgresql(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CASES})")
 
 
 def clashed(error: Exception) -> bool:

@@ -13,6 +13,7 @@ PERMISSIONS = {
     "write": "set a tag of a device",
     "command": "have a device do something: a picture, a self-test, live mode",
     "configure": "change what a device is configured to do",
+    "case": "write fault cases",
     "model": "bring models, and move them from stage to stage",
     "maintain": "say what was done to an asset and which parts it has, work orders",
     "asset": "name assets, their tags and what is due",
@@ -25,7 +26,7 @@ PERMISSIONS = {
 }
 _SEES = frozenset({"watch"})
 _OPERATES = _SEES | {"alarm", "review", "maintain"}
-_ENGINEERS = _OPERATES | {"write", "command", "configure", "records", "asset"}
+_ENGINEERS = _OPERATES | {"write", "command", "configure", "case", "records", "asset"}
 _ADMINISTERS = frozenset(PERMISSIONS) - {"plane"}
 ROLES: dict[str, frozenset[str]] = {
     "viewer": _SEES,
@@ -115,6 +116,15 @@ TABLE: dict[str, Need] = {
     "GET /api/refused/count": Need("watch", Of.EACH),
     "GET /api/refused/body": Need("records", Of.EACH),
     "POST /api/refused/discard": Need("records", Of.EACH),
+    "GET /api/cases/graph": Need("watch", Of.EACH),
+    "GET /api/cases/file": Need("watch", Of.EACH),
+    "POST /api/cases/file": Need("case", Of.EACH),
+    "GET /api/cases": Need("watch", Of.EACH),
+    "GET /api/cases/{number}": Need("watch", Of.EACH),
+    "POST /api/cases": Need("case", Of.EACH),
+    "PUT /api/cases/{number}": Need("case", Of.EACH),
+    "DELETE /api/cases/{number}": Need("case", Of.EACH),
+    "GET /api/devices/{device}/case": Need("watch", Of.DEVICE),
     "GET /api/models": Need("watch", Of.PLANE),
     "POST /api/models/{name}/{version}": Need("model", Of.PLANE),
     "GET /api/rollouts": Need("watch", Of.EACH),

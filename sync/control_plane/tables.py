@@ -492,3 +492,21 @@ ddi = Table(  # devices that ask for firmware as hawkBit's clients do, see ddi.p
     Column("since", Float, nullable=False),
     Column("attributes", Text, nullable=False),
 )
+fault_case = Table(  # what was seen before, why, and what helped, at a node of the tree; see cases.py
+    "fault_case",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("place", PATH, nullable=False),
+    Column("id", PATH, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("component", Text, nullable=False),
+    Column("symptom", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("words", Text, nullable=False),  # as both databases index them, see words.py of edge
+    Column("body", Text, nullable=False),  # all of it, as it goes to devices
+    Column("size", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("by", String(80), nullable=False),
+    Index("fault_case_id", "place", "id", unique=True),
+)

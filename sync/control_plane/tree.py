@@ -38,6 +38,12 @@ def enterprise(place: str) -> str:
     return place.partition("/")[0]
 
 
+def above(place: str) -> tuple[str, ...]:
+    """A place and the nodes above it, the root first."""
+    names = place.split("/") if place else []
+    return tuple("/".join(names[:n]) for n in range(len(names) + 1))
+
+
 def is_below(column: Any, tops: tuple[str, ...]) -> ColumnElement[bool]:
     """The same of a column, of any of several nodes; by its index, letter by letter (a LIKE of SQLite takes Acme for acme)."""
     return or_(false(), *((column == top) | (column >= f"{top}/") & (column < f"{top}{_AFTER}") for top in tops))

@@ -14,7 +14,7 @@ import pytest
 
 from edge import ConfigFault, Event, ManualClock, Tag, TagTable, plugins
 from edge.cases.case import Case
-from edge.cases.files import merged, packed, parse, read, unpacked, write
+from edge.cases.files import joined, merged, packed, parse, read, unpacked, write
 from edge.cases.nearest import Known, Seen
 from edge.cases.words import asked
 from edge.cli import main
@@ -158,13 +158,13 @@ def test_a_fault_of_a_table_says_row_and_column() -> None:
 
 def test_what_goes_to_a_device_comes_back_or_is_refused() -> None:
     cases = [case("A", signature={"shares": {"p.a": -1.0}}), case("乙", parts=["x 1"])]
-    body = packed(cases)
-    assert unpacked(body, "copy") == cases and packed(unpacked(body, "copy")) == body
+    body = joined(map(packed, cases))
+    assert unpacked(body, "copy") == cases and joined(map(packed, unpacked(body, "copy"))) == body
     for bad, why in (
         (b"x" * 1_000_001, "copy is larger than 1,000,000 bytes"),
         (body[:-2], "copy: : Invalid JSON"),
         (body.replace(b'"symptom"', b'"syndrome"'), "copy: cases.0.symptom: Field required"),
-        (packed([case("A"), case("A")]), "copy holds a case twice"),
+        (joined([packed(case("A"))] * 2), "copy holds a case twice"),
     ):
         with pytest.raises(ConfigFault, match=re.escape(why)):
             unpacked(bad, "copy")

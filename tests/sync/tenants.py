@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 import msgpack
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
-from edge import Event, encode_event
+from edge import Case, Event, encode_event
 from sync import wire
-from sync.control_plane import assets, config, people, tables, work_orders
+from sync.control_plane import assets, cases, config, people, tables, work_orders
 from sync.control_plane.database import insert_new
 from sync.control_plane.plane import Plane
 from sync.control_plane.refused import set_aside
@@ -27,6 +27,11 @@ PASSWORD = "correct horse battery"
 
 def picture_of(device: str) -> str:
     return wire.digest(f"a picture of {device}".encode())
+
+
+def case_of(device: str) -> int:
+    """The number of the fault case at its place."""
+    return list(PLACES).index(device) + 1
 
 
 def told(connection: Connection, device: str, place: str) -> None:
@@ -58,7 +63,7 @@ async def settled(plane: Plane) -> None:
 
 
 async def governed(plane: Plane) -> None:
-    """And each has a layer of a configuration, a rollout, an asset and a work order of its own: the first is `OWN`'s."""
+    """And each has a layer of a configuration, a rollout, asset, work order and fault case of its own: the first is `OWN`'s."""
 
     def given(connection: Connection, device: str, place: str) -> None:
         config.put(connection, f"site/{place}", f"alarms: {{}}  # of {device}", device)
@@ -67,9 +72,17 @@ async def governed(plane: Plane) -> None:
         its = assets.Asset(id=f"{device}-pump", place=place, device=device)
         number = assets.add(connection, its)
         work_orders.open_one(connection, number, work_orders.Opening(title=f"{device} leaks"), device)
+        known(connection, device)
 
     for device, place in PLACES.items():
         await plane.store.write(lambda c, d=device, p=place: given(c, d, p))  # type: ignore[misc]
+
+
+def known(connection: Connection, device: str) -> None:
+    """The fault case at a device's place."""
+    cases.take_in(connection, PLACES[device], [Case(id=f"{device}-case", symptom=f"{device} hums")], "wang")
+    t = tables.fault_case
+    connection.execute(update(t).where(t.c.place == PLACES[device]).values(number=case_of(device)))
 
 
 async def somebody(plane: Plane, name: str, *roles: tuple[str, str], password: str = "") -> dict[str, str]:

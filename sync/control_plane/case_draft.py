@@ -1,0 +1,87 @@
+"""A case that somebody may make of an alarm: what the event says of itself, and which cases are near to it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from edge import SECOND, Event, KnownCases, SeenAlarm, seen_of
+
+from . import tables
+from .access import place_of
+from .cases import served
+
+KINDS = ("alarm", "anomaly")
+MOST_SHARES, LONGEST_ID, LONGEST = 20, 100, 2000
+
+
+def draft(connection: Connection, device: str, epoch: str, seq: int) -> dict[str, Any] | None:
+    """{"place", "case", "near"} of an alarm or anomaly that a device told of; None where there is none under that number."""
+    t = tables.event
+    those = (t.c.device == device, t.c.epoch == epoch, t.c.seq == seq, t.c.kind.in_(KINDS))
+    row = connection.execute(select(t).where(*those)).mappings().first()
+    if row is None:
+        return None
+    data = json.loads(row["data"])
+    event = Event(row["kind"], row["key"], "raised", row["ts"], row["severity"], row["text"], data)
+    place, seen = place_of(connection, device) or "", _seen(event)
+    near = _told(connection, device, event) or [
+        one.as_json() for one in KnownCases([one.case for one in served(connection, place)]).nearest(seen)
+    ]
+    pictures = [digest for digest in json.loads(row["refs"]) if re.fullmatch("[0-9a-f]{64}", digest)]
+    return {"place": place, "case": _case(device, event, seen, pictures[:20]), "near": near}
+
+
+def _told(connection: Connection, device: str, event: Event) -> list[Any]:
+    """The cases that the device itself found for it: it knows of which class its assets are, and may have cases of its own."""
+    t = tables.event
+    those = (t.c.device == device, t.c.kind == "cases", t.c.ts == event.ts)
+    for said in connection.scalars(select(t.c.data).where(*those).limit(10)):
+        data = json.loads(said)
+        if data.get("about") == event.kind and data.get("key") == event.key and isinstance(data.get("cases"), list):
+            return list(data["cases"])
+    return []
+
+
+def _seen(event: Event) -> SeenAlarm:
+    """What it is about; what a device says of its reasons may be anything."""
+    try:
+        return seen_of(event)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return SeenAlarm(event.key, event.text)
+
+
+def _case(device: str, event: Event, seen: SeenAlarm, pictures: list[str]) -> dict[str, Any]:
+    day = time.strftime("%Y-%m-%d", time.gmtime(event.ts / SECOND))
+    asset = _asset(seen.shares or seen.tags)
+    most = sorted(seen.shares.items(), key=lambda one: -abs(one[1]))[:MOST_SHARES]
+    shares = {tag.removeprefix(f"{asset}."): round(share, 2) for tag, share in most}
+    said = " ".join(event.text.split())
+    return {
+        "id": re.sub(r"[;\s]+", " ", f"{device} {event.key} {day}")[:LONGEST_ID].strip(),
+        "asset": asset[:200],
+        "component": "",
+        "symptom": (said or event.key)[:LONGEST],
+        "signature": {"alarm": event.key, "shares": {tag: share for tag, share in shares.items() if share}},
+        "cause": "",
+        "remedy": "",
+        "parts": [],
+        "pictures": pictures,
+        "source": f"{device} {day}",
+    }
+
+
+def _asset(tags: Collection[str]) -> str:
+    """The beginning that all these tags have: what they are measured at."""
+    steps = [tag.split(".")[:-1] for tag in tags]
+    common: list[str] = []
+    for several in zip(*steps, strict=False):
+        if len(set(several)) > 1:
+            break
+        common.append(several[0])
+    return ".".join(common)

@@ -1,0 +1,234 @@
+"""Fault cases on the plane: found as on a device, on either database; one tenant's are nobody else's."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the plane extra")
+
+from sqlalchemy import select
+
+from edge import Case, Event, KnownCases, LinesideError, encode_event
+from sync import wire
+from sync.control_plane import cases, tables
+from sync.control_plane.case_search import found, graph
+from sync.control_plane.plane import Plane
+from sync.control_plane.store import Store, apply_frames
+from tests.sync.tenants import EPOCH, FOREIGN, OWN, settled, somebody
+from tests.sync.test_page import Ask, page
+
+LINE, ENTERPRISE, OTHER = "acme/suzhou/line-1", "acme", "foreign-corp"
+
+
+def case(name: str, **said: Any) -> Case:
+    return Case.model_validate({"id": name, "symptom": "-", **said})
+
+
+SOME = [
+    case("P-017", symptom="the pump runs, nothing flows", cause="air in the suction line", parts=["gasket 50x70"]),
+    case("P-021", asset="water_pump", symptom="电机轴承过热", cause="缺油", remedy="加油", source="order 4711"),
+    case("Ü 3", symptom="Überdruck an V2.1: 12bar", cause="缺油", component="valve/ball", remedy="it's open"),
+    case("x') DROP", symptom='" OR * :* & | !', cause="under_score e-mail@x.y http://a.b/c 1e5 0x1f -3.5"),
+]
+ASKED = (
+    "轴承 motor",
+    "油",
+    "gask",
+    "50x70 flows",
+    "über 12bar",
+    "4711",
+    "x.y",
+    "1e5 0x1f",
+    "p 017",
+    "it's",
+    "* OR",
+    "",
+)
+
+
+def test_words_find_the_same_on_both_databases_and_on_a_device(database: str) -> None:
+    store = Store(database)
+    on_device = KnownCases(SOME)
+    with store.writing.begin() as connection:
+        cases.take_in(connection, LINE, SOME, "li")
+        for words in ASKED:
+            here = {row.case.id: share for row, share in found(connection, words)}
+            assert here == {one.case.id: one.near for one in on_device.find(words)}, words
+        assert [row.case.id for row, _ in found(connection, "油 gasket suction")] == ["P-017", "P-021", "Ü 3"]
+        again = SOME[1].model_copy(update={"cause": "grease"})
+        assert cases.take_in(connection, LINE, [again], "li")[:2] == (0, 1)
+        assert [row.case.id for row, _ in found(connection, "缺油")] == ["Ü 3"]
+        assert [row.case.cause for row, _ in found(connection, "greas")] == ["grease"]
+        (number,) = [row.number for row, _ in found(connection, "greas")]
+        cases.remove(connection, number)
+        assert found(connection, "greas") == []
+    store.close()
+
+
+def test_equal_texts_are_one_node(database: str) -> None:
+    store = Store(database)
+    with store.writing.begin() as connection:
+        cases.take_in(connection, LINE, SOME, "li")
+        whole = graph(connection, "", "")
+        assert whole["cases"] == 4 and whole["neighbours"]["cause"][0] == {"text": "缺油", "cases": 2}
+        node = graph(connection, "cause", "缺油 ")
+        assert [one["id"] for one in node["behind"]] == ["P-021", "Ü 3"] and node["cases"] == 2
+        assert node["neighbours"]["remedy"] == [{"text": "加油", "cases": 1}, {"text": "it's open", "cases": 1}]
+        assert node["neighbours"]["asset"] == [{"text": "water_pump", "cases": 1}] and "cause" not in node["neighbours"]
+        assert graph(connection, "cause", "nothing")["cases"] == 0
+    store.close()
+
+
+def over_api(folder: Path, work: Callable[[Plane, Callable[..., Awaitable[Any]]], Awaitable[None]]) -> None:
+    """`work(plane, ask)`; `ask(who, method, path, json)` returns (status, what was said)."""
+
+    async def main_(plane: Plane, ask: Ask) -> None:
+        await settled(plane)
+        people = {
+            "li": await somebody(plane, "li", ("engineer", ENTERPRISE)),
+            "eva": await somebody(plane, "eva", ("engineer", OTHER)),
+            "bo": await somebody(plane, "bo", ("engineer", LINE)),
+            "root": await somebody(plane, "root", ("platform_admin", "")),
+        }
+
+        async def asks(who: str, method: str, path: str, said: Any = None) -> tuple[int, Any]:
+            body = b"" if said is None else json.dumps(said).encode()
+            status, answer, _ = await ask(method, path, body, **people[who], Content_Type="application/json")
+            return status, answer.decode() if path.startswith("/api/cases/file?") else json.loads(answer or b"null")
+
+        await work(plane, asks)
+
+    page(folder, main_)
+
+
+@pytest.mark.usefixtures("database")
+def test_a_case_serves_below_its_place_and_no_other_tenant(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Any) -> None:
+        async def new(who: str, place: str, name: str) -> tuple[int, Any]:
+            return await ask(
+                who, "POST", "/api/cases", {"place": place, "case": {"id": name, "symptom": f"{name} hums"}}
+            )
+
+        async def seen(who: str, more: str = "") -> list[str]:
+            return [one["case"]["id"] for one in (await ask(who, "GET", f"/api/cases?{more}"))[1]]
+
+        for who, place, name in (("root", "", "R"), ("li", ENTERPRISE, "A"), ("bo", LINE, "L"), ("eva", OTHER, "F")):
+            assert (await new(who, place, name))[0] == 201
+        assert (await new("bo", ENTERPRISE, "B"))[0] == (await new("li", OTHER, "B"))[0] == 403
+        assert (await new("li", "", "B"))[0] == 403
+        assert (await new("li", ENTERPRISE, "A"))[0] == 409
+        assert [await seen(who) for who in ("root", "li", "bo", "eva")] == [
+            ["A", "F", "L", "R"],
+            ["A", "L", "R"],
+            ["A", "L", "R"],
+            ["F", "R"],
+        ]
+        assert await seen("root", f"device={OWN}") == ["A", "L", "R"] and await seen("li", f"at={LINE}") == ["L"]
+        assert await seen("li", "find=hums") == ["R", "A", "L"] and await seen("eva", "find=hums") == ["R", "F"]
+        assert (await ask("li", "GET", f"/api/cases?device={FOREIGN}"))[0] == 404
+        numbers = {one["case"]["id"]: one["number"] for one in (await ask("root", "GET", "/api/cases"))[1]}
+        other = {"id": "A", "symptom": "it hums loud"}
+        for who, name, status in (("eva", "A", 404), ("bo", "A", 403), ("li", "A", 200), ("li", "F", 404)):
+            assert (await ask(who, "PUT", f"/api/cases/{numbers[name]}", other))[0] == status, (who, name)
+        row = (await ask("bo", "GET", f"/api/cases/{numbers['A']}"))[1]
+        assert (row["place"], row["by"], row["case"]["symptom"]) == (ENTERPRISE, "li", "it hums loud")
+        for who, name, status in (("eva", "L", 404), ("bo", "R", 403), ("bo", "L", 204), ("bo", "L", 404)):
+            assert (await ask(who, "DELETE", f"/api/cases/{numbers[name]}"))[0] == status, (who, name)
+        assert (await ask("eva", "GET", "/api/cases/graph"))[1]["cases"] == 2
+        assert (await ask("eva", "GET", "/api/cases/graph?kind=symptom&text=it%20hums%20loud"))[1]["behind"] == []
+        t = tables.audit
+        rows = await plane.store.read(lambda c: c.execute(select(t).where(t.c.result.like("2__"))).mappings().all())
+        last = [row for row in rows if "case" in row["about"]][-2:]
+        assert [(row["who"], row["what"], row["about"], row["place"]) for row in last] == [
+            ("li", "PUT /api/cases/{number}", "case A", ENTERPRISE),
+            ("bo", "DELETE /api/cases/{number}", "case L", LINE),
+        ]
+        assert all(row["before"] != row["after"] for row in last) and last[0]["after"]
+
+    over_api(tmp_path, work)
+
+
+def test_a_file_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Any) -> None:
+        async def given(body: str, kind: str = "csv", place: str = LINE) -> tuple[int, Any]:
+            file = {"place": place, "kind": kind, "body": body, "name": "found.csv"}
+            return await ask("li", "POST", "/api/cases/file", file)
+
+        bad = "id,symptom,shares\nA,it hums,\nB,,flow=much\n"
+        status, said = await given(bad)
+        assert status == 422 and said["detail"].splitlines() == [
+            "found.csv:3:2: cases.1.symptom: is missing, it belongs under cases.1",
+            "found.csv:3:3: cases.1.signature.shares: 'flow=much' is no share of a tag, write flow=-0.7; current=0.2",
+        ]
+        assert (await given("cases: [{id: A, symptom: !include /etc/passwd}]", "yaml"))[0] == 422
+        assert (await given("id,symptom\nA,x\n", place=OTHER))[0] == 403
+        assert (await ask("li", "GET", "/api/cases"))[1] == []
+        assert await given("id,symptom,shares\nA,it hums,flow=-0.7\nB,=1+1,\n") == (200, {"new": 2, "anew": 0})
+        out = (await ask("li", "GET", "/api/cases/file?kind=csv"))[1]
+        assert "flow=-0.7" in out and "'=1+1" in out
+        assert await given(out) == (200, {"new": 0, "anew": 2})
+        kept = (await ask("li", "GET", "/api/cases"))[1]
+        assert [one["case"]["symptom"] for one in kept] == ["it hums", "=1+1"]
+        status, found = await ask("li", "GET", "/api/cases?shares=flow%3D-1")
+        assert status == 200 and [(one["case"]["id"], one["near"]) for one in found] == [("A", 1.0)]
+        assert (await ask("li", "GET", "/api/cases?shares=flow"))[0] == 422
+
+    over_api(tmp_path, work)
+
+
+def test_more_than_a_device_takes_is_refused_wherever_it_comes_together(database: str) -> None:
+    store = Store(database)
+    many = [case(f"c{n}") for n in range(1990)]
+    with store.writing.begin() as connection:
+        cases.take_in(connection, LINE, many, "li")
+        with pytest.raises(LinesideError, match="acme/suzhou/line-1 would have 2,010 cases"):
+            cases.take_in(connection, ENTERPRISE, [case(f"e{n}") for n in range(20)], "li")
+        cases.take_in(connection, OTHER, [case(f"e{n}") for n in range(20)], "eva")
+    with store.writing.begin() as connection, pytest.raises(LinesideError, match=r"1,0.. cases, 1,.* bytes"):
+        cases.take_in(connection, "wide", [case(f"c{n}", cause="x" * 950) for n in range(1050)], "li")
+    store.close()
+
+
+REASONS = [
+    {"tag": "p.one.flow", "share": 0.812, "deviation": -7},
+    {"tag": "p.one.amps", "share": 0.2, "deviation": 1},
+    {"tag": "p.one.hum", "share": 0.001, "deviation": 1},
+]
+ALARMS: list[tuple[dict[str, Any], str, dict[str, float]]] = [  # what it says, its asset, its shares
+    ({"when": "pump.flow < 5"}, "pump", {}),
+    ({"when": "a.x > b.y"}, "", {}),
+    ({"when": "health.alarm > 0", "reasons": REASONS}, "p.one", {"flow": -0.81, "amps": 0.2}),
+    ({"when": 7, "reasons": [{"tag": 3}]}, "", {}),
+]
+
+
+def alarm_of(data: dict[str, Any], seq: int) -> wire.Frame:
+    event = Event("alarm", f"no_flow{seq}", "raised", time.time_ns(), "high", "nothing  flows", data, refs=("a" * 64,))
+    return wire.Frame(EPOCH, "event", seq, event.ts, event.ts, 1, encode_event(event))
+
+
+def test_an_alarm_makes_a_draft_that_can_be_kept(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Any) -> None:
+        path = f"/api/devices/{OWN}/case?epoch={EPOCH}&seq="
+        for seq, (data, asset, shares) in enumerate(ALARMS, 9):
+            await plane.store.write(lambda c, d=data, n=seq: apply_frames(c, OWN, [alarm_of(d, n)]))
+            status, made = await ask("li", "GET", f"{path}{seq}")
+            assert status == 200 and made["place"] == LINE
+            draft = made["case"]
+            assert (draft["symptom"], draft["asset"]) == ("nothing flows", asset)
+            assert draft["signature"] == {"alarm": f"no_flow{seq}", "shares": shares} and draft["pictures"] == [
+                "a" * 64
+            ]
+            assert (await ask("li", "POST", "/api/cases", {"place": LINE, "case": draft}))[0] == 201
+            near = (await ask("li", "GET", f"{path}{seq}"))[1]["near"]
+            assert (near[0]["id"], near[0]["near"]) == (draft["id"], 1.0)
+        assert (await ask("li", "GET", f"{path}2"))[0] == 404, "an inspection is no alarm"
+        assert (await ask("eva", "GET", f"{path}9"))[0] == 404
+
+    over_api(tmp_path, work)
