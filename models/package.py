@@ -7,11 +7,9 @@ child, never the daemon.
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, TypeVar, get_args
@@ -21,13 +19,13 @@ from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, model_val
 
 from edge import ModelRefused, read_yaml
 
+from . import proof
 from .described import Described, Share, Side
 from .engines.contract import Interpreter, bounded, choose
 from .foreign import Given, HeatMap, Objects
 from .vision.placing import RegistrationConfig
 
 SHIPPED = Path(__file__).parent / "packages"
-PROVE_WITHIN = 60.0  # seconds
 READS = {"tflite": ("tflite", "tflite-runtime"), "onnx": ("onnx",)}  # engines, by what a package names
 ENGINES = {name for names in READS.values() for name in names}  # a plug-in's may read anything
 
@@ -241,14 +239,7 @@ _loaded: set[Path] = set()
 @cache
 def _proved(folder: Path, seal: str) -> Package:
     description = describe(folder)
-    words = [sys.executable, "-P", "-m", "models.package", str(folder)]  # -P: nothing comes from where we were started
-    try:
-        child = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=PROVE_WITHIN)
-    except subprocess.TimeoutExpired:
-        raise ModelRefused(f"{folder.name} did not answer within {PROVE_WITHIN:g} s") from None
-    if child.returncode:
-        said = (child.stdout.strip().splitlines() or ["it crashed the interpreter"])[-1]
-        raise ModelRefused(f"{folder.name} is refused: {said}", hint="copy the package here anew")
+    proof.in_child("models.package", folder)
     return Package(folder, description)
 
 
@@ -328,14 +319,7 @@ def steps(got: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def main() -> int:
-    try:
-        with suppress(OSError):  # a model that takes all memory takes this child along, not the daemon
-            Path("/proc/self/oom_score_adj").write_text("1000")
-        prove(Path(sys.argv[1]))
-    except Exception as error:  # the engines' errors share no base
-        print(" ".join(str(error).split())[:300] or type(error).__name__)
-        return 1
-    return 0
+    return proof.here(prove)
 
 
 if __name__ == "__main__":

@@ -57,8 +57,13 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise LinesideError(f"cannot learn from that: {error}") from None
     path = config.folder / f"{options.stage}.json"
+    also = document.pop("told", "")
+    for suffix, body in document.pop("files", {}).items():
+        path.with_suffix(suffix).write_bytes(body)
     path.write_text(json.dumps(document) + "\n")
     print(f"{path}: learned from {told}")
+    if also:
+        print(also)
     if learn is _from_journal:
         print(f"use it with `baseline: {path.name}` in {options.stage}")
     return 0

@@ -73,7 +73,7 @@ KNOWN = (
         layout="valve1/*.csv, valve2/*.csv, other/*.csv, anomaly-free/*.csv (semicolons: datetime, signals, anomaly, changepoint)",
         marks=("valve1/*.csv", "valve2/*.csv", "other/*.csv", "anomaly-free/*.csv"),
         figures=("f1", "far", "mar", "delay_s", "nab", "normal_far"),
-        methods={"anomaly": "evaluated", "always": "always"},
+        methods={"anomaly": "evaluated", "network": "network", "always": "always"},
     ),
     Benchmark(
         name="cmapss",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy as np
 
 from edge import LinesideError
 
-from ..series.baseline import Settings, fit
+from ..series import reconstruction
+from ..series.baseline import Baseline, Settings, fit
 from ..series.scorer import Scorer
 from . import changes
 
@@ -61,12 +63,26 @@ def evaluated(data: Path, to: TextIO | None) -> dict[str, Any]:
     """The stage `anomaly` on six signals. Raises LinesideError."""
     settings: dict[str, Any] = {folder: {"factor": s.factor, "hold": s.hold} for folder, s in CHOSEN.items()}
     settings["chosen"] = "of each folder by the labels of the other two alone"
-    told = figures(data, to, lambda one: judged(one, CHOSEN[one.folder]))
-    normal = data / "anomaly-free" / "anomaly-free.csv"
-    if not normal.is_file():
-        told["missing"].append(normal.relative_to(data).as_posix())
-        return told | {"normal_far": None, "settings": settings}
-    return told | {"normal_far": normal_far(read(normal, data), Settings()), "settings": settings}
+    return _on_both(data, to, lambda one: CHOSEN[one.folder], Settings(), settings)
+
+
+def network(data: Path, to: TextIO | None) -> dict[str, Any]:
+    """The stage by its method `network`, as it comes: no setting has seen these files. Raises LinesideError."""
+    settings = Settings("network")
+    said = {"factor": settings.factor, "hold": settings.hold, "chosen": "none: as the stage comes"}
+    return _on_both(data, to, lambda one: settings, settings, said)
+
+
+def _on_both(
+    data: Path, to: TextIO | None, of: Callable[[Recording], Settings], normal: Settings, said: dict[str, Any]
+) -> dict[str, Any]:
+    """Figures on the fault files by the settings `of` each, and on the long recording by those for `normal`."""
+    told = figures(data, to, lambda one: judged(one, of(one)))
+    path = data / "anomaly-free" / "anomaly-free.csv"
+    if not path.is_file():
+        told["missing"].append(path.relative_to(data).as_posix())
+        return told | {"normal_far": None, "settings": said}
+    return told | {"normal_far": normal_far(read(path, data), normal), "settings": said}
 
 
 def always(data: Path, to: TextIO | None) -> dict[str, Any]:
@@ -77,7 +93,20 @@ def always(data: Path, to: TextIO | None) -> dict[str, Any]:
 def judged(one: Recording, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """(score, alarm) of the rows from 400 on, learned from those before."""
     rows = one.value[:, list(JUDGED)]
-    return Scorer(fit(rows[:TRAINING], settings))(rows[TRAINING:])
+    return learned(rows[:TRAINING], settings)(rows[TRAINING:])
+
+
+def learned(rows: np.ndarray, settings: Settings) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """By any method."""
+    if settings.method != "network":
+        return Scorer(fit(rows, settings))
+    with tempfile.TemporaryDirectory() as folder:
+        document = reconstruction.fit(rows, [SIGNALS[i] for i in JUDGED], settings)
+        path = Path(folder) / "learned.json"
+        path.with_suffix(".tflite").write_bytes(document["files"][".tflite"])
+        baseline = Baseline.from_json(document)
+        left, scorer = reconstruction.loaded(baseline, document["network"], path, proved=True), Scorer(baseline)
+    return lambda new: scorer(left(new))
 
 
 def normal_far(one: Recording, settings: Settings) -> float | None:
@@ -85,7 +114,7 @@ def normal_far(one: Recording, settings: Settings) -> float | None:
     rows = one.value[:, list(JUDGED)]
     if len(rows) <= LEARNED:
         return None
-    return round(float(Scorer(fit(rows[:LEARNED], settings))(rows[LEARNED:])[1].mean()), 4)
+    return round(float(learned(rows[:LEARNED], settings)(rows[LEARNED:])[1].mean()), 4)
 
 
 def figures(data: Path, to: TextIO | None, judge: Judge) -> dict[str, Any]:

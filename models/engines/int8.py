@@ -11,7 +11,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-INT8, INT32 = schema.TensorType.INT8, schema.TensorType.INT32
+INT8, INT32, FLOAT32 = schema.TensorType.INT8, schema.TensorType.INT32, schema.TensorType.FLOAT32
 VERSIONS = {
     schema.BuiltinOperator.CONV_2D: 3,
     schema.BuiltinOperator.ADD: 2,
@@ -21,6 +21,8 @@ VERSIONS = {
     schema.BuiltinOperator.RESHAPE: 1,
     schema.BuiltinOperator.PAD: 2,
     schema.BuiltinOperator.SLICE: 2,
+    schema.BuiltinOperator.QUANTIZE: 1,
+    schema.BuiltinOperator.DEQUANTIZE: 2,
 }
 
 
@@ -57,6 +59,20 @@ class Writer:
     def picture(self, shape: Sequence[int]) -> int:
         """What goes in: uint8[h, w, c] shifted by -128, a pixel's own scale is 1/255."""
         return self._tensor("picture", (1, *shape), INT8, np.array([1 / 255.0]), np.array([-128]))
+
+    def numbers_in(self, shape: Sequence[int], low: float, high: float) -> tuple[int, int]:
+        """What goes in, float32[h, w, c] of which h may be any; and the same in steps of low..high."""
+        given = self._tensor("numbers", (1, *shape), FLOAT32, None, None)
+        self._tensors[given].shapeSignature = [1, -1, *shape[1:]]
+        out, kind = self._activation((1, *shape), low, high), schema.BuiltinOptions.QuantizeOptions
+        self._operator(schema.BuiltinOperator.QUANTIZE, [given], out, schema.QuantizeOptionsT(), kind)
+        return given, out
+
+    def numbers_out(self, at: int) -> int:
+        """Tensor `at` as float32."""
+        out = self._tensor("said", self._tensors[at].shape, FLOAT32, None, None)
+        kind = schema.BuiltinOptions.DequantizeOptions
+        return self._operator(schema.BuiltinOperator.DEQUANTIZE, [at], out, schema.DequantizeOptionsT(), kind)
 
     def conv(self, at: int, layer: Conv) -> int:
         """One convolution of tensor `at`."""

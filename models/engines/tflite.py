@@ -55,7 +55,7 @@ class TfliteRuntime(LiteRt):
 
 
 class Loaded:
-    """An interpreter with its tensors allocated."""
+    """An interpreter with its tensors allocated; where a value is longer along a free axis than the last one, anew."""
 
     def __init__(self, made: Any) -> None:
         self._made = made
@@ -63,12 +63,23 @@ class Loaded:
         self.inputs: Sequence[Tensor]
         self.outputs: Sequence[Tensor]
         self.inputs, self.outputs = [_tensor(d) for d in self._in], [_tensor(d) for d in self._out]
+        self._free = {i: tensor.shape for i, tensor in enumerate(self.inputs) if tensor.free}  # as they are allocated
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        if self._free:
+            self._lengthen(inputs)
         for detail, value in zip(self._in, inputs, strict=True):
             self._made.set_tensor(detail["index"], value)
         self._made.invoke()
         return [self._made.get_tensor(detail["index"]) for detail in self._out]
+
+    def _lengthen(self, inputs: Sequence[np.ndarray]) -> None:
+        wanted = {i: inputs[i].shape for i in self._free}
+        if wanted != self._free:
+            for i, shape in wanted.items():
+                self._made.resize_tensor_input(self._in[i]["index"], shape, strict=True)
+            self._made.allocate_tensors()
+            self._free = wanted
 
 
 def _tensor(detail: dict[str, Any]) -> Tensor:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from functools import reduce
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge import TRUSTED, Answer, Batch, ConfigFault, Event, Job, Point, Quality, Setting, StageConfig
 
+from . import reconstruction
 from .baseline import Baseline, Method, Settings, fit
 from .distinct import Distinct
 from .document import read
+from .reconstruction import Leftover
 from .refit import Candidate, Refit, too_few
 from .renewal import ORDER, Stand, lack, renewed, resumed, told
 from .scorer import Scorer
@@ -42,15 +45,28 @@ class AnomalyConfig(StageConfig):
     baseline: str = Field("", description="file beside the site, written by `lineside fit`")
     method: Method = Field(
         "mahalanobis",
-        description="all tags together; `pca`: leading components and the rest; `ewma`: each tag by itself",
+        description="all tags together; `pca`: leading components and the rest; `ewma`: each tag by itself; "
+        "`network`: what a small network does not say again, which `lineside fit` trains",
     )
     span: float = Field(17, ge=1, le=10_000, description="rows of the middle one of three windows")
     clip: float = Field(8, gt=0, description="standard deviations a single row may count for")
     shrink: float = Field(0.1, gt=0, lt=1, description="how far the correlation is drawn towards independence")
     share: float = Field(0.9, gt=0, le=1, description="of the variance, carried by the components of `pca`")
     adapt: float = Field(400, ge=0, le=1e9, description="rows in which the centre of normal follows; 0: it stays")
+    window: int = Field(16, ge=2, le=256, description="rows that the network of `network` sees")
+    code: int = Field(
+        2, ge=1, le=16, description="numbers that it has to put them into: about what the machine can be set to"
+    )
     factor: float = Field(1.5, gt=0, description="the limit is this many times what the learned rows reach")
     hold: float = Field(0.2, ge=0, lt=1, description="an alarm ends when less than this share of its way out is left")
+
+    @model_validator(mode="after")
+    def _fitted(self) -> AnomalyConfig:
+        if self.method == "network" and not self.baseline:
+            raise ValueError(
+                "method network is trained by `lineside fit`; say `baseline: NAME.json`, the file it writes"
+            )
+        return self
 
     def points(self) -> dict[str, Any]:
         return {"score": Point(), "alarm": Point(labels={0: "normal", 1: "unlike normal"})}
@@ -59,7 +75,7 @@ class AnomalyConfig(StageConfig):
         return tuple(self.tags)
 
     def settings(self) -> Settings:
-        return Settings(self.method, self.span, self.clip, self.shrink, self.adapt, self.factor, self.hold, self.share)
+        return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
 
 class Anomaly:
@@ -91,15 +107,17 @@ class Anomaly:
         self._earlier: Stand | None = None  # before a person said what is normal
         self._refit: Refit | None = None
         self._file: Baseline | None = None
+        self._left: Leftover | None = None  # of rows, before they are judged
         if config.baseline:
-            self._file = load(setting.folder / config.baseline, config)
+            self._file, self._left = load(setting.folder / config.baseline, config)
             self._scorer = Scorer(self._file)
 
     @classmethod
     def fit(
         cls, config: AnomalyConfig, columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
     ) -> dict[str, Any]:
-        """A baseline document from history: (ts, value, quality) by tag. Raises ValueError."""
+        """A baseline document from history, (ts, value, quality) by tag; under "files" further ones by suffix, under "told" what a
+        person should know. Raises ValueError."""
         good = {tag: columns[tag][2] <= TRUSTED for tag in config.tags}
         times = [columns[tag][0][good[tag]] for tag in config.tags]
         shared = reduce(lambda a, b: a if a is b or np.array_equal(a, b) else np.intersect1d(a, b), times)
@@ -111,7 +129,10 @@ class Anomaly:
             rows[:, j] = value[order][np.searchsorted(ts[order], shared)]
         steps = np.diff(shared)
         gaps = np.flatnonzero(steps > GAP * np.median(steps)) + 1 if len(steps) else np.empty(0, int)
-        return {"tags": list(config.tags), **fit(rows, config.settings(), (0, *gaps.tolist())).as_json()}
+        starts, settings = (0, *gaps.tolist()), config.settings()
+        if config.method == "network":
+            return reconstruction.fit(rows, config.tags, settings, starts)
+        return {"tags": list(config.tags), **fit(rows, settings, starts).as_json()}
 
     def __call__(self, item: Any) -> Iterator[Any]:
         if isinstance(item, Event) and item.data.get("stage") == self.name:
@@ -134,11 +155,12 @@ class Anomaly:
             quality = np.where(good, Quality.SUBSTITUTED, quality)
             quality[judged] = worst[judged]
         if self._scorer is not None and len(judged):
-            score[judged], alarm[judged] = self._scorer(rows[judged])
+            seen = rows[judged] if self._left is None else self._left(rows[judged])
+            score[judged], alarm[judged] = self._scorer(seen)
             longest = max(window.rows for window in self._scorer.baseline.windows)
-            self._recent = np.concatenate([self._recent, rows[judged]])[-longest:]
+            self._recent = np.concatenate([self._recent, seen])[-longest:]
             yield from self._gathered(
-                rows[judged], alarm[judged] > 0
+                seen, alarm[judged] > 0
             )  # before it drifts: what came until then is no new normal
             yield from self._told(ts[judged], alarm[judged] > 0)
         value = np.column_stack([score, alarm]).ravel()
@@ -296,10 +318,10 @@ def _limits(baseline: Baseline) -> list[float]:
     return [window.limit for window in baseline.windows]
 
 
-def load(path: Path, config: AnomalyConfig) -> Baseline:
-    """The baseline of a file that `lineside fit` wrote. Raises LinesideError."""
+def load(path: Path, config: AnomalyConfig) -> tuple[Baseline, Leftover | None]:
+    """Of a file that `lineside fit` wrote, and of the network beside it; blocks. Raises LinesideError."""
 
-    def parsed(document: Any) -> Baseline:
+    def parsed(document: Any) -> tuple[Baseline, Leftover | None]:
         try:
             if document.pop("tags") != config.tags:
                 raise ValueError("it was fitted for other tags")
@@ -308,6 +330,8 @@ def load(path: Path, config: AnomalyConfig) -> Baseline:
             raise ValueError(f"it is no baseline: {error}") from None
         if baseline.settings != config.settings():
             raise ValueError("it was fitted with other settings")
-        return baseline
+        if config.method != "network":
+            return baseline, None
+        return baseline, reconstruction.loaded(baseline, document.get("network"), path)
 
     return read(path, parsed)

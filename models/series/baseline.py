@@ -1,11 +1,12 @@
 """What normal looks like: learned from rows without labels, kept as a small document.
 
 Rows are z-scored and clipped, and averaged over a window. What is left of them above a slowly adapting centre is measured by one
-linear map and a norm, so that one scorer serves three methods:
+linear map and a norm, so that one scorer serves four methods:
 
 - `mahalanobis`: all tags together, whitened by their correlation (P. C. Mahalanobis, 1936), shrunk towards independence;
 - `pca`: the leading components and the residual, each over its own limit, added (the combined index of Yue and Qin, 2001);
-- `ewma`: each tag by itself; the farthest one counts (a control chart for each tag).
+- `ewma`: each tag by itself; the farthest one counts (a control chart for each tag);
+- `network`: as `mahalanobis`, of rows that are what a network left over (`reconstruction`).
 
 A tag whose neighbouring rows are much closer than its rows at large (von Neumann's ratio, 1941) wanders: its centre follows
 faster, so that it is judged by its changes. The same adaptation runs over the learned rows, so that the spread each tag shows
@@ -20,7 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-Method = Literal["mahalanobis", "pca", "ewma"]
+Method = Literal["mahalanobis", "pca", "ewma", "network"]
+WHITENED = ("mahalanobis", "network")
 STEP = 8  # rows between two steps of the centre
 WANDERS = 0.25  # von Neumann's ratio below which a tag wanders; 1 is noise without memory
 FASTER = 4.0  # how much faster the centre of such a tag follows
@@ -33,7 +35,8 @@ SPREADS = (0.75, 1.0, 1.5)  # windows, by the span
 @dataclass(frozen=True)
 class Settings:
     """`span`: rows of the middle window; `clip` in standard deviations; `adapt`: rows in which the centre follows (0: never);
-    `share`: of the variance that the components of `pca` carry; `hold`: share of an alarm's own way out below which it ends."""
+    `share`: of the variance that the components of `pca` carry; `hold`: share of an alarm's own way out below which it ends;
+    `window`: rows that a `network` sees, `code`: numbers in its middle."""
 
     method: Method = "mahalanobis"
     span: float = 17.0
@@ -43,6 +46,8 @@ class Settings:
     factor: float = 1.5
     hold: float = 0.2
     share: float = 0.9
+    window: int = 16
+    code: int = 2
 
 
 @dataclass(frozen=True)
@@ -121,25 +126,34 @@ class Baseline:
         return bool(c and self.windows and fits and sound and (self.spread > 0).all())
 
 
-def fit(rows: np.ndarray, settings: Settings, starts: tuple[int, ...] = (0,)) -> Baseline:
-    """Learn from rows [n, c] that are normal; `starts` are where a stretch without a gap begins. Raises ValueError when there are
-    too few, or none that moves."""
+def fit(
+    rows: np.ndarray, settings: Settings, starts: tuple[int, ...] = (0,), step: np.ndarray | float = 0.0
+) -> Baseline:
+    """Learn from rows [n, c] that are normal; `starts` are where a stretch without a gap begins, `step` is what the
+    numbers of each tag are rounded to. Raises ValueError when there are too few, or none that moves."""
     n, c = rows.shape
     if n < 10 * c:
         raise ValueError(f"{n} rows are too few for {c} tags; at least {10 * c}")
     longest = windows_of(settings)[-1]
     if n < 4 * longest:
         raise ValueError(f"{n} rows are too few for windows of {longest}; at least {4 * longest}")
-    mean, spread = rows.mean(axis=0), rows.std(axis=0)
-    if not (spread > 0).any():
-        raise ValueError("nothing moves in these rows")
-    scale = np.where(spread > 0, spread, np.maximum(np.abs(mean) * 0.01, 1e-6))  # a still tag may move by 1 %
+    mean, scale = scaled(rows)
+    spread, scale = rows.std(axis=0), np.maximum(scale, step)
     z = standard(rows, mean, scale, settings.clip)
     wanders = np.diff(rows, axis=0).var(axis=0) / 2 < WANDERS * np.maximum(spread**2, 1e-12)
     slow = STEP / settings.adapt if settings.adapt else 0.0
     pace = np.minimum(np.where(wanders & (spread > 0), FASTER * slow, slow), 1.0)
-    windows = tuple(_window(z, w, pace, wanders, settings, starts) for w in windows_of(settings))
+    least = np.maximum(step / scale, 1e-3)  # windows of a still tag move by 1/1000 of its spread
+    windows = tuple(_window(z, w, pace, wanders, settings, starts, least) for w in windows_of(settings))
     return Baseline(mean, scale, pace, windows, n, settings)
+
+
+def scaled(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, spread) float64[c] of rows [n, c]. Raises ValueError where none moves."""
+    mean, spread = rows.mean(axis=0), rows.std(axis=0)
+    if not (spread > 0).any():
+        raise ValueError("nothing moves in these rows")
+    return mean, np.where(spread > 0, spread, np.maximum(np.abs(mean) * 0.01, 1e-6))  # a still tag may move by 1 %
 
 
 def windows_of(settings: Settings) -> tuple[int, ...]:
@@ -164,7 +178,13 @@ def averaged(z: np.ndarray, rows: int, before: np.ndarray) -> np.ndarray:
 
 
 def _window(
-    z: np.ndarray, rows: int, pace: np.ndarray, wanders: np.ndarray, settings: Settings, starts: tuple[int, ...]
+    z: np.ndarray,
+    rows: int,
+    pace: np.ndarray,
+    wanders: np.ndarray,
+    settings: Settings,
+    starts: tuple[int, ...],
+    least: np.ndarray,
 ) -> Window:
     left = []
     centre = np.zeros(z.shape[1])
@@ -178,14 +198,12 @@ def _window(
                 if at >= rows:
                     centre = centre + pace * (step.mean(axis=0) - centre)
     deviation = np.concatenate(left)
-    scale = np.maximum(
-        np.sqrt((deviation**2).mean(axis=0)), 1e-3
-    )  # windows of a still tag move by 1/1000 of its spread
+    scale = np.maximum(np.sqrt((deviation**2).mean(axis=0)), least)
     unit = deviation / scale
     correlation = (1 - settings.shrink) * (unit.T @ unit / len(unit)) + settings.shrink * np.eye(len(scale))
     way = _map(unit, correlation, settings)
     far = distance(unit @ way, settings.method)
-    typical = np.sqrt(z.shape[1]) if settings.method == "mahalanobis" else float(np.sqrt(np.mean(far**2)))
+    typical = np.sqrt(z.shape[1]) if settings.method in WHITENED else float(np.sqrt(np.mean(far**2)))
     high = np.quantile(far, max(0.5, 1 - OUTSIDE / len(z)))
     trust = len(z) / (len(z) + EVEN)
     return Window(rows, scale, way, float(settings.factor * high**trust * (GUESS * typical) ** (1 - trust)), centre)
@@ -194,7 +212,7 @@ def _window(
 def _map(unit: np.ndarray, correlation: np.ndarray, settings: Settings) -> np.ndarray:
     if settings.method == "ewma":
         return np.eye(len(correlation))
-    if settings.method == "mahalanobis":
+    if settings.method in WHITENED:
         return np.asarray(np.linalg.cholesky(np.linalg.inv(correlation)))
     variance, component = np.linalg.eigh(correlation)
     variance, component = variance[::-1], component[:, ::-1]

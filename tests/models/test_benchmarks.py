@@ -119,7 +119,7 @@ def test_each_benchmark_has_the_methods_that_are_listed(capsys: Said) -> None:
         module = __import__(f"models.benchmarks.{one.module}", fromlist=["x"])
         assert all(callable(getattr(module, function)) for function in one.methods.values())
     assert main(["model", "evaluate", "--list"]) == 0
-    assert "methods: skab, anomaly, always" in capsys.readouterr().out
+    assert "methods: skab, anomaly, network, always" in capsys.readouterr().out
 
 
 def test_a_bearing_that_wears_is_told_hours_before_its_end(tmp_path: Path, capsys: Said) -> None:

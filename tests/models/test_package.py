@@ -37,7 +37,7 @@ from edge.flow import Flow
 from edge.health import Health
 from edge.plugins import register
 from edge.rehearse import Kept
-from models import package
+from models import package, proof
 from models.engines import contract
 from models.engines.contract import Engine
 from models.package import SHIPPED, describe, load
@@ -237,7 +237,7 @@ def test_the_proof_takes_nothing_from_the_folder_it_was_started_in(copy: Path, m
 
 
 def test_a_model_that_hangs_is_given_up(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package, "PROVE_WITHIN", 0.01)
+    monkeypatch.setattr(proof, "WITHIN", 0.01)
     with pytest.raises(ModelRefused, match="did not answer within"):
         load(copy)
 

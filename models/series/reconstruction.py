@@ -1,0 +1,208 @@
+"""A network of `network` in int8: written, compared with what it was computed from, kept beside its baseline, and run.
+
+What the network does not say again is judged as rows are by any other method: by a baseline of what was left over of normal rows,
+each told by a network that had not learned from it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge import LinesideError, ModelRefused
+
+from .. import proof
+from ..engines.contract import Interpreter, bounded, choose
+from .baseline import Baseline, Settings, scaled, standard
+from .baseline import fit as fit_rows
+from .network import Network, ends_of, folds, train, windows
+from .scorer import Scorer
+
+LOSES = 0.1  # of a tag's learned spread, by which int8 may differ from float (root mean square)
+LOOKED_AT = 2048  # windows that give the ranges and are compared
+VECTORS = 32  # rows that are told again before the network is trusted
+STEPS = 4  # of the output, by which kernels may differ there
+FEWEST = 20  # windows for each tag
+
+
+class Leftover:
+    """Rows float64[n, c] in their order; out what the network does not say again, in the unit of each tag."""
+
+    def __init__(self, run: Interpreter, mean: np.ndarray, spread: np.ndarray, settings: Settings) -> None:
+        self._run, self._mean, self._spread, self._clip = run, mean, spread, settings.clip
+        self._before = np.empty((0, len(mean)), np.float32)
+        self._window = settings.window
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        if not len(rows):
+            return rows
+        z = standard(rows, self._mean, self._spread, self._clip)
+        lacking = self._window - 1 - len(self._before)  # as if it had always been like the first row
+        before = self._before if not lacking else np.repeat(z[:1], lacking, axis=0)
+        given = np.concatenate([before, z], dtype=np.float32, casting="same_kind")
+        self._before = given[len(z) :]
+        return left(self._run, given, self._window) * self._spread
+
+
+def left(run: Interpreter, given: np.ndarray, window: int) -> np.ndarray:
+    """float32[m, c]: what is left over of the rows [window - 1 + m, c] behind the first window - 1."""
+    (said,) = run(given[None, :, None, :])
+    return np.asarray(given[window - 1 :] - said[0, :, 0, :])
+
+
+def written(network: Network, z: np.ndarray, ends: np.ndarray, clip: float) -> bytes:
+    """The network in int8, its ranges those of rows [n, c] up to some of `ends`. Raises LinesideError where there is no LiteRT."""
+    try:
+        from ..engines.int8 import Conv, Writer
+    except ImportError as error:
+        what = f"a network is written with LiteRT, and {error.name or 'it'} is not installed"
+        hint = "pip install ai-edge-litert, or fit where it is; the two files run without it by tflite-runtime"
+        raise LinesideError(what, hint=hint) from None
+    c, writer = z.shape[1], Writer()
+    given, at = writer.numbers_in((network.window, 1, c), -clip, clip)
+    out = network(windows(z, some(ends), network.window))
+    for i, ((weight, bias), said) in enumerate(zip(network.layers, out[1:], strict=True)):
+        high = network.window if i == 0 else 1
+        kernel = weight.T.reshape(len(bias), high, 1, -1)
+        span = float(said.min()), float(said.max())
+        at = writer.conv(at, Conv(kernel, bias, 1, *span, network.bends(i), same=False))
+    return writer.finish([given], [writer.numbers_out(at)])
+
+
+def some(ends: np.ndarray) -> np.ndarray:
+    """LOOKED_AT of them at most, evenly."""
+    return ends if len(ends) <= LOOKED_AT else ends[np.linspace(0, len(ends) - 1, LOOKED_AT).astype(int)]
+
+
+def lost(network: Network, run: Interpreter, z: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """float64[c]: the root mean square of what int8 says otherwise than float, in spreads of each tag."""
+    given = windows(z, some(ends), network.window)
+    exact = network(given)[-1]
+    shape = (1, network.window, 1, z.shape[1])
+    off = np.array([run(one.reshape(shape))[0].ravel() for one in given]) - exact
+    return np.asarray(np.sqrt((off.astype(float) ** 2).mean(axis=0)))
+
+
+def fit(rows: np.ndarray, tags: Sequence[str], settings: Settings, starts: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    """The document of rows [n, c] that are normal, under "files" its .tflite, under "told" what a person should know; `starts` as
+    of `baseline.fit`. Takes seconds to a minute. Raises ValueError where there are too few or int8 loses too much, LinesideError
+    where there is no LiteRT."""
+    window, least = settings.window, FEWEST * len(tags)
+    mean, spread = scaled(rows)
+    z = standard(rows, mean, spread, settings.clip)
+    ends = ends_of(len(z), starts, window)
+    if len(ends) < least:
+        raise ValueError(f"{len(ends)} windows of {window} rows are too few for {len(tags)} tags; at least {least}")
+    found = np.empty((len(ends), len(tags)))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = (Path(folder) / f"{i}.tflite" for i in count())  # the engine maps its file
+        engine = choose("tflite")
+
+        def taught(of: np.ndarray) -> tuple[Network, bytes, Interpreter]:
+            network, path = train(z, of, window, settings.code), next(paths)
+            path.write_bytes(body := written(network, z, of, settings.clip))
+            return network, body, engine.load(path)
+
+        for part in folds(ends):
+            found[np.searchsorted(ends, part)] = _left_at(taught(np.setdiff1d(ends, part))[2], z, part, window)
+        network, body, run = taught(ends)
+        off = lost(network, run, z, ends)
+        given = z[ends[len(ends) // 2] + 1 - window :][: window - 1 + VECTORS].astype(np.float32)
+        (said,) = run(given[None, :, None, :])
+    worst = int(off.argmax())
+    if not off[worst] <= LOSES:  # also what is no number
+        raise ValueError(
+            f"int8 says {tags[worst]} otherwise than float by {off[worst]:.2f} of its spread; {LOSES} are allowed. Leave that "
+            "tag out, or use another method"
+        )
+    step = float(np.ptp(network(windows(z, some(ends), window))[-1])) / 255
+    found *= spread
+    baseline = fit_rows(found, settings, (0, *cuts(ends).tolist()), step * spread)
+    alarmed = float(Scorer(baseline)(found)[1].mean())
+    kept = {
+        "sha256": hashlib.sha256(body).hexdigest(),
+        "mean": mean.tolist(),
+        "spread": spread.tolist(),
+        "lost": round(float(off[worst]), 4),
+        "given": base64.b64encode(given.tobytes()).decode(),
+        "said": base64.b64encode(said.tobytes()).decode(),
+        "step": step,
+    }
+    told = (
+        f"int8 differs from float by {off[worst]:.3f} of a tag's spread at most ({LOSES} are allowed); of these rows, each told "
+        f"by a network that had not learned from it, {alarmed:.2%} would have been in alarm"
+    )
+    document = {"tags": list(tags), **baseline.as_json(), "network": kept}
+    return document | {"files": {".tflite": body}, "told": told}
+
+
+def cuts(ends: np.ndarray) -> np.ndarray:
+    """Where one row does not follow the one before."""
+    return np.flatnonzero(np.diff(ends) != 1) + 1
+
+
+def _left_at(run: Interpreter, z: np.ndarray, ends: np.ndarray, window: int) -> np.ndarray:
+    """What is left over at `ends`, stretch by stretch."""
+    parts = np.split(ends, cuts(ends))
+    return np.concatenate(
+        [left(run, z[part[0] + 1 - window : part[-1] + 1].astype(np.float32), window) for part in parts]
+    )
+
+
+def loaded(baseline: Baseline, kept: Any, path: Path, proved: bool = False) -> Leftover:
+    """Of the "network" of a document `path` and the .tflite beside it, after both proved themselves here in a child (or were
+    written by this process: `proved`); blocks. Raises ValueError for a damaged document, ModelRefused for a network that is not
+    the one it names or does not say what it said."""
+    try:
+        mean, spread = (np.array(kept[name], float) for name in ("mean", "spread"))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"it holds no network: {error}") from None
+    sound = mean.shape == spread.shape == baseline.mean.shape and np.isfinite(mean).all() and np.isfinite(spread).all()
+    if not (sound and (spread > 0).all()):
+        raise ValueError("a damaged network")
+    _same(kept, path.with_suffix(".tflite"), path)
+    if not proved:
+        proof.in_child("models.series.reconstruction", path)
+    return Leftover(interpreter(kept, baseline.settings.window, path), mean, spread, baseline.settings)
+
+
+def _same(kept: Mapping[str, Any], weights: Path, path: Path) -> None:
+    if hashlib.sha256(bounded(weights).read_bytes()).hexdigest() != kept.get("sha256"):
+        raise ModelRefused(f"{weights.name} is not the file that {path.name} names", hint="fit it anew, or copy both")
+
+
+def interpreter(kept: Mapping[str, Any], window: int, path: Path) -> Interpreter:
+    """Of the .tflite beside the document `path`. Raises ModelRefused."""
+    weights = path.with_suffix(".tflite")
+    run = choose("tflite").load(weights)
+    c = len(kept["mean"])
+    if [run.inputs[0].shape, run.outputs[0].shape] != [(1, window, 1, c), (1, 1, 1, c)]:
+        raise ModelRefused(f"{weights.name} is no network for {c} tags and windows of {window}")
+    return run
+
+
+def prove(path: Path) -> None:
+    """Let the network of the document `path` say again what it said where it was fitted. Raises ModelRefused."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    kept = document["network"]
+    run = interpreter(kept, int(document["settings"]["window"]), path)
+    given, said = (np.frombuffer(base64.b64decode(kept[name]), np.float32) for name in ("given", "said"))
+    got = run(given.reshape(1, -1, 1, len(kept["mean"])))[0].ravel()
+    far = np.abs(got - said).max() / kept["step"] if got.shape == said.shape and len(got) else np.inf
+    if not far <= STEPS:  # also what is no number
+        raise ModelRefused(
+            f"its network is off by {far:.3g} steps of what it said when it was fitted, {STEPS} are allowed"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(proof.here(prove))
