@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from edge import ConfigFault, LinesideError, Period, Point, StageConfig, Tag, TagTable, tag_named
+from edge import ConfigFault, Identifier, LinesideError, Period, Point, StageConfig, Tag, TagTable, tag_named
 
 from .handshake import LAST_ID
 from .outputs import ORDER
 from .shifts import ShiftsConfig
 
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
 WORDS = ("taken_id", "result_id", "part_done", "recipe", "checksum")
 LARGEST_PART = 2**53  # up to which a tag's value has every whole number
+UNITS = {"mm": "mm", "px": "px"}  # by how a measured value's name ends
 TOTALS = ("parts", "ok", "ng", "recheck", "refused")
 
 
@@ -78,6 +82,15 @@ def strange_codes(codes: Iterable[str | int], product: Tag) -> Iterator[str]:
         yield f"two recipes for the product {code!r}: the text and the number are one code"
 
 
+def nowhere(stage: str, measured: Mapping[str, str], recipes: Iterable[Recipe]) -> Iterator[str]:
+    """Faults of what is to be measured by a tool that no recipe has: it would never have a value."""
+    tools = sorted({name for recipe in recipes for name in recipe.options})
+    for tag, what in measured.items():
+        if what.rpartition(".")[0] not in tools:
+            known = f"there are {', '.join(tools)}" if tools else "they measure nothing"
+            yield f"{stage}.{tag} is never measured: no recipe has a tool for {what!r}; {known}"
+
+
 class StationConfig(StageConfig):
     """Parts are judged by recipes, with a verdict before each takt ends."""
 
@@ -98,6 +111,10 @@ class StationConfig(StageConfig):
         3600.0, description="time of one lot: an event tells when its share of NG parts is out of the ordinary"
     )
     heartbeat: Period = Field(1.0, description="time between two changes of the heartbeat")
+    measured: dict[Identifier, str] = Field(
+        default_factory=dict,
+        description="tags of what is measured on each part, as `view.tool.what` of its record: `gap: top.gap.width_mm`",
+    )
     keep: Literal["all", "ng", "none"] = Field("all", description="whose pictures are kept")
     degrade: list[str] = Field(
         default_factory=list,
@@ -117,6 +134,8 @@ class StationConfig(StageConfig):
             raise ValueError("several recipes, and nothing to choose by: add `plc: {product: TAG}`")
         if self.reserve >= self.takt:
             raise ValueError("`reserve` leaves nothing of the takt")
+        if taken := sorted(set(TOTALS) & set(self.measured)):
+            raise ValueError(f"`measured` calls a tag {taken[0]!r}, which counts parts: give it another name")
         used = list(self.plc.read().values()) + list(self.plc.written().values())
         if twice := sorted({tag for tag in used if used.count(tag) > 1}):
             raise ValueError(f"{twice[0]} stands twice under `plc`")
@@ -143,7 +162,8 @@ class StationConfig(StageConfig):
         return tuple((("plc", name), self.plc.trigger, getattr(self.plc, name)) for name in ("part", "product"))
 
     def points(self) -> dict[str, Point]:
-        return {name: Point() for name in TOTALS}
+        of_parts = {name: Point(unit=UNITS.get(what.rpartition("_")[2], "")) for name, what in self.measured.items()}
+        return {name: Point() for name in TOTALS} | of_parts
 
     def orders(self) -> dict[str, dict[str, float]]:
         most = {name: LAST_ID if name in WORDS else 1 for name in ORDER}

@@ -16,7 +16,7 @@ from ..quality.chain import Chain
 from .changeover import Changeover
 from .handshake import Handshake, Result, Told
 from .judging import Judged, job
-from .lines import TOTALS, StationConfig, Wired, part_number, strange_codes
+from .lines import StationConfig, Wired, nowhere, part_number, strange_codes
 from .load import Load, left, order
 from .masters import Masters, unknown
 from .outputs import Outputs
@@ -44,14 +44,17 @@ class Station:
         room_ms, there = (config.takt - config.reserve) * 1e3, config.cameras(setting.table)
         self._shelf = Shelf(config.recipes, setting.folder, room_ms, there)
         self.faults = self._shelf.faults
+        if not self._shelf.refused:  # else it may stand in a recipe that is
+            self.faults += nowhere(setting.name, config.measured, self._shelf.recipes.values())
         self.faults += unknown(self._shelf.recipes.values(), numbered=bool(config.plc.part))
         wired = Wired(setting.name, setting.table)
         cameras = self._shelf.cameras | ({config.starts} if config.starts else set())
         self._triggers = {name: wired.camera(name, there) for name in sorted(cameras)}
-        self._totals = Totals(setting.name, setting.table, config.lot)
+        self._totals = Totals(setting.name, setting.table, config.lot, config.measured)
         told = {f"event:{kind} {key}" for c in cameras for kind, key in (("source", c), ("write", f"{c}.trigger"))}
         self.inputs = frozenset({*config.plc.read().values(), *config.plc.written().values(), *cameras, *told})
-        self.outputs = frozenset({f"{setting.name}.{name}" for name in TOTALS} | {f"event:inspection {setting.name}"})
+        said = {f"{setting.name}.{name}" for name in config.points()}
+        self.outputs = frozenset({*said, f"event:inspection {setting.name}"})
         self._outputs = Outputs({n: wired.tag(t) for n, t in config.plc.written().items()}, setting.name)
         names = {wired.tag(tag): name for name, tag in (config.plc.read() | config.plc.written()).items()}
         self._plc = Scanned(names, config.plc.read(), self._outputs.see)
@@ -126,7 +129,8 @@ class Station:
         if said["version"] != 1:
             raise ValueError(f"its version is {said['version']}")
         handshake = self._new_handshake()
-        owed, totals = handshake.restore(said["handshake"]), Totals(self.name, self._table, self.config.lot, said)
+        owed = handshake.restore(said["handshake"])
+        totals = Totals(self.name, self._table, self.config.lot, self.config.measured, said)
         self._handshake, self._owed, self._totals, self._restored = handshake, owed, totals, True
         self._chain, self._code = Chain(str(said["chain"])), str(said.get("code", ""))
         self._masters = Masters(self.name, self.config.shifts, said.get("masters"))
@@ -292,7 +296,7 @@ class Station:
             yield record  # no part of the line: it counts nowhere
             yield from self._masters.judged(part, record.state, self._own_clock)
         else:
-            self._totals.part(decision.state)
+            self._totals.part(decision.state, decision.measured)
             self._code = part.code if decision.state == "ok" and part.code else self._code
             record = self._chain.link(record)
             yield record
@@ -307,5 +311,5 @@ class Station:
         """The records of parts that were under way when the station ended."""
         owed, self._owed = self._owed, []
         for result in owed:
-            self._totals.part("recheck")
+            self._totals.part("recheck", {})
             yield self._chain.link(overtaken(self.name, result, self._utc))

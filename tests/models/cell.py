@@ -55,6 +55,7 @@ class Cell:
     number: float = 500
     events: list[Event] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)  # of the station
     asked: list[tuple[str, int]] = field(default_factory=list)
     states: dict[str, bytes] = field(default_factory=dict)
     shape: tuple[int, int, int] = (64, 80, 3)
@@ -65,7 +66,8 @@ class Cell:
         self.clock = ManualClock()
         tags = [Tag(name, source="plc", writable=Writable(range=(0, 65535))) for name in NAMES]
         tags += [Tag(f"{c}.trigger", source=c, writable=Writable(range=(0, 2**31))) for c in ("top", "side")]
-        self.table = TagTable.numbered([*tags, *(Tag(f"aoi.{name}", source="aoi") for name in TOTALS)])
+        said = (*TOTALS, *self.options.get("measured", {}))
+        self.table = TagTable.numbered([*tags, *(Tag(f"aoi.{name}", source="aoi") for name in said)])
         self.plc = Plc(1000 * MS, memory=dict.fromkeys(ORDER, 0.0))
         self.later: list[tuple[int, Callable[[], None]]] = []
         self.pool = FramePool(self.shape, 8)
@@ -92,6 +94,7 @@ class Cell:
         self.later = []
 
     def append(self, batches: Any = (), events: Any = (), pictures: Any = (), snapshots: Any = None) -> None:
+        self.batches += [batch for batch in batches if batch.source == "aoi"]
         self.events += events
         self.pictures += pictures
         self.states |= snapshots or {}

@@ -213,6 +213,50 @@ def test_what_is_to_be_avoided_is_never_tried_and_a_virtual_objective_is_learned
     assert task.space.allowed(x).tolist() == [False, True]
 
 
+STATION = """
+device: {id: press}
+drivers:
+  plc:
+    driver: modbus
+    url: tcp://127.0.0.1:5024
+    every: 20ms
+    tags:
+      trigger: {address: "holding:10.0"}
+      ack: {address: "holding:10.1"}
+      feed: {address: "holding:30", writable: {range: [1, 9]}}
+      valid: {address: "coil:4", writable: {range: [0, 1]}}
+      ready: {address: "coil:0", writable: {range: [0, 1]}}
+      ok: {address: "coil:5", writable: {range: [0, 1]}}
+      ng: {address: "coil:6", writable: {range: [0, 1]}}
+      recheck: {address: "coil:7", writable: {range: [0, 1]}}
+      result_id: {address: "holding:20", writable: {range: [0, 65535]}}
+stages:
+  aoi:
+    stage: station
+    takt: 1s
+    recipes: {1: hole.yaml}
+    measured: {hole: top.hole.width_mm, dirt: top.surface.score}
+    plc: {trigger: plc.trigger, ack: plc.ack, valid: plc.valid, ready: plc.ready, ok: plc.ok, ng: plc.ng,
+      recheck: plc.recheck, result_id: plc.result_id}
+tags:
+  off: {expression: abs(aoi.hole - 6)}
+tune:
+  objective: off
+  goal: minimise
+  inputs: {plc.feed: {}}
+  limits: {aoi.dirt: {at_most: 0.5}}
+  lot: aoi.parts
+"""
+
+
+def test_what_a_station_measures_may_be_the_objective_or_have_a_limit() -> None:
+    pytest.importorskip("cv2", reason="needs the vision extra")
+    site = load_text(STATION)
+    assert not site.problems
+    what = told(site)
+    assert what.task.outputs == ["aoi.hole", "aoi.dirt"] and what.units["aoi.hole"] == "mm"
+
+
 def test_history_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     path = tmp_path / "old.csv"
     path.write_text("time;a;b\n1;2;3\n\n4;5;6\n")

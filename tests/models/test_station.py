@@ -19,6 +19,7 @@ from edge import (
     Quality,
 )
 from models.quality.chain import breaks
+from models.vision.lines import StationConfig
 from models.vision.part import Part
 from models.vision.station import ASKED
 from tests.models.cell import MS, RECIPE, SCAN, SIDE, Cell, board
@@ -45,6 +46,37 @@ def test_parts_are_judged_and_each_has_one_record(folder: Path) -> None:
     assert {p.digest for p in cell.pictures} == {d for e in records for d in e.refs} and len(cell.pictures) == 6
     assert not list(breaks(records)) and cell.plc.memory["part_done"] == 500
     assert len(cell.pool) == 8, "every buffer is back"
+
+
+def replaced(config: StationConfig, **options: Any) -> StationConfig:
+    return StationConfig(**{**config.model_dump(), **options})
+
+
+def test_what_is_measured_on_a_part_is_a_tag_of_the_moment_at_which_the_part_counts(folder: Path) -> None:
+    options = {"measured": {"blot": "top.copper.differs_px", "none": "top.copper.width_mm"}}
+    cell = Cell(folder, options, look=lambda camera, number: board(number == 2, number) if number < 3 else None)
+    assert [state for _, state in cell.parts(3)] == ["ok", "ng", "recheck"]
+    assert not cell.station.faults
+    blot, none, parts = (cell.table[f"aoi.{name}"].id for name in ("blot", "none", "parts"))
+    told = [
+        dict(zip(b.tag.tolist(), zip(b.value.tolist(), b.quality.tolist(), strict=True), strict=True))
+        for b in cell.batches
+    ]
+    of_parts = [one for one in told if blot in one]
+    assert [one[parts][0] for one in of_parts] == [1, 2, 3]
+    assert of_parts[0][blot] == (0.0, Quality.GOOD) and of_parts[1][blot][0] > 8
+    assert of_parts[2][blot][1] == Quality.BAD and {one[none][1] for one in of_parts} == {Quality.BAD}
+    measured = [event.data["measured"] for event in cell.events if event.kind == "inspection"]
+    assert measured[1]["top.copper.differs_px"] == of_parts[1][blot][0]
+
+
+def test_what_no_recipe_measures_is_a_fault_and_a_tag_that_counts_parts_keeps_its_name(folder: Path) -> None:
+    cell = Cell(folder, {"measured": {"gap": "top.gap.width_mm"}})
+    assert cell.station.faults == [
+        "aoi.gap is never measured: no recipe has a tool for 'top.gap.width_mm'; there are top.copper"
+    ]
+    with pytest.raises(ValueError, match="`measured` calls a tag 'ng', which counts parts"):
+        replaced(cell.station.config, measured={"ng": "top.copper.differs_px"})
 
 
 def test_several_views_make_one_verdict(folder: Path) -> None:
