@@ -310,8 +310,7 @@ def rows(connection: Connection, those: Sequence[ColumnElement[bool]]) -> list[R
 
 def summary(connection: Connection, row: RowMapping, now: float) -> dict[str, Any]:
     hours = running.hours(connection, row)
-    counts = bool(row["running"] or row["counter"])
-    told = {"hours": hours.hours if counts or row["before"] else None, "until": hours.until, "waits": hours.waits}
+    told = {"hours": hours.hours if hours.until or row["before"] else None, "until": hours.until, "waits": hours.waits}
     told["daily"] = None if hours.daily != hours.daily else hours.daily
     rules = [] if row["retired"] else due(connection, row, hours, now)
     return {"number": row["number"], **{name: row[name] for name in SAID}, **told, "due": rules}

@@ -1,4 +1,5 @@
 // What stands, and what happened.
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { type Alarm, failed, get, type Happening, order } from "./api";
 import { sentence } from "./sentences";
@@ -17,8 +18,8 @@ export function Alarms() {
   );
 }
 
-/** Alarms with what can be done about each, the worst first. `again` loads them anew. */
-export function Standing({ alarms, again, most = Infinity }: { alarms: Alarm[]; again: () => void; most?: number }) {
+/** Alarms with what can be done about each, the worst first. `again` loads them anew; `more` is what else can be done. */
+export function Standing({ alarms, again, most = Infinity, more }: { alarms: Alarm[]; again: () => void; most?: number; more?: (alarm: Alarm) => ComponentChildren }) {
   const [asked, setAsked] = useState<Record<string, string>>({});
   const [fault, setFault] = useState("");
   const rank = (a: Alarm) => (a.shelved ? 20 : a.active ? 0 : 10) + severityOrder.indexOf(a.severity);
@@ -36,7 +37,7 @@ export function Standing({ alarms, again, most = Infinity }: { alarms: Alarm[]; 
       {fault ? <div class="banner" role="alert">{fault}</div> : null}
       <ul class="alarms" aria-live="polite">
         {[...alarms].sort((a, b) => rank(a) - rank(b)).slice(0, most).map((a) => (
-          <Row key={name(a)} alarm={a} asked={(verb) => asked[name(a)] === asItStands(a, verb)} send={(verb) => send(a, verb)} />
+          <Row key={name(a)} alarm={a} asked={(verb) => asked[name(a)] === asItStands(a, verb)} send={(verb) => send(a, verb)} more={more?.(a)} />
         ))}
       </ul>
     </>
@@ -72,7 +73,7 @@ const name = (a: Alarm) => `${a.device}/${a.key}`;
 /** An order for an alarm as it stands; once it stands otherwise, the order is done or of no use. */
 const asItStands = (a: Alarm, verb: string) => `${verb} ${a.since} ${a.active} ${a.acked} ${a.shelved}`;
 
-function Row({ alarm: a, asked, send }: { alarm: Alarm; asked: (verb: string) => boolean; send: (verb: string) => void }) {
+function Row({ alarm: a, asked, send, more }: { alarm: Alarm; asked: (verb: string) => boolean; send: (verb: string) => void; more?: ComponentChildren }) {
   const look = a.shelved ? "aside" : a.active ? `active ${a.severity}` : "gone";
   const button = (verb: "acknowledge" | "shelve" | "unshelve", order = verb as string) => (
     <button class={verb} disabled={asked(order)} onClick={(e) => { e.currentTarget.closest("li")?.focus(); send(order); }}>{t(asked(order) ? "asked" : verb)}</button>
@@ -89,6 +90,7 @@ function Row({ alarm: a, asked, send }: { alarm: Alarm; asked: (verb: string) =>
       <span class="actions">
         {a.acked ? null : button("acknowledge", "ack")}
         {button(a.shelved ? "unshelve" : "shelve")}
+        {more}
       </span>
     </li>
   );

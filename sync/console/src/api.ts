@@ -60,7 +60,7 @@ export async function send<T>(method: string, path: string, body?: unknown): Pro
   const answer = await fetch(path, { method, headers: { "Content-Type": "application/json" }, body: body === undefined ? undefined : JSON.stringify(body) });
   if (answer.status === 401) throw new SignIn();
   const said = await answer.json().catch(() => null), detail = said?.detail;
-  if (!answer.ok) throw new Error(Array.isArray(detail) ? detail.map((one) => `${one.loc?.slice(1).join(".")}: ${one.msg}`).join("; ") : detail || String(answer.status));
+  if (!answer.ok) throw new Error(Array.isArray(detail) ? detail.map((one) => [one.loc?.slice(1).join("."), String(one.msg).replace("Value error, ", "")].filter(Boolean).join(": ")).join("; ") : detail || String(answer.status));
   return said as T;
 }
 

@@ -2,11 +2,14 @@ import { render } from "preact";
 import { useEffect, useErrorBoundary, useRef, useState } from "preact/hooks";
 import { Alarms } from "./alarms";
 import { connect, connection } from "./api";
+import { AssetPage } from "./asset";
+import { Assets } from "./assets";
 import { Audit } from "./audit";
 import { Device } from "./device";
 import { Dossier } from "./dossier";
 import { Inspections } from "./inspections";
 import { Mine } from "./me";
+import { WorkOrders } from "./orders";
 import { Overview } from "./overview";
 import { People } from "./people";
 import { Plane } from "./plane";
@@ -19,7 +22,7 @@ import { may, type Me, meNow, SignInPage, useMe, Who } from "./signin";
 import "./style.css";
 import { language, speak, t } from "./words";
 
-const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["review", "#/review"], ["rollouts", "#/rollouts"], ["refused", "#/refused"], ["plane", "#/plane"], ["people", "#/people"]] as const;
+const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["review", "#/review"], ["assets", "#/assets"], ["rollouts", "#/rollouts"], ["refused", "#/refused"], ["plane", "#/plane"], ["people", "#/people"]] as const;
 /** What somebody sees in the line of places. */
 const forWhom = (word: string, me: Me | null): boolean => (word === "plane" ? !me || me.whole.includes("watch") : word !== "people" || may("people") || may("audit"));
 const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
@@ -38,7 +41,7 @@ function App() {
   }, []);
   useEffect(keys, []);
   const main = useRef<HTMLElement>(null), before = useRef(place);
-  const at = PLACES.find(([, to]) => to === place || (to === "#/rollouts" && place.startsWith("#/rollout/")) || (to === "#/people" && ["#/audit", "#/dossier"].includes(place)));
+  const at = PLACES.find(([, to]) => to === place || (to === "#/rollouts" && place.startsWith("#/rollout/")) || (to === "#/assets" && (place === "#/work-orders" || place.startsWith("#/asset/"))) || (to === "#/people" && ["#/audit", "#/dossier"].includes(place)));
   document.title = `${named(place) ?? t(place === "#/audit" ? "audit" : place === "#/dossier" ? "dossier" : at ? at[0] : "overview")} · Lineside`;
   useEffect(() => { // where the places do not fit beside each other
     const here = document.querySelector<HTMLElement>(".places [aria-current]");
@@ -83,13 +86,13 @@ function named(place: string): string | null {
   }
 }
 
-const OF_PLACES = ["#/rollouts", "#/people", "#/audit", "#/dossier", "#/me"]; // they begin with what somebody may where
+const OF_PLACES = ["#/assets", "#/work-orders", "#/rollouts", "#/people", "#/audit", "#/dossier", "#/me"]; // they begin with what somebody may where
 
 /** A page that cannot show what a device sent leaves the others alone. */
 function Page({ place }: { place: string }) {
   const [broken] = useErrorBoundary();
   if (broken) return <div class="banner" role="alert">{t("broken")}: {String(broken)}</div>;
-  if (!meNow() && OF_PLACES.includes(place)) return <p class="quiet">…</p>;
+  if (!meNow() && (OF_PLACES.includes(place) || place.startsWith("#/asset/"))) return <p class="quiet">…</p>;
   const device = named(place);
   if (device) return <Device id={device} />;
   if (place === "#/alarms") return <Alarms />;
@@ -99,6 +102,10 @@ function Page({ place }: { place: string }) {
   if (place === "#/people") return <People />;
   if (place === "#/audit") return <Audit />;
   if (place === "#/dossier") return <Dossier />;
+  if (place === "#/assets") return <Assets />;
+  if (place === "#/work-orders") return <WorkOrders />;
+  const [, asset] = place.match(/^#\/asset\/(\d{1,15})$/) ?? [];
+  if (asset) return <AssetPage number={Number(asset)} />;
   if (place === "#/rollouts") return <Rollouts />;
   const [, rollout] = place.match(/^#\/rollout\/(\d{1,15})$/) ?? [];
   if (rollout) return <Rollout number={Number(rollout)} />;
@@ -107,12 +114,12 @@ function Page({ place }: { place: string }) {
   return <Overview />;
 }
 
-/** g then o, a, i, v, r, p, w, u, l, d goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
+/** g then o, a, i, v, r, p, w, s, u, l, d goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
 function keys() {
   let before = "";
   const pressed = (e: KeyboardEvent) => {
     if (writing(e) || e.ctrlKey || e.metaKey || e.altKey) return;
-    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", v: "#/review", r: "#/refused", p: "#/plane", w: "#/rollouts", u: "#/people", l: "#/audit", d: "#/dossier" } as Record<string, string>)[e.key];
+    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", v: "#/review", r: "#/refused", p: "#/plane", w: "#/rollouts", s: "#/assets", u: "#/people", l: "#/audit", d: "#/dossier" } as Record<string, string>)[e.key];
     if (before === "g" && to) location.hash = to;
     else if (e.key === "/") { document.getElementById("filter")?.focus(); e.preventDefault(); }
     else if (e.key === "a" && !e.repeat) document.activeElement?.closest("[data-alarm]")?.querySelector<HTMLButtonElement>("button.acknowledge:not(:disabled)")?.click();

@@ -10,6 +10,7 @@ export const moment = (ms: number) => {
   const when = new Date(ms);
   return when.toDateString() === new Date().toDateString() ? clock(ms) : when.toLocaleString(locale(), { hour12: false });
 };
+export const day = (ms: number) => new Date(ms).toLocaleDateString(locale());
 const DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 export const weekday = (day: string) => new Date(Date.UTC(2024, 0, 1 + DAYS.indexOf(day))).toLocaleDateString(locale(), { weekday: "short", timeZone: "UTC" });
 export function span(ms: number): string {
