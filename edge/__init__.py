@@ -2,6 +2,8 @@
 
 from .anew import needs as alarm_needs
 from .batch import TRUSTED, Batch, Quality, concatenate
+from .blocks import Blocks, SampleType
+from .blocks import samples as samples_of
 from .bounds import below as rate_below
 from .bounds import binomial, wilson
 from .bounds import by_chance as most_by_chance
@@ -132,6 +134,7 @@ __all__ = [
     "Answer",
     "AnswerContradicts",
     "Batch",
+    "Blocks",
     "Case",
     "Chain",
     "Clock",
@@ -173,6 +176,7 @@ __all__ = [
     "Record",
     "Recording",
     "ReleaseTrial",
+    "SampleType",
     "SeenAlarm",
     "Setting",
     "Signature",
@@ -264,6 +268,7 @@ __all__ = [
     "release_on_trial",
     "release_sample",
     "running_release",
+    "samples_of",
     "seen_of",
     "shares_said",
     "shown_yaml",

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import paho.mqtt.client as paho
 
-from edge import SECOND, AnswerContradicts, Batch, DeviceLost, DeviceRefused, Quality, Source, Write, log
+from edge import SECOND, AnswerContradicts, Batch, Blocks, DeviceLost, DeviceRefused, Quality, Source, Write, log
 
+from .blocks import Block, Reading
 from .connection import Connection
 from .options import MqttConfig
 from .payload import decode_payload
@@ -47,6 +48,12 @@ class Mqtt:
         self._points = list(config.tags.values())
         self._paths = [parse_path(point.path) for point in self._points]
         self._times = [parse_path(config.time if p.time is None else p.time) for p in self._points]
+        self._blocks = {
+            i: (Reading(point.block), Blocks(source, int(self._ids[i])))
+            for i, point in enumerate(self._points)
+            if point.block
+        }
+        self._raw = {i for i, point in enumerate(self._points) if point.block and point.block.raw}
         self._filters = config.topics()
         self._nodes = Nodes(config.metrics())
         self._by_topic: dict[str, list[int]] = {}
@@ -100,15 +107,34 @@ class Mqtt:
             tags = [i for f, found in self._filters.items() if paho.topic_matches_sub(f, topic) for i in found]
             if len(self._by_topic) < MOST_TOPICS:
                 self._by_topic[topic] = tags
+        now = self.source.clock.utc()
+        for i in self._raw.intersection(tags):
+            self._block(i, self._blocks[i][0].raw(payload), now, retained)
+        tags = [i for i in tags if i not in self._raw] if self._raw else tags
         if not tags:
             return
-        data, now = parse(payload), self.source.clock.utc()
+        data = parse(payload)
         readings = data if isinstance(data, list) and all(isinstance(entry, dict) for entry in data) else [data]
         if len(readings) > MOST_READINGS or len(readings) * len(tags) > MOST_SAMPLES:
             raise AnswerContradicts(f"{len(readings):,} readings for {len(tags):,} tags are too many in one message")
         for reading in readings:
             for i in tags:
-                self._one(i, reading, now, retained)
+                if i not in self._blocks:
+                    self._one(i, reading, now, retained)
+                elif (block := self._blocks[i][0].json(reading, self._paths[i])) is None:
+                    self.source.count("no_such_path")
+                else:
+                    self._block(i, block, now, retained)
+
+    def _block(self, i: int, block: Block, now: int, retained: bool) -> None:
+        """All samples of a message at once."""
+        unsure = retained and block.start is None
+        quality = Quality.CLOCK_UNSURE if unsure else Quality.GOOD
+        batch = self._blocks[i][1](block.value, block.rate, now, block.start, block.number, quality=quality)
+        if batch is not None:
+            self._heard.add(i)
+            self.source.emit(batch)
+            self.source.running()
 
     def _one(self, i: int, data: Any, now: int, retained: bool) -> None:
         """A path that leads nowhere gives no sample: another message brings that tag."""

@@ -7,9 +7,9 @@ from pathlib import Path as File
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from edge import DriverConfig, Duration, Identifier, Period, Point, lacks
+from edge import DriverConfig, Duration, Identifier, Period, Point, SampleType, lacks
 
 from .values import parse_path, raise_unless_order
 
@@ -53,6 +53,48 @@ Edge = Annotated[str, AfterValidator(_edge)]
 JsonPath = Annotated[str, AfterValidator(_path)]
 
 
+class MqttBlock(BaseModel):
+    """A fast signal, many samples in a message: JSON with their time, or their bytes alone."""
+
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
+    rate: float | None = Field(
+        None, gt=0, le=1e6, description="samples a second, where the message does not say its `step`"
+    )
+    values: JsonPath = Field(
+        "values", description="path of the samples: a list of numbers, or base64 of bytes, see `type`"
+    )
+    start: JsonPath = Field(
+        "start", description="path of the time of the first one (default: the last was taken when it came)"
+    )
+    step: JsonPath = Field("step", description="path of the seconds from one sample to the next, if there is no `rate`")
+    number: JsonPath = Field(
+        "", description="path of a number that rises by one with each message, so that a lost one is seen"
+    )
+    type: SampleType | None = Field(None, description="how samples are stored in bytes (default: numbers in JSON)")
+    order: Literal["little", "big"] = Field("little", description="order of their bytes")
+    scale: float = Field(1.0, description="the stored number times this ...")
+    offset: float = Field(0.0, description="... plus this is the value")
+    raw: bool = Field(False, description="the message is not JSON: it is the bytes of the samples, behind the `head`")
+    head: int = Field(0, ge=0, le=1024, description="bytes before the samples of a `raw` message")
+    clock: Literal["", "s", "ms", "us", "ns"] = Field(
+        "", description="the head begins with a uint64, the time of the first sample since 1970 in this unit"
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> MqttBlock:
+        if self.raw and (self.type is None or self.rate is None):
+            raise ValueError("bytes say neither how they are stored nor how fast: `raw` takes `type` and `rate`")
+        if self.raw and (given := self.model_fields_set & {"values", "start", "step", "number"}):
+            raise ValueError(f"`{min(given)}` is a path in JSON, which a `raw` message is not")
+        if not self.raw and (given := self.model_fields_set & {"head", "clock"}):
+            raise ValueError(f"`{min(given)}` belongs to a `raw` message")
+        if self.clock and self.head < 8:
+            raise ValueError("a time takes the first 8 bytes of the `head`")
+        if self.type is None and (given := self.model_fields_set & {"order", "scale", "offset"}):
+            raise ValueError(f"`{min(given)}` says nothing without `type`")
+        return self
+
+
 class MqttPoint(Point):
     """One value: at a path of the JSON under a topic, or a metric of a Sparkplug node."""
 
@@ -66,6 +108,7 @@ class MqttPoint(Point):
     type: Literal["float64", "text"] = Field("float64", description="`text` where it is a string")
     metric: str = Field("", max_length=500, description="name of the Sparkplug metric")
     command: Topic = Field("", description="where an order for it is published; that of a metric goes to its node")
+    block: MqttBlock | None = Field(None, description="it is a fast signal, many samples in a message")
     payload: str = Field(
         "{value}",
         max_length=1000,
@@ -76,6 +119,8 @@ class MqttPoint(Point):
     def _one_kind(self) -> MqttPoint:
         if self.metric and (self.topic or self.path or self.time):
             raise ValueError("a metric has neither `topic` nor `path` nor `time`")
+        if self.block and (self.metric or self.time or self.writable or self.type == "text"):
+            raise ValueError("a `block` has neither `metric` nor `time` nor `writable`, and is no text")
         if self.edge and not self.metric:
             raise ValueError("say which metric of the node: `metric: NAME`")
         self._ordered()

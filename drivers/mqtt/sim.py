@@ -11,12 +11,15 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from edge import AnswerContradicts, LinesideError, SystemClock, log
 
-from .options import MqttConfig
+from .blocks import SIMULATED, message
+from .options import MqttBlock, MqttConfig
 from .payload import BOOLEAN, Metric, Payload, decode_payload, encode_payload
 from .sparkplug import NAMESPACE, REBIRTH
-from .values import VALUE, number_of, parse_path
+from .values import MOST_SAMPLES, VALUE, number_of, parse_path
 
 PERIOD = 0.5  # seconds between two publications of everything
 MOST = 65536  # bytes of a packet that a client may send
@@ -35,6 +38,8 @@ class MqttSim:
         self._metrics = list(config.metrics().items())
         self._seq = {node: -1 for (node, _, _), _ in self._metrics}
         self._clock = SystemClock()
+        self._began = self._clock.utc()
+        self._sent = dict.fromkeys((i for i, point in enumerate(config.tags.values()) if point.block), 0)  # samples
         self._clients: dict[asyncio.StreamWriter, int] = {}  # those who subscribed, and their version
         self._server: asyncio.Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -75,12 +80,26 @@ class MqttSim:
         for topic, tags in self.config.topics().items():
             document: Any = None
             for i in tags:
+                if (how := points[i].block) is not None:
+                    for at, value in self._block(i, how).items() if not how.raw else ():
+                        document = _put(document, (*parse_path(points[i].path), *parse_path(at)), value)
+                    continue
                 document = _put(document, parse_path(points[i].path), self._values[i])
                 time = parse_path(self.config.time if points[i].time is None else points[i].time or "")
                 if time:
                     document = _put(document, time, self._clock.utc() / 1e9)
-            out[topic.replace("#", "sim").replace("+", "sim")] = document
+            if document is not None:
+                out[_plain(topic)] = document
         return out
+
+    def _block(self, i: int, how: MqttBlock) -> Any:
+        """The next message of a fast signal: what was set, and 50 Hz over it."""
+        rate = how.rate or SIMULATED
+        n = min(round(rate * PERIOD), MOST_SAMPLES // 4)
+        at = (self._sent[i] + np.arange(n)) / rate
+        start = self._began + round(self._sent[i] * 1e9 / rate)
+        self._sent[i] += n
+        return message(how, float(self._values[i]) + np.sin(100 * np.pi * at), start, self._sent[i] // n)
 
     def _born(self) -> None:
         self.births += 1
@@ -122,6 +141,9 @@ class MqttSim:
     def publish_all(self) -> None:
         for topic, document in self.documents().items():
             self.publish(topic, json.dumps(document).encode())
+        for i, point in enumerate(self.config.tags.values()):
+            if point.block and point.block.raw:
+                self.publish(_plain(point.topic or self.config.topic), self._block(i, point.block))
         for node, device in sorted({(node, device) for (node, device, _), _ in self._metrics}):
             self._say(node, device, "DATA", self._said(node, device))
 
@@ -185,6 +207,10 @@ class MqttSim:
             if (owner, below) == (f"{group}/{node}", "/".join(device)) and name in named:
                 self._values[tags[0]] = named[name]
                 self.publish_all()
+
+
+def _plain(topic: str) -> str:
+    return topic.replace("#", "sim").replace("+", "sim")
 
 
 def _put(document: Any, path: tuple[str | int, ...], value: Any) -> Any:

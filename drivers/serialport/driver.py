@@ -22,6 +22,7 @@ from edge import (
     log,
 )
 
+from .blocks import FastFields
 from .fields import order, shown
 from .framing import Framer, compiled, fits, octets
 from .line import Line
@@ -40,11 +41,16 @@ class Serial:
         self.config, self.source = config, source
         self._framer = Framer(config.frame, config.checksum)
         questions = config.asks() or {"": list(config.placed())}
-        self._ids = {
-            ask: np.array([source.tags[name].id for name in names], np.int32) for ask, names in questions.items()
-        }
+        ids, fast = {name: source.tags[name].id for name in config.placed()}, config.fast()
+        self._all = {ask: np.array([ids[name] for name in names], np.int32) for ask, names in questions.items()}
+        slow = {ask: [name for name in names if name not in fast] for ask, names in questions.items()}
+        self._ids = {ask: np.array([ids[name] for name in names], np.int32) for ask, names in slow.items()}
         self._fields = {
-            ask: config.fields(names, self._framer, partial(self._text, names)) for ask, names in questions.items()
+            ask: config.fields(names, self._framer, partial(self._text, names)) for ask, names in slow.items()
+        }
+        self._fast = {
+            ask: FastFields([(ids[name], config.tags[name]) for name in names if name in fast], self._framer, source)
+            for ask, names in questions.items()
         }
         self._questions = questions
         self._asks = [ask for ask in questions if ask]
@@ -103,7 +109,8 @@ class Serial:
     async def _answered(self, line: Line, ask: str) -> bool:
         """Ask once and emit what came of it, data or the reason why there is none. False: no answer at all."""
         try:
-            self._emit(await self._read(line, ask))
+            for batch in await self._read(line, ask):
+                self._emit(batch)
             return True
         except DeviceSilent:
             self.source.count("timeout")
@@ -113,11 +120,11 @@ class Serial:
             self._failed(ask, Quality.BAD)
             return True
 
-    async def _read(self, line: Line, ask: str) -> Batch:
+    async def _read(self, line: Line, ask: str) -> list[Batch]:
         """What answers one question. Raises DeviceSilent, AnswerContradicts, DeviceLost."""
         frame, ts = await self._exchange(line, octets(ask))
         try:
-            return self._batch(ask, *self._fields[ask](frame), ts)
+            return [self._batch(ask, *self._fields[ask](frame), ts), *self._fast[ask](frame, ts)]
         except AnswerContradicts as error:
             self._say("shape", str(error))
             self.source.count("shape")
@@ -154,7 +161,7 @@ class Serial:
         while True:
             try:
                 async with asyncio.timeout(self.config.timeout or None):
-                    batch = await self._hear(line)
+                    batches = await self._hear(line)
             except TimeoutError:
                 silent += 1
                 self.source.count("timeout")
@@ -164,12 +171,13 @@ class Serial:
                     raise DeviceLost(f"no frame within {silent * self.config.timeout:g} s") from None
                 continue
             silent = 0
-            if self.source.ready():
-                self._emit(batch)
-            else:
-                self.source.count("dropped_journal_full", len(batch))
+            for batch in batches:
+                if self.source.ready():
+                    self._emit(batch)
+                else:
+                    self.source.count("dropped_journal_full", len(batch))
 
-    async def _hear(self, line: Line) -> Batch:
+    async def _hear(self, line: Line) -> list[Batch]:
         """The next data that comes, of all frames that arrived together."""
         while True:
             await asyncio.sleep(0)
@@ -179,21 +187,23 @@ class Serial:
             except TimeoutError:
                 self._framer.give_up()
                 continue
-            if (batch := self._taken(self._framer.feed(data), line.stamp)) is not None:
-                return batch
+            if batches := self._taken(self._framer.feed(data), line.stamp):
+                return batches
 
-    def _taken(self, frames: Sequence[bytes], stamp: int) -> Batch | None:
-        """What the frames hold; None where none is data. The first wrong one after a good one makes the tags BAD."""
+    def _taken(self, frames: Sequence[bytes], stamp: int) -> list[Batch]:
+        """What the frames hold; nothing where none is data. The first wrong one after a good one makes the tags BAD."""
         wrong = self._counted()
         index: list[int] = []
         value: list[float] = []
         quality: list[int] = []
         ts: list[int] = []
+        fast: list[Batch] = []
         for k, frame in enumerate(frames):
             if self._confirms(frame):
                 continue
             try:
                 found, numbers, causes = self._fields[""](frame)
+                fast += self._fast[""](frame, stamp)
             except AnswerContradicts as error:
                 wrong = True
                 self._say("shape", str(error))
@@ -203,13 +213,13 @@ class Serial:
             value += numbers
             quality += causes
             ts += [stamp - 1000 * (len(frames) - 1 - k)] * len(found)  # in their order; nothing here tells more
-        if index:
+        if index or fast:
             self._good = True
-            return self._batch("", index, value, quality, ts)
+            return [*([self._batch("", index, value, quality, ts)] if index else []), *fast]
         if wrong and self._good:
             self._good = False
             self._failed("", Quality.BAD)
-        return None
+        return []
 
     # Both
 
@@ -225,7 +235,7 @@ class Serial:
         self.source.running()
 
     def _failed(self, ask: str, quality: Quality) -> None:
-        ids = self._ids[ask]
+        ids = self._all[ask]
         if len(ids):
             self.source.emit(
                 Batch.of(self.source.name, ids, np.full(len(ids), np.nan), self.source.clock.utc(), quality)
@@ -286,7 +296,7 @@ class Serial:
         ask = next((ask for ask, names in self._questions.items() if ask and name in names), "")
         if not ask:
             raise DeviceRefused("the device is never asked for it")
-        batch = await self._read(line, ask)
+        batch = (await self._read(line, ask))[0]
         value = batch.value[(batch.tag == tag) & (batch.quality == Quality.GOOD)]
         if not len(value):
             raise DeviceRefused("its answer holds no value of it")
@@ -324,12 +334,13 @@ class Serial:
             for ask in self._ids:
                 try:
                     if ask:
-                        batch = await self._read(line, ask)
+                        batches = await self._read(line, ask)
                     else:
                         async with asyncio.timeout(max(2.0, self.config.timeout)):
-                            batch = await self._hear(line)
-                    self.source.emit(batch)
-                    lines += self._lines(batch)
+                            batches = await self._hear(line)
+                    for batch in filter(len, batches):
+                        self.source.emit(batch)
+                        lines += self._lines(batch)
                 except (DeviceSilent, AnswerContradicts, TimeoutError) as error:
                     self._failed(ask, Quality.TIMEOUT)
                     lines.append(f"{shown(octets(ask)) if ask else 'listening'}: {str(error) or 'nothing came'}")
@@ -345,6 +356,8 @@ class Serial:
             text = self.source.texts.show(value) if self.config.tags[name].type == "text" else None
             return f"{name} = {f'{value:g}' if text is None else repr(text)}"
 
+        if len(batch) and (name := names[int(batch.tag[0])]) in self.config.fast():
+            return [f"{name}: {len(batch)} samples, {batch.value.min():g} to {batch.value.max():g}"]
         return [
             f"{said(names[int(tag)], value)} ({Quality(int(quality)).name})"
             for tag, value, quality in zip(batch.tag, batch.value, batch.quality, strict=True)

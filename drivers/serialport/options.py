@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from edge import DriverConfig, Duration, Identifier, LinesideError, Period, Point
 
 from .fields import TYPES, Fields, example, order, ordered, template
-from .framing import Checksum, Framer, Framing, Octets, compiled, octets
+from .framing import LONGEST, Checksum, Framer, Framing, Octets, compiled, octets
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "parity": ("none", "even", "odd", "mark", "space"),
@@ -59,6 +60,21 @@ def _pattern(text: str) -> str:
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
+class SerialBlock(BaseModel):
+    """A fast signal, many samples in a frame, one behind the other from `at` on."""
+
+    model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
+    rate: float = Field(gt=0, le=1e6, description="samples a second")
+    count: int | None = Field(None, ge=1, le=LONGEST, description="samples in a frame (default: all that stand there)")
+    number: int | None = Field(
+        None,
+        ge=0,
+        lt=LONGEST,
+        description="byte where a number stands that rises by one with each frame: a lost one is seen",
+    )
+    number_size: Literal[1, 2, 4] = Field(1, description="bytes that it has")
+
+
 class SerialPoint(Point):
     """One value: a named group of `match`, a column, or bytes of the frame."""
 
@@ -67,6 +83,7 @@ class SerialPoint(Point):
     at: int | None = Field(None, ge=0, le=4095, description="its first byte in the frame, counted from 0")
     type: Type | None = Field(None, description="how it is stored there, with `at`; or `text` for a group or column")
     order: Literal["little", "big"] = Field("big", description="order of its bytes there")
+    block: SerialBlock | None = Field(None, description="it is a fast signal, many samples in a frame")
     scale: float = Field(1.0, description="the raw number times this ...")
     offset: float = Field(0.0, description="... plus this is the value")
     ask: Octets = Field("", description="what asks for this tag, where it is not the line's own `ask`")
@@ -85,6 +102,8 @@ class SerialPoint(Point):
             raise ValueError("a text is a group or a column, and has no scale")
         if self.type != "text" and (self.at is None) != (self.type is None):
             raise ValueError("`at` and `type` belong together: where it is in the frame, and how it is stored")
+        if self.block and (self.at is None or self.type == "text" or self.write or self.writable):
+            raise ValueError("a `block` stands `at` a byte as a `type` of number, and is never written")
         if not 1e-100 < abs(self.scale) < 1e100:
             raise ValueError(f"a scale of {self.scale:g} makes no usable value")
         if bool(self.writable) != bool(self.write):
@@ -130,6 +149,12 @@ class SerialPoint(Point):
         """What stands in the order: a text as it is, a number before scale and offset."""
         return value if isinstance(value, str) else (value - self.offset) / self.scale
 
+    def ends(self) -> int:
+        """Bytes that a frame has at least to hold it; 0 for what stands at no byte."""
+        size = struct.calcsize(f"={TYPES[self.type]}") if self.type in TYPES else 0
+        number = (self.block.number or 0) + self.block.number_size if self.block else 0
+        return 0 if self.at is None else max(self.at + size * ((self.block and self.block.count) or 1), number)
+
     def write_only(self, groups: Mapping[str, int], name: str) -> bool:
         """It has an order and no place in any frame."""
         placed = any(way is not None for way in (self.group, self.column, self.at)) or self.ask or name in groups
@@ -167,6 +192,10 @@ class SerialConfig(DriverConfig):
     def port(self) -> str:
         parts = urlsplit(self.url)
         return parts.path if parts.scheme == "serial" else self.url.rstrip("/")
+
+    def fast(self) -> set[str]:
+        """The tags of which a frame holds many samples."""
+        return {name for name, point in self.tags.items() if point.block}
 
     def only_written(self) -> set[str]:
         return set(self.tags) - set(self.placed())
@@ -208,7 +237,7 @@ class SerialConfig(DriverConfig):
                 yield ("tags", name), f"no group is called {point.group!r}", hint
             if asks and not (point.ask or self.ask):
                 yield ("tags", name), "is never asked for", "add `ask:` to it or to the whole line"
-            if point.at is not None and self.frame.length and point.at + _size(point) > self.frame.length:
+            if self.frame.length and point.ends() > self.frame.length:
                 yield ("tags", name, "at"), f"lies behind the frame's {self.frame.length} bytes", "count from 0"
         asked = {name for names in asks.values() for name in names}
         for name, tag in self.tags.items():
@@ -236,7 +265,7 @@ class SerialConfig(DriverConfig):
             yield from self._example_faults()
 
     def _example_faults(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
-        names, framer = list(self.placed()), Framer(self.frame, self.checksum)
+        names, framer = [n for n in self.placed() if n not in self.fast()], Framer(self.frame, self.checksum)
         try:
             values = {name: "A" if self.tags[name].type == "text" else 1.0 for name in names}
             frames = framer.feed(framer.sealed(example(self.example, values)))
@@ -245,9 +274,3 @@ class SerialConfig(DriverConfig):
             self.fields(names, framer)(frames[0])
         except (ValueError, IndexError, LinesideError) as error:
             yield ("example",), str(error), "write a frame as the device sends it, without its ends and checksum"
-
-
-def _size(point: SerialPoint) -> int:
-    import struct
-
-    return struct.calcsize(f"={TYPES[point.type]}") if point.type in TYPES else 0

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from edge import LinesideError, log
 
 from .fields import TYPES, example, number
@@ -30,6 +32,7 @@ class SerialSim:
         self.name, self.config = name, config
         self._values: dict[str, Any] = {tag: "" if p.type == "text" else 0.0 for tag, p in config.tags.items()}
         self._framer = Framer(config.frame, config.checksum)
+        self._pause, self._frames = (config.timeout or 2.0) / 4, 0  # frames with a fast signal
         self._placed, self._asks = config.placed(), config.asks()
         self._orders = [(tag, _reading(point), _answer(point)) for tag, point in config.tags.items() if point.write]
         if config.match and not config.example:
@@ -73,10 +76,12 @@ class SerialSim:
     def _stored(self, points: dict[str, SerialPoint], raw: dict[str, float]) -> bytes:
         how, check = self.config.frame, self.config.checksum
         behind = check.size + len(octets(check.mark)) if check else 0
-        ends = [(point.at or 0) + struct.calcsize("=" + TYPES[point.type or "uint8"]) for point in points.values()]
-        frame = bytearray((how.length - behind) if how.length else max(ends))
+        frame = bytearray((how.length - behind) if how.length else max(point.ends() for point in points.values()))
         frame[: len(how.start)] = octets(how.start)
         for name, point in points.items():
+            if point.block:
+                self._sampled(frame, point, raw[name])
+                continue
             code = TYPES[point.type or "uint8"]
             value = raw[name] if code in "fd" else round(raw[name])
             try:
@@ -84,6 +89,20 @@ class SerialSim:
             except (struct.error, OverflowError):
                 raise ValueError(f"{raw[name]:g} does not fit into {point.type}") from None
         return self._framer.sealed(bytes(frame[len(how.start) :]))
+
+    def _sampled(self, frame: bytearray, point: SerialPoint, raw: float) -> None:
+        """The next samples of a fast signal: what was set, and 50 Hz over it."""
+        block, at = point.block, point.at or 0
+        assert block
+        kind = np.dtype(point.type).newbyteorder("<" if point.order == "little" else ">")
+        n = block.count or (len(frame) - at) // kind.itemsize
+        wave = raw + np.sin(100 * np.pi * (self._frames * n + np.arange(n)) / block.rate) / point.scale
+        frame[at : at + n * kind.itemsize] = (wave if kind.kind == "f" else np.rint(wave)).astype(kind).tobytes()
+        if block.number is not None:
+            said = (self._frames % 256**block.number_size).to_bytes(block.number_size, point.order)
+            frame[block.number : block.number + block.number_size] = said
+        self._frames += 1
+        self._pause = n / block.rate
 
     # What it hears
 
@@ -164,7 +183,7 @@ class SerialSim:
         while True:
             for said in list(self._open):
                 said(self.frame())
-            await asyncio.sleep((self.config.timeout or 2.0) / 4)
+            await asyncio.sleep(self._pause)
 
     async def stop(self) -> None:
         for task in self._tasks:

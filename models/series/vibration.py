@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from edge import TRUSTED, Batch, ConfigFault, Identifier, Point, Quality, Setting, StageConfig
+from edge import TRUSTED, Batch, ConfigFault, Identifier, Job, Point, Quality, Setting, StageConfig
 
 from .diagnosis import Diagnosis, fit
 from .document import RUNS, read
@@ -25,6 +26,9 @@ UNUSED = (
     "dropped",
 )  # of the points, to tell faults apart: said by others, or too slow for most blocks
 LEAST = -7.0  # logarithm of a band's share of the rms that is told from less
+INLINE = (
+    32_768  # samples of a block, above which its spectra are a job for the pool: they would hold up all other stages
+)
 UNEVEN = 0.2  # of a period by which a sample may come early or late within a block
 Edges = tuple[float, float]
 
@@ -155,7 +159,7 @@ class Vibration:
         labels = [label for name, label in said.items() for _ in runs[name]]
         return {"features": config.features(), **fit(rows, labels).as_json()}
 
-    def __call__(self, item: Any) -> Iterator[Batch]:
+    def __call__(self, item: Any) -> Iterator[Batch | Job]:
         if not isinstance(item, Batch):
             return
         if self._speed_tag is not None:
@@ -170,7 +174,7 @@ class Vibration:
             good = batch.quality[said[-1]] <= TRUSTED
             self._speed = float(batch.value[said[-1]]) if good else np.nan
 
-    def _gather(self, ts: np.ndarray, value: np.ndarray, quality: np.ndarray, mono: int) -> Iterator[Batch]:
+    def _gather(self, ts: np.ndarray, value: np.ndarray, quality: np.ndarray, mono: int) -> Iterator[Batch | Job]:
         period, dropped = 1e9 / self.config.rate, self.dropped
         good = (quality <= TRUSTED) & np.isfinite(value)
         first = self._last if self._n else int(ts[0] - period)
@@ -190,7 +194,7 @@ class Vibration:
         if self.dropped > dropped:
             yield Batch.of(self.name, self._out[-1:], [self.dropped], int(ts[-1]), mono=mono)
 
-    def _add(self, ts: np.ndarray, value: np.ndarray, mono: int) -> Iterator[Batch]:
+    def _add(self, ts: np.ndarray, value: np.ndarray, mono: int) -> Iterator[Batch | Job]:
         """Even, good samples that follow those gathered."""
         self._parts.append(value)
         self._n += len(value)
@@ -199,26 +203,32 @@ class Vibration:
         x, size = np.concatenate(self._parts), self.config.block
         blocks = len(x) // size
         for k in range(1, blocks + 1):
-            yield self._judged(x[(k - 1) * size : k * size], int(ts[k * size - 1 - len(x)]), mono)
+            told = x[(k - 1) * size : k * size], int(ts[k * size - 1 - len(x)]), mono, self.dropped, self._speed
+            yield Job(partial(self._all_judged, *told), name=self.name) if size > INLINE else self._judged(*told)
         self._parts, self._n = [x[blocks * size :].copy()], len(x) - blocks * size
 
-    def _judged(self, x: np.ndarray, ts: int, mono: int) -> Batch:
+    def _all_judged(self, *told: Any) -> list[Batch]:
+        """On a thread of the pool."""
+        return [self._judged(*told)]
+
+    def _judged(self, x: np.ndarray, ts: int, mono: int, dropped: int, speed: float) -> Batch:
+        """Reads nothing that the next block changes."""
         rate = self.config.rate
-        told: dict[str, Any] = {"dropped": self.dropped, **waveform(x), **bands(x, rate, self.config.bands)}
+        told: dict[str, Any] = {"dropped": dropped, **waveform(x), **bands(x, rate, self.config.bands)}
         if self._bearing:
-            told |= self._damage(self._bearing, x)
+            told |= self._damage(self._bearing, x, speed)
         if self._diagnosis:
             told["fault"] = self._fault(self._diagnosis, told)
         value = np.array([float(told[name]) for name in self._names])
         quality = np.where(np.isfinite(value), Quality.GOOD, Quality.SUBSTITUTED)
         return Batch.of(self.name, self._out, value, ts, quality, mono)
 
-    def _damage(self, bearing: Bearing, x: np.ndarray) -> dict[str, float]:
-        if not (np.isfinite(self._speed) and self._speed > 0):
+    def _damage(self, bearing: Bearing, x: np.ndarray, speed: float) -> dict[str, float]:
+        if not (np.isfinite(speed) and speed > 0):
             return dict.fromkeys(FAULTS, np.nan)
         rate = self.config.rate
         amplitude = envelope(x, rate, self.config.envelope or (rate / 8, rate / 2))
-        heights = prominence(amplitude, rate, [bearing.frequencies(self._speed / 60)[name] for name in FAULTS])
+        heights = prominence(amplitude, rate, [bearing.frequencies(speed / 60)[name] for name in FAULTS])
         return dict(zip(FAULTS, heights.tolist(), strict=True))
 
     def _fault(self, diagnosis: Diagnosis, told: Mapping[str, Any]) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from edge import Batch, LinesideError, Quality, Tag, TagTable
+from edge import Batch, Job, LinesideError, Quality, Tag, TagTable
 from edge.stage import Setting
 from models.series.diagnosis import fit
 from models.series.fast import Bearing, bands, envelope, prominence, waveform
@@ -127,6 +127,18 @@ def test_a_block_is_judged_when_it_is_full_however_it_comes() -> None:
     assert whole[0]["low"] < 0.2 * whole[0]["rms"]
     (last,) = list(stage()(block(x[:2048])))
     assert last.ts[0] == round(2047e9 / RATE) and set(last.quality[:4]) == {Quality.GOOD}
+
+
+def test_a_large_block_is_a_job_for_the_pool_and_says_the_same() -> None:
+    x = np.random.default_rng(3).normal(size=65_536)
+    small, large = stage(block=32_768), stage(block=65_536)
+    (one, other), (job,) = small(block(x)), large(block(x))
+    assert isinstance(one, Batch) and isinstance(other, Batch) and isinstance(job, Job)
+    large(block(np.full(65_536, np.nan), 65_536))  # what comes meanwhile changes nothing
+    (made,) = job.run()
+    rms = [float(batch.value[0]) for batch in (one, other, made)]
+    assert made.ts[0] == other.ts[0] and made.quality[0] == 0
+    assert rms[2] ** 2 == pytest.approx((rms[0] ** 2 + rms[1] ** 2) / 2, rel=0.01)
 
 
 def test_a_lost_or_bad_sample_begins_a_new_block() -> None:

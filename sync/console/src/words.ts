@@ -113,7 +113,7 @@ const DEVICE_ZH: Record<string, string> = {
   frames: "图像", overruns: "周期超限", over_budget: "单步耗时过长", reads_split: "读取已拆分", skipped_journal_full: "因日志库满跳过", skipped_no_buffer: "因无缓冲跳过",
   late_answers: "迟到应答", unchanged_device_time: "设备时间未变", no_device_time: "无设备时间", reconnects: "重新连接", no_number: "非数值", server_queue_overflow: "服务器队列溢出", source_time_ahead: "源时间超前", source_time_behind: "源时间滞后", unreadable: "无法读取",
   not_remembered: "学习结果未保存", dropped_journal_full: "因日志库满丢弃", no_such_path: "报文中无此路径", no_such_tag: "变量已不在站点", no_time: "无时间", rebirths_asked: "请求重新上线",
-  shape: "格式不符", unasked: "未请求的报文", echo: "回显", checksum: "校验错误", cut: "丢弃的字节", parity: "奇偶校验错误", no_text: "非文本",
+  shape: "格式不符", unasked: "未请求的报文", echo: "回显", checksum: "校验错误", cut: "丢弃的字节", lost_blocks: "丢失的数据块", restarted: "时间重新对齐", parity: "奇偶校验错误", no_text: "非文本",
   sequence_gap: "序号缺失", unknown_alias: "未知别名", after_gap: "缺失后的数据", old_will: "旧的离线通知", retained: "保留报文已略去", repeated: "重复报文", too_large: "过大报文已略去",
   broken: "损坏的应答", overloads: "过载次数", lost_notifications: "丢失的通知", notifications: "通知", tags: "变量",
   discarded: "已丢弃", orders_refused: "拒绝的指令", orders_dropped: "丢弃的指令", expired: "超过时限", overload: "过载", failed: "失败",
