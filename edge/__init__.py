@@ -12,6 +12,7 @@ from .cases.case import MOST as MOST_CASES
 from .cases.case import Case, Signature
 from .cases.files import KINDS as CASE_KINDS
 from .cases.files import MOST_BYTES as MOST_CASE_BYTES
+from .cases.files import OF_PLANE as CASES_OF_PLANE
 from .cases.files import joined as joined_cases
 from .cases.files import merged as merged_cases
 from .cases.files import packed as packed_case
@@ -124,6 +125,7 @@ from .transplant import taken as journal_taken
 
 __all__ = [
     "CANDIDATE",
+    "CASES_OF_PLANE",
     "CASE_KINDS",
     "CURRENT",
     "MOST_CASES",

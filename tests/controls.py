@@ -210,6 +210,18 @@ CONTROLS: dict[str, Safeguard] = {
         "    return []",
         f"{TESTS}/test_cases.py::test_a_case_serves_below_its_place_and_no_other_tenant",
     ),
+    "a device gets the cases that serve it": Safeguard(
+        f"{PLANE}/cases.py",
+        "    return T.c.place.in_(above(place))",
+        "    return T.c.place == T.c.place",
+        f"{TESTS}/test_twin_cases.py::test_what_serves_a_device_is_wanted_of_it_wherever_it_stands",
+    ),
+    "cases of the plane are read before they are taken": Safeguard(
+        "sync/device/twin_cases.py",
+        '        unpacked_cases(fresh.read_bytes(), "what the plane gave")',
+        "        fresh.read_bytes()",
+        f"{TESTS}/test_twin_cases.py::test_a_bad_copy_leaves_the_one_that_was_there",
+    ),
     "a case is written where somebody may": Safeguard(
         f"{PLANE}/case_api.py",
         "    if not asks.holds(place):",

@@ -26,6 +26,7 @@ from .case import MOST, Case, CaseFile
 KINDS = (".yaml", ".yml", ".json", ".csv")
 COLUMNS = ("id", "asset", "component", "symptom", "alarm", "shares", "cause", "remedy", "parts", "pictures", "source")
 MOST_BYTES = 1_000_000
+OF_PLANE = "plane-cases.json"  # how the plane's copy is called in the state folder of a device
 RUNS = ("=", "+", "-", "@")  # what a spreadsheet takes for a formula at the start of a cell
 
 

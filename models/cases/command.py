@@ -11,7 +11,6 @@ from typing import Any
 
 from edge import (
     Event,
-    KnownCases,
     LinesideError,
     NearCase,
     SeenAlarm,
@@ -27,7 +26,8 @@ from edge import (
     write_cases,
 )
 
-from .stage import CasesConfig
+from .knowledge import Knowledge
+from .stage import CasesConfig, own_file
 
 HELP = "fault cases: find them by words or by an alarm, import and export them"
 
@@ -38,7 +38,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--find", metavar="WORDS", help="those that hold these words, the best first")
     what.add_argument("--alarm", metavar="KEY", help="those near to this alarm, or to what this stage raised last")
     what.add_argument("--import", dest="take", type=Path, metavar="FILE", help="take in a YAML, JSON or CSV file")
-    what.add_argument("--export", dest="give", type=Path, metavar="FILE", help="write all to a YAML, JSON or CSV file")
+    what.add_argument(
+        "--export", dest="give", type=Path, metavar="FILE", help="write those of its own to a YAML, JSON or CSV file"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per case")
 
 
@@ -50,25 +52,26 @@ def run(options: argparse.Namespace) -> int:
     if len(stages) != 1:
         hint = "add `known: {stage: cases, file: cases.yaml}` under `stages:`" if not stages else "keep one of them"
         raise LinesideError(f"{options.site} has {len(stages)} stages `cases`, not one", hint=hint)
-    path = site.folder / stages[0].file
-    if options.take:
+    path, state = own_file(stages[0], site.folder), state_folder(site.device.id, options.state)
+    if path is None and (options.take or options.give):
+        raise LinesideError(f"{options.site} has no cases of its own", hint="say `file: cases.yaml` under its stage")
+    if path and options.take:
         return _take(path, options.take)
-    cases = read_cases(path)
-    if options.give:
-        write_cases(options.give, cases)
+    if path and options.give:
+        write_cases(options.give, cases := read_cases(path))
         log.info("%s: %d cases", options.give, len(cases))
         return 0
-    known = KnownCases(cases, stages[0].assets)
-    found = [NearCase(case, 1.0, ()) for case in cases]
+    known = Knowledge(path, state, stages[0].assets).known
+    found = [NearCase(case, 1.0, ()) for case in known.cases]
     if options.find is not None:
         found = known.find(options.find)
     elif options.alarm is not None:
-        seen = _seen(options.alarm, site.alarms, _raised(state_folder(site.device.id, options.state) / "journal.db"))
+        seen = _seen(options.alarm, site.alarms, _raised(state / "journal.db"))
         found = known.nearest(seen, stages[0].near, stages[0].most)
     for one in found:
         print(json.dumps(one.as_json(), ensure_ascii=False) if options.json else _lines(one), flush=True)
     if not found:
-        log.info("none of %d cases is like that", len(cases))
+        log.info("none of %d cases is like that", len(known.cases))
     return 0
 
 
@@ -110,5 +113,5 @@ def _take(path: Path, given: Path) -> int:
     write_cases(path, whole)
     read_cases(path)
     log.info("%s: %d cases, %d of them new and %d anew", path, len(whole), len(new) - again, again)
-    log.info("a daemon that runs takes them with its next start")
+    log.info("a daemon that runs knows them with the next alarm")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -12,14 +13,14 @@ from edge import (
     ConfigFault,
     Event,
     Job,
-    KnownCases,
     NearCase,
     Setting,
     StageConfig,
     StatelessStage,
-    read_cases,
     seen_of,
 )
+
+from .knowledge import Knowledge
 
 SHOWN = 300  # characters of each text that an event carries
 
@@ -27,7 +28,11 @@ SHOWN = 300  # characters of each text that an event carries
 class CasesConfig(StageConfig):
     """Where the cases are, and how near one has to be to be told."""
 
-    file: str = Field(description="file beside the site, YAML, JSON or CSV; `lineside cases SITE --import` fills it")
+    file: str = Field(
+        "",
+        description="file beside the site, YAML, JSON or CSV, which `lineside cases SITE --import` fills; without it: those of the "
+        "plane alone, where `sync: {installs: [cases]}` takes them",
+    )
     assets: dict[str, str] = Field(
         default_factory=dict,
         max_length=1000,
@@ -49,10 +54,7 @@ class Cases(StatelessStage):
         for prefix in config.assets:
             if not any(name.startswith(f"{prefix}.") for name in names):
                 raise ConfigFault(f"assets: no tag begins with {prefix}.", hint="say under which source its tags are")
-        path = setting.folder / config.file
-        if not path.exists():
-            raise ConfigFault(f"there is no {path}", hint="`lineside cases SITE --import FILE` makes it")
-        self.known = KnownCases(read_cases(path), config.assets)
+        self.knowledge = Knowledge(own_file(config, setting.folder), setting.state, config.assets)
         self._waiting: dict[tuple[str, str], Event] = {}  # the newest of each alarm, for the pool
         self._busy, self._lock = False, threading.Lock()
 
@@ -66,14 +68,16 @@ class Cases(StatelessStage):
             yield Job(self._look, self._given_up, name=self.name)
 
     def _look(self) -> Iterator[Event]:
-        """All that wait, on a thread of the pool: a storm of alarms is one job and holds up nobody."""
+        """All that wait, on a thread of the pool: a storm of alarms is one job and holds up nobody. Cases that were imported
+        or came from the plane since then are known."""
+        known = self.knowledge.now()
         while True:
             with self._lock:
                 if not self._waiting:
                     self._busy = False
                     return
                 event = self._waiting.pop(next(iter(self._waiting)))
-            found = self.known.nearest(seen_of(event), self.config.near, self.config.most)
+            found = known.nearest(seen_of(event), self.config.near, self.config.most)
             if found:
                 data = {"about": event.kind, "key": event.key, "raised": event.id, "cases": [*map(_shown, found)]}
                 key = f"{self.name}.{event.key}"
@@ -84,6 +88,11 @@ class Cases(StatelessStage):
         with self._lock:
             self._busy = False
         return ()
+
+
+def own_file(config: CasesConfig, folder: Path) -> Path | None:
+    """The site's file, if it has one."""
+    return folder / config.file if config.file else None
 
 
 def said(found: list[NearCase]) -> str:

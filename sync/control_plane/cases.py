@@ -197,14 +197,14 @@ def spread(connection: Connection, place: str) -> set[str]:
 
 
 def lacks(connection: Connection, device: str) -> bool:
-    """Whether a device that takes cases is wanted to have others than those that serve it now."""
+    """Whether a device that takes cases is wanted to have others than those that serve it now, or never was asked to have any."""
     w = tables.want.c
-    version = connection.scalar(select(w.version).where(w.device == device, w.kind == KIND)) or ""
+    version = connection.scalar(select(w.version).where(w.device == device, w.kind == KIND))
     return version != _version(document(connection, place_of(connection, device) or ""))
 
 
 def give(connection: Connection, device: str) -> None:
-    """Want of it what serves it now. Within the writer."""
+    """Want of it what serves it now, even where that is nothing: from then on it hears of each change. Within the writer."""
     if lacks(connection, device):
         version = _version(document(connection, place_of(connection, device) or ""))
         want(connection, [Want(device, KIND, KIND, version)])

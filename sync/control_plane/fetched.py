@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .. import wire
-from . import config, ddi_state
+from . import cases, config, ddi_state
 from .body import body_of
 from .pictures import Pictures
 from .store import Store
@@ -40,13 +40,17 @@ class Fetched:
             Route("/d/v1/config/{version}", self.configured),
             Route("/d/v1/draft", self.drafted, methods=["PUT"]),
             Route("/d/v1/object/{digest}", self.object),
+            Route("/d/v1/cases/{digest}", self.cases),
             Route("/d/v1/updates/{path:path}", self.update),
         ]
 
     async def twin(self, request: Request) -> Response:
-        """All that is wanted of a device, but for firmware where another client on it asks for that, see ddi.py."""
+        """All that is wanted of a device, but for firmware where another client on it asks for that, see ddi.py. One that takes
+        `cases` says so, and is wanted to have what serves it."""
         if (device := await self._device(request)) is None:
             return self._stranger(request)
+        if "cases" in request.query_params and await self._store.glance(lambda c: cases.lacks(c, device)):
+            await self._store.write(lambda c: cases.give(c, device), device)
         rows, by_ddi = await self._store.glance(lambda c: (wanted(c, device), ddi_state.attributes(c, device)))
         mine = [row for row in rows if by_ddi is None or row.kind != ddi_state.FIRMWARE]
         wants = [{k: getattr(row, k) for k in wire.WANT} for row in mine]
@@ -80,6 +84,17 @@ class Fetched:
         found = await self._pictures.part(digest, at, min(most, MOST_PIECE))
         if found is None:
             return JSONResponse({"detail": "there is no such object"}, 404)
+        return Response(msgpack.packb(found), media_type="application/msgpack")
+
+    async def cases(self, request: Request) -> Response:
+        """As `object`, of the cases that serve this device now; by another digest there is nothing."""
+        if (device := await self._device(request)) is None:
+            return self._stranger(request)
+        at, most = numbers(request, "at", "most")
+        digest = request.path_params["digest"]
+        found = await self._store.glance(lambda c: cases.part(c, device, digest, at, min(most, MOST_PIECE)))
+        if found is None:
+            return JSONResponse({"detail": "the cases of this device are others by now"}, 404)
         return Response(msgpack.packb(found), media_type="application/msgpack")
 
     async def update(self, request: Request) -> Response:

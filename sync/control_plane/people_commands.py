@@ -18,7 +18,7 @@ from sqlalchemy import Connection, update
 
 from edge import Duration, LinesideError
 
-from . import audit, people, tables
+from . import audit, cases, people, tables
 from .access import place_of
 from .audit import Deed
 from .permissions import ROLES
@@ -214,6 +214,7 @@ def _place(where: Where, options: argparse.Namespace) -> int:
             raise LinesideError(f"{device} is not enrolled here", hint="`lineside plane devices` lists them")
         t = tables.device
         connection.execute(update(t).where(t.c.id == device).values(site=at))
+        cases.spread(connection, at)
         return before
 
     print(f"{device} stood at {_on(where, move) or 'the root'}, and stands at {at or 'the root'}")

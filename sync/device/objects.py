@@ -48,7 +48,7 @@ class Upload:
         return self._at == size
 
 
-async def fetch(transport: Transport, pace: Pace, digest: str, path: Path, most: int) -> None:
+async def fetch(transport: Transport, pace: Pace, digest: str, path: Path, most: int, kind: str = "object") -> None:
     """Bring an object of at most `most` bytes down to `path`, which is there whole or not at all; what a break left of it lies in
     `path`.part and is gone on with. Raises Refused where it is too large or not what it is called, OSError, and what `exchange`
     does."""
@@ -56,7 +56,7 @@ async def fetch(transport: Transport, pace: Pace, digest: str, path: Path, most:
     at = part.stat().st_size if part.exists() else 0
     with part.open("ab") as out:
         while True:
-            asked = f"/d/v1/object/{digest}?at={at}&most={pace.room}"
+            asked = f"/d/v1/{kind}/{digest}?at={at}&most={pace.room}"
             size, piece = _piece(await pace.timed(transport, "GET", asked), digest)
             if size > most or at + len(piece) > size:
                 out.truncate(0)

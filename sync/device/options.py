@@ -57,8 +57,8 @@ class SyncConfig(BrokerConfig):
     takes: list[Annotated[str, Field(pattern=CLASS.pattern)]] = Field(
         [], description="classes of this device: updates that are for one of them are for it, see docs/updates.md"
     )
-    installs: list[Literal["config", "model", "runtime", "firmware"]] = Field(
-        [], description="what the plane may have run here without anybody at the device, see docs/twin.md"
+    installs: list[Literal["config", "model", "runtime", "firmware", "cases"]] = Field(
+        [], description="what the plane may bring here without anybody at the device, see docs/twin.md"
     )
     evidence: Period | None = Field(
         600.0,

@@ -70,6 +70,7 @@ class Twin:
 
     def __init__(self, host: Host, handlers: Mapping[str, Handler], refusals: Mapping[str, str]) -> None:
         self._host, self._handlers, self._refusals = host, handlers, refusals
+        self._path = "/d/v1/twin?cases=1" if "cases" in handlers else "/d/v1/twin"  # to others the plane gives none
         self._told: dict[str, dict[str, Any]] | None = None
         self._wants: dict[str, Want] = {}  # those that have not ended
         self._all: list[Want] = []
@@ -95,7 +96,7 @@ class Twin:
             await self._look()
             return
         try:
-            self.generation, wants = wire.unpack_wants(await transport.exchange("GET", "/d/v1/twin"))
+            self.generation, wants = wire.unpack_wants(await transport.exchange("GET", self._path))
         except Stranger:
             raise
         except (Refused, AnswerContradicts) as error:
@@ -224,6 +225,6 @@ def _ended(want: Want, told: Mapping[str, Any] | None) -> bool:
 
 def refusals(installs: Collection[str]) -> dict[str, str]:
     """What is said of each kind that a site does not take."""
-    kinds = ("config", "model", "runtime", "firmware")
+    kinds = ("config", "model", "runtime", "firmware", "cases")
     words = "this site takes no {0} that the plane wants; `sync: {{installs: [{0}]}}` in its file allows it"
     return {kind: words.format(kind) for kind in kinds if kind not in installs}

@@ -15,7 +15,7 @@ from edge import Cursor, DeviceLost, Host, LinesideError, Record, lack, log
 
 from .. import wire
 from ..either import either
-from . import compare, identity, key
+from . import compare, identity, key, twin_cases
 from .allowance import SPARING, Allowance, Counted
 from .certificate import Certificate
 from .compare import NAME
@@ -28,6 +28,7 @@ from .orders import Orders, asks
 from .pace import FIRST_WAIT, LEAST, Pace, Waits
 from .transport import Https, Rejected, Stranger, TooLarge, Transport
 from .twin import Handler, Twin, refusals
+from .twin_cases import CasesHandler
 from .twin_config import Configs
 from .twin_firmware import FirmwareHandler
 from .twin_models import ModelHandler
@@ -115,6 +116,9 @@ class Uplink:
         firmware = self.config.firmware
         made["firmware"] = lambda host, much: FirmwareHandler(host, self._brought(host, much), firmware)
         made["runtime"] = lambda host, much: RuntimeHandler(host, self._brought(host, much))
+        made["cases"] = lambda host, much: CasesHandler(host, much, self._a_second)
+        if "cases" not in self.config.installs:
+            twin_cases.forget(self.host.folder)
         return {kind: make(self.host, much) for kind, make in made.items() if kind in self.config.installs}
 
     def _models(self, host: Host, much: Transport) -> ModelHandler:

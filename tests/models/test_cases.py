@@ -14,7 +14,7 @@ import pytest
 
 from edge import ConfigFault, Event, ManualClock, Tag, TagTable, plugins
 from edge.cases.case import Case
-from edge.cases.files import joined, merged, packed, parse, read, unpacked, write
+from edge.cases.files import OF_PLANE, joined, merged, packed, parse, read, unpacked, write
 from edge.cases.nearest import Known, Seen
 from edge.cases.words import asked
 from edge.cli import main
@@ -28,7 +28,7 @@ from models.cases import command
 from models.cases.stage import Cases, CasesConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cases.md").read_text("utf-8")
-SITE, FILE = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
+SITE, FILE, _ = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 TABLE = TagTable([Tag("pump.flow", 1, source="pump"), Tag("pump.current", 2, source="pump")])
 
 
@@ -231,7 +231,7 @@ def rig(folder: Path, text: str = FILE, **options: Any) -> tuple[Flow, Kept, lis
     (folder / "cases.yaml").write_text(text, "utf-8")
     config = CasesConfig(stage="cases", file="cases.yaml", assets={"pump": "water_pump"}, **options)
     kept, clock, jobs = Kept(), ManualClock(), []
-    stage = Cases(config, Setting("known", TABLE, folder))
+    stage = Cases(config, Setting("known", TABLE, folder, state=folder))
     flow = Flow(TABLE, [("known", stage)], kept, clock, Health(clock), submit=lambda *job: jobs.append(job))
     return flow, kept, jobs
 
@@ -296,6 +296,46 @@ def test_a_long_text_is_cut_for_the_event_alone(tmp_path: Path) -> None:
     assert len(kept.events[-1].data["cases"][0]["cause"]) == 300 and kept.events[-1].text.count("…") == 1
 
 
+def test_the_plane_s_copy_and_an_import_are_known_with_the_next_alarm(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def copy(*cases: Case) -> None:
+        (tmp_path / "copy.new").write_bytes(joined(map(packed, cases)))
+        (tmp_path / "copy.new").replace(tmp_path / OF_PLANE)
+
+    def found(key: str) -> list[str]:
+        flow.accept(alarm(key, "pump.flow < 5"))
+        work(jobs)
+        return [event.data["cases"][0]["cause"] for event in kept.events if event.kind == "cases" and key in event.key]
+
+    flow, kept, jobs = rig(tmp_path)
+    assert found("wet") == []
+    copy(case("W", cause="of the plane", signature={"alarm": "wet"}), case("P-017", signature={"alarm": "no_flow"}))
+    assert found("wet") == ["of the plane"]
+    assert found("no_flow") == ["air in the suction line"], "the site's own case counts where both have one"
+    write(tmp_path / "cases.yaml", [case("N", cause="imported", signature={"alarm": "new"})])
+    assert found("new") == ["imported"] and found("no_flow")[1:] == [""], "and now the plane's does"
+    (tmp_path / OF_PLANE).write_bytes(b"{")
+    (tmp_path / "cases.yaml").write_text("cases: [{id: X}]", "utf-8")
+    assert found("wet")[1:] == ["of the plane"] and found("new")[1:] == ["imported"]
+    assert caplog.text.count("what was known before stays") == 2
+    (tmp_path / OF_PLANE).unlink()
+    assert found("wet")[2:] == []
+    assert caplog.text.count("what was known before stays") == 2, "said once"
+
+
+def test_a_site_without_cases_of_its_own_has_the_plane_s(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def known() -> list[str]:
+        stage = Cases(CasesConfig(stage="cases"), Setting("known", TABLE, tmp_path, state=tmp_path))
+        return [case.id for case in stage.knowledge.known.cases]
+
+    assert known() == []
+    (tmp_path / OF_PLANE).write_bytes(joined([packed(case("W"))]))
+    assert known() == ["W"]
+    (tmp_path / OF_PLANE).write_bytes(b"{")
+    assert known() == [] and "what was known before stays: plane-cases.json: : Invalid JSON" in caplog.text
+
+
 def test_a_stage_without_its_file_or_with_a_strange_asset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigFault, match=r"there is no .*cases.yaml \(`lineside cases SITE --import FILE` makes it\)"):
         Cases(CasesConfig(stage="cases", file="cases.yaml"), Setting("known", TABLE, tmp_path))
@@ -342,6 +382,10 @@ def test_the_command_refuses(site: Path, capsys: pytest.CaptureFixture[str], cap
     with caplog.at_level(logging.INFO):
         assert main(["cases", str(site), "--find", "zebra"]) == 0
     assert "none of 2 cases is like that" in caplog.text + capsys.readouterr().err
+    site.write_text(SITE.replace("    file: cases.yaml\n", ""), "utf-8")
+    for way in ("--import", "--export"):
+        assert main(["cases", str(site), way, str(site.parent / "cases.yaml")]) == 2
+        assert "has no cases of its own (say `file: cases.yaml` under its stage)" in capsys.readouterr().err
     site.write_text(
         SITE.replace("stage: cases", "stage: anomaly").replace("file: cases.yaml", "tags: [pump.flow]"), "utf-8"
     )

@@ -18,8 +18,9 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import Connection, select, update
 
+from edge import Case, joined_cases, packed_case
 from sync import replacement, wire
-from sync.control_plane import config, ddi_state, pieces, tables
+from sync.control_plane import cases, config, ddi_state, pieces, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.database import insert_new
 from sync.control_plane.evidence_tables import keyed
@@ -50,6 +51,7 @@ TABLE = {  # who is answered at all, and whose things are told
     "PUT /d/v1/picture/{digest}": ITS,
     "PUT /d/v1/piece/{digest}": ITS,
     "GET /d/v1/object/{digest}": ALL,  # who knows its SHA-256
+    "GET /d/v1/cases/{digest}": ITS,
     "GET /d/v1/updates/{path:path}": ALL,
     f"GET {DDI}": ITS,
     f"PUT {DDI}/configData": ITS,
@@ -65,6 +67,7 @@ TELLS = {  # of these a device that asks about its own has an answer with its na
     "GET /d/v1/twin",
     "GET /d/v1/config/{version}",
     "GET /d/v1/object/{digest}",
+    "GET /d/v1/cases/{digest}",
     "GET /d/v1/updates/{path:path}",
     f"GET {DDI}",
     f"GET {DDI}/deploymentBase/{{action}}",
@@ -72,6 +75,10 @@ TELLS = {  # of these a device that asks about its own has an answer with its na
     f"GET {DDI}/softwaremodules/{{action}}/artifacts/{{file}}",
 }
 EMPTY = msgpack.packb([wire.VERSION, EPOCH, *(np.zeros(0, k).tobytes() for k in ("i4", "i8", "f8", "u1")), {}])
+
+
+def case_of(device: str) -> Case:
+    return Case(id=device, symptom=f"{device} hums")
 
 
 class Plane:
@@ -95,6 +102,7 @@ class Plane:
         mine = self.known[device].row["key"]
         c.execute(update(tables.device).where(tables.device.c.id == device).values(key=mine))
         insert_new(c, keyed, [{"device": device, "key": mine, "since": 1.0}])
+        cases.take_in(c, place, [case_of(device)], "li")
         queue(c, device, "ack", {"alarm": f"{device}-alarm", "by": "li", "epoch": EPOCH})
         made = config.Rendered(version_of(device), f"# of {device}", {}, ())
         config.keep(c, [made])
@@ -130,6 +138,8 @@ class Plane:
             "file": f"{name_of(about)}-1",
             "path": f"targets/firmware/{file.name}",
         }
+        if "cases" in path:
+            known["digest"] = wire.digest(joined_cases([packed_case(case_of(about))]))
         if "object" in path:
             known["digest"] = wire.digest(f"a picture of {about}".encode())
         path = re.sub(r"{(\w+)(:path)?}", lambda m: known[m[1]], path)

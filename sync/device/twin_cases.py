@@ -1,0 +1,79 @@
+"""The fault cases that the plane has for this device: one file, taken whole or not at all. The stage `cases` reads it whether the
+plane is there or not."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+from edge import CASES_OF_PLANE, MOST_CASE_BYTES, Host, LinesideError, to_disk, unpacked_cases
+
+from .objects import fetch
+from .pace import Pace
+from .transport import Transport
+from .twin import Tell, Want
+
+KIND = "cases"
+NONE = "the plane has no cases for this device"
+
+
+class CasesHandler:
+    """See `twin.Handler`."""
+
+    def __init__(self, host: Host, transport: Transport, a_second: int = 0) -> None:
+        self._path, self._transport, self._a_second = host.folder / CASES_OF_PLANE, transport, a_second
+        self._now, self._bad = _digest(self._path), ""
+
+    def running(self, name: str) -> str:
+        return self._now if name == KIND else ""
+
+    async def __call__(self, want: Want, tell: Tell) -> None:
+        if want.name != KIND:
+            raise LinesideError(f"a device has one set of cases, and it is called {KIND!r}")
+        if want.version and want.version != self._now:
+            tell("trying", "")
+            fresh = self._path.with_name(f"{KIND}-{want.version[:12]}.new")
+            await asyncio.to_thread(_sweep, fresh)
+            await fetch(self._transport, Pace(self._a_second), want.version, fresh, MOST_CASE_BYTES, KIND)
+            self._bad = want.version
+            await asyncio.to_thread(_take, fresh, self._path)
+        elif not want.version:
+            await asyncio.to_thread(self._path.unlink, missing_ok=True)
+        self._now, self._bad = want.version, ""
+        tell("running", "" if want.version else NONE)
+
+    async def look(self, want: Want, tell: Tell) -> None:
+        """The file may have been lost or changed since."""
+        self._now = await asyncio.to_thread(_digest, self._path)
+        if want.name == KIND and want.version not in (self._now, self._bad):
+            await self(want, tell)
+
+
+def forget(folder: Path) -> None:
+    """A site that takes none any more has none of the plane's."""
+    (folder / CASES_OF_PLANE).unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _take(fresh: Path, path: Path) -> None:
+    """In place of what is there. Raises LinesideError with what is wrong with it."""
+    try:
+        unpacked_cases(fresh.read_bytes(), "what the plane gave")
+        fresh.replace(path)
+        to_disk(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _sweep(kept: Path) -> None:
+    """What broke of others is not gone on with."""
+    for part in kept.parent.glob(f"{KIND}-*.new*"):
+        if not part.name.startswith(kept.name):
+            part.unlink(missing_ok=True)
