@@ -1,5 +1,5 @@
-"""`lineside fit SITE STAGE`: learn from the journal what is normal, or from recordings how long is left or what is broken, and
-keep it in a file beside the site."""
+"""`lineside fit SITE STAGE`: learn from the journal what is normal, from recordings how long is left or what is broken, or from a
+table what becomes of a part, and keep it in a file beside the site."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from ..state import state_folder
 from .arguments import between, since_until, site_and_state
 from .export import batches, iso
 from .runs import runs_of
+from .table import table_of
 
-HELP = "fit a stage that learns: from the journal (anomaly), runs to failure (lifetime) or known faults (vibration)"
+HELP = "fit a stage that learns: from the journal (anomaly), runs to failure (lifetime), faults (vibration) or a table (quality)"
 STRETCHES = 40  # of what is longer than `--rows`, so that nights and Mondays are among them
 
 
@@ -29,9 +30,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     site_and_state(parser)
     parser.add_argument("stage", help="name under `stages:`")
     since_until(parser)
-    told = "learn from so many at most, in even stretches of that time, so that a week needs no more memory than a day (20000)"
     runs = "a CSV file of each run to its failure, or of each recording of a fault: a column for each tag, a line for each row"
     parser.add_argument("--runs", type=Path, metavar="FOLDER", help=runs)
+    told = "a CSV file with a line for each part: a column for each tag, and one for what became of it"
+    parser.add_argument("--table", type=Path, metavar="FILE", help=told)
+    parser.add_argument("--target", metavar="COLUMN", help="with --table: the column that says what became of the part")
+    told = "learn from so many at most, in even stretches of that time, so that a week needs no more memory than a day (20000)"
     parser.add_argument("--rows", type=_some, default=20_000, metavar="N", help=told)
 
 
@@ -49,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
             f"no stage is called {options.stage!r}", hint=f"there are {', '.join(config.stages) or 'none'}"
         )
     stage = plugins.find("stages", entry.stage)
-    learn = _from_runs if hasattr(stage, "fit_runs") else _from_journal if hasattr(stage, "fit") else None
+    ways = {"fit_table": _from_table, "fit_runs": _from_runs, "fit": _from_journal}
+    learn = next((way for name, way in ways.items() if hasattr(stage, name)), None)
     if learn is None:
         raise LinesideError(f"{options.stage} is a stage {entry.stage!r}, which learns nothing")
     try:
@@ -69,9 +74,25 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _from_table(stage: Any, entry: Any, config: Config, options: argparse.Namespace) -> tuple[Any, str]:
+    if not options.table or not options.target:
+        raise LinesideError(
+            f"a stage {entry.stage!r} learns from a table; name it with --table FILE --target COLUMN",
+            hint=f"columns: {', '.join(stage.columns(entry, options.stage))}, and the target",
+        )
+    table = table_of(options.table, stage.columns(entry, options.stage), options.target)
+    document, said = stage.fit_table(entry, table.rows, table.target)
+    print(*said, sep="\n")
+    empty = f", {table.empty} with an empty cell left out" if table.empty else ""
+    return document, f"{len(table.target)} rows{empty}"
+
+
 def _from_journal(stage: Any, entry: Any, config: Config, options: argparse.Namespace) -> tuple[Any, str]:
-    if options.runs:
-        raise LinesideError(f"a stage {entry.stage!r} learns from the journal, not from runs", hint="leave out --runs")
+    if options.runs or options.table:
+        given = "runs" if options.runs else "a table"
+        raise LinesideError(
+            f"a stage {entry.stage!r} learns from the journal, not from {given}", hint="leave out --runs and --table"
+        )
     t0, t1 = between(options)
     columns = history(state_folder(config.device.id, options.state) / "journal.db", entry.tags, t0, t1, options.rows)
     document = stage.fit(entry, columns)

@@ -14,6 +14,7 @@ import numpy as np
 
 from edge import LinesideError
 
+from ..process.judge import dealt
 from ..process.trees import Growth, grown
 
 FOLDS, REASONS = 5, 3
@@ -50,7 +51,7 @@ def plates(data: Path, to: TextIO | None) -> dict[str, Any]:
 
 def figures(rows: Rows, to: TextIO | None, folds: int = FOLDS, how: Growth | None = None) -> dict[str, Any]:
     """Accuracy, mean F1 over the classes, the largest class alone, and accuracy of each fold."""
-    fold, found = stratified(rows.y, folds, np.random.default_rng(0)), np.zeros(len(rows.y), np.int64)
+    fold, found = dealt(rows.y, np.random.default_rng(0), folds), np.zeros(len(rows.y), np.int64)
     moved = np.zeros(len(rows.names))
     for k in range(folds):
         mine = np.flatnonzero(fold == k)
@@ -79,15 +80,6 @@ def figures(rows: Rows, to: TextIO | None, folds: int = FOLDS, how: Growth | Non
         "reasons": [rows.names[k] for k in np.argsort(-moved)[:5]],
         "missing": [],
     }
-
-
-def stratified(y: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
-    """The fold of each row, int64[n]: each class is dealt out evenly."""
-    fold = np.zeros(len(y), np.int64)
-    for kind in np.unique(y):
-        mine = rng.permutation(np.flatnonzero(y == kind))
-        fold[mine] = np.arange(len(mine)) % folds
-    return fold
 
 
 def _told(to: TextIO, rows: Rows, some: np.ndarray, kind: int, chance: np.ndarray, why: np.ndarray) -> None:

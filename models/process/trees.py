@@ -60,7 +60,7 @@ class Trees:
 
     def chances(self, x: np.ndarray) -> np.ndarray:
         """Of each class, float64[n, k]."""
-        return _softmax(self.scores(x))
+        return softmax(self.scores(x))
 
     def reasons(self, x: np.ndarray, kind: int) -> np.ndarray:
         """What each parameter adds to the log odds of a class, float64[n, d]; with `start` and the roots they sum to the score."""
@@ -73,7 +73,8 @@ class Trees:
         return found
 
 
-def _softmax(scores: np.ndarray) -> np.ndarray:
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Chances float64[n, k] of log odds float64[n, k]."""
     power = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(power / power.sum(axis=1, keepdims=True))
 
@@ -90,7 +91,7 @@ def grown(x: np.ndarray, y: np.ndarray, kinds: int, rng: np.random.Generator, ho
     scores = np.tile(start, (len(x), 1))
     trees = []
     for _ in range(how.rounds):
-        chance = _softmax(scores)
+        chance = softmax(scores)
         rows = rng.random(len(x)) < how.rows
         steep, bent = (chance - truth) * rows[:, None], np.maximum(chance * (1 - chance), 1e-6) * rows[:, None]
         tree = _Round(binned, steep, bent, how, rng)

@@ -12,7 +12,8 @@ import pytest
 from edge import LinesideError
 from edge.cli import main
 from models.benchmarks import of
-from models.benchmarks.parameters import FAULTS, figures, labelled, one_hot, stratified
+from models.benchmarks.parameters import FAULTS, figures, labelled, one_hot
+from models.process.judge import dealt
 from models.process.trees import Growth, grown
 
 QUICK = Growth(rounds=12, depth=3, bins=16, rate=0.4, columns=1.0)
@@ -55,7 +56,7 @@ def test_one_class_alone_and_no_rows() -> None:
 
 def test_each_class_is_dealt_evenly() -> None:
     y = np.repeat([0, 1, 2], [50, 20, 10])
-    fold = stratified(y, 5, np.random.default_rng(1))
+    fold = dealt(y, np.random.default_rng(1))
     assert [np.bincount(y[fold == k]).tolist() for k in range(5)] == [[10, 4, 2]] * 5
 
 

@@ -107,7 +107,7 @@ const DEVICE_ZH: Record<string, string> = {
   too_long: "文本过长", too_many: "文本种类过多", text_too_long: "过长文本已略去", text_too_many: "过多文本已略去",
   ended: "已结束", rejected: "被拒收", evicted: "已清除", damaged: "已损坏", salvaged: "已抢救", righted: "已纠正", journal_full: "日志库已满", forgotten: "已过保留期",
   new_journal: "新日志库", behind: "控制平台数据落后", journal: "日志库", picture: "图片", event: "事件", applied: "已生效",
-  rolled_back: "已回滚", learned: "已学习", not_learned: "未学习", drifted: "已漂移", normal: "设为正常", renewed: "已认定为正常", undone: "已撤销认定", anomaly: "异常", cases: "相似案例", found: "已找到", left_out: "已略去", life: "寿命", ack: "确认", shelve: "搁置", unshelve: "取消搁置",
+  rolled_back: "已回滚", learned: "已学习", not_learned: "未学习", drifted: "已漂移", normal: "设为正常", renewed: "已认定为正常", undone: "已撤销认定", anomaly: "异常", cases: "相似案例", quality: "质量预测", found: "已找到", left_out: "已略去", life: "寿命", ack: "确认", shelve: "搁置", unshelve: "取消搁置",
   good: "良好", clock_unsure: "时钟不准", late: "迟到", substituted: "替代值", range: "超范围", stale: "陈旧", timeout: "超时",
   exception: "设备拒绝", bad: "无效",
   frames: "图像", overruns: "周期超限", over_budget: "单步耗时过长", reads_split: "读取已拆分", skipped_journal_full: "因日志库满跳过", skipped_no_buffer: "因无缓冲跳过",
