@@ -16,8 +16,9 @@ from edge import LinesideError, log
 from . import history, report
 from .machine import Machine
 from .session import NEAR, Session, Trial
+from .task import Proposal
 from .told import Told
-from .tuner import Proposal, Tuner
+from .tuner import Tuner
 
 
 class Course:

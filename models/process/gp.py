@@ -54,9 +54,16 @@ def matern(a: np.ndarray, b: np.ndarray, log_scale: np.ndarray) -> np.ndarray:
     """float64[p, n, m] of points float64[n, d] and float64[m, d] under log length scales float64[p, d]."""
     wide = np.exp(-log_scale)[:, None, :]
     left, right = a[None] * wide, b[None] * wide
-    square = (left**2).sum(-1)[:, :, None] + (right**2).sum(-1)[:, None, :] - 2 * left @ right.transpose(0, 2, 1)
-    r = np.sqrt(5 * np.maximum(square, 0))
-    return (1 + r + r * r / 3) * np.exp(-r)
+    r = -2 * left @ right.transpose(0, 2, 1)
+    r += np.einsum("pnd,pnd->pn", left, left)[:, :, None]
+    r += np.einsum("pnd,pnd->pn", right, right)[:, None, :]
+    np.sqrt(5 * np.maximum(r, 0, out=r), out=r)
+    bent = r * r
+    bent /= 3
+    bent += r
+    bent += 1
+    bent *= np.exp(-r)
+    return np.asarray(bent)
 
 
 class Process:
@@ -117,8 +124,7 @@ class Process:
         """Covariance without noise, float64[p, n, m]."""
         cov = matern(a.x, b.x, members[:, : self._d])
         cov *= np.exp(members[:, self._d + 1])[:, None, None]
-        cov += CONSTANT
-        cov += self._doubt * (a.x - 0.5) @ (b.x - 0.5).T
+        cov += CONSTANT + self._doubt * (a.x - 0.5) @ (b.x - 0.5).T
         if self._horizon:
             apart = np.sqrt(5) * np.abs(a.age[:, None] - b.age[None]) / self._horizon
             bent = (1 + apart + apart**2 / 3) * np.exp(-apart)
@@ -149,6 +155,12 @@ class Process:
             prior = prior + STEP + np.exp(self._chosen[:, self._d + 2])[:, None]
         spread = np.sqrt(np.maximum(prior - (across**2).sum(1), 1e-10) * self._amplitude[:, None])
         return self._centre + self._scale * mean, self._scale * spread
+
+    def shared(self, a: Points, b: Points) -> np.ndarray:
+        """Covariance of what is foretold at two kinds of points, float64[VOICES, n, m]."""
+        left, right = (self._inverse @ self._between(self._points, points, self._chosen) for points in (a, b))
+        cov = self._between(a, b, self._chosen) - left.transpose(0, 2, 1) @ right
+        return np.asarray(cov * self._amplitude[:, None, None] * self._scale**2)
 
     def noise(self) -> np.ndarray:
         """Standard deviation of a measurement's noise, float64[VOICES]."""

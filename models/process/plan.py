@@ -11,8 +11,9 @@ import numpy as np
 from edge import LinesideError, log
 
 from . import history
+from .task import Proposal
 from .told import Told
-from .tuner import Proposal, Tuner
+from .tuner import Tuner
 
 MOST = 50  # samples of a lot
 

@@ -69,6 +69,24 @@ class Quantity:
             kept = np.minimum(kept, normal_cdf((mean - self._into(at_least)) / spread))
         return kept.mean(axis=0)
 
+    def opens(
+        self, tried: Points, there: Points, bounds: tuple[float | None, float | None], certain: float
+    ) -> np.ndarray:
+        """Chance that one measurement at each of `tried` makes it `certain` that each of `there` keeps within (at least, at most),
+        float64[n, m]: by how far the measurement can move what is foretold there, and how much doubt it leaves (a knowledge
+        gradient of the limit; Frazier, 2009)."""
+        mean, spread = self._process.foretell(there)
+        _, own = self._process.foretell(tried)
+        square = self._process.shared(tried, there) ** 2
+        square /= (own**2 + self._process.noise()[:, None] ** 2)[:, :, None]
+        left = np.sqrt(np.maximum(spread[:, None] ** 2 - square, 1e-12)) * np.interp(certain, _PHI, _Z)
+        moves, found = np.sqrt(np.maximum(square, 1e-12)), np.ones(square.shape[1:])
+        for bound, sign in zip(bounds, (-1, 1), strict=True):
+            if bound is not None:
+                room = sign * (self._into(bound) - mean[:, None]) - left
+                found = np.minimum(found, normal_cdf(room / moves).mean(axis=0))
+        return found
+
     def surprise(self, points: Points, y: np.ndarray) -> np.ndarray:
         """How many standard deviations, noise included, measurements float64[m] lie above what was foretold of them."""
         mean, spread = self._process.foretell(points)

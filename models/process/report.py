@@ -9,8 +9,8 @@ from pathlib import Path
 from edge import LinesideError
 
 from .session import Trial
+from .task import Limit
 from .told import Told
-from .tuner import Limit
 
 WIDE, HIGH, LEFT, BELOW = 720, 200, 64, 24  # pixels
 SMALL = 96

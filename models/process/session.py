@@ -11,7 +11,8 @@ import numpy as np
 from edge import LinesideError
 
 from ..quality.charts import run_rules
-from .tuner import Proposal, Tuner
+from .task import Proposal
+from .tuner import Tuner
 
 FEWEST = 5  # trials before a chart says anything
 RULES = (
@@ -78,7 +79,7 @@ class Session:
             ):
                 hint = "what raises it is not the settings; look at the machine"
                 raise LinesideError(f"{alarm} came {STUBBORN} trials in a row, at the best settings too", hint=hint)
-            proposal = self._after(alarm)
+            proposal = self._after(alarm, most - len(self.trials))
 
     def _chart(self, made: Mapping[str, float]) -> str:
         """Which run rule the outputs break, by how far they lie from what was foretold of them; empty for none."""
@@ -108,9 +109,9 @@ class Session:
         settings = tuner.task.space.named(self.now)
         return Trial(number, self.now, dict(made), worth, kept, best, why, foretold, alarm, as_proposed, settings)
 
-    def _after(self, alarm: str) -> Proposal:
+    def _after(self, alarm: str, left: int) -> Proposal:
         if not alarm:
-            return self.tuner.ask(self.now)
+            return self.tuner.ask(self.now, left)
         self.tuner.jump()
         for row in self._odd.values():
             row.clear()

@@ -10,7 +10,7 @@ from edge import ConfigFault, Expression, ExpressionFault, LinesideError, compil
 
 from .options import TuneConfig
 from .space import Input, Space
-from .tuner import Aim, Hint, Limit, Task
+from .task import Aim, Hint, Limit, Task
 
 AT = "tune"
 

@@ -3,87 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 
 from .gp import STRAIGHT, WINDING, Points, School
 from .quantity import DRAWS, Objective, Quantity
-from .space import Space
+from .search import Search
+from .task import Limit, Proposal, Task
 
-CANDIDATES, PARENTS = 400, 12  # settings looked at; those that are refined
+MANY, LAST = 999, 5  # trials left; the last ones
+SURER = 0.6  # of the doubt that `certain` leaves is allowed until then
+TARGETS = 12  # settings beyond what is certain that a trial may open
 STEPS, WAYS = 20, 200  # targets that a way is sought to; parts of a way that are looked at
-CERTAIN = 0.95  # that a constraint is kept
-HORIZON = 25.0  # trials over which a drift bends
 ALARM = 0.5  # between settings that raised none (0) and those that did (1)
 APART = 0.03  # of its range that a setting of one sample differs from the others
 BELIEF = 5.0  # trials after which measurements weigh as much as what an expert holds likely
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What an output has to keep; either side may be missing. `measured`: as it is measured, noise and all."""
-
-    name: str
-    at_least: float | None = None
-    at_most: float | None = None
-    measured: bool = False
-
-    def kept(self, value: float) -> bool:
-        return not (
-            (self.at_most is not None and value > self.at_most) or (self.at_least is not None and value < self.at_least)
-        )
-
-
-@dataclass(frozen=True)
-class Hint:
-    """An expert: `input` raises (1) or lowers (-1) `output`."""
-
-    input: str
-    output: str
-    sign: int
-
-
-@dataclass(frozen=True)
-class Aim:
-    """The objective: `value` of the named columns (outputs, settings too), to be made high (`sign` 1) or low (-1)."""
-
-    names: Sequence[str]
-    value: Callable[[Mapping[str, np.ndarray]], np.ndarray]
-    sign: float = 1.0
-
-
-@dataclass
-class Task:
-    """All that a tuner is told before the first trial."""
-
-    space: Space
-    aim: Aim
-    limits: Sequence[Limit] = ()
-    changes: int = 2  # settings that a trial may change
-    horizon: float = HORIZON  # 0: nothing drifts
-    certain: float = CERTAIN
-    hints: Sequence[Hint] = ()
-    likely: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-    @property
-    def outputs(self) -> list[str]:
-        """What has to be measured of each trial."""
-        made = [name for name in self.aim.names if name not in self.space.names]
-        return list(dict.fromkeys(made + [limit.name for limit in self.limits]))
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """Settings float64[d]; what they may be `worth` (mean, and between which bounds nine of ten draws lie), how surely the limits
-    are kept, and why they were chosen."""
-
-    x: np.ndarray
-    worth: float
-    between: tuple[float, float]
-    sure: float
-    why: str
 
 
 class Tuner:
@@ -108,6 +43,7 @@ class Tuner:
             for name in self.outputs
         }
         self._alarm: Quantity | None = None
+        self._search = Search(task.space, task.changes, rng)
         self._objective = Objective(task.aim.names, task.aim.value, task.aim.sign, rng)
 
     def _school(self, output: str) -> School:
@@ -196,48 +132,66 @@ class Tuner:
         mean = np.where(safe, draws.mean(axis=0), -np.inf)
         return self._proposal(x, draws, sure, int(mean.argmax()), "the best that was tried")
 
-    def ask(self, now: np.ndarray) -> Proposal:
-        """The next settings, where the machine stands at `now`. Needs one trial that was told. What gains most may differ from
-        `now` in more settings than one trial may change: then this is a safe step on the way, and the next ones lead on."""
+    def ask(self, now: np.ndarray, left: int = MANY) -> Proposal:
+        """The next settings, where the machine stands at `now` and so many trials are `left`, this one among them. Needs one trial
+        that was told. What gains most may differ from `now` in more settings than one trial may change: then this is a safe step on
+        the way, and the next ones lead on."""
         self._objective.luck()
         here = self.best()
-        top = self._draws(here.x[None])
-        there = now
         if self._towards is not None and (self._towards != now).any():
             there = self._towards
             if self.sure(there[None])[0] >= self.task.certain and (step := self._step(now, there)) is not None:
                 return step
         self._towards = None
-        x, gain = self._most(now, here.x, top)
+        x, gain = self._most(now, here.x, left)
         for at in np.argsort(-gain)[:STEPS]:
             if gain[at] < 0:
                 break
             if (step := self._step(now, x[at])) is not None:
                 self._towards = x[at]
                 return step
-        reach = self._reached(now, np.vstack([x, now]))
+        reach = self._search.reached(now, np.vstack([x, now]))
         sure = self.sure(reach)
         return self._proposal(reach, self._draws(reach), sure, int(sure.argmax()), "the safest there is")
 
-    def _most(self, now: np.ndarray, best: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Settings float64[n, d] and what each gains over `top` on average, -1 where it is not certain to keep the limits. First
-        everywhere, then round the best of those."""
-        space, rng = self.task.space, self._rng
-        x = self._scattered(np.vstack([now, best]), CANDIDATES, 0.3)
-        gain = self._gain(x, top)
-        for width in (0.05, 0.015):
-            good = x[np.argsort(-gain)[:PARENTS]]
-            pick = good[rng.integers(len(good), size=CANDIDATES // 2)]
-            near = space.settings(space.unit(pick) + width * rng.standard_normal(pick.shape))
-            near = near[space.allowed(near)]
-            x, gain = np.vstack([x, near]), np.concatenate([gain, self._gain(near, top)])
-        return x, gain
+    def _most(self, now: np.ndarray, best: np.ndarray, left: int = MANY) -> tuple[np.ndarray, np.ndarray]:
+        """Settings float64[n, d] and what each gains over the `best`, -1 where it is not certain to keep the limits; while there
+        are trials left to use it, what it opens counts too."""
+        certain = self.task.certain if left <= LAST else 1 - SURER * (1 - self.task.certain)
+        top = self._draws(best[None])
+
+        def gain(x: np.ndarray) -> np.ndarray:
+            return np.where(self.sure(x) >= certain, self._gain(x, top) * self._search.patience(now, x), -1.0)
+
+        def beyond(x: np.ndarray) -> np.ndarray:
+            sure = self.sure(x)
+            return np.where(sure < certain, self._gain(x, top) * sure, -1.0)
+
+        x, gains = self._search.sought(now, best[None], gain)
+        if left <= 2 or not (self.task.limits and (gains >= 0).any()):
+            return x, gains
+        there, worth = self._search.sought(now, np.vstack([best, x[np.argsort(-gains)[:4]]]), beyond)
+        there = there[np.argsort(-worth)[: 2 * TARGETS : 2]]
+        more = np.maximum(self._gain(there, top) - gains.max(), 0)
+        if more.max(initial=0) <= 0:
+            return x, gains
+        ways = self._search.between(best, there)
+        x, gains = np.vstack([x, ways]), np.concatenate([gains, gain(ways)])
+        safe = gains >= 0
+        gains[safe] += (self._opens(x[safe], there, certain) * more).max(axis=1)
+        return x, gains
+
+    def _opens(self, x: np.ndarray, there: np.ndarray, certain: float) -> np.ndarray:
+        """Chance that a trial at each of float64[n, d] makes each of `there` float64[m, d] certain, float64[n, m]."""
+        found, points = np.ones((len(x), len(there))), (self._points(x), self._points(there))
+        for limit in self.task.limits:
+            bounds = (limit.at_least, limit.at_most)
+            found = np.minimum(found, self._quantities[limit.name].opens(*points, bounds, certain))
+        return found
 
     def _gain(self, x: np.ndarray, top: np.ndarray) -> np.ndarray:
-        if not len(x):
-            return np.zeros(0)
-        found = np.maximum(self._draws(x) - top, 0).mean(axis=0) * self._liked(x)
-        return np.where(self.sure(x) >= self.task.certain, found, -1.0)
+        """Over what `top` draws are worth, on average; limits left aside."""
+        return np.maximum(self._draws(x) - top, 0).mean(axis=0) * self._liked(x)
 
     def _step(self, now: np.ndarray, there: np.ndarray) -> Proposal | None:
         """The way to `there`, or the safest part of it that one trial may go; None where no such part is certain."""
@@ -271,7 +225,7 @@ class Tuner:
         while len(chosen) < size:
             self._objective.luck()
             best = self.best().x
-            x, gain = self._most(now, best, self._draws(best[None]))
+            x, gain = self._most(now, best)
             for one in chosen:
                 near = np.abs(self.task.space.unit(x) - self.task.space.unit(one.x)).max(axis=1) < APART
                 gain = np.where(near, -1.0, gain)
@@ -302,27 +256,6 @@ class Tuner:
         sign = self.task.aim.sign
         low, high = sorted((sign * np.quantile(draws[:, at], [0.05, 0.95])).tolist())
         return Proposal(x[at], sign * float(draws[:, at].mean()), (low, high), float(sure[at]), why)
-
-    def _scattered(self, round_: np.ndarray, n: int, near: float) -> np.ndarray:
-        """Allowed settings float64[at most n, d]: most round those given, float64[k, d], the rest anywhere."""
-        space, rng, d = self.task.space, self._rng, len(self.task.space)
-        unit = space.unit(round_)[rng.integers(len(round_), size=n)]
-        width = near * 10 ** rng.uniform(-1.5, 0, (n, 1))
-        moves = rng.random((n, d)) < rng.uniform(0.3, 1, (n, 1))
-        unit = np.where(
-            rng.random((n, 1)) < 0.7, unit + width * moves * rng.standard_normal((n, d)), rng.random((n, d))
-        )
-        x = space.settings(unit)
-        return x[space.allowed(x)]
-
-    def _reached(self, now: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Of settings float64[n, d] what one trial can reach of each."""
-        x = x.copy()
-        for row in x:
-            differ = np.flatnonzero(row != now)
-            row[differ[self.task.changes :]] = now[differ[self.task.changes :]]
-        fine = [self.task.space.order(now, row) is not None for row in x]
-        return x[fine] if any(fine) else now[None]
 
     def _liked(self, x: np.ndarray) -> np.ndarray:
         """What an expert holds likely, by less and less as trials come (Hvarfner et al., piBO, 2022)."""

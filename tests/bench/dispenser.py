@@ -1,11 +1,12 @@
 """The safe optimiser on the simulated dispenser, each run another machine, from a start that is safe and far from good.
 
-    python -m tests.bench.dispenser [RUNS] [--first SEED] [--measured]
+    python -m tests.bench.dispenser [RUNS] [--first SEED] [--measured] [--kept FILE]
 
 One JSON object. `worth` is the virtual tag of configs/dispenser.yaml; the thread may be 0.2 mm at most. `reached` is the share of
 runs whose best settings after 25 trials are worth 95 % of the best there are at that moment, both without noise; `chance` is what
 the best of 25 random allowed settings is worth. A run is 25 trials of one lot each, at most two settings changed between two.
 `--measured`: the thread as measured has to keep the limit, noise and all. `--first`: seeds from there on.
+`--kept`: a line per run is appended to this file, and a run that it holds is not played again: so it may be broken off.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,14 @@ import numpy as np
 from drivers.dispenser.plant import INPUTS, INTERLOCKS, OUTPUTS, START, Plant, outside, tripped
 from edge import compile_expression, load_site
 from models.process.space import Input, Space
-from models.process.tuner import Aim, Limit, Task, Tuner
+from models.process.task import Aim, Limit, Task
+from models.process.tuner import Tuner
 
 SITE = Path(__file__).parents[2] / "configs" / "dispenser.yaml"
 THREAD = 0.2
 LOW, HIGH = np.array(list(INPUTS.values())).T
 WORTH = compile_expression(load_site(SITE).virtual["worth"].expression).evaluate
-TRIALS = 25
+TRIALS, SHOWN = 25, (1, 5, 10, 15, 20, 25)
 START_AT = np.array(list(START.values()))
 TASK = Task(
     Space([Input(name, *bounds) for name, bounds in INPUTS.items()], INTERLOCKS),
@@ -63,8 +66,8 @@ def best(plant: Plant) -> tuple[np.ndarray, float]:
 
 @dataclass
 class Run:
-    """Of one machine: `share` of the best after each trial; how many trials broke the limit, without noise and as measured, and how
-    many ranges or interlocks (the states while settings are written too)."""
+    """Of one machine: `share` of the best after the trials SHOWN; how many trials broke the limit, without noise and measured, and
+    how many ranges or interlocks (the states while settings are written too)."""
 
     share: list[float]
     broken: int
@@ -77,15 +80,16 @@ def tuned(seed: int, trials: int = TRIALS, task: Task = TASK) -> Run:
     tuner = Tuner(task, np.random.default_rng([seed, 3]))
     run = Run([], 0, 0, 0)
     for trial in range(trials):
-        before, x = x, tuner.ask(x).x if trial else x
+        before, x = x, tuner.ask(x, trials - trial).x if trial else x
         for state in _states(before, x):
             run.forbidden += int(outside(state[None])[0] or tripped(state[None])[0])
         run.broken += int(plant.truth(x[None])[0, 2] > THREAD)
         made = plant.lot(x)
         run.measured += int(made[2] > THREAD)
         tuner.tell(x, {f"glue.{name}": value for name, value in zip(OUTPUTS, made.tolist(), strict=True)})
-        found = tuner.best().x[None]
-        run.share.append(float(worth(plant.truth(found))[0]) / best(plant)[1] if allowed(plant, found)[0] else 0.0)
+        if trial + 1 in SHOWN:
+            found = tuner.best().x[None]
+            run.share.append(float(worth(plant.truth(found))[0]) / best(plant)[1] if allowed(plant, found)[0] else 0.0)
     return run
 
 
@@ -98,23 +102,38 @@ def _states(now: np.ndarray, then: np.ndarray) -> list[np.ndarray]:
     return [*states, then]
 
 
-def main(runs: int, first: int, *, measured: bool) -> None:
-    found, chance = [], []
-    task = replace(TASK, limits=[replace(limit, measured=measured) for limit in TASK.limits])
-    for seed in range(first, first + runs):
-        found.append(tuned(seed, task=task))
-        plant, rng = Plant(seed), np.random.default_rng(seed)
-        tried = LOW + rng.random((TRIALS, len(INPUTS))) * (HIGH - LOW)
-        by_chance = np.where(allowed(plant, tried), worth(plant.truth(tried)), 0.0).max()
-        chance.append(float(by_chance) / best(plant)[1])
+def by_chance(seed: int) -> float:
+    """What the best of as many random settings is worth, of which what is not allowed counts nothing; a share of the best."""
+    plant, rng = Plant(seed), np.random.default_rng(seed)
+    tried = LOW + rng.random((TRIALS, len(INPUTS))) * (HIGH - LOW)
+    return float(np.where(allowed(plant, tried), worth(plant.truth(tried)), 0.0).max()) / best(plant)[1]
+
+
+def played(seeds: range, task: Task, kept: Path | None) -> Iterator[tuple[Run, float]]:
+    """Each run, with what chance gives. Of those that `kept` holds the lines are taken; new ones are appended."""
+    lines = kept.read_text().splitlines() if kept and kept.exists() else []
+    known = {row["seed"]: row for row in map(json.loads, lines)}
+    for number, seed in enumerate(seeds, 1):
+        row = known.get(seed)
+        if row is None:
+            row = {"seed": seed, "chance": by_chance(seed), **asdict(tuned(seed, task=task))}
+            if kept:
+                with kept.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+        yield Run(row["share"], row["broken"], row["measured"], row["forbidden"]), row["chance"]
         if sys.stderr.isatty():
-            print(f"\r{seed + 1 - first} of {runs}", end="", file=sys.stderr)
+            print(f"\r{number} of {len(seeds)}", end="", file=sys.stderr)
+
+
+def main(runs: int, first: int, kept: Path | None, *, measured: bool) -> None:
+    task = replace(TASK, limits=[replace(limit, measured=measured) for limit in TASK.limits])
+    found, chance = zip(*played(range(first, first + runs), task, kept), strict=True)
     share = np.array([run.share for run in found])
-    trials = share.size
+    trials = runs * TRIALS
     told = {
         "start": np.median(share[:, 0]),
         "chance": np.median(chance),
-        **{f"after_{n}": np.median(share[:, n - 1]) for n in (5, 10, 15, 20, 25)},
+        **{f"after_{n}": np.median(share[:, k]) for k, n in enumerate(SHOWN) if n > 1},
         "tenth_of_runs_below": np.quantile(share[:, -1], 0.1),
         "reached": np.mean(share[:, -1] >= 0.95),
         "reached_90": np.mean(share[:, -1] >= 0.90),
@@ -140,5 +159,6 @@ if __name__ == "__main__":
     asked.add_argument("runs", type=int, nargs="?", default=100)
     asked.add_argument("--first", type=int, default=0)
     asked.add_argument("--measured", action="store_true")
+    asked.add_argument("--kept", type=Path, metavar="FILE")
     said = asked.parse_args()
-    main(said.runs, said.first, measured=said.measured)
+    main(said.runs, said.first, said.kept, measured=said.measured)

@@ -26,8 +26,9 @@ from models.process.machine import Machine
 from models.process.options import TuneConfig
 from models.process.session import Session, Trial
 from models.process.space import Input, Space
+from models.process.task import Aim, Proposal, Task
 from models.process.told import told
-from models.process.tuner import Aim, Proposal, Task, Tuner
+from models.process.tuner import Tuner
 
 SHIPPED = (Path(__file__).parents[2] / "configs" / "dispenser.yaml").read_text("utf-8")
 FAST = SHIPPED.replace("every: 500ms", "every: 20ms")

@@ -8,7 +8,8 @@ import pytest
 from models.process.gp import Points, Process
 from models.process.quantity import Quantity
 from models.process.space import Input, Space
-from models.process.tuner import Aim, Hint, Limit, Task, Tuner
+from models.process.task import Aim, Hint, Limit, Task
+from models.process.tuner import Tuner
 
 HEAT = "m.heat * m.speed <= 50"
 
