@@ -18,6 +18,7 @@ from edge import Duration, LinesideError, log
 from . import (
     asset_commands,
     backup,
+    case_commands,
     completeness,
     config_commands,
     dossier,
@@ -243,5 +244,6 @@ VERBS = {
     **plane_check.VERBS,
     **rollout_commands.VERBS,
     **model_commands.VERBS,
+    **case_commands.VERBS,
     **asset_commands.VERBS,
 }

@@ -14,9 +14,11 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import select
 
-from edge import Case, Event, KnownCases, LinesideError, encode_event
+from edge import Case, Event, KnownCases, LinesideError, encode_event, read_cases
+from edge.cli import main
 from sync import wire
 from sync.control_plane import cases, tables
+from sync.control_plane.ca import Authority
 from sync.control_plane.case_search import found, graph
 from sync.control_plane.plane import Plane
 from sync.control_plane.store import Store, apply_frames
@@ -232,3 +234,38 @@ def test_an_alarm_makes_a_draft_that_can_be_kept(tmp_path: Path) -> None:
         assert (await ask("eva", "GET", f"{path}9"))[0] == 404
 
     over_api(tmp_path, work)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_the_command_keeps_finds_and_exchanges_them(
+    tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Authority(tmp_path / "plane")
+    file = tmp_path / "some.csv"
+    file.write_text("id,symptom,cause\nP-1,电机过热,缺油\nP-2,the pump hums,缺油\n", "utf-8")
+
+    def said(*words: str, code: int = 0) -> list[str]:
+        assert main(["plane", "cases", "--folder", str(tmp_path / "plane"), *words]) == code
+        told = capsys.readouterr()
+        return (told.err if code else told.out).splitlines()
+
+    assert said("import", str(file), "--at", "acme") == ["at acme: 2 new, 0 anew; devices that are to have them: 0"]
+    (found_,) = map(json.loads, said("find", "过热", "--json"))
+    assert found_["case"]["id"] == "P-1" and found_["by"].startswith("local")
+    assert said("graph", "cause", "缺油")[0] == "cases with the cause '缺油': 2"
+    said("export", str(tmp_path / "all.yaml"))
+    assert [one.cause for one in read_cases(tmp_path / "all.yaml")] == ["缺油", "缺油"]
+    assert "say --at" in said("remove", "P-1", code=2)[0]
+    assert said("remove", "P-1", "--at", "acme")[0].startswith("P-1 is no case at acme any more")
+    file.write_text("id,symptom\nP-3,x\nP-4,\n", "utf-8")
+    assert "some.csv:3:2: cases.1.symptom" in said("import", str(file), code=2)[0]
+    assert [line.split()[:2] for line in said()] == [["P-2", "acme"]]
+    assert "that is not how it goes" in said("graph", "cost", "x", code=2)[0]
+    assert main(["plane", "audit", "--folder", str(tmp_path / "plane"), "show"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["what"].rsplit(" ", 1)[-1], row["place"], row["result"][:7]) for row in rows] == [
+        ("import", "acme", "done"),
+        ("remove", "", "refused"),
+        ("remove", "acme", "done"),
+        ("import", "", "refused"),
+    ]
