@@ -90,6 +90,6 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         level = np.array([[float(v) for v in row[1:]] for row in rows])
     except (ValueError, IndexError) as error:
         raise LinesideError(f"{path.name}: {error}", hint="a time, then one column per channel") from None
-    if level.ndim != 2 or len(level) <= Settings().learn or not (np.isfinite(level).all() and (level > 0).all()):
-        raise LinesideError(f"{path.name}: not more than {Settings().learn} rows of numbers above 0")
+    if level.ndim != 2 or len(level) <= Settings().learn or not (np.isfinite(level).all() and (level >= 0).all()):
+        raise LinesideError(f"{path.name}: not more than {Settings().learn} rows of numbers, none below 0")
     return np.array(hours), level

@@ -146,22 +146,18 @@ def _told(signals: list[Signal], scores: list[np.ndarray], profile: str) -> tupl
 
 
 def read(data: Path) -> tuple[list[Signal], list[str]]:
-    """Signals of the archives (`nab_*.zip`) and folders, and what the windows name but is absent. Raises LinesideError."""
+    """Signals of the archives (`nab_*.zip`) and folders, and what the windows name but is absent: without them all signals are
+    scored and nothing can be judged. Raises LinesideError."""
     try:
         named = json.loads((data / WINDOWS).read_text("utf-8"))
         if not isinstance(named, dict):
             raise ValueError("expected windows by file")
     except FileNotFoundError:
-        raise LinesideError(
-            f"there is no {data / WINDOWS}", hint="it says in which windows something happened"
-        ) from None
+        every = [_signal(name, text, []) for name, text in _texts(data)]
+        return sorted(every, key=lambda one: one.name), [WINDOWS]
     except (OSError, ValueError) as error:
         raise LinesideError(f"{data / WINDOWS}: {error}") from None
     found = {name: _signal(name, text, named[name]) for name, text in _texts(data) if name in named}
-    if not found:
-        raise LinesideError(
-            f"{data} has none of the files that {WINDOWS} names", hint="they lie in nab_*.zip or in folders"
-        )
     return [found[name] for name in sorted(found)], sorted(set(named) - set(found))
 
 

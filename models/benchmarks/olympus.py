@@ -22,6 +22,7 @@ from ..process.gp import WINDING, Points, Process
 from ..process.quantity import normal_cdf
 from ..process.space import Input, Space
 
+PARTS = ("config.json", "data.csv")  # of a table
 SEEDS, FIRST, MOST, ENOUGH = 20, 3, 60, 0.95
 
 
@@ -75,15 +76,15 @@ def figures(
 
 def read(data: Path) -> tuple[list[Table], list[str]]:
     """The tables of a folder, and what is absent of those that summary.csv lists. Raises LinesideError."""
-    folders = sorted(path.parent for path in data.glob("*/config.json"))
-    tables = [_table(folder) for folder in folders if (folder / "data.csv").is_file()]
+    parts = {path.parent for name in PARTS for path in data.glob(f"*/{name}")}
+    lacking = [f"{folder.name}/{name}" for folder in sorted(parts) for name in PARTS if not (folder / name).is_file()]
+    tables = [_table(folder) for folder in sorted(parts) if all((folder / name).is_file() for name in PARTS)]
     listed: list[str] = []
     if (data / "summary.csv").is_file():
         with (data / "summary.csv").open(encoding="utf-8", newline="") as file:
             listed = [row["dataset"] for row in csv.DictReader(file) if row.get("dataset")]
-    if not tables:
-        raise LinesideError(f"{data} holds no table", hint="each is a folder with data.csv and config.json")
-    return tables, sorted(set(listed) - {table.name for table in tables})
+    absent = [] if listed else ["summary.csv"]
+    return tables, [*sorted(set(listed) - {folder.name for folder in parts}), *lacking, *absent]
 
 
 def _table(folder: Path) -> Table:

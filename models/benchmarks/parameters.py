@@ -125,7 +125,9 @@ def _table(path: Path, mark: str) -> tuple[list[str], np.ndarray]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             head, *body = [row for row in csv.reader(file, delimiter=mark) if row]
         table = np.array(body, float)
-        if table.ndim != 2 or len(table) < FOLDS or not np.isfinite(table).all() or table.shape[1] != len(head):
+        if len(body) < FOLDS:
+            raise ValueError(f"{len(body)} rows are too few for {FOLDS} folds")
+        if table.ndim != 2 or not np.isfinite(table).all() or table.shape[1] != len(head):
             raise ValueError("not a table of numbers with a head")
     except (OSError, ValueError) as error:
         raise LinesideError(f"{path}: {error}") from None

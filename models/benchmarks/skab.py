@@ -134,8 +134,8 @@ def figures(data: Path, to: TextIO | None, judge: Judge) -> dict[str, Any]:
             for row, (s, f) in enumerate(zip(score, flag, strict=True), TRAINING):
                 line = {"file": one.name, "index": row, "score": round(float(s), 5), "flag": int(f)}
                 to.write(json.dumps(line) + "\n")
-    rates = counted(np.concatenate(found), np.concatenate(truth))
-    everywhere = counted(np.ones(sum(map(len, truth)), bool), np.concatenate(truth))
+    true, flags = (np.concatenate([np.zeros(0, bool), *some]) for some in (truth, found))
+    rates, everywhere = counted(flags, true), counted(np.ones(len(true), bool), true)
     return {
         **rates,
         "delay_s": round(float(np.median(delays)), 1) if delays else None,
@@ -170,11 +170,9 @@ def delays_of(one: Recording, flag: np.ndarray) -> Iterator[float | None]:
 
 
 def recordings(data: Path) -> tuple[list[Recording], list[str]]:
-    """The fault files in their order, and what is absent. Raises LinesideError."""
+    """The fault files in their order, and which folders have none. Raises LinesideError."""
     paths = [path for folder in FOLDERS for path in sorted((data / folder).glob("*.csv"))]
     missing = [f"{folder}/*.csv" for folder in FOLDERS if not any((data / folder).glob("*.csv"))]
-    if not paths:
-        raise LinesideError(f"{data} has no fault files", hint=f"they lie in {', '.join(FOLDERS)}")
     return [read(path, data) for path in paths], missing
 
 

@@ -54,8 +54,10 @@ def test_a_player_that_never_gets_there_counts_as_one_more_than_the_most() -> No
 
 
 def test_what_is_no_table_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(LinesideError, match="holds no table"):
-        read(tmp_path)
+    assert read(tmp_path) == ([], ["summary.csv"])
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "data.csv").write_text("1,2\n")
+    assert read(tmp_path) == ([], ["half/config.json", "summary.csv"])
     table(tmp_path, "hill")
     data = tmp_path / "hill" / "data.csv"
     data.write_text("1,2\n3,4\n")

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edge.cli import main
-from models.benchmarks import KNOWN
+from models.benchmarks import KNOWN, cmapss
 from models.benchmarks.skab import CHOSEN, SIGNALS, TRAINING, counted, judged, read
+from models.series.learned import Learned
 
 Said = pytest.CaptureFixture[str]
 
@@ -34,7 +35,7 @@ def pump(path: Path, faulty: range, rows: int = 480, unlike: float = 40.0) -> No
     values[faulty.start : faulty.stop] += unlike
     lines = [";".join(["datetime", *SIGNALS, "anomaly", "changepoint"])]
     for i, row in enumerate(values):
-        stamp = f"2020-03-09 10:{i // 60:02}:{i % 60:02}"
+        stamp = f"2020-03-09 {10 + i // 3600}:{i // 60 % 60:02}:{i % 60:02}"
         change = float((i in faulty) != (i - 1 in faulty))
         lines.append(";".join([stamp, *(f"{v:.5f}" for v in row), str(float(i in faulty)), str(change)]))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +67,33 @@ def test_figures_of_a_pump_and_its_predictions(skab: Path, capsys: Said, tmp_pat
     flag = np.array([r["flag"] == 1 for r in rows])
     assert found["far"] == pytest.approx((flag & ~truth).sum() / 120, abs=1e-4)
     assert evaluate(capsys, "skab", "--data", skab)["method"] == "anomaly"
+
+
+def test_a_folder_with_nothing_but_a_normal_recording_is_judged_by_that(tmp_path: Path, capsys: Said) -> None:
+    pump(tmp_path / "anomaly-free" / "anomaly-free.csv", range(0), 3700)
+    found = evaluate(capsys, "skab", "--data", tmp_path)
+    assert found["f1"] is found["far"] is found["nab"]["standard"] is None and found["normal_far"] < 0.1
+    assert found["missing"] == ["valve1/*.csv", "valve2/*.csv", "other/*.csv"]
+
+
+def test_engines_without_those_to_learn_from_are_judged_by_what_ships(data: Path, tmp_path: Path, capsys: Said) -> None:
+    for name in ("test_FD001_units001-050.txt", "RUL_FD001_units001-050.csv"):
+        (tmp_path / name).symlink_to(data / "cmapss-fd001" / name)
+    found = evaluate(capsys, "cmapss", "--data", tmp_path)
+    assert found["missing"] == ["train_FD001.txt"] and "ships" in found["learned_from"] and found["rmse"] < 11.5
+    assert evaluate(capsys, "mean", "--data", tmp_path)["rmse"] is None
+    (tmp_path / "test_FD001_units001-050.txt").unlink()
+    found = evaluate(capsys, "cmapss", "--data", tmp_path)
+    assert found["rmse"] is found["learned_from"] is None and found["missing"] == ["train_FD001.txt", "test_FD001*.txt"]
+
+
+def test_no_row_of_an_engine_ships(data: Path) -> None:
+    model = Learned.from_json(json.loads(cmapss.SHIPPED.read_text())).model
+    shipped = model.kernels[0].centre
+    for rows in cmapss.engines(data / "cmapss-fd001" / cmapss.TRAIN).values():
+        theirs = model._features(rows, None)
+        far = (theirs**2).sum(axis=1)[:, None] + (shipped**2).sum(axis=1) - 2 * theirs @ shipped.T
+        assert far.min() > 0.1, "a copied row, rounded as they are, would lie within 0.003"
 
 
 def test_always_to_alarm_misses_nothing(skab: Path, capsys: Said) -> None:
@@ -150,8 +178,12 @@ def test_damage_of_a_size_that_was_not_learned_is_told_by_its_frequency(tmp_path
     struck_by = {f"{part}{size}_load0": struck(f, loud, rng) for part, f in hz.items() for size, loud in SIZES.items()}
     np.savez(tmp_path / "cwru_dev.npz", normal_load0=rng.normal(0, 0.02, 12_288), **struck_by)
     found = evaluate(capsys, "cwru", "--data", tmp_path)
-    assert list(found["folds"]) == ["007", "014"] and found["windows"] == 7 * 6 and found["missing"] == []
+    assert list(found["folds"]) == ["007", "014"] and found["windows"] == 7 * 6
+    assert found["missing"] == ["021", "*_records.csv"]
     assert found["macro_f"] > 0.9 and found["auroc"] > 0.95
+    np.savez(tmp_path / "cwru_dev.npz", IR014_load0=np.ones(4096))
+    found = evaluate(capsys, "cwru", "--data", tmp_path)
+    assert found["macro_f"] is None and found["missing"] == ["normal", "B", "OR", "007", "021", "*_records.csv"]
     np.savez(tmp_path / "cwru_other.npz", OR_7=np.zeros(4000))
     assert "'OR_7' is no recording" in refused(capsys, "cwru", "--data", tmp_path)
 

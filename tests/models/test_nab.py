@@ -90,7 +90,13 @@ def test_a_folder_is_judged_and_what_is_absent_is_named(tmp_path: Path, capsys: 
     (tmp_path / "combined_windows.json").write_text("[]")
     assert "expected windows by file" in refused(capsys, "nab", "--data", tmp_path)
     (tmp_path / "combined_windows.json").write_text('{"b/z.csv": []}')
-    assert "has none of the files" in refused(capsys, "nab", "--data", tmp_path)
+    found = evaluate(capsys, "nab", "--data", tmp_path)
+    assert (found["files"], found["standard"], found["missing"]) == (0, None, ["b/z.csv"])
+    (tmp_path / "combined_windows.json").unlink()
+    (tmp_path / "a" / "x.csv").unlink()
+    found = evaluate(capsys, "nab", "--data", tmp_path, "--predictions", tmp_path / "p.jsonl")
+    assert (found["files"], found["standard"], found["missing"]) == (1, None, ["combined_windows.json"])
+    assert len((tmp_path / "p.jsonl").read_text().splitlines()) == 510, "scored, though nobody can judge it"
 
 
 def test_the_stage_alarms_once_and_leaves_out_what_is_no_value() -> None:
