@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from .export import batches, iso
 from .runs import runs_of
 from .table import table_of
 
-HELP = "fit a stage that learns: from the journal (anomaly), runs to failure (lifetime), faults (vibration) or a table (quality)"
+HELP = "fit a stage that learns: from the journal (anomaly, forecast), runs (lifetime), faults (vibration), a table (quality)"
 STRETCHES = 40  # of what is longer than `--rows`, so that nights and Mondays are among them
 
 
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
             f"no stage is called {options.stage!r}", hint=f"there are {', '.join(config.stages) or 'none'}"
         )
     stage = plugins.find("stages", entry.stage)
-    ways = {"fit_table": _from_table, "fit_runs": _from_runs, "fit": _from_journal}
+    ways = {"fit_table": _from_table, "fit_runs": _from_runs, "fit": _from_journal, "fit_stream": _from_journal}
     learn = next((way for name, way in ways.items() if hasattr(stage, name)), None)
     if learn is None:
         raise LinesideError(f"{options.stage} is a stage {entry.stage!r}, which learns nothing")
@@ -94,7 +95,11 @@ def _from_journal(stage: Any, entry: Any, config: Config, options: argparse.Name
             f"a stage {entry.stage!r} learns from the journal, not from {given}", hint="leave out --runs and --table"
         )
     t0, t1 = between(options)
-    columns = history(state_folder(config.device.id, options.state) / "journal.db", entry.tags, t0, t1, options.rows)
+    path = state_folder(config.device.id, options.state) / "journal.db"
+    if hasattr(stage, "fit_stream"):  # of one tag, all that there is
+        document = stage.fit_stream(entry, stream(path, entry.tag, t0, t1))
+        return document, f"{document['rows']} slots of {entry.tag}"
+    columns = history(path, entry.tags, t0, t1, options.rows)
     document = stage.fit(entry, columns)
     first, last = min(c[0].min() for c in columns.values()), max(c[0].max() for c in columns.values())
     return document, f"{document['rows']} rows, {iso(int(first))} to {iso(int(last))}"
@@ -131,6 +136,21 @@ def history(
         tag: (np.concatenate([p[0] for p in v]), np.concatenate([p[1] for p in v]), np.concatenate([p[2] for p in v]))
         for tag, v in found.items()
     }
+
+
+def stream(path: Path, tag: str, t0: int, t1: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(ts, value, quality) of one tag between t0 and t1, block by block in the order of time. Raises LinesideError where there is
+    none."""
+    found = False
+    with reading(path) as db:
+        numbers = [number for number, (name, *_) in tag_names(db).items() if name == tag]
+        for batch in batches(db, t0, t1):
+            mine = np.isin(batch.tag, numbers) & (batch.ts >= t0) & (batch.ts <= t1)
+            if mine.any():
+                found = True
+                yield batch.ts[mine], batch.value[mine], batch.quality[mine]
+    if not found:
+        raise LinesideError(f"the journal holds nothing of {tag} in that time")
 
 
 def stretches(db: Any, tags: list[str], t0: int, t1: int, rows: int) -> list[tuple[int, int]]:

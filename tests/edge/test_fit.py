@@ -16,23 +16,46 @@ from edge.config.load import load
 
 SITE = """device: {id: f}
 drivers: {p: {driver: modbus, url: "tcp://127.0.0.1:9", every: 1h, tags: {a: {address: "holding:1"}, b: {address: "holding:2"}}}}
-stages: {h: {stage: anomaly, tags: [p.a, p.b]}}
+stages: {h: {stage: anomaly, tags: [p.a, p.b]}, f: {stage: forecast, tag: p.a, every: 1h}}
 """
+
+
+def filled(site: Path, state: Path, values: np.ndarray, step: int) -> None:
+    """A journal of p.a and p.b, a row each `step` seconds."""
+
+    async def fill() -> None:
+        daemon = Daemon(load(site), state)
+        ids = [daemon.table["p.a"].id, daemon.table["p.b"].id]
+        ts = np.repeat(np.arange(1, len(values) + 1) * step * SECOND, 2)
+        daemon.journal.append([Batch.of("p", np.tile(ids, len(values)), values.ravel(), ts)])
+        await daemon.journal.commit(seal=True)
+        daemon.journal.close()
+
+    asyncio.run(fill())
+
+
+def test_a_forecast_from_all_of_the_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site, hours = tmp_path / "site.yaml", np.arange(400)
+    site.write_text(SITE)
+    filled(site, tmp_path / "state", np.column_stack([10 + hours % 24, hours]), 3600)
+    assert main(["fit", str(site), "f", "--state", str(tmp_path / "state")]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "learned from 399 slots of p.a" in said and "lay within the interval" in said and "`baseline: f.json`" in said
+    )
+    site.write_text(SITE.replace("every: 1h}}", "every: 1h, baseline: f.json}}"))
+    assert main(["check", str(site)]) == 0
+    assert main(["fit", str(site), "f", "--state", str(tmp_path / "state"), "--until", "1970-01-01"]) == 2
+    assert "the journal holds nothing of p.a in that time" in capsys.readouterr().err
+    assert main(["fit", str(site), "f", "--state", str(tmp_path / "state"), "--until", "1970-01-05"]) == 2
+    assert "95 slots of 3600 s are too few" in capsys.readouterr().err
 
 
 def test_a_baseline_from_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     site = tmp_path / "site.yaml"
     site.write_text(SITE)
 
-    async def fill() -> None:
-        daemon = Daemon(load(site), tmp_path / "state")
-        ids = [daemon.table["p.a"].id, daemon.table["p.b"].id]
-        rows = np.random.default_rng(1).normal(5, 1, (500, 2))
-        daemon.journal.append([Batch.of("p", ids * 500, rows.ravel(), np.repeat(np.arange(1, 501) * SECOND, 2))])
-        await daemon.journal.commit(seal=True)
-        daemon.journal.close()
-
-    asyncio.run(fill())
+    filled(site, tmp_path / "state", np.random.default_rng(1).normal(5, 1, (500, 2)), 1)
     assert main(["fit", str(site), "h", "--state", str(tmp_path / "state")]) == 0
     assert json.loads((tmp_path / "h.json").read_text())["rows"] == 500
     assert main(["fit", str(site), "h", "--state", str(tmp_path / "state"), "--rows", "200"]) == 0

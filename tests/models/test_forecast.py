@@ -1,0 +1,191 @@
+"""The stage `forecast`, and the mathematics behind it, on made-up loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from edge import Batch, ConfigFault, LinesideError, ManualClock, Quality, Tag, TagTable
+from edge.alarms import AlarmConfig, Alarms
+from edge.flow import Flow
+from edge.health import Health
+from edge.rehearse import Kept
+from edge.stage import Setting
+from models.series.forecast import Forecast, ForecastConfig, Slots
+from models.series.seasonal import LEAST, SCORES, Scores, Seasonal, Settings
+
+HOUR = 3600 * 10**9
+MONDAY = 4 * 24 * HOUR  # 5 January 1970
+CONFIG = ForecastConfig(stage="forecast", tag="m.kw", every="1h", ahead={"next": "1h", "day": "1d"})
+NAMES = ["next", "next_low", "next_high", "day", "day_low", "day_high", "covered"]
+TABLE = TagTable([Tag("m.kw", 1, source="m"), *(Tag(f"f.{name}", i, source="f") for i, name in enumerate(NAMES, 2))])
+
+
+def load(weeks: int, seed: int = 1) -> np.ndarray:
+    """kW by the hour: two shifts on five days, a level that wanders, noise."""
+    rng = np.random.default_rng(seed)
+    hour = np.arange(168 * weeks)
+    works = (hour % 24 >= 6) & (hour % 24 < 22) & (hour // 24 % 7 < 5)
+    kernel = 0.95 ** np.arange(100)
+    level = np.convolve(rng.normal(0, 4, len(hour)), kernel)[: len(hour)]
+    return np.asarray(100 + 300 * works + level + rng.normal(0, 5, len(hour)))
+
+
+def stage(config: ForecastConfig = CONFIG, folder: Path = Path()) -> Forecast:
+    return Forecast(config, Setting("f", TABLE, folder))
+
+
+def batches(values: np.ndarray, first: int = 0) -> list[Batch]:
+    """Two samples an hour, the mean being the value; a batch a day."""
+    ts = MONDAY + np.repeat(np.arange(len(values)) + first, 2) * HOUR + np.tile([0, HOUR // 2], len(values))
+    value = np.repeat(values, 2) + np.tile([-2.0, 2.0], len(values))
+    return [
+        Batch.of("m", np.ones(len(ts[i : i + 48])), value[i : i + 48], ts[i : i + 48]) for i in range(0, len(ts), 48)
+    ]
+
+
+def told(out: list[Batch]) -> np.ndarray:
+    """[slots, 7], in the order of NAMES."""
+    return np.array([b.value for b in out])
+
+
+@pytest.fixture(scope="module")
+def after() -> tuple[Forecast, list[Batch]]:
+    one = stage()
+    return one, [out for batch in batches(load(6)) for out in one(batch)]
+
+
+def test_it_beats_last_week_and_its_interval_holds_what_it_says(after: tuple[Forecast, list[Batch]]) -> None:
+    values, said = load(6), told(after[1])
+    assert len(said) == len(values) - 1, "the last hour is not over"
+    for column, lead in ((0, 1), (3, 24)):
+        at = np.arange(21 * 24, len(values) - 1 - lead)
+        truth, (expected, low, high) = values[at + lead], said[at, column : column + 3].T
+        assert np.abs(truth - expected).mean() < 0.85 * np.abs(truth - values[at + lead - 168]).mean()
+        assert 0.72 < ((low <= truth) & (truth <= high)).mean() < 0.88
+        assert (low <= high).all()
+    assert (said[21 * 24 :, 2] - said[21 * 24 :, 1]).mean() < (said[21 * 24 :, 5] - said[21 * 24 :, 4]).mean()
+    week = np.arange(len(said) - 169, len(said) - 1)
+    held = (said[week, 1] <= values[week + 1]) & (values[week + 1] <= said[week, 2])
+    assert said[-1, 6] == pytest.approx(100 * held.mean())
+
+
+def test_a_slot_is_told_at_its_end_and_only_when_enough_came_true(after: tuple[Forecast, list[Batch]]) -> None:
+    out = after[1]
+    assert [b.ts[0] for b in out[:3]] == [MONDAY + HOUR, MONDAY + 2 * HOUR, MONDAY + 3 * HOUR]
+    first = next(i for i, b in enumerate(out) if np.isfinite(b.value[0]))
+    assert 168 + LEAST <= first + 1 <= 168 + LEAST + 2
+    assert set(out[first - 1].quality) == {Quality.SUBSTITUTED} and np.isnan(out[first - 1].value).all()
+    assert set(out[first].quality[:6]) == {Quality.GOOD} and np.isfinite(out[first].value[:6]).all()
+
+
+def test_a_rule_on_its_tag_tells_a_limit_before_it_is_reached() -> None:
+    one, kept, clock = stage(), Kept(), ManualClock()
+    alarms = Alarms({"peak": AlarmConfig(when="f.next_low > 250", text="above 250 kW in the next hour")}, TABLE)
+    flow = Flow(TABLE, [("f", one), ("alarms", alarms)], kept, clock, Health(clock))
+    for batch in batches(load(3)):
+        flow.accept(batch)
+    raised = [(e.ts - MONDAY) / HOUR for e in kept.events if (e.kind, e.state) == ("alarm", "raised")]
+    assert raised[-5:] == [336 + 24 * day + 6 for day in range(5)], (
+        "as the shift begins, an hour before its mean is known"
+    )
+
+
+def test_what_it_learned_survives_a_restart_and_other_settings_begin_anew(after: tuple[Forecast, list[Batch]]) -> None:
+    one, again = after[0], stage()
+    state = one.snapshot()
+    assert state is not None and len(state) < 30_000 and one.snapshot() is state
+    again.restore(state)
+    more = batches(load(7)[-168:], 6 * 168)
+    first, second = (told([out for batch in more for out in each(batch)]) for each in (one, again))
+    assert second == pytest.approx(first[1:], rel=0.05, abs=8)  # without the hour that was cut
+    other = stage(CONFIG.model_copy(update={"coverage": 0.9}))
+    with pytest.raises(ValueError, match="other settings"):
+        other.restore(state)
+    other = stage(CONFIG.model_copy(update={"tag": "f.day"}))
+    other.restore(state)
+    assert other.snapshot() is None
+
+
+def test_slots_of_gaps_late_samples_bad_ones_and_time_that_goes_back() -> None:
+    slots, good = Slots(3600), np.zeros(4, np.uint8)
+
+    def fed(hours: list[float], quality: np.ndarray = good) -> list[tuple[int, float]]:
+        ts = (MONDAY + np.array(hours) * HOUR).astype(np.int64)
+        return list(slots(ts, np.array(hours), quality[: len(hours)]))
+
+    week = 7 * 24
+    assert fed([0.5, 0.75, 1.0]) == [], "the first hour was half over"
+    assert fed([1.5, 4.0]) == [(week + 1, 1.25)] and fed([3.9]) == [], "3.9 is late"
+    assert fed([4.5, 5.0], np.array([Quality.BAD, 0])) == [(week + 4, 4.0)]
+    assert fed([5.25]) == [] and fed([-100.0]) == [], "four days back are late"
+    assert fed([-200.0]) == [(week + 5, 5.125)] and fed([-199.0]) == [(-200 + week, -200.0)], (
+        "a week back is another time"
+    )
+    seasonal = Seasonal(Settings(3600, (1,)))
+    for slot in (1, 2, 5, 500):
+        seasonal(slot, 1.0)
+    with pytest.raises(ValueError, match="slot 500 is not after 500"):
+        seasonal(500, 1.0)
+    seasonal.forget_lately()
+    assert np.isnan(seasonal(3, 1.0).expected).all() and seasonal.profile(500) == 1.0
+
+
+def test_past_errors_are_ranked_with_room_for_one_more() -> None:
+    scores = Scores()
+    for score in range(99):
+        scores.add(float(score))
+    assert [scores.at(level) for level in (0.1, 0.5, 0.9, -0.2, 1.3)] == [9, 49, 89, 0, 98]
+    for score in range(SCORES):
+        scores.add(float(score))
+    assert len(scores) == SCORES and scores.at(1) == SCORES - 1
+
+
+def test_a_file_of_fit_is_used_and_one_of_others_refused(tmp_path: Path) -> None:
+    parts = [(b.ts, b.value, b.quality) for b in batches(load(3))]
+    document = Forecast.fit_stream(CONFIG, parts)
+    assert "of the last week's values lay within the interval (asked for are 80%)" in document.pop("told")
+    assert document["rows"] == 3 * 168 - 1
+    path, config = tmp_path / "f.json", CONFIG.model_copy(update={"baseline": "f.json"})
+    path.write_text(json.dumps(document))
+    (first, *_) = (out for batch in batches(load(4)[-168:], 3 * 168) for out in stage(config, tmp_path)(batch))
+    assert np.isfinite(first.value).all()
+    for change, why in (
+        ({"tag": "m.other"}, "another tag than m.kw"),
+        ({"mix": document["week"]}, "cannot reshape"),
+        ({"week": None}, "no forecast: TypeError"),
+        ({"scores": [[float("nan")], []]}, "a damaged forecast"),
+        ({"version": 9}, "other settings"),
+    ):
+        path.write_text(json.dumps({**document, **change}))
+        with pytest.raises(LinesideError, match=why):
+            stage(config, tmp_path)
+    ts, value, quality = parts[1]
+    with pytest.raises(ValueError, match="39 slots of 3600 s are too few"):
+        Forecast.fit_stream(CONFIG, [parts[0], (ts[:32], value[:32], quality[:32])])
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"every": "7000s"}, "every: 7000 s do not divide a day"),
+        ({"every": "30s"}, "do not divide a day into slots of a minute"),
+        ({"ahead": {"far": "1000s"}}, r"ahead.far: 1000 s are no slots of 900 s"),
+        ({"ahead": {"far": "9d"}}, "more than eight days"),
+        ({"ahead": {"a": "15min", "a_low": "15min"}}, "two tags would be called 'a_low'"),
+        ({"ahead": {"covered": "15min"}}, "two tags would be called 'covered'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        ForecastConfig(stage="forecast", tag="m.kw", **options)
+
+
+def test_a_tag_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigFault, match=r"f: no tag is called 'm.power'"):
+        stage(CONFIG.model_copy(update={"tag": "m.power"}))
