@@ -4,22 +4,25 @@ import { useState } from "preact/hooks";
 import { type Alarm, failed, get, type Happening, order } from "./api";
 import { sentence } from "./sentences";
 import { moment, severityOrder, useFresh } from "./show";
+import { may } from "./signin";
+import { MakeCase, Similar, useTold } from "./similar";
 import { joined, known, t } from "./words";
 
 export function Alarms() {
   const [alarms, again] = useFresh<Alarm[]>(() => get("/api/alarms"), (m) => m.kind === "events", []);
+  const told = useTold();
   return (
     <>
       <h1>{t("alarms")}</h1>
-      {alarms ? <Standing alarms={alarms} again={again} /> : null}
+      {alarms ? <Standing alarms={alarms} again={again} more={may("case") ? (a) => (a.device === "@plane" ? null : <MakeCase alarm={a} />) : undefined} below={(a) => <Similar told={told} alarm={a} />} /> : null}
       {alarms?.length === 0 ? <p class="calm">✓ {t("noAlarms")}</p> : null}
       <History />
     </>
   );
 }
 
-/** Alarms with what can be done about each, the worst first. `again` loads them anew; `more` is what else can be done. */
-export function Standing({ alarms, again, most = Infinity, more }: { alarms: Alarm[]; again: () => void; most?: number; more?: (alarm: Alarm) => ComponentChildren }) {
+/** Alarms with what can be done about each, the worst first. `again` loads them anew; `more` is what else can be done, `below` what else is to be said. */
+export function Standing({ alarms, again, most = Infinity, more, below }: { alarms: Alarm[]; again: () => void; most?: number; more?: (alarm: Alarm) => ComponentChildren; below?: (alarm: Alarm) => ComponentChildren }) {
   const [asked, setAsked] = useState<Record<string, string>>({});
   const [fault, setFault] = useState("");
   const rank = (a: Alarm) => (a.shelved ? 20 : a.active ? 0 : 10) + severityOrder.indexOf(a.severity);
@@ -37,7 +40,7 @@ export function Standing({ alarms, again, most = Infinity, more }: { alarms: Ala
       {fault ? <div class="banner" role="alert">{fault}</div> : null}
       <ul class="alarms" aria-live="polite">
         {[...alarms].sort((a, b) => rank(a) - rank(b)).slice(0, most).map((a) => (
-          <Row key={name(a)} alarm={a} asked={(verb) => asked[name(a)] === asItStands(a, verb)} send={(verb) => send(a, verb)} more={more?.(a)} />
+          <Row key={name(a)} alarm={a} asked={(verb) => asked[name(a)] === asItStands(a, verb)} send={(verb) => send(a, verb)} more={more?.(a)} below={below?.(a)} />
         ))}
       </ul>
     </>
@@ -73,7 +76,7 @@ const name = (a: Alarm) => `${a.device}/${a.key}`;
 /** An order for an alarm as it stands; once it stands otherwise, the order is done or of no use. */
 const asItStands = (a: Alarm, verb: string) => `${verb} ${a.since} ${a.active} ${a.acked} ${a.shelved}`;
 
-function Row({ alarm: a, asked, send, more }: { alarm: Alarm; asked: (verb: string) => boolean; send: (verb: string) => void; more?: ComponentChildren }) {
+function Row({ alarm: a, asked, send, more, below }: { alarm: Alarm; asked: (verb: string) => boolean; send: (verb: string) => void; more?: ComponentChildren; below?: ComponentChildren }) {
   const look = a.shelved ? "aside" : a.active ? `active ${a.severity}` : "gone";
   const button = (verb: "acknowledge" | "shelve" | "unshelve", order = verb as string) => (
     <button class={verb} disabled={asked(order)} onClick={(e) => { e.currentTarget.closest("li")?.focus(); send(order); }}>{t(asked(order) ? "asked" : verb)}</button>
@@ -82,7 +85,7 @@ function Row({ alarm: a, asked, send, more }: { alarm: Alarm; asked: (verb: stri
     <li class={look} data-alarm={a.key} tabIndex={0} aria-label={a.text || a.key}>
       <span class="badge">{known(a.severity)}</span>
       <div><strong>{ofRollout(a) ? sentence(a.text) : a.text || a.key}</strong>
-        <p class="quiet">{whose(a.device)} · {ofRollout(a) ? <a href={`#/rollout/${ofRollout(a)}`}>{a.key}</a> : a.key} · {moment(a.since / 1e6)}</p></div>
+        <p class="quiet">{whose(a.device)} · {ofRollout(a) ? <a href={`#/rollout/${ofRollout(a)}`}>{a.key}</a> : a.key} · {moment(a.since / 1e6)}</p>{below}</div>
       <span class="state">{joined([
         t(a.active ? "raised" : "cleared"), t(a.acked ? "acked" : "unacked"),
         a.shelved ? `${t("shelved")} ${t("until")} ${moment(a.shelved_until / 1e6)}` : "",

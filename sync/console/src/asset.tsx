@@ -5,11 +5,13 @@ import { type Alarm, get, send } from "./api";
 import { Standing } from "./alarms";
 import { type Asset, days, type Due, hours, type Rule, wrong } from "./assets";
 import { AssetForm } from "./asset_form";
+import { BehindList, type Graph } from "./cases";
 import { DeedForm, type Part, PartForm } from "./deed";
 import { type Order, OrderForm, OrderList } from "./orders";
 import { sentence } from "./sentences";
 import { day, moment, number, useFresh } from "./show";
 import { may } from "./signin";
+import { Similar, useTold } from "./similar";
 import { Sure } from "./sure";
 import { t } from "./words";
 
@@ -21,20 +23,22 @@ export function AssetPage({ number: its }: { number: number }) {
   const [missing, setMissing] = useState(false), [asks, setAsks] = useState<Asks | null>(null), [fault, setFault] = useState("");
   const load = () => get<Whole>(`/api/assets/${its}`).catch((e) => { setMissing(e.message.endsWith(": 404")); throw e; });
   const [one, again] = useFresh<Whole>(load, (m) => m.kind === "events", [its], 2000);
+  const told = useTold(), kind = one?.class ?? "";
+  const [known] = useFresh<Graph | null>(() => (kind ? get(`/api/cases/graph?${new URLSearchParams({ kind: "asset", text: kind })}`) : Promise.resolve(null)), () => false, [kind]);
   if (missing) return <p class="calm">{t("noSuchAsset")}</p>;
   if (!one) return <p class="quiet">…</p>;
   const close = () => setAsks(null), maintains = may("maintain", one.place), names = may("asset", one.place);
   const act = (method: string, path: string, body?: unknown) => { setFault(""); return send(method, `/api/assets/${its}${path}`, body).then(again, wrong(setFault)); };
-  const told = one.parts.length || one.maintenance.length || one.work_orders.length;
+  const history = one.parts.length || one.maintenance.length || one.work_orders.length;
   return (
     <>
       <header class="bar"><h1><a href="#/assets" class="quiet" aria-label={t("assets")}>‹</a> {one.id} <span class="now">{one.name}</span></h1><span class="grow" />
         <span class="choices">{maintains ? <><button onClick={() => setAsks({ what: "deed", rule: "" })}>{t("addMaintenance")}</button><button onClick={() => setAsks({ what: "order", title: "", origin: "hand", about: "" })}>{t("newOrder")}</button></> : null}
           {names ? <button onClick={() => setAsks({ what: "change" })}>{t("changeAsset")}</button> : null}
-          {names && !told ? <Sure word={t("deleteAsset")} question={t("sureDelete")} bad act={() => send("DELETE", `/api/assets/${its}`).then(() => { location.hash = "#/assets"; }, wrong(setFault))} /> : null}</span></header>
+          {names && !history ? <Sure word={t("deleteAsset")} question={t("sureDelete")} bad act={() => send("DELETE", `/api/assets/${its}`).then(() => { location.hash = "#/assets"; }, wrong(setFault))} /> : null}</span></header>
       {fault ? <p class="bad" role="alert">{sentence(fault)}</p> : null}
       <section class="panel" aria-label={t("asset")}><Facts one={one} /></section>
-      {one.alarms.length ? <><h2>{t("alarmsOfIt")}</h2><Standing alarms={one.alarms} again={again} more={maintains ? (alarm) => openOf(one, "alarm", alarm.key) ?? <button onClick={() => setAsks({ what: "order", title: alarm.text || alarm.key, origin: "alarm", about: alarm.key })}>{t("orderIt")}</button> : undefined} /></> : null}
+      {one.alarms.length ? <><h2>{t("alarmsOfIt")}</h2><Standing alarms={one.alarms} again={again} below={(alarm) => <Similar told={told} alarm={alarm} />} more={maintains ? (alarm) => openOf(one, "alarm", alarm.key) ?? <button onClick={() => setAsks({ what: "order", title: alarm.text || alarm.key, origin: "alarm", about: alarm.key })}>{t("orderIt")}</button> : undefined} /></> : null}
       {one.retired ? null : <Section title={t("dueTitle")}>{one.due.length ? <Dues one={one} may={maintains} ask={setAsks} /> : <p class="quiet">{t("noRules2")}</p>}</Section>}
       <Section title={t("workOrders")}><OrderList list={one.work_orders} again={again} /></Section>
       <Section title={t("partsIn")} button={maintains ? <button onClick={() => setAsks({ what: "part", instead: null })}>{t("buildIn")}</button> : null}>
@@ -45,6 +49,7 @@ export function AssetPage({ number: its }: { number: number }) {
           <li key={deed.number} data-deed={deed.number}><div>{deed.rule ? <strong>{deed.rule}: </strong> : null}{deed.did}<p class="quiet">{moment(deed.at * 1000)} {deed.by}{deed.work_order ? ` · ${t("orderNumber")} ${deed.work_order}` : ""}</p></div></li>
         ))}</ul>
       ) : <p class="quiet">{t("noMaintenance")}</p>}</Section>
+      {known?.behind.length ? <Section title={t("casesOfClass")}><BehindList behind={known.behind} /></Section> : null}
       {asks?.what === "change" ? <AssetForm of={one} close={close} done={again} /> : null}
       {asks?.what === "deed" ? <DeedForm title={`${one.id} ${one.name}`} rules={one.rules} rule={asks.rule} parts={one.parts} close={close} keep={(deed) => send("POST", `/api/assets/${its}/maintenance`, deed).then(again)} /> : null}
       {asks?.what === "order" ? <OrderForm asset={its} {...asks} close={close} again={again} /> : null}

@@ -5,6 +5,7 @@ import { connect, connection } from "./api";
 import { AssetPage } from "./asset";
 import { Assets } from "./assets";
 import { Audit } from "./audit";
+import { CaseGraph, CasePage, Cases } from "./cases";
 import { Device } from "./device";
 import { Dossier } from "./dossier";
 import { Inspections } from "./inspections";
@@ -22,7 +23,7 @@ import { may, type Me, meNow, SignInPage, useMe, Who } from "./signin";
 import "./style.css";
 import { language, speak, t } from "./words";
 
-const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["review", "#/review"], ["assets", "#/assets"], ["rollouts", "#/rollouts"], ["refused", "#/refused"], ["plane", "#/plane"], ["people", "#/people"]] as const;
+const PLACES = [["overview", "#/"], ["alarms", "#/alarms"], ["inspections", "#/inspections"], ["review", "#/review"], ["assets", "#/assets"], ["faultCases", "#/cases"], ["rollouts", "#/rollouts"], ["refused", "#/refused"], ["plane", "#/plane"], ["people", "#/people"]] as const;
 /** What somebody sees in the line of places. */
 const forWhom = (word: string, me: Me | null): boolean => (word === "plane" ? !me || me.whole.includes("watch") : word !== "people" || may("people") || may("audit"));
 const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
@@ -41,7 +42,7 @@ function App() {
   }, []);
   useEffect(keys, []);
   const main = useRef<HTMLElement>(null), before = useRef(place);
-  const at = PLACES.find(([, to]) => to === place || (to === "#/rollouts" && place.startsWith("#/rollout/")) || (to === "#/assets" && (place === "#/work-orders" || place.startsWith("#/asset/"))) || (to === "#/people" && ["#/audit", "#/dossier"].includes(place)));
+  const at = PLACES.find(([, to]) => to === place || (to === "#/rollouts" && place.startsWith("#/rollout/")) || (to === "#/assets" && (place === "#/work-orders" || place.startsWith("#/asset/"))) || (to === "#/cases" && /^#\/cases?\//.test(place)) || (to === "#/people" && ["#/audit", "#/dossier"].includes(place)));
   document.title = `${named(place) ?? t(place === "#/audit" ? "audit" : place === "#/dossier" ? "dossier" : at ? at[0] : "overview")} · Lineside`;
   useEffect(() => { // where the places do not fit beside each other
     const here = document.querySelector<HTMLElement>(".places [aria-current]");
@@ -79,20 +80,25 @@ function App() {
 /** The device that an address names. */
 function named(place: string): string | null {
   const [, name] = place.match(/^#\/device\/(.+)/) ?? [];
+  return name ? plain(name) : null;
+}
+
+/** A piece of an address as it is meant. */
+function plain(piece: string): string {
   try {
-    return name ? decodeURIComponent(name) : null;
+    return decodeURIComponent(piece);
   } catch {
-    return name; // a % that begins nothing
+    return piece; // a % that begins nothing
   }
 }
 
-const OF_PLACES = ["#/assets", "#/work-orders", "#/rollouts", "#/people", "#/audit", "#/dossier", "#/me"]; // they begin with what somebody may where
+const OF_PLACES = ["#/cases", "#/assets", "#/work-orders", "#/rollouts", "#/people", "#/audit", "#/dossier", "#/me"]; // they begin with what somebody may where
 
 /** A page that cannot show what a device sent leaves the others alone. */
 function Page({ place }: { place: string }) {
   const [broken] = useErrorBoundary();
   if (broken) return <div class="banner" role="alert">{t("broken")}: {String(broken)}</div>;
-  if (!meNow() && (OF_PLACES.includes(place) || place.startsWith("#/asset/"))) return <p class="quiet">…</p>;
+  if (!meNow() && (OF_PLACES.includes(place) || /^#\/(asset|cases?)\//.test(place))) return <p class="quiet">…</p>;
   const device = named(place);
   if (device) return <Device id={device} />;
   if (place === "#/alarms") return <Alarms />;
@@ -102,6 +108,11 @@ function Page({ place }: { place: string }) {
   if (place === "#/people") return <People />;
   if (place === "#/audit") return <Audit />;
   if (place === "#/dossier") return <Dossier />;
+  const [, kase] = place.match(/^#\/case\/(\d{1,16})$/) ?? [], [, words] = place.match(/^#\/cases\/find\/(.+)$/) ?? [];
+  const [, kind, text] = place.match(/^#\/cases\/graph(?:\/(\w+)\/(.+))?$/) ?? [];
+  if (kase) return <CasePage number={Number(kase)} />;
+  if (place === "#/cases" || words) return <Cases words={words ? plain(words) : ""} />;
+  if (place.startsWith("#/cases/graph")) return <CaseGraph kind={kind ?? ""} text={text ? plain(text) : ""} />;
   if (place === "#/assets") return <Assets />;
   if (place === "#/work-orders") return <WorkOrders />;
   const [, asset] = place.match(/^#\/asset\/(\d{1,15})$/) ?? [];
@@ -114,12 +125,12 @@ function Page({ place }: { place: string }) {
   return <Overview />;
 }
 
-/** g then o, a, i, v, r, p, w, s, u, l, d goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
+/** g then o, a, i, v, r, p, w, s, c, u, l, d goes somewhere; / filters; a acknowledges and s shelves (or unshelves) the alarm that has the focus. */
 function keys() {
   let before = "";
   const pressed = (e: KeyboardEvent) => {
-    if (writing(e) || e.ctrlKey || e.metaKey || e.altKey) return;
-    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", v: "#/review", r: "#/refused", p: "#/plane", w: "#/rollouts", s: "#/assets", u: "#/people", l: "#/audit", d: "#/dossier" } as Record<string, string>)[e.key];
+    if (document.querySelector("dialog[open]") || writing(e) || e.ctrlKey || e.metaKey || e.altKey) return;
+    const to = ({ o: "#/", a: "#/alarms", i: "#/inspections", v: "#/review", r: "#/refused", p: "#/plane", w: "#/rollouts", s: "#/assets", c: "#/cases", u: "#/people", l: "#/audit", d: "#/dossier" } as Record<string, string>)[e.key];
     if (before === "g" && to) location.hash = to;
     else if (e.key === "/") { document.getElementById("filter")?.focus(); e.preventDefault(); }
     else if (e.key === "a" && !e.repeat) document.activeElement?.closest("[data-alarm]")?.querySelector<HTMLButtonElement>("button.acknowledge:not(:disabled)")?.click();

@@ -86,6 +86,11 @@ const SENTENCES: [string, string][] = [
   ["work order {} is open for {} already", "{1} 已有未完成的工单 {0}"],
   ["work order {} is done already, by {}", "工单 {0} 已由 {1} 完成"],
   ["work order {} is dropped already, by {}", "工单 {0} 已由 {1} 取消"],
+  ["there is a case {} at {} already (change that one)", "{1} 已有案例 {0}，请更改该案例"],
+  ["there is no such case any more (somebody has removed it)", "该案例已被删除"],
+  ["there is another case {} at {}", "{1} 另有案例 {0}"],
+  ["this device has told of no such alarm or anomaly", "设备没有上报过该报警或异常"],
+  ["your roles do not include 'case' at {}", "您的角色不能在 {0} 编写案例"],
   // what a rollout stands at, and why
   ["{} of {} that tried in all did not take it; {} % may", "全部批次已尝试的 {1} 台中有 {0} 台未能接受；允许 {2} %"],
   ["{} of {} that tried in wave {} did not take it; {} % may", "第 {2} 批已尝试的 {1} 台中有 {0} 台未能接受；允许 {3} %"],

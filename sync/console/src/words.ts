@@ -1,9 +1,10 @@
 // Every word a person reads, in both languages. A missing Chinese word is a type error.
 import * as machines from "./asset_words";
+import * as cases from "./case_words";
 import * as fleet from "./fleet_words";
 
 const en = {
-  ...fleet.en, ...machines.en,
+  ...fleet.en, ...machines.en, ...cases.en,
   overview: "Overview", alarms: "Alarms", inspections: "Inspections", device: "device", devices: "Devices",
   well: "The line is well", wellSub: "No alarm stands, every device is heard, every part runs.",
   alarmStands: "alarm stands", alarmsStand: "alarms stand", deviceSilent: "device is not heard", devicesSilent: "devices are not heard",
@@ -28,7 +29,7 @@ const en = {
   userName: "Name", password: "Password", enter: "Sign in", signOut: "Sign out", wholePlane: "the whole plane",
   wrongPassword: "This name and password do not belong together.", tooManyTries: "Too many tries; wait a little.",
   signInSub: "On the first day: open the link that the plane printed when it started. This page goes on by itself then.", seconds: "s", minutes: "min", hours: "h",
-  wholeMinutes: "minutes are complete", wholeOf: "of", noHistory: "No history yet", emptyText: "(empty)", keys: "Keys: g o overview, g a alarms, g i inspections, g v review, g r refused records, g p control plane, g w rollouts, g s assets, g u people, g l audit, g d dossier, / filter; on an alarm: a acknowledge, s shelve; on a part: 1 2 3 answers, t note, j k next and previous, b boxes, c correct",
+  wholeMinutes: "minutes are complete", wholeOf: "of", noHistory: "No history yet", emptyText: "(empty)", keys: "Keys: g o overview, g a alarms, g i inspections, g v review, g r refused records, g p control plane, g w rollouts, g s assets, g c cases, g u people, g l audit, g d dossier, / filter; on an alarm: a acknowledge, s shelve; on a part: 1 2 3 answers, t note, j k next and previous, b boxes, c correct",
   light: "Light colours", dark: "Dark colours",
   refused: "Refused records", noneRefused: "Everything that came could be read",
   refusedSub: "The plane could not read these. Their devices told a gap in their place and go on; a newer plane may be able to read them.",
@@ -50,7 +51,7 @@ const en = {
 };
 export type Word = keyof typeof en;
 const zh: Record<Word, string> = {
-  ...fleet.zh, ...machines.zh,
+  ...fleet.zh, ...machines.zh, ...cases.zh,
   overview: "总览", alarms: "报警", inspections: "检测", device: "设备", devices: "设备",
   well: "产线正常", wellSub: "没有报警，所有设备在线，所有部件运行中。",
   alarmStands: "个报警未处理", alarmsStand: "个报警未处理", deviceSilent: "台设备失联", devicesSilent: "台设备失联",
@@ -75,7 +76,7 @@ const zh: Record<Word, string> = {
   userName: "用户名", password: "密码", enter: "登录", signOut: "退出登录", wholePlane: "整个平台",
   wrongPassword: "用户名与密码不匹配。", tooManyTries: "尝试次数过多，请稍候。",
   signInSub: "首次使用：请打开控制平台启动时打印的链接，之后本页面会自动恢复。", seconds: "秒", minutes: "分钟", hours: "小时",
-  wholeMinutes: "分钟数据完整", wholeOf: "/", noHistory: "暂无历史数据", emptyText: "（空）", keys: "快捷键：g o 总览，g a 报警，g i 检测，g v 复核，g r 拒收记录，g p 控制平台，g w 分批推送，g s 资产，g u 人员，g l 审计，g d 档案，/ 筛选；选中报警时：a 确认，s 搁置；复核时：1 2 3 作答，t 备注，j k 下一个和上一个，b 标记框，c 更正",
+  wholeMinutes: "分钟数据完整", wholeOf: "/", noHistory: "暂无历史数据", emptyText: "（空）", keys: "快捷键：g o 总览，g a 报警，g i 检测，g v 复核，g r 拒收记录，g p 控制平台，g w 分批推送，g s 资产，g c 案例，g u 人员，g l 审计，g d 档案，/ 筛选；选中报警时：a 确认，s 搁置；复核时：1 2 3 作答，t 备注，j k 下一个和上一个，b 标记框，c 更正",
   light: "浅色显示", dark: "深色显示",
   refused: "拒收记录", noneRefused: "收到的数据全部可读",
   refusedSub: "控制平台无法读取以下记录。设备已在相应位置登记数据缺口并继续运行；更新版本的平台也许能够读取。",
