@@ -61,6 +61,11 @@ async def chromium(it: Rig, may_fail: str = "404") -> AsyncIterator[Any]:
         assert [text for text in wrong if "ERR_" not in text and not any(c in text for c in may_fail.split())] == []
 
 
+async def fits(page: Any) -> None:
+    """Nothing is wider than the window, once its charts have heard of their new size."""
+    await page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_a_person_watches_the_line(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         it.sim.set("temp", 21)
@@ -281,7 +286,7 @@ def test_many_tags_and_long_names_leave_the_page_usable(tmp_path: Path) -> None:
                 await shows(page).to_have_title(f"{called.get(place, place.partition('/')[2])} · Lineside")
                 await shows(page.locator("main" if place else "body")).to_be_focused()
                 await page.locator("h1").wait_for()
-                assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), place
+                await fits(page)
             await shows(page).to_have_title("far · Lineside")
             await shows(page.get_by_role("row")).to_have_count(201)
             await shows(page.get_by_text("1,800 more; filter to see them")).to_be_visible()

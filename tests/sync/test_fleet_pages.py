@@ -22,7 +22,7 @@ from sync.control_plane.store import apply_frames
 from sync.wire import Frame
 from tests.sync.rolled import EPOCH, Fleet
 from tests.sync.tenants import PASSWORD, somebody
-from tests.sync.test_console import chromium, pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
+from tests.sync.test_console import chromium, fits, pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
 from tests.sync.test_page import Ask, page
 
 TEN = [f"press-{k}" for k in range(10)]
@@ -57,7 +57,7 @@ async def signs_in(plane: Plane, shown: Any, *roles: tuple[str, str]) -> None:
 
 async def fits_narrow(shown: Any) -> None:
     await shown.set_viewport_size({"width": 360, "height": 700})
-    assert await shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await fits(shown)
     await shown.set_viewport_size({"width": 1280, "height": 800})
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from edge import Event, Picture
 from models.quality.chain import Chain
 from sync.control_plane import tables
-from tests.sync.test_console import chromium, pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
+from tests.sync.test_console import chromium, fits, pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
 from tests.sync.test_reviews import judged, reviews
 from tests.sync.test_spine import Rig, rig
 
@@ -95,7 +95,7 @@ def test_a_person_reviews_by_keys_and_corrects(tmp_path: Path) -> None:
             await page.get_by_role("button", name="中文").click()
             await shows(page.get_by_role("heading", name="复核")).to_be_visible()
             await page.set_viewport_size({"width": 360, "height": 700})
-            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            await fits(page)
 
     rig(tmp_path, work)
 
@@ -172,7 +172,7 @@ def test_odd_parts_and_long_names_leave_the_page_usable(tmp_path: Path) -> None:
             await page.get_by_role("group", name="Show").get_by_role("button", name="Reviewed").click()
             await shows(page.locator("article")).to_contain_text(LONG)
             await shows(page.locator(".proof")).to_be_visible()
-            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            await fits(page)
 
     rig(tmp_path, work)
 
