@@ -7,8 +7,9 @@ WEB := sync/control_plane/web/index.html
 EXTRAS := plane,postgres,s3,parquet,updates,vision,onnx,dev
 OLD := .venv-tflite-runtime
 PYTHON311 ?= python3.11
+export PYTHONDONTWRITEBYTECODE =# compiled once and kept: the tests start some hundred programs
 
-.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants prove-updates hostile api-fuzz walks maps bench bench-dispenser bench-long test test-tflite-runtime check schema clean
+.PHONY: help setup console system-packages run run-real train train-pcb train-boxes bench-boxes torture torture-mutants prove-updates hostile api-fuzz walks maps bench bench-dispenser bench-long test collected test-tflite-runtime old-engine check schema clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -99,6 +100,9 @@ bench-long: $(STAMP) ## the measurements that take ten minutes and more
 test: $(STAMP) $(WEB) ## run the tests
 	$(BIN)/python -m pytest -n 4 --dist loadfile
 
+collected: $(STAMP) ## see that every file of tests can be read, and keep it compiled for the run
+	@$(BIN)/python -m pytest -qq --collect-only > $(VENV)/collected.txt || { tail -30 $(VENV)/collected.txt; exit 1; }
+
 walks: $(STAMP) ## type in the tutorial of a model's rollout, and give up releases of the runtime (5 minutes)
 	WALKS=1 $(BIN)/python -m pytest tests/test_model_rollout.py tests/system/test_release.py tests/sync/test_matrix.py
 
@@ -113,6 +117,8 @@ $(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt
 	  -e '.[tflite-runtime]' hypothesis pytest pytest-randomly pytest-timeout pytest-xdist
 	@$(OLD)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt --no-deps --target $(OLD)/numpy2 numpy
 	@touch $@
+
+old-engine: $(OLD)/.stamp
 
 test-tflite-runtime: $(OLD)/.stamp ## run the tests of models and kernel on tflite-runtime and numpy 1 (Python 3.11)
 	@$(OLD)/bin/python -c "from models.engines.contract import choose; choose('tflite-runtime')"
