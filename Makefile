@@ -103,8 +103,8 @@ test: $(STAMP) $(WEB) ## run the tests
 collected: $(STAMP) ## see that every file of tests can be read, and keep it compiled for the run
 	@$(BIN)/python -m pytest -qq --collect-only > $(VENV)/collected.txt || { tail -30 $(VENV)/collected.txt; exit 1; }
 
-walks: $(STAMP) ## type in the tutorial of a model's rollout, and give up releases of the runtime (5 minutes)
-	WALKS=1 $(BIN)/python -m pytest tests/test_model_rollout.py tests/system/test_release.py tests/sync/test_matrix.py
+walks: $(STAMP) ## the long forms: type in the tutorial of a model's rollout, give up releases of the runtime, every pair of what the suite pairs once
+	WALKS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $$(grep -rlE 'import (LONG|WALKS)|both_ways' tests --include='test_*.py')
 
 # numpy 2 lies beside it for one test: there the engine imports and cannot compute, and must be refused.
 $(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt

@@ -18,6 +18,7 @@ pytest.importorskip("ai_edge_litert", reason="needs the vision extra")
 
 from edge.bench.process import free_port
 from sync.control_plane import commands
+from tests.walks import LONG
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "model-rollout.md").read_text("utf-8")
@@ -32,7 +33,7 @@ def test_every_verb_of_the_page_is_known() -> None:
 
 @pytest.mark.system
 @pytest.mark.timeout(900)
-@pytest.mark.skipif("WALKS" not in os.environ, reason="takes three minutes: make walks")
+@LONG
 def test_the_page_can_be_typed_and_ends_in_production(tmp_path: Path) -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.S | re.M)
     assert len(blocks) > 7

@@ -35,11 +35,10 @@ class _Importer(XmlImporter):
         return
 
 
-async def load(server: Server, files: Sequence[str]) -> int:
-    """Load these files, each after those that it needs; the number of nodes that came. Raises DeviceRefused,
-    naming the file and the model that is missing or what else is wrong with it."""
+async def load(server: Server, files: Sequence[Path]) -> int:
+    """Load files that are `in_order`; the number of nodes that came. Raises DeviceRefused, naming the file and what is wrong."""
     made = 0
-    for path in in_order(files):
+    for path in files:
         try:
             nodes = await _Importer(server).import_xml(str(path))
         except Exception as error:  # whatever asyncua stumbles over
@@ -50,7 +49,8 @@ async def load(server: Server, files: Sequence[str]) -> int:
 
 
 def in_order(files: Sequence[str]) -> list[Path]:
-    """The files that have to be loaded, none before one that it needs. Raises DeviceRefused."""
+    """The files that have to be loaded, none before one that it needs. Raises DeviceRefused, naming the file and the model that is
+    missing or what else is wrong with it."""
     models = {Path(name): models_of(Path(name)) for name in files}
     there = {uri for own, _ in models.values() for uri in own} | {BASE}
     for path, (_, needed) in models.items():

@@ -15,7 +15,7 @@ from asyncua.ua.uaerrors import UaError
 
 from edge import DeviceRefused, WriteRefused, log
 
-from .nodesets import load
+from .nodesets import in_order, load
 from .options import OpcUaConfig, OpcUaPoint
 from .trust import fingerprint, own
 from .values import native, node_of, text_of
@@ -38,11 +38,12 @@ class OpcUaSim:
     async def start(self) -> None:
         """Listen. Port 0 is not possible here: the address is part of what a server says about itself."""
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+        files = in_order(self.config.nodesets)
         server = Server()
         await server.init()
         server.set_endpoint(f"opc.tcp://{self.host}:{self.port}{self._path}")
         await self._secure(server)
-        await load(server, self.config.nodesets)
+        await load(server, files)
         points = self.config.tags.items()
         methods = {name: point for name, point in points if point.method}
         texts = {name: point.node for name, point in points if point.node}

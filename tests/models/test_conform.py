@@ -16,6 +16,7 @@ from edge.cli import main
 from models.vision import conform as cases
 from models.vision.bench import Bench
 from models.vision.conform import bits, conform
+from tests.walks import LONG
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "configs/aoi-station.yaml"
@@ -40,7 +41,7 @@ def over_opcua(site: str) -> str:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("wanted", [MODBUS, OPCUA], ids=["modbus", "opcua"])
+@pytest.mark.parametrize("wanted", [pytest.param(MODBUS, id="modbus"), pytest.param(OPCUA, id="opcua", marks=LONG)])
 def test_the_shipped_station_keeps_the_handshake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: tuple[cases.Case, ...]
 ) -> None:

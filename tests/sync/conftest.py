@@ -10,6 +10,9 @@ import pytest
 
 from tests.broker import Broker
 from tests.postgres import Postgres, absent, running
+from tests.walks import WALKS
+
+PAIRS = {("sqlite", "https"), ("postgresql", "mqtts")}  # each database and each way of a test that has both
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +57,9 @@ def without_tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
 
 
 def _made(request: pytest.FixtureRequest, folder: Path, copied: bool) -> Iterator[str]:
+    way = getattr(request.node, "callspec", request).params.get("way")
+    if way and not WALKS and (request.param, way) not in PAIRS:
+        pytest.skip("the other two pairs of a database and a way: make walks")
     folder.mkdir(mode=0o700)
     if request.param == "sqlite":
         if copied:

@@ -34,7 +34,8 @@ from sync.mqtt_line import Line, Message, Refused
 from tests.broker import Broker
 from tests.postgres import Postgres
 from tests.relay import pour
-from tests.sync.test_spine import Rig, both_ways
+from tests.sync.test_spine import Rig
+from tests.walks import LONG
 
 pytestmark = pytest.mark.system
 
@@ -143,7 +144,7 @@ class Apart(Rig):
         await self.until(came, 60)
 
 
-@both_ways
+@pytest.mark.parametrize("way", [pytest.param("https", marks=LONG), "mqtts"])
 def test_two_that_take_in_are_killed_in_turn_and_nothing_is_lost_or_doubled(
     tmp_path: Path, shared: str, way: str
 ) -> None:
@@ -180,7 +181,7 @@ def test_two_that_take_in_are_killed_in_turn_and_nothing_is_lost_or_doubled(
     asyncio.run(work())
 
 
-@both_ways
+@pytest.mark.parametrize("way", ["https", pytest.param("mqtts", marks=LONG)])
 def test_a_page_at_one_process_shows_and_orders_what_comes_to_others(tmp_path: Path, shared: str, way: str) -> None:
     async def work() -> None:
         async with Apart(tmp_path, way) as it:

@@ -194,7 +194,11 @@ def test_what_an_engineer_writes_is_told_adopted_and_left(tmp_path: Path) -> Non
         await asyncio.to_thread(it.file.write_text, own.replace("every: 50ms", "every: 20ms"))
         now = await it.says("running", "press.yaml was edited since and does not run: drivers.plc.every: 50ms -> 20ms")
         assert now.running == good
-        assert "drivers.plc.every: 50ms -> 20ms" in (await it.stands())["drift"]
+
+        async def drifts() -> bool:
+            return "drivers.plc.every: 50ms -> 20ms" in (await it.stands())["drift"]
+
+        await it.until(drifts)
         await apply_site(it.daemon, it.file, 0.3)
         now = await it.says("draft", "press.yaml was applied at the device and runs")
         assert (now.running, now.tried) == ("", good)

@@ -25,6 +25,7 @@ from sync.control_plane.twin import Told, Want, told
 from sync.device.update_commands import opened
 from tests.sync.signers import Signers
 from tests.sync.test_spine import SITE, Rig
+from tests.walks import LONG
 
 ROOT = Path(__file__).parents[2]
 SHORT = "import edge.release as r\nr.WITHIN, r.STEADY, r.LOOK = 20, 1, 0.1\n"
@@ -111,7 +112,7 @@ class Line(Rig):
 
 
 @pytest.mark.system
-@pytest.mark.skipif("WALKS" not in os.environ, reason="takes minutes: make walks")
+@LONG
 def test_a_release_is_kept_where_it_is_well_and_given_up_by_itself_where_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
