@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .apply import apply_site
 from .driver import MOST_FOUND
 from .errors import LinesideError, WriteRefused
-from .event import SEVERITIES, Event, Write
+from .event import SEVERITIES, Event, Write, plain_data
 from .log import log
 from .records import sound_events
 from .tags import named
@@ -216,7 +216,7 @@ class Control:
             str(request.get(name, ""))[:most]
             for name, most in (("key", LONGEST_NAME), ("state", LONGEST_NAME), ("text", LONGEST_TEXT))
         )
-        self._daemon.accept(Event(kind, key, state, severity=severity, text=text, data=data))
+        self._daemon.accept(Event(kind, key, state, severity=severity, text=text, data=plain_data(data)))
         return {"durable": await self._daemon.journal.commit()}
 
     async def _normal(self, stage: str, said: dict[str, Any], by: str) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
     folder = state_folder(site.device.id, options.state)
     if (options.batch is None) != (options.plan is None):
         raise LinesideError("--batch N and --plan FILE.csv go together")
+    if (options.batch or 0) > plan.MOST:
+        raise LinesideError(f"--batch {options.batch}: {plan.MOST} samples at once are the most")
     if options.results:
         told_by = plan.results(options.results, what, folder / NAME)
         log.info("%s: %d trials are kept", options.results, len(told_by))

@@ -60,8 +60,8 @@ def known(what: Told, beside: Path, state: Path, kept: str, span: tuple[int, int
     if span is not None:
         rows += lots(state / "journal.db", options.lot, space.names, outputs, span, options.settle)
     if (state / kept).exists():
-        old = {tuple(row.values()) for row in rows}  # a trial of before lies in the journal too
-        rows += [row for row in read(state / kept, columns) if tuple(row.values()) not in old]
+        found = {tuple(row[name] for name in space.names) for row in rows}  # a trial of before lies in the journal too
+        rows += [row for row in read(state / kept, columns) if tuple(row[name] for name in space.names) not in found]
     return rows[-MOST:]
 
 

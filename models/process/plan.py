@@ -19,33 +19,32 @@ MOST = 50  # samples of a lot
 
 
 def results(path: Path, what: Told, kept: Path) -> list[dict[str, float]]:
-    """A sheet that was filled in; its rows are kept with the trials of before. Blocks. Raises ConfigFault, LinesideError."""
+    """Rows of a sheet that was filled in, without those that were given before; they are kept with the other trials. Blocks. Raises
+    ConfigFault, LinesideError."""
     space, outputs = what.task.space, what.task.outputs
-    rows = history.read(path, [*space.names, *outputs])
+    columns = [*space.names, *outputs]
+    rows = history.read(path, columns)
     if not rows:
         raise LinesideError(f"{path} has no row that is filled in", hint=f"it needs {', '.join(outputs)} of each")
-    tuner = Tuner(what.task, np.random.default_rng(1))
-    for number, row in enumerate(rows, 1):
+    old = history.read(kept, columns) if kept.exists() else []
+    tuner, new = Tuner(what.task, np.random.default_rng(1)), [row for row in rows if row not in old]
+    for number, row in enumerate(new, 1):
         worth = tuner.worth(row, space.vector(row))
-        shown = {
-            "trial": number,
-            what.options.objective: worth,
-            **{name: row[name] for name in (*space.names, *outputs)},
-        }
+        shown = {"trial": number, what.options.objective: worth} | {name: row[name] for name in columns}
         history.append(kept, shown)
-    return rows
+    return new
 
 
 def planned(what: Told, rows: Sequence[Mapping[str, float]], size: int, seed: int) -> list[Proposal]:
     """`size` settings, by what `rows` (oldest first) tell of the process as it is. Raises LinesideError where nothing is known
     or sure enough."""
-    tuner = Tuner(what.task, np.random.default_rng(seed))
-    if not rows:
+    tuner, space = Tuner(what.task, np.random.default_rng(seed)), what.task.space
+    if not rows or not space.allowed(np.array([space.vector(row) for row in rows])).any():
         hint = "run some at the machine, or give their sheet with --results, or a time of the journal with --since"
-        raise LinesideError("no trial is known that a lot of samples could follow", hint=hint)
+        raise LinesideError("no trial is known, within the ranges and interlocks, that samples could follow", hint=hint)
     for row in rows[:-1]:
-        tuner.remember(what.task.space.vector(row), row, today=True)
-    tuner.tell(what.task.space.vector(rows[-1]), rows[-1])
+        tuner.remember(space.vector(row), row, today=True)
+    tuner.tell(space.vector(rows[-1]), rows[-1])
     found = tuner.batch(tuner.best().x, size)
     found = [one for one in found if one.sure >= what.task.certain]
     if not found:

@@ -123,10 +123,11 @@ class Tuner:
     def best(self) -> Proposal:
         """The best settings that were tried, by what is known now; safe ones where there are any, and those that raised an alarm
         only where there are no others."""
-        tried, alarmed = np.array(self.x), np.array(self._alarmed)
-        alarmed = (tried[:, None] == tried[alarmed][None]).all(axis=2).any(axis=1)
-        x = np.unique(tried[~alarmed] if not alarmed.all() else tried, axis=0)
-        x = x[self.task.space.allowed(x)]
+        x, which = np.unique(np.array(self.x), axis=0, return_inverse=True)
+        alarmed = np.zeros(len(x), bool)
+        alarmed[which.reshape(-1)[np.array(self._alarmed)]] = True
+        allowed = self.task.space.allowed(x)
+        x = x[allowed & ~alarmed if (allowed & ~alarmed).any() else allowed]
         draws, sure = self._draws(x), self.sure(x)
         safe = sure >= min(self.task.certain, float(sure.max()))
         mean = np.where(safe, draws.mean(axis=0), -np.inf)

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import getpass
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -164,11 +165,16 @@ def test_what_a_stage_found_unusual_counts_until_it_is_usual_again_and_once_wher
                     daemon.accept(Event("station", "aoi", state))
                 await daemon.journal.commit()
                 said.append(await asyncio.to_thread(machine.alarms, ["stopped", "aoi"]))
+            for wrong in ({"kind": "alarm"}, {"severity": "loud"}, {"data": [1]}):
+                with pytest.raises(LinesideError, match="no tool tells a"):
+                    await asyncio.to_thread(machine.ask, **{"do": "tell", "kind": "trial"} | wrong)
+            await asyncio.to_thread(machine.tell, "worth", "tried", "", {"worth": math.nan})
         finally:
             await control.stop()
             await daemon.stop()
 
     asyncio.run(both())
+    assert [event.data["worth"] for event in events_of(tmp_path / "journal.db", "trial")] == [None]
     assert said == [[], ["aoi"], ["aoi"], [], ["aoi"], []], "what ended before the first look is of no course"
 
 
@@ -405,7 +411,9 @@ def test_a_lot_of_samples_is_planned_together_and_its_sheet_teaches_the_next_one
     for x in settings.tolist():
         history.append(sheet, dict(zip(task.space.names, x, strict=True)) | made(x))
     assert main([*words, "--results", str(sheet), "--batch", "3", "--plan", str(tmp_path / "third.csv")]) == 0
+    assert main([*words, "--results", str(sheet)]) == 0, "given twice it counts once"
     assert len(history.read(tmp_path / "trials.csv", names)) == 4
+    assert main([*words, "--batch", "51", "--plan", str(sheet)]) == 2 and "50 samples" in capsys.readouterr().err
     assert main([*words, "--batch", "3"]) == 2 and "go together" in capsys.readouterr().err
     (tmp_path / "trials.csv").unlink()
     site.write_text(SHIPPED)

@@ -166,6 +166,19 @@ def test_hints_and_likely_ranges_speed_it_up_and_history_counts() -> None:
     assert abs(taught.best().x[2] - 0.2) < 0.2 and taught.now == 1
 
 
+def test_what_raised_an_alarm_is_never_the_best_while_there_is_another_and_is_kept_from() -> None:
+    tuner = tuned(4, task())
+    good = tuner.best().x
+    for _ in range(2):
+        tuner.tell(good, top(good), alarmed=True)
+    assert (tuner.best().x != good).any() and tuner.sure(good[None])[0] < 0.5
+    assert all((tuner.ask(tuner.x[0]).x != good).any() for _ in range(3))
+    only = Tuner(task(HEAT), np.random.default_rng(1))
+    only.remember(np.array([10.0, 9.0, 0.0]), top(np.array([10.0, 9.0, 0.0])))
+    only.tell(np.array([1.0, 2.0, 0.0]), top(np.array([1.0, 2.0, 0.0])), alarmed=True)
+    assert only.best().x.tolist() == [1.0, 2.0, 0.0], "what is forbidden is not the best, alarm or not"
+
+
 def test_a_jump_lets_the_level_step_and_keeps_the_shape() -> None:
     tuner = tuned(8, task())
     here = tuner.x[-1]
