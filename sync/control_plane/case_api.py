@@ -15,6 +15,7 @@ from .access import ELSEWHERE, Asks, Scope, place_of
 from .case_draft import draft
 from .case_search import MOST_FOUND, found, graph
 from .cases import Kept, T
+from .config import beside
 from .devices import TOTAL
 from .ingest import Ingest
 from .mistake import mistakes
@@ -152,11 +153,16 @@ def case_files(store: Store, ingest: Ingest) -> APIRouter:
         return await store.read(lambda c: graph(c, kind, text, *cases.seen_by(asks), *_at(at)))
 
     @router.get("/api/cases/file")
-    async def export(asks: Asks, kind: Annotated[Kind, Query()] = "csv", at: At = "") -> Response:
-        """Your cases at a node and below it as a file, which `POST` takes in again; the place of each is not in it."""
-        rows = await store.read(lambda c: cases.listed(c, *cases.seen_by(asks), *_at(at), most=cases.MOST_CASES + 1))
+    async def export(
+        asks: Asks,
+        kind: Annotated[Kind, Query()] = "csv",
+        at: Annotated[str, Query(max_length=400, description="this node, and not below it")] = "",
+    ) -> Response:
+        """The cases of one node as a file, which `POST` takes in again at any node."""
+        place = node(at)
+        rows = await store.read(lambda c: cases.listed(c, *cases.seen_by(asks), T.c.place == place))
         with mistakes():
-            text = text_of_cases([row.case for row in rows], f".{kind}")
+            text = await beside(text_of_cases, [row.case for row in rows], f".{kind}")
         headers = {"Content-Disposition": f'attachment; filename="cases.{kind}"'}
         return Response(text.encode(), media_type=MEDIA[kind], headers=headers)
 
@@ -167,15 +173,18 @@ def case_files(store: Store, ingest: Ingest) -> APIRouter:
         place = node(file.place)
         asks.changes(f"cases of {file.name or file.kind}", place=place)
         _may(asks, place)
-        given = parse_cases(
-            file.body.encode(errors="replace"), f"{file.name.rpartition('.')[0] or 'cases'}.{file.kind}"
-        )
+        rows = await beside(_rows, file)
         with mistakes():
-            new, anew, devices = await store.write(lambda c: cases.take_in(c, place, given, asks.who))
+            new, anew, devices = await store.write(lambda c: cases.take_in(c, place, rows, asks.who))
         ingest.nudge(devices)
         return {"new": new, "anew": anew}
 
     return router
+
+
+def _rows(file: File) -> list[dict[str, Any]]:
+    name = f"{file.name.rpartition('.')[0] or 'cases'}.{file.kind}"
+    return cases.ready(parse_cases(file.body.encode(errors="replace"), name))
 
 
 def _at(at: str) -> list[ColumnElement[bool]]:

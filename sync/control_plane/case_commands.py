@@ -28,7 +28,7 @@ Does = Callable[[Connection, str, bool], list[str]]  # at which node, whether as
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="WORD", help=f"{USE}; FILE ends with .csv, .json or .yaml")
-    told = "at which node of the tree, as in acme/east; what only looks looks below it, too (default: the root)"
+    told = "at which node of the tree, as in acme/east; looking looks below it, too (default: the root)"
     parser.add_argument("--at", default="", metavar="NODE", help=told)
     parser.add_argument("--json", action="store_true", help="one JSON object per case")
 
@@ -88,12 +88,12 @@ def _graph(kind: str, text: str, c: Connection, at: str, as_json: bool) -> list[
 
 
 def _import(given: list[Case], c: Connection, at: str, as_json: bool) -> list[str]:
-    new, anew, devices = cases.take_in(c, at, given, me())
+    new, anew, devices = cases.take_in(c, at, cases.ready(given), me())
     return [f"at {at or 'the root'}: {new} new, {anew} anew; devices that are to have them: {len(devices)}"]
 
 
 def _export(file: Path, c: Connection, at: str, as_json: bool) -> list[str]:
-    rows = cases.listed(c, *_below(at), most=MOST)
+    rows = cases.listed(c, T.c.place == at)
     write_cases(file, [row.case for row in rows])
     return [f"cases in {file}: {len(rows)}"]
 

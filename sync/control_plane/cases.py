@@ -6,6 +6,7 @@ several of its places, the one nearest to the device goes there.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from edge import MOST_CASE_BYTES, MOST_CASES, Case, LinesideError, joined_cases,
 from .. import wire
 from . import hold, tables
 from .access import Scope, place_of
+from .database import upsert
 from .tree import above, is_below
 from .twin import Want, want
 
@@ -90,21 +92,22 @@ def _nearest(connection: Connection, place: str) -> list[Any]:
 # Changes, within the writer. Each says also of which devices something else is wanted by it: they are to be nudged
 
 
-def take_in(connection: Connection, place: str, cases: Sequence[Case], by: str) -> tuple[int, int, set[str]]:
-    """Keep these at a place; one with an id that is there takes its place. (new, anew, devices). Raises LinesideError, and keeps
-    none, where a device would have to take too many."""
+def ready(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Cases as rows, for `take_in`. Of a whole file it takes a while: beside the writer."""
+    return [_row(case) for case in cases]
+
+
+def take_in(connection: Connection, place: str, rows: Sequence[dict[str, Any]], by: str) -> tuple[int, int, set[str]]:
+    """Keep what is `ready` at a place; one with an id that is there takes its place. (new, anew, devices). Raises LinesideError,
+    and keeps none, where a device would have to take too many."""
     hold.cases(connection)
     there = dict(connection.execute(select(T.c.id, T.c.number).where(T.c.place == place)).tuples().all())
-    fresh = [case for case in cases if case.id not in there]
-    again = [case for case in cases if case.id in there]
-    first = _next(connection)
-    rows = [{"number": first + n, **_row(place, case, by)} for n, case in enumerate(fresh)]
-    if rows:
-        connection.execute(T.insert(), rows)
-    for case in again:
-        connection.execute(update(T).where(T.c.number == there[case.id]).values(**_row(place, case, by)))
+    anew = sum(row["id"] in there for row in rows)
+    numbers = itertools.count(_next(connection))
+    more = {"place": place, "at": time.time(), "by": by[:80]}
+    upsert(connection, T, *({**row, **more, "number": there.get(row["id"]) or next(numbers)} for row in rows))
     _fits(connection, place)
-    return len(fresh), len(again), spread(connection, place)
+    return len(rows) - anew, anew, spread(connection, place)
 
 
 def add(connection: Connection, place: str, case: Case, by: str) -> tuple[Kept, set[str]]:
@@ -112,7 +115,7 @@ def add(connection: Connection, place: str, case: Case, by: str) -> tuple[Kept, 
     hold.cases(connection)
     if connection.scalar(select(T.c.number).where(T.c.place == place, T.c.id == case.id)):
         raise LinesideError(f"there is a case {case.id!r} at {place or 'the root'} already", hint="change that one")
-    _, _, devices = take_in(connection, place, [case], by)
+    _, _, devices = take_in(connection, place, ready([case]), by)
     (row,) = listed(connection, T.c.place == place, T.c.id == case.id)
     return row, devices
 
@@ -126,7 +129,7 @@ def change(connection: Connection, number: int, case: Case, by: str) -> tuple[Ke
     same = select(T.c.number).where(T.c.place == before.place, T.c.id == case.id, T.c.number != number)
     if connection.scalar(same):
         raise LinesideError(f"there is another case {case.id!r} at {before.place or 'the root'}")
-    connection.execute(update(T).where(T.c.number == number).values(**_row(before.place, case, by)))
+    connection.execute(update(T).where(T.c.number == number).values(**_row(case), at=time.time(), by=by[:80]))
     _fits(connection, before.place)
     (row,) = listed(connection, T.c.number == number)
     return row, spread(connection, before.place)
@@ -145,11 +148,10 @@ def of(connection: Connection, number: int, *where: ColumnElement[bool]) -> Kept
     return _kept(row) if row else None
 
 
-def _row(place: str, case: Case, by: str) -> dict[str, Any]:
+def _row(case: Case) -> dict[str, Any]:
     body = packed_case(case)
     texts = {name: getattr(case, name).strip() for name in NODES}
-    more = {"words": words_of_case(case), "body": body, "size": len(body.encode()), "at": time.time(), "by": by[:80]}
-    return {"place": place, "id": case.id, **texts, **more}
+    return {"id": case.id, **texts, "words": words_of_case(case), "body": body, "size": len(body.encode())}
 
 
 def _next(connection: Connection) -> int:

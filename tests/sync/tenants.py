@@ -80,7 +80,8 @@ async def governed(plane: Plane) -> None:
 
 def known(connection: Connection, device: str) -> None:
     """The fault case at a device's place."""
-    cases.take_in(connection, PLACES[device], [Case(id=f"{device}-case", symptom=f"{device} hums")], "wang")
+    case = Case(id=f"{device}-case", symptom=f"{device} hums")
+    cases.take_in(connection, PLACES[device], cases.ready([case]), "wang")
     t = tables.fault_case
     connection.execute(update(t).where(t.c.place == PLACES[device]).values(number=case_of(device)))
 

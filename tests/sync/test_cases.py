@@ -58,13 +58,13 @@ def test_words_find_the_same_on_both_databases_and_on_a_device(database: str) ->
     store = Store(database)
     on_device = KnownCases(SOME)
     with store.writing.begin() as connection:
-        cases.take_in(connection, LINE, SOME, "li")
+        cases.take_in(connection, LINE, cases.ready(SOME), "li")
         for words in ASKED:
             here = {row.case.id: share for row, share in found(connection, words)}
             assert here == {one.case.id: one.near for one in on_device.find(words)}, words
         assert [row.case.id for row, _ in found(connection, "油 gasket suction")] == ["P-017", "P-021", "Ü 3"]
         again = SOME[1].model_copy(update={"cause": "grease"})
-        assert cases.take_in(connection, LINE, [again], "li")[:2] == (0, 1)
+        assert cases.take_in(connection, LINE, cases.ready([again]), "li")[:2] == (0, 1)
         assert [row.case.id for row, _ in found(connection, "缺油")] == ["Ü 3"]
         assert [row.case.cause for row, _ in found(connection, "greas")] == ["grease"]
         (number,) = [row.number for row, _ in found(connection, "greas")]
@@ -76,7 +76,7 @@ def test_words_find_the_same_on_both_databases_and_on_a_device(database: str) ->
 def test_equal_texts_are_one_node(database: str) -> None:
     store = Store(database)
     with store.writing.begin() as connection:
-        cases.take_in(connection, LINE, SOME, "li")
+        cases.take_in(connection, LINE, cases.ready(SOME), "li")
         whole = graph(connection, "", "")
         assert whole["cases"] == 4 and whole["neighbours"]["cause"][0] == {"text": "缺油", "cases": 2}
         node = graph(connection, "cause", "缺油 ")
@@ -143,6 +143,8 @@ def test_a_case_serves_below_its_place_and_no_other_tenant(tmp_path: Path) -> No
         for who, name, status in (("eva", "L", 404), ("bo", "R", 403), ("bo", "L", 204), ("bo", "L", 404)):
             assert (await ask(who, "DELETE", f"/api/cases/{numbers[name]}"))[0] == status, (who, name)
         assert (await ask("eva", "GET", "/api/cases/graph"))[1]["cases"] == 2
+        files = [(await ask(who, "GET", f"/api/cases/file?at={ENTERPRISE}"))[1] for who in ("bo", "eva")]
+        assert ["loud" in file for file in files] == [True, False]
         assert (await ask("eva", "GET", "/api/cases/graph?kind=symptom&text=it%20hums%20loud"))[1]["behind"] == []
         t = tables.audit
         rows = await plane.store.read(lambda c: c.execute(select(t).where(t.c.result.like("2__"))).mappings().all())
@@ -172,7 +174,7 @@ def test_a_file_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
         assert (await given("id,symptom\nA,x\n", place=OTHER))[0] == 403
         assert (await ask("li", "GET", "/api/cases"))[1] == []
         assert await given("id,symptom,shares\nA,it hums,flow=-0.7\nB,=1+1,\n") == (200, {"new": 2, "anew": 0})
-        out = (await ask("li", "GET", "/api/cases/file?kind=csv"))[1]
+        out = (await ask("li", "GET", f"/api/cases/file?kind=csv&at={LINE}"))[1]
         assert "flow=-0.7" in out and "'=1+1" in out
         assert await given(out) == (200, {"new": 0, "anew": 2})
         kept = (await ask("li", "GET", "/api/cases"))[1]
@@ -188,12 +190,12 @@ def test_more_than_a_device_takes_is_refused_wherever_it_comes_together(database
     store = Store(database)
     many = [case(f"c{n}") for n in range(1990)]
     with store.writing.begin() as connection:
-        cases.take_in(connection, LINE, many, "li")
+        cases.take_in(connection, LINE, cases.ready(many), "li")
         with pytest.raises(LinesideError, match="acme/suzhou/line-1 would have 2,010 cases"):
-            cases.take_in(connection, ENTERPRISE, [case(f"e{n}") for n in range(20)], "li")
-        cases.take_in(connection, OTHER, [case(f"e{n}") for n in range(20)], "eva")
+            cases.take_in(connection, ENTERPRISE, cases.ready([case(f"e{n}") for n in range(20)]), "li")
+        cases.take_in(connection, OTHER, cases.ready([case(f"e{n}") for n in range(20)]), "eva")
     with store.writing.begin() as connection, pytest.raises(LinesideError, match=r"1,0.. cases, 1,.* bytes"):
-        cases.take_in(connection, "wide", [case(f"c{n}", cause="x" * 950) for n in range(1050)], "li")
+        cases.take_in(connection, "wide", cases.ready([case(f"c{n}", cause="x" * 950) for n in range(1050)]), "li")
     store.close()
 
 
@@ -253,7 +255,7 @@ def test_the_command_keeps_finds_and_exchanges_them(
     (found_,) = map(json.loads, said("find", "过热", "--json"))
     assert found_["case"]["id"] == "P-1" and found_["by"].startswith("local")
     assert said("graph", "cause", "缺油")[0] == "cases with the cause '缺油': 2"
-    said("export", str(tmp_path / "all.yaml"))
+    said("export", str(tmp_path / "all.yaml"), "--at", "acme")
     assert [one.cause for one in read_cases(tmp_path / "all.yaml")] == ["缺油", "缺油"]
     assert "say --at" in said("remove", "P-1", code=2)[0]
     assert said("remove", "P-1", "--at", "acme")[0].startswith("P-1 is no case at acme any more")

@@ -102,7 +102,7 @@ class Plane:
         mine = self.known[device].row["key"]
         c.execute(update(tables.device).where(tables.device.c.id == device).values(key=mine))
         insert_new(c, keyed, [{"device": device, "key": mine, "since": 1.0}])
-        cases.take_in(c, place, [case_of(device)], "li")
+        cases.take_in(c, place, cases.ready([case_of(device)]), "li")
         queue(c, device, "ack", {"alarm": f"{device}-alarm", "by": "li", "epoch": EPOCH})
         made = config.Rendered(version_of(device), f"# of {device}", {}, ())
         config.keep(c, [made])

@@ -52,7 +52,7 @@ class Rig(Spine):
         await self.daemon.start()
 
     async def keeps(self, place: str, *some: Case) -> None:
-        _, _, devices = await self.plane.store.write(lambda c: cases.take_in(c, place, some, "li"))
+        _, _, devices = await self.plane.store.write(lambda c: cases.take_in(c, place, cases.ready(some), "li"))
         self.plane.ingest.nudge(devices)
 
     async def runs(self) -> Told:
@@ -108,7 +108,7 @@ def test_a_case_of_the_plane_is_told_after_an_alarm_also_without_the_plane(tmp_p
         assert (await it.happens())[-1] == "like A (100%): A hums; its cause: no grease"
         assert len(it.said()) == 3
         await it.plane_starts()
-        await it.plane.store.write(lambda c: cases.take_in(c, "", [case("A", cause="worn")], "li"))
+        await it.plane.store.write(lambda c: cases.take_in(c, "", cases.ready([case("A", cause="worn")]), "li"))
 
         async def newest() -> bool:
             return b"worn" in (it.folder / "dev" / CASES_OF_PLANE).read_bytes()
@@ -136,15 +136,22 @@ def test_what_serves_a_device_is_wanted_of_it_wherever_it_stands(database: str) 
         for device, place in PLACES.items():
             row = {"id": device, "secret": "", "enrolled": 1.0, "seen": 1.0, "site": place}
             await write(lambda c, r=row: c.execute(tables.device.insert().values(r)))
-        await write(lambda c: cases.take_in(c, "acme", [case("A", cause="acme"), case("B", cause="acme")], "li"))
+        await write(
+            lambda c: cases.take_in(c, "acme", cases.ready([case("A", cause="acme"), case("B", cause="acme")]), "li")
+        )
         for device in (OWN, FOREIGN):
             await write(lambda c, d=device: cases.give(c, d))
         assert await has(OWN) == {"A@acme", "B@acme"} and await has(FOREIGN) == set()
         near = [case("A", cause="line")]
-        assert (await write(lambda c: cases.take_in(c, PLACES[OWN], near, "li")))[2] == {OWN}
+        assert (await write(lambda c: cases.take_in(c, PLACES[OWN], cases.ready(near), "li")))[2] == {OWN}
         assert await has(OWN) == {"A@line", "B@acme"}, "the nearest of the same id"
-        assert (await write(lambda c: cases.take_in(c, "acme/other", [case("A", cause="other")], "li")))[2] == set()
-        assert (await write(lambda c: cases.take_in(c, "", [case("R", cause="root")], "root")))[2] == {OWN, FOREIGN}
+        assert (await write(lambda c: cases.take_in(c, "acme/other", cases.ready([case("A", cause="other")]), "li")))[
+            2
+        ] == set()
+        assert (await write(lambda c: cases.take_in(c, "", cases.ready([case("R", cause="root")]), "root")))[2] == {
+            OWN,
+            FOREIGN,
+        }
         moved = update(tables.device).where(tables.device.c.id == FOREIGN).values(site="acme/other/line")
         await write(lambda c: (c.execute(moved), cases.spread(c, "acme/other/line")))
         assert await has(FOREIGN) == {"A@other", "B@acme", "R@root"}

@@ -40,6 +40,7 @@ const SENTENCES: [string, string][] = [
   ["its cause: {}", "原因：{0}"],
   ["what helped: {}", "处理：{0}"],
   // what became of what the plane wants
+  ["the plane has no cases for this device", "平台没有适用于本设备的案例"],
   ["this site takes no {} that the plane wants; `sync: {installs: [{}]}` in its file allows it", "本站点不接受平台下发的 {0}；可在站点文件中用 `sync: {installs: [{1}]}` 开启"],
   ["{} gave no good sample", "{0} 没有一个良好采样"],
   ["{} gave {} good samples, {} before", "{0} 的良好采样为 {1}，此前为 {2}"],
