@@ -1,5 +1,6 @@
 """Bearing vibration (CWRU): which part is damaged, told by a classifier that has not seen that size of damage, which is another
-bearing; never windows of one recording on both sides. Healthy recordings are cut into as many stretches as there are sizes.
+bearing; never windows of one recording on both sides. Healthy recordings are cut into as many stretches as there are sizes. A block
+is told with those before it in its recording, up to eight, whose envelope shows damage that a single one hides.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from edge import LinesideError
 
 from ..series.diagnosis import fit
-from ..series.fast import Bearing, bands, envelope, prominence, waveform
+from ..series.fast import Bearing, bands, envelope, prominence, waveform, whitened
 
 RATE, ROWS = 12_000.0, 2048
 BEARING = Bearing(balls=9, ratio=0.3126 / 1.537)  # SKF 6205 of the drive end, inches
@@ -29,9 +30,11 @@ BANDS = {
     "b4": (3500, 4500),
     "b5": (4500, 6000),
 }
+RINGING = 300.0  # Hz, from which on a whitened signal is looked at
 RINGS = ((500, 6000), (500, 2000), (2000, 4000), (4000, 6000))  # Hz, in which damage may ring
-RUNG = 10.0  # dB above which the envelope alone says which ring it is: noise shows about 5
-FIRST = 3 + len(BANDS)  # of the features of `described`: the outer ring's prominence in the widest of RINGS
+TOGETHER = 8  # blocks whose whitened envelope is looked at together, 1.4 s
+RUNG = 10.0  # dB above which that alone says which part it is: noise shows 5, and 9 at most
+PARTS = {"outer": "OR", "inner": "IR", "ball": "B"}
 STATES = ("normal", "B", "IR", "OR")
 SIZES = ("007", "014", "021")  # of damage that was made, thousandths of an inch
 
@@ -54,6 +57,7 @@ def evaluated(data: Path, to: TextIO | None) -> dict[str, Any]:
     if len(sizes) < 2:  # one is left out, from the others is learned
         return {"macro_f": None, "accuracy": None, "auroc": None, "folds": {}, "windows": 0, "missing": missing}
     features = np.concatenate([described(one.blocks, one.turns) for one in recordings])
+    struck = np.concatenate([met(one.blocks, one.turns) for one in recordings])
     state = np.concatenate([np.repeat(one.state, len(one.blocks)) for one in recordings])
     size = np.concatenate([_sizes(one, sizes) for one in recordings])
     unit = [f"{one.key}:{i}" for one in recordings for i in range(len(one.blocks))]
@@ -63,7 +67,7 @@ def evaluated(data: Path, to: TextIO | None) -> dict[str, Any]:
         known, asked = size != left_out, size == left_out
         model = fit(features[known], state[known].tolist())
         odds = model(features[asked])
-        told = rung(features[asked], np.array(model.labels)[odds.argmax(axis=1)])
+        told = rung(struck[asked], np.array(model.labels)[odds.argmax(axis=1)])
         folds[left_out] = scored(told, state[asked])
         far = _unlike(features[known & (state == "normal")], features[asked])
         ranks += [rank for rank in (auroc(far, state[asked] != "normal"),) if rank is not None]
@@ -86,17 +90,26 @@ def described(blocks: np.ndarray, turns: float) -> np.ndarray:
     rms = np.maximum(form["rms"], 1e-12)
     share = [np.log(np.maximum(band / rms, 1e-3)) for band in bands(blocks, RATE, BANDS).values()]
     columns = [np.log(rms), np.log(form["kurtosis"]), np.log(form["crest"]), *share]
-    asked = [BEARING.frequencies(turns)[name] for name in ("outer", "inner", "ball")]
+    asked = [BEARING.frequencies(turns)[name] for name in PARTS]
     for ring in RINGS:
         amplitude = envelope(blocks - blocks.mean(axis=1, keepdims=True), RATE, ring)
         columns += [*prominence(amplitude, RATE, asked).T, np.log(amplitude.std(axis=1) / amplitude.mean(axis=1))]
     return np.column_stack(columns)
 
 
-def rung(features: np.ndarray, told: np.ndarray) -> np.ndarray:
-    """`told`, but the ring whose frequency stands out of the envelope where one does."""
-    outer, inner = features[:, FIRST], features[:, FIRST + 1]
-    return np.where(np.maximum(outer, inner) > RUNG, np.where(outer > inner, "OR", "IR"), told)
+def met(blocks: np.ndarray, turns: float) -> np.ndarray:
+    """dB float64[n, 3] by which the lines of PARTS stand out of the whitened envelope of each block and those before it."""
+    asked = [BEARING.frequencies(turns)[name] for name in PARTS]
+    heights = []
+    for i in range(len(blocks)):
+        x = blocks[max(0, i - TOGETHER + 1) : i + 1].ravel()
+        heights.append(prominence(envelope(whitened(x), RATE, (RINGING, RATE / 2)) ** 2, RATE, asked))
+    return np.array(heights)
+
+
+def rung(struck: np.ndarray, told: np.ndarray) -> np.ndarray:
+    """`told`, but the part whose frequency stands out of the envelope where one does."""
+    return np.where(struck.max(axis=1) > RUNG, np.array(list(PARTS.values()))[struck.argmax(axis=1)], told)
 
 
 def scored(told: np.ndarray, truth: np.ndarray) -> dict[str, Any]:

@@ -56,6 +56,13 @@ def bands(x: np.ndarray, rate: float, edges: Mapping[str, tuple[float, float]]) 
     }
 
 
+def whitened(x: np.ndarray) -> np.ndarray:
+    """float64[..., n] with all lines of its spectrum at one height: tones and resonances are taken out, what is struck again and
+    again stays (cepstrum pre-whitening, N. Sawalhi and R. B. Randall, 2011)."""
+    lines = np.fft.rfft(x - x.mean(axis=-1, keepdims=True))
+    return np.asarray(np.fft.irfft(lines / np.maximum(np.abs(lines), 1e-12), x.shape[-1]))
+
+
 def envelope(x: np.ndarray, rate: float, band: tuple[float, float]) -> np.ndarray:
     """The amplitude float64[..., n] of what lies in `band` Hz: the magnitude of the analytic signal (D. Gabor, 1946)."""
     line = np.fft.fftfreq(x.shape[-1], 1 / rate)

@@ -98,7 +98,7 @@ class Lifetime:
             after = cuts[i + 1] if i + 1 < len(cuts) else None
             within = mine & (item.ts >= cut if i else True) & (item.ts < after if after is not None else True)
             if i:
-                yield self._renewed(cut)
+                yield from self._renewed(cut, item.mono)
             if within.any():
                 yield from self._gathered(item, within)
 
@@ -122,11 +122,14 @@ class Lifetime:
         self._new = bool(up[-1])
         return [0, *ts[up & ~before].tolist()]
 
-    def _renewed(self, ts: int) -> Event:
+    def _renewed(self, ts: int, mono: int) -> Iterator[Batch | Event]:
+        """With what a new one has left, by those that were learned: an alarm about the old one ends."""
         rows = self._past.age
         self._begin()
         text = f"{self.name} begins a new life; the one before had {rows} rows, {rows * self.config.every / 3600:.4g} h"
-        return Event("life", self.name, "replaced", ts, text=text, data={"rows": rows})
+        yield Event("life", self.name, "replaced", ts, text=text, data={"rows": rows})
+        hours = np.array(self._model.whole()) * self.config.every / 3600
+        yield Batch.of(self.name, self._out, [100.0, *hours], ts, Quality.GOOD, mono)
 
     def _gathered(self, batch: Batch, mine: np.ndarray) -> Iterator[Batch]:
         """Samples into rows: of each slot that is over the mean of each tag; one without a sample holds its last row's."""

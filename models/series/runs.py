@@ -93,6 +93,11 @@ class Model:
         x = self._features(rows, past)
         return (*self._told(x), _alike(x, self.kernels[0].centre, 1.0).max(axis=1) >= np.exp(-(UNKNOWN**2)))
 
+    def whole(self) -> tuple[float, float, float]:
+        """(left, low, high) in rows of one that is new: `cap` at least, as far as lives that were learned go."""
+        left, low, high = self._interval(np.array([self.settings.cap]))
+        return float(left[0]), float(low[0]), float(high[0])
+
     def _features(self, rows: np.ndarray, past: Past | None) -> np.ndarray:
         z, past = (rows[:, self.signal] - self.mean) / self.spread, past or Past.new(rows.shape[1])
         tail = (past.rows[:, self.signal] - self.mean) / self.spread
@@ -100,7 +105,9 @@ class Model:
         return (described(z, tail, total, past.age) - self.middle) / self.scale
 
     def _told(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        left = self._left(x)
+        return self._interval(self._left(x))
+
+    def _interval(self, left: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         low, high = (np.interp(left, self.level, edge) for edge in (self.low, self.high))
         return left, np.clip(np.floor(left + low), 0, left), np.clip(np.ceil(left + high), left, self.settings.cap)
 

@@ -15,7 +15,7 @@ from edge import TRUSTED, Batch, ConfigFault, Identifier, Job, Point, Quality, S
 
 from .diagnosis import Diagnosis, fit
 from .document import RUNS, read
-from .fast import Bearing, bands, envelope, prominence, waveform
+from .fast import Bearing, bands, envelope, prominence, waveform, whitened
 
 FAULTS = ("outer", "inner", "ball", "cage")
 WAVEFORM = ("rms", "peak", "crest", "kurtosis")
@@ -56,6 +56,9 @@ class VibrationConfig(StageConfig):
     speed: float | str | None = Field(None, description="turns a minute, or the tag that says them")
     envelope: Edges | None = Field(
         None, description="Hz, in which a bearing's damage rings (upper three quarters of what the rate can say)"
+    )
+    whiten: bool = Field(
+        False, description="take tones and resonances out of the envelope; for blocks of a second and more"
     )
     faults: list[Identifier] = Field(
         default_factory=list,
@@ -227,8 +230,10 @@ class Vibration:
         if not (np.isfinite(speed) and speed > 0):
             return dict.fromkeys(FAULTS, np.nan)
         rate = self.config.rate
-        amplitude = envelope(x, rate, self.config.envelope or (rate / 8, rate / 2))
-        heights = prominence(amplitude, rate, [bearing.frequencies(speed / 60)[name] for name in FAULTS])
+        asked = [bearing.frequencies(speed / 60)[name] for name in FAULTS]
+        whiten = self.config.whiten
+        amplitude = envelope(whitened(x) if whiten else x, rate, self.config.envelope or (rate / 8, rate / 2))
+        heights = prominence(amplitude**2 if whiten else amplitude, rate, asked)
         return dict(zip(FAULTS, heights.tolist(), strict=True))
 
     def _fault(self, diagnosis: Diagnosis, told: Mapping[str, Any]) -> float:

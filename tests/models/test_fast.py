@@ -141,6 +141,23 @@ def test_a_large_block_is_a_job_for_the_pool_and_says_the_same() -> None:
     assert rms[2] ** 2 == pytest.approx((rms[0] ** 2 + rms[1] ** 2) / 2, rel=0.01)
 
 
+def slipping(hz: float, n: int) -> np.ndarray:
+    """Struck as rolling elements do, that slip by a hundredth."""
+    rng, rings = np.random.default_rng(3), np.arange(200) / RATE
+    at = np.cumsum(RATE / hz * (1 + rng.normal(0, 0.01, round(n * hz / RATE) + 2)))
+    x = np.bincount(at[at < n].astype(int), minlength=n).astype(float)
+    return np.convolve(x, np.exp(-rings * 900) * np.sin(2 * np.pi * 3000 * rings))[:n]
+
+
+def test_whitened_it_hears_what_a_tone_drowns() -> None:
+    n, hz = 16_384, SKF.frequencies(30.0)
+    tone = np.sin(2 * np.pi * 2400 * np.arange(n) / RATE) * (1 + 0.4 * sine(hz["outer"], n=n))
+    x = slipping(hz["inner"], n) + 5 * tone + np.random.default_rng(2).normal(0, 0.2, n)
+    (drowned,), (heard,) = (told(stage(block=n, whiten=on), block(x)) for on in (False, True))
+    assert drowned["outer"] > 15 > drowned["inner"], "a tone that swells is taken for damage"
+    assert heard["inner"] > 18 > 15 > max(heard["outer"], heard["ball"])
+
+
 def test_a_lost_or_bad_sample_begins_a_new_block() -> None:
     x = np.random.default_rng(4).normal(size=6000)
     one = stage()

@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge import Batch, Event, LinesideError, Quality, Tag, TagTable
+from edge import Batch, Event, LinesideError, ManualClock, Quality, Tag, TagTable
+from edge.alarms import AlarmConfig, Alarms
 from edge.cli import main
+from edge.flow import Flow
+from edge.health import Health
+from edge.rehearse import Kept
 from edge.stage import Setting
 from models.benchmarks import cmapss
 from models.series.document import read
@@ -178,12 +182,24 @@ def test_a_new_part_begins_a_new_life(fitted: Path) -> None:
     )
     value, _, events = told(one, both, end(220))
     assert [(e.kind, e.key, e.state, e.data) for e in events] == [("life", "life", "replaced", {"rows": 109})]
-    np.testing.assert_allclose(value[109:], fresh)
+    assert value[109].tolist() == [100, 125, pytest.approx(100, abs=20), 125], "what a new one has left"
+    np.testing.assert_allclose(value[110:], fresh)
     after = stage(fitted, replaced="e.new")
     after.restore(one.snapshot() or b"")
     assert told(after, Batch.of("e", [NEW], [1.0], 221 * HOUR))[2] == []
     assert told(after, Batch.of("e", [NEW] * 2, [0, 1.0], 222 * HOUR, [8, 0]))[2] == []  # a reading that failed is no 0
     assert len(told(after, Batch.of("e", [NEW] * 4, [0, 1, 0, 1.0], 223 * HOUR, [0, 0, 0, 8]))[2]) == 1
+
+
+def test_an_alarm_about_the_old_one_ends_with_its_life(fitted: Path) -> None:
+    alarms = Alarms({"due": AlarmConfig(when="life.low < 48")}, TAGS)
+    kept, clock = Kept(), ManualClock()
+    flow = Flow(TAGS, [("life", stage(fitted, replaced="e.new")), ("alarms", alarms)], kept, clock, Health(clock))
+    flow.accept(Batch.of("e", [NEW], [0.0], 1))
+    flow.accept(batch(engine()))
+    flow.accept(Batch.of("e", [NEW], [1.0], 110 * HOUR))
+    flow.accept(batch(engine()[:10], 111))
+    assert [e.state for e in kept.events if e.kind == "alarm"] == ["raised", "cleared"]
 
 
 def test_what_comes_while_the_machine_stands_is_no_row(fitted: Path) -> None:
