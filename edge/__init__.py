@@ -44,6 +44,8 @@ from .codec import (
 )
 from .commands.arguments import between, since_until, site_and_state
 from .commands.fit import history as tag_history
+from .commands.table import EMPTY as EMPTY_CELLS
+from .commands.table import cells_of as table_cells
 from .config.bind import bind as bind_options
 from .config.dump import shown as shown_yaml
 from .config.dump import written as written_yaml
@@ -128,6 +130,7 @@ __all__ = [
     "CASES_OF_PLANE",
     "CASE_KINDS",
     "CURRENT",
+    "EMPTY_CELLS",
     "MOST_CASES",
     "MOST_CASE_BYTES",
     "PREVIOUS",
@@ -282,6 +285,7 @@ __all__ = [
     "sound_events",
     "state_folder",
     "stored_pictures",
+    "table_cells",
     "tag_history",
     "tag_name",
     "tag_named",

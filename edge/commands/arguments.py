@@ -8,8 +8,10 @@ import math
 from pathlib import Path
 
 
-def site_and_state(parser: argparse.ArgumentParser, *, site: str = "site file (YAML) that the daemon runs") -> None:
-    parser.add_argument("site", type=Path, help=site)
+def site_and_state(
+    parser: argparse.ArgumentParser, *, site: str = "site file (YAML) that the daemon runs", needed: bool = True
+) -> None:
+    parser.add_argument("site", type=Path, help=site, nargs=None if needed else "?")
     state_option(parser)
 
 

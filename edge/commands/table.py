@@ -32,7 +32,7 @@ class Table:
 def table_of(path: Path, columns: Sequence[str], target: str) -> Table:
     """Columns of numbers, parted by a comma, semicolon or tab; beside the latter two a number may have a decimal comma. Other
     columns are let be. Blocks. Raises LinesideError with file and line of the first faults."""
-    head, body = _cells(path)
+    head, body = cells_of(path)
     for name in (*columns, target):
         if head.count(name) != 1:
             near = difflib.get_close_matches(name, head, 1)
@@ -68,7 +68,8 @@ def table_of(path: Path, columns: Sequence[str], target: str) -> Table:
     return Table(np.array(rows), said, empty)
 
 
-def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def cells_of(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The names of a table, and (line, cells) of each row that has any, with decimal points. Blocks. Raises LinesideError."""
     try:
         raw = path.read_bytes()
     except OSError as error:

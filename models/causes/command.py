@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,14 +20,23 @@ from .journal import Asked, from_journal
 from .page import page
 from .parts import Parts
 from .rank import Ranking, ranked
+from .table import of_table, save
 from .words import as_json, words
 
 HELP = "what goes with bad parts: process tags, lots, recipes, shifts and hours, ranked, with what chance would bring"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    site_and_state(parser)
+    site_and_state(parser, needed=False)
     since_until(parser)
+    table = parser.add_argument_group("a table in place of a site")
+    told = "a CSV file with a line for each part, in place of a device's journal"
+    table.add_argument("--table", type=Path, metavar="FILE.csv", help=told)
+    table.add_argument("--target", metavar="COLUMN", help="which column says what became of the part")
+    told = "a value of it that is NG, and a kind of its own (may be given again)"
+    table.add_argument("--ng", action="append", default=[], metavar="VALUE", help=told)
+    told = "which column says when it was made (ISO 8601); without one nobody knows what came in heaps"
+    table.add_argument("--time", metavar="COLUMN", help=told)
     parser.add_argument("--stage", help="only what this one inspected (default: each by itself)")
     again = "(may be given again)"
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help=f"look at this tag alone {again}")
@@ -42,37 +52,54 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     told = "by whose clock hours and shifts are, as Europe/Berlin (default: that of this machine)"
     parser.add_argument("--zone", type=_zone, default=None, help=told)
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write it as one page with pictures, too")
+    told = "write what was looked at: a line for each part, as `lineside fit --table` reads it"
+    parser.add_argument("--parts", type=Path, metavar="FILE.csv", help=told)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
 
 
 def run(options: argparse.Namespace) -> int:
-    config = load_site(options.site)
-    chosen = {*options.tag, *options.lot}
-    if both := sorted(chosen & {*options.without}):
+    if (options.site is None) == (options.table is None):
+        raise LinesideError(
+            "look where?", hint="`lineside causes SITE`, or `--table FILE.csv --target COLUMN --ng VALUE`"
+        )
+    if both := sorted({*options.tag, *options.lot} & {*options.without}):
         raise LinesideError(f"{both[0]} is asked for and left out", hint="--tag and --lot, or --without")
-    made = _made_by_inspections(config)
-    t0, t1 = between(options)
-    zone = options.zone or datetime.now().astimezone().tzinfo or UTC
-    asked = Asked(
-        t0,
-        t1,
-        zone,
-        frozenset(options.tag),
-        frozenset({*options.without, *(made - chosen)}),
-        frozenset(options.lot),
-        options.delay,
-        options.at,
-        options.shifts,
-    )
-    path = state_folder(config.device.id, options.state) / "journal.db"
-    told = {stage: (parts, told_of(parts)) for stage, parts in from_journal(path, asked, options.stage).items()}
+    parts, of = _of_table(options) if options.table else _of_journal(options)
+    told = {stage: (each, told_of(each)) for stage, each in parts.items()}
+    if options.parts:
+        save(options.parts, parts)
     if options.report:
-        write(options.report, page(told, f"What goes with NG at {config.device.id}"))
+        write(options.report, page(told, f"What goes with NG at {of}"))
     if options.json:
         print(json.dumps({"stages": {stage: as_json(one) for stage, (_, one) in told.items()}}, ensure_ascii=False))
     else:
         print("\n".join(line for stage, (_, one) in told.items() for line in words(stage, one)))
     return 0
+
+
+def _of_journal(options: argparse.Namespace) -> tuple[dict[str, Parts], str]:
+    config = load_site(options.site)
+    out = {*options.without, *(_made_by_inspections(config) - {*options.tag, *options.lot})}
+    t0, t1 = between(options)
+    zone = options.zone or datetime.now().astimezone().tzinfo or UTC
+    tags, lots = frozenset(options.tag), frozenset(options.lot)
+    asked = Asked(t0, t1, zone, tags, frozenset(out), lots, options.delay, options.at, options.shifts)
+    journal = state_folder(config.device.id, options.state) / "journal.db"
+    return from_journal(journal, asked, options.stage), config.device.id
+
+
+def _of_table(options: argparse.Namespace) -> tuple[dict[str, Parts], str]:
+    if not options.target or not options.ng:
+        raise LinesideError(
+            "--table goes with --target COLUMN and --ng VALUE", hint="which column says what is NG, and how?"
+        )
+    of = of_table(options.table, options.target, options.ng, options.time, options.lot)
+    columns = [
+        c
+        for c in of.columns
+        if (not options.tag or c.name in {*options.tag, *options.lot}) and c.name not in options.without
+    ]
+    return {"": replace(of, columns=columns)}, options.table.name
 
 
 def told_of(parts: Parts) -> Ranking:

@@ -10,45 +10,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .rank import Found
+from .rank import Found, How, Rival
 
 LOOKED = 12  # finds that are held against each other
 ALIKE = 0.3  # correlation of two bands from which on they may stand for each other
 STANDS = 0.05  # chance below which something is left
 
 
-def rivals(found: Sequence[Found], bad: Sequence[np.ndarray]) -> dict[int, list[tuple[int, str]]]:
-    """By place in `found`: the places of others that it goes along with, and in words what that means. `bad` bool[n] of each."""
-    out: dict[int, list[tuple[int, str]]] = {}
+def rivals(found: Sequence[Found], bad: Sequence[np.ndarray]) -> dict[int, list[Rival]]:
+    """By place in `found`: what else each goes along with. `bad` bool[n] of each."""
+    out: dict[int, list[Rival]] = {}
     looked = range(min(LOOKED, len(found)))
     for a in looked:
         for b in looked:
-            if a == b or found[a].kind != found[b].kind:
-                continue
-            if (word := _told(found[a], found[b], bad[a])) is not None:
-                out.setdefault(a, []).append((b, word))
+            alike = found[a].kind == found[b].kind and a != b
+            if alike and (one := _told(found[a], found[b], bad[a])) is not None:
+                out.setdefault(a, []).append(one)
     return out
 
 
-def _told(a: Found, b: Found, bad: np.ndarray) -> str | None:
+def _told(a: Found, b: Found, bad: np.ndarray) -> Rival | None:
     both = (a.bands.code >= 0) & (b.bands.code >= 0)
     in_a, in_b, ng = a.inside[both], b.inside[both], bad[both]
-    alike = correlation(in_a, in_b)
+    together = correlation(in_a, in_b)
     names = b.bands.column.labels is not None and not b.bands.column.ring
-    if abs(alike) < ALIKE and not names:
+    if abs(together) < ALIKE and not names:
         return None
     stands = beside(in_a, ng, b.bands.code[both] if names else in_b.astype(int)) < STANDS
+    if abs(together) < ALIKE:  # of lots and the like only what takes the find away
+        return None if stands else Rival(b, "within")
     its = beside(in_b, ng, in_a.astype(int)) < STANDS
-    if abs(alike) < ALIKE:  # of lots and the like only what takes the find away
-        return None if stands else f"within each {b.name} nothing is left of it: {b.name} may be the reason"
-    if stands and its:
-        return f"often together with {b.where}, but each tells something of its own"
-    if stands:
-        return f"often together with {b.where}, and holds without it"
-    if its:
-        return f"often together with {b.where}, without which nothing is left of it: that one may be the reason"
     share = float((in_a == in_b).mean())
-    return f"together with {b.where} in {max(share, 1 - share):.0%} of the parts: the two cannot be told apart"
+    how: How = "own" if stands and its else "holds" if stands else "gone" if its else "twin"
+    return Rival(b, how, max(share, 1 - share))
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -40,6 +40,9 @@ class Parts:
 
 def named(name: str, said: Sequence[str]) -> Column:
     """A column of names, "" where nobody knows."""
-    labels, place = np.unique(np.array(said, object).astype(str), return_inverse=True)
-    value = np.where(labels[place] == "", np.nan, place)
+    cells = np.array(said, object).astype(str)
+    labels = np.unique(cells[cells != ""])
+    value = (
+        np.where(cells == "", np.nan, np.searchsorted(labels, cells)) if len(labels) else np.full(len(cells), np.nan)
+    )
     return Column(name, value, labels=tuple(labels.tolist()))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -30,7 +31,8 @@ STRETCHES = 3
 class Found:
     """One column against one `kind` of defect ("": any NG): in `band` (of `bands`; what lies outside of it where `turned`) `ng`
     of `of` parts are bad, among the others `other_ng` of `other_of`. `p` is for the column alone, `q` with all that were looked
-    at. In how many stretches of time the band has bad parts, and in the longest of them (`since`, `until`, ns) what `share`."""
+    at. In how many stretches of time the band has bad parts (0: no order is known), and in the longest of them (`since`, `until`,
+    ns) what `share`."""
 
     bands: Bands
     band: int
@@ -76,7 +78,22 @@ class Found:
     @property
     def once(self) -> bool:
         """Whether nearly all of it lies in one stretch of time. A name, as of a lot, is one by nature."""
-        return self.bands.column.labels is None and (self.stretches < STRETCHES or self.share > ONCE)
+        few = self.stretches < STRETCHES or self.share > ONCE
+        return self.bands.column.labels is None and self.stretches > 0 and few
+
+
+How = Literal["own", "holds", "gone", "twin", "within"]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another find that one often comes with. `own`: each tells something of its own; `holds`: the one holds without the other,
+    which tells nothing without it; `gone`: the other way round; `twin`: neither does, they are alike in `share` of the parts;
+    `within`: not often together, but within each name of the other nothing is left of it."""
+
+    other: Found
+    how: How
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,15 +107,16 @@ class Ranking:
     others: list[Found]
     left_out: dict[str, str]
     too_few: str = ""
-    rivals: dict[int, list[tuple[int, str]]] = field(default_factory=dict)  # see confounded.py
+    ordered: bool = True  # in which order the parts were made is known
+    rivals: dict[int, list[Rival]] = field(default_factory=dict)  # by place in `found`, see confounded.py
 
 
 def ranked(parts: Parts, seed: int = 0) -> Ranking:
     """Of parts in the order in which they were made. The same for the same parts. Some 20 ms a column and kind."""
     kinds = _kinds(parts)
-    left_out = dict(parts.left_out)
+    left_out, ordered = dict(parts.left_out), bool(parts.ts.any())
     if words := _too_few(parts.ng):
-        return Ranking(len(parts), int(parts.ng.sum()), kinds, [], [], left_out, words)
+        return Ranking(len(parts), int(parts.ng.sum()), kinds, [], [], left_out, words, ordered)
     looked: list[Found] = []
     rng = np.random.default_rng(seed)
     for column in parts.columns:
@@ -116,8 +134,8 @@ def ranked(parts: Parts, seed: int = 0) -> Ranking:
             if bad[known].sum() >= FEWEST_NG:
                 looked.append(_best(bands, bad, kind, parts.ts, rng))
     looked = _corrected(looked)
-    found = [one for one in looked if one.q <= FALSE]
-    return Ranking(len(parts), int(parts.ng.sum()), kinds, found, [one for one in looked if one.q > FALSE], left_out)
+    found, others = ([one for one in looked if (one.q <= FALSE) == sure] for sure in (True, False))
+    return Ranking(len(parts), int(parts.ng.sum()), kinds, found, others, left_out, "", ordered)
 
 
 def _kinds(parts: Parts) -> dict[str, int]:
@@ -144,8 +162,10 @@ def _best(bands: Bands, bad: np.ndarray, kind: str, ts: np.ndarray, rng: np.rand
     now = np.bincount(code[verdict], minlength=bands.cells)[None]
     evidence = _evidence(now, count, bands)[0]
     band = int(evidence.argmax())
-    turned = _evidence(_turned(code, verdict, bands.cells), count, bands).max(axis=1)
     dealt = _evidence(rng.multivariate_hypergeometric(count, int(verdict.sum()), TURNS), count, bands).max(axis=1)
+    turned = dealt
+    if ts.any():
+        turned = _evidence(_turned(code, verdict, bands.cells), count, bands).max(axis=1)
     p = chance(float(evidence[band]), turned, dealt)
     holds = bands.holds[band]
     ng, of = int(now[0][holds].sum()), int(count[holds].sum())
@@ -154,7 +174,7 @@ def _best(bands: Bands, bad: np.ndarray, kind: str, ts: np.ndarray, rng: np.rand
     if flip:
         ng, of, rest_ng, rest = rest_ng, rest, ng, of
     found = Found(bands, band, flip, kind, ng, of, rest_ng, rest, p)
-    return _in_time(found, bad, ts)
+    return _in_time(found, bad, ts) if ts.any() else found
 
 
 def _evidence(ng: np.ndarray, count: np.ndarray, bands: Bands) -> np.ndarray:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from .rank import FALSE, Found, Ranking
+from .rank import FALSE, Found, Ranking, Rival
 
+SHOWN = 8  # columns that were found; the page has them all
+NAMED = 4  # columns that a find often comes with
 NEXT = 3  # of those that chance explains, the nearest
 TRIES = 20  # bands of a column that know little of each other, about
 OFTEN = 0.8  # of the times in which such a cause would show
@@ -22,18 +24,41 @@ def sentence(one: Found) -> str:
     against = f"{one.ng:,} of {one.of:,} parts against {one.other_ng or 'none':{',' if one.other_ng else ''}} of {one.other_of:,}"
     if not one.other_ng:
         return f"{what} comes only where {one.where}: {against}"
-    return f"{what} is {one.times:.3g} times as frequent where {one.where}: {against}"
+    return f"{what} is {_times(one.times)} times as frequent where {one.where}: {against}"
 
 
-def doubts(one: Found, rivals: list[tuple[int, str]]) -> Iterator[str]:
+def doubts(one: Found, rivals: Sequence[Rival]) -> Iterator[str]:
     """What speaks against it, or has to be known of it."""
     low, high = one.between
-    yield f"{low:.2g} to {high:.2g} times at 95 %; q {one.q:.2g}; in {_stretches(one)}"
+    yield f"{_times(low)} to {_times(high)} times at 95 %; q {one.q:.2g}" + (
+        f"; in {_stretches(one)}" if one.stretches else ""
+    )
     if one.once:
         share = f"{one.share:.0%} of them" if one.share < 1 else "all"
         when = f", from {iso(one.since)} to {iso(one.until)}" if one.since else ""
         yield f"{share} in one stretch{when}: whatever else was so at that time may be the cause"
-    yield from (word for _, word in rivals)
+    by = {how: [each for each in rivals if each.how == how] for how in ("twin", "gone", "within", "own", "holds")}
+    for each in by["twin"]:
+        yield f"together with {each.other.where} in {each.share:.0%} of the parts: the two cannot be told apart"
+    for each in by["gone"]:
+        yield f"often together with {each.other.where}, without which nothing is left of it: that one may be the reason"
+    for each in by["within"]:
+        yield f"within each {each.other.name} nothing is left of it: {each.other.name} may be the reason"
+    if names := _names(by["own"]):
+        yield f"often together with what was found of {names}, but tells something of its own, too"
+    if names := _names(by["holds"]):
+        yield f"often together with what was found of {names}, and holds without that"
+
+
+def _names(rivals: Sequence[Rival]) -> str:
+    names = [each.other.name for each in rivals]
+    if len(names) > NAMED:
+        names = [*names[: NAMED - 1], f"{len(names) - NAMED + 1} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _times(value: float) -> str:
+    return f"{value:,.0f}" if value >= 20 else f"{value:.2g}"
 
 
 def _stretches(one: Found) -> str:
@@ -49,17 +74,31 @@ def words(stage: str, told: Ranking) -> Iterator[str]:
         return
     if not told.found:
         yield nothing(told)
-    for k, one in enumerate(told.found):
-        yield sentence(one)
-        yield from (f"    {line}" for line in doubts(one, told.rivals.get(k, [])))
+    if not told.ordered:
+        yield "in which order they were made is not known: NG that came in heaps counts as if it had not"
+    yield from _found(told)
     if told.others:
         yield f"no more than chance, of {_looked(told)} that were looked at; the nearest:"
         yield from (f"    {_near(one)}" for one in told.others[:NEXT])
     yield from (f"not looked at: {name}: {why}" for name, why in sorted(told.left_out.items()))
 
 
-def _near(one: Found) -> str:
-    kind = f" ({one.kind})" if one.kind else ""
+def _found(told: Ranking) -> Iterator[str]:
+    """The best find of each column with what speaks against it, and its others in a line each."""
+    names = list(dict.fromkeys(one.name for one in told.found))
+    for name in names[:SHOWN]:
+        first, *others = (k for k, one in enumerate(told.found) if one.name == name)
+        yield sentence(told.found[first])
+        yield from (f"    {line}" for line in doubts(told.found[first], told.rivals.get(first, [])))
+        for k in others:
+            what = f"NG ({told.found[k].kind})" if told.found[k].kind else "NG"
+            yield f"    {what} where {_near(told.found[k], of_kind=False)}"
+    if len(names) > SHOWN:
+        yield f"and of {len(names) - SHOWN} more, which --report and --json tell: {', '.join(names[SHOWN:])}"
+
+
+def _near(one: Found, of_kind: bool = True) -> str:
+    kind = f" ({one.kind})" if one.kind and of_kind else ""
     return f"{one.where}{kind}: {one.ng:,} of {one.of:,} against {one.other_ng:,} of {one.other_of:,}, q {one.q:.2g}"
 
 
@@ -101,7 +140,7 @@ def as_json(told: Ranking) -> dict[str, Any]:
         found.append(
             {"name": one.name, "where": one.where, "kind": one.kind, "times": times, **counts}
             | {"between": [round(x, 3) for x in one.between], "p": one.p, "q": one.q, **when}
-            | {"with": [{"name": told.found[b].name, "told": word} for b, word in told.rivals.get(k, [])]}
+            | {"with": [{"where": each.other.where, "how": each.how} for each in told.rivals.get(k, [])]}
         )
     others = [{"name": one.name, "where": one.where, "kind": one.kind, "q": one.q} for one in told.others]
     head = {"parts": told.parts, "ng": told.ng, "kinds": told.kinds, "too_few": told.too_few}

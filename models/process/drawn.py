@@ -20,18 +20,22 @@ class Drawn:
     sure: np.ndarray
 
 
-def counted(ts: np.ndarray, value: np.ndarray, gap: float, rollover: float | None, most: float | None) -> Drawn:
+def counted(
+    ts: np.ndarray, value: np.ndarray, gap: float, rollover: float | None, most: float | None, stepped: int
+) -> tuple[Drawn, np.ndarray]:
     """From the readings of a counter, float64[n + 1] at `ts` int64[n + 1], rising. A longer way than `gap` ns is not sure. A
     counter that falls went over its `rollover`, or began anew at 0: then what it had counted before is lost. What would be more
-    than `most` an hour is a jump, and no draw."""
+    than `most` an hour since it stepped last is a jump, and no draw: before the first reading that was at `stepped` (0: nobody
+    knows, and its first step is none). When it had stepped last at each reading comes back, too, int64[n + 1]."""
     step, way = np.diff(value), np.diff(ts).astype(float)
     fell, sure = step < 0, way <= gap
     much = np.where(fell, value[1:], step)
     if rollover is not None:
         over = fell & (value[:-1] > rollover / 2) & (value[1:] < rollover / 2)
         much, fell = np.where(over, step + rollover, much), fell & ~over
-    jump = much > (np.inf if most is None else most) * way / HOUR
-    return Drawn(int(ts[0]), ts[1:], np.where(jump, 0.0, much), sure & ~fell & ~jump)
+    last = np.maximum.accumulate(np.concatenate([[stepped], np.where(step != 0, ts[1:], stepped)]))
+    jump = (much > (np.inf if most is None else most) * (ts[1:] - last[:-1]) / HOUR) & (last[:-1] > 0)
+    return Drawn(int(ts[0]), ts[1:], np.where(jump, 0.0, much), sure & ~fell & ~jump), last
 
 
 def integrated(ts: np.ndarray, power: np.ndarray, gap: float) -> Drawn:

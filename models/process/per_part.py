@@ -33,11 +33,13 @@ class PerPartConfig(CutsConfig):
         None, description="tag that is above 0 while parts are made; what is drawn else is idle"
     )
     idle_below: float | None = Field(
-        None, gt=0, description="what is drawn at less than this many units an hour (kW) is idle"
+        None, gt=0, description="of a power: what is drawn at less than this many units an hour (kW) is idle"
     )
     rollover: float | None = Field(None, gt=0, description="reading of the counter at which it begins again at 0")
     at_most: float | None = Field(
-        None, gt=0, description="units an hour (kW) beyond which a step of the counter is a jump, and no draw"
+        None,
+        gt=0,
+        description="units an hour (kW), since the counter stepped last, beyond which a step is a jump, and no draw",
     )
     gap: Duration | None = Field(
         None, description="longest way between two good samples (default: until the tag is stale, or 60s)"
@@ -50,6 +52,10 @@ class PerPartConfig(CutsConfig):
             raise ValueError("say what is drawn: either `counter` or `power`")
         if self.power is not None and (self.rollover or self.at_most):
             raise ValueError("`rollover` and `at_most` are of a counter")
+        if self.counter is not None and self.idle_below is not None:
+            raise ValueError(
+                "`idle_below` is of a power: a counter stands still between two steps; name a tag under `running`"
+            )
         return self
 
     def points(self) -> dict[str, Any]:
@@ -80,6 +86,7 @@ class PerPart:
         self._out = {name: setting.table[f"{setting.name}.{name}"].id for name in POINTS}
         self._gap = (config.gap or meter.stale_after or 60.0) * SECOND
         self._ts, self._value = np.empty(0, np.int64), np.empty(0)  # of the meter, from the last that was worked off on
+        self._stepped: np.ndarray = np.zeros(1, np.int64)  # when the counter had stepped last, at the first of these
         self._ends: np.ndarray = np.empty(0, np.int64)  # of parts
         self._count: np.ndarray = np.empty(0)
         self._changes, self._runs = np.empty(0, np.int64), np.empty(0, bool)  # of `running`
@@ -137,7 +144,9 @@ class PerPart:
         if self.config.power:
             return integrated(self._ts[:n], self._value[:n], self._gap)
         over = self.config.rollover * self._scale if self.config.rollover else None
-        return counted(self._ts[:n], self._value[:n], self._gap, over, self.config.at_most)
+        drawn, last = counted(self._ts[:n], self._value[:n], self._gap, over, self.config.at_most, self._stepped[0])
+        self._stepped = np.concatenate([last, np.full(len(self._ts) - n, last[-1])])
+        return drawn
 
     def _worked(self, drawn: Drawn, mono: int) -> Iterator[Batch]:
         """Everything from `done` up to `wait` before the last sample, cut where a part ends, or begins to run or rest."""
@@ -165,6 +174,7 @@ class PerPart:
         self._ends, self._count = self._ends[ends:], self._count[ends:]
         last = max(0, int(np.searchsorted(self._ts, end, side="right")) - 1)
         self._ts, self._value, self._done = self._ts[last:], self._value[last:], end
+        self._stepped = self._stepped[last : last + 1]
 
     def _ended(
         self,
@@ -219,6 +229,7 @@ class PerPart:
         ends = {"ends": self._ends.tolist(), "count": self._count.tolist(), "last": self._cuts.snapshot()}
         runs = {"changes": self._changes.tolist(), "runs": self._runs.tolist(), "ran": self._ran}
         sums = {"part": self._part.tolist(), "idle": self._idle, "total": self._total, "sure": self._sure}
+        sums["stepped"] = self._stepped[:1].tolist()
         when = {"done": self._done, "told": self._told, "whole": self._whole}
         return json.dumps({"version": 1, "of": self._of(), **meter, **ends, **runs, **sums, **when}).encode()
 
@@ -232,7 +243,7 @@ class PerPart:
         if kept.get("version") != 1 or kept.get("of") != self._of():
             return
         for name, dtype in (("ts", np.int64), ("value", float), ("ends", np.int64), ("count", float),
-                            ("changes", np.int64), ("runs", bool), ("part", float)):  # fmt: skip
+                            ("changes", np.int64), ("runs", bool), ("part", float), ("stepped", np.int64)):  # fmt: skip
             setattr(self, f"_{name}", np.array(kept[name], dtype))
         self._cuts.restore(kept["last"])
         self._ran, self._whole, self._sure = bool(kept["ran"]), bool(kept["whole"]), bool(kept["sure"])

@@ -20,6 +20,8 @@ from models.causes.confounded import beside
 from models.causes.journal import only_rises
 from models.causes.parts import Column, Parts, named
 from models.causes.rank import ranked
+from models.causes.table import of_table
+from models.causes.words import words
 
 T0 = 1_790_000_000 * SECOND // (86_400 * SECOND) * (86_400 * SECOND)  # midnight
 SITE = """device: {id: c}
@@ -204,9 +206,11 @@ def test_of_two_that_go_along_the_one_that_stands_is_told() -> None:
     beside_it = a + rng.normal(0, 0.4, n)
     ng = rng.random(n) < np.where(a < -1, 0.4, 0.03)
     told = command.told_of(table(ng, Column("a", a), Column("b", beside_it), Column("twin", a * 2)))
-    words = {told.found[k].name: " ".join(word for _, word in some) for k, some in told.rivals.items()}
-    assert "cannot be told apart" in words["a"] and "cannot be told apart" in words["twin"]
-    assert "that one may be the reason" in words["b"]
+    how = {told.found[k].name: {each.other.name: each.how for each in some} for k, some in told.rivals.items()}
+    assert how["a"] == {"b": "holds", "twin": "twin"} and how["twin"] == {"a": "twin", "b": "holds"}
+    assert how["b"] == {"a": "gone", "twin": "gone"}
+    said = "\n".join(words("s", told))
+    assert "the two cannot be told apart" in said and "that one may be the reason" in said
     assert beside(np.array([True, False] * 20), np.array([True, False] * 20), np.arange(40)) == 1.0
 
 
@@ -227,3 +231,61 @@ def test_a_value_that_was_bad_or_older_than_a_restart_is_not_held(tmp_path: Path
     held = at.held(np.array([0, 0, 0, 0, 1, 1]))[:, 0]
     assert held[:2].tolist() == [5, 5] and np.isnan(held[2]) and held[3] == 9 and np.isnan(held[4:]).all()
     assert at.count[:, 0].tolist() == [1, 0, 0, 1, 0, 0]
+
+
+def test_a_table_in_place_of_a_journal(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `--parts` writes of a journal is found again in that file, also where its lines stand in no order."""
+    path = tmp_path / "parts.csv"
+    assert causes(site, "--parts", str(path), "--json") == 0
+    journal = json.loads(capsys.readouterr().out)["stages"]["aoi"]
+    head, *lines = path.read_text("utf-8").splitlines()
+    assert head.startswith("time,stage,glue.") and head.endswith(",hour,shift,verdict,kind") and len(lines) == PARTS
+    mixed = [lines[k] for k in np.random.default_rng(0).permutation(PARTS)]
+    path.write_text("\n".join([head, *mixed]), "utf-8")
+    parser = argparse.ArgumentParser()
+    command.arguments(parser)
+
+    def told(*more: str) -> dict[str, Any]:
+        given = ["--table", str(path), "--target", "verdict", "--ng", "ng", "--without", "kind", "--json", *more]
+        assert command.run(parser.parse_args(given)) == 0
+        return dict(json.loads(capsys.readouterr().out)["stages"][""])
+
+    ordered, unordered = told("--time", "time"), told()
+    first = [(one["where"], one["ng"], one["of"]) for one in journal["found"] if not one["kind"]]
+    assert [(one["where"].split(" <")[0], one["ng"], one["of"]) for one in ordered["found"]] == [
+        (where.split(" <")[0], ng, of) for where, ng, of in first
+    ]
+    assert ordered["found"][0]["stretches"] > 3 and unordered["found"][0]["stretches"] == 0
+    assert unordered["not_looked_at"].keys() == {"time", "shift", "stage"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "look where"),
+        (["site.yaml", "--table", "t.csv"], "look where"),
+        (["--table", "t.csv", "--target", "what"], "--ng VALUE"),
+        (["--table", "t.csv", "--target", "wat", "--ng", "x"], "no column is called 'wat'"),
+        (["--table", "t.csv", "--target", "what", "--ng", "z"], "no what is 'z' .there are x, y"),
+        (["--table", "t.csv", "--target", "what", "--ng", "x", "--time", "a"], "t.csv:2: '1' is no time"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused(
+    given: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("a,what\n1,x\n2,y\n")
+    parser = argparse.ArgumentParser()
+    command.arguments(parser)
+    with pytest.raises(LinesideError, match=said):
+        command.run(parser.parse_args(given))
+
+
+def test_columns_of_a_table_are_numbers_or_names(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("size;mould;serial;what\n1,5;A;s1\n".replace("s1", "s1;ok") + ";B;s2;ng\n2;A;s3;ok\n3;;s4;ok\n")
+    parts = of_table(path, "what", ["ng"], None, [])
+    size, mould = parts.columns
+    assert size.labels is None and np.isnan(size.value[1]) and size.value[0] == 1.5
+    assert mould.labels == ("A", "B") and np.isnan(mould.value[3]) and parts.ng.tolist() == [False, True, False, False]
+    assert parts.left_out == {"serial": "nearly each part has another name"} and parts.kind[1] == "ng"

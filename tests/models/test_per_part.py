@@ -156,7 +156,18 @@ def test_a_counter_that_rolls_over_begins_anew_blips_or_jumps() -> None:
     told = fed(jump, table, {"p.count": np.arange(60) // 10, "m.kwh": STEADY + 500 * (np.arange(60) > 24)})
     assert [q for *_, q in told["each"]][1] == Quality.SUBSTITUTED and told["each"][1][1] == pytest.approx(0.9)
     assert blips(np.array([5.0, 0, 6, 1, 2])).tolist() == [False, True, False, False, False]
-    assert counted(np.arange(3), np.array([9.0, 1, 2]), 9, None, None).sure.tolist() == [False, True]
+    assert counted(np.arange(3), np.array([9.0, 1, 2]), 9, None, None, 0)[0].sure.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_a_counter_of_coarse_steps_does_not_jump(size: int) -> None:
+    """One unit each ten seconds is 360 an hour, not 3,600."""
+    it, table = stage(at_most=400.0)
+    columns = {"p.count": np.arange(60) // 10, "m.kwh": 100 + np.arange(60) // 10}
+    told = fed(it, table, columns, size)
+    assert [(v, q) for _, v, q in told["each"]] == [(pytest.approx(1.0), Quality.GOOD)] * 4
+    it, table = stage(at_most=300.0)
+    assert it._total == 0 and fed(it, table, columns, size)["total"][-1][1] < 1.5
 
 
 def test_a_lot_and_a_bit_end_parts_too() -> None:
@@ -186,6 +197,7 @@ def test_idle_is_told_where_no_part_ends_and_a_dead_meter_holds_no_more_than_it_
         ({"power": "m.kw"}, "either `counter` or `power`"),
         ({"counter": None}, "either `counter` or `power`"),
         ({"counter": None, "power": "m.kw", "rollover": 9.0}, "of a counter"),
+        ({"idle_below": 2.0}, "is of a power"),
         ({"counter": "m.x"}, "no tag is called 'm.x'"),
         ({"counter": None, "power": "m.amps"}, "is in A; it takes W, kW or MW"),
         ({"counter": "m.gas"}, "counts m³, and kWh is told"),
