@@ -18,7 +18,7 @@ import numpy as np
 from edge import LinesideError
 
 from ..series import reconstruction
-from ..series.baseline import Baseline, Settings, fit
+from ..series.baseline import Settings, fit
 from ..series.scorer import Scorer
 from . import changes
 
@@ -100,13 +100,16 @@ def learned(rows: np.ndarray, settings: Settings) -> Callable[[np.ndarray], tupl
     """By any method."""
     if settings.method != "network":
         return Scorer(fit(rows, settings))
-    with tempfile.TemporaryDirectory() as folder:
-        document = reconstruction.fit(rows, [SIGNALS[i] for i in JUDGED], settings)
-        path = Path(folder) / "learned.json"
-        path.with_suffix(".tflite").write_bytes(document["files"][".tflite"])
-        baseline = Baseline.from_json(document)
-        left, scorer = reconstruction.loaded(baseline, document["network"], path, proved=True), Scorer(baseline)
+    lesson = reconstruction.teach(rows, [SIGNALS[i] for i in JUDGED], settings)
+    left, scorer = leftover(lesson, settings), Scorer(lesson.baseline(settings))
     return lambda new: scorer(left(new))
+
+
+def leftover(lesson: reconstruction.Lesson, settings: Settings) -> reconstruction.Leftover:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "learned.json"
+        path.with_suffix(".tflite").write_bytes(lesson.body)
+        return reconstruction.loaded(lesson.baseline(settings), lesson.kept, path, proved=True)
 
 
 def normal_far(one: Recording, settings: Settings) -> float | None:

@@ -60,17 +60,28 @@ class Writer:
         """What goes in: uint8[h, w, c] shifted by -128, a pixel's own scale is 1/255."""
         return self._tensor("picture", (1, *shape), INT8, np.array([1 / 255.0]), np.array([-128]))
 
-    def numbers_in(self, shape: Sequence[int], low: float, high: float) -> tuple[int, int]:
-        """What goes in, float32[h, w, c] of which h may be any; and the same in steps of low..high."""
+    def numbers(self, shape: Sequence[int]) -> int:
+        """What goes in: float32[h, w, c] of which h may be any."""
         given = self._tensor("numbers", (1, *shape), FLOAT32, None, None)
         self._tensors[given].shapeSignature = [1, -1, *shape[1:]]
-        out, kind = self._activation((1, *shape), low, high), schema.BuiltinOptions.QuantizeOptions
-        self._operator(schema.BuiltinOperator.QUANTIZE, [given], out, schema.QuantizeOptionsT(), kind)
-        return given, out
+        return given
 
-    def numbers_out(self, at: int) -> int:
+    def times(self, at: int, factors: np.ndarray) -> int:
+        """Float tensor `at`, each channel by its own factor."""
+        shape = self._tensors[at].shape
+        by = np.asarray(factors, np.float32).reshape(1, 1, 1, -1)
+        known = self._tensor(f"f{len(self._tensors)}", by.shape, FLOAT32, None, None, by)
+        out, kind = self._tensor(f"y{len(self._tensors)}", shape, FLOAT32, None, None), schema.BuiltinOptions.MulOptions
+        return self._operator(schema.BuiltinOperator.MUL, [at, known], out, schema.MulOptionsT(), kind)
+
+    def in_steps(self, at: int, low: float, high: float) -> int:
+        """Float tensor `at` in steps of low..high; what lies beyond is taken for the end of them."""
+        out, kind = self._activation(self._tensors[at].shape, low, high), schema.BuiltinOptions.QuantizeOptions
+        return self._operator(schema.BuiltinOperator.QUANTIZE, [at], out, schema.QuantizeOptionsT(), kind)
+
+    def in_float(self, at: int) -> int:
         """Tensor `at` as float32."""
-        out = self._tensor("said", self._tensors[at].shape, FLOAT32, None, None)
+        out = self._tensor(f"y{len(self._tensors)}", self._tensors[at].shape, FLOAT32, None, None)
         kind = schema.BuiltinOptions.DequantizeOptions
         return self._operator(schema.BuiltinOperator.DEQUANTIZE, [at], out, schema.DequantizeOptionsT(), kind)
 

@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -37,30 +38,33 @@ FEWEST = 20  # windows for each tag
 class Leftover:
     """Rows float64[n, c] in their order; out what the network does not say again, in the unit of each tag."""
 
-    def __init__(self, run: Interpreter, mean: np.ndarray, spread: np.ndarray, settings: Settings) -> None:
-        self._run, self._mean, self._spread, self._clip = run, mean, spread, settings.clip
-        self._before = np.empty((0, len(mean)), np.float32)
-        self._window = settings.window
+    def __init__(self, run: Interpreter, mean: np.ndarray, settings: Settings) -> None:
+        self._run, self._mean = run, mean
+        self._before = np.empty((settings.window - 1, len(mean)), np.float32)
+        self._any = False
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         if not len(rows):
             return rows
-        z = standard(rows, self._mean, self._spread, self._clip)
-        lacking = self._window - 1 - len(self._before)  # as if it had always been like the first row
-        before = self._before if not lacking else np.repeat(z[:1], lacking, axis=0)
-        given = np.concatenate([before, z], dtype=np.float32, casting="same_kind")
-        self._before = given[len(z) :]
-        return left(self._run, given, self._window) * self._spread
+        before = len(self._before)
+        given = np.empty((before + len(rows), rows.shape[1]), np.float32)
+        np.subtract(rows, self._mean, out=given[before:], casting="same_kind")  # counters are too large for float32
+        if not self._any:  # as if it had always been like the first row
+            self._before[:], self._any = given[before], True
+        given[:before] = self._before
+        self._before[:] = given[len(rows) :]
+        return left(self._run, given, before)
 
 
-def left(run: Interpreter, given: np.ndarray, window: int) -> np.ndarray:
-    """float32[m, c]: what is left over of the rows [window - 1 + m, c] behind the first window - 1."""
-    (said,) = run(given[None, :, None, :])
-    return np.asarray(given[window - 1 :] - said[0, :, 0, :])
+def left(run: Interpreter, given: np.ndarray, before: int) -> np.ndarray:
+    """float32[n, c]: what is left over of the rows [before + n, c] behind the first ones, each less its tag's mean."""
+    said = run(given[None, :, None, :])[0][0, :, 0, :]
+    return np.subtract(given[before:], said, out=said)
 
 
-def written(network: Network, z: np.ndarray, ends: np.ndarray, clip: float) -> bytes:
-    """The network in int8, its ranges those of rows [n, c] up to some of `ends`. Raises LinesideError where there is no LiteRT."""
+def written(network: Network, z: np.ndarray, ends: np.ndarray, clip: float, spread: np.ndarray) -> bytes:
+    """The network in int8, its ranges those of rows [n, c] of spread 1 up to some of `ends`; rows that go in and come out have
+    their own `spread`. Raises LinesideError where there is no LiteRT."""
     try:
         from ..engines.int8 import Conv, Writer
     except ImportError as error:
@@ -68,14 +72,15 @@ def written(network: Network, z: np.ndarray, ends: np.ndarray, clip: float) -> b
         hint = "pip install ai-edge-litert, or fit where it is; the two files run without it by tflite-runtime"
         raise LinesideError(what, hint=hint) from None
     c, writer = z.shape[1], Writer()
-    given, at = writer.numbers_in((network.window, 1, c), -clip, clip)
+    given = writer.numbers((network.window, 1, c))
+    at = writer.in_steps(writer.times(given, 1 / spread), -clip, clip)
     out = network(windows(z, some(ends), network.window))
     for i, ((weight, bias), said) in enumerate(zip(network.layers, out[1:], strict=True)):
         high = network.window if i == 0 else 1
         kernel = weight.T.reshape(len(bias), high, 1, -1)
         span = float(said.min()), float(said.max())
         at = writer.conv(at, Conv(kernel, bias, 1, *span, network.bends(i), same=False))
-    return writer.finish([given], [writer.numbers_out(at)])
+    return writer.finish([given], [writer.times(writer.in_float(at), spread)])
 
 
 def some(ends: np.ndarray) -> np.ndarray:
@@ -83,22 +88,51 @@ def some(ends: np.ndarray) -> np.ndarray:
     return ends if len(ends) <= LOOKED_AT else ends[np.linspace(0, len(ends) - 1, LOOKED_AT).astype(int)]
 
 
-def lost(network: Network, run: Interpreter, z: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def lost(network: Network, run: Interpreter, z: np.ndarray, ends: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """float64[c]: the root mean square of what int8 says otherwise than float, in spreads of each tag."""
     given = windows(z, some(ends), network.window)
     exact = network(given)[-1]
     shape = (1, network.window, 1, z.shape[1])
-    off = np.array([run(one.reshape(shape))[0].ravel() for one in given]) - exact
+    wide = np.tile(spread, network.window).astype(np.float32)
+    off = np.array([run((one * wide).reshape(shape))[0].ravel() for one in given]) / spread - exact
     return np.asarray(np.sqrt((off.astype(float) ** 2).mean(axis=0)))
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What rows taught: `body` the .tflite, `kept` what a document says of it, `left` float64[m, c] what is left over of the rows
+    with a whole window, each told by a network that had not learned from it, `starts` where one of those does not follow the one
+    before, `step` float64[c] of what int8 says of each tag."""
+
+    body: bytes
+    kept: dict[str, Any]
+    left: np.ndarray
+    starts: tuple[int, ...]
+    step: np.ndarray
+
+    def baseline(self, settings: Settings) -> Baseline:
+        return fit_rows(self.left, settings, self.starts, self.step)
+
+
 def fit(rows: np.ndarray, tags: Sequence[str], settings: Settings, starts: tuple[int, ...] = (0,)) -> dict[str, Any]:
-    """The document of rows [n, c] that are normal, under "files" its .tflite, under "told" what a person should know; `starts` as
-    of `baseline.fit`. Takes seconds to a minute. Raises ValueError where there are too few or int8 loses too much, LinesideError
-    where there is no LiteRT."""
+    """As `teach`: the document, under "files" its .tflite, under "told" what a person should know."""
+    lesson = teach(rows, tags, settings, starts)
+    baseline = lesson.baseline(settings)
+    alarmed = float(Scorer(baseline)(lesson.left)[1].mean())
+    told = (
+        f"int8 differs from float by {lesson.kept['lost']:.3f} of a tag's spread at most ({LOSES} are allowed); of these rows, "
+        f"each told by a network that had not learned from it, {alarmed:.2%} would have been in alarm"
+    )
+    document = {"tags": list(tags), **baseline.as_json(), "network": lesson.kept}
+    return document | {"files": {".tflite": lesson.body}, "told": told}
+
+
+def teach(rows: np.ndarray, tags: Sequence[str], settings: Settings, starts: tuple[int, ...] = (0,)) -> Lesson:
+    """Of rows [n, c] that are normal; `starts` as of `baseline.fit`. Takes seconds to a minute. Raises ValueError where there are
+    too few or int8 loses too much, LinesideError where there is no LiteRT."""
     window, least = settings.window, FEWEST * len(tags)
     mean, spread = scaled(rows)
-    z = standard(rows, mean, spread, settings.clip)
+    z, plain = standard(rows, mean, spread, settings.clip), (rows - mean).astype(np.float32)
     ends = ends_of(len(z), starts, window)
     if len(ends) < least:
         raise ValueError(f"{len(ends)} windows of {window} rows are too few for {len(tags)} tags; at least {least}")
@@ -109,14 +143,14 @@ def fit(rows: np.ndarray, tags: Sequence[str], settings: Settings, starts: tuple
 
         def taught(of: np.ndarray) -> tuple[Network, bytes, Interpreter]:
             network, path = train(z, of, window, settings.code), next(paths)
-            path.write_bytes(body := written(network, z, of, settings.clip))
+            path.write_bytes(body := written(network, z, of, settings.clip, spread))
             return network, body, engine.load(path)
 
         for part in folds(ends):
-            found[np.searchsorted(ends, part)] = _left_at(taught(np.setdiff1d(ends, part))[2], z, part, window)
+            found[np.searchsorted(ends, part)] = _left_at(taught(np.setdiff1d(ends, part))[2], plain, part, window)
         network, body, run = taught(ends)
-        off = lost(network, run, z, ends)
-        given = z[ends[len(ends) // 2] + 1 - window :][: window - 1 + VECTORS].astype(np.float32)
+        off = lost(network, run, z, ends, spread)
+        given = plain[ends[len(ends) // 2] + 1 - window :][: window - 1 + VECTORS]
         (said,) = run(given[None, :, None, :])
     worst = int(off.argmax())
     if not off[worst] <= LOSES:  # also what is no number
@@ -125,9 +159,6 @@ def fit(rows: np.ndarray, tags: Sequence[str], settings: Settings, starts: tuple
             "tag out, or use another method"
         )
     step = float(np.ptp(network(windows(z, some(ends), window))[-1])) / 255
-    found *= spread
-    baseline = fit_rows(found, settings, (0, *cuts(ends).tolist()), step * spread)
-    alarmed = float(Scorer(baseline)(found)[1].mean())
     kept = {
         "sha256": hashlib.sha256(body).hexdigest(),
         "mean": mean.tolist(),
@@ -137,12 +168,7 @@ def fit(rows: np.ndarray, tags: Sequence[str], settings: Settings, starts: tuple
         "said": base64.b64encode(said.tobytes()).decode(),
         "step": step,
     }
-    told = (
-        f"int8 differs from float by {off[worst]:.3f} of a tag's spread at most ({LOSES} are allowed); of these rows, each told "
-        f"by a network that had not learned from it, {alarmed:.2%} would have been in alarm"
-    )
-    document = {"tags": list(tags), **baseline.as_json(), "network": kept}
-    return document | {"files": {".tflite": body}, "told": told}
+    return Lesson(body, kept, found, (0, *cuts(ends).tolist()), step * spread)
 
 
 def cuts(ends: np.ndarray) -> np.ndarray:
@@ -150,12 +176,10 @@ def cuts(ends: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.diff(ends) != 1) + 1
 
 
-def _left_at(run: Interpreter, z: np.ndarray, ends: np.ndarray, window: int) -> np.ndarray:
+def _left_at(run: Interpreter, given: np.ndarray, ends: np.ndarray, window: int) -> np.ndarray:
     """What is left over at `ends`, stretch by stretch."""
     parts = np.split(ends, cuts(ends))
-    return np.concatenate(
-        [left(run, z[part[0] + 1 - window : part[-1] + 1].astype(np.float32), window) for part in parts]
-    )
+    return np.concatenate([left(run, given[part[0] + 1 - window : part[-1] + 1], window - 1) for part in parts])
 
 
 def loaded(baseline: Baseline, kept: Any, path: Path, proved: bool = False) -> Leftover:
@@ -172,7 +196,7 @@ def loaded(baseline: Baseline, kept: Any, path: Path, proved: bool = False) -> L
     _same(kept, path.with_suffix(".tflite"), path)
     if not proved:
         proof.in_child("models.series.reconstruction", path)
-    return Leftover(interpreter(kept, baseline.settings.window, path), mean, spread, baseline.settings)
+    return Leftover(interpreter(kept, baseline.settings.window, path), mean, baseline.settings)
 
 
 def _same(kept: Mapping[str, Any], weights: Path, path: Path) -> None:
@@ -197,7 +221,9 @@ def prove(path: Path) -> None:
     run = interpreter(kept, int(document["settings"]["window"]), path)
     given, said = (np.frombuffer(base64.b64decode(kept[name]), np.float32) for name in ("given", "said"))
     got = run(given.reshape(1, -1, 1, len(kept["mean"])))[0].ravel()
-    far = np.abs(got - said).max() / kept["step"] if got.shape == said.shape and len(got) else np.inf
+    steps = kept["step"] * np.array(kept["spread"])
+    fits = got.shape == said.shape and len(got)
+    far = (np.abs(got - said).reshape(-1, len(steps)) / steps).max() if fits else np.inf
     if not far <= STEPS:  # also what is no number
         raise ModelRefused(
             f"its network is off by {far:.3g} steps of what it said when it was fitted, {STEPS} are allowed"

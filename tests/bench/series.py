@@ -39,7 +39,7 @@ def rows(n: int, seed: int) -> np.ndarray:
 
 
 def batch(value: np.ndarray, ids: list[int], start: int) -> Batch:
-    ts = np.repeat((np.arange(len(value)) + start) * SECOND, TAGS)
+    ts = np.repeat((np.arange(len(value)) + start) * SECOND, len(ids))
     return Batch.of("p", np.tile(np.array(ids, np.int32), len(value)), value.ravel(), ts)
 
 

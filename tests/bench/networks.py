@@ -1,0 +1,117 @@
+"""The method `network` of the stage `anomaly`: its rows beside the bare interpreter on the same windows, and what a fit takes.
+
+    python -m tests.bench.networks
+
+`bare` is the interpreter alone, given blocks of rows as they go in (float32, less their means, with the rows before them) and the
+outputs taken out; `method` is the same blocks as the stage gives them: means, the rows before, invoking, subtracting. Ratios are
+bare over method, the best of many short turns of each by turns in one run; 1.0 is as fast as the interpreter. `stage` is the whole
+stage behind it, with its windows, centres and alarms.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from edge import Tag, TagTable
+from edge.stage import Setting
+from models.series import reconstruction
+from models.series.anomaly import Anomaly, AnomalyConfig
+from models.series.baseline import Baseline, Settings
+from tests.bench.series import batch
+
+TURNS = 40
+BLOCKS = (1, 60, 600, 3600)
+WINDOWS = (16, 64)
+
+
+def rows(n: int, tags: int, seed: int) -> np.ndarray:
+    """float64[n, tags]: two settings that wander, each tag a curve of them, noise."""
+    rng, form = np.random.default_rng(seed), np.random.default_rng(1)
+    walk = np.cumsum(rng.normal(0, 0.05, (n, 2)), axis=0)
+    hidden = np.sin(walk)
+    mix = form.normal(size=(2, tags))
+    return np.asarray(hidden @ mix + (hidden @ form.normal(size=(2, tags))) ** 2 + rng.normal(0, 0.05, (n, tags)))
+
+
+def least(one: Callable[[], object], other: Callable[[], object], times: int) -> tuple[float, float]:
+    """CPU-seconds of a call of each, the best of TURNS turns by turns."""
+    best = [float("inf"), float("inf")]
+    for _ in range(TURNS):
+        for i, what in enumerate((one, other)):
+            began = time.process_time()
+            for _ in range(times):
+                what()
+            best[i] = min(best[i], (time.process_time() - began) / times)
+    return best[0], best[1]
+
+
+def beside_bare(tags: int, window: int, folder: Path) -> dict[str, float]:
+    settings = Settings("network", window=window)
+    names = [f"p.t{i}" for i in range(tags)]
+    document = reconstruction.fit(rows(4000, tags, 2), names, settings)
+    path = folder / "h.json"
+    path.with_suffix(".tflite").write_bytes(document.pop("files")[".tflite"])
+    path.write_text(json.dumps(document))
+    baseline, kept = Baseline.from_json(document), document["network"]
+    run = reconstruction.interpreter(kept, settings.window, path)
+    left = reconstruction.loaded(baseline, kept, path, proved=True)
+    mean = np.array(kept["mean"])
+    table = TagTable(
+        [
+            *(Tag(n, i + 1, source="p") for i, n in enumerate(names)),
+            *(Tag(f"h.{n}", tags + i, source="h") for i, n in ((1, "score"), (2, "alarm"))),
+        ]
+    )
+    config = AnomalyConfig(stage="anomaly", tags=names, method="network", window=window, baseline="h.json")
+    stage, figures = Anomaly(config, Setting("h", table, folder)), {}
+    for block in BLOCKS:
+        value = rows(block + settings.window - 1, tags, 3)
+        given = (value - mean).astype(np.float32)[None, :, None, :]
+        new = value[settings.window - 1 :]
+        times = max(1, 2000 // block)
+        bare, method = least(lambda given=given: run(given), lambda new=new: left(new), times)
+        figures[f"ratio_{block}"] = round(bare / method, 3)
+        figures[f"bare_us_a_row_{block}"] = round(bare / block * 1e6, 3)
+        figures[f"method_us_a_row_{block}"] = round(method / block * 1e6, 3)
+    value = rows(6000, tags, 4)
+    each = [batch(value[i : i + 60], list(range(1, tags + 1)), i) for i in range(0, len(value), 60)]
+    began = time.process_time()
+    for one in each:
+        for _ in stage(one):
+            pass
+    figures["stage_us_a_row_60"] = round((time.process_time() - began) / len(value) * 1e6, 2)
+    return figures
+
+
+def fit_of_a_week() -> dict[str, float]:
+    """Of 20,000 rows of 100 tags, which is what `lineside fit` takes of a week at 1 Hz."""
+    value, began, cpu = rows(20_000, 100, 5), time.perf_counter(), time.process_time()
+    reconstruction.fit(value, [f"p.t{i}" for i in range(100)], Settings("network"), tuple(range(0, 20_000, 500)))
+    mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "fit_s": round(time.perf_counter() - began, 1),
+        "fit_cpu_s": round(time.process_time() - cpu, 1),
+        "mb": round(mb),
+    }
+
+
+def main() -> None:
+    found: dict[str, dict[str, float]] = {"fit": fit_of_a_week()}
+    with tempfile.TemporaryDirectory() as folder:
+        for tags, window in itertools.product((6, 20, 100), WINDOWS):
+            found[f"tags_{tags}_window_{window}"] = beside_bare(tags, window, Path(folder))
+    for name, figures in found.items():
+        print(name, json.dumps(figures))
+    print(json.dumps({"bench": "networks", **found}))
+
+
+if __name__ == "__main__":
+    main()
