@@ -119,7 +119,8 @@ def rehearse(config: Config, test: TestCase) -> Outcome:
 
 def _built(config: Config, table: TagTable, name: str) -> Any:
     entry = config.stages[name]
-    setting = Setting(name, table, config.folder, frozenset(config.drivers), state_folder(config.device.id))
+    state = state_folder(config.device.id)
+    setting = Setting(name, table, config.folder, frozenset(config.drivers), state, alone=True)
     return plugins.find("stages", entry.stage)(entry, setting)
 
 

@@ -61,13 +61,15 @@ class StatelessStage:
 class Setting:
     """What a stage of `stages:` is given beside its options: its name, all tags, the folder of the site file, and the sources
     that answer already. A source that is not among them says so by its first batch that is not BAD, or its first frame. `state` is
-    the device's own folder, where updates keep models."""
+    the device's own folder, where updates keep models. In the tests of a site it is `alone`: they say the same on every device,
+    whatever else came to it from elsewhere."""
 
     name: str
     table: TagTable
     folder: Path
     running: frozenset[str] = frozenset()
     state: Path = Path("/nonexistent")
+    alone: bool = False
 
 
 @dataclass(frozen=True)

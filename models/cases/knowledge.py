@@ -42,17 +42,19 @@ class Source:
 
 
 class Knowledge:
-    """`own` is the site's file, if it has one; the plane's copy lies in `state`. Of the same id the site's own case counts. Raises
-    ConfigFault for a file of the site's that is missing or cannot be read; a copy that cannot be read is left out. Blocks."""
+    """`own` is the site's file, if it has one; the plane's copy lies in `state`, if that counts. Of the same id the site's own case
+    does. Raises ConfigFault for a file of the site's that is missing or cannot be read; a copy that cannot be read is left out.
+    Blocks."""
 
-    def __init__(self, own: Path | None, state: Path, assets: Mapping[str, str] | None = None) -> None:
+    def __init__(self, own: Path | None, state: Path | None, assets: Mapping[str, str] | None = None) -> None:
         self._own = Source(own, read_cases) if own else None
-        self._copy = Source(state / CASES_OF_PLANE, lambda path: unpacked_cases(path.read_bytes(), path.name))
+        self._copy = Source(state / CASES_OF_PLANE, _unpacked) if state else None
         if self._own:
             if not self._own.path.exists():
                 raise ConfigFault(f"there is no {own}", hint="`lineside cases SITE --import FILE` makes it")
             self._own.load()
-        self._copy.look()
+        if self._copy:
+            self._copy.look()
         self._assets = assets
         self.known = KnownCases(self._all(), assets)
 
@@ -66,4 +68,8 @@ class Knowledge:
     def _all(self) -> list[Case]:
         own = self._own.cases if self._own else []
         mine = {case.id for case in own}
-        return [*own, *(case for case in self._copy.cases if case.id not in mine)]
+        return [*own, *(case for case in (self._copy.cases if self._copy else ()) if case.id not in mine)]
+
+
+def _unpacked(path: Path) -> list[Case]:
+    return unpacked_cases(path.read_bytes(), path.name)

@@ -54,7 +54,8 @@ class Cases(StatelessStage):
         for prefix in config.assets:
             if not any(name.startswith(f"{prefix}.") for name in names):
                 raise ConfigFault(f"assets: no tag begins with {prefix}.", hint="say under which source its tags are")
-        self.knowledge = Knowledge(own_file(config, setting.folder), setting.state, config.assets)
+        state = None if setting.alone else setting.state
+        self.knowledge = Knowledge(own_file(config, setting.folder), state, config.assets)
         self._waiting: dict[tuple[str, str], Event] = {}  # the newest of each alarm, for the pool
         self._busy, self._lock = False, threading.Lock()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Collection
@@ -27,13 +28,13 @@ def draft(connection: Connection, device: str, epoch: str, seq: int) -> dict[str
     row = connection.execute(select(t).where(*those)).mappings().first()
     if row is None:
         return None
-    data = json.loads(row["data"])
+    data = _plain(row["data"])
     event = Event(row["kind"], row["key"], "raised", row["ts"], row["severity"], row["text"], data)
     place, seen = place_of(connection, device) or "", _seen(event)
     near = _told(connection, device, event) or [
         one.as_json() for one in KnownCases([one.case for one in served(connection, place)]).nearest(seen)
     ]
-    pictures = [digest for digest in json.loads(row["refs"]) if re.fullmatch("[0-9a-f]{64}", digest)]
+    pictures = [digest for digest in map(str, json.loads(row["refs"])) if re.fullmatch("[0-9a-f]{64}", digest)]
     return {"place": place, "case": _case(device, event, seen, pictures[:20]), "near": near}
 
 
@@ -42,26 +43,35 @@ def _told(connection: Connection, device: str, event: Event) -> list[Any]:
     t = tables.event
     those = (t.c.device == device, t.c.kind == "cases", t.c.ts == event.ts)
     for said in connection.scalars(select(t.c.data).where(*those).limit(10)):
-        data = json.loads(said)
+        data = _plain(said)
         if data.get("about") == event.kind and data.get("key") == event.key and isinstance(data.get("cases"), list):
             return list(data["cases"])
     return []
 
 
+def _plain(said: str) -> dict[str, Any]:
+    """What an event says, without what no JSON has."""
+    found: dict[str, Any] = json.loads(said, parse_constant=lambda _: None)
+    return found
+
+
 def _seen(event: Event) -> SeenAlarm:
     """What it is about; what a device says of its reasons may be anything."""
     try:
-        return seen_of(event)
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return SeenAlarm(event.key, event.text)
+        seen = seen_of(event)
+        if all(isinstance(tag, str) and math.isfinite(share) for tag, share in seen.shares.items()):
+            return seen
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+        pass
+    return SeenAlarm(event.key, event.text)
 
 
 def _case(device: str, event: Event, seen: SeenAlarm, pictures: list[str]) -> dict[str, Any]:
     day = time.strftime("%Y-%m-%d", time.gmtime(event.ts / SECOND))
     asset = _asset(seen.shares or seen.tags)
     most = sorted(seen.shares.items(), key=lambda one: -abs(one[1]))[:MOST_SHARES]
-    shares = {tag.removeprefix(f"{asset}."): round(share, 2) for tag, share in most}
-    said = " ".join(event.text.split())
+    shares = {tag.removeprefix(f"{asset}."): round(max(-100.0, min(100.0, share)), 2) for tag, share in most}
+    said = " ".join("".join(one if one.isprintable() else " " for one in event.text).split())
     return {
         "id": re.sub(r"[;\s]+", " ", f"{device} {event.key} {day}")[:LONGEST_ID].strip(),
         "asset": asset[:200],

@@ -24,6 +24,7 @@ from edge.health import Health
 from edge.journal import Journal
 from edge.rehearse import Kept, rehearse
 from edge.stage import Setting
+from edge.state import state_folder
 from models.cases import command
 from models.cases.stage import Cases, CasesConfig
 
@@ -54,6 +55,9 @@ def test_the_page_holds(site: Path) -> None:
     config = load(site)
     assert not config.problems, config.problems
     assert [rehearse(config, test).faults for test in config.tests] == [[]]
+    state = state_folder(config.device.id)
+    state.mkdir(parents=True)
+    (state / OF_PLANE).write_bytes(joined([packed(case("W", signature={"alarm": "no_flow"}))]))
     (site.parent / "cases.yaml").write_text(
         FILE.replace("alarm: no_flow", "alarm: other").replace("the pump runs and nothing flows", "noise"), "utf-8"
     )

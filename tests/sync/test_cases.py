@@ -208,12 +208,18 @@ ALARMS: list[tuple[dict[str, Any], str, dict[str, float]]] = [  # what it says, 
     ({"when": "pump.flow < 5"}, "pump", {}),
     ({"when": "a.x > b.y"}, "", {}),
     ({"when": "health.alarm > 0", "reasons": REASONS}, "p.one", {"flow": -0.81, "amps": 0.2}),
-    ({"when": 7, "reasons": [{"tag": 3}]}, "", {}),
+    ({"when": 7, "reasons": [{"tag": 3}]}, "", {}),  # what a device says may be anything
+    ({"reasons": [{"tag": "a.b", "share": "x", "deviation": 1}]}, "", {}),
+    ({"reasons": [{"tag": "a.b", "share": float("nan"), "deviation": 1}]}, "", {}),
+    ({"reasons": [{"tag": "a.b", "share": 1e9, "deviation": -1}]}, "a", {"b": -100.0}),
+    ({"reasons": 3}, "", {}),
 ]
 
 
 def alarm_of(data: dict[str, Any], seq: int) -> wire.Frame:
-    event = Event("alarm", f"no_flow{seq}", "raised", time.time_ns(), "high", "nothing  flows", data, refs=("a" * 64,))
+    event = Event(
+        "alarm", f"no_flow{seq}", "raised", time.time_ns(), "high", "nothing  \x1bflows", data, refs=("a" * 64,)
+    )
     return wire.Frame(EPOCH, "event", seq, event.ts, event.ts, 1, encode_event(event))
 
 
