@@ -85,7 +85,7 @@ class TuneConfig(BaseModel):
     lots: int = Field(1, ge=1, le=1000, description="lots of a trial; their mean counts")
     trials: int = Field(25, ge=1, le=500, description="how many, the first one being the settings as they are")
     changes: int = Field(2, ge=1, le=4, description="settings that a trial may change")
-    certain: float = Field(0.95, gt=0.5, lt=1, description="how surely each limit has to be kept")
+    certain: float = Field(0.975, gt=0.5, lt=1, description="how surely each trial has to keep each limit")
     drift: float = Field(25.0, ge=0, description="trials over which the process may drift; 0: it does not")
     write: bool = Field(False, description="write the settings; else they are proposed to a person")
     rollback_on: list[str] = Field(

@@ -9,7 +9,7 @@ import numpy as np
 
 from .space import Space
 
-CERTAIN = 0.95  # that a constraint is kept
+CERTAIN = 0.975  # that a trial keeps a limit
 HORIZON = 25.0  # trials over which a drift bends
 
 

@@ -12,8 +12,7 @@ from .quantity import DRAWS, Objective, Quantity
 from .search import Search
 from .task import Limit, Proposal, Task
 
-MANY, LAST = 999, 5  # trials left; the last ones
-SURER = 0.6  # of the doubt that `certain` leaves is allowed until then
+MANY = 999  # trials left
 TARGETS = 12  # settings beyond what is certain that a trial may open
 STEPS, WAYS = 20, 200  # targets that a way is sought to; parts of a way that are looked at
 ALARM = 0.5  # between settings that raised none (0) and those that did (1)
@@ -158,8 +157,7 @@ class Tuner:
     def _most(self, now: np.ndarray, best: np.ndarray, left: int = MANY) -> tuple[np.ndarray, np.ndarray]:
         """Settings float64[n, d] and what each gains over the `best`, -1 where it is not certain to keep the limits; while there
         are trials left to use it, what it opens counts too."""
-        certain = self.task.certain if left <= LAST else 1 - SURER * (1 - self.task.certain)
-        top = self._draws(best[None])
+        certain, top = self.task.certain, self._draws(best[None])
 
         def gain(x: np.ndarray) -> np.ndarray:
             return np.where(self.sure(x) >= certain, self._gain(x, top) * self._search.patience(now, x), -1.0)

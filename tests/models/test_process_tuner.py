@@ -7,6 +7,7 @@ import pytest
 
 from models.process.gp import Points, Process
 from models.process.quantity import Quantity
+from models.process.search import Search
 from models.process.space import Input, Space
 from models.process.task import Aim, Hint, Limit, Task
 from models.process.tuner import Tuner
@@ -186,3 +187,25 @@ def test_a_jump_lets_the_level_step_and_keeps_the_shape() -> None:
     tuner.jump()
     tuner.tell(here, {name: value - 5 for name, value in top(here).items()})
     assert before - 7 < tuner.best().worth < before - 3
+
+
+def test_a_trial_towards_what_is_unsure_opens_more_than_one_that_teaches_nothing_of_it() -> None:
+    one = Quantity(1, np.random.default_rng(1), 0.0, np.zeros(1), 3.0)
+    x = np.linspace(0, 0.4, 6)[:, None]
+    one.tell(Points.at(x), np.exp(x[:, 0] + np.random.default_rng(2).normal(0, 0.02, 6)))
+    tried, there = Points.at(np.array([[0.0], [0.4], [0.7]])), Points.at(np.array([[0.9], [5.0]]))
+    opens = one.opens(tried, there, (None, 3.0), 0.95)
+    assert 0 <= opens[0, 0] < opens[1, 0] < opens[2, 0] <= 1, "the nearer, the more is learned of it"
+    assert (opens[:, 1] < opens[:, 0]).all() and opens[:, 1].max() < 0.2, "what is far beyond stays so"
+    mirrored = one.opens(tried, there, (3.0, None), 0.95)
+    assert (mirrored[:, 0] < 0.1).all(), "nor does it become sure to be above"
+
+
+def test_what_is_hardly_a_change_takes_no_trial_and_what_is_far_counts_for_less() -> None:
+    one, now = Search(space(), 2, np.random.default_rng(1)), np.array([5.0, 3.0, 0.0])
+    x, worth = one.sought(now, now[None], lambda x: -((x - [6.0, 4.0, 0.2]) ** 2).sum(axis=1))
+    apart = np.abs(space().unit(x) - space().unit(now))
+    assert ((apart == 0) | (apart >= 0.01)).all() and ((apart == 0).any(axis=1)).sum() > 20
+    assert np.abs(x[worth.argmax()] - [6.0, 4.0, 0.2]).max() < 0.1
+    few = one.patience(now, np.array([[5.0, 3.0, 0.0], [6.0, 3.0, 0.5], [6.0, 4.0, 0.5]]))
+    assert few.tolist() == [1.0, 1.0, 0.6]
