@@ -204,6 +204,36 @@ CONTROLS: dict[str, Safeguard] = {
         "            if False:",
         f"{TESTS}/test_controls.py::test_a_device_of_another_is_as_one_that_there_is_not",
     ),
+    "an asset is of who has its place": Safeguard(
+        f"{PLANE}/asset_api.py",
+        '    if not asks.holds(row["place"]):\n        raise HTTPException(404, assets.NOT_HERE)\n',
+        "",
+        f"{TESTS}/test_asset_api.py::test_an_asset_and_what_is_done_to_it",
+    ),
+    "assets are listed for who has their places": Safeguard(
+        f"{PLANE}/asset_api.py",
+        "[] if asks.whole else [is_below(A.c.place, asks.places)]",
+        "[]",
+        f"{TESTS}/test_asset_api.py::test_an_asset_and_what_is_done_to_it",
+    ),
+    "an asset names a device of who names it": Safeguard(
+        f"{PLANE}/asset_api.py",
+        "if given.device and not asks.holds_device(connection, given.device):",
+        "if False:",
+        f"{TESTS}/test_asset_api.py::test_an_asset_and_what_is_done_to_it",
+    ),
+    "an asset is told nothing of another enterprise": Safeguard(
+        f"{PLANE}/asset_marks.py",
+        "return not place or enterprise(place) == enterprise(site)",
+        "return True",
+        f"{TESTS}/test_assets.py::test_another_tag_or_enterprise_counts_anew_or_no_more",
+    ),
+    "a cell of an export is no formula": Safeguard(
+        f"{PLANE}/asset_files.py",
+        """return f"'{text}" if text.startswith(RUNS) else text""",
+        "return text",
+        f"{TESTS}/test_asset_api.py::test_an_export_is_a_file_that_a_spreadsheet_reads_as_text",
+    ),
     "a case of another tenant is seen by nobody": Safeguard(
         f"{PLANE}/cases.py",
         "    if asks.whole:\n        return []",

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, select
 from edge import ExpressionFault, compile_expression
 
 from . import tables
+from .assets import reads
 
 MOST = 200  # alarms of a device that are looked at
 
@@ -23,7 +24,7 @@ def alarms_of(
 ) -> list[dict[str, Any]]:
     """Those that stand (raised, not acknowledged, or shelved), as /api/alarms has them."""
     t, now = tables.alarm, time.time_ns()
-    if not row["device"]:
+    if not reads(connection, row):
         return []
     stands = t.c.active | ~t.c.acked | (t.c.shelved_until > now)
     own = select(t).where(t.c.device == row["device"], stands, *narrow(t.c.device))

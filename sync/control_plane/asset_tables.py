@@ -22,11 +22,14 @@ asset = Table(
     Column("counter", String(200), nullable=False),
     Column("before", Float, nullable=False),  # hours that it had run when it began
     Column("begun", Float, nullable=False),
+    # from which hour on its history is still to be counted; 0: from none
+    Column("behind", BigInteger, nullable=False, default=0, server_default="0"),
     Column("retired", Float, nullable=False),
     Column("rules", Text, nullable=False),
     Index("asset_id", "enterprise", "id", unique=True),
     Index("asset_place", "place"),
     Index("asset_device", "device"),
+    Index("asset_behind", "behind"),
 )
 asset_part = Table(  # what is built in at a position, or was until it was removed
     "asset_part",

@@ -103,6 +103,12 @@ class Asset(BaseModel):
 NOT_HERE = "there is no such asset here"
 
 
+def reads(connection: Connection, row: RowMapping) -> bool:
+    """Whether the device of an asset is still of its enterprise; one that was moved away tells it nothing."""
+    site = place_of(connection, row["device"]) if row["device"] else None
+    return site is not None and reaches(row["place"], site)
+
+
 class NotHere(LinesideError):
     """No asset, part or work order of that number."""
 
@@ -174,14 +180,15 @@ def _row(connection: Connection, given: Asset, begun: float) -> dict[str, Any]:
 def _tag(connection: Connection, device: str, name: str) -> None:
     """Whether a device may have a tag of this name that is a number: one that has told no tag yet may. Raises LinesideError."""
     t = tables.tag
-    kinds = (
-        dict(connection.execute(select(t.c.name, t.c.type).where(t.c.device == device)).tuples().all()) if name else {}
-    )
-    if kinds and name not in kinds:
-        near = difflib.get_close_matches(name, kinds, 1)
-        raise LinesideError(f"no tag of {device} is called {name!r}", hint=f"did you mean {near[0]!r}?" if near else "")
-    if kinds.get(name) == "text":
+    own = select(t.c.type).where(t.c.device == device, t.c.name == name)
+    kinds = set(connection.scalars(own)) if name else set()
+    if kinds == {"text"}:
         raise LinesideError(f"{name} of {device} is a text, and says in no number whether it runs")
+    if kinds or not name:
+        return
+    if names := connection.scalars(select(t.c.name).where(t.c.device == device).distinct()).all():
+        near = difflib.get_close_matches(name, names, 1)
+        raise LinesideError(f"no tag of {device} is called {name!r}", hint=f"did you mean {near[0]!r}?" if near else "")
 
 
 def _once(connection: Connection, row: Mapping[str, Any], number: int) -> None:
@@ -242,6 +249,11 @@ def exchange(connection: Connection, number: int, part: Part, by: str, at: float
     if there is not None and at < there["installed"]:
         hint = "say when it was, after that"
         raise LinesideError(f"{there['part']} came to {part.position!r} later than that", hint=hint)
+    later = connection.scalar(
+        select(P.c.part).where(P.c.asset == number, P.c.position == part.position, P.c.removed > at)
+    )
+    if later is not None:
+        raise LinesideError(f"{later} was at {part.position!r} until after that", hint="say when it was, after that")
     connection.execute(update(P).where(*own).values(removed=at, removed_by=by[:80], removed_order=work_order))
     if part.part:
         values = part.model_dump() | {"installed": at, "installed_by": by[:80], "installed_order": work_order}
@@ -290,6 +302,7 @@ def listed(
     connection: Connection, those: Sequence[ColumnElement[bool]], limit: int, now: float, only_due: bool = False
 ) -> list[dict[str, Any]]:
     """Assets in the order of places, with their hours, what is due, and how many work orders are open."""
+    those = [*those, A.c.rules != "[]"] if only_due else those
     rows = connection.execute(select(A).where(*those).order_by(A.c.place, A.c.id)).mappings()
     opened = select(W.c.asset, func.count()).where(W.c.state == "open").group_by(W.c.asset)
     many: dict[int, int] = dict(connection.execute(opened).tuples().all())
@@ -309,7 +322,7 @@ def rows(connection: Connection, those: Sequence[ColumnElement[bool]]) -> list[R
 
 
 def summary(connection: Connection, row: RowMapping, now: float) -> dict[str, Any]:
-    hours = running.hours(connection, row)
+    hours = running.hours(connection, row, now)
     told = {"hours": hours.hours if hours.until or row["before"] else None, "until": hours.until, "waits": hours.waits}
     told["daily"] = None if hours.daily != hours.daily else hours.daily
     rules = [] if row["retired"] else due(connection, row, hours, now)

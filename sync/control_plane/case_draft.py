@@ -9,12 +9,14 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from edge import SECOND, Event, KnownCases, SeenAlarm, seen_of
 
-from . import tables
+from . import asset_tables, tables
 from .access import place_of
+from .asset_alarms import begins
+from .asset_marks import reaches
 from .cases import served
 
 KINDS = ("alarm", "anomaly")
@@ -35,7 +37,11 @@ def draft(connection: Connection, device: str, epoch: str, seq: int) -> dict[str
         one.as_json() for one in KnownCases([one.case for one in served(connection, place)]).nearest(seen)
     ]
     pictures = [digest for digest in map(str, json.loads(row["refs"])) if re.fullmatch("[0-9a-f]{64}", digest)]
-    return {"place": place, "case": _case(device, event, seen, pictures[:20]), "near": near}
+    return {
+        "place": place,
+        "case": _case(device, event, seen, pictures[:20], _asset(connection, device, place, seen)),
+        "near": near,
+    }
 
 
 def _told(connection: Connection, device: str, event: Event) -> list[Any]:
@@ -66,11 +72,11 @@ def _seen(event: Event) -> SeenAlarm:
     return SeenAlarm(event.key, event.text)
 
 
-def _case(device: str, event: Event, seen: SeenAlarm, pictures: list[str]) -> dict[str, Any]:
+def _case(device: str, event: Event, seen: SeenAlarm, pictures: list[str], whose: tuple[str, str]) -> dict[str, Any]:
     day = time.strftime("%Y-%m-%d", time.gmtime(event.ts / SECOND))
-    asset = _asset(seen.shares or seen.tags)
+    asset, start = whose
     most = sorted(seen.shares.items(), key=lambda one: -abs(one[1]))[:MOST_SHARES]
-    shares = {tag.removeprefix(f"{asset}."): round(max(-100.0, min(100.0, share)), 2) for tag, share in most}
+    shares = {tag.removeprefix(f"{start}."): round(max(-100.0, min(100.0, share)), 2) for tag, share in most}
     said = " ".join("".join(one if one.isprintable() else " " for one in event.text).split())
     return {
         "id": re.sub(r"[;\s]+", " ", f"{device} {event.key} {day}")[:LONGEST_ID].strip(),
@@ -86,7 +92,17 @@ def _case(device: str, event: Event, seen: SeenAlarm, pictures: list[str]) -> di
     }
 
 
-def _asset(tags: Collection[str]) -> str:
+def _asset(connection: Connection, device: str, site: str, seen: SeenAlarm) -> tuple[str, str]:
+    """What it is about, and how its tags begin: the class of an asset that has them all, else that beginning."""
+    tags, t = seen.shares or seen.tags, asset_tables.asset
+    own = select(t.c["class"], t.c.tags, t.c.place).where(t.c.device == device, t.c["class"] != "", t.c.tags != "")
+    for kind, start, place in connection.execute(own.order_by(func.length(t.c.tags).desc(), t.c.number).limit(1000)):
+        if tags and reaches(place, site) and all(begins(tag, start) for tag in tags):
+            return kind, start
+    return (_common(tags),) * 2
+
+
+def _common(tags: Collection[str]) -> str:
     """The beginning that all these tags have: what they are measured at."""
     steps = [tag.split(".")[:-1] for tag in tags]
     common: list[str] = []

@@ -7,6 +7,7 @@ eleven minutes at most: a device tells a value that does not change every ten.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,10 +18,9 @@ from sqlalchemy import Connection, RowMapping, delete, func, select, update
 from edge import SECOND
 
 from . import tables
-from .asset_marks import add
 from .asset_tables import asset, asset_hour, asset_mark
 from .database import upsert
-from .history import samples
+from .history import of_stream
 from .repeat import repeat
 from .rollup import HOUR, MINUTE, minutes
 from .store import Store
@@ -31,6 +31,7 @@ HOLD = 11 * MINUTE  # ns for which a sample stands at most
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # of a counter, in seconds
 COUNTED = ("device", "running", "above", "counter", "begun", "place", "retired")  # on which the hours stand
 A, H, M = asset, asset_hour, asset_mark
+NOTHING = (np.zeros(0, np.int64), np.zeros(0), "")
 
 
 class Counted(NamedTuple):
@@ -42,29 +43,34 @@ class Counted(NamedTuple):
     reading: float | None = None
 
 
+class Waits(NamedTuple):
+    """An asset (its row), its marked hours with when each was marked, and how far its history is counted with these hours of it."""
+
+    row: RowMapping
+    marks: dict[int, int]
+    history: list[int]
+    behind: int
+
+    @property
+    def hours(self) -> set[int]:
+        return {*self.marks, *self.history}
+
+
 # Counting
 
 
 def anew(connection: Connection, number: int) -> None:
-    """Count all hours of an asset once more: it is new, or another tag says how long it ran."""
+    """Count all of an asset's history once more: it is new, or another tag says how long it ran."""
     for t in (H, M):
         connection.execute(delete(t).where(t.c.asset == number))
     row = connection.execute(select(A).where(A.c.number == number)).mappings().one()
-    if not row["device"] or not (row["running"] or row["counter"]) or row["retired"]:
-        return
-    t, r = tables.tag, tables.rollup
-    named = select(t.c.epoch, t.c.source).where(
-        t.c.device == row["device"], t.c.name.in_((row["running"], row["counter"]))
-    )
-    hours = set[int]()
-    for epoch, source in connection.execute(named.distinct()):
-        there = (r.c.device == row["device"], r.c.epoch == epoch, r.c.stream == f"samples:{source}")
-        hours |= set(connection.scalars(select(r.c.hour).where(*there, r.c.hour >= int(row["begun"] // 3600))))
-    add(connection, [(number, hour) for hour in sorted(hours)])
+    counts = row["device"] and (row["running"] or row["counter"]) and not row["retired"]
+    behind = max(1, int(row["begun"] // 3600)) if counts else 0
+    connection.execute(update(A).where(A.c.number == number).values(behind=behind))
 
 
 async def count(store: Store) -> None:
-    """Keep counting what is marked. Runs until cancelled."""
+    """Keep counting what waits. Runs until cancelled."""
 
     async def work() -> None:
         while await count_once(store):
@@ -74,81 +80,122 @@ async def count(store: Store) -> None:
 
 
 async def count_once(store: Store) -> int:
-    """Count some hours of each asset that waits, its oldest first; how many hours. Raises StoreFault."""
+    """Count some hours of some assets, those that have waited longest first; how many assets. Raises StoreFault."""
     waiting = await store.read(_waiting)
-    for number, marks in waiting.items():
-        row, found = await store.read(lambda c, n=number, m=marks: _looked(c, n, sorted(m)))  # type: ignore[misc]
-        await store.write(lambda c, n=number, m=marks, r=row, f=found: _settle(c, n, m, r, f))  # type: ignore[misc]
-    return sum(map(len, waiting.values()))
+    for device, some in itertools.groupby(waiting, key=lambda one: one.row["device"]):
+        those = list(some)
+        found = await store.read(lambda c, d=device, w=those: _counted(c, d, w))  # type: ignore[misc]
+        await store.write(lambda c, w=those, f=found: _settled(c, w, f))  # type: ignore[misc]
+    return len(waiting)
 
 
-def _waiting(connection: Connection) -> dict[int, dict[int, int]]:
-    """Hours that wait, with when each was marked, by asset."""
-    found = defaultdict[int, dict[int, int]](dict)
-    for number in connection.scalars(select(M.c.asset).distinct().limit(AT_ONCE)).all():
-        own = select(M.c.hour, M.c.marked).where(M.c.asset == number).order_by(M.c.hour).limit(EACH)
-        found[number] = dict(connection.execute(own).tuples().all())
-    return found
+def _waiting(connection: Connection) -> list[Waits]:
+    """By their devices."""
+    marked = (
+        select(M.c.asset)
+        .join(A, A.c.number == M.c.asset)
+        .group_by(M.c.asset)
+        .order_by(func.min(M.c.marked))
+        .limit(AT_ONCE)
+    )
+    behind = select(A.c.number).where(A.c.behind > 0).order_by(A.c.behind).limit(AT_ONCE)
+    numbers = {*connection.scalars(marked), *connection.scalars(behind)}
+    rows = (
+        connection.execute(select(A).where(A.c.number.in_(numbers)).order_by(A.c.device, A.c.number)).mappings().all()
+    )
+    out = []
+    for row in rows:
+        own = select(M.c.hour, M.c.marked).where(M.c.asset == row["number"]).order_by(M.c.hour).limit(EACH)
+        marks = dict(connection.execute(own).tuples().all())
+        history = _rolled(connection, row) if row["behind"] else []
+        out.append(Waits(row, marks, history, history[-1] + 1 if history else 0))
+    return out
 
 
-def _looked(connection: Connection, number: int, hours: Sequence[int]) -> tuple[RowMapping | None, list[Counted]]:
-    row = connection.execute(select(A).where(A.c.number == number)).mappings().first()
-    if row is None:
-        return None, []
-    return row, [counted(connection, row, hour) for hour in hours]
+def _rolled(connection: Connection, row: RowMapping) -> list[int]:
+    """The next hours from which its history is behind, and of which there are roll-ups."""
+    t, r, name = tables.tag, tables.rollup, row["counter"] or row["running"]
+    named = select(t.c.epoch, t.c.source).where(t.c.device == row["device"], t.c.name == name).distinct()
+    hours = set[int]()
+    for epoch, source in connection.execute(named).all():
+        there = (r.c.device == row["device"], r.c.epoch == epoch, r.c.stream == f"samples:{source}")
+        own = select(r.c.hour).where(*there, r.c.hour >= row["behind"]).order_by(r.c.hour).limit(EACH)
+        hours |= set(connection.scalars(own))
+    return sorted(hours)[:EACH]
 
 
-def counted(connection: Connection, row: RowMapping, hour: int) -> Counted:
-    """What an hour (of UTC, from 1970) of an asset comes to. Blocks while it decodes the samples of that hour."""
-    start, end, name = hour * HOUR, (hour + 1) * HOUR, row["counter"] or row["running"]
-    ts, value, unit = _values(connection, row["device"], name, max(0, start - HOLD), end - 1)
+def _counted(connection: Connection, device: str, waiting: Sequence[Waits]) -> dict[int, list[Counted]]:
+    """What the hours of assets on one device come to, by asset. Blocks while it decodes their samples."""
+    out: dict[int, list[Counted]] = {one.row["number"]: [] for one in waiting}
+    for hour in sorted({hour for one in waiting for hour in one.hours}):
+        those = [one.row for one in waiting if hour in one.hours]
+        names = {row["counter"] or row["running"] for row in those}
+        found = _values(connection, device, names, max(0, hour * HOUR - HOLD), (hour + 1) * HOUR - 1)
+        for row in those:
+            out[row["number"]].append(counted(row, hour, *found.get(row["counter"] or row["running"], NOTHING)))
+    return out
+
+
+def counted(row: RowMapping, hour: int, ts: np.ndarray, value: np.ndarray, unit: str = "") -> Counted:
+    """What an hour (of UTC, from 1970) of an asset comes to, by the samples (times ns, nan: not to be trusted) of its tag."""
+    start, end = hour * HOUR, (hour + 1) * HOUR
     since = max(start, int(row["begun"] * SECOND))
+    good = ~np.isnan(value)
     if row["counter"]:
-        good = (ts >= since) & ~np.isnan(value)
-        if not good.any():
+        mine = good & (ts >= since)
+        if not mine.any():
             return Counted(hour, 0.0, 0.0)
-        return Counted(hour, 0.0, 3600.0, float(value[good][-1]) * UNITS.get(unit, 3600.0))
+        return Counted(hour, 0.0, 3600.0, float(value[mine][-1]) * UNITS.get(unit, 3600.0))
     stop = np.minimum(np.append(ts[1:], end), ts + HOLD)
     width = np.clip(stop, since, end) - np.clip(ts, since, end)
-    good = ~np.isnan(value)
     ran = width[good & (np.where(good, value, 0.0) > row["above"])].sum()
     return Counted(hour, float(ran) / SECOND, float(width[good].sum()) / SECOND)
 
 
-def _values(connection: Connection, device: str, tag: str, t0: int, t1: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """(times ns, values, unit) of a tag, nan where it is not to be trusted; of minutes where the samples are forgotten."""
-    t, parts, unit = tables.tag, list[tuple[np.ndarray, np.ndarray]](), ""
-    for row in connection.execute(
-        select(t).where(t.c.device == device, t.c.name == tag, t.c.type != "text")
-    ).mappings():
-        unit = row["unit"]
-        found = list(samples(connection, device, row, t0, t1))
-        if not sum(len(ts) for ts, _ in found):
-            stream = {"device": device, "epoch": row["epoch"], "stream": f"samples:{row['source']}"}
-            found = list(minutes(connection, stream, row["id"], t0, t1))
-        parts += found
-    if not parts:
-        return np.zeros(0, np.int64), np.zeros(0), unit
+def _values(
+    connection: Connection, device: str, names: set[str], t0: int, t1: int
+) -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
+    """(times ns, values, unit) of tags by name, nan where one is not to be trusted; of minutes where the samples are forgotten."""
+    t, parts, units = tables.tag, defaultdict[str, list[tuple[np.ndarray, np.ndarray]]](list), dict[str, str]()
+    wanted = select(t).where(t.c.device == device, t.c.name.in_(names), t.c.type != "text")
+    rows = connection.execute(wanted.order_by(t.c.epoch, t.c.source)).mappings().all()
+    for (epoch, source), some in itertools.groupby(rows, key=lambda row: (row["epoch"], row["source"])):
+        mine = {row["id"]: row for row in some}
+        stream, seen = {"device": device, "epoch": epoch, "stream": f"samples:{source}"}, set[int]()
+        for number, ts, value in of_stream(connection, device, list(mine.values()), t0, t1):
+            parts[mine[number]["name"]].append((ts, value))
+            seen |= {number} if len(ts) else set()
+        for number, row in mine.items():
+            units[row["name"]] = row["unit"]
+            if number not in seen:
+                parts[row["name"]] += minutes(connection, stream, number, t0, t1)
+    return {name: (*_in_order(some), units[name]) for name, some in parts.items() if some}
+
+
+def _in_order(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     ts, value = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(ts, kind="stable")
-    return ts[order], value[order], unit
+    return ts[order], value[order]
 
 
-def _settle(
-    connection: Connection, number: int, marks: dict[int, int], row: RowMapping | None, found: Sequence[Counted]
-) -> None:
+def _settled(connection: Connection, waiting: Sequence[Waits], found: dict[int, list[Counted]]) -> None:
+    for one in waiting:
+        _settle(connection, one, found[one.row["number"]])
+
+
+def _settle(connection: Connection, waited: Waits, found: Sequence[Counted]) -> None:
     """Keep what hours came to, unless the asset is another one by now; a mark that was made meanwhile stays."""
+    row, number = waited.row, waited.row["number"]
     connection.execute(update(A).where(A.c.number == number).values(number=A.c.number))  # one at a time
     now = connection.execute(select(A).where(A.c.number == number)).mappings().first()
-    if now is None or row is None:
-        connection.execute(delete(M).where(M.c.asset == number))
+    if now is None or any(now[name] != row[name] for name in COUNTED):
         return
-    if any(now[name] != row[name] for name in COUNTED):
-        return
-    for hour, marked in marks.items():
+    for hour, marked in waited.marks.items():
         connection.execute(delete(M).where(M.c.asset == number, M.c.hour == hour, M.c.marked == marked))
-    upsert(connection, H, *({"asset": number, **one._asdict(), "total": 0.0} for one in found))
-    _sum_up(connection, number, min(one.hour for one in found), bool(now["counter"]))
+    connection.execute(update(A).where(A.c.number == number, A.c.behind == row["behind"]).values(behind=waited.behind))
+    if found:
+        upsert(connection, H, *({"asset": number, **one._asdict(), "total": 0.0} for one in found))
+        _sum_up(connection, number, min(one.hour for one in found), bool(now["counter"]))
 
 
 def _sum_up(connection: Connection, number: int, first: int, counter: bool) -> None:
@@ -183,8 +230,8 @@ def _reading_before(connection: Connection, number: int, first: int) -> tuple[in
 
 
 class Hours(NamedTuple):
-    """Hours of running since it began (with those before), up to `until` (s UTC, 0.0: none are counted yet); how many hours wait to
-    be counted; and of the last thirty days, hours a day (nan: not known)."""
+    """Hours of running since it began (with those before), up to `until` (s UTC, 0.0: none are counted yet); how many hours of
+    history are to be counted yet; and of the last thirty days, hours a day (nan: not known)."""
 
     hours: float
     until: float
@@ -202,11 +249,12 @@ def since(connection: Connection, number: int, when: float) -> float:
     return float(row.total - row.ran * left)
 
 
-def hours(connection: Connection, row: RowMapping) -> Hours:
+def hours(connection: Connection, row: RowMapping, now: float) -> Hours:
     number = row["number"]
     own = select(H.c.hour, H.c.total).where(H.c.asset == number).order_by(H.c.hour.desc()).limit(1)
     last = connection.execute(own).first()
     waits = connection.scalar(select(func.count()).where(M.c.asset == number)) or 0
+    waits += int(now // 3600) - row["behind"] if row["behind"] else 0
     if last is None:
         return Hours(row["before"], 0.0, waits, np.nan)
     until = (last.hour + 1) * 3600.0

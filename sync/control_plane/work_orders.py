@@ -15,7 +15,7 @@ from . import hold, tables
 from .asset_tables import asset as A
 from .asset_tables import asset_part as P
 from .asset_tables import work_order as W
-from .assets import Deed, Line, Name, Note, NotHere, do, found, number_of, rules_of
+from .assets import Deed, Line, Name, Note, NotHere, do, found, number_of, reads, rules_of
 
 STATES = ("open", "done", "dropped")
 COLUMNS = (  # of an export; what is new comes last
@@ -50,7 +50,8 @@ def open_one(connection: Connection, number: int, given: Opening, by: str) -> in
         raise LinesideError(f"{row['id']} has no rule {given.about!r}", hint="its rules say what is due")
     if given.origin == "alarm":
         t = tables.alarm
-        if not connection.scalar(select(exists().where(t.c.device == row["device"], t.c.key == given.about))):
+        known = exists().where(t.c.device == row["device"], t.c.key == given.about)
+        if not reads(connection, row) or not connection.scalar(select(known)):
             raise LinesideError(
                 f"{row['device'] or row['id']} never had an alarm {given.about!r}", hint="open it by hand"
             )

@@ -16,10 +16,11 @@ from sqlalchemy import delete, func, select
 
 from edge import Batch, Event, LinesideError, Quality, encode, encode_event
 from sync import wire
-from sync.control_plane import asset_files, assets, running, tables, work_orders
-from sync.control_plane.asset_alarms import of_asset
+from sync.control_plane import asset_files, asset_marks, assets, running, tables, work_orders
+from sync.control_plane.asset_alarms import alarms_of, of_asset
 from sync.control_plane.asset_tables import asset_hour, asset_mark
 from sync.control_plane.assets import Asset, Deed, Part
+from sync.control_plane.case_draft import draft
 from sync.control_plane.database import insert_new
 from sync.control_plane.rollup import HOUR, MINUTE, roll_once
 from sync.control_plane.store import Message, Store, apply_frames
@@ -63,7 +64,7 @@ async def added(store: Store, **more: Any) -> int:
 
 
 async def seen(store: Store, number: int) -> running.Hours:
-    return await store.read(lambda c: running.hours(c, assets.found(c, number)))
+    return await store.read(lambda c: running.hours(c, assets.found(c, number), AT + 5 * 3600))
 
 
 def heartbeats(first: float, last: float, value: float) -> tuple[list[float], list[float]]:
@@ -136,7 +137,7 @@ def test_another_tag_or_enterprise_counts_anew_or_no_more(database: str) -> None
         await tells(store, 1, [0, 10], [1.0, 7.0])
         assert (await seen(store, number)).hours * 60 == pytest.approx(21)
         await store.write(lambda c: assets.change(c, number, Asset(**{**PUMP, "above": 5.0})))
-        assert (await seen(store, number)).waits == 1
+        assert (await seen(store, number)).waits == 5
         await worked(store)
         assert (await seen(store, number)).hours * 60 == pytest.approx(11)
         move = tables.device.update().values(site="beta/wuxi")
@@ -144,6 +145,16 @@ def test_another_tag_or_enterprise_counts_anew_or_no_more(database: str) -> None
         await tells(store, 2, [60.0], [9.0])
         assert (await seen(store, number)).hours * 60 == pytest.approx(11), "the device is somebody else's by now"
         assert await store.read(lambda c: c.scalar(select(func.count()).select_from(asset_mark))) == 0
+        hot = encode_event(Event("alarm", "hot", "raised", START, "high", data={"when": "pump.heat > 80"}))
+        await store.write(lambda c: apply_frames(c, "gate", [wire.Frame(EPOCH, "event", 1, 1, 1, 1, hot)]))
+        row = await store.read(lambda c: assets.found(c, number))
+        assert await store.read(lambda c: alarms_of(c, row, lambda _: [])) == []
+        opening = Opening(title="x", origin="alarm", about="hot")
+        with pytest.raises(LinesideError, match="never had an alarm 'hot'"):
+            await store.write(lambda c: work_orders.open_one(c, number, opening, "li"))
+        back = tables.device.update().values(site="acme")
+        await store.write(lambda c: c.execute(back) and None)
+        assert [one["key"] for one in await store.read(lambda c: alarms_of(c, row, lambda _: []))] == ["hot"]
 
     with_store(database, work)
 
@@ -152,12 +163,13 @@ def test_a_mark_that_is_made_while_its_hour_is_counted_stays(database: str) -> N
     async def work(store: Store) -> None:
         await enrolled(store)
         number = await added(store)
-        await store.write(lambda c: running.add(c, [(number, FIRST)]))
-        marks = (await store.read(running._waiting))[number]
-        row, found = await store.read(lambda c: running._looked(c, number, sorted(marks)))
-        await store.write(lambda c: running.add(c, [(number, FIRST)]))
-        await store.write(lambda c: running._settle(c, number, marks, row, found))
-        assert list((await store.read(running._waiting))[number]) == [FIRST]
+        await store.write(lambda c: asset_marks.add(c, [(number, FIRST)]))
+        waits = await store.read(running._waiting)
+        found = await store.read(lambda c: running._counted(c, "gate", waits))
+        await store.write(lambda c: asset_marks.add(c, [(number, FIRST)]))
+        await store.write(lambda c: running._settle(c, waits[0], found[number]))
+        assert [list(one.marks) for one in await store.read(running._waiting)] == [[FIRST]]
+        assert (await seen(store, number)).waits == 1, "and its history is counted"
 
     with_store(database, work)
 
@@ -191,11 +203,15 @@ def test_parts_maintenance_and_what_is_due(database: str) -> None:
         assert told["oil"]["due"] and told["oil"]["ran"] == pytest.approx(1.5) and told["oil"]["last"] == AT + 1800
         second = Deed(did="bearing again", at=AT + 5400, parts=[Part(position="drive end", part="6205", serial="A2")])
         await store.write(lambda c: assets.do(c, number, second, "wang"))
+        for at, part in ((AT + 3600, "G"), (AT + 7200, "")):
+            gland = Part(position="gland", part=part)
+            await store.write(lambda c, g=gland, a=at: assets.exchange(c, number, g, "li", a))  # type: ignore[misc]
         row = await store.read(lambda c: assets.found(c, number))
         built = await store.read(lambda c: assets.parts_of(c, row))
         assert [(one["serial"], one["ran"], bool(one["removed"]), one["removed_by"]) for one in built] == [
             ("A2", pytest.approx(0.5), False, ""),
             ("A1", pytest.approx(1.0), True, "wang"),
+            ("", pytest.approx(1.0), True, "li"),
         ]
         assert [one["did"] for one in await store.read(lambda c: assets.maintained(c, number))] == [
             "bearing again",
@@ -205,6 +221,7 @@ def test_parts_maintenance_and_what_is_due(database: str) -> None:
             (Deed(did="x", rule="oli"), "has no rule 'oli'"),
             (Deed(did="x", at=4e9), "still to come"),
             (Deed(did="x", parts=[Part(position="gland")]), "nothing is built in at 'gland'"),
+            (Deed(did="x", at=AT + 60, parts=[Part(position="gland", part="G")]), "G was at 'gland' until after that"),
             (
                 Deed(did="x", at=AT, parts=[Part(position="drive end", part="6205")]),
                 "came to 'drive end' later than that",
@@ -224,17 +241,26 @@ def test_parts_maintenance_and_what_is_due(database: str) -> None:
 def test_a_work_order_is_opened_from_what_is_due_or_an_alarm_and_done_once(database: str) -> None:
     async def work(store: Store) -> None:
         await enrolled(store)
-        number = await added(store, rules=[{"what": "oil", "hours": 1.0}])
+        number = await added(store, rules=[{"what": "oil", "hours": 1.0}], **{"class": "water_pump"})
         hot = Event("alarm", "hot", "raised", START, "high", data={"when": "pump.heat > 80"})
         other = Event(
             "alarm", "cold", "raised", START, "high", data={"when": "fan.heat < 8", "reasons": [{"tag": "pumps.x"}]}
         )
         seen = Event(
-            "alarm", "odd", "raised", START, "low", data={"when": "health.alarm > 0", "reasons": [{"tag": "pump.flow"}]}
+            "alarm",
+            "odd",
+            "raised",
+            START,
+            "low",
+            data={"when": "health.alarm > 0", "reasons": [{"tag": "pump.flow", "share": 0.5, "deviation": 2}]},
         )
         frames = [wire.Frame(EPOCH, "event", n, 1, 1, 1, encode_event(e)) for n, e in enumerate((hot, other, seen), 1)]
         await store.write(lambda c: apply_frames(c, "gate", frames))
         row = await store.read(lambda c: assets.found(c, number))
+        odd = await store.read(lambda c: draft(c, "gate", EPOCH, 3))
+        assert odd and odd["case"]["asset"] == "water_pump" and odd["case"]["signature"]["shares"] == {"flow": 0.5}
+        cold = await store.read(lambda c: draft(c, "gate", EPOCH, 2))
+        assert cold and cold["case"]["asset"] == ""
         about = [await store.read(lambda c, k=key: of_asset(c, row, k)) for key in ("hot", "cold", "odd")]  # type: ignore[misc]
         assert about == [True, False, True]
 
@@ -264,7 +290,7 @@ def test_a_work_order_is_opened_from_what_is_due_or_an_alarm_and_done_once(datab
         assert head == (
             "number,state,asset,name,place,class,origin,about,title,note,opened,opened_by,ended,ended_by,did,installed,removed"
         )
-        assert first.startswith(f"{two},dropped,P-101,,acme/suzhou,,alarm,hot,it is hot,,20")
+        assert first.startswith(f"{two},dropped,P-101,,acme/suzhou,water_pump,alarm,hot,it is hot,,20")
         assert second.endswith(""",wang,"'=changed, and a gasket",drain: gasket 12,""")
         told = json.loads(asset_files.orders_as("json", rows))[1]
         assert list(told) == head.split(",") and told["installed"] == [

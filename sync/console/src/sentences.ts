@@ -82,6 +82,7 @@ const SENTENCES: [string, string][] = [
   ["rules.{}: {}: after how many `hours` of running, or `days`?", "{1}（{0}）：请填写运行小时数或天数"],
   ["nothing is built in at {} of {} (which `part` comes there?)", "{1} 的 {0} 处没有零件，请填写零件号"],
   ["{} came to {} later than that (say when it was, after that)", "{1} 处的 {0} 装入时间晚于此时间"],
+  ["{} was at {} until after that (say when it was, after that)", "此时间之后 {1} 处仍装有 {0}"],
   ["that time is still to come (say when it was done)", "时间尚未到来"],
   ["{} has no rule {} (its rules say what is due)", "{0} 没有到期项目 {1}"],
   ["work order {} is open for {} already", "{1} 已有未完成的工单 {0}"],
