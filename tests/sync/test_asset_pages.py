@@ -26,7 +26,7 @@ def test_a_machine_is_named_looked_after_and_its_parts_are_exchanged(tmp_path: P
         form = shown.get_by_role("dialog")
         await form.get_by_label("Id", exact=True).fill("P-101")
         await form.get_by_label("What it is").fill("Coolant pump")
-        await form.get_by_label("Place").fill("foreign-corp")
+        await form.get_by_label("Place", exact=True).fill("foreign-corp")
         await form.get_by_label("Device").fill(OWN)
         await form.get_by_label("Tag", exact=True).fill("plc.none")
         await form.get_by_role("textbox", name="What", exact=True).fill("change oil")

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { failed, get } from "./api";
 import { AssetForm } from "./asset_form";
+import { PlaceChoice } from "./people";
 import { day, number, useFresh } from "./show";
 import { may } from "./signin";
 import { joined, t } from "./words";
@@ -28,21 +29,22 @@ export function Files({ path, words = {} }: { path: string; words?: Record<strin
 }
 
 export function Assets() {
-  const [find, setFind] = useState(""), [asked, setAsked] = useState(""), [due, setDue] = useState(false), [retired, setRetired] = useState(false), [making, setMaking] = useState(false);
+  const [at, setAt] = useState(""), [find, setFind] = useState(""), [asked, setAsked] = useState(""), [due, setDue] = useState(false), [retired, setRetired] = useState(false), [making, setMaking] = useState(false);
   useEffect(() => {
     const timer = window.setTimeout(() => setAsked(find.trim()), 250);
     return () => window.clearTimeout(timer);
   }, [find]);
-  const [list] = useFresh<Asset[]>(() => get(`/api/assets?${new URLSearchParams({ find: asked, due: String(due), retired: String(retired), limit: String(MOST) })}`), () => false, [asked, due, retired]);
+  const [list] = useFresh<Asset[]>(() => get(`/api/assets?${new URLSearchParams({ at, find: asked, due: String(due), retired: String(retired), limit: String(MOST) })}`), () => false, [at, asked, due, retired]);
   if (!list) return <p class="quiet">…</p>;
-  const any = list.length > 0 || !!asked || due || retired;
+  const any = list.length > 0 || !!asked || due || retired || !!at;
   return (
     <>
       <header class="bar"><h1>{t("assets")}</h1><Pages here="#/assets" /><span class="grow" />{may("asset") ? <button onClick={() => setMaking(true)}>{t("newAsset")}</button> : null}</header>
       <div class="bar filters">
         <input id="filter" type="search" placeholder={t("findAsset")} aria-label={t("findAsset")} value={find} onInput={(e) => setFind(e.currentTarget.value)} />
+        <PlaceChoice at={at} pick={setAt} />
         <span class="choices"><button aria-pressed={due} onClick={() => setDue(!due)}>{t("dueOnly")}</button><button aria-pressed={retired} onClick={() => setRetired(!retired)}>{t("retiredToo")}</button></span>
-        <span class="grow" /><Files path="/api/assets/export" />
+        <span class="grow" /><Files path="/api/assets/export" words={{ at }} />
       </div>
       {list.length ? null : any ? <p class="calm">{t("noneSuch")}</p> : <p class="calm">{t("noAssets")}<br /><span class="quiet">{t("noAssetsSub")}</span></p>}
       <ul class="rows">{list.map((one) => <Row key={one.number} one={one} />)}</ul>

@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { failed, get, send } from "./api";
 import { CaseForm, type Kept, sharesOf } from "./case_form";
 import { Dialog } from "./dialog";
+import { PlaceChoice } from "./people";
 import { sentence } from "./sentences";
 import { moment, number, useFresh } from "./show";
 import { may, placesOf } from "./signin";
@@ -27,12 +28,12 @@ function Pages({ here }: { here: string }) {
 /** `words` are looked for at first. */
 export function Cases({ words = "" }: { words?: string }) {
   const [find, setFind] = useState(words), [asked, setAsked] = useState(words.trim()), [most, setMost] = useState(PAGE);
-  const [asks, setAsks] = useState<"" | "new" | "file">(""), [told, setTold] = useState("");
+  const [asks, setAsks] = useState<"" | "new" | "file">(""), [told, setTold] = useState(""), [at, setAt] = useState("");
   useEffect(() => {
     const timer = window.setTimeout(() => { setAsked(find.trim()); setMost(PAGE); }, 250);
     return () => window.clearTimeout(timer);
   }, [find]);
-  const [list, again] = useFresh<Kept[]>(() => get(`/api/cases?${new URLSearchParams({ find: asked, limit: String(most) })}`), () => false, [asked, most]);
+  const [list, again] = useFresh<Kept[]>(() => get(`/api/cases?${new URLSearchParams({ find: asked, at, limit: String(most) })}`), () => false, [asked, at, most]);
   if (!list) return <p class="quiet">…</p>;
   return (
     <>
@@ -40,10 +41,11 @@ export function Cases({ words = "" }: { words?: string }) {
         {may("case") ? <span class="choices"><button onClick={() => setAsks("file")}>{t("takeIn")}</button><button onClick={() => setAsks("new")}>{t("newCase")}</button></span> : null}</header>
       <div class="bar filters">
         <input id="filter" type="search" maxLength={500} placeholder={t("findCase")} aria-label={t("findCase")} value={find} onInput={(e) => setFind(e.currentTarget.value)} />
-        <span class="grow" /><span class="choices files">{t("asFile")} {["csv", "json", "yaml"].map((kind) => <a key={kind} class="button" download href={`/api/cases/file?kind=${kind}`}>{kind.toUpperCase()}</a>)}</span>
+        <PlaceChoice at={at} pick={setAt} />
+        <span class="grow" /><span class="choices files">{t("thoseAsFile")} {["csv", "json", "yaml"].map((kind) => <a key={kind} class="button" download href={`/api/cases/file?${new URLSearchParams({ kind, at })}`}>{kind.toUpperCase()}</a>)}</span>
       </div>
       {told ? <p class="good" role="status">{told}</p> : null}
-      {list.length ? null : asked ? <p class="calm">{t("noCaseLike")}</p> : <p class="calm">{t("noCases")}<br /><span class="quiet">{t("noCasesSub")}</span></p>}
+      {list.length ? null : asked || at ? <p class="calm">{t("noCaseLike")}</p> : <p class="calm">{t("noCases")}<br /><span class="quiet">{t("noCasesSub")}</span></p>}
       <ul class="rows">{list.map((one) => (
         <li key={one.number} data-case={one.case.id}>
           <div><a href={`#/case/${one.number}`}><strong>{one.case.symptom}</strong></a>
@@ -53,13 +55,13 @@ export function Cases({ words = "" }: { words?: string }) {
         </li>
       ))}</ul>
       {list.length === most && most < 500 ? <button onClick={() => setMost(500)}>{t("moreCases")}</button> : null}
-      {asks === "new" ? <CaseForm title={t("newCase").replace(/ ?…$/, "")} close={() => setAsks("")} done={(kept) => { location.hash = `#/case/${kept.number}`; }} /> : null}
-      {asks === "file" ? <TakeIn close={() => setAsks("")} done={(said) => { setTold(`${number(said.new)} ${t("newCases")} ${number(said.anew)} ${t("anewCases")}`); again(); }} /> : null}
+      {asks === "new" ? <CaseForm title={t("newCase").replace(/ ?…$/, "")} place={at} close={() => setAsks("")} done={(kept) => { location.hash = `#/case/${kept.number}`; }} /> : null}
+      {asks === "file" ? <TakeIn at={at} close={() => setAsks("")} done={(said) => { setTold(`${number(said.new)} ${t("newCases")} ${number(said.anew)} ${t("anewCases")}`); again(); }} /> : null}
     </>
   );
 }
 
-function TakeIn({ close, done }: { close: () => void; done: (said: { new: number; anew: number }) => void }) {
+function TakeIn({ at, close, done }: { at: string; close: () => void; done: (said: { new: number; anew: number }) => void }) {
   const tops = placesOf("case");
   const act = async (said: FormData) => {
     const file = said.get("file") as File, ending = file.name.split(".").pop()?.toLowerCase() ?? "";
@@ -68,7 +70,7 @@ function TakeIn({ close, done }: { close: () => void; done: (said: { new: number
   return (
     <Dialog title={t("takeIn").replace(/ ?…$/, "")} word={t("takeInNow")} close={close} act={act}>
       <label class="whole">{t("caseFile")} <input name="file" type="file" required accept=".csv,.json,.yaml,.yml" /></label>
-      <label class="whole">{t("servesAt")} <input name="place" maxLength={200} list="case-places" required={!tops.includes("")} placeholder={t("wholePlane")} defaultValue={tops.includes("") ? "" : tops[0]} /></label>
+      <label class="whole">{t("servesAt")} <input name="place" maxLength={200} list="case-places" required={!tops.includes("")} placeholder={t("wholePlane")} defaultValue={at || (tops.includes("") ? "" : tops[0])} /></label>
       <datalist id="case-places">{tops.filter(Boolean).map((one) => <option key={one} value={one} />)}</datalist>
     </Dialog>
   );

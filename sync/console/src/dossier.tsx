@@ -1,7 +1,7 @@
 // What a part of the tree has and how it runs, to read and to print.
 import { useState } from "preact/hooks";
 import { get } from "./api";
-import { Beside, inOrder, placeName } from "./people";
+import { Beside, placeName, usePlaces } from "./people";
 import { number, useFresh } from "./show";
 import { placesOf } from "./signin";
 import { inDossier, known, t } from "./words";
@@ -11,11 +11,8 @@ const DAYS = [7, 30, 90, 365];
 
 export function Dossier() {
   const tops = placesOf("watch"), [at, setAt] = useState(tops.includes("") ? "" : tops[0] ?? ""), [days, setDays] = useState(90);
-  const [tree] = useFresh<{ place: string }[]>(() => get("/api/tree"), () => false, []);
+  const shown = usePlaces();
   const [told] = useFresh<Told>(() => get(`/api/dossier?${new URLSearchParams({ at, days: String(days) })}`), () => false, [at, days]);
-  const places = new Set<string>(tops);
-  for (const { place } of tree ?? []) place.split("/").forEach((_, k, names) => places.add(names.slice(0, k + 1).join("/")));
-  const shown = inOrder(places).filter((place) => tops.some((top) => !top || place === top || place.startsWith(`${top}/`)));
   return (
     <>
       <header class="bar unprinted"><h1>{t("dossier")}</h1><Beside here="#/dossier" /></header>

@@ -15,6 +15,19 @@ export const inOrder = (places: Iterable<string>): string[] => [...places].map((
 const below = (place: string, top: string) => !top || place === top || place.startsWith(`${top}/`);
 export const placeName = (place: string) => place || t("wholePlane");
 
+/** Every place of the tree that somebody sees, with those on the way to it. */
+export function usePlaces(): string[] {
+  const [tree] = useFresh<{ place: string }[]>(() => get("/api/tree"), () => false, []), tops = placesOf("watch"), places = new Set<string>(tops);
+  for (const { place } of tree ?? []) place.split("/").forEach((_, k, names) => places.add(names.slice(0, k + 1).join("/")));
+  return inOrder(places).filter((place) => tops.some((top) => below(place, top)));
+}
+
+/** One of them, or all that somebody sees (""). */
+export function PlaceChoice({ at, pick }: { at: string; pick: (at: string) => void }) {
+  const places = usePlaces().filter(Boolean);
+  return <label class="choice">{t("place")} <select value={at} onChange={(e) => pick(e.currentTarget.value)}><option value="">{placesOf("watch").includes("") ? t("wholePlane") : t("all")}</option>{places.map((place) => <option key={place} value={place}>{place}</option>)}</select></label>;
+}
+
 const PARTS: [Word, string, string][] = [["people", "#/people", "people"], ["audit", "#/audit", "audit"], ["dossier", "#/dossier", "watch"]];
 /** The pages that belong together, of them those that somebody may see. */
 export function Beside({ here }: { here: string }) {
