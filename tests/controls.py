@@ -252,6 +252,12 @@ CONTROLS: dict[str, Safeguard] = {
         "        fresh.read_bytes()",
         f"{TESTS}/test_twin_cases.py::test_a_bad_copy_leaves_the_one_that_was_there",
     ),
+    "the plane names no path on a device": Safeguard(
+        "sync/device/twin_cases.py",
+        "        if want.version and not VERSION.fullmatch(want.version):",
+        "        if False:",
+        f"{TESTS}/test_twin_cases.py::test_a_bad_copy_leaves_the_one_that_was_there",
+    ),
     "a case is written where somebody may": Safeguard(
         f"{PLANE}/case_api.py",
         "    if not asks.holds(place):",

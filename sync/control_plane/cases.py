@@ -1,7 +1,7 @@
 """Fault cases at nodes of the tree: those of a place serve the devices there and below it, and those of the places above do, too.
 
-What a device gets is one document, the same bytes for the same cases, named by its SHA-256. Where cases of the same id stand at
-several of its places, the one nearest to the device goes there.
+What a device gets is one document, the same bytes for the same cases, named by the beginning of its SHA-256. Where cases of one id
+stand at several of its places, the one nearest to the device goes there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .twin import Want, want
 
 KIND = "cases"  # of what is wanted of a device, and its name there
 T = tables.fault_case
+DIGITS = 16  # of a SHA-256, by which a document is called
 NODES = ("asset", "component", "symptom", "cause", "remedy")
 
 
@@ -213,10 +214,10 @@ def give(connection: Connection, device: str) -> None:
 
 
 def _version(body: bytes) -> str:
-    return wire.digest(body) if body else ""
+    return wire.digest(body)[:DIGITS] if body else ""
 
 
 def part(connection: Connection, device: str, version: str, at: int, most: int) -> tuple[int, bytes] | None:
     """(bytes in all, those from `at` on) of what serves a device now, if that is what it is called."""
     body = document(connection, place_of(connection, device) or "")
-    return (len(body), body[at : at + most]) if body and wire.digest(body) == version else None
+    return (len(body), body[at : at + most]) if body and _version(body) == version else None

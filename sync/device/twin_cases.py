@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from pathlib import Path
 
-from edge import CASES_OF_PLANE, MOST_CASE_BYTES, Host, LinesideError, to_disk, unpacked_cases
+from edge import CASES_OF_PLANE, MOST_CASE_BYTES, DeviceLost, Host, LinesideError, to_disk, unpacked_cases
 
 from .objects import fetch
 from .pace import Pace
-from .transport import Transport
+from .transport import Stranger, Transport
 from .twin import Tell, Want
 
 KIND = "cases"
+VERSION = re.compile(r"[0-9a-f]{16}")  # the beginning of the SHA-256 of the file
 NONE = "the plane has no cases for this device"
 
 
@@ -31,12 +33,13 @@ class CasesHandler:
     async def __call__(self, want: Want, tell: Tell) -> None:
         if want.name != KIND:
             raise LinesideError(f"a device has one set of cases, and it is called {KIND!r}")
+        if want.version and not VERSION.fullmatch(want.version):
+            raise LinesideError("cases are wanted by 16 digits of their SHA-256")
         if want.version and want.version != self._now:
             tell("trying", "")
-            fresh = self._path.with_name(f"{KIND}-{want.version[:12]}.new")
+            fresh = self._path.with_name(f"{KIND}-{want.version}.new")
             await asyncio.to_thread(_sweep, fresh)
             await fetch(self._transport, Pace(self._a_second), want.version, fresh, MOST_CASE_BYTES, KIND)
-            self._bad = want.version
             await asyncio.to_thread(_take, fresh, self._path)
         elif not want.version:
             await asyncio.to_thread(self._path.unlink, missing_ok=True)
@@ -44,10 +47,17 @@ class CasesHandler:
         tell("running", "" if want.version else NONE)
 
     async def look(self, want: Want, tell: Tell) -> None:
-        """The file may have been lost or changed since."""
+        """The file may have been lost or changed since. What cannot be had is looked for the next time: the line is there for the
+        rest."""
         self._now = await asyncio.to_thread(_digest, self._path)
-        if want.name == KIND and want.version not in (self._now, self._bad):
+        if want.name != KIND or want.version in (self._now, self._bad):
+            return
+        try:
             await self(want, tell)
+        except (DeviceLost, Stranger):
+            raise
+        except (LinesideError, OSError) as error:
+            self._bad = "" if getattr(error, "heals", True) else want.version
 
 
 def forget(folder: Path) -> None:
@@ -57,7 +67,7 @@ def forget(folder: Path) -> None:
 
 def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:
         return ""
 

@@ -139,7 +139,7 @@ class Plane:
             "path": f"targets/firmware/{file.name}",
         }
         if "cases" in path:
-            known["digest"] = wire.digest(joined_cases([packed_case(case_of(about))]))
+            known["digest"] = wire.digest(joined_cases([packed_case(case_of(about))]))[:16]
         if "object" in path:
             known["digest"] = wire.digest(f"a picture of {about}".encode())
         path = re.sub(r"{(\w+)(:path)?}", lambda m: known[m[1]], path)

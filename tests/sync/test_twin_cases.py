@@ -95,7 +95,7 @@ def test_a_case_of_the_plane_is_told_after_an_alarm_also_without_the_plane(tmp_p
         assert (
             first.running
             == first.tried
-            == hashlib.sha256((it.folder / "dev" / CASES_OF_PLANE).read_bytes()).hexdigest()
+            == hashlib.sha256((it.folder / "dev" / CASES_OF_PLANE).read_bytes()).hexdigest()[:16]
         )
         assert await it.happens() == ["like A (100%): A hums; its cause: dry"]
         await it.keeps("elsewhere", case("B"))
@@ -170,7 +170,7 @@ def handler(folder: Path, *answers: Any) -> tuple[CasesHandler, list[tuple[str, 
 
 
 def wants(body: bytes) -> Want:
-    return Want("cases", "cases", hashlib.sha256(body).hexdigest(), "run", 1)
+    return Want("cases", "cases", hashlib.sha256(body).hexdigest()[:16], "run", 1)
 
 
 def test_a_bad_copy_leaves_the_one_that_was_there(tmp_path: Path) -> None:
@@ -180,15 +180,19 @@ def test_a_bad_copy_leaves_the_one_that_was_there(tmp_path: Path) -> None:
     async def main() -> None:
         for body, fault in ((b"no json", "what the plane gave: : Invalid JSON"), (twice, "holds a case twice")):
             (tmp_path / CASES_OF_PLANE).write_bytes(good)
-            take, said, tell = handler(tmp_path, [len(body), body])
+            take, said, tell = handler(tmp_path, *[[len(body), body]] * 2)
             with pytest.raises(LinesideError, match=fault) as refused:
                 await take(wants(body), tell)
             assert not refused.value.heals and take.running("cases") == wants(good).version
-            await take.look(wants(body), tell)
-            assert said == [("trying", "")], "it is not asked for again"
-        take, said, tell = handler(tmp_path, [10**6 + 1, b"x"])
+            for _ in range(3):  # as after a restart: it breaks off no line, and is asked for once more
+                await take.look(wants(body), tell)
+            assert said == [("trying", "")] * 2
+        take, _, tell = handler(tmp_path, *[[10**6 + 1, b"x"]] * 2)
         with pytest.raises(Refused, match="at most 1,000,000"):
             await take(wants(b"large"), tell)
+        await take.look(wants(b"large"), tell)
+        with pytest.raises(LinesideError, match="16 digits"):
+            await take(wants(b"")._replace(version="../../../../etc"), tell)
         assert [name for name in os.listdir(tmp_path) if not name.endswith(".part")] == [CASES_OF_PLANE]
         assert (tmp_path / CASES_OF_PLANE).read_bytes() == good
 
