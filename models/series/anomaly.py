@@ -262,7 +262,8 @@ class Anomaly:
         if self._refit and not self._refit.asked and self._refit.gather(rows, alarm):
             refit, settings = self._refit, self.config.settings()
             refit.asked = True
-            yield Job(lambda: [Answer(refit.candidate(settings))], name=self.name)
+            step = self._left.step if self._left else 0.0
+            yield Job(lambda: [Answer(refit.candidate(settings, step))], name=self.name)
 
     def _relearned(self, new: Candidate) -> Iterator[Event]:
         """A candidate takes over, or is dropped; one that an order has overtaken is nobody's."""

@@ -13,13 +13,12 @@ from pydantic import Field, model_validator
 from edge import TRUSTED, Batch, ConfigFault, Duration, Identifier, Point, Quality, Setting, StageConfig
 
 from .document import read
-from .seasonal import DAY, Seasonal, Settings, Told
+from .seasonal import DAY, QUARTERS, Seasonal, Settings, Told
 
 MONDAY = 3 * DAY  # seconds: 1970 began on a Thursday
-LATE = 0.25  # of a slot: what begins later than that in its first one is no mean of it
 MOST = 8 * DAY  # seconds ahead
 SIDES = ("", "_low", "_high")
-COVERED = "covered"
+COVERED, RUNNING = "covered", "running"
 
 
 class ForecastConfig(StageConfig):
@@ -32,6 +31,9 @@ class ForecastConfig(StageConfig):
         default_factory=dict, max_length=8, description="how far ahead, by name; unset: `next`, the next slot"
     )
     coverage: float = Field(0.8, ge=0.5, le=0.98, description="share of values that the interval is to hold")
+    running: bool = Field(
+        False, description="also tell the mean that the slot that runs will have, anew after each quarter of it"
+    )
     unit: str = Field("", description="of the tag, for people")
     baseline: str = Field("", description="file beside the site, written by `lineside fit`")
 
@@ -42,6 +44,8 @@ class ForecastConfig(StageConfig):
         for name, ahead in self.ahead.items():
             if not 0 < ahead <= MOST or ahead % self.every:
                 raise ValueError(f"ahead.{name}: {ahead:g} s are no slots of {self.every:g} s, or more than eight days")
+        if self.running and 1 not in self.leads().values():
+            raise ValueError(f"running: it needs a name in `ahead` for the next slot, {self.every:g} s")
         clash = sorted(name for name in self.points() if list(self._names()).count(name) > 1)
         if clash:
             raise ValueError(f"ahead: two tags would be called {clash[0]!r}")
@@ -52,7 +56,8 @@ class ForecastConfig(StageConfig):
         return {name: round(ahead / self.every) for name, ahead in (self.ahead or {"next": self.every}).items()}
 
     def _names(self) -> Iterator[str]:
-        yield from (name + side for name in self.leads() for side in SIDES)
+        names = (*self.leads(), RUNNING) if self.running else self.leads()
+        yield from (name + side for name in names for side in SIDES)
         yield COVERED
 
     def points(self) -> dict[str, Any]:
@@ -66,34 +71,44 @@ class ForecastConfig(StageConfig):
 
 
 class Slots:
-    """Samples in, the mean of each slot out as soon as one of a later slot comes."""
+    """Samples in; the mean of what a slot has so far out as soon as a sample of its next quarter comes, and that of all of it as
+    soon as one of a later slot comes."""
 
     def __init__(self, every: int) -> None:
         self._every = every
         self._slot: int | None = None
+        self._quarter = 0
         self._sum, self._n, self._whole = 0.0, 0, False
 
-    def __call__(self, ts: np.ndarray, value: np.ndarray, quality: np.ndarray) -> Iterator[tuple[int, float]]:
-        """(slot, mean) of samples: ns UTC, values, qualities. What comes for a slot that is over is let be, unless all time went
-        back by more than a week."""
+    def __call__(self, ts: np.ndarray, value: np.ndarray, quality: np.ndarray) -> Iterator[tuple[int, int, float]]:
+        """(slot, quarters that are over, their mean) of samples: ns UTC, values, qualities. What comes for a quarter that is over
+        is let be, unless all time went back by more than a week."""
         good = (quality <= TRUSTED) & np.isfinite(value)
-        ts, value = ts[good], value[good]
-        slots = (ts // 10**9 + MONDAY) // self._every
-        for slot in np.unique(slots):
-            mine = slots == slot
+        value, since = value[good], ts[good] + MONDAY * 10**9
+        quarters = since // (self._every * 10**9 // QUARTERS)
+        for one in np.unique(quarters):
+            slot, quarter = divmod(int(one), QUARTERS)
+            mine = quarters == one
             if self._slot is None or slot > self._slot or slot < self._slot - 7 * DAY // self._every:
-                if self._slot is not None and self._whole:
-                    yield self._slot, self._sum / self._n
-                begun = (int(ts[mine].min()) // 10**9 + MONDAY - int(slot) * self._every) / self._every
-                self._whole = self._slot is not None or begun <= LATE
-                self._slot, self._sum, self._n = int(slot), 0.0, 0
-            if slot == self._slot:
+                yield from self._over(QUARTERS)
+                self._whole = (
+                    self._slot is not None or quarter == 0
+                )  # else its first one began somewhere in the midst of it
+                self._slot, self._quarter, self._sum, self._n = slot, quarter, 0.0, 0
+            elif slot == self._slot and quarter > self._quarter:
+                yield from self._over(quarter)
+                self._quarter = quarter
+            if (slot, quarter) == (self._slot, self._quarter):
                 self._sum, self._n = self._sum + float(value[mine].sum()), self._n + int(mine.sum())
+
+    def _over(self, quarters: int) -> Iterator[tuple[int, int, float]]:
+        if self._slot is not None and self._whole:
+            yield self._slot, quarters, self._sum / self._n
 
 
 class Forecast:
-    """Batches in; at the end of each slot that had a good sample the forecasts from there, at that time. SUBSTITUTED and empty
-    until a week and fifty more forecasts have come true."""
+    """Batches in; at the end of each slot that had a good sample the forecasts from there, at that time, and after each quarter of
+    one what it will be. SUBSTITUTED and empty until a week and fifty more forecasts have come true."""
 
     Config = ForecastConfig
 
@@ -105,6 +120,8 @@ class Forecast:
         self.outputs = frozenset(f"{setting.name}.{name}" for name in config.points())
         self._id = setting.table[config.tag].id
         self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in config.points()], np.int32)
+        self._runs = self._out[-1 - len(SIDES) : -1]  # the slot that runs, where it is told
+        self._next = [*config.leads().values(), 1].index(1)
         self._slots = Slots(int(config.every))
         self._seasonal = (
             load(setting.folder / config.baseline, config) if config.baseline else Seasonal(config.settings())
@@ -119,8 +136,11 @@ class Forecast:
         seasonal, slots = Seasonal(config.settings()), Slots(int(config.every))
         rows, told = 0, None
         for part in parts:
-            for slot, mean in slots(*part):
-                told, rows = _next(seasonal, slot, mean), rows + 1
+            for slot, quarters, mean in slots(*part):
+                if quarters == QUARTERS:
+                    told, rows = _next(seasonal, slot, mean), rows + 1
+                elif config.running:
+                    seasonal.running(slot, quarters, mean)
         if told is None or np.isnan(told.covered):
             need = f"{rows} slots of {config.every:g} s are too few; it takes a week and fifty more, better four weeks"
             raise ValueError(need)
@@ -133,13 +153,25 @@ class Forecast:
         mine = item.tag == self._id
         if not mine.any():
             return
-        for slot, mean in self._slots(item.ts[mine], item.value[mine], item.quality[mine]):
-            told = _next(self._seasonal, slot, mean)
-            value = np.column_stack([told.expected, told.low, told.high]).ravel()
-            value = np.append(value, 100 * told.covered)
-            ts = ((slot + 1) * int(self.config.every) - MONDAY) * 10**9
-            quality = np.where(np.isfinite(value), Quality.GOOD, Quality.SUBSTITUTED)
-            yield Batch.of(self.name, self._out, value, ts, quality, item.mono)
+        for slot, quarters, mean in self._slots(item.ts[mine], item.value[mine], item.quality[mine]):
+            if quarters == QUARTERS:
+                yield self._batch(slot + 1, 0, self._ended(slot, mean), self._out, item.mono)
+            elif self.config.running:
+                told = np.array(self._seasonal.running(slot, quarters, mean))
+                yield self._batch(slot, quarters, told, self._runs, item.mono)
+
+    def _ended(self, slot: int, mean: float) -> np.ndarray:
+        """In the order of the tags."""
+        told = _next(self._seasonal, slot, mean)
+        ahead = np.column_stack([told.expected, told.low, told.high])
+        runs = ahead[self._next : self._next + 1] if self.config.running else ahead[:0]
+        return np.append(np.concatenate([ahead, runs]).ravel(), 100 * told.covered)
+
+    def _batch(self, slot: int, quarters: int, value: np.ndarray, of: np.ndarray, mono: int) -> Batch:
+        """At that place in time."""
+        every = int(self.config.every) * 10**9
+        ts = slot * every + quarters * every // QUARTERS - MONDAY * 10**9
+        return Batch.of(self.name, of, value, ts, np.where(np.isfinite(value), Quality.GOOD, Quality.SUBSTITUTED), mono)
 
     def due(self) -> int | None:
         return None

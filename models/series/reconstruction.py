@@ -38,8 +38,8 @@ FEWEST = 20  # windows for each tag
 class Leftover:
     """Rows float64[n, c] in their order; out what the network does not say again, in the unit of each tag."""
 
-    def __init__(self, run: Interpreter, mean: np.ndarray, settings: Settings) -> None:
-        self._run, self._mean = run, mean
+    def __init__(self, run: Interpreter, mean: np.ndarray, step: np.ndarray, settings: Settings) -> None:
+        self._run, self._mean, self.step = run, mean, step
         self._before = np.empty((settings.window - 1, len(mean)), np.float32)
         self._any = False
 
@@ -187,16 +187,17 @@ def loaded(baseline: Baseline, kept: Any, path: Path, proved: bool = False) -> L
     written by this process: `proved`); blocks. Raises ValueError for a damaged document, ModelRefused for a network that is not
     the one it names or does not say what it said."""
     try:
-        mean, spread = (np.array(kept[name], float) for name in ("mean", "spread"))
+        mean, spread, step = (np.array(kept[name], float) for name in ("mean", "spread", "step"))
     except (KeyError, TypeError) as error:
         raise ValueError(f"it holds no network: {error}") from None
     sound = mean.shape == spread.shape == baseline.mean.shape and np.isfinite(mean).all() and np.isfinite(spread).all()
-    if not (sound and (spread > 0).all()):
+    if not (sound and (spread > 0).all() and step.shape == () and 0 < step < np.inf):
         raise ValueError("a damaged network")
     _same(kept, path.with_suffix(".tflite"), path)
     if not proved:
         proof.in_child("models.series.reconstruction", path)
-    return Leftover(interpreter(kept, baseline.settings.window, path), mean, baseline.settings)
+    run = interpreter(kept, baseline.settings.window, path)
+    return Leftover(run, mean, float(step) * spread, baseline.settings)
 
 
 def _same(kept: Mapping[str, Any], weights: Path, path: Path) -> None:

@@ -60,12 +60,15 @@ class Refit:
             self._starts.append(self._n)
         return self._n >= self.rows
 
-    def candidate(self, settings: Settings) -> Candidate:
-        """Learned from the first rows, judged by the last. Takes as long as a fit; touches nothing that others use."""
+    def candidate(self, settings: Settings, step: np.ndarray | float = 0.0) -> Candidate:
+        """Learned from the first rows, judged by the last; `step` as of `fit`. Takes as long as a fit; touches nothing that others
+        use."""
         rows = np.concatenate(self._parts)
         learned = round(len(rows) * (1 - HELD_OUT))
         try:
-            scorer = Scorer(fit(rows[:learned], settings, tuple(s for s in sorted(set(self._starts)) if s < learned)))
+            scorer = Scorer(
+                fit(rows[:learned], settings, tuple(s for s in sorted(set(self._starts)) if s < learned), step)
+            )
         except ValueError as error:
             return Candidate(self, None, f"{learned} quiet rows teach nothing: {error}")
         false = int(scorer(rows[learned:])[1].sum())

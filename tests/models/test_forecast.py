@@ -17,7 +17,8 @@ from edge.health import Health
 from edge.rehearse import Kept
 from edge.stage import Setting
 from models.series.forecast import Forecast, ForecastConfig, Slots
-from models.series.seasonal import LEAST, SCORES, Scores, Seasonal, Settings
+from models.series.intervals import LEAST, SCORES, Scores, packed
+from models.series.seasonal import Seasonal, Settings
 
 HOUR = 3600 * 10**9
 MONDAY = 4 * 24 * HOUR  # 5 January 1970
@@ -103,7 +104,7 @@ def test_what_it_learned_survives_a_restart_and_other_settings_begin_anew(after:
     again.restore(state)
     more = batches(load(7)[-168:], 6 * 168)
     first, second = (told([out for batch in more for out in each(batch)]) for each in (one, again))
-    assert second == pytest.approx(first[1:], rel=0.05, abs=8)  # without the hour that was cut
+    assert second == pytest.approx(first[1:], rel=0.05, abs=15)  # without the hour that was cut
     other = stage(CONFIG.model_copy(update={"coverage": 0.9}))
     with pytest.raises(ValueError, match="other settings"):
         other.restore(state)
@@ -117,7 +118,9 @@ def test_slots_of_gaps_late_samples_bad_ones_and_time_that_goes_back() -> None:
 
     def fed(hours: list[float], quality: np.ndarray = good) -> list[tuple[int, float]]:
         ts = (MONDAY + np.array(hours) * HOUR).astype(np.int64)
-        return list(slots(ts, np.array(hours), quality[: len(hours)]))
+        return [
+            (slot, mean) for slot, quarters, mean in slots(ts, np.array(hours), quality[: len(hours)]) if quarters == 4
+        ]
 
     week = 7 * 24
     assert fed([0.5, 0.75, 1.0]) == [], "the first hour was half over"
@@ -134,6 +137,46 @@ def test_slots_of_gaps_late_samples_bad_ones_and_time_that_goes_back() -> None:
         seasonal(500, 1.0)
     seasonal.forget_lately()
     assert np.isnan(seasonal(3, 1.0).expected).all() and seasonal.profile(500) == 1.0
+
+
+def test_what_the_running_hour_will_be_is_told_anew_after_each_quarter() -> None:
+    config = ForecastConfig(stage="forecast", tag="m.kw", every="1h", running=True)
+    names = [*config.points()]
+    assert names == ["next", "next_low", "next_high", "running", "running_low", "running_high", "covered"]
+    tags = TagTable([Tag("m.kw", 1, source="m"), *(Tag(f"f.{name}", i, source="f") for i, name in enumerate(names, 2))])
+    one, hours = Forecast(config, Setting("f", tags, Path())), load(4)
+    rng = np.random.default_rng(2)
+    drift = np.repeat(rng.normal(0, 30, len(hours)), 12) + rng.normal(
+        0, 3, 12 * len(hours)
+    )  # an hour has its own level
+    ts = MONDAY + np.arange(12 * len(hours)) * (HOUR // 12)
+    value = np.repeat(hours, 12) + drift
+    parts = (slice(i, i + 30) for i in range(0, len(ts), 30))
+    out = [b for at in parts for b in one(Batch.of("m", np.ones(len(ts[at])), value[at], ts[at]))]
+    truth, wide, held = value.reshape(-1, 12).mean(axis=1), np.zeros(4), np.zeros(4)
+    late = [b for b in out if b.ts[0] >= MONDAY + 400 * HOUR and b.ts[0] < MONDAY + (len(hours) - 1) * HOUR]
+    for b in late:
+        hour, quarter = divmod(int(b.ts[0] - MONDAY) // (HOUR // 4), 4)
+        _, low, high = b.value[-4:-1] if quarter == 0 else b.value
+        wide[quarter] += high - low
+        held[quarter] += low <= truth[hour] <= high
+    held /= len(late) / 4
+    assert len(late) % 4 in (0, 1) and (wide[1:] < 0.3 * wide[0]).all() and (np.diff(wide) < 0).all()
+    assert ((held > 0.7) & (held < 0.9)).all()
+    assert out[4 * 400].tag.tolist() in ([5, 6, 7], [*range(2, 9)])
+
+
+def test_one_absurd_reading_does_not_spoil_the_weeks_after_it() -> None:
+    values = load(6)
+    values[500] = 1e9
+    out = told(_through(values))
+    assert np.abs(out[510:, 0] - values[511 : len(out) + 1]).max() < 200
+    assert (out[700:, 2] - out[700:, 1]).mean() < 60
+
+
+def _through(values: np.ndarray) -> list[Batch]:
+    one = stage()
+    return [out for batch in batches(values) for out in one(batch)]
 
 
 def test_past_errors_are_ranked_with_room_for_one_more() -> None:
@@ -159,7 +202,8 @@ def test_a_file_of_fit_is_used_and_one_of_others_refused(tmp_path: Path) -> None
         ({"tag": "m.other"}, "another tag than m.kw"),
         ({"mix": document["week"]}, "cannot reshape"),
         ({"week": None}, "no forecast: TypeError"),
-        ({"scores": [[float("nan")], []]}, "a damaged forecast"),
+        ({"leads": [{**document["leads"][0], "scores": packed([float("nan")])}] * 2}, "a damaged forecast"),
+        ({"rests": []}, "zip"),
         ({"version": 9}, "other settings"),
     ):
         path.write_text(json.dumps({**document, **change}))
@@ -179,6 +223,7 @@ def test_a_file_of_fit_is_used_and_one_of_others_refused(tmp_path: Path) -> None
         ({"ahead": {"far": "9d"}}, "more than eight days"),
         ({"ahead": {"a": "15min", "a_low": "15min"}}, "two tags would be called 'a_low'"),
         ({"ahead": {"covered": "15min"}}, "two tags would be called 'covered'"),
+        ({"ahead": {"day": "1d"}, "running": True}, "running: it needs a name in `ahead` for the next slot, 900 s"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], why: str) -> None:
