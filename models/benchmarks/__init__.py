@@ -19,8 +19,8 @@ from edge import LinesideError
 class Benchmark:
     """`module` is one of this folder; `methods` maps a method to the module's function, the first being meant by `name`.
 
-    A folder is one of these where a file matches a pattern of `marks` and, for CSV files that could be anything, `header`
-    stands in its first line.
+    `folder` is another name of it, that of the shared folder. A folder is one of these where a file matches a pattern of `marks`
+    and, for CSV files that could be anything, `header` stands in its first line.
     """
 
     name: str
@@ -30,6 +30,11 @@ class Benchmark:
     figures: tuple[str, ...]
     methods: Mapping[str, str]
     header: str = ""
+    folder: str = ""
+
+    def has(self, name: str) -> bool:
+        """Whether that is its name, or one of its methods."""
+        return name in (self.name, self.folder, *self.methods) and bool(name)
 
     def holds(self, data: Path) -> bool:
         found = (path for mark in self.marks for path in sorted(data.glob(mark)))
@@ -62,6 +67,7 @@ KNOWN = (
     Benchmark(
         name="olympus",
         module="olympus",
+        folder="olympus-experiments",
         layout="TABLE/data.csv (no header; parameters, then the target), TABLE/config.json (bounds, goal), summary.csv",
         marks=("*/config.json", "summary.csv"),
         figures=("tables", "at_most_25"),
@@ -78,6 +84,7 @@ KNOWN = (
     Benchmark(
         name="cmapss",
         module="cmapss",
+        folder="cmapss-fd001",
         layout="train_FD001.txt, test_FD001*.txt (26 columns), RUL_FD001*.csv (unit,true_rul_cycles)",
         marks=("train_FD001.txt", "test_FD001*.txt", "RUL_FD001*"),
         figures=("rmse", "score", "coverage"),
@@ -86,6 +93,7 @@ KNOWN = (
     Benchmark(
         name="ims",
         module="ims",
+        folder="ims-bearing",
         layout="ims_test*_features.csv (a time, then the level of each channel)",
         marks=("ims_test*_features.csv",),
         figures=("lead_h", "false_alarms", "left_error_h"),
@@ -94,6 +102,7 @@ KNOWN = (
     Benchmark(
         name="cwru",
         module="cwru",
+        folder="cwru-bearing",
         layout="cwru*.npz with arrays STATE_loadHP (normal, B007 .. OR021) at 12 kHz, *_records.csv (key, rpm)",
         marks=("cwru*.npz",),
         figures=("macro_f", "folds", "auroc"),
@@ -112,14 +121,14 @@ KNOWN = (
 
 def named(name: str) -> bool:
     """Whether that is a benchmark or one of its methods."""
-    return any(name == one.name or name in one.methods for one in KNOWN)
+    return any(one.has(name) for one in KNOWN)
 
 
 def of(name: str, data: Path) -> Benchmark:
     """The benchmark that `data` is laid out as and that has the method `name`. Raises LinesideError."""
     if not data.is_dir():
         raise LinesideError(f"{data} is no folder")
-    asked = [one for one in KNOWN if name == one.name or name in one.methods]
+    asked = [one for one in KNOWN if one.has(name)]
     for one in asked:
         if one.holds(data):
             return one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import reduce
 from pathlib import Path
@@ -118,18 +118,8 @@ class Anomaly:
     ) -> dict[str, Any]:
         """A baseline document from history, (ts, value, quality) by tag; under "files" further ones by suffix, under "told" what a
         person should know. Raises ValueError."""
-        good = {tag: columns[tag][2] <= TRUSTED for tag in config.tags}
-        times = [columns[tag][0][good[tag]] for tag in config.tags]
-        shared = reduce(lambda a, b: a if a is b or np.array_equal(a, b) else np.intersect1d(a, b), times)
-        shared = np.unique(shared)
-        rows = np.empty((len(shared), len(config.tags)))
-        for j, tag in enumerate(config.tags):
-            ts, value = (column[good[tag]] for column in columns[tag][:2])
-            order = np.argsort(ts, kind="stable")
-            rows[:, j] = value[order][np.searchsorted(ts[order], shared)]
-        steps = np.diff(shared)
-        gaps = np.flatnonzero(steps > GAP * np.median(steps)) + 1 if len(steps) else np.empty(0, int)
-        starts, settings = (0, *gaps.tolist()), config.settings()
+        rows, starts = together([columns[tag] for tag in config.tags])
+        settings = config.settings()
         if config.method == "network":
             return reconstruction.fit(rows, config.tags, settings, starts)
         return {"tags": list(config.tags), **fit(rows, settings, starts).as_json()}
@@ -312,6 +302,29 @@ class Anomaly:
             self._refit = Refit(*document["refit"])
         if self._scorer and document["limits"] == _limits(self._scorer.baseline):
             self._scorer.resume(document["centres"])
+
+
+def together(columns: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Rows float64[n, tags] of (ts, value, quality) of each tag, and where a stretch without a gap begins: as the stage makes them,
+    one for each time at which a tag said something, while the others hold; less those in which one is bad or not known yet.
+    Raises ValueError where there are none."""
+    times = reduce(lambda a, b: a if a is b or np.array_equal(a, b) else np.union1d(a, b), [c[0] for c in columns])
+    times = np.unique(times)
+    steps = [np.median(np.diff(np.unique(ts))) for ts, *_ in columns if len(ts) > 1]
+    gap = GAP * min(steps, default=0.0)
+    since = np.maximum.accumulate(np.where(np.diff(times, prepend=times[0]) > gap, times, times[0]))
+    rows, known = np.empty((len(times), len(columns))), np.ones(len(times), bool)
+    for j, (ts, value, quality) in enumerate(columns):
+        order = np.argsort(ts, kind="stable")
+        at = np.searchsorted(ts[order], times, side="right") - 1
+        held = order[at]
+        rows[:, j] = value[held]
+        known &= (at >= 0) & (ts[held] >= since) & (quality[held] <= TRUSTED)
+    known &= np.isfinite(rows).all(axis=1)
+    if not known.any():
+        raise ValueError("at no time are all of the tags known and good")
+    starts = np.flatnonzero(np.diff(times[known]) > gap) + 1
+    return rows[known], (0, *starts.tolist())
 
 
 def _limits(baseline: Baseline) -> list[float]:

@@ -197,6 +197,8 @@ def _window(
                 left.append((step - centre)[max(0, rows - at) :])
                 if at >= rows:
                     centre = centre + pace * (step.mean(axis=0) - centre)
+    if not left:
+        raise ValueError(f"no stretch without a gap is longer than {2 * rows} rows")
     deviation = np.concatenate(left)
     scale = np.maximum(np.sqrt((deviation**2).mean(axis=0)), least)
     unit = deviation / scale

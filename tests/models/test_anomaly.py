@@ -229,6 +229,24 @@ def test_fitted_from_history_and_kept_in_a_file(tmp_path: Path) -> None:
         Anomaly(AnomalyConfig(stage="anomaly", tags=TAGS, baseline="none.json"), Setting("h", table(), tmp_path))
 
 
+def test_tags_of_two_sources_are_learned_from_as_the_stage_sees_them() -> None:
+    config, rows = AnomalyConfig(stage="anomaly", tags=TAGS), normal(400)
+    ts, quality = np.arange(400) * SECOND, np.zeros(400, np.uint8)
+    late = ts + SECOND // 50
+    found = Anomaly.fit(config, {"p.a": (ts, rows[:, 0], quality), "p.b": (late, rows[:, 1], quality)})
+    assert found["rows"] == 799  # all but the first, at which one was not known yet
+    rare = ts[::10], rows[::10, 1], quality[::10]  # one that tells changes alone holds meanwhile
+    assert Anomaly.fit(config, {"p.a": (ts, rows[:, 0], quality), "p.b": rare})["rows"] == 400
+    later = ts + np.repeat([0, 9000], 200) * SECOND  # but not over a time of which nothing was read
+    parts = {"p.a": (later, rows[:, 0], quality), "p.b": (later[:150], rows[:150, 1], quality[:150])}
+    assert Anomaly.fit(config, parts)["rows"] == 200
+    with pytest.raises(ValueError, match="at no time are all"):
+        Anomaly.fit(config, {"p.a": (ts, rows[:, 0], quality), "p.b": (ts, rows[:, 1], quality + Quality.BAD)})
+    pieces = ts + np.repeat(np.arange(20), 20) * 3600 * SECOND
+    with pytest.raises(ValueError, match="no stretch without a gap"):
+        Anomaly.fit(config, {t: (pieces, rows[:, i], quality) for i, t in enumerate(TAGS)})
+
+
 def test_a_damaged_baseline_is_refused() -> None:
     with pytest.raises(ValueError, match="no baseline"):
         Baseline.from_json({})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.cli import main
-from models.benchmarks import KNOWN, cmapss
+from models.benchmarks import KNOWN, cmapss, named, of
 from models.benchmarks.skab import CHOSEN, SIGNALS, TRAINING, counted, judged, read
 from models.series.learned import Learned
 
@@ -148,6 +148,21 @@ def test_each_benchmark_has_the_methods_that_are_listed(capsys: Said) -> None:
         assert all(callable(getattr(module, function)) for function in one.methods.values())
     assert main(["model", "evaluate", "--list"]) == 0
     assert "methods: skab, anomaly, network, always" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("folder", "mark"),
+    [
+        ("cmapss-fd001", "train_FD001.txt"),
+        ("ims-bearing", "ims_test2_features.csv"),
+        ("cwru-bearing", "cwru.npz"),
+        ("olympus-experiments", "summary.csv"),
+    ],
+)
+def test_a_benchmark_goes_by_the_name_of_the_shared_folder_too(folder: str, mark: str, tmp_path: Path) -> None:
+    (tmp_path / mark).touch()
+    assert named(folder) and folder.startswith(of(folder, tmp_path).name)
+    assert not named("")
 
 
 def test_a_bearing_that_wears_is_told_hours_before_its_end(tmp_path: Path, capsys: Said) -> None:
