@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if options.parts:
         save(options.parts, parts)
     if options.report:
-        write(options.report, page(told, f"What goes with NG at {of}"))
+        write(options.report, page(told, f"What goes with NG: {of}"))
     if options.json:
         print(json.dumps({"stages": {stage: as_json(one) for stage, (_, one) in told.items()}}, ensure_ascii=False))
     else:

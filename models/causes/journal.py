@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ DAY = 86_400 * SECOND
 MOST = 8_000_000  # parts times tags that are held at once
 STRETCH = 3.0  # times the usual way from part to part, from which on a sample no longer tells of a part's cycle
 RISES = 0.99  # of all steps: such a column is a counter, and says no more than the time
+CODES = 12  # different whole numbers at most: such a tag is a bit or a code, whose mean says nothing
 NEVER = -(2**63)
 
 
@@ -112,12 +113,13 @@ class _At:
     count: np.ndarray
     last: np.ndarray
     said: np.ndarray
-    cycle: np.ndarray = field(default_factory=lambda: np.empty(0))
+    cycle: np.ndarray
+    whole: np.ndarray  # bool[tags]: nothing but whole numbers was said
 
     @classmethod
     def nothing(cls, n: int, c: int, cycle: np.ndarray) -> _At:
         said = np.full((n, c), NEVER)
-        return cls(np.zeros((n, c)), np.zeros((n, c), np.int32), np.full((n, c), np.nan), said, cycle)
+        return cls(np.zeros((n, c)), np.zeros((n, c), np.int32), np.full((n, c), np.nan), said, cycle, np.ones(c, bool))
 
     def add(self, batch: Batch, column: np.ndarray, ts: np.ndarray) -> None:
         """Samples of columns (-1: none of them), in any order of batches."""
@@ -131,6 +133,7 @@ class _At:
         new = at >= self.said[part, column]
         self.last[part[new], column[new]] = np.where(good, value, np.nan)[new]
         self.said[part[new], column[new]] = at[new]
+        self.whole[column[good & (value != np.rint(value))]] = False
         near = good & (ts[part] - at <= self.cycle[part])
         np.add.at(self.total, (part[near], column[near]), value[near])
         np.add.at(self.count, (part[near], column[near]), 1)
@@ -196,7 +199,10 @@ def _columns(
             columns.append(named(name, ["" if v != v else f"{v:.15g}" for v in held[:, k].tolist()]))
         else:
             mean = at.total[:, k] / np.maximum(at.count[:, k], 1)
-            value = np.where(at.count[:, k] > 0, mean, held[:, k]) if asked.at == "mean" else held[:, k]
+            value = held[:, k]
+            codes = at.whole[k] and len(np.unique(value[np.isfinite(value)])) <= CODES
+            if asked.at == "mean" and not codes:
+                value = np.where(at.count[:, k] > 0, mean, value)
             if only_rises(value):
                 left_out[name] = "it only rises, as a counter does, and says no more than the time"
             else:

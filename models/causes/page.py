@@ -11,7 +11,7 @@ from edge import wilson
 
 from .parts import Parts
 from .rank import Found, Ranking
-from .words import doubts, sentence, words
+from .words import UNORDERED, doubts, rare, sentence, words
 
 WIDE, HIGH, LEFT, BELOW = 720, 150, 48, 40  # pixels
 MOST = 20  # pictures
@@ -51,6 +51,8 @@ def _stage(stage: str, parts: Parts, told: Ranking) -> Iterator[str]:
         yield "".join(f"<p>{escape(line)}</p>" for line in said[1:2])
     else:
         yield HEAD + "".join(map(_row, told.found)) + "</table></div>"
+    if not told.ordered:
+        yield f'<p class="small">{UNORDERED}</p>'
     for k, one in enumerate(told.found[:MOST]):
         yield f"<h2>{escape(sentence(one))}</h2>"
         yield "".join(f'<p class="small">{escape(line)}</p>' for line in doubts(one, told.rivals.get(k, [])))
@@ -66,7 +68,15 @@ def _stage(stage: str, parts: Parts, told: Ranking) -> Iterator[str]:
 def _row(one: Found) -> str:
     there, other = (f"{ng:,} of {of:,} ({ng / of:.1%})" for ng, of in ((one.ng, one.of), (one.other_ng, one.other_of)))
     times = f"{one.times:.3g}" if one.other_ng else "only there"
-    cells = (one.where, one.kind or "any", there, other, times, f"{one.q:.2g}", str(one.stretches))
+    cells = (
+        one.where,
+        one.kind or "any",
+        there,
+        other,
+        times,
+        rare(one.q).removeprefix("q "),
+        str(one.stretches or "?"),
+    )
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>\n"
 
 
@@ -118,6 +128,9 @@ def _label(one: Found, cell: int) -> str:
 
 
 def _axis(one: Found) -> str:
-    unit = f" ({one.bands.column.unit})" if one.bands.column.unit else ""
-    from_ = "" if one.bands.column.labels is not None else ", from the value below each bar on"
-    return f"{one.name}{unit}{from_}: share of NG, and within which it lies at 95 %"
+    from_ = "" if one.bands.column.labels is not None else f"from the value below each bar on{_unit(one)}; "
+    return f"{from_}share of NG, and within which it lies at 95 %"
+
+
+def _unit(one: Found) -> str:
+    return f" ({one.bands.column.unit})" if one.bands.column.unit else ""

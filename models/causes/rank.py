@@ -1,9 +1,10 @@
 """What goes with NG, ranked: the band of each column in which NG is most, or least, frequent, and what chance alone would bring.
 
 Of all bands of a column the one with the most evidence counts (the likelihood ratio G2 of its 2 x 2 table), so the same search is
-made on data in which nothing goes together: the verdicts turned against the columns in time, which keeps that both come in
-stretches (a rotation test), and dealt anew, as if they did not. A p-value is the worse of the two. Of all columns and kinds of
-defects those are found whose share of false ones is expected to stay below `FALSE` (Benjamini and Hochberg, JRSS B 57, 1995).
+made on data in which nothing goes together: the verdicts turned against the columns in time, stretch by stretch, which keeps that
+both come in heaps (a rotation test in blocks), and dealt anew, as if they did not. A p-value is the worse of the two. Of all
+columns and kinds of defects those are found whose share of false ones is expected to stay below `FALSE` (Benjamini and Hochberg,
+JRSS B 57, 1995).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ FALSE = 0.05  # expected share of false finds among what is found
 FEWEST, FEWEST_NG = 40, 8  # parts, and bad ones (and good ones), that say anything
 TURNS = 600  # at most, and as many deals
 APART = 0.05  # of all parts: turned by less the verdicts still stand beside what made them
+FEWEST_TURNS, MOST_TURNED = 200, 6_000_000  # at least, and bad parts in all turns
+LONG, MOST_STRETCHES = 10, 50  # a stretch is so many times as long as what the column remembers
+UNSURE = 2.0  # standard deviations by which the tail of few turns is taken for wider
 TAIL = 0.02  # of the turns lie beyond where the tail is drawn on
 ONCE = 0.8  # of the bad parts of a band in one stretch: what else was so at that time may be the cause
 STRETCHES = 3
@@ -163,10 +167,11 @@ def _best(bands: Bands, bad: np.ndarray, kind: str, ts: np.ndarray, rng: np.rand
     evidence = _evidence(now, count, bands)[0]
     band = int(evidence.argmax())
     dealt = _evidence(rng.multivariate_hypergeometric(count, int(verdict.sum()), TURNS), count, bands).max(axis=1)
-    turned = dealt
+    turned, news = dealt, float(TURNS)
     if ts.any():
-        turned = _evidence(_turned(code, verdict, bands.cells), count, bands).max(axis=1)
-    p = chance(float(evidence[band]), turned, dealt)
+        turns, news = _turned(code, verdict, bands.cells, rng)
+        turned = _evidence(turns, count, bands).max(axis=1)
+    p = chance(float(evidence[band]), turned, dealt, news)
     holds = bands.holds[band]
     ng, of = int(now[0][holds].sum()), int(count[holds].sum())
     rest_ng, rest = int(now.sum()) - ng, int(count.sum()) - of
@@ -190,40 +195,47 @@ def _evidence(ng: np.ndarray, count: np.ndarray, bands: Bands) -> np.ndarray:
     )
 
 
-def _turned(code: np.ndarray, verdict: np.ndarray, cells: int) -> np.ndarray:
-    """int64[turns, cells]: the bad parts of each cell when the verdicts are turned against the parts by some of all steps (by the
-    correlation theorem)."""
-    n = len(code)
-    wave = np.conj(np.fft.rfft(verdict.astype(float)))
-    found = np.empty((cells, n))
-    for cell in range(cells):  # of a few dozen
-        found[cell] = np.fft.irfft(np.fft.rfft((code == cell).astype(float)) * wave, n)
-    near = max(1, round(APART * n))
-    steps = np.unique(np.linspace(near, n - near, TURNS).round().astype(int))
-    return np.rint(found[:, steps]).astype(np.int64).T
+def _turned(code: np.ndarray, verdict: np.ndarray, cells: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """int64[turns, cells]: the bad parts of each cell when the verdicts are cut into stretches, and each is turned by some steps
+    and put somewhere else; and how many turns that know nothing of each other tell as much. A stretch is long against what the
+    column remembers, so that bad parts stay in their heaps as far as that matters; one stretch, where there is no room for two."""
+    n, remembers = len(code), _memory(code)
+    k = int(np.clip(n // (LONG * remembers), 1, MOST_STRETCHES))
+    bad = np.flatnonzero(verdict)
+    turns = int(np.clip(MOST_TURNED // len(bad), FEWEST_TURNS, TURNS))
+    cuts = np.linspace(0, n, k + 1).round().astype(np.int64)
+    long, of = np.diff(cuts), np.searchsorted(cuts, bad, side="right") - 1
+    if k == 1:
+        near = max(1, round(APART * n))
+        by = np.unique(np.linspace(near, n - near, turns).round().astype(np.int64))[:, None]
+        begin = np.zeros_like(by)
+    else:
+        by = (rng.random((turns, k)) * long).astype(np.int64)
+        order = rng.random((turns, k)).argsort(axis=1)
+        ends = long[order].cumsum(axis=1)
+        begin = np.empty((turns, k), np.int64)
+        np.put_along_axis(begin, order, ends - long[order], axis=1)
+    place = begin[:, of] + (bad - cuts[of] + by[:, of]) % long[of]
+    cell = code[place] + cells * np.arange(len(by))[:, None]
+    found = np.bincount(cell.ravel(), minlength=cells * len(by)).reshape(-1, cells)
+    return found, float(min(len(by), (n / (k * remembers)) ** k))
 
 
-def chance(evidence: float, turned: np.ndarray, dealt: np.ndarray) -> float:
+def _memory(said: np.ndarray) -> int:
+    """After how many parts hardly anything is left of what was so: the first at which the autocorrelation is next to none."""
+    off = said - said.mean()
+    alike = np.fft.irfft(np.abs(np.fft.rfft(off, 2 * len(off))) ** 2)[: len(off)]
+    none = max(0.05, 2 / math.sqrt(len(off)))
+    return int(np.argmax(alike < none * alike[0])) or len(off) if alike[0] > 0 else 1
+
+
+def chance(evidence: float, turned: np.ndarray, dealt: np.ndarray, news: float) -> float:
     """That as much or more comes by chance, by the worse of the two. Beyond what was drawn the tail goes on as that of a chi2 of
-    one degree of freedom, as much wider as the turns are than the deals, and as that is known: turns next to each other are alike,
-    so few of them may tell anything new."""
-    news = _news(turned)
+    one degree of freedom, as much wider as the turns are than the deals, and as that is known, from `news` turns."""
     ratios = [float(turned.mean() / max(dealt.mean(), 1e-9))]
     ratios += [float(np.quantile(turned, q) / max(np.quantile(dealt, q), 1e-9)) for q in (0.95, 0.99)]
-    wider = max(1.0, *ratios) * (1 + 2 * math.sqrt(2 / news))
+    wider = max(1.0, *ratios) * (1 + UNSURE * math.sqrt(2 / news))
     return max(_tail(evidence, turned, wider, len(turned) / news), _tail(evidence, dealt, 1.0, 1.0))
-
-
-def _news(turned: np.ndarray) -> float:
-    """How many turns that knew nothing of each other would tell as much (by the integrated autocorrelation)."""
-    off = turned - turned.mean()
-    power = np.abs(np.fft.rfft(off, 2 * len(off))) ** 2
-    alike = np.fft.irfft(power)[: len(off)]
-    if alike[0] <= 0:
-        return float(len(off))
-    alike = alike / alike[0]
-    end = int(np.argmax(alike < 0.05)) or len(alike)
-    return max(1.0, len(off) / (1 + 2 * float(alike[1:end].sum())))
 
 
 def _tail(evidence: float, drawn: np.ndarray, wider: float, alike: float) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from .rank import FALSE, Found, Ranking, Rival
 
 SHOWN = 8  # columns that were found; the page has them all
+UNORDERED = "in which order they were made is not known: NG that came in heaps counts as if it had not"
 NAMED = 4  # columns that a find often comes with
 NEXT = 3  # of those that chance explains, the nearest
 TRIES = 20  # bands of a column that know little of each other, about
@@ -30,7 +31,7 @@ def sentence(one: Found) -> str:
 def doubts(one: Found, rivals: Sequence[Rival]) -> Iterator[str]:
     """What speaks against it, or has to be known of it."""
     low, high = one.between
-    yield f"{_times(low)} to {_times(high)} times at 95 %; q {one.q:.2g}" + (
+    yield f"{_times(low)} to {_times(high)} times at 95 %; {rare(one.q)}" + (
         f"; in {_stretches(one)}" if one.stretches else ""
     )
     if one.once:
@@ -57,6 +58,11 @@ def _names(rivals: Sequence[Rival]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def rare(q: float) -> str:
+    """A q as people read it."""
+    return f"q {q:.2g}" if q >= 1e-4 else f"q below {max(10.0 ** math.ceil(math.log10(max(q, 1e-9))), 1e-9):.0e}"
+
+
 def _times(value: float) -> str:
     return f"{value:,.0f}" if value >= 20 else f"{value:.2g}"
 
@@ -75,7 +81,7 @@ def words(stage: str, told: Ranking) -> Iterator[str]:
     if not told.found:
         yield nothing(told)
     if not told.ordered:
-        yield "in which order they were made is not known: NG that came in heaps counts as if it had not"
+        yield UNORDERED
     yield from _found(told)
     if told.others:
         yield f"no more than chance, of {_looked(told)} that were looked at; the nearest:"
@@ -99,7 +105,7 @@ def _found(told: Ranking) -> Iterator[str]:
 
 def _near(one: Found, of_kind: bool = True) -> str:
     kind = f" ({one.kind})" if one.kind and of_kind else ""
-    return f"{one.where}{kind}: {one.ng:,} of {one.of:,} against {one.other_ng:,} of {one.other_of:,}, q {one.q:.2g}"
+    return f"{one.where}{kind}: {one.ng:,} of {one.of:,} against {one.other_ng:,} of {one.other_of:,}, {rare(one.q)}"
 
 
 def nothing(told: Ranking) -> str:

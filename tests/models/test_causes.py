@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,26 @@ def test_names_hours_and_both_ends() -> None:
         assert found[0].name == name
     assert where["hour"] == "hour 22:00 to 01:00" and where["lot"] == "lot = L3"
     assert where["size"].startswith("size < -1") and " or >= 1" in where["size"]
+
+
+def test_an_hour_that_comes_again_each_day_is_found_though_it_always_comes_in_a_stretch() -> None:
+    n = 2400
+    hour = np.arange(n) // 10 % 24
+    ng = np.random.default_rng(3).random(n) < np.where((hour >= 2) & (hour < 5), 0.3, 0.05)
+    column = Column("hour", hour.astype(float), labels=tuple(f"{h:02}:00" for h in range(24)), ring=True)
+    assert [one.where for one in ranked(table(ng, column)).found] == ["hour 02:00 to 04:00"]
+
+
+def test_the_mean_of_a_code_says_nothing() -> None:
+    from models.causes.journal import Asked, _At, _columns
+
+    at = _At.nothing(2, 2, np.full(2, 10.0))
+    batch = Batch.of("p", [1, 1, 2, 2], [7.0, 8.0, 7.0, 8.5], [5, 10, 5, 10])
+    at.add(batch, np.array([0, 0, 1, 1]), np.array([10, 20]))
+    told = {"product": ("int16", ""), "speed": ("float64", "")}
+    asked = Asked(0, 1, UTC)
+    columns, _ = _columns(["product", "speed"], told, at, at.held(np.zeros(2)), {}, asked)
+    assert [column.value.tolist() for column in columns] == [[8.0, 8.0], [7.75, 8.5]]
 
 
 def test_of_two_that_go_along_the_one_that_stands_is_told() -> None:
