@@ -27,15 +27,17 @@ from ..series.novelty import Novelty
 PROFILES = {"standard": (0.11, 1.0), "reward_low_FP_rate": (0.22, 1.0), "reward_low_FN_rate": (0.11, 2.0)}  # fp, fn
 WINDOWS = "combined_windows.json"
 LONGEST = 64_000_000  # bytes of a file
+REST = 0.64  # of the unjudged rows: how long what was told holds back what is no more
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One file: `value` float64[n], `windows` as (first row, last row)."""
+    """One file: `value` float64[n], `windows` as (first row, last row), `day`: rows that a day has by the times of the rows."""
 
     name: str
     value: np.ndarray
     windows: tuple[tuple[int, int], ...]
+    day: int = 0
 
     @property
     def unjudged(self) -> int:
@@ -49,7 +51,7 @@ def evaluated(data: Path, to: TextIO | None) -> dict[str, Any]:
 
 def novelty(signal: Signal) -> np.ndarray:
     """Scores of a row; 0 where less was told shortly before."""
-    told = Novelty(signal.unjudged // 2)(signal.value)
+    told = Novelty(round(REST * signal.unjudged), signal.day)(signal.value)
     return np.where(told.new, told.score, 0.0)
 
 
@@ -200,7 +202,8 @@ def _signal(name: str, text: str, windows: Any) -> Signal:
         raise LinesideError(f"{name}: no column {error}", hint="columns are timestamp and value") from None
     except (ValueError, TypeError) as error:
         raise LinesideError(f"{name}: {error}") from None
-    return Signal(name, value, tuple(sorted(spans)))
+    step = float(np.median(np.diff(stamp))) if len(stamp) > 1 else 0.0
+    return Signal(name, value, tuple(sorted(spans)), round(86_400 / step) if step > 0 else 0)
 
 
 def _seconds(text: str) -> float:

@@ -1,9 +1,9 @@
 """How new one signal is: how unlike anything it did before, and how far beyond what it reached before.
 
-Three distances to the nearest past rows (of the value alone, of its last 5 and of its last 20 rows) and two extremes (of the
-value and of its mean over 10 rows) are each turned into the rank that they have among their own past: -log10 of the share of the
-past that was as far out (a conformal p-value, Laxhammar and Falkman, 2010), more where it lies beyond all of it. The score is
-their weighted sum. No season, no distribution and no training part is assumed.
+Three distances to the nearest past rows (of the value alone, of its last 5 and of its last 20 rows), two extremes (of the value and
+of its mean over 10 rows) and how far that mean is from those at the same time of the days before are each turned into the rank that
+they have among their own past: -log10 of the share of the past that was as far out (a conformal p-value, Laxhammar and Falkman,
+2010), more where it lies beyond all of it. The score is their weighted sum. No distribution and no training part is assumed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ NEAREST = 5
 ALIKE = 1e-12  # of the squared size of two rows: no difference
 SPANS = (1, 5, 20)  # rows of the three distances
 MEAN = 10  # rows of the mean
-WEIGHTS = (0.5, 1.5, 0.25, 1.5, 1.0)  # of the three distances, the value's and the mean's extreme
+WEIGHTS = (
+    1.4,
+    0.1,
+    0.25,
+    1.05,
+    0.1,
+    1.85,
+)  # of the three distances, the value's and the mean's extreme, and the time of day
+DAYS = 5  # of which the middle one counts, from two on
+DAY = range(48, 20_001)  # rows that a day may have
 BEYOND = 3.0  # decades that lying beyond all of the past can add
 AGAIN = 1.1  # how much more it has to be than what was told within `rest` rows
 FLOOR = 7.0  # what is less than that is not told, and holds nothing back
@@ -37,14 +46,24 @@ class Told:
 class Novelty:
     """Scores values as they come; the same whether they come one by one or in blocks."""
 
-    def __init__(self, rest: int) -> None:
+    def __init__(self, rest: int, day: int = 0) -> None:
         self._rest = rest
+        self._days, self._weights = np.empty(0), np.array([*WEIGHTS[:-1], 0.0]) * sum(WEIGHTS) / sum(WEIGHTS[:-1])
+        self.of_day(day)
         self._values = np.empty(0)  # the last PAST + the longest span
         self._ranks = [np.empty(0) for _ in WEIGHTS]  # each the last RANKS of its own kind, in their order
         self._sorted = [np.empty(0) for _ in WEIGHTS]
         self._fresh: list[np.ndarray] = []  # what was measured since the last look
         self._n = 0
         self._kept: list[tuple[int, float]] = []  # (row, score) told within `rest`, falling
+
+    def of_day(self, rows: int) -> None:
+        """A day has so many rows; another number than of DAY: nothing is known of days, and the other parts weigh more."""
+        if rows in DAY:
+            self._days, self._weights = (
+                np.full(DAYS * rows, np.nan),
+                np.array(WEIGHTS),
+            )  # the means of the last days, in a ring
 
     def __call__(self, values: np.ndarray) -> Told:
         """Of finite values [n] in their order."""
@@ -59,10 +78,11 @@ class Novelty:
     def _part(self, part: np.ndarray) -> np.ndarray:
         seen = len(self._values)
         self._values = np.concatenate([self._values, part])
-        found = np.array([*(self._distance(span, seen) for span in SPANS), *self._extremes(seen)])
+        value, mean = self._extremes(seen)
+        found = np.array([*(self._distance(span, seen) for span in SPANS), value, mean, self._than_usual(mean)])
         score = np.zeros(len(part))
         if self._n - self._n % STEP >= FIRST:
-            for kind, weight in enumerate(WEIGHTS):
+            for kind, weight in enumerate(self._weights):
                 score += weight * self._rank(kind, found[kind])
         self._fresh.append(found)
         self._n += len(part)
@@ -75,6 +95,7 @@ class Novelty:
         fresh = np.concatenate(self._fresh, axis=1)
         self._fresh = []
         for kind, measured in enumerate(fresh):
+            measured = measured[np.isfinite(measured)]
             self._ranks[kind] = np.concatenate([self._ranks[kind], measured])
             if len(self._ranks[kind]) > RANKS + PAST:
                 self._ranks[kind] = self._ranks[kind][-RANKS:]
@@ -106,8 +127,23 @@ class Novelty:
         begin = np.maximum(end - MEAN, 0)
         return self._values[seen:], (total[end] - total[begin]) / (end - begin)
 
+    def _than_usual(self, mean: np.ndarray) -> np.ndarray:
+        """float64[n]: the mean less the middle one of those at this time of the days before; NaN where they are fewer than two."""
+        if not len(self._days):
+            return np.full(len(mean), np.nan)
+        at = (self._n + np.arange(len(mean))) % len(self._days)
+        rows = len(self._days) // DAYS
+        before = self._days[(at[:, None] - rows * np.arange(1, DAYS + 1)) % len(self._days)]
+        known = np.isfinite(before).sum(axis=1) > 1
+        usual = np.full(len(mean), np.nan)
+        usual[known] = np.nanmedian(before[known], axis=1)
+        self._days[at] = mean
+        return mean - usual
+
     def _rank(self, kind: int, measured: np.ndarray) -> np.ndarray:
         past = self._sorted[kind]
+        if len(past) <= STEP:
+            return np.zeros(len(measured))
         n, low, high = len(past), past[0], past[-1]
         wide = max(high - low, 1e-12)
         above = n - np.searchsorted(past, measured, "left")
@@ -117,7 +153,8 @@ class Novelty:
             above = np.minimum(above, np.searchsorted(past, measured, "right"))
             out = np.maximum(measured - high, low - measured)
             beyond = np.where(out > 0, 2 * np.log10(1 + np.maximum(out, 0) / wide), 0)
-        return np.asarray(-np.log10((above + 1) / (n + 1)) + np.minimum(beyond, BEYOND))
+        rank = -np.log10((above + 1) / (n + 1)) + np.minimum(beyond, BEYOND)
+        return np.asarray(np.where(np.isfinite(measured), rank, 0.0))
 
     def _told(self, score: np.ndarray) -> np.ndarray:
         new = np.zeros(len(score), bool)

@@ -1,4 +1,5 @@
-"""The stage `novelty`: one score and one alarm for one signal, by how unlike its own past it is. Nothing is learned beforehand."""
+"""The stage `novelty`: one score and one alarm for one signal, by how unlike its own past it is, also at that time of day. Nothing
+is learned beforehand."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from pydantic import Field
 
 from edge import TRUSTED, Batch, ConfigFault, Point, Setting, StageConfig
 
-from .novelty import Novelty
+from .novelty import FIRST, Novelty
+
+DAY = 86_400e9  # ns
 
 
 class NoveltyConfig(StageConfig):
@@ -19,7 +22,7 @@ class NoveltyConfig(StageConfig):
     anew: ClassVar[bool] = True
     tag: str = Field(description="the signal")
     limit: float = Field(
-        10.0, ge=7, le=50, description="score from which on an alarm begins; 10 was best on recorded signals"
+        10.5, ge=7, le=50, description="score from which on an alarm begins; 10.5 was best on recorded signals"
     )
     rest: int = Field(300, ge=1, le=100_000, description="rows for which an alarm holds back others that are no worse")
 
@@ -45,6 +48,7 @@ class SingleNovelty:
         self._id = setting.table[config.tag].id
         self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in ("score", "alarm")], np.int32)
         self._novelty = Novelty(config.rest)
+        self._first = np.empty(0, np.int64)  # times of the first rows, until they tell how many a day has
 
     def __call__(self, item: Any) -> Iterator[Any]:
         if not isinstance(item, Batch):
@@ -57,10 +61,22 @@ class SingleNovelty:
         good = (quality <= TRUSTED) & np.isfinite(value)
         out = np.full((len(mine), 2), np.nan)
         if good.any():
-            told = self._novelty(value[good])
-            out[good] = np.column_stack([told.score, told.new & (told.score > self.config.limit)])
+            learns = max(0, FIRST + 1 - len(self._first))
+            ts, rows = item.ts[mine][good], value[good]
+            told = [self._novelty(rows[:learns])]
+            self._of_day(ts[:learns])
+            told.append(self._novelty(rows[learns:]))
+            score, new = (np.concatenate([getattr(one, name) for one in told]) for name in ("score", "new"))
+            out[good] = np.column_stack([score, new & (score > self.config.limit)])
         ts = np.repeat(item.ts[mine], 2)
         yield Batch.of(self.name, np.tile(self._out, len(mine)), out.ravel(), ts, np.repeat(quality, 2), item.mono)
+
+    def _of_day(self, ts: np.ndarray) -> None:
+        """How many rows a day has, by the usual step between the first ones, as soon as they are all there."""
+        if len(ts):
+            self._first = np.concatenate([self._first, ts])
+            step = float(np.median(np.diff(self._first))) if len(self._first) > FIRST else 0.0
+            self._novelty.of_day(round(DAY / step) if step > 0 else 0)
 
     def due(self) -> int | None:
         return None

@@ -62,6 +62,44 @@ def test_what_was_never_there_is_new_once_and_blocks_give_what_single_rows_give(
     assert new[0] == 450 and len(new) < 4, "what goes on is not told again"
 
 
+def hump(days: int = 9) -> np.ndarray:
+    """A load that rises at noon, each day of 48 rows but the one before the last, when it does not."""
+    at = np.tile(np.exp(-(((np.arange(48) - 24) / 5) ** 2)), days)
+    at[48 * (days - 2) : 48 * (days - 1)] = 0
+    return 10 * at + np.random.default_rng(1).normal(0, 0.3, len(at))
+
+
+def test_what_is_usual_at_another_time_of_day_is_new_at_this_one() -> None:
+    value, noon = hump(), slice(48 * 7 + 20, 48 * 7 + 40)
+    by_day, without = Novelty(60, 48)(value), Novelty(60)(value)
+    assert (
+        by_day.score[noon].max() > 1.5 * without.score[noon].max()
+        and by_day.score[noon].max() > by_day.score[:-96].max()
+    )
+    one = Novelty(60, 48)
+    each = np.concatenate([one(value[i : i + 7]).score for i in range(0, len(value), 7)])
+    assert np.allclose(each, by_day.score, atol=1e-3)
+    assert np.array_equal(Novelty(60, 7)(value).score, without.score), "a day of seven rows says nothing"
+
+
+def test_the_stage_finds_the_day_by_its_own_times() -> None:
+    tags = TagTable([Tag("p.a", 1, source="p"), Tag("n.score", 2, source="n"), Tag("n.alarm", 3, source="n")])
+    value, ts = hump(), np.arange(len(hump())) * 1800 * SECOND
+    found = []
+    for size in (len(value), 1):
+        stage = SingleNovelty(NoveltyConfig(stage="novelty", tag="p.a"), Setting("n", tags, Path()))
+        made = [
+            one
+            for at in range(0, len(value), size)
+            for one in stage(
+                Batch.of("p", np.ones(len(ts[at : at + size]), int), value[at : at + size], ts[at : at + size])
+            )
+        ]
+        found.append(np.concatenate([one.value[one.tag == 2] for one in made]))
+    assert np.allclose(found[0], found[1], atol=1e-3)
+    assert found[0][48 * 7 + 20 : 48 * 7 + 40].max() > 1.5 * Novelty(60)(value).score[48 * 7 + 20 : 48 * 7 + 40].max()
+
+
 def test_a_folder_is_judged_and_what_is_absent_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [f"2014-04-{1 + i // 288:02} {i // 12 % 24:02}:{i % 12 * 5:02}:00,{v:.4f}" for i, v in enumerate(signal())]
     text = "timestamp,value\n" + "\n".join(rows) + "\n"
