@@ -91,7 +91,7 @@ class Known:
 
     def _judged(self, index: int, seen: Seen, alike: float, words: float, its_asset: bool) -> Near:
         case, why, counts = self.cases[index], [], []
-        if case.signature.alarm == seen.key:
+        if seen.key and case.signature.alarm == seen.key:
             counts.append(1.0)
             why.append(f"names {seen.key}")
         if seen.shares and case.signature.shares:

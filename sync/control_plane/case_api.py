@@ -12,7 +12,7 @@ from edge import MOST_CASE_BYTES, Case, KnownCases, SeenAlarm, parse_cases, shar
 
 from . import cases
 from .access import ELSEWHERE, Asks, Scope, place_of
-from .case_draft import draft
+from .case_draft import classes, draft
 from .case_search import MOST_FOUND, found, graph
 from .cases import Kept, T
 from .config import beside
@@ -73,12 +73,16 @@ def case_routes(store: Store, ingest: Ingest) -> APIRouter:
         )
 
         def ask(c: Connection) -> tuple[list[dict[str, Any]], int]:
-            here = [*cases.seen_by(asks), *_at(at), *([cases.serves(_its_place(c, asks, device))] if device else [])]
+            here, known = [*cases.seen_by(asks), *_at(at)], dict[str, str]()
+            if device:
+                place = _its_place(c, asks, device)
+                here.append(cases.serves(place))
+                known |= classes(c, device, place)
             if find:
                 rows = [{**row.as_json(), "near": round(near, 2), "why": []} for row, near in found(c, find, *here)]
                 return rows[skip : skip + limit], len(rows)
             if alarm or shares:
-                rows = _near(cases.listed(c, *here, most=MOST_LOOKED_AT), seen)
+                rows = _near(cases.listed(c, *here, most=MOST_LOOKED_AT), seen, known)
                 return rows[skip : skip + limit], len(rows)
             return [row.as_json() for row in cases.listed(c, *here, skip=skip, most=limit)], cases.counted(c, *here)
 
@@ -210,7 +214,7 @@ def _its_place(connection: Connection, asks: Scope, device: str) -> str:
     return place
 
 
-def _near(rows: list[Kept], seen: SeenAlarm) -> list[dict[str, Any]]:
+def _near(rows: list[Kept], seen: SeenAlarm, known: dict[str, str]) -> list[dict[str, Any]]:
     of = {id(row.case): row for row in rows}
-    near = KnownCases([row.case for row in rows]).nearest(seen, most=MOST_FOUND)
+    near = KnownCases([row.case for row in rows], known).nearest(seen, most=MOST_FOUND)
     return [{**of[id(one.case)].as_json(), "near": round(one.near, 2), "why": list(one.why)} for one in near]

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -33,13 +33,14 @@ def draft(connection: Connection, device: str, epoch: str, seq: int) -> dict[str
     data = _plain(row["data"])
     event = Event(row["kind"], row["key"], "raised", row["ts"], row["severity"], row["text"], data)
     place, seen = place_of(connection, device) or "", _seen(event)
+    assets = classes(connection, device, place)
     near = _told(connection, device, event) or [
-        one.as_json() for one in KnownCases([one.case for one in served(connection, place)]).nearest(seen)
+        one.as_json() for one in KnownCases([one.case for one in served(connection, place)], assets).nearest(seen)
     ]
     pictures = [digest for digest in map(str, json.loads(row["refs"])) if re.fullmatch("[0-9a-f]{64}", digest)]
     return {
         "place": place,
-        "case": _case(device, event, seen, pictures[:20], _asset(connection, device, place, seen)),
+        "case": _case(device, event, seen, pictures[:20], _asset(assets, seen)),
         "near": near,
     }
 
@@ -73,7 +74,7 @@ def _seen(event: Event) -> SeenAlarm:
 
 
 def _case(device: str, event: Event, seen: SeenAlarm, pictures: list[str], whose: tuple[str, str]) -> dict[str, Any]:
-    day = time.strftime("%Y-%m-%d", time.gmtime(event.ts / SECOND))
+    day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(event.ts / SECOND))
     asset, start = whose
     most = sorted(seen.shares.items(), key=lambda one: -abs(one[1]))[:MOST_SHARES]
     shares = {tag.removeprefix(f"{start}."): round(max(-100.0, min(100.0, share)), 2) for tag, share in most}
@@ -92,12 +93,19 @@ def _case(device: str, event: Event, seen: SeenAlarm, pictures: list[str], whose
     }
 
 
-def _asset(connection: Connection, device: str, site: str, seen: SeenAlarm) -> tuple[str, str]:
-    """What it is about, and how its tags begin: the class of an asset that has them all, else that beginning."""
-    tags, t = seen.shares or seen.tags, asset_tables.asset
+def classes(connection: Connection, device: str, site: str) -> dict[str, str]:
+    """Of the assets that a device reads: how the names of their tags begin, the longest first, and of which class they are."""
+    t = asset_tables.asset
     own = select(t.c["class"], t.c.tags, t.c.place).where(t.c.device == device, t.c["class"] != "", t.c.tags != "")
-    for kind, start, place in connection.execute(own.order_by(func.length(t.c.tags).desc(), t.c.number).limit(1000)):
-        if tags and reaches(place, site) and all(begins(tag, start) for tag in tags):
+    rows = connection.execute(own.order_by(func.length(t.c.tags).desc(), t.c.number.desc()).limit(1000))
+    return {start.rstrip("."): kind for kind, start, place in rows if reaches(place, site)}
+
+
+def _asset(known: Mapping[str, str], seen: SeenAlarm) -> tuple[str, str]:
+    """What it is about, and how its tags begin: the class of an asset that has them all, else that beginning."""
+    tags = seen.shares or seen.tags
+    for start, kind in known.items():
+        if tags and all(begins(tag, start) for tag in tags):
             return kind, start
     return (_common(tags),) * 2
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from edge import CASES_OF_PLANE, MOST_CASE_BYTES, DeviceLost, Host, LinesideError, to_disk, unpacked_cases
@@ -20,10 +21,19 @@ VERSION = re.compile(r"[0-9a-f]{16}")  # the beginning of the SHA-256 of the fil
 NONE = "the plane has no cases for this device"
 
 
-class CasesHandler:
-    """See `twin.Handler`."""
+class Later(LinesideError):
+    """Not now, though nothing is wrong with it."""
 
-    def __init__(self, host: Host, transport: Transport, a_second: int = 0) -> None:
+    heals = True
+
+
+class CasesHandler:
+    """See `twin.Handler`. `holds()` says why none may go now ("" where they may)."""
+
+    def __init__(
+        self, host: Host, transport: Transport, a_second: int = 0, holds: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._holds = holds
         self._path, self._transport, self._a_second = host.folder / CASES_OF_PLANE, transport, a_second
         self._now, self._bad = _digest(self._path), ""
 
@@ -36,6 +46,8 @@ class CasesHandler:
         if want.version and not VERSION.fullmatch(want.version):
             raise LinesideError("cases are wanted by 16 digits of their SHA-256")
         if want.version and want.version != self._now:
+            if why := self._holds():
+                raise Later(f"cases {why}")
             tell("trying", "")
             fresh = self._path.with_name(f"{KIND}-{want.version}.new")
             await asyncio.to_thread(_sweep, fresh)

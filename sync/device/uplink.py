@@ -116,7 +116,8 @@ class Uplink:
         firmware = self.config.firmware
         made["firmware"] = lambda host, much: FirmwareHandler(host, self._brought(host, much), firmware)
         made["runtime"] = lambda host, much: RuntimeHandler(host, self._brought(host, much))
-        made["cases"] = lambda host, much: CasesHandler(host, much, self._a_second)
+        holds = partial(self._allowance.holds, pictures=True)
+        made["cases"] = lambda host, much: CasesHandler(host, much, self._a_second, holds)
         if "cases" not in self.config.installs:
             twin_cases.forget(self.host.folder)
         return {kind: make(self.host, much) for kind, make in made.items() if kind in self.config.installs}

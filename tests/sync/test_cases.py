@@ -17,7 +17,7 @@ from sqlalchemy import select
 from edge import Case, Event, KnownCases, LinesideError, encode_event, read_cases
 from edge.cli import main
 from sync import wire
-from sync.control_plane import cases, tables
+from sync.control_plane import assets, cases, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.case_search import found, graph
 from sync.control_plane.plane import Plane
@@ -109,7 +109,6 @@ def over_api(folder: Path, work: Callable[[Plane, Callable[..., Awaitable[Any]]]
     page(folder, main_)
 
 
-@pytest.mark.usefixtures("database")
 def test_a_case_serves_below_its_place_and_no_other_tenant(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Any) -> None:
         async def new(who: str, place: str, name: str) -> tuple[int, Any]:
@@ -277,3 +276,28 @@ def test_the_command_keeps_finds_and_exchanges_them(
         ("remove", "acme", "done"),
         ("import", "", "refused"),
     ]
+
+
+def test_what_a_device_reads_is_of_the_class_that_its_asset_says(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Any) -> None:
+        closed = {"id": "C", "symptom": "no flow", "asset": "water_pump", "signature": {"shares": {"flow": -1.0}}}
+        assert (await ask("li", "POST", "/api/cases", {"place": ENTERPRISE, "case": closed}))[0] == 201
+        said = {"reasons": [{"tag": "p.one.flow", "share": 0.9, "deviation": -3}]}
+        await plane.store.write(lambda c: apply_frames(c, OWN, [alarm_of(said, 9)]))
+        shares = "shares=p.one.flow%3D-1"
+
+        async def near() -> tuple[list[str], list[str], str]:
+            made = (await ask("li", "GET", f"/api/devices/{OWN}/case?epoch={EPOCH}&seq=9"))[1]
+            found_ = (await ask("li", "GET", f"/api/cases?{shares}&device={OWN}"))[1]
+            return [one["id"] for one in made["near"]], [one["case"]["id"] for one in found_], made["case"]["asset"]
+
+        assert await near() == ([], [], "p.one")
+        pump = assets.Asset.model_validate(
+            {"id": "p1", "place": LINE, "device": OWN, "tags": "p.one", "class": "water_pump"}
+        )
+        await plane.store.write(lambda c: assets.add(c, pump))
+        assert await near() == (["C"], ["C"], "water_pump")
+        (one,) = (await ask("li", "GET", "/api/cases?shares=flow%3D-2&asset=water_pump"))[1]
+        assert (one["near"], one["why"]) == (1.0, ["tags 100% alike"])
+
+    over_api(tmp_path, work)

@@ -208,6 +208,10 @@ def test_a_copy_that_was_lost_comes_again_and_one_that_is_not_wanted_goes(tmp_pa
         assert said == [("trying", ""), ("running", "")] and (tmp_path / CASES_OF_PLANE).read_bytes() == good
         assert os.listdir(tmp_path) == [CASES_OF_PLANE]
         await take(wants(good), tell)
+        sparing = CasesHandler(SimpleNamespace(folder=tmp_path), Says(), 0, lambda: "wait until midnight")  # type: ignore[arg-type]
+        with pytest.raises(LinesideError, match="cases wait until midnight") as later:
+            await sparing(wants(b"others"), tell)
+        assert later.value.heals
         await take(wants(good)._replace(version=""), tell)
         assert said[2:] == [("running", ""), ("running", twin_cases.NONE)] and not os.listdir(tmp_path)
 
