@@ -67,7 +67,7 @@ def evaluated(data: Path, to: TextIO | None) -> dict[str, Any]:
 
 
 def network(data: Path, to: TextIO | None) -> dict[str, Any]:
-    """The stage by its method `network`, as it comes: no setting has seen these files. Raises LinesideError."""
+    """The stage by its method `network`, as it comes: nothing is chosen by folder. Raises LinesideError."""
     settings = Settings("network")
     said = {"factor": settings.factor, "hold": settings.hold, "chosen": "none: as the stage comes"}
     return _on_both(data, to, lambda one: settings, settings, said)

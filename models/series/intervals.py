@@ -96,7 +96,7 @@ class Interval:
         self.whole = float(document["whole"])
         for score in unpacked(document["scores"], (-1,))[-SCORES:]:
             self.scores.add(float(score))
-        if not (np.isfinite(self.whole) and self.whole >= 0 and (self.usual >= 0).all()):
+        if not (np.isfinite(self.whole) and self.whole >= 0 and min(self.usual.min(), self.times.min()) >= 0):
             raise ValueError("a damaged interval")
 
 

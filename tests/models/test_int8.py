@@ -90,3 +90,26 @@ def test_constants_differences_and_products(engine: Engine, tmp_path: Path) -> N
         np.abs((out[0].astype(float) - spec.zero) * spec.scale - wanted).max() < 0.5 * spec.scale + 0.5 * 3 / 255 + 1e-6
     )
     assert wanted.max() > 1.5
+
+
+def test_numbers_of_any_length_are_scaled_taken_in_steps_and_given_back(engine: Engine, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    weight, bias, factors = rng.normal(0, 0.4, (3, 4, 1, 2)), rng.normal(0, 0.2, 3), np.array([10.0, 0.1])
+    writer = Writer()
+    given = writer.numbers((4, 1, 2))
+    at = writer.conv(
+        writer.in_steps(writer.times(given, 1 / factors), -4, 4), Conv(weight, bias, 1, -6, 6, False, False)
+    )
+    out = writer.times(writer.in_float(at), np.array([1.0, 2.0, 4.0]))
+    (tmp_path / "model.tflite").write_bytes(writer.finish([given], [out]))
+    run = engine.load(tmp_path / "model.tflite")
+    assert run.inputs[0].free == (1,)
+    for n in (1, 30, 1, 7):
+        x = np.clip(rng.normal(0, 1, (n + 3, 2)), -4, 4)
+        (got,) = run((x * factors).astype(np.float32)[None, :, None, :])
+        rows = np.lib.stride_tricks.sliding_window_view(x, 4, axis=0)  # [n, 2, 4]
+        wanted = (np.einsum("nck,okc->no", rows, weight[:, :, 0, :]) + bias) * [1, 2, 4]
+        assert got.shape == (1, n, 1, 3) and np.abs((got[0, :, 0, :] - wanted) / [1, 2, 4]).max() < 0.15
+    (far,) = run(np.full((1, 4, 1, 2), 1e6, np.float32))
+    (end,) = run((np.full((1, 4, 1, 2), 4.0) * factors).astype(np.float32))
+    assert (far == end).all(), "what lies beyond the range is its end"
