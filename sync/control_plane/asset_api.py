@@ -95,7 +95,7 @@ def asset_routes(store: Store) -> APIRouter:
         def ask(c: Connection) -> dict[str, Any]:
             row = _theirs(c, asks, number)
             told = assets.summary(c, row, time.time()) | {"rules": [r.model_dump() for r in assets.rules_of(row)]}
-            told |= {"parts": assets.parts_of(c, row), "maintenance": assets.maintained(c, number)}
+            told |= {"parts": assets.parts_of(c, row), "maintenance": assets.maintained(c, row)}
             told["work_orders"] = work_orders.orders(c, [A.c.number == number], 200)
             return told | {"alarms": alarms_of(c, row, asks.narrow)}
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from . import tables
-from .asset_tables import asset, asset_mark
+from .asset_tables import asset, asset_hour, asset_mark
 from .database import upsert
 from .tree import enterprise
 
@@ -26,7 +26,10 @@ def mark(connection: Connection, device: str, hour: int) -> None:
         .where(A.c.device == device, A.c.retired == 0, A.c.begun < (hour + 1) * 3600, counts())
     )
     found = [row.number for row in connection.execute(wanted) if reaches(row.place, row.site)]
-    add(connection, [(number, hour) for number in found])
+    if found:
+        h = asset_hour  # what stood at the end of this hour goes on in the next one, where that is counted already
+        after = connection.scalars(select(h.c.asset).where(h.c.asset.in_(found), h.c.hour == hour + 1))
+        add(connection, [*((number, hour) for number in found), *((number, hour + 1) for number in after)])
 
 
 def reaches(place: str, site: str) -> bool:

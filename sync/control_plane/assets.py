@@ -341,7 +341,12 @@ def parts_of(connection: Connection, row: RowMapping) -> list[dict[str, Any]]:
     return told
 
 
-def maintained(connection: Connection, number: int) -> list[dict[str, Any]]:
-    """What was done, the newest first."""
+def maintained(connection: Connection, row: RowMapping) -> list[dict[str, Any]]:
+    """What was done, the newest first; each with the hours that it ran since."""
+    number, told = row["number"], list[dict[str, Any]]()
+    last = running.since(connection, number, time.time())
     own = select(D).where(D.c.asset == number).order_by(D.c.at.desc(), D.c.number.desc()).limit(500)
-    return [dict(row) for row in connection.execute(own).mappings()]
+    for deed in connection.execute(own).mappings():
+        ran = (last - running.since(connection, number, deed["at"])) / 3600
+        told.append({**deed, "ran": max(0.0, ran) if row["running"] or row["counter"] else None})
+    return told

@@ -90,6 +90,11 @@ def test_hours_are_those_in_which_its_tag_said_so(database: str) -> None:
         assert (await store.read(lambda c: c.scalar(known))) / 60 == pytest.approx(90.5 + 9.5 + 11 + 5 + 11)
         await tells(store, 4, [120.0, 130.0], [1.0, 0.0])
         assert (await seen(store, number)).hours * 60 == pytest.approx(116.5), "what comes late counts in its own hour"
+        await tells(store, 5, [310.0], [0.0])
+        await tells(store, 6, [295.0], [1.0])
+        assert (await seen(store, number)).hours * 60 == pytest.approx(127.5), (
+            "and in the next one, where that is counted"
+        )
 
     with_store(database, work)
 
@@ -213,9 +218,10 @@ def test_parts_maintenance_and_what_is_due(database: str) -> None:
             ("A1", pytest.approx(1.0), True, "wang"),
             ("", pytest.approx(1.0), True, "li"),
         ]
-        assert [one["did"] for one in await store.read(lambda c: assets.maintained(c, number))] == [
-            "bearing again",
-            "oil changed",
+        deeds = await store.read(lambda c: assets.maintained(c, row))
+        assert [(one["did"], one["ran"]) for one in deeds] == [
+            ("bearing again", pytest.approx(0.5)),
+            ("oil changed", pytest.approx(1.5)),
         ]
         for deed, words in (
             (Deed(did="x", rule="oli"), "has no rule 'oli'"),
@@ -282,7 +288,7 @@ def test_a_work_order_is_opened_from_what_is_due_or_an_alarm_and_done_once(datab
         await store.write(lambda c: work_orders.end(c, two, Ending(state="dropped", deed=Deed(did="a sensor")), "li"))
         with pytest.raises(LinesideError, match=f"work order {two} is dropped already, by li"):
             await store.write(lambda c: work_orders.end(c, two, done, "li"))
-        (did,) = await store.read(lambda c: assets.maintained(c, number))
+        (did,) = await store.read(lambda c: assets.maintained(c, row))
         assert (did["rule"], did["work_order"], did["by"]) == ("oil", one, "wang")
         rows = await store.read(lambda c: work_orders.orders(c, [], 10))
         assert [row["state"] for row in rows] == ["dropped", "done"]

@@ -13,6 +13,7 @@ pytest.importorskip("playwright.async_api", reason="needs the dev extra")
 pytest.importorskip("cv2", reason="needs the vision extra")
 
 from edge import Event
+from sync.control_plane import assets
 from sync.control_plane.plane import Plane
 from tests.sync.rolled import Fleet
 from tests.sync.test_console import pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
@@ -80,6 +81,12 @@ def test_cases_come_in_a_file_and_are_looked_for_browsed_written_and_made_of_an_
         await alarm.get_by_text("Similar cases: P-017 100 %").click()
         await shows(alarm.locator("details")).to_contain_text("air in the line")
         await fits_narrow(shown)
+        await alarm.get_by_role("button", name="Work order").click()
+        await shows(alarm.get_by_role("status")).to_contain_text("No asset names this device")
+        await plane.store.write(lambda c: assets.add(c, assets.Asset(id="P-101", place="acme/suzhou", device="gate")))
+        await alarm.get_by_role("button", name="Work order").click()
+        await form.get_by_role("button", name="Open it").click()
+        await shows(alarm.get_by_role("status")).to_have_text("The work order is open")
         await alarm.get_by_role("button", name="Make a case").click()
         await shows(form.get_by_label("Asset")).to_have_value("pump")
         await shows(form).to_contain_text("It looks likeP-017")
@@ -87,7 +94,7 @@ def test_cases_come_in_a_file_and_are_looked_for_browsed_written_and_made_of_an_
         await form.get_by_label("Cause").fill("the shaft is broken")
         await form.get_by_role("button", name="Cancel").press("a")
         await form.get_by_role("button", name="Keep").click()
-        await alarm.get_by_role("status").click()
+        await alarm.get_by_role("link", name="The case is written").click()
         await shows(shown.get_by_role("heading", name="P-030")).to_be_visible()
         await shows(shown.locator(".told-case")).to_contain_text("acme/suzhou")
         await shown.get_by_role("button", name="中文").click()

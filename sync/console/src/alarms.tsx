@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { type Alarm, failed, get, type Happening, order } from "./api";
+import { OrderOfAlarm } from "./orders";
 import { sentence } from "./sentences";
 import { moment, severityOrder, useFresh } from "./show";
 import { may } from "./signin";
@@ -14,7 +15,7 @@ export function Alarms() {
   return (
     <>
       <h1>{t("alarms")}</h1>
-      {alarms ? <Standing alarms={alarms} again={again} more={may("case") ? (a) => (a.device === "@plane" ? null : <MakeCase alarm={a} />) : undefined} below={(a) => <Similar told={told} alarm={a} />} /> : null}
+      {alarms ? <Standing alarms={alarms} again={again} more={(a) => (a.device === "@plane" ? null : <>{may("case") ? <MakeCase alarm={a} /> : null}{may("maintain") ? <OrderOfAlarm device={a.device} about={a.key} title={a.text || a.key} /> : null}</>)} below={(a) => <Similar told={told} alarm={a} />} /> : null}
       {alarms?.length === 0 ? <p class="calm">✓ {t("noAlarms")}</p> : null}
       <History />
     </>

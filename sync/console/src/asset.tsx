@@ -15,7 +15,7 @@ import { Similar, useTold } from "./similar";
 import { Sure } from "./sure";
 import { t } from "./words";
 
-interface Deed { number: number; rule: string; did: string; at: number; by: string; work_order: number }
+interface Deed { number: number; rule: string; did: string; at: number; by: string; work_order: number; ran: number | null }
 interface Whole extends Asset { rules: Rule[]; parts: Part[]; maintenance: Deed[]; work_orders: Order[]; alarms: Alarm[] }
 type Asks = { what: "change" } | { what: "deed"; rule: string } | { what: "order"; title: string; origin: string; about: string } | { what: "part"; instead: Part | null };
 
@@ -46,7 +46,7 @@ export function AssetPage({ number: its }: { number: number }) {
       </Section>
       <Section title={t("maintenanceDone")}>{one.maintenance.length ? (
         <ul class="rows plain">{one.maintenance.map((deed) => (
-          <li key={deed.number} data-deed={deed.number}><div>{deed.rule ? <strong>{deed.rule}: </strong> : null}{deed.did}<p class="quiet">{moment(deed.at * 1000)} {deed.by}{deed.work_order ? ` · ${t("orderNumber")} ${deed.work_order}` : ""}</p></div></li>
+          <li key={deed.number} data-deed={deed.number}><div>{deed.rule ? <strong>{deed.rule}: </strong> : null}{deed.did}<p class="quiet">{moment(deed.at * 1000)} {deed.by}{deed.work_order ? ` · ${t("orderNumber")} ${deed.work_order}` : ""}</p></div>{deed.ran === null ? null : <span class="quiet">{t("sinceThen")} {hours(deed.ran)}</span>}</li>
         ))}</ul>
       ) : <p class="quiet">{t("noMaintenance")}</p>}</Section>
       {known?.behind.length ? <Section title={t("casesOfClass")}><BehindList behind={known.behind} /></Section> : null}

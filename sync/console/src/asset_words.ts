@@ -8,7 +8,7 @@ export const en = {
   done2: "Done …", orderIt: "Work order …", partsIn: "Parts", position: "Position", partNumber: "Part number", serial: "Serial", builtIn: "Built in", removedAt: "Removed", buildIn: "Build in …", exchangePart: "Exchange …", takeOut: "Remove", noParts: "No part is noted", wereThere: "Parts that were there", sureTakeOut: "Nothing takes its place?",
   maintenanceDone: "Maintenance", didWhat: "What was done", whichRule: "What was due", noRule2: "nothing of that", whenDone: "When (empty: now)", partsChanged: "Parts that came", oneMorePart: "One more part", keepDeed: "Keep it", noMaintenance: "Nothing was done yet", addMaintenance: "Note maintenance …", onlyOut: "Without a number the part there is only removed.",
   workOrders: "Work orders", newOrder: "New work order …", orderTitle: "What is to be done", orderNote: "Note", openOrder: "Open it", noOrders: "No work order like this", byHand: "by hand", ofAlarm: "of the alarm", ofDue: "as it is due:", orderOpen: "open", orderDone: "done", orderDropped: "dropped", finishOrder: "Done …", dropOrder: "Drop …", whyNot: "Why not", openedBy: "opened by", orderNumber: "work order",
-  alarmsOfIt: "Its alarms", olderOnes: "Older ones", orderIsOpen: "work order open", ordersAreOpen: "work orders open", itsDevice: "Device", oneDay: "day", nowOpen: "work order is open",
+  alarmsOfIt: "Its alarms", olderOnes: "Older ones", orderIsOpen: "work order open", ordersAreOpen: "work orders open", itsDevice: "Device", oneDay: "day", nowOpen: "work order is open", orderMade: "The work order is open", noAssetThere: "No asset names this device: name one on the page Assets first.",
 } as const;
 export const zh: Record<keyof typeof en, string> = {
   assets: "资产", asset: "资产", newAsset: "新建资产…", noAssets: "还没有登记资产", noAssetsSub: "`lineside plane assets import FILE` 可批量导入；也可在此新建。", noneSuch: "没有匹配的资产", noSuchAsset: "没有这项资产",
@@ -19,5 +19,5 @@ export const zh: Record<keyof typeof en, string> = {
   done2: "完成…", orderIt: "开工单…", partsIn: "零件", position: "安装位置", partNumber: "零件号", serial: "序列号", builtIn: "装入", removedAt: "拆下", buildIn: "装入零件…", exchangePart: "更换…", takeOut: "拆下", noParts: "没有零件记录", wereThere: "已拆下的零件", sureTakeOut: "拆下后不装新零件？",
   maintenanceDone: "维护记录", didWhat: "完成的工作", whichRule: "对应的到期项目", noRule2: "无", whenDone: "时间（空：现在）", partsChanged: "装入的零件", oneMorePart: "再加一个零件", keepDeed: "保存", noMaintenance: "还没有维护记录", addMaintenance: "登记维护…", onlyOut: "不填零件号则仅拆下原零件。",
   workOrders: "工单", newOrder: "新建工单…", orderTitle: "工作内容", orderNote: "备注", openOrder: "开工单", noOrders: "没有此类工单", byHand: "人工开立", ofAlarm: "来自报警", ofDue: "来自到期项目", orderOpen: "未完成", orderDone: "已完成", orderDropped: "不再执行", finishOrder: "完成…", dropOrder: "不再执行…", whyNot: "原因", openedBy: "开单人", orderNumber: "工单",
-  alarmsOfIt: "相关报警", olderOnes: "更早的", orderIsOpen: "个未完成工单", ordersAreOpen: "个未完成工单", itsDevice: "设备", oneDay: "天", nowOpen: "工单未完成",
+  alarmsOfIt: "相关报警", olderOnes: "更早的", orderIsOpen: "个未完成工单", ordersAreOpen: "个未完成工单", itsDevice: "设备", oneDay: "天", nowOpen: "工单未完成", orderMade: "工单已开立", noAssetThere: "没有资产使用这台设备，请先在资产页面登记。",
 };

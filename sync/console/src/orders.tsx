@@ -1,6 +1,7 @@
 // Work orders: what is to be done, by whom it was opened and why, and what came of it.
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { get, send } from "./api";
+import { failed, get, send } from "./api";
 import { type Asset, Files, Pages, type Rule } from "./assets";
 import { DeedForm, type Part } from "./deed";
 import { Dialog } from "./dialog";
@@ -71,13 +72,31 @@ function Dropped({ order, close, again }: { order: Order; close: () => void; aga
 }
 
 /** A new one. */
-export function OrderForm({ asset, title = "", origin = "hand", about = "", close, again }: { asset: number; title?: string; origin?: string; about?: string; close: () => void; again: () => void }) {
+export function OrderForm({ asset, title = "", origin = "hand", about = "", close, again, children }: { asset: number; title?: string; origin?: string; about?: string; close: () => void; again: () => void; children?: ComponentChildren }) {
   const act = (said: FormData) => send("POST", `/api/assets/${asset}/work-orders`, { title: String(said.get("title")).trim(), note: String(said.get("note")).trim(), origin, about }).then(again);
   return (
     <Dialog title={t("newOrder").replace(/ ?…$/, "")} word={t("openOrder")} close={close} act={act}>
+      {children}
       {origin === "hand" ? null : <p class="quiet">{t(origin === "alarm" ? "ofAlarm" : "ofDue")} {about}</p>}
       <label class="whole">{t("orderTitle")} <input name="title" required maxLength={200} defaultValue={title} /></label>
       <label class="whole">{t("orderNote")} <textarea name="note" maxLength={4000} rows={3} /></label>
     </Dialog>
+  );
+}
+
+/** For an asset on the device of an alarm. */
+export function OrderOfAlarm({ device, about, title }: { device: string; about: string; title: string }) {
+  const [its, setIts] = useState<Asset[] | null>(null), [asset, setAsset] = useState(0), [made, setMade] = useState(0);
+  const begin = () => get<Asset[]>(`/api/assets?${new URLSearchParams({ device, limit: "1000" })}`).then((found) => { setIts(found); setAsset(found[0]?.number ?? 0); }, failed);
+  if (made) return <span role="status"><a href={`#/asset/${made}`}>{t("orderMade")}</a></span>;
+  return (
+    <>
+      <button class="make-order" onClick={begin}>{t("orderIt")}</button>
+      {its?.length === 0 ? <span class="quiet" role="status">{t("noAssetThere")}</span> : its ? (
+        <OrderForm asset={asset} title={title.slice(0, 200)} origin="alarm" about={about} close={() => setIts(null)} again={() => setMade(asset)}>
+          <label class="whole">{t("asset")} <select value={asset} onChange={(e) => setAsset(Number(e.currentTarget.value))}>{its.map((one) => <option key={one.number} value={one.number}>{one.id} {one.name}</option>)}</select></label>
+        </OrderForm>
+      ) : null}
+    </>
   );
 }

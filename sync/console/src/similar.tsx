@@ -53,7 +53,7 @@ export function MakeCase({ alarm: a }: { alarm: Alarm }) {
     setDraft(await get<Draft>(`/api/devices/${device}/case?${new URLSearchParams({ epoch: raised.epoch, seq: String(raised.seq) })}`));
   };
   const like = sound(draft?.near);
-  if (made) return <a href={`#/case/${made}`} role="status">{t("caseMade")}</a>;
+  if (made) return <span role="status"><a href={`#/case/${made}`}>{t("caseMade")}</a></span>;
   return (
     <>
       <button class="make-case" onClick={() => begin().catch((e) => { setFault(e.message); failed(e); })}>{t("makeCase")}</button>
