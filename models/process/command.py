@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
     if (options.batch or 0) > plan.MOST:
         raise LinesideError(f"--batch {options.batch}: {plan.MOST} samples at once are the most")
     if options.results:
-        told_by = plan.results(options.results, what, folder / NAME)
-        log.info("%s: %d trials are kept", options.results, len(told_by))
+        new = plan.results(options.results, what, folder / NAME)
+        log.info("%s: %d new trials are kept", options.results, len(new))
     if options.batch is not None:
         rows = history.known(what, site.folder, folder, NAME, _span(options))
         return _plan(options, what, rows)

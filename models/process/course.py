@@ -137,7 +137,6 @@ class Course:
             f"{best.worth:.4g} {unit} (nine in ten: {best.between[0]:.4g} to {best.between[1]:.4g}); it began at {first:.4g}",
             f"{len(session.trials)} trials, {broken} of them beyond a limit; the limits hold there with {best.sure:.1%}",
         ]
-        self._tell("ended", words[1], {"trials": len(session.trials), "broken": broken, **_foretold(best, settings)})
         if self._report:
             report.write(self._report, report.page(session.trials, self._what, self._title, settings, words))
         if self._json:
@@ -154,6 +153,7 @@ class Course:
             )
         else:
             print("\n".join(words), flush=True)
+        self._tell("ended", words[1], {"trials": len(session.trials), "broken": broken, **_foretold(best, settings)})
         if self._writes:
             self._write(self._way(best.x))
         log.info("they are set now" if self._writes else "set them, if you agree")
