@@ -49,14 +49,14 @@ class QualityConfig(CutsConfig):
         return self
 
     def points(self) -> dict[str, Any]:
-        return {"class": _Text(), "chance": Point(unit="%"), "ng": Point(unit="%")}
+        return {"kind": _Text(), "chance": Point(unit="%"), "ng": Point(unit="%")}
 
     def reads(self) -> tuple[str, ...]:
         return (*self.tags, self.ends())
 
 
 class PartQuality:
-    """Batches in; at the end of each part `NAME.class`, its `chance`, and `ng`, that of all classes that are not fine; and an event
+    """Batches in; at the end of each part `NAME.kind`, its `chance`, and `ng`, that of all classes that are not fine; and an event
     with the reasons. SUBSTITUTED where a parameter is beyond all that was learned, empty where one is not known."""
 
     Config = QualityConfig
@@ -163,14 +163,15 @@ class PartQuality:
             for i in first
         ]
         data = {
-            "class": judge.kinds[kind],
+            "kind": judge.kinds[kind],
             "part": number,
             "chances": {name: round(float(p), 4) for name, p in zip(judge.kinds, chances, strict=True)},
             "reasons": reasons,
             "outside": [tags[i] for i in np.flatnonzero(outside)],
         }
         fine = bool(self._fine[kind])
-        text = f"{judge.kinds[kind]} ({chances[kind]:.0%}): " + ", ".join(self._reason(i, row, shares) for i in first)
+        sure = "over 99%" if chances[kind] > 0.99 else f"{chances[kind]:.0%}"
+        text = f"{judge.kinds[kind]} ({sure}): " + ", ".join(self._reason(i, row, shares) for i in first)
         beyond = [
             f"{tags[i]} {row[i]:.5g} ({judge.least[i]:.5g} to {judge.most[i]:.5g})" for i in np.flatnonzero(outside)
         ]

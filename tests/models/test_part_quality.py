@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stage(folder: Path, **options: Any) -> tuple[PartQuality, TagTable]:
-    names = [*OPTIONS["tags"], "m.done", "m.count", *(f"q.{name}" for name in ("class", "chance", "ng"))]
+    names = [*OPTIONS["tags"], "m.done", "m.count", *(f"q.{name}" for name in ("kind", "chance", "ng"))]
     found = TagTable.numbered([Tag(name, unit="°C" if name == "m.melt" else "") for name in names])
     return PartQuality(QualityConfig(**{**OPTIONS, **options}), Setting("q", found, folder)), found
 
@@ -195,6 +195,8 @@ drivers:
     tags: {melt: {address: "holding:1"}, time: {address: "holding:2"}, none: {address: "holding:3"}, done: {address: "coil:0"}}
 stages:
   q: {stage: quality, tags: [m.melt, m.time, m.none], columns: {m.melt: Melt temperature}, trigger: m.done, good: [fine]}
+alarms:
+  burnt: {when: "q.kind == 'burnt'", text: It burns}
 """
 
 
@@ -215,6 +217,10 @@ def test_fit_from_the_command_line(
     said = capsys.readouterr().out
     assert said.index("rows that it had not seen") < said.index("q.json: learned from 300 rows")
     assert main(["check", str(site)]) == 0
+    given = "given: {m.melt: [236, 236, 236], m.time: [4, 4, 4], m.none: [0, 0, 0], m.done: [0, 1, 1]}"
+    expect = "expect: [{event: q, state: ng}, {event: burnt, state: raised}, {tag: q.kind, value: burnt}]"
+    site.write_text(f"{SITE}tests: [{{name: it burns, stages: [q], {given}, {expect}}}]\n")
+    assert main(["test", str(site)]) == 0
     path.write_text(
         "\n".join(["Melt temperature,m.time,m.none,quality", *(line.replace("fine", "okay") for line in lines)])
     )
