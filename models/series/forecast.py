@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,9 +13,11 @@ from pydantic import Field, model_validator
 
 from edge import TRUSTED, Batch, ConfigFault, Duration, Identifier, Point, Quality, Setting, StageConfig
 
+from ..vision.shifts import Zone, zone_of
 from .document import read
 from .seasonal import DAY, QUARTERS, Seasonal, Settings, Told
 
+HOUR = 3600 * 10**9  # ns
 MONDAY = 3 * DAY  # seconds: 1970 began on a Thursday
 MOST = 8 * DAY  # seconds ahead
 SIDES = ("", "_low", "_high")
@@ -34,6 +37,7 @@ class ForecastConfig(StageConfig):
     running: bool = Field(
         False, description="also tell the mean that the slot that runs will have, anew after each quarter of it"
     )
+    zone: Zone = Field("UTC", description="time zone by whose clock people work, as Europe/Berlin")
     unit: str = Field("", description="of the tag, for people")
     baseline: str = Field("", description="file beside the site, written by `lineside fit`")
 
@@ -67,15 +71,17 @@ class ForecastConfig(StageConfig):
         return (self.tag,)
 
     def settings(self) -> Settings:
-        return Settings(int(self.every), tuple(self.leads().values()), self.coverage)
+        return Settings(int(self.every), tuple(self.leads().values()), self.coverage, self.zone)
 
 
 class Slots:
     """Samples in; the mean of what a slot has so far out as soon as a sample of its next quarter comes, and that of all of it as
     soon as one of a later slot comes."""
 
-    def __init__(self, every: int) -> None:
-        self._every = every
+    def __init__(self, every: int, zone: str = "UTC") -> None:
+        self._every, self._zone = every, zone_of(zone)
+        self.behind = 0  # ns, by which UTC is behind the clock of the slot that was told last
+        self._behind = 0  # of the one that runs
         self._slot: int | None = None
         self._quarter = 0
         self._sum, self._n, self._whole = 0.0, 0, False
@@ -84,24 +90,31 @@ class Slots:
         """(slot, quarters that are over, their mean) of samples: ns UTC, values, qualities. What comes for a quarter that is over
         is let be, unless all time went back by more than a week."""
         good = (quality <= TRUSTED) & np.isfinite(value)
-        value, since = value[good], ts[good] + MONDAY * 10**9
-        quarters = since // (self._every * 10**9 // QUARTERS)
+        value, ts = value[good], ts[good]
+        behind = self._clock(ts)
+        quarters = (ts + behind + MONDAY * 10**9) // (self._every * 10**9 // QUARTERS)
         for one in np.unique(quarters):
             slot, quarter = divmod(int(one), QUARTERS)
             mine = quarters == one
             if self._slot is None or slot > self._slot or slot < self._slot - 7 * DAY // self._every:
                 yield from self._over(QUARTERS)
-                self._whole = (
-                    self._slot is not None or quarter == 0
-                )  # else its first one began somewhere in the midst of it
+                self._whole = self._slot is not None or quarter == 0  # else the first one began in its midst
                 self._slot, self._quarter, self._sum, self._n = slot, quarter, 0.0, 0
+                self._behind = int(behind[mine][0])
             elif slot == self._slot and quarter > self._quarter:
                 yield from self._over(quarter)
                 self._quarter = quarter
             if (slot, quarter) == (self._slot, self._quarter):
                 self._sum, self._n = self._sum + float(value[mine].sum()), self._n + int(mine.sum())
 
+    def _clock(self, ts: np.ndarray) -> np.ndarray:
+        """int64[n] ns by which UTC is behind; it changes with an hour."""
+        hours, at = np.unique(ts // HOUR, return_inverse=True)
+        offsets = (datetime.fromtimestamp(int(hour) * 3600, self._zone).utcoffset() for hour in hours)
+        return np.array([round(o.total_seconds() * 1e9) if o else 0 for o in offsets], np.int64)[at]
+
     def _over(self, quarters: int) -> Iterator[tuple[int, int, float]]:
+        self.behind = self._behind
         if self._slot is not None and self._whole:
             yield self._slot, quarters, self._sum / self._n
 
@@ -122,7 +135,7 @@ class Forecast:
         self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in config.points()], np.int32)
         self._runs = self._out[-1 - len(SIDES) : -1]  # the slot that runs, where it is told
         self._next = [*config.leads().values(), 1].index(1)
-        self._slots = Slots(int(config.every))
+        self._slots = Slots(int(config.every), config.zone)
         self._seasonal = (
             load(setting.folder / config.baseline, config) if config.baseline else Seasonal(config.settings())
         )
@@ -133,7 +146,7 @@ class Forecast:
         cls, config: ForecastConfig, parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]
     ) -> dict[str, Any]:
         """A document from history, (ts, value, quality) in the order of time. Raises ValueError."""
-        seasonal, slots = Seasonal(config.settings()), Slots(int(config.every))
+        seasonal, slots = Seasonal(config.settings()), Slots(int(config.every), config.zone)
         rows, told = 0, None
         for part in parts:
             for slot, quarters, mean in slots(*part):
@@ -170,7 +183,7 @@ class Forecast:
     def _batch(self, slot: int, quarters: int, value: np.ndarray, of: np.ndarray, mono: int) -> Batch:
         """At that place in time."""
         every = int(self.config.every) * 10**9
-        ts = slot * every + quarters * every // QUARTERS - MONDAY * 10**9
+        ts = slot * every + quarters * every // QUARTERS - MONDAY * 10**9 - self._slots.behind
         return Batch.of(self.name, of, value, ts, np.where(np.isfinite(value), Quality.GOOD, Quality.SUBSTITUTED), mono)
 
     def due(self) -> int | None:

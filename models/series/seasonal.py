@@ -33,11 +33,12 @@ HOLES = {"week": "_week", "day": "_day", "numbers": "_numbers"}
 @dataclass(frozen=True)
 class Settings:
     """`every`: seconds of a slot, which divide a day; `leads`: slots ahead; `coverage`: share of values that intervals are to
-    hold."""
+    hold; `zone`: whose clock the slots are of."""
 
     every: int
     leads: tuple[int, ...]
     coverage: float = 0.8
+    zone: str = "UTC"
 
     @property
     def day(self) -> int:

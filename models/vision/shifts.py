@@ -6,11 +6,28 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 from edge import SECOND
 
 TimeOfDay = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+
+
+def zone_of(name: str) -> tzinfo:
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def _known(name: str) -> str:
+    try:
+        zone_of(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        if not available_timezones():
+            raise ValueError("this machine knows no time zones: install tzdata, or write UTC") from None
+        raise ValueError(f"no time zone is called {name!r}; write one as Europe/Berlin, or UTC") from None
+    return name
+
+
+Zone = Annotated[str, AfterValidator(_known)]
 
 
 class ShiftsConfig(BaseModel):
@@ -20,24 +37,9 @@ class ShiftsConfig(BaseModel):
     begin: list[TimeOfDay] = Field(
         min_length=1, max_length=24, description='times of day, as ["06:00", "14:00", "22:00"]'
     )
-    zone: str = Field(
+    zone: Zone = Field(
         description="time zone whose clock that is, as Asia/Shanghai or UTC; summer time is followed where the zone has it"
     )
-
-    @field_validator("zone")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        try:
-            zone_of(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            if not available_timezones():
-                raise ValueError("this machine knows no time zones: install tzdata, or write UTC") from None
-            raise ValueError(f"no time zone is called {name!r}; write one as Europe/Berlin, or UTC") from None
-        return name
-
-
-def zone_of(name: str) -> tzinfo:
-    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 class Shifts:

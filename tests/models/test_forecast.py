@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -166,6 +168,26 @@ def test_what_the_running_hour_will_be_is_told_anew_after_each_quarter() -> None
     assert out[4 * 400].tag.tolist() in ([5, 6, 7], [*range(2, 9)])
 
 
+def test_shifts_by_the_clock_of_a_zone_go_on_through_a_change_of_clocks() -> None:
+    hours = (datetime(2026, 3, 2, tzinfo=UTC) + timedelta(hours=i) for i in range(24 * 35))  # clocks change on the 29th
+    local = [hour.astimezone(ZoneInfo("Europe/Berlin")) for hour in hours]
+    values = np.array([400.0 if 6 <= at.hour < 22 and at.weekday() < 5 else 100.0 for at in local])
+    values += np.random.default_rng(1).normal(0, 5, len(values))
+    ts = np.array([round(at.timestamp()) * 10**9 for at in local])
+    worst = {}
+    for zone in ("UTC", "Europe/Berlin"):
+        one = stage(CONFIG.model_copy(update={"zone": zone}))
+        out = [
+            b
+            for i in range(0, len(ts), 24)
+            for b in one(Batch.of("m", np.ones(24), values[i : i + 24], ts[i : i + 24]))
+        ]
+        expected = {int(b.ts[0]): b.value[0] for b in out}
+        monday = np.flatnonzero(ts >= ts[0] + 28 * 24 * HOUR)[:20]
+        worst[zone] = max(abs(values[i] - expected[int(ts[i])]) for i in monday)
+    assert worst["Europe/Berlin"] < 60 < 200 < worst["UTC"]
+
+
 def test_one_absurd_reading_does_not_spoil_the_weeks_after_it() -> None:
     values = load(6)
     values[500] = 1e9
@@ -223,6 +245,7 @@ def test_a_file_of_fit_is_used_and_one_of_others_refused(tmp_path: Path) -> None
         ({"ahead": {"far": "9d"}}, "more than eight days"),
         ({"ahead": {"a": "15min", "a_low": "15min"}}, "two tags would be called 'a_low'"),
         ({"ahead": {"covered": "15min"}}, "two tags would be called 'covered'"),
+        ({"zone": "Berlin"}, "no time zone is called 'Berlin'; write one as Europe/Berlin"),
         ({"ahead": {"day": "1d"}, "running": True}, "running: it needs a name in `ahead` for the next slot, 900 s"),
     ],
 )
