@@ -126,10 +126,21 @@ class PerPart:
         good &= batch.value >= 0 if self.config.counter else True
         mine = np.flatnonzero(good)
         mine = mine[np.argsort(batch.ts[mine], kind="stable")]
-        if len(self._ts):
-            mine = mine[batch.ts[mine] > self._ts[-1]]
+        if len(self._ts) and len(mine):
+            if batch.ts[mine[-1]] < self._ts[-1]:
+                self._clock_went_back(batch)
+            mine = mine[batch.ts[mine] > self._ts[-1]] if len(self._ts) else mine
         self._ts = np.concatenate([self._ts, batch.ts[mine]])
         self._value = np.concatenate([self._value, batch.value[mine] * self._scale])
+
+    def _clock_went_back(self, batch: Batch) -> None:
+        """What is late is marked so: this is newer, and its time is not. The part under way is not told."""
+        kept = (self._ends <= batch.ts.max()) & (self._ends > self._done)
+        self._ends, self._count = self._ends[kept], self._count[kept]
+        self._ran = bool(self._runs[-1]) if len(self._runs) else self._ran
+        self._changes, self._runs = self._changes[:0], self._runs[:0]
+        self._ts, self._value, self._stepped = self._ts[:0], self._value[:0], np.zeros(1, np.int64)
+        self._part, self._whole, self._sure, self._done = np.zeros(3), False, False, 0
 
     def _drawn(self) -> Drawn | None:
         """What is known by now of the ways between samples; of a counter whose last sample fell only up to the one before."""
@@ -249,7 +260,8 @@ class PerPart:
         self._ran, self._whole, self._sure = bool(kept["ran"]), bool(kept["whole"]), bool(kept["sure"])
         self._idle, self._total = float(kept["idle"]), float(kept["total"])
         self._done, self._told = int(kept["done"]), int(kept["told"])
-        if len(self._ts) != len(self._value) or len(self._ends) != len(self._count) or self._part.shape != (3,):
+        pairs = ((self._ts, self._value), (self._ends, self._count), (self._changes, self._runs))
+        if any(a.shape != b.shape for a, b in pairs) or self._part.shape != (3,) or self._stepped.shape != (1,):
             raise ValueError("a damaged count of what parts took")
 
 

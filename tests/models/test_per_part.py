@@ -218,3 +218,15 @@ def test_a_state_of_other_tags_is_not_taken_up() -> None:
     assert other._total == 0
     with pytest.raises(ValueError, match="damaged"):
         stage()[0].restore(state.replace(b'"part": [', b'"part": [1.0, '))
+
+
+def test_a_clock_that_was_set_back_costs_the_part_under_way_and_no_more() -> None:
+    it, table = stage()
+    columns = {"p.count": np.arange(60) // 10, "m.kwh": STEADY}
+    assert len(fed(it, table, columns, 5)["each"]) == 4
+    later = {"p.count": 5 + np.arange(60) // 10, "m.kwh": 6 + STEADY}  # the same seconds once more
+    told = fed(it, table, later, 5)
+    assert [(ts, v, q) for ts, v, q in told["each"]] == [
+        (ts, pytest.approx(1.0), Quality.GOOD) for ts in (20, 30, 40, 50)
+    ]
+    assert Quality.SUBSTITUTED in {q for *_, q in told["total"]} and told["total"][-1][1] == pytest.approx(10.8)
