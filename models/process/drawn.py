@@ -34,7 +34,7 @@ def counted(
         over = fell & (value[:-1] > rollover / 2) & (value[1:] < rollover / 2)
         much, fell = np.where(over, step + rollover, much), fell & ~over
     last = np.maximum.accumulate(np.concatenate([[stepped], np.where(step != 0, ts[1:], stepped)]))
-    jump = (much > (np.inf if most is None else most) * (ts[1:] - last[:-1]) / HOUR) & (last[:-1] > 0)
+    jump = (most is not None) & (much > (most or 0.0) * (ts[1:] - last[:-1]) / HOUR) & (last[:-1] > 0)
     return Drawn(int(ts[0]), ts[1:], np.where(jump, 0.0, much), sure & ~fell & ~jump), last
 
 

@@ -19,7 +19,7 @@ STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 60rem; padding: 0 1rem; color: #1c2024 }
 h2 { font-size: 1.05rem; margin: 1.6rem 0 .2rem } svg { display: block; width: 100%; height: auto; margin: .2rem 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums } td, th { padding: .1rem .9rem .1rem 0; text-align: right }
-td:last-child, th:last-child { text-align: left; white-space: nowrap } .wide { overflow-x: auto } .bad { color: #b3261e }
+td:last-child, th:last-child { text-align: left; min-width: 14rem } .wide { overflow-x: auto } .bad { color: #b3261e }
 text { font: 11px system-ui, sans-serif; fill: #556 } .grid { stroke: #dde }
 .best { stroke: #1f6f54; fill: none; stroke-width: 2 }
 .doubt { stroke: #9ab; stroke-width: 2 } .dot { fill: #2456a6 } .out { fill: #b3261e }

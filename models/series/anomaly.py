@@ -24,6 +24,7 @@ from .renewal import ORDER, Stand, lack, renewed, resumed, told
 from .scorer import Scorer
 
 DRIFTED = 6.0  # standard deviations of the learned rows, from which on a tag's centre should be learned anew
+ABSURD = 1e30  # no machine says that: a float32 without a reading may be 3.4e38
 TOLD = 5  # tags that an alarm names
 GAP = 10  # times the usual step between two rows, from which on no window reaches across
 
@@ -135,7 +136,7 @@ class Anomaly:
         if not len(ts):
             return
         score, alarm = np.full(len(ts), np.nan), np.full(len(ts), np.nan)
-        good = (worst <= TRUSTED) & np.isfinite(rows).all(axis=1)  # one that is no number would stay in every mean
+        good = (worst <= TRUSTED) & (np.abs(rows) < ABSURD).all(axis=1)  # what is no number would stay in every mean
         quality = worst
         judged = np.flatnonzero(good)
         if self._scorer is None:
@@ -282,6 +283,7 @@ class Anomaly:
         if self._earlier:
             earlier["earlier"] = {"learned": self._earlier[0].as_json(), "centres": self._earlier[1]}
         stand = {"limits": _limits(self._scorer.baseline), "centres": self._scorer.centres}
+        stand |= {"state": self._scorer.state, "alarm": self._alarm}
         return json.dumps({"tags": self.config.tags, **stand, **own, **of, **earlier}).encode()
 
     def restore(self, state: bytes) -> None:
@@ -301,7 +303,11 @@ class Anomaly:
         if self._scorer and "refit" in document:
             self._refit = Refit(*document["refit"])
         if self._scorer and document["limits"] == _limits(self._scorer.baseline):
-            self._scorer.resume(document["centres"])
+            if document.get("state"):
+                self._scorer.go_on(document["state"])
+            else:
+                self._scorer.resume(document["centres"])
+            self._alarm = bool(document.get("alarm"))  # so that one that is over is told as over
 
 
 def together(columns: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -320,7 +326,7 @@ def together(columns: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tu
         held = order[at]
         rows[:, j] = value[held]
         known &= (at >= 0) & (ts[held] >= since) & (quality[held] <= TRUSTED)
-    known &= np.isfinite(rows).all(axis=1)
+    known &= (np.abs(rows) < ABSURD).all(axis=1)
     if not known.any():
         raise ValueError("at no time are all of the tags known and good")
     starts = np.flatnonzero(np.diff(times[known]) > gap) + 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from .baseline import STEP, Baseline, Window, averaged, distance, standard
@@ -10,6 +13,7 @@ STAYS = 0.7  # an alarm ends below this share of the limit, whatever it was rais
 FREEZES = 5.0  # a centre does not follow what lies farther than that, in learned spreads
 SETTLES = 2.0  # windows after an alarm in which the machine may settle elsewhere, and nothing is judged
 FORGETS = 0.02  # of an alarm's way out, a step
+KEPT = 20_000  # numbers of rows in a state
 ANEW = 600  # rows after an alarm in which the centre is a plain mean of what came since
 
 
@@ -68,6 +72,22 @@ class Scorer:
             lane.centre = centre
         self._before = np.tile(found[len(found) // 2], (self._longest, 1))
 
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """Everything that the next row needs, for `go_on`; None where windows are too long to be kept once a minute."""
+        if self._before.size > KEPT:
+            return None
+        return {"before": self._before.tolist(), "lanes": [lane.state for lane in self._lanes]}
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """As if it had never stopped, also in the midst of an alarm. Raises ValueError for the state of another baseline."""
+        before = np.array(state["before"], float)
+        if before.shape != self._before.shape or not np.isfinite(before).all():
+            raise ValueError("rows of another baseline")
+        for lane, kept in zip(self._lanes, state["lanes"], strict=True):
+            lane.go_on(kept)
+        self._before = before
+
 
 class Lane:
     """One window: its centre, and whether it is in alarm. Both change at the end of a step of STEP rows."""
@@ -87,6 +107,29 @@ class Lane:
 
     def settle(self) -> None:
         self._since = 0
+
+    @property
+    def state(self) -> dict[str, Any]:
+        began = self._deviation(len(self._alarms) - 1) if self._alarms[-1] else self._began
+        rows = {"centre": self.centre, "out": self._out, "sum": self._sum, "last": self._last, "began": began}
+        plain = (
+            [self._alarm, self._alive, bool(self._alarms[-1])],
+            [self._age, float(min(self._since, 1e9)), self._in_step],
+        )
+        return {"on": plain[0], "rows": plain[1], **{name: row.tolist() for name, row in rows.items()}}
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        names = ("centre", "out", "sum", "last", "began")
+        rows = [np.array(state[name], float) for name in names]
+        own = [self.centre, self._out, self._sum, self._last, self._began]
+        if any(new.shape != old.shape or not np.isfinite(new).all() for new, old in zip(rows, own, strict=True)):
+            raise ValueError("a window of another baseline")
+        self.centre, self._out, self._sum, self._last, self._began = rows
+        self._alarm, self._alive, stands = (bool(on) for on in state["on"])
+        self._age, self._since, self._in_step = int(state["rows"][0]), float(state["rows"][1]), int(state["rows"][2])
+        self._alarms, self._seen = np.array([stands]), [self._began[None]]
+        if not 0 <= self._in_step < STEP:
+            raise ValueError("a damaged window")
 
     def __call__(self, smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores, alarms = np.empty(len(smooth)), np.empty(len(smooth), bool)

@@ -165,6 +165,32 @@ def test_a_centre_that_moved_is_kept_over_a_restart() -> None:
     assert scores(other, 4)[0][20:40].all(), "centres of another baseline are not taken up"
 
 
+@pytest.mark.parametrize("rows", [303, 320])
+def test_a_restart_in_an_alarm_is_as_none(rows: int) -> None:
+    given = np.concatenate([normal(300), normal(60, 2) + np.array([5, -5]), normal(100, 3)])
+    whole, at_once, _ = rig()
+    feed(whole, given)
+    flow, first, stage = rig()
+    feed(flow, given[:rows])
+    state = stage.snapshot()
+    assert state is not None
+    again, second, _ = rig()
+    again.restore({"h": state})
+    feed(again, given[rows:], rows)
+    told = [(e.kind, e.state, e.ts, e.text) for e in (*first.events, *second.events)]
+    assert told == [(e.kind, e.state, e.ts, e.text) for e in at_once.events]
+    assert [state for _, state, *_ in told] == ["learned", "raised", "cleared"]
+    for tag in (3, 4):
+        both = np.concatenate([scores(first, tag)[0], scores(second, tag)[0]])
+        np.testing.assert_allclose(both, scores(at_once, tag)[0])
+    lost, later, _ = rig()  # one that is over by then ends
+    lost.restore({"h": json.dumps({**json.loads(state), "state": None}).encode()})
+    feed(lost, normal(40, 4), 400)
+    assert [e.state for e in later.events] == ["cleared"]
+    with pytest.raises(ValueError, match="another baseline"):
+        rig()[2].restore(json.dumps({**json.loads(state), "state": {"before": [[1]], "lanes": []}}).encode())
+
+
 def test_tags_that_come_at_their_own_times_hold() -> None:
     flow, kept, _ = rig()
     feed(flow, normal(200))
@@ -185,10 +211,15 @@ def test_bad_values_are_no_rows_and_the_score_says_why() -> None:
 def test_a_value_that_is_no_number_spoils_no_later_score() -> None:
     flow, kept, _ = rig()
     feed(flow, normal(200))
-    feed(flow, np.array([[np.inf, 20.0], [10.0, np.nan]]), 200)
-    feed(flow, normal(20, 6), 202)
+    feed(flow, np.array([[np.inf, 20.0], [10.0, np.nan], [3.4e38, 20.0]]), 200)  # the last: no reading in float32
+    feed(flow, normal(20, 6), 203)
     value, _ = scores(kept)
-    assert np.isnan(value[200:202]).all() and np.isfinite(value[202:]).all()
+    assert np.isnan(value[200:203]).all() and np.isfinite(value[203:]).all()
+    late, other, _ = rig()
+    feed(late, np.vstack([[[3.4e38, 20.0]], normal(200)]))
+    np.testing.assert_allclose(scores(other)[0][-1:], np.nan)
+    feed(late, normal(20, 6), 203)
+    assert np.isfinite(scores(other)[0][-20:]).all(), "nor does one of those that are learned from"
 
 
 def test_what_was_learned_survives_and_other_tags_do_not_inherit_it() -> None:
@@ -198,8 +229,9 @@ def test_what_was_learned_survives_and_other_tags_do_not_inherit_it() -> None:
     assert state is not None
     again, kept, fresh = rig()
     again.restore({"h": state})
+    assert fresh.snapshot() == state
     feed(again, normal(5, 5))
-    assert not np.isnan(scores(kept)[0]).any() and fresh.snapshot() == state
+    assert not np.isnan(scores(kept)[0]).any()
     other = Anomaly(AnomalyConfig(stage="anomaly", tags=TAGS[::-1]), Setting("h", table(), Path(".")))
     other.restore(state)
     assert other.snapshot() is None
