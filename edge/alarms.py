@@ -16,11 +16,13 @@ from .config.types import Duration
 from .evaluator import Evaluator
 from .event import Event, Tick, Write
 from .expressions import Expression, compile_expression
-from .memo import PerColumn, Rows, joined, occurrences
+from .memo import PerColumn, Rows, distinct, joined, occurrences
 from .stage import Item, Result
 from .tags import TagTable
 
 REASONS = 64  # of one detector that are remembered: as many times as it may come and go in one block of rows
+TURNS = 8  # samples of one tag in a batch, from which on each alarm works through them by itself
+SAME = 1024  # of them that are looked at together
 NEVER = np.iinfo(np.int64).max
 
 
@@ -120,7 +122,11 @@ class Alarms:
         if batch.worst >= LATE and (late := quality == LATE).any():
             rows, columns = self._all[rows][~late], np.arange(len(batch))[columns][~late]
             rank, quality = None if rank is None else rank[~late], quality[~late]
-        if len(quality):
+        if rank is not None and len(rank) and int(rank.max()) >= TURNS:
+            for row in distinct(self._all[rows]):
+                mine = np.arange(len(batch))[columns][self._all[rows] == row]
+                yield from self._row(int(row), batch, mine)
+        elif len(quality):
             for turn in range(1 if rank is None else int(rank.max()) + 1):
                 now = None if rank is None else rank == turn
                 r = rows if now is None else self._all[rows][now]
@@ -142,6 +148,24 @@ class Alarms:
                 judged = at
                 one = (np.array([said != 0]), np.array([said]), np.array([cause], np.uint8), np.array([at]))
                 yield from self._see(row, *one, batch.mono)
+
+    def _row(self, row: int, batch: Batch, mine: np.ndarray) -> Iterator[Result]:
+        """Many samples of the tag of one simple alarm, by their places, as in a block of a fast signal. They arrived together, so
+        of those that say the same one after another the first decides and the last stays."""
+        rows, i = np.array([row]), 0
+        value, quality, ts = batch.value[mine], batch.quality[mine], batch.ts[mine]
+        sure = (quality <= TRUSTED) & np.isfinite(value)
+        while i < len(mine):
+            part = slice(i, i + SAME)
+            truth = value[part] * self._sign[row] > self._bound[row]
+            one, was = slice(i, i + 1), self.active[row]
+            yield from self._see(rows, truth[:1], value[one], quality[one], ts[one], batch.mono)
+            said = truth & sure[part]
+            same = (said == said[0]) & (sure[part] == sure[i])
+            alike = len(same) if same.all() else int(same.argmin())
+            run = alike if self.active[row] == was else 1  # its condition is another one now
+            self._value[row], self._quality[row] = value[i + run - 1], quality[i + run - 1]
+            i += run
 
     def _see(
         self, rows: Rows, truth: np.ndarray, value: np.ndarray, quality: np.ndarray, ts: np.ndarray, mono: int

@@ -20,14 +20,8 @@ NEAREST = 5
 ALIKE = 1e-12  # of the squared size of two rows: no difference
 SPANS = (1, 5, 20)  # rows of the three distances
 MEAN = 10  # rows of the mean
-WEIGHTS = (
-    1.4,
-    0.1,
-    0.25,
-    1.05,
-    0.1,
-    1.85,
-)  # of the three distances, the value's and the mean's extreme, and the time of day
+# of the three distances, the value's and the mean's extreme, and the time of day
+WEIGHTS = (1.09, 0.11, 0.38, 1.19, 0.09, 1.88)
 DAYS = 5  # of which the middle one counts, from two on
 DAY = range(48, 20_001)  # rows that a day may have
 BEYOND = 3.0  # decades that lying beyond all of the past can add

@@ -18,7 +18,7 @@ import numpy as np
 
 from models.benchmarks.nab import Signal, at, best, read
 from models.series import novelty
-from models.series.novelty import WEIGHTS, Novelty
+from models.series.novelty import DAY, WEIGHTS, Novelty
 
 AVERAGED = 25
 RESTS = (0.3, 0.5, 0.8)  # of the unjudged rows
@@ -58,8 +58,12 @@ class Half:
         self.signals, self.parts = list(signals), parts
 
     def scores(self, weights: np.ndarray, rest: float) -> list[np.ndarray]:
+        without = (
+            np.array([*weights[:-1], 0.0]) * weights.sum() / max(weights[:-1].sum(), 1e-9)
+        )  # of no day, see `of_day`
         return [
-            np.round(told(p @ weights, rest * s.unjudged), 5) for s, p in zip(self.signals, self.parts, strict=True)
+            np.round(told(p @ (weights if s.day in DAY else without), rest * s.unjudged), 5)
+            for s, p in zip(self.signals, self.parts, strict=True)
         ]
 
     def best(self, weights: np.ndarray, rest: float) -> tuple[float, float]:
