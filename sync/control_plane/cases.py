@@ -181,7 +181,9 @@ def _fits(connection: Connection, changed: str) -> None:
 
 
 def spread(connection: Connection, place: str) -> set[str]:
-    """Want of each device there and below that takes cases what serves it by now; of which devices that is something else."""
+    """Want of each device there and below that takes cases what serves it by now; of which devices that is something else.
+    Within the writer."""
+    hold.cases(connection)
     w, d = tables.want, tables.device
     takes = select(d.c.id, d.c.site, w.c.version).join(w, w.c.device == d.c.id).where(w.c.kind == KIND)
     rows = connection.execute(takes.where(*([is_below(d.c.site, (place,))] if place else []))).all()
@@ -208,6 +210,7 @@ def lacks(connection: Connection, device: str) -> bool:
 
 def give(connection: Connection, device: str) -> None:
     """Want of it what serves it now, even where that is nothing: from then on it hears of each change. Within the writer."""
+    hold.cases(connection)  # a change under way knows nothing of it yet
     if lacks(connection, device):
         version = _version(document(connection, place_of(connection, device) or ""))
         want(connection, [Want(device, KIND, KIND, version)])
