@@ -28,6 +28,10 @@ from .cases.nearest import Seen as SeenAlarm
 from .cases.nearest import seen_of
 from .cases.words import asked as asked_words
 from .cases.words import indexed as words_of_case
+from .cells import NotCsv
+from .cells import bare as bare_cell
+from .cells import rows as csv_rows
+from .cells import safe as safe_cell
 from .chain import Chain, hash_of
 from .clock import SECOND, Clock, ManualClock, SystemClock, is_sure
 from .codec import (
@@ -170,6 +174,7 @@ __all__ = [
     "NearCase",
     "NewModel",
     "NoDaemon",
+    "NotCsv",
     "Period",
     "Picture",
     "Place",
@@ -207,6 +212,7 @@ __all__ = [
     "alike_alarms",
     "ask_daemon",
     "asked_words",
+    "bare_cell",
     "begin_release",
     "between",
     "bind_options",
@@ -214,6 +220,7 @@ __all__ = [
     "compile_expression",
     "concatenate",
     "content",
+    "csv_rows",
     "decode",
     "decode_event",
     "decode_scans",
@@ -273,6 +280,7 @@ __all__ = [
     "release_on_trial",
     "release_sample",
     "running_release",
+    "safe_cell",
     "samples_of",
     "seen_of",
     "shares_said",

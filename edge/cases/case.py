@@ -11,19 +11,19 @@ MOST = 2000  # cases of a file
 
 
 def _plain(text: str) -> str:
-    if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text):
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text):
         raise ValueError("holds control characters; remove them")
-    return text
+    return text.strip()
 
 
 def _one_line(text: str) -> str:
-    if re.search(r"[;\t\n]", _plain(text)) or text != text.strip() or not text:
+    if re.search(r"[;\t\n]", text) or text != _plain(text) or not text:
         raise ValueError(f"{text!r} has to be one line without a semicolon, and no blanks around it")
     return text
 
 
 def _seen(text: str) -> str:
-    if not text.strip():
+    if not text:
         raise ValueError("is empty; say what is seen, heard, smelled")
     return text
 
@@ -40,8 +40,9 @@ def _some(shares: dict[str, float]) -> dict[str, float]:
     return shares
 
 
-Text = Annotated[str, AfterValidator(_plain), Field(max_length=2000)]
-Name = Annotated[str, AfterValidator(_one_line), Field(max_length=200)]
+Text = Annotated[str, Field(max_length=2000), AfterValidator(_plain)]
+Label = Annotated[str, Field(max_length=200), AfterValidator(_plain)]
+Name = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
 Share = Annotated[float, Field(ge=-100, le=100)]  # of an anomaly's one may exceed 1, since others are below 0
 Digest = Annotated[str, AfterValidator(_digest)]
 
@@ -50,9 +51,7 @@ class Signature(BaseModel):
     """How a machine tells that it is this case again."""
 
     model_config = {"extra": "forbid", "frozen": True, "allow_inf_nan": False}
-    alarm: Annotated[str, AfterValidator(_plain), Field(max_length=200)] = Field(
-        "", description="key of the alarm, or name of the stage, that is raised"
-    )
+    alarm: Label = Field("", description="key of the alarm, or name of the stage, that is raised")
     shares: Annotated[dict[Name, Share], AfterValidator(_some)] = Field(
         default_factory=dict,
         max_length=64,
@@ -66,10 +65,8 @@ class Case(BaseModel):
     model_config = {"extra": "forbid", "frozen": True}
     id: Name = Field(description="by which people call it; once in a file")
     symptom: Annotated[Text, AfterValidator(_seen)] = Field(description="what is seen, heard, smelled")
-    asset: Annotated[Text, Field(max_length=200)] = Field(
-        "", description="what it happened to: the beginning of its tags' names, or a class of assets"
-    )
-    component: Annotated[Text, Field(max_length=200)] = Field("", description="which part of the asset")
+    asset: Label = Field("", description="what it happened to: the beginning of its tags' names, or a class of assets")
+    component: Label = Field("", description="which part of the asset")
     signature: Signature = Field(default_factory=Signature, description="how a machine tells it")
     cause: Text = Field("", description="why it happened")
     remedy: Text = Field("", description="what helped")

@@ -7,7 +7,9 @@ import csv
 import difflib
 import io
 import json
+import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..cells import NotCsv, bare, rows, safe
 from ..config.bind import bind as bind_options
 from ..config.dump import written as written_yaml
 from ..config.places import Place, Tree, read_alone
@@ -23,16 +26,16 @@ from ..errors import ConfigFault
 from ..links import to_disk
 from .case import MOST, Case, CaseFile
 
+_HALVES = re.compile(r"\\\\|(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})")  # or an escaped backslash
 KINDS = (".yaml", ".yml", ".json", ".csv")
 COLUMNS = ("id", "asset", "component", "symptom", "alarm", "shares", "cause", "remedy", "parts", "pictures", "source")
 MOST_BYTES = 1_000_000
 OF_PLANE = "plane-cases.json"  # how the plane's copy is called in the state folder of a device
-RUNS = ("=", "+", "-", "@")  # what a spreadsheet takes for a formula at the start of a cell
 
 
 def read(path: Path) -> list[Case]:
     """The cases of a file. Blocks. Raises ConfigFault with every fault and its place."""
-    if _kind(path.name) != ".csv":
+    if _kind(path.name) not in (".csv", ".json"):
         return _bound(read_tree(path))
     try:
         body = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b"x" * (MOST_BYTES + 1)
@@ -54,8 +57,8 @@ def parse(body: bytes, name: str) -> list[Case]:
         tree.fault((), "not UTF-8 text", "save it as CSV UTF-8" if csv_ else "save it as UTF-8")
         return _bound(tree)
     if not csv_:
-        return _bound(read_alone(text, name))
-    _rows(tree, text.replace("\r\n", "\n"), name)
+        return _bound(read_alone(_whole(text) if _kind(name) == ".json" else text, name))
+    _rows(tree, text, name)
     return _bound(tree)
 
 
@@ -66,6 +69,7 @@ def text_of(cases: Sequence[Case], kind: str) -> str:
         text = _csv(cases)
     elif _kind(kind) == ".json":
         text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+        text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")  # ends of a line, to YAML
     else:
         text = written_yaml(document)
     if len(cases) > MOST or len(text.encode()) > MOST_BYTES:
@@ -116,6 +120,11 @@ def unpacked(body: bytes, name: str) -> list[Case]:
     return found
 
 
+def _whole(text: str) -> str:
+    """JSON without escapes in two halves, as 😀 is written by who writes ASCII alone: YAML knows none."""
+    return _HALVES.sub(lambda it: it[0] if it[1] is None else json.loads(f'"{it[0]}"'), text)
+
+
 def merged(old: Sequence[Case], new: Sequence[Case]) -> list[Case]:
     """One with an id that was there takes its place; the others follow."""
     return list({case.id: case for case in (*old, *new)}.values())
@@ -155,28 +164,27 @@ def _once(tree: Tree) -> None:
 
 def _rows(tree: Tree, text: str, name: str) -> None:
     """A table as the document that it stands for, each value with the line of its row and the number of its column."""
-    line = 1
+    columns: list[str] | None = None
+    cases: list[Any] = []
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        columns = [one.strip() for one in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        _columns(tree, columns)
-        cases: list[Any] = []
-        line = reader.line_num + 1
-        for row in reader:
+        for line, row in rows(text):
+            if columns is None:
+                columns = [one.strip() for one in row]
+                _columns(tree, columns)
+                continue
             at = ("cases", len(cases))
             tree.places[at] = Place(name, line, 1)
             for number, column in enumerate(columns, 1):
                 inner = ("signature", column) if column in ("alarm", "shares") else (column,)
                 tree.places[*at, *inner] = Place(name, line, number)
-            line = reader.line_num + 1
-            if any(row.get(None) or ()):
+            if any(row[len(columns) :]):
                 tree.fault(at, "has more cells than the first line", "put texts with commas into quotes")
-            cases.append(_case(tree, at, {k: _bare(v.strip()) for k, v in row.items() if k in COLUMNS and v}))
+            said = zip(columns, row, strict=False)
+            cases.append(_case(tree, at, {k: bare(v.strip()) for k, v in said if k in COLUMNS}))
         tree.data = {"cases": cases}
-    except csv.Error as error:
-        tree.places[()] = Place(name, line, 1)
-        tree.fault((), f"not CSV: {error}")
+    except NotCsv as error:
+        tree.places[()] = Place(name, error.line, 1)
+        tree.fault((), str(error))
 
 
 def _columns(tree: Tree, columns: Sequence[str]) -> None:
@@ -210,10 +218,14 @@ def shares_of(cell: str) -> dict[str, float]:
     shares = {}
     for one in _listed(cell):
         tag, _, share = (piece.strip() for piece in one.rpartition("="))
+        if tag in shares:
+            raise ConfigFault(f"{tag!r} has two shares", hint="say which one it is")
         try:
             shares[tag] = float(share)
         except ValueError:
-            raise ConfigFault(f"{one!r} is no share of a tag", hint="write flow=-0.7; current=0.2") from None
+            shares[tag] = math.nan
+        if not math.isfinite(shares[tag]):
+            raise ConfigFault(f"{one!r} is no share of a tag", hint="write flow=-0.7; current=0.2")
     return shares
 
 
@@ -229,13 +241,5 @@ def _csv(cases: Sequence[Case]) -> str:
         said = case.model_dump(mode="json")
         said |= {"alarm": case.signature.alarm, "parts": "; ".join(case.parts), "pictures": "; ".join(case.pictures)}
         said["shares"] = "; ".join(f"{tag}={share!r}" for tag, share in case.signature.shares.items())
-        table.writerow([_safe(said[name]) for name in COLUMNS])
+        table.writerow([safe(said[name]) for name in COLUMNS])
     return out.getvalue()
-
-
-def _safe(text: str) -> str:
-    return f"'{text}" if text.startswith(RUNS) else text
-
-
-def _bare(text: str) -> str:
-    return text[1:] if text[:1] == "'" and text[1:].startswith(RUNS) else text

@@ -57,9 +57,13 @@ def take(connection: Connection, given: Sequence[Asset], at: str = "") -> tuple[
     """Keep assets of a file, all or none: one whose id is there in its enterprise is changed, and keeps its history. `at` is where
     those stand that say no place. How many are new, and how many are changed. Raises LinesideError that says which one is wrong."""
     new = changed = 0
+    seen = set[tuple[str, str]]()
     for one in given:
         its = one if one.place else one.model_copy(update={"place": at})
         try:
+            if (name := (enterprise(node(its.place)), its.id)) in seen:
+                raise LinesideError("it stands twice in the file")
+            seen.add(name)
             same = select(A.c.number).where(A.c.enterprise == enterprise(node(its.place)), A.c.id == its.id)
             number = connection.scalar(same)
             if number is None:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import RowMapping
 
-from edge import LinesideError
+from edge import LinesideError, NotCsv, bare_cell, csv_rows, safe_cell
 
 from .assets import Asset
 from .work_orders import COLUMNS as ORDER_COLUMNS
@@ -26,7 +26,6 @@ ASSET_COLUMNS = (
 TIMES = ("begun", "retired", "opened", "ended")
 NUMBERS = ("above", "before")
 MOST_BYTES, MOST_ROWS, MOST_FAULTS = 4_000_000, 5000, 20
-RUNS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula at the start of a cell
 
 
 # Out
@@ -60,18 +59,10 @@ def _cell(name: str, value: Any) -> str | float | int:
     if name in TIMES:
         return _time(value)
     if name == "rules":
-        return safe("; ".join(map(_rule, value)))
+        return safe_cell("; ".join(map(_rule, value)))
     if isinstance(value, list):
-        return safe("; ".join(map(_part, value)))
-    return safe(value) if isinstance(value, str) else value
-
-
-def safe(text: str) -> str:
-    return f"'{text}" if text.startswith(RUNS) else text
-
-
-def bare(text: str) -> str:
-    return text[1:] if text[:1] == "'" and text[1:].startswith(RUNS) else text
+        return safe_cell("; ".join(map(_part, value)))
+    return safe_cell(value) if isinstance(value, str) else value
 
 
 def _time(seconds: float) -> str:
@@ -79,7 +70,7 @@ def _time(seconds: float) -> str:
 
 
 def _rule(rule: Mapping[str, Any]) -> str:
-    spans = [f"{rule[name]:g} {name}" for name in ("hours", "days") if rule.get(name)]
+    spans = [f"{float(rule[name])!r} {name}".replace(".0 ", " ") for name in ("hours", "days") if rule.get(name)]
     return f"{rule['what']} = {' or '.join(spans)}"
 
 
@@ -127,27 +118,32 @@ def _why(one: Mapping[str, Any]) -> str:
 
 
 def _rows(name: str, text: str) -> list[tuple[str, dict[str, Any]]]:
+    columns: list[str] | None = None
+    found = []
     try:
-        reader = csv.DictReader(io.StringIO(text.replace("\r\n", "\n"), newline=""), strict=True)
-        columns = reader.fieldnames = [column.strip() for column in reader.fieldnames or ()]
-        for column in columns:
-            if column not in ASSET_COLUMNS or columns.count(column) > 1:
-                near = difflib.get_close_matches(column, ASSET_COLUMNS, 1)
-                twice = columns.count(column) > 1
-                hint = (
-                    "" if twice else f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ASSET_COLUMNS)}"
-                )
-                what = f"the column {column!r} stands twice" if twice else f"unknown column {column!r}"
-                raise LinesideError(f"{name}: {what}", hint=hint)
-        found = []
-        for row in reader:
-            where = f"{name}:{reader.line_num}"
-            if any(row.pop(None, None) or ()):
+        for line, row in csv_rows(text):
+            if columns is None:
+                columns = _columns(name, [column.strip() for column in row])
+                continue
+            where = f"{name}:{line}"
+            if any(row[len(columns) :]):
                 raise LinesideError(f"{where}: more cells than columns", hint="put texts with commas into quotes")
-            found.append((where, {key: bare(value.strip()) for key, value in row.items() if value and value.strip()}))
-        return found
-    except csv.Error as error:
-        raise LinesideError(f"{name}: not CSV: {error}") from None
+            said = zip(columns, row, strict=False)
+            found.append((where, {key: bare_cell(value.strip()) for key, value in said if value.strip()}))
+    except NotCsv as error:
+        raise LinesideError(f"{name}:{error.line}: {error}") from None
+    return found
+
+
+def _columns(name: str, columns: list[str]) -> list[str]:
+    for column in columns:
+        if column not in ASSET_COLUMNS or columns.count(column) > 1:
+            near = difflib.get_close_matches(column, ASSET_COLUMNS, 1)
+            twice = columns.count(column) > 1
+            hint = "" if twice else f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ASSET_COLUMNS)}"
+            what = f"the column {column!r} stands twice" if twice else f"unknown column {column!r}"
+            raise LinesideError(f"{name}: {what}", hint=hint)
+    return columns
 
 
 def _objects(name: str, text: str) -> list[tuple[str, dict[str, Any]]]:

@@ -28,6 +28,7 @@ Number = Annotated[int, Field(ge=1, le=2**53)]
 Kind = Literal["csv", "json", "yaml"]
 MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json", "yaml": "application/yaml"}
 MOST_LOOKED_AT = 10_000  # cases, for a signature
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 NO_SUCH = "there is no such case here"  # also of one that is not theirs
 
 
@@ -44,7 +45,7 @@ class File(BaseModel):
     place: Place
     kind: Kind
     body: str = Field(max_length=MOST_CASE_BYTES)
-    name: str = Field("", max_length=100, description="what it is called, for what is wrong with it")
+    name: str = Field("", max_length=100, pattern=PLAIN, description="what it is called, for what is wrong with it")
 
 
 def case_routes(store: Store, ingest: Ingest) -> APIRouter:

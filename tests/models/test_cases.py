@@ -14,7 +14,7 @@ import pytest
 
 from edge import ConfigFault, Event, ManualClock, Tag, TagTable, plugins
 from edge.cases.case import Case
-from edge.cases.files import OF_PLANE, joined, merged, packed, parse, read, unpacked, write
+from edge.cases.files import OF_PLANE, joined, merged, packed, parse, read, text_of, unpacked, write
 from edge.cases.nearest import Known, Seen
 from edge.cases.words import asked
 from edge.cli import main
@@ -128,7 +128,9 @@ def test_every_fault_is_told_at_once_with_its_place(tmp_path: Path) -> None:
         ("c.csv", b"id,id\nA,x\n", "the column 'id' stands twice"),
         ("c.csv", b'id,symptom\nA,"x\ny"\nB,p,q\n', "c.csv:4:1: cases.1: has more cells than the first line"),
         ("c.csv", b"id,symptom,shares\nA,x,flow=much\n", "'flow=much' is no share of a tag, write flow=-0.7"),
-        ("c.csv", b"id,symptom,shares\nA,x,flow=nan\n", "must be a finite number"),
+        ("c.csv", b"id,symptom,shares\nA,x,flow=nan\n", "'flow=nan' is no share"),
+        ("c.csv", b"id,symptom,shares\nA,x,flow=1; flow=2\n", "'flow' has two shares"),
+        ("c.csv", b"id,symptom\n\n,\n\nA,\n", "c.csv:5:2: cases.0.symptom: is missing"),
         ("c.csv", b'id,symptom\nA,"x" y\n', "c.csv:2:1: not CSV"),
         ("c.csv", b"id,symptom\nA,\xd6\xd0\n", "not UTF-8 text, save it as CSV UTF-8"),
         ("c.csv", b"x" * 1_000_001, "is larger than 1,000,000 bytes"),
@@ -179,6 +181,35 @@ def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
     assert read(tmp_path / "c.csv") == [case("A", symptom="x\ny", parts=["a", "b"])]
 
 
+@pytest.mark.parametrize("kind", [".csv", ".json", ".yaml"])
+def test_every_text_comes_back_as_it_was(kind: str) -> None:
+    texts = ("'=1+1", "''-x", "＝1+1", "a\u2028 b", "\t=x ", "x'\ny", "\\ud83d", "😀", "\ufeffa", "~")
+    given = [
+        case(f"'={n}", symptom=text, parts=["'@x", "-y"], signature={"shares": {"'": 0.1}})
+        for n, text in enumerate(texts)
+    ]
+    said = text_of(given, kind)
+    assert parse(said.encode(), f"c{kind}") == given
+    assert kind != ".csv" or not re.search('[,\n]"?[=＝]', said), "no formula"
+
+
+def test_json_of_who_writes_ascii_alone() -> None:
+    assert (
+        parse(json.dumps({"cases": [{"id": "A", "symptom": "\\ud83d 😀"}]}).encode(), "c.json")[0].symptom
+        == "\\ud83d 😀"
+    )
+
+
+def test_a_table_with_semicolons_is_read_as_well() -> None:
+    (found,) = parse(b'id;symptom;shares\nA;"x; y";"flow=-0.7; amps=0.2"\n', "c.csv")
+    assert (found.symptom, found.signature.shares) == ("x; y", {"flow": -0.7, "amps": 0.2})
+
+
+def test_half_a_character_is_refused() -> None:
+    with pytest.raises(ValueError, match="symptom"):
+        case("A", symptom="\ud83d")
+
+
 def test_words_are_found_in_any_script() -> None:
     known = Known(
         [case("A", symptom="电机轴承过热"), case("B", cause="Bearing without grease"), case("C", symptom="泄漏")]
@@ -213,6 +244,13 @@ def test_shares_tell_which_way_a_tag_went_and_of_which_asset() -> None:
     assert near(p1_flow=0.5) == [("burst", 0.99)]
     assert near(f_flow=-0.2) == [("fan", 1.0), ("full", 0.87)]
     assert near(p3_flow=-1.0) == []
+
+
+def test_a_case_without_an_alarm_names_none() -> None:
+    (one,) = Known([case("A", signature={"shares": {"flow": 0.6, "amps": 0.8}})]).nearest(
+        Seen("", shares={"amps": 1.0})
+    )
+    assert (round(one.near, 2), one.why) == (0.8, ("tags 80% alike",))
 
 
 def test_an_alarm_counts_with_shares_and_above_words() -> None:

@@ -46,6 +46,9 @@ def test_a_file_goes_in_and_out_and_in_again(tmp_path: Path, capsys: pytest.Capt
     assert main(["plane", "audit", "show", *here]) == 0
     deeds = [json.loads(line)["what"] for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert deeds == ["plane assets import"] * 3
+    (tmp_path / "bad.csv").write_text("id,name\nP-200,a\nP-200,b\n")
+    assert main(["plane", "assets", "import", str(tmp_path / "bad.csv"), *here]) == 2
+    assert "asset P-200: it stands twice in the file" in capsys.readouterr().err
     (tmp_path / "bad.csv").write_text("id,device\nP-200,\nP-201,nobody\n")
     assert main(["plane", "assets", "import", str(tmp_path / "bad.csv"), *here]) == 2
     assert "asset P-201: nobody is not enrolled here" in capsys.readouterr().err
@@ -71,7 +74,8 @@ def test_a_file_goes_in_and_out_and_in_again(tmp_path: Path, capsys: pytest.Capt
         ("a.csv", "id,rules\nP,oil every 5\n", "a.csv:2: rules: 'oil every 5' is none; write: change oil = 500 hours"),
         ("a.csv", "id,rules\nP,oil = x days\n", r"a.csv:2: rules.0.days: .*number"),
         ("a.csv", "place\nacme\n", "a.csv:2: id: Field required"),
-        ("a.csv", 'id\n"P', "not CSV"),
+        ("a.csv", 'id\n"P', "a.csv:2: not CSV"),
+        ("a.csv", 'id,name\n\n,,\nP,"a\nb"\n', "a.csv:4: name: holds control"),
         ("a.json", "{}", "a list of objects"),
         ("a.json", "[{", "not JSON"),
         ("a.json", '[{"id": "P"}, {"id": "", "x": 1}]', r"asset 2: id: .*\na.json: asset 2: x: "),
@@ -83,3 +87,19 @@ def test_what_is_wrong_with_a_file_is_said_with_its_row(name: str, body: str, wo
         asset_files.read(name, body.encode())
     with pytest.raises(LinesideError, match="not UTF-8"):
         asset_files.read("a.csv", b"id\n\xff")
+
+
+def test_a_table_of_a_spreadsheet_goes_out_and_in_as_it_was() -> None:
+    said = 'id;name;rules\nP-101;\'=x;"oil = 123456,5"\n'.replace("123456,5", "123456.5 hours; look = 0.1 days")
+    (one,) = asset_files.read(
+        "a.csv", said.replace("id;", "id;running;device;").replace("101;", "101;p.on;g;").encode()
+    )
+    assert (one.name, [rule.hours for rule in one.rules]) == ("=x", [123456.5, None])
+    rows = [
+        {**one.model_dump(by_alias=True), "begun": 0.0, "name": name, "rules": "[]"} for name in ("'=x", "＝1", "''-")
+    ]
+    rows[0]["rules"] = '[{"what": "oil", "hours": 123456.5}, {"what": "look", "days": 0.1}]'
+    text = asset_files.assets_as("csv", rows)  # type: ignore[arg-type]
+    back = asset_files.read("a.csv", text.encode())
+    assert [it.name for it in back] == ["'=x", "＝1", "''-"] and back[0].rules == one.rules
+    assert "''=x" in text and "'＝1" in text

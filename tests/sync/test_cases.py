@@ -171,6 +171,11 @@ def test_a_file_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
         ]
         assert (await given("cases: [{id: A, symptom: !include /etc/passwd}]", "yaml"))[0] == 422
         assert (await given("id,symptom\nA,x\n", place=OTHER))[0] == 403
+        half = {"place": LINE, "case": {"id": "\ud83d", "symptom": "x"}}
+        name = {"place": LINE, "kind": "csv", "body": "", "name": "a\x1b[2J.csv"}
+        assert [(await ask("li", "POST", *it))[0] for it in (("/api/cases", half), ("/api/cases/file", name))] == [
+            422
+        ] * 2
         assert (await ask("li", "GET", "/api/cases"))[1] == []
         assert await given("id,symptom,shares\nA,it hums,flow=-0.7\nB,=1+1,\n") == (200, {"new": 2, "anew": 0})
         out = (await ask("li", "GET", f"/api/cases/file?kind=csv&at={LINE}"))[1]
@@ -180,7 +185,8 @@ def test_a_file_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
         assert [one["case"]["symptom"] for one in kept] == ["it hums", "=1+1"]
         status, found = await ask("li", "GET", "/api/cases?shares=flow%3D-1")
         assert status == 200 and [(one["case"]["id"], one["near"]) for one in found] == [("A", 1.0)]
-        assert (await ask("li", "GET", "/api/cases?shares=flow"))[0] == 422
+        for shares in ("flow", "flow%3Dnan", "flow%3D1%3Bflow%3D2"):
+            assert (await ask("li", "GET", f"/api/cases?shares={shares}"))[0] == 422
 
     over_api(tmp_path, work)
 
