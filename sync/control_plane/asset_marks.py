@@ -23,7 +23,7 @@ def mark(connection: Connection, device: str, hour: int) -> None:
     wanted = (
         select(A.c.number, A.c.place, d.c.site)
         .join(d, d.c.id == A.c.device)
-        .where(A.c.device == device, A.c.retired == 0, A.c.begun < (hour + 1) * 3600, counts())
+        .where(A.c.device == device, A.c.begun < (hour + 1) * 3600, counts(), serves(hour))
     )
     found = [row.number for row in connection.execute(wanted) if reaches(row.place, row.site)]
     if found:
@@ -40,6 +40,11 @@ def reaches(place: str, site: str) -> bool:
 def counts() -> Any:
     """That something says how long an asset runs."""
     return (A.c.running != "") | (A.c.counter != "")
+
+
+def serves(hour: int) -> Any:
+    """That an asset was not out of service all that hour."""
+    return (A.c.retired == 0) | (A.c.retired > hour * 3600)
 
 
 def add(connection: Connection, hours: Iterable[tuple[int, int]]) -> None:

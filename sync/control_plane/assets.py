@@ -63,6 +63,8 @@ class DueRule(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> DueRule:
+        if ";" in self.what:
+            raise ValueError(f"{self.what}: a semicolon parts rules in a table; write a comma")
         if self.hours is None and self.days is None:
             raise ValueError(f"{self.what}: after how many `hours` of running, or `days`?")
         return self
@@ -138,6 +140,8 @@ def change(connection: Connection, number: int, given: Asset) -> None:
     connection.execute(update(A).where(A.c.number == number).values(**row))
     if any(was[name] != row[name] for name in running.COUNTED):
         running.anew(connection, number)
+    elif was["retired"] != row["retired"]:
+        running.anew(connection, number, min(filter(None, (was["retired"], row["retired"]))))
 
 
 def remove(connection: Connection, number: int) -> None:
@@ -174,7 +178,8 @@ def _row(connection: Connection, given: Asset, begun: float) -> dict[str, Any]:
         _tag(connection, given.device, name)
     rules = json.dumps([rule.model_dump(exclude_none=True) for rule in given.rules], ensure_ascii=False)
     said = {"place": place, "enterprise": enterprise(place), "rules": rules}
-    return row | said | {"begun": begun if given.begun is None else given.begun}
+    began = begun if given.begun is None else given.begun
+    return row | said | {"begun": float(int(began)), "retired": float(int(given.retired))}  # as a file says them
 
 
 def _tag(connection: Connection, device: str, name: str) -> None:
@@ -218,6 +223,12 @@ class Deed(BaseModel):
     rule: Line = Field("", description="the due one that it was")
     at: When | None = Field(None, description="when, s UTC (now)")
     parts: list[Part] = Field([], max_length=50, description="what was built in or removed")
+
+    @model_validator(mode="after")
+    def _once(self) -> Deed:
+        if len({part.position for part in self.parts}) < len(self.parts):
+            raise ValueError("two of its parts are at the same position; say what is there in the end")
+        return self
 
 
 def do(connection: Connection, number: int, deed: Deed, by: str, work_order: int = 0) -> int:
@@ -284,7 +295,8 @@ def due(connection: Connection, row: RowMapping, hours: running.Hours, now: floa
     last = dict(connection.execute(done).tuples().all())
     for rule in rules_of(row):
         since = last.get(rule.what, row["begun"])
-        ran = max(0.0, hours.hours - row["before"] - running.since(connection, row["number"], since) / 3600)
+        before = running.since(connection, row["number"], since) if rule.what in last else 0.0
+        ran = max(0.0, hours.hours - row["before"] - before / 3600)
         times = [since + rule.days * DAY] if rule.days else []
         if rule.hours:
             left = rule.hours - ran

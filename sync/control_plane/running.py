@@ -29,7 +29,7 @@ EVERY = 30.0  # seconds between looks
 AT_ONCE, EACH = 50, 24  # assets a look, hours of each
 HOLD = 11 * MINUTE  # ns for which a sample stands at most
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # of a counter, in seconds
-COUNTED = ("device", "running", "above", "counter", "begun", "place", "retired")  # on which the hours stand
+COUNTED = ("device", "running", "above", "counter", "begun")  # on which all hours stand
 A, H, M = asset, asset_hour, asset_mark
 NOTHING = (np.zeros(0, np.int64), np.zeros(0), "")
 
@@ -59,13 +59,16 @@ class Waits(NamedTuple):
 # Counting
 
 
-def anew(connection: Connection, number: int) -> None:
-    """Count all of an asset's history once more: it is new, or another tag says how long it ran."""
+def anew(connection: Connection, number: int, since: float = 0.0) -> None:
+    """Count an asset's history once more: it is new, or another tag says how long it ran. Or only from a moment on (s UTC), when it
+    went out of service or came back; what was counted before that stays."""
     for t in (H, M):
-        connection.execute(delete(t).where(t.c.asset == number))
+        connection.execute(delete(t).where(t.c.asset == number, t.c.hour >= int(since // 3600)))
     row = connection.execute(select(A).where(A.c.number == number)).mappings().one()
-    counts = row["device"] and (row["running"] or row["counter"]) and not row["retired"]
-    behind = max(1, int(row["begun"] // 3600)) if counts else 0
+    counts = row["device"] and (row["running"] or row["counter"])
+    behind = max(1, int(max(since, row["begun"]) // 3600)) if counts else 0
+    if since and row["behind"]:
+        behind = min(behind, row["behind"])
     connection.execute(update(A).where(A.c.number == number).values(behind=behind))
 
 
@@ -117,9 +120,10 @@ def _rolled(connection: Connection, row: RowMapping) -> list[int]:
     t, r, name = tables.tag, tables.rollup, row["counter"] or row["running"]
     named = select(t.c.epoch, t.c.source).where(t.c.device == row["device"], t.c.name == name).distinct()
     hours = set[int]()
+    last = int(row["retired"] // 3600) if row["retired"] else 2**53
     for epoch, source in connection.execute(named).all():
         there = (r.c.device == row["device"], r.c.epoch == epoch, r.c.stream == f"samples:{source}")
-        own = select(r.c.hour).where(*there, r.c.hour >= row["behind"]).order_by(r.c.hour).limit(EACH)
+        own = select(r.c.hour).where(*there, r.c.hour.between(row["behind"], last)).order_by(r.c.hour).limit(EACH)
         hours |= set(connection.scalars(own))
     return sorted(hours)[:EACH]
 
@@ -140,14 +144,15 @@ def counted(row: RowMapping, hour: int, ts: np.ndarray, value: np.ndarray, unit:
     """What an hour (of UTC, from 1970) of an asset comes to, by the samples (times ns, nan: not to be trusted) of its tag."""
     start, end = hour * HOUR, (hour + 1) * HOUR
     since = max(start, int(row["begun"] * SECOND))
+    until = max(since, min(end, int(row["retired"] * SECOND))) if row["retired"] else end
     good = ~np.isnan(value)
     if row["counter"]:
-        mine = good & (ts >= since)
+        mine = good & (ts >= since) & (ts < until)
         if not mine.any():
             return Counted(hour, 0.0, 0.0)
         return Counted(hour, 0.0, 3600.0, float(value[mine][-1]) * UNITS.get(unit, 3600.0))
     stop = np.minimum(np.append(ts[1:], end), ts + HOLD)
-    width = np.clip(stop, since, end) - np.clip(ts, since, end)
+    width = np.clip(stop, since, until) - np.clip(ts, since, until)
     ran = width[good & (np.where(good, value, 0.0) > row["above"])].sum()
     return Counted(hour, float(ran) / SECOND, float(width[good].sum()) / SECOND)
 
@@ -188,7 +193,7 @@ def _settle(connection: Connection, waited: Waits, found: Sequence[Counted]) -> 
     row, number = waited.row, waited.row["number"]
     connection.execute(update(A).where(A.c.number == number).values(number=A.c.number))  # one at a time
     now = connection.execute(select(A).where(A.c.number == number)).mappings().first()
-    if now is None or any(now[name] != row[name] for name in COUNTED):
+    if now is None or any(now[name] != row[name] for name in (*COUNTED, "retired")):
         return
     for hour, marked in waited.marks.items():
         connection.execute(delete(M).where(M.c.asset == number, M.c.hour == hour, M.c.marked == marked))

@@ -164,6 +164,50 @@ def test_another_tag_or_enterprise_counts_anew_or_no_more(database: str) -> None
     with_store(database, work)
 
 
+def test_what_was_counted_stays_when_an_asset_is_moved_exported_or_goes_out_of_service(database: str) -> None:
+    async def work(store: Store) -> None:
+        await enrolled(store)
+        number = await added(store, begun=AT + 0.5)
+        on, ones = heartbeats(0, 120, 1.0)
+        await tells(store, 1, [*on, 120.0], [*ones, 0.0])
+        await tells(store, 2, *heartbeats(180, 300, 1.0))
+        before = (await seen(store, number)).hours
+        assert before == pytest.approx(2 + 2)
+        await store.write(
+            lambda c: c.execute(delete(tables.block).where(tables.block.c.t1 < START + 2 * HOUR)) and None
+        )
+        await store.write(lambda c: c.execute(delete(tables.rollup).where(tables.rollup.c.hour < FIRST + 2)) and None)
+
+        async def changed(**more: Any) -> float:
+            await store.write(lambda c: assets.change(c, number, Asset(**{**PUMP, "begun": None, **more})))
+            await worked(store)
+            return (await seen(store, number)).hours
+
+        assert await changed(place="acme/wuxi") == before
+        row = await store.read(lambda c: assets.found(c, number))
+        (again,) = asset_files.read("a.csv", asset_files.assets_as("csv", [row]).encode())
+        await store.write(lambda c: assets.change(c, number, again))
+        assert (await seen(store, number)).hours == before, "a file says whole seconds"
+        assert await changed(retired=AT + 4.5 * 3600) == pytest.approx(2 + 1.5), "none after that"
+        await tells(store, 3, [300.0], [1.0])
+        assert (await seen(store, number)).hours == pytest.approx(2 + 1.5)
+        assert await changed(retired=0) == pytest.approx(before + 11 / 60), "it is back"
+
+    with_store(database, work)
+
+
+def test_a_rule_that_was_never_done_counts_from_the_minute_in_which_its_asset_began(database: str) -> None:
+    async def work(store: Store) -> None:
+        await enrolled(store)
+        number = await added(store, begun=AT + 1800, rules=[{"what": "oil", "hours": 0.5}])
+        await tells(store, 1, *heartbeats(0, 61, 1.0))
+        row, hours = await store.read(lambda c: assets.found(c, number)), await seen(store, number)
+        (oil,) = await store.read(lambda c: assets.due(c, row, hours, AT + 7200))
+        assert oil["ran"] == pytest.approx(hours.hours) and oil["due"]
+
+    with_store(database, work)
+
+
 def test_a_mark_that_is_made_while_its_hour_is_counted_stays(database: str) -> None:
     async def work(store: Store) -> None:
         await enrolled(store)
@@ -336,8 +380,14 @@ def test_what_an_asset_cannot_be_is_refused(database: str) -> None:
         ({"running": "", "rules": [{"what": "oil", "hours": 1}]}, "needs `running` or `counter`"),
         ({"name": "a\nb"}, "control characters"),
         ({"above": float("nan")}, "above"),
+        ({"rules": [{"what": "oil; filter", "days": 1}]}, "a semicolon parts rules"),
     ],
 )
 def test_an_asset_that_makes_no_sense_says_why(more: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Asset(**{**PUMP, **more})
+
+
+def test_a_deed_has_one_part_at_a_position() -> None:
+    with pytest.raises(ValidationError, match="at the same position"):
+        Deed(did="x", parts=[Part(position="a", part="6205"), Part(position="a", part="6206")])
