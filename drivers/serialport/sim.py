@@ -180,10 +180,13 @@ class SerialSim:
             writer.close()
 
     async def _speak(self) -> None:
+        loop = asyncio.get_running_loop()
+        at = loop.time()
         while True:
             for said in list(self._open):
                 said(self.frame())
-            await asyncio.sleep(self._pause)
+            at = max(at + self._pause, loop.time() - 1)  # a fast signal keeps its pace, unless it is held up
+            await asyncio.sleep(max(0.0, at - loop.time()))
 
     async def stop(self) -> None:
         for task in self._tasks:

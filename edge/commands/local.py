@@ -115,11 +115,13 @@ class Normal:
     def arguments(parser: argparse.ArgumentParser) -> None:
         site_and_state(parser)
         parser.add_argument("stage", help="name under `stages:`, of a stage `anomaly`")
-        parser.add_argument(
-            "--back", action="store_true", help="normal is again what it was before the last such order"
-        )
+        ways = parser.add_mutually_exclusive_group()
+        told = "and learn anew from the next so many rows without an alarm, as after a change of the set-up"
+        ways.add_argument("--learn", type=int, default=0, metavar="ROWS", help=told)
+        ways.add_argument("--back", action="store_true", help="normal is again what it was before")
 
     @staticmethod
     def run(options: argparse.Namespace) -> int:
-        print(_ask(options, do="normal", stage=options.stage, back=options.back, by=getpass.getuser())["told"])
+        said = {"stage": options.stage, "back": options.back, "learn": options.learn, "by": getpass.getuser()}
+        print(_ask(options, do="normal", **said)["told"])
         return 0

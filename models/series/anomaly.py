@@ -67,6 +67,8 @@ class AnomalyConfig(StageConfig):
             raise ValueError(
                 "method network is trained by `lineside fit`; say `baseline: NAME.json`, the file it writes"
             )
+        if self.method == "network" and self.refit:
+            raise ValueError("a network is trained anew by `lineside fit`, not by itself; remove `refit`")
         return self
 
     def points(self) -> dict[str, Any]:
@@ -102,9 +104,7 @@ class Anomaly:
         self._scorer: Scorer | None = None
         self._alarm = False
         self._drifted: set[str] = set()
-        self._recent = np.empty(
-            (0, len(self._ids))
-        )  # the last rows that were judged, as many as the longest window has
+        self._recent = np.empty((0, len(self._ids)))  # the last rows that were judged, as many as a window has
         self._earlier: Stand | None = None  # before a person said what is normal
         self._refit: Refit | None = None
         self._file: Baseline | None = None
@@ -150,9 +150,8 @@ class Anomaly:
             score[judged], alarm[judged] = self._scorer(seen)
             longest = max(window.rows for window in self._scorer.baseline.windows)
             self._recent = np.concatenate([self._recent, seen])[-longest:]
-            yield from self._gathered(
-                seen, alarm[judged] > 0
-            )  # before it drifts: what came until then is no new normal
+            # before it drifts: what came until then is no new normal
+            yield from self._gathered(seen, alarm[judged] > 0)
             yield from self._told(ts[judged], alarm[judged] > 0)
         value = np.column_stack([score, alarm]).ravel()
         tag = np.tile(np.array(self._out, np.int32), len(ts))
@@ -189,8 +188,9 @@ class Anomaly:
         drift = dict(zip(self.config.tags, self._scorer.drift(), strict=True))
         for tag in sorted(tag for tag, d in drift.items() if abs(d) > DRIFTED and tag not in self._drifted):
             self._drifted.add(tag)
-            text = f"{tag} has moved {drift[tag]:+.1f} of its learned spreads; if that is normal, say so: "
-            text += f"`lineside normal SITE {self.name}`; or learn anew: `lineside fit SITE {self.name} --since TIME`"
+            text = f"{tag} has moved {drift[tag]:+.1f} of its learned spreads; if that is normal"
+            text += "" if self._left else f", say so: `lineside normal SITE {self.name}`; or"
+            text += f" learn anew: `lineside fit SITE {self.name} --since TIME`"
             yield Event(
                 "model", self.name, "drifted", int(ts[-1]), "low", text, {"tag": tag, "by": round(drift[tag], 2)}
             )

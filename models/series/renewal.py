@@ -19,6 +19,8 @@ def lack(scorer: Scorer | None, earlier: Stand | None, recent: np.ndarray, back:
     """Why such an order cannot be carried out; empty where it can."""
     if scorer is None:
         return "it has learned nothing yet"
+    if scorer.baseline.settings.method == "network":
+        return "what its network knows is not moved; train it anew with `lineside fit`"
     if back:
         return "" if earlier else "it has only what it learned first"
     return "" if len(recent) else "no good row has come since the start"

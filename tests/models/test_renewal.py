@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from edge import SECOND, Batch, Event, Setting, plugins
 from edge.app import Daemon
@@ -19,8 +20,10 @@ from edge.control import Control
 from edge.flow import Flow
 from edge.rehearse import Kept
 from models.series.anomaly import Anomaly, AnomalyConfig
-from models.series.baseline import Settings
+from models.series.baseline import Settings, fit
 from models.series.refit import Refit
+from models.series.renewal import lack
+from models.series.scorer import Scorer
 from tests.edge.test_daemon import Steady
 from tests.models.test_anomaly import TAGS, feed, normal, rig, scores, table
 
@@ -84,6 +87,13 @@ def test_an_order_that_cannot_be_carried_out_is_refused() -> None:
     assert "no good row" in kept.events[-1].text, "what was learned from tells nothing of now"
 
 
+def test_what_a_network_knows_is_not_moved() -> None:
+    scorer = Scorer(fit(normal(200), Settings("network", span=5)))
+    assert "train it anew" in lack(scorer, None, normal(5), back=False)
+    with pytest.raises(ValidationError, match="remove `refit`"):
+        AnomalyConfig(stage="anomaly", tags=TAGS, method="network", baseline="h.json", refit=400)
+
+
 def test_another_file_is_not_overruled_by_what_was_said_of_the_last_one(tmp_path: Path) -> None:
     config = AnomalyConfig(stage="anomaly", tags=TAGS, baseline="h.json", span=5, factor=2.5)
     setting = Setting("h", table(), tmp_path)
@@ -128,8 +138,8 @@ def test_the_command_says_what_became_of_it(
             rows = np.concatenate([normal(200), normal(50, 2) + FAR])
             ts = daemon.clock.utc() + np.repeat(np.arange(250) * SECOND, 2)
             daemon.accept(Batch.of("p", np.tile(ids, 250), rows.ravel(), ts))
-            for words in (["h"], ["h", "--back"], ["p"]):
-                assert await asyncio.to_thread(main, [*said, *words]) == (2 if words == ["p"] else 0)
+            for words in (["h"], ["h", "--back"], ["h", "--learn", "400"], ["h", "--learn", "5"], ["p"]):
+                assert await asyncio.to_thread(main, [*said, *words]) == (2 if words[-1] in ("p", "5") else 0)
             await daemon.journal.commit()
             found = [decode_event(r.body) for r in await daemon.journal.read("event", 0, 100)]
             return [e for e in found if e.state in ("renewed", "undone")]
@@ -139,7 +149,10 @@ def test_the_command_says_what_became_of_it(
 
     events = asyncio.run(work())
     out, err = capsys.readouterr()
-    assert [e.state for e in events] == ["renewed", "undone"] and out.splitlines() == [e.text for e in events]
+    assert [e.state for e in events] == ["renewed", "undone", "renewed"] and out.splitlines() == [
+        e.text for e in events
+    ]
+    assert "learn from the next 400 rows" in events[-1].text and "5 rows are not from" in err
     assert "learned nothing yet" in err and "'p' is no detector" in err and "there are h" in err
 
 
