@@ -19,6 +19,7 @@ from .seasonal import DAY, QUARTERS, Seasonal, Settings, Told
 
 HOUR = 3600 * 10**9  # ns
 MONDAY = 3 * DAY  # seconds: 1970 began on a Thursday
+ABSURD = 1e30
 MOST = 8 * DAY  # seconds ahead
 SIDES = ("", "_low", "_high")
 COVERED, RUNNING = "covered", "running"
@@ -89,7 +90,7 @@ class Slots:
     def __call__(self, ts: np.ndarray, value: np.ndarray, quality: np.ndarray) -> Iterator[tuple[int, int, float]]:
         """(slot, quarters that are over, their mean) of samples: ns UTC, values, qualities. What comes for a quarter that is over
         is let be, unless all time went back by more than a week."""
-        good = (quality <= TRUSTED) & np.isfinite(value)
+        good = (quality <= TRUSTED) & (np.abs(value) < ABSURD)  # which leaves out what is no number, too
         value, ts = value[good], ts[good]
         behind = self._clock(ts)
         quarters = (ts + behind + MONDAY * 10**9) // (self._every * 10**9 // QUARTERS)

@@ -18,6 +18,7 @@ from .intervals import USUAL, Interval, packed, unpacked
 
 PROFILE = 0.25  # of a new value, in its slot of the week's profile
 OUTLIER = 10.0  # usual distances from the profile, beyond which a value counts for no more
+FIRST = 20.0  # the same in a first week, in which days may be unlike, or times the mean
 MEMORY = 4  # weeks after which an error weighs a third as much in the mix
 SLOW = 10.0  # slots for each slot ahead, that the mix trusts the profile alone for; errors of a lead are alike for that long
 FAR = 4.0  # usual errors, beyond which one pulls the mix no further
@@ -174,11 +175,14 @@ class Seasonal:
         if np.isnan(level):
             level, scale = value, 0.0
         seen = np.isfinite(self._week[slot % len(self._week)])
-        most = OUTLIER * max(scale, LEVEL * abs(level)) if seen else np.inf
+        most = OUTLIER * max(scale, LEVEL * abs(level)) if seen else FIRST * max(scale, abs(level)) or np.inf
         off = float(np.clip(value - known, -most, most))
         self._off[slot % self._long] = off
-        for of, at in ((self._week, slot % len(self._week)), (self._day, slot % len(self._day))):
-            of[at] = value if np.isnan(of[at]) else of[at] + PROFILE * float(np.clip(value - of[at], -most, most))
+        week, day = slot % len(self._week), slot % len(self._day)
+        self._week[week], self._day[day] = (
+            _moved(self._week[week], self._day[day], value, known + off, most),
+            _moved(self._day[day], self._week[week], value, known + off, most),
+        )
         scale += USUAL * (abs(off) - scale)
         level += (known + off - level) / len(self._day)
         self._numbers = np.array([level, scale, known])
@@ -238,3 +242,12 @@ class Seasonal:
                 self._pulled[k] = keep * self._pulled[k] + off**2
                 self._pull[k] += off / self._pulled[k] * (later - self._pull[k] * off)
         self._running = {}
+
+
+def _moved(one: float, other: float, value: float, first: float, most: float) -> float:
+    """A profile's number after another value: `first` where there was none; moved by no more than `most` counts for, but as far as
+    the `other` profile lies, since one that an absurd value began with has to find back."""
+    if np.isnan(one):
+        return first
+    way = other - one if np.isfinite(other) else 0.0
+    return one + PROFILE * float(np.clip(value - one, min(-most, way), max(most, way)))
