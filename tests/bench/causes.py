@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
+from models.benchmarks.parameters import labelled, one_hot
 from models.causes.parts import Column, Parts
 from models.causes.rank import Ranking, ranked
 
@@ -61,9 +63,33 @@ def main(seeds: int = 200, tags: int = 20) -> None:
             )
 
 
+def tables(data: Path, shuffles: int = 60) -> None:
+    """Of each class against the others, and how often something is found where the classes are shuffled."""
+    for name, rows in (
+        ("injection-moulding", labelled(data / "injection-moulding")),
+        ("steel-plates", one_hot(data / "steel-plates")),
+    ):
+        columns = [Column(title, value) for title, value in zip(rows.names, rows.x.T, strict=True)]
+
+        def told(ng: np.ndarray, seed: int, columns: list[Column] = columns) -> Ranking:
+            kind = np.where(ng, "x", "").astype(object)
+            return ranked(Parts(np.zeros(len(ng), np.int64), ng, kind, columns, {}), seed)
+
+        for k, kind in enumerate(rows.kinds):
+            found = told(rows.y == k, 0).found
+            best = f"{found[0].where}, {found[0].times:.3g} times" if found else "nothing"
+            print(f"{name}, {kind}: {len(found)} of {len(columns)} found; first {best}")
+        rng = np.random.default_rng(0)
+        false = sum(bool(told(rng.permutation(rows.y == s % len(rows.kinds)), s).found) for s in range(shuffles))
+        print(f"{name}, shuffled: something in {false} of {shuffles}", flush=True)
+
+
 def _first(told: Ranking) -> bool:
     return bool(told.found) and told.found[0].name == "t0"
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    if sys.argv[1:] and not sys.argv[1].isdecimal():
+        tables(Path(sys.argv[1]))
+    else:
+        main(*map(int, sys.argv[1:]))
