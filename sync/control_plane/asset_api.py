@@ -102,14 +102,21 @@ def asset_routes(store: Store) -> APIRouter:
         return await store.read(ask)
 
     @router.put("/api/assets/{number}", status_code=204)
-    async def change(asks: Asks, number: Number, given: Asset) -> None:
-        """What it is from now on; its history stays."""
+    async def change(
+        asks: Asks,
+        number: Number,
+        given: Asset,
+        recount: Annotated[
+            bool, Query(description="count its history once more, as far as there are roll-ups")
+        ] = False,
+    ) -> None:
+        """What it is from now on; its history and the hours that were counted stay."""
         was = await store.read(lambda c: _theirs(c, asks, number))
         about = f"asset {was['id']}"
         asks.changes(about, dict(was), given.model_dump(by_alias=True), place=was["place"])
         await store.read(lambda c: _may(asks, given, c))
         with mistakes():
-            await store.write(lambda c: assets.change(c, number, given))
+            await store.write(lambda c: assets.change(c, number, given, recount))
 
     @router.delete("/api/assets/{number}", status_code=204)
     async def remove(asks: Asks, number: Number) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, select
 
 from edge import LinesideError
@@ -54,7 +55,7 @@ def run(where: Where, options: argparse.Namespace) -> int:
 
 
 def take(connection: Connection, given: Sequence[Asset], at: str = "") -> tuple[int, int]:
-    """Keep assets of a file, all or none: one whose id is there in its enterprise is changed, and keeps its history. `at` is where
+    """Keep assets of a file, all or none: one whose id is there in its enterprise is changed in what the file says. `at` is where
     those stand that say no place. How many are new, and how many are changed. Raises LinesideError that says which one is wrong."""
     new = changed = 0
     seen = set[tuple[str, str]]()
@@ -70,10 +71,14 @@ def take(connection: Connection, given: Sequence[Asset], at: str = "") -> tuple[
                 assets.add(connection, its)
                 new += 1
             else:
-                assets.change(connection, number, its)
+                was = assets.given_as(assets.found(connection, number))
+                said = one.model_dump(by_alias=True, include=one.model_fields_set - (set() if one.place else {"place"}))
+                assets.change(connection, number, Asset.model_validate({**was, **said}))
                 changed += 1
-        except LinesideError as error:
-            raise LinesideError(f"asset {one.id}: {error}; nothing of the file is kept") from None
+        except (LinesideError, ValidationError) as error:
+            said_of = error.errors() if isinstance(error, ValidationError) else [{"msg": error}]
+            why = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in said_of)
+            raise LinesideError(f"asset {one.id}: {why}; nothing of the file is kept") from None
     return new, changed
 
 

@@ -24,7 +24,7 @@ ASSET_COLUMNS = (
     "rules",
 )
 TIMES = ("begun", "retired", "opened", "ended")
-NUMBERS = ("above", "before")
+EMPTY: dict[str, Any] = {"above": 0.0, "before": 0.0, "begun": None, "retired": 0.0, "rules": [], "place": None}
 MOST_BYTES, MOST_ROWS, MOST_FAULTS = 4_000_000, 5000, 20
 
 
@@ -128,8 +128,8 @@ def _rows(name: str, text: str) -> list[tuple[str, dict[str, Any]]]:
             where = f"{name}:{line}"
             if any(row[len(columns) :]):
                 raise LinesideError(f"{where}: more cells than columns", hint="put texts with commas into quotes")
-            said = zip(columns, row, strict=False)
-            found.append((where, {key: bare_cell(value.strip()) for key, value in said if value.strip()}))
+            said = {column: bare_cell(cell.strip()) for column, cell in zip(columns, row, strict=False)}
+            found.append((where, dict.fromkeys(columns, "") | said))
     except NotCsv as error:
         raise LinesideError(f"{name}:{error.line}: {error}") from None
     return found
@@ -157,8 +157,8 @@ def _objects(name: str, text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _given(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as `Asset` takes it: times and rules may be texts. Raises ValueError."""
-    out = dict(row)
+    """A row as `Asset` takes it: times and rules may be texts; an empty cell is what it is without one. Raises ValueError."""
+    out = {name: EMPTY.get(name, "") if value == "" else value for name, value in row.items()}
     for name in ("begun", "retired"):
         if isinstance(out.get(name), str):
             out[name] = _seconds(name, out[name])

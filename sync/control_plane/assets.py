@@ -123,23 +123,26 @@ def number_of(connection: Connection, table: Table) -> int:
 
 def add(connection: Connection, given: Asset) -> int:
     """A new one; its number. Raises LinesideError."""
-    row = _row(connection, given, time.time())
+    row = _row(connection, given, float(int(time.time())))
     number = number_of(connection, A)
     _once(connection, row, 0)
     connection.execute(A.insert().values(number=number, **row))
-    running.anew(connection, number)
+    running.anew(connection, number, row["begun"])
     return number
 
 
-def change(connection: Connection, number: int, given: Asset) -> None:
-    """What an asset is from now on; what was built in and done stays. Raises LinesideError."""
+def change(connection: Connection, number: int, given: Asset, recount: bool = False) -> None:
+    """What an asset is from now on; what was built in, done and counted stays, unless its history is to be counted once more (as it
+    is where it began at another time). Raises LinesideError."""
     hold.assets(connection)
     was = found(connection, number)
     row = _row(connection, given, was["begun"])
     _once(connection, row, number)
     connection.execute(update(A).where(A.c.number == number).values(**row))
-    if any(was[name] != row[name] for name in running.COUNTED):
-        running.anew(connection, number)
+    if any(was[name] != row[name] for name in running.SAYS):
+        running.other(connection, number)
+    if recount or was["begun"] != row["begun"]:
+        running.anew(connection, number, row["begun"])
     elif was["retired"] != row["retired"]:
         running.anew(connection, number, min(filter(None, (was["retired"], row["retired"]))))
 
@@ -154,6 +157,11 @@ def remove(connection: Connection, number: int) -> None:
     for t in (asset_hour, asset_mark):
         connection.execute(delete(t).where(t.c.asset == number))
     connection.execute(delete(A).where(A.c.number == number))
+
+
+def given_as(row: RowMapping) -> dict[str, Any]:
+    """What was said of an asset, as `Asset` takes it."""
+    return {**{name: row[name] for name in SAID}, "rules": json.loads(row["rules"])}
 
 
 def found(connection: Connection, number: int) -> RowMapping:

@@ -29,7 +29,8 @@ EVERY = 30.0  # seconds between looks
 AT_ONCE, EACH = 50, 24  # assets a look, hours of each
 HOLD = 11 * MINUTE  # ns for which a sample stands at most
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}  # of a counter, in seconds
-COUNTED = ("device", "running", "above", "counter", "begun")  # on which all hours stand
+SAYS = ("device", "running", "above", "counter")  # how long it runs
+COUNTED = (*SAYS, "begun")
 A, H, M = asset, asset_hour, asset_mark
 NOTHING = (np.zeros(0, np.int64), np.zeros(0), "")
 
@@ -59,17 +60,23 @@ class Waits(NamedTuple):
 # Counting
 
 
-def anew(connection: Connection, number: int, since: float = 0.0) -> None:
-    """Count an asset's history once more: it is new, or another tag says how long it ran. Or only from a moment on (s UTC), when it
-    went out of service or came back; what was counted before that stays."""
-    for t in (H, M):
-        connection.execute(delete(t).where(t.c.asset == number, t.c.hour >= int(since // 3600)))
+def anew(connection: Connection, number: int, when: float) -> None:
+    """Count an asset's history from `when` (s UTC) on once more. Hours of which there are no roll-ups any more stay as they are,
+    but for those before it began and after it went out of service."""
     row = connection.execute(select(A).where(A.c.number == number)).mappings().one()
+    first, last = (int(row[name] // 3600) for name in ("begun", "retired"))
+    outside = (H.c.hour < first) | (H.c.hour > last) if last else H.c.hour < first
+    connection.execute(delete(H).where(H.c.asset == number, outside))
+    _sum_up(connection, number, first, counter=False)
     counts = row["device"] and (row["running"] or row["counter"])
-    behind = max(1, int(max(since, row["begun"]) // 3600)) if counts else 0
-    if since and row["behind"]:
-        behind = min(behind, row["behind"])
+    behind = max(1, first, int(when // 3600)) if counts else 0
+    behind = min(behind, row["behind"]) if behind and row["behind"] else behind
     connection.execute(update(A).where(A.c.number == number).values(behind=behind))
+
+
+def other(connection: Connection, number: int) -> None:
+    """Another device, tag or counter says from now on how long it runs. What was counted stays; two counters have no difference."""
+    connection.execute(update(H).where(H.c.asset == number).values(reading=None))
 
 
 async def count(store: Store) -> None:
@@ -212,12 +219,10 @@ def _sum_up(connection: Connection, number: int, first: int, counter: bool) -> N
     changed = []
     for row in connection.execute(wanted.where(H.c.hour >= first).order_by(H.c.hour)).all():
         ran = row.ran
-        if counter:
-            ran = 0.0
-            if row.reading is not None:
-                # one that falls was set back or changed; what is more than the clock allows is no running
-                ran = 0.0 if reading is None else min(max(0.0, row.reading - reading), (row.hour - last + 1) * 3600.0)
-                reading, last = row.reading, row.hour
+        if counter and row.reading is not None:
+            # one that falls was set back or changed; what is more than the clock allows is no running
+            ran = 0.0 if reading is None else min(max(0.0, row.reading - reading), (row.hour - last + 1) * 3600.0)
+            reading, last = row.reading, row.hour
         total += ran
         if (ran, total) != (row.ran, row.total):
             changed.append((row.hour, ran, total))

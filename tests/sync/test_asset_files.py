@@ -54,6 +54,14 @@ def test_a_file_goes_in_and_out_and_in_again(tmp_path: Path, capsys: pytest.Capt
     assert "asset P-201: nobody is not enrolled here" in capsys.readouterr().err
     assert main(["plane", "assets", "export", str(tmp_path / "now.json"), *here]) == 0
     assert "2 assets are in" in capsys.readouterr().out
+    (tmp_path / "some.csv").write_text("id,class\nP-101,\n")
+    assert main(["plane", "assets", "import", str(tmp_path / "some.csv"), "--at", "acme", *here]) == 0
+    assert main(["plane", "assets", "export", str(tmp_path / "now.json"), *here]) == 0
+    first = json.loads((tmp_path / "now.json").read_text())[0]
+    assert (first["class"], first["name"], first["place"], len(first["rules"])) == ("", "=泵 1", "acme/suzhou", 2)
+    (tmp_path / "twice.csv").write_text("id\nP-300\nP-300\n")
+    assert main(["plane", "assets", "import", str(tmp_path / "twice.csv"), *here]) == 2
+    assert "asset P-300: it stands twice in the file" in capsys.readouterr().err
     for words, told in (
         (["export", "x.pdf"], "FILE.csv or FILE.json"),
         (["import", "none.csv"], "cannot read"),

@@ -112,6 +112,8 @@ def test_what_was_counted_outlives_its_samples_and_what_was_not_is_counted_of_mi
         await store.write(lambda c: c.execute(delete(tables.rollup)) and None)
         assert (await seen(store, number)).hours == pytest.approx(1.0)
         assert (await seen(store, await added(store, id="P-103", before=4200.0))).hours == 4200
+        await store.write(lambda c: assets.change(c, number, Asset(**{**PUMP, "begun": AT + 3600})))
+        assert (await seen(store, number)).hours == 0, "it began later"
 
     with_store(database, work)
 
@@ -128,9 +130,15 @@ def test_a_counter_goes_on_from_what_it_read_and_a_fall_of_it_counts_nothing(dat
         assert (await seen(store, number)).hours == pytest.approx(1000 + 2.6 + 2), "more than the clock allows"
         await tells(store, 4, [130], [1001.6])
         assert (await seen(store, number)).hours == pytest.approx(1000 + 2.6 + 2), "a late one parts what was known"
+        await store.write(
+            lambda c: assets.change(c, number, Asset(**{**PUMP, "device": "", "tags": "", "running": ""}))
+        )
+        await store.write(lambda c: assets.change(c, number, Asset(**{**PUMP, "counter": "pump.on", "running": ""})))
+        await tells(store, 5, [430, 490], [20_000.0, 20_000.5])
+        assert (await seen(store, number)).hours == pytest.approx(2.6 + 2 + 0.5), "two counters have no difference"
         t = asset_hour
         rows = await store.read(lambda c: c.execute(select(t.c.ran).order_by(t.c.hour)).scalars().all())
-        assert [ran / 3600 for ran in rows] == pytest.approx([0, 0.1, 1.0, 1.0, 0, 0.5, 2.0])
+        assert [ran / 3600 for ran in rows] == pytest.approx([0, 0.1, 1.0, 1.0, 0, 0.5, 2.0, 0, 0.5])
 
     with_store(database, work)
 
@@ -141,7 +149,10 @@ def test_another_tag_or_enterprise_counts_anew_or_no_more(database: str) -> None
         number = await added(store)
         await tells(store, 1, [0, 10], [1.0, 7.0])
         assert (await seen(store, number)).hours * 60 == pytest.approx(21)
-        await store.write(lambda c: assets.change(c, number, Asset(**{**PUMP, "above": 5.0})))
+        await store.write(lambda c: assets.change(c, number, Asset(**{**PUMP, "above": 5.0, "place": "acme"})))
+        await worked(store)
+        assert (await seen(store, number)).hours * 60 == pytest.approx(21), "what was counted stays"
+        await store.write(lambda c: assets.change(c, number, Asset(**{**PUMP, "above": 5.0}), recount=True))
         assert (await seen(store, number)).waits == 5
         await worked(store)
         assert (await seen(store, number)).hours * 60 == pytest.approx(11)

@@ -31,7 +31,7 @@ export function AssetForm({ of, close, done }: { of?: Asset; close: () => void; 
       before: real("before"), retired: moved("retired") ? secondsOf(said.get("retired")) ?? 0 : of?.retired ?? 0, ...(said.get("begun") && moved("begun") ? { begun: secondsOf(said.get("begun")) } : {}),
       rules: rules.filter((rule) => rule.what.trim()).map((rule) => ({ what: rule.what.trim(), ...(rule.hours ? { hours: rule.hours } : {}), ...(rule.days ? { days: rule.days } : {}) })),
     };
-    if (of) await send("PUT", `/api/assets/${of.number}`, body);
+    if (of) await send("PUT", `/api/assets/${of.number}${said.get("recount") ? "?recount=true" : ""}`, body);
     done(of ? of.number : (await send<{ number: number }>("POST", "/api/assets", body)).number);
   };
   const rule = (at: number, more: Partial<Rule>) => setRules(rules.map((one, k) => (k === at ? { ...one, ...more } : one)));
@@ -50,6 +50,7 @@ export function AssetForm({ of, close, done }: { of?: Asset; close: () => void; 
       <label>{t("begunAt")} <input name="begun" type="datetime-local" defaultValue={localTime(of?.begun ?? 0)} /></label>
       <label>{t("hoursBefore")} <input name="before" type="number" step="any" min={0} defaultValue={of?.before ?? 0} /></label>
       {of ? <label>{t("retiredAt")} <input name="retired" type="datetime-local" defaultValue={localTime(of.retired)} /></label> : null}
+      {of && device && source !== "nothing" ? <label class="checks"><input name="recount" type="checkbox" /> {t("countAgain")}</label> : null}
       <fieldset><legend>{t("dueTitle")}</legend>
         {rules.map((one, k) => (
           <div class="line" key={k}>
