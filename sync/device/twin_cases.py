@@ -49,27 +49,37 @@ class CasesHandler:
             if why := self._holds():
                 raise Later(f"cases {why}")
             tell("trying", "")
-            fresh = self._path.with_name(f"{KIND}-{want.version}.new")
-            await asyncio.to_thread(_sweep, fresh)
-            await fetch(self._transport, Pace(self._a_second), want.version, fresh, MOST_CASE_BYTES, KIND)
-            await asyncio.to_thread(_take, fresh, self._path)
+            await self._bring(want.version)
         elif not want.version:
             await asyncio.to_thread(self._path.unlink, missing_ok=True)
         self._now, self._bad = want.version, ""
         tell("running", "" if want.version else NONE)
 
+    async def _bring(self, version: str) -> None:
+        fresh = self._path.with_name(f"{KIND}-{version}.new")
+        await asyncio.to_thread(_sweep, fresh)
+        await fetch(self._transport, Pace(self._a_second), version, fresh, MOST_CASE_BYTES, KIND)
+        await asyncio.to_thread(_take, fresh, self._path)
+
     async def look(self, want: Want, tell: Tell) -> None:
-        """The file may have been lost or changed since. What cannot be had is looked for the next time: the line is there for the
-        rest."""
+        """The file may have been lost or changed since, and then comes again. What cannot be had is looked for the next time: the
+        line is there for the rest."""
         self._now = await asyncio.to_thread(_digest, self._path)
-        if want.name != KIND or want.version in (self._now, self._bad):
+        if want.name != KIND or not VERSION.fullmatch(want.version) or want.version in (self._now, self._bad):
+            return
+        if self._holds():
             return
         try:
-            await self(want, tell)
+            await self._bring(want.version)
         except (DeviceLost, Stranger):
             raise
         except (LinesideError, OSError) as error:
-            self._bad = "" if getattr(error, "heals", True) else want.version
+            if not getattr(error, "heals", True):
+                self._bad = want.version
+                tell("refused", str(error))
+            return
+        self._now = want.version
+        tell("running", "")
 
 
 def forget(folder: Path) -> None:
