@@ -229,8 +229,8 @@ CONTROLS: dict[str, Safeguard] = {
         f"{TESTS}/test_assets.py::test_another_tag_or_enterprise_counts_anew_or_no_more",
     ),
     "a cell of an export is no formula": Safeguard(
-        f"{PLANE}/asset_files.py",
-        """return f"'{text}" if text.startswith(RUNS) else text""",
+        "edge/cells.py",
+        """return f"'{text}" if _RUNS.match(text) else text""",
         "return text",
         f"{TESTS}/test_asset_api.py::test_an_export_is_a_file_that_a_spreadsheet_reads_as_text",
     ),
