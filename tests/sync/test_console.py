@@ -19,6 +19,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 async_api = pytest.importorskip("playwright.async_api", reason="needs the dev extra")
 cv2 = pytest.importorskip("cv2", reason="needs the vision extra")
 
+import msgpack
 import numpy as np
 
 from edge import Event, Picture
@@ -26,6 +27,7 @@ from sync.control_plane import api, config, refused, tables
 from sync.control_plane.api import WEB
 from sync.control_plane.database import insert_new
 from sync.control_plane.live import Newest
+from sync.control_plane.store import apply_frames
 from sync.control_plane.twin import Want
 from sync.wire import Frame
 from tests.sync import test_spine
@@ -66,6 +68,12 @@ async def fits(page: Any) -> None:
     await page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
 
 
+def detector(it: Rig) -> Frame:
+    """What a device would have told of its stage `health`."""
+    body = msgpack.packb(["health.alarm", "uint8", "", {}, "health"])
+    return Frame(it.daemon.journal.epoch, "tag", 999, 0, 0, 1, body)
+
+
 def test_a_person_watches_the_line(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         it.sim.set("temp", 21)
@@ -88,6 +96,12 @@ def test_a_person_watches_the_line(tmp_path: Path) -> None:
             await page.keyboard.press("s")
             await shows(alarm).not_to_contain_text("shelved")
             await shows(alarm.get_by_role("button", name="Shelve 1 h")).to_be_enabled()
+            await it.plane.store.write(lambda c: apply_frames(c, "dev-1", [detector(it)]))
+            it.daemon.accept(Event("anomaly", "health", "raised", text="unlike normal: plc.temp +9.0 (100%)"))
+            await page.get_by_role("button", name="That is normal").click()
+            await shows(page.get_by_role("group")).to_contain_text("health: take what the machine does now for normal?")
+            await page.get_by_role("group").get_by_role("button", name="That is normal").click()
+            await page.get_by_text("this site has no such detector").wait_for()
             await page.get_by_role("button", name="中文").click()
             await shows(alarm.locator(".badge")).to_have_text("高")
             await page.get_by_role("button", name="English").click()

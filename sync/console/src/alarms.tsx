@@ -1,12 +1,13 @@
 // What stands, and what happened.
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { type Alarm, failed, get, type Happening, order } from "./api";
+import { type Alarm, failed, get, type Happening, normal, order } from "./api";
 import { OrderOfAlarm } from "./orders";
 import { sentence } from "./sentences";
 import { moment, severityOrder, useFresh } from "./show";
 import { may } from "./signin";
 import { MakeCase, Similar, useTold } from "./similar";
+import { Sure } from "./sure";
 import { joined, known, t } from "./words";
 
 export function Alarms() {
@@ -59,7 +60,7 @@ function History() {
           {(events ?? []).map((e) => (
             <tr key={`${e.device}${e.epoch}${e.seq}`}>
               <td class="quiet">{moment(e.ts / 1e6)}</td><td class="wide">{whose(e.device)}</td>
-              <td>{known(e.kind)} {e.kind === "command" ? `${known(e.key)} ${e.data.alarm ?? e.data.tag ?? ""}` : e.key}</td>
+              <td>{known(e.kind)} {e.kind === "command" ? `${known(e.key)} ${e.data.alarm ?? e.data.tag ?? e.data.stage ?? ""}` : e.key}{unlike(e) && may("configure") ? <IsNormal of={e} /> : null}</td>
               <td>{known(e.state)}</td><td class="quiet wide">{sentence(e.text)}</td>
             </tr>
           ))}
@@ -67,6 +68,16 @@ function History() {
       </section>
     </>
   );
+}
+
+/** What a detector tells where its machine may only be set up anew. */
+const unlike = (e: Happening) => (e.kind === "anomaly" && e.state === "raised") || (e.kind === "model" && e.state === "drifted");
+
+/** A person's word that what the machine does now is normal, to its detector. */
+function IsNormal({ of }: { of: Happening }) {
+  const [asked, setAsked] = useState(false);
+  const say = () => { setAsked(true); normal(of.device, of.key).catch((e) => { setAsked(false); failed(e); }); };
+  return <> <Sure word={t(asked ? "asked" : "isNormal")} question={`${of.key}: ${t("isNormalAsk")}`} act={say} disabled={asked} /></>;
 }
 
 /** The plane's own rules raise alarms too. */

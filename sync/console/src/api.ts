@@ -89,6 +89,11 @@ export async function order(device: string, alarm: string, verb: string): Promis
   await answered(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ verb }) });
 }
 
+export async function normal(device: string, stage: string): Promise<void> {
+  const path = `/api/devices/${encodeURIComponent(device)}/normal/${encodeURIComponent(stage)}`;
+  await answered(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
+}
+
 /** Raises an error that says 409 where somebody else was first. */
 export async function review(p: Inspected, said: Answer & { corrects: string }): Promise<void> {
   const answer = await fetch(`/api/devices/${encodeURIComponent(p.device)}/reviews`, {
