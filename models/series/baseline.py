@@ -110,7 +110,7 @@ class Baseline:
                 for w in document["windows"]
             )
             found = cls(mean, spread, pace, windows, int(document["rows"]), Settings(**document["settings"]))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"no baseline: {error}") from None
         if not found.whole():
             raise ValueError("a damaged baseline")

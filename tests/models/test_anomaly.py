@@ -282,6 +282,9 @@ def test_tags_of_two_sources_are_learned_from_as_the_stage_sees_them() -> None:
 def test_a_damaged_baseline_is_refused() -> None:
     with pytest.raises(ValueError, match="no baseline"):
         Baseline.from_json({})
+    document = fit(normal(100), Settings(span=5)).as_json()
+    with pytest.raises(ValueError, match="no baseline: cannot convert float infinity"):
+        Baseline.from_json({**document, "rows": json.loads("1e999")})
 
 
 def test_a_site_may_alarm_on_the_score() -> None:
