@@ -66,7 +66,8 @@ class ForecastConfig(StageConfig):
         yield COVERED
 
     def points(self) -> dict[str, Any]:
-        return {name: Point(unit="%" if name == COVERED else self.unit) for name in self._names()}
+        old = 2 * self.every  # what it is made of comes far more often
+        return {name: Point(unit="%" if name == COVERED else self.unit, stale_after=old) for name in self._names()}
 
     def reads(self) -> tuple[str, ...]:
         return (self.tag,)

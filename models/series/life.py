@@ -44,7 +44,8 @@ class LifeConfig(StageConfig):
         return self
 
     def points(self) -> dict[str, Any]:
-        return {"health": Point(unit="%"), **{name: Point(unit="h") for name in POINTS[1:]}}
+        old = 3 * self.every  # what it is made of comes far more often
+        return {name: Point(unit="%" if name == "health" else "h", stale_after=old) for name in POINTS}
 
     def reads(self) -> tuple[str, ...]:
         return (self.tag, self.running) if self.running else (self.tag,)

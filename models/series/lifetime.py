@@ -36,7 +36,8 @@ class LifetimeConfig(StageConfig):
     first: int = Field(25, ge=5, le=10_000, description="rows of a life that are too few to judge by")
 
     def points(self) -> dict[str, Any]:
-        return {"health": Point(unit="%"), **{name: Point(unit="h") for name in POINTS[1:]}}
+        old = 3 * self.every  # what it is made of comes far more often
+        return {name: Point(unit="%" if name == "health" else "h", stale_after=old) for name in POINTS}
 
     def reads(self) -> tuple[str, ...]:
         return (*self.tags, *(tag for tag in (self.running, self.replaced) if tag))

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from edge import Batch, ConfigFault, LinesideError, ManualClock, Quality, Tag, TagTable
 from edge.alarms import AlarmConfig, Alarms
+from edge.config.load import load_text
 from edge.flow import Flow
 from edge.health import Health
 from edge.rehearse import Kept
@@ -262,3 +263,16 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], why: st
 def test_a_tag_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigFault, match=r"f: no tag is called 'm.power'"):
         stage(CONFIG.model_copy(update={"tag": "m.power"}))
+
+
+def test_what_comes_once_a_slot_is_no_older_for_rules_than_that() -> None:
+    """Else `for:` stands still a few periods of the source after each value, and no such alarm is ever raised."""
+    source = """device: {id: f}
+drivers: {p: {driver: modbus, url: "tcp://127.0.0.1:9", every: 1s, tags: {a: {address: "holding:1"}}}}
+stages:
+  load: {stage: forecast, tag: p.a, every: 15min}
+  wear: {stage: life, tag: p.a, every: 10min}
+  left: {stage: lifetime, tags: [p.a], every: 1h}
+"""
+    age = {tag.name: tag.stale_after for tag in load_text(source).tags()}
+    assert [age[name] for name in ("p.a", "load.next", "wear.remaining", "left.low")] == [3, 1800, 1800, 10_800]
