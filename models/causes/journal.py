@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -54,36 +54,37 @@ class Asked:
 def from_journal(path: Path, asked: Asked, stage: str | None = None) -> dict[str, Parts]:
     """By stage that inspects. A part counts as what a person's review says, or else the stage; those that nobody knows (RECHECK)
     are left out. Blocks. Raises LinesideError."""
-    events = list(numbered_events(path, "inspection", "review"))
-    inspected = {event.id: event for _, event in events if event.kind == "inspection"}
+    recipe: dict[str, str] = {}
+
+    def events() -> Iterator[Event]:
+        """One after the other: a record is large, and a year has millions."""
+        for _, event in numbered_events(path, "inspection", "review"):
+            if event.kind == "inspection" and asked.t0 <= event.ts <= asked.t1:
+                recipe[event.id] = str(event.data.get("recipe", ""))
+            yield event
+
     by_stage: dict[str, list[Part]] = {}
-    for part in parts_of(event for _, event in events):
+    for part in parts_of(events()):
         known = (part.truth or part.verdict) in ("ok", "ng")
-        if known and asked.t0 <= part.ts <= asked.t1 and stage in (None, part.stage):
+        if known and part.id in recipe and stage in (None, part.stage):
             by_stage.setdefault(part.stage, []).append(part)
     if not by_stage:
         of = f" of {stage}" if stage else ""
         raise LinesideError(
             f"the journal holds no part{of} with a verdict in that time", hint="`lineside tail` shows it"
         )
-    return {name: _parts(path, by_stage[name], inspected, asked) for name in sorted(by_stage)}
+    return {name: _parts(path, by_stage[name], recipe, asked) for name in sorted(by_stage)}
 
 
-def _parts(path: Path, parts: list[Part], inspected: Mapping[str, Event], asked: Asked) -> Parts:
+def _parts(path: Path, parts: list[Part], recipe: Mapping[str, str], asked: Asked) -> Parts:
     parts.sort(key=lambda part: part.ts)
     ts = np.array([part.ts for part in parts], np.int64)
     ng = np.array([(part.truth or part.verdict) == "ng" for part in parts])
     kind = np.array([(p.found or p.label) if bad else "" for p, bad in zip(parts, ng, strict=True)], object)
     columns, left_out = tags_at(path, ts - asked.delay, asked)
-    data = [inspected[part.id].data for part in parts]
-    return Parts(ts, ng, kind, [*columns, *_told(data), *_times(ts, asked)], left_out)
-
-
-def _told(data: Sequence[Mapping[str, Any]]) -> Iterator[Column]:
-    """What the records themselves say."""
-    recipe = named("recipe", [str(each.get("recipe", "")) for each in data])
-    if len(recipe.labels or ()) > 1:
-        yield recipe
+    recipes = named("recipe", [recipe[part.id] for part in parts])
+    told = [recipes] if len(recipes.labels or ()) > 1 else []
+    return Parts(ts, ng, kind, [*columns, *told, *_times(ts, asked)], left_out)
 
 
 def _times(ts: np.ndarray, asked: Asked) -> Iterator[Column]:

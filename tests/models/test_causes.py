@@ -88,6 +88,11 @@ def journal(folder: Path, factor: float = 5.0) -> Path:
     return site
 
 
+@pytest.fixture(autouse=True)
+def fewer_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.causes.rank.TURNS", 250)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return journal(tmp_path_factory.mktemp("causes"))
