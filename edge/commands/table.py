@@ -39,7 +39,8 @@ def table_of(path: Path, columns: Sequence[str], target: str) -> Table:
             there = f"there are {', '.join(head[:SHOWN]) or 'none'}{', ...' * (len(head) > SHOWN)}"
             what = "two columns are" if name in head else "no column is"
             raise LinesideError(
-                f"{path}:1: {what} called {name!r}", hint=f"did you mean {near[0]!r}?" if near else there
+                f"{path}:1: {what} called {name!r}",
+                hint=f"did you mean {near[0]!r}?" if near and name not in head else there,
             )
     at, of = [head.index(name) for name in columns], head.index(target)
     rows: list[list[float]] = []

@@ -93,12 +93,8 @@ def _of_table(options: argparse.Namespace) -> tuple[dict[str, Parts], str]:
         raise LinesideError(
             "--table goes with --target COLUMN and --ng VALUE", hint="which column says what is NG, and how?"
         )
-    of = of_table(options.table, options.target, options.ng, options.time, options.lot)
-    columns = [
-        c
-        for c in of.columns
-        if (not options.tag or c.name in {*options.tag, *options.lot}) and c.name not in options.without
-    ]
+    of = of_table(options.table, options.target, options.ng, options.time, options.lot, options.without)
+    columns = [c for c in of.columns if not options.tag or c.name in {*options.tag, *options.lot}]
     return {"": replace(of, columns=columns)}, options.table.name
 
 

@@ -16,13 +16,17 @@ from .journal import only_rises
 from .parts import Column, Parts, named
 
 SHOWN = 8
+MISTYPED = 0.1  # of the cells of a column that is meant to be of numbers
 
 
-def of_table(path: Path, target: str, ng: Collection[str], time: str | None, lots: Collection[str]) -> Parts:
+def of_table(
+    path: Path, target: str, ng: Collection[str], time: str | None, lots: Collection[str], without: Collection[str] = ()
+) -> Parts:
     """A line for each part: NG where `target` is one of `ng`, in the order of `time`, or in none. A column whose cells are numbers
-    is a measured one unless it is among `lots`. Blocks. Raises LinesideError."""
+    is a measured one unless it is among `lots`; those `without` are let be. Blocks. Raises LinesideError."""
     head, body = table_cells(path)
-    for name in (target, *([time] if time else []), *lots):
+    twice = [name for name in head if name and name not in without and head.count(name) > 1]
+    for name in (target, *([time] if time else []), *lots, *twice):
         if head.count(name) != 1:
             there = f"there are {', '.join(head[:SHOWN])}{', ...' * (len(head) > SHOWN)}"
             raise LinesideError(
@@ -44,9 +48,15 @@ def of_table(path: Path, target: str, ng: Collection[str], time: str | None, lot
     bad = np.isin(became.astype(str), sorted(ng))
     columns, left_out = [], {}
     for name, cells in zip(head, said, strict=True):
-        if name in (target, time):
+        if name in (target, time) or name in without:
             continue
         column = _column(name, [cell.strip() for cell in cells], name in lots)
+        if isinstance(column, int):
+            line, cell = body[column][0], cells[column].strip()[:40]
+            hint = f"empty the cell; or --lot {name} where these are names, or --without {name}"
+            raise LinesideError(
+                f"{path}:{line}: {cell!r} under {name} is no number, as nearly all others are", hint=hint
+            )
         if column is None:
             left_out[name] = "nearly each part has another name"
         elif time and column.labels is None and only_rises(column.value[order]):
@@ -56,11 +66,15 @@ def of_table(path: Path, target: str, ng: Collection[str], time: str | None, lot
     return Parts(ts[order], bad[order], np.where(bad, became, "")[order], columns, left_out)
 
 
-def _column(name: str, cells: Sequence[str], is_lot: bool) -> Column | None:
+def _column(name: str, cells: Sequence[str], is_lot: bool) -> Column | int | None:
+    """None where nearly each part has another name; the row of the first cell that is none of nearly only numbers."""
     known = [cell.lower() not in EMPTY_CELLS for cell in cells]
     value = np.array([_number(cell) if some else math.nan for cell, some in zip(cells, known, strict=True)])
-    if not is_lot and np.isfinite(value[np.array(known)]).all():
+    strange = np.flatnonzero(np.array(known) & ~np.isfinite(value))
+    if not is_lot and not len(strange):
         return Column(name, value)
+    if not is_lot and len(strange) <= MISTYPED * sum(known):
+        return int(strange[0])
     names = named(name, [cell if some else "" for cell, some in zip(cells, known, strict=True)])
     return None if len(names.labels or ()) > len(cells) / 2 else names
 

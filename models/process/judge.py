@@ -19,6 +19,8 @@ MOST_KINDS, MOST_NODES = 20, 5_000_000
 BEYOND = 0.02  # of the learned range, by which a value may lie outside of it
 LATER = 0.001  # chance below which rows of another time are said to be harder
 HUGE = 1e300  # in place of an infinite cut, which JSON does not have
+CLEARLY = 2.0  # standard errors by which chances have to say more than how frequent each class is
+LEAST = 0.01  # share of that frequency in a chance: what was thought impossible happens
 SURE = 0.05  # chance that trees are better than the most frequent class by luck
 LEVELS = (0.02, 0.5, 0.98)  # of the learned rows, told as what is usual
 
@@ -110,6 +112,15 @@ class Worth:
         usual = np.bincount(self.y).argmax()
         return by_luck(self.found == self.y, self.y == usual)
 
+    def tells(self) -> bool:
+        """Whether its chances say more of rows that it did not see than how frequent each class is: where bad parts are rare, the
+        likeliest class is the usual one for each part, and never wrong more often."""
+        share = np.bincount(self.y, minlength=self.scores.shape[1]) / len(self.y)
+        gain = np.log((softmax(self.scores / self.soft()) + LEAST * share) / (1 + LEAST) / share)[
+            np.arange(len(self.y)), self.y
+        ]
+        return bool(gain.mean() > CLEARLY * gain.std() / np.sqrt(len(gain)))
+
     def soft(self) -> float:
         """By what the scores are to be divided so that the rows are likeliest."""
         tried = np.geomspace(0.25, 8, 61)
@@ -157,11 +168,11 @@ def learned(
 ) -> tuple[Judge, Worth, Worth | None]:
     """A judge of rows float64[n, d], what it is worth, and what it is on rows that come later or earlier. Blocks: seconds for a
     few thousand rows. Raises ValueError where there is too little to learn from, or it is no better than the most frequent
-    class."""
+    class, nor its chances than how frequent each is."""
     kinds, y = np.unique(np.array(target, str), return_inverse=True)
     _enough(x, y, kinds.tolist())
     told = worth(x, y, dealt(y, np.random.default_rng(0)), len(kinds), how)
-    if (luck := told.luck()) > SURE:
+    if (luck := told.luck()) > SURE and not told.tells():
         usual = int(np.bincount(y).argmax())
         raise ValueError(
             f"the trees are right in {told.accuracy:.1%} of {len(y):,} rows that they did not see, and always saying"
@@ -216,6 +227,14 @@ def words(judge: Judge, told: Worth, later: Worth | None) -> list[str]:
         )
         right = f"{matrix[k, k] / said:.1%}" if said else "never said"
         lines.append(f"{kind[:20]:<20} {rows:>7,} {matrix[k, k] / rows:>7.1%} {right:>24}  {wrong or '-'}")
+    if told.luck() > SURE:
+        usual = int(np.bincount(told.y).argmax())
+        other = told.y != usual
+        first = other[np.argsort(softmax(told.scores)[:, usual], kind="stable")[: max(1, n // 10)]]
+        lines.append(
+            f"the class it says is right no more often than always saying {judge.kinds[usual]!r}, but its chances tell:"
+            f" {first.mean():.1%} of the tenth that it trusts least are of another, {other.mean():.1%} of all; go by `ng`"
+        )
     if later is None:
         lines.append(
             "how it does on later rows is not known: the table is sorted by class, or a class came in one stretch alone"

@@ -307,6 +307,19 @@ def test_a_table_that_cannot_be_is_refused(
         command.run(parser.parse_args(given))
 
 
+def test_a_column_with_a_mistyped_number_or_a_name_twice_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = "".join(f"{k % 9},{k % 3},ng\n" for k in range(30))
+    path.write_text("melt,mould,what\n" + rows.replace("7,1,", "7O,1,", 1))
+    with pytest.raises(LinesideError, match=r"t.csv:9: '7O' under melt is no number"):
+        of_table(path, "what", ["ng"], None, [])
+    assert [c.name for c in of_table(path, "what", ["ng"], None, [], ["melt"]).columns] == ["mould"]
+    assert of_table(path, "what", ["ng"], None, ["melt"]).columns[0].labels
+    path.write_text("melt,melt,what\n" + rows)
+    with pytest.raises(LinesideError, match="two columns are called 'melt'"):
+        of_table(path, "what", ["ng"], None, [])
+
+
 def test_columns_of_a_table_are_numbers_or_names(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("size;mould;serial;what\n1,5;A;s1\n".replace("s1", "s1;ok") + ";B;s2;ng\n2;A;s3;ok\n3;;s4;ok\n")

@@ -114,6 +114,18 @@ def test_the_mean_since_the_part_before_in_blocks_of_any_size_and_over_a_restart
         it.restore((it.snapshot() or b"").replace(b'"n": [', b'"n": [0.0, '))
 
 
+def test_rare_bad_parts_are_told_by_their_chance() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(800, 2))
+    bad = rng.random(800) < np.where(x[:, 0] > 0.5, 0.45, 0.01)  # no part of which NG is the likelier
+    judge, told, later = learned(x, np.where(bad, "ng", "ok").tolist(), "ab", QUICK)
+    assert told.luck() > 0.05 and told.tells()
+    said = words(judge, told, later)
+    assert any("go by `ng`" in line for line in said), said
+    by = dict(zip(judge.kinds, judge.chances(np.array([[2.0, 0.0], [-1.0, 0.0]])).T, strict=True))["ng"]
+    assert by[0] > 2 * by[1]
+
+
 def test_what_is_no_better_than_the_most_frequent_class_is_refused() -> None:
     x, y = table()
     with pytest.raises(ValueError, match=r"right in .* and always saying 'burnt' is right in .*: that is no better"):
