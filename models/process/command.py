@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge import LinesideError, NoDaemon, between, load_site, log, since_until, site_and_state, state_folder
 
-from . import history, plan
+from . import history, plan, report
 from .course import Course
 from .machine import Machine
 from .told import Told, told
@@ -66,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
         return _plan(options, what, rows)
     if options.results:
         return 0
+    if options.report:
+        report.writable(options.report)
     with _daemon(options, folder) if options.start else contextlib.nullcontext():
         machine = Machine(folder, what.options.lot, what.options.patience)
         course = Course(what, machine, options, folder / NAME)

@@ -9,6 +9,7 @@ Computing 16, 2006), half of its members at once.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,6 +96,9 @@ class Process:
         self._y = (y - centre) / scale - self._hint(points.x)
         members, k, used = self._members, MEMBERS // 2, self._used
         density = self._posterior(members)
+        if (lost := ~np.isfinite(density)).any():  # under which so many measurements cannot be reckoned with any more
+            members[lost] = members[int(density.argmax())] if not lost.all() else self._middle
+            density = self._posterior(members)
         for turn in range(2 * steps):
             mine, other = (slice(0, k), members[k:]) if turn % 2 else (slice(k, 2 * k), members[:k])
             one, two = self._rng.integers(k, size=k), self._rng.integers(k - 1, size=k)
@@ -113,12 +117,12 @@ class Process:
     def _posterior(self, members: np.ndarray) -> np.ndarray:
         """Unnormalised log density float64[p]."""
         n = len(self._y)
-        low = np.linalg.cholesky(self._noisy(members))
+        low, sound = _roots(self._noisy(members))
         white = np.linalg.solve(low, np.broadcast_to(self._y[:, None], (len(members), n, 1)))[..., 0]
         half = np.log(np.diagonal(low, axis1=1, axis2=2)).sum(1)
         likelihood = -half - (SHAPE + n / 2) * np.log(SCALE + (white**2).sum(1) / 2)
         prior = -0.5 * (((members - self._middle) / self._width) ** 2).sum(axis=1)
-        return np.asarray(likelihood + prior)
+        return np.where(sound, likelihood + prior, -np.inf)
 
     def _between(self, a: Points, b: Points, members: np.ndarray) -> np.ndarray:
         """Covariance without noise, float64[p, n, m]."""
@@ -139,7 +143,7 @@ class Process:
 
     def _voices(self) -> None:
         self._chosen = self._members[:: MEMBERS // VOICES]
-        low = np.linalg.cholesky(self._noisy(self._chosen))
+        low, _ = _roots(self._noisy(self._chosen))
         self._inverse = np.linalg.inv(low)
         self._white = (self._inverse @ self._y[:, None])[..., 0]
         self._amplitude = (SCALE + (self._white**2).sum(1) / 2) / (SHAPE + len(self._y) / 2)
@@ -169,3 +173,15 @@ class Process:
     def scales(self) -> np.ndarray:
         """Median length scales float64[d], in ranges of the inputs: a short one says that the input matters."""
         return np.exp(np.median(self._members[:, : self._d], axis=0))
+
+
+def _roots(cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower triangles float64[p, n, n], and whether there is one, bool[p]; in place of one that there is not, ones."""
+    try:
+        return np.linalg.cholesky(cov), np.ones(len(cov), bool)
+    except np.linalg.LinAlgError:
+        low, sound = np.tile(np.eye(cov.shape[1]), (len(cov), 1, 1)), np.zeros(len(cov), bool)
+    for i, one in enumerate(cov):
+        with contextlib.suppress(np.linalg.LinAlgError):
+            low[i], sound[i] = np.linalg.cholesky(one), True
+    return low, sound

@@ -26,6 +26,11 @@ def results(path: Path, what: Told, kept: Path) -> list[dict[str, float]]:
     rows = history.read(path, columns)
     if not rows:
         raise LinesideError(f"{path} has no row that is filled in", hint=f"it needs {', '.join(outputs)} of each")
+    for row in rows:
+        for name, value, low, high in zip(space.names, space.vector(row), space.low, space.high, strict=True):
+            if not low <= value <= high:
+                hint = "mend it, or delete the row; nothing of the sheet was kept"
+                raise LinesideError(f"{path}: {name} {value:g} lies beyond its range, {low:g} to {high:g}", hint=hint)
     old = history.read(kept, columns) if kept.exists() else []
     tuner, new = Tuner(what.task, np.random.default_rng(1)), [row for row in rows if row not in old]
     for number, row in enumerate(new, 1):

@@ -67,6 +67,14 @@ def page(
     yield "</table></div></body></html>\n"
 
 
+def writable(path: Path) -> None:
+    """Before hours of trials. Raises LinesideError."""
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise LinesideError(f"cannot write {path}: {error.strerror}") from None
+
+
 def write(path: Path, pieces: Iterator[str]) -> None:
     try:
         path.write_text("".join(pieces), encoding="utf-8")

@@ -85,6 +85,13 @@ def test_a_lot_of_samples_is_planned_together_and_its_sheet_teaches_the_next_one
     assert main([*words, "--results", str(sheet)]) == 2
     assert "next.csv:2: not a number" in capsys.readouterr().err
     sheet.unlink()
+    history.append(sheet, dict(zip(task.space.names, [999.0, 80, 0.3, 28], strict=True)) | made([2, 80, 0.3, 28]))
+    assert main([*words, "--results", str(sheet)]) == 2
+    assert "glue.pressure 999 lies beyond its range" in capsys.readouterr().err
+    assert not (tmp_path / "trials.csv").exists()
+    lost = ["--report", str(tmp_path / "none" / "a.html")]
+    assert main([*words, *lost]) == 2 and "cannot write" in capsys.readouterr().err, "before the first trial"
+    sheet.unlink()
     for x in settings.tolist():
         history.append(sheet, dict(zip(task.space.names, x, strict=True)) | made(x))
     assert main([*words, "--results", str(sheet), "--batch", "3", "--plan", str(tmp_path / "third.csv")]) == 0

@@ -52,6 +52,16 @@ def test_a_process_foretells_a_law_that_it_was_shown_and_is_unsure_elsewhere() -
     assert spread[:, 2].mean() > 5 * spread[:, :2].mean() and process.noise().mean() < 0.1
 
 
+@pytest.mark.parametrize("which", [slice(3, 9), slice(None)])
+def test_a_law_under_which_nothing_can_be_reckoned_is_given_up(which: slice) -> None:
+    process = Process(1, np.random.default_rng(1))
+    process._members[which, 1:3] = [-50.0, 60.0]  # no noise, and a law so wild that equal points are no two
+    y = np.array([1.0, 1.1, 0.9, 2.0])
+    process.tell(Points.at(np.array([[0.2], [0.2], [0.2], [0.8]])), y, 1.0, 1.0)
+    mean, deviation = process.foretell(Points.at(np.array([[0.2], [0.8]])))
+    assert np.isfinite(mean).all() and (deviation > 0).all() and abs(mean.mean(axis=0)[0] - 1) < 0.5
+
+
 def test_a_drift_is_learned_with_the_age_of_the_trials() -> None:
     rng = np.random.default_rng(3)
     steady, drifting = Process(1, rng), Process(1, rng, horizon=25)
