@@ -65,14 +65,21 @@ def run(options: argparse.Namespace) -> int:
     path = config.folder / f"{options.stage}.json"
     also = document.pop("told", "")
     for suffix, body in document.pop("files", {}).items():
-        path.with_suffix(suffix).write_bytes(body)
-    path.write_text(json.dumps(document) + "\n")
+        _put(path.with_suffix(suffix), body)
+    _put(path, json.dumps(document).encode() + b"\n")
     print(f"{path}: learned from {told}")
     if also:
         print(also)
     if learn is _from_journal:
         print(f"use it with `baseline: {path.name}` in {options.stage}")
     return 0
+
+
+def _put(path: Path, body: bytes) -> None:
+    """In place of the file that was there: a running daemon may have that one mapped, and writing into it would end it."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(body)
+    fresh.replace(path)
 
 
 def _from_table(stage: Any, entry: Any, config: Config, options: argparse.Namespace) -> tuple[Any, str]:

@@ -58,7 +58,9 @@ def test_a_baseline_from_history(tmp_path: Path, capsys: pytest.CaptureFixture[s
     filled(site, tmp_path / "state", np.random.default_rng(1).normal(5, 1, (500, 2)), 1)
     assert main(["fit", str(site), "h", "--state", str(tmp_path / "state")]) == 0
     assert json.loads((tmp_path / "h.json").read_text())["rows"] == 500
-    assert main(["fit", str(site), "h", "--state", str(tmp_path / "state"), "--rows", "200"]) == 0
+    with (tmp_path / "h.json").open() as running:
+        assert main(["fit", str(site), "h", "--state", str(tmp_path / "state"), "--rows", "200"]) == 0
+        assert json.load(running)["rows"] == 500, "what a daemon has open is not written into"
     assert 180 <= json.loads((tmp_path / "h.json").read_text())["rows"] <= 240, "in stretches"
     assert main(["fit", str(site), "h", "--rows", "many"]) == 2
     assert "'many' is no number of rows" in capsys.readouterr().err
