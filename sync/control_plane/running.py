@@ -205,6 +205,10 @@ def _settle(connection: Connection, waited: Waits, found: Sequence[Counted]) -> 
     for hour, marked in waited.marks.items():
         connection.execute(delete(M).where(M.c.asset == number, M.c.hour == hour, M.c.marked == marked))
     connection.execute(update(A).where(A.c.number == number, A.c.behind == row["behind"]).values(behind=waited.behind))
+    here = select(H.c.hour, H.c.known).where(H.c.asset == number, H.c.hour.in_(set(waited.marks) - set(waited.history)))
+    known = dict(connection.execute(here).tuples().all())
+    # what comes late to an hour whose other samples are forgotten by now tells less than was counted
+    found = [one for one in found if known.get(one.hour, 0.0) - one.known <= HOLD / SECOND]
     if found:
         upsert(connection, H, *({"asset": number, **one._asdict(), "total": 0.0} for one in found))
         _sum_up(connection, number, min(one.hour for one in found), bool(now["counter"]))

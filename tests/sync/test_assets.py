@@ -109,6 +109,8 @@ def test_what_was_counted_outlives_its_samples_and_what_was_not_is_counted_of_mi
         late = await added(store, id="P-102", begun=AT + 1800)
         await worked(store)
         assert (await seen(store, late)).hours == pytest.approx(0.5), "of roll-ups, from when it began"
+        await tells(store, 2, [30.0], [0.0])
+        assert (await seen(store, number)).hours == pytest.approx(1.0), "a late one alone is not the hour"
         await store.write(lambda c: c.execute(delete(tables.rollup)) and None)
         assert (await seen(store, number)).hours == pytest.approx(1.0)
         assert (await seen(store, await added(store, id="P-103", before=4200.0))).hours == 4200
