@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from edge import TRUSTED, Batch, ConfigFault, Setting, StageConfig
+from edge import TRUSTED, Batch, ConfigFault, Duration, Setting, StageConfig
 
 
 class CutsConfig(StageConfig):
@@ -16,6 +16,10 @@ class CutsConfig(StageConfig):
     parts: str | None = Field(None, description="counter of parts: each step up is so many")
     trigger: str | None = Field(None, description="bit that rises from 0 when a part is done")
     lot: str | None = Field(None, description="number or text of the lot: each change ends one, and counts as one part")
+
+    holds: Duration = Field(
+        3600.0, description="so long what is told of a part counts for rules where no other one ends"
+    )
 
     @model_validator(mode="after")
     def _one_of_three(self) -> CutsConfig:

@@ -59,7 +59,7 @@ class PerPartConfig(CutsConfig):
         return self
 
     def points(self) -> dict[str, Any]:
-        return {name: Point(unit=self.unit) for name in POINTS}
+        return {name: Point(unit=self.unit, stale_after=self.holds) for name in POINTS}
 
     def reads(self) -> tuple[str, ...]:
         return tuple(tag for tag in (self.counter, self.power, self.ends(), self.running) if tag)

@@ -49,7 +49,9 @@ class QualityConfig(CutsConfig):
         return self
 
     def points(self) -> dict[str, Any]:
-        return {"kind": _Text(), "chance": Point(unit="%"), "ng": Point(unit="%")}
+        old = self.holds
+        shares = {name: Point(unit="%", stale_after=old) for name in ("chance", "ng")}
+        return {"kind": _Text(stale_after=old), **shares}
 
     def reads(self) -> tuple[str, ...]:
         return (*self.tags, self.ends())

@@ -10,6 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from edge import SECOND, Batch, LinesideError, Quality, Tag, TagTable
+from edge.config.load import load_text
+from edge.rehearse import rehearse_all
 from edge.stage import Setting
 from models.process.drawn import blips, counted
 from models.process.per_part import PerPart, PerPartConfig
@@ -230,3 +232,24 @@ def test_a_clock_that_was_set_back_costs_the_part_under_way_and_no_more() -> Non
         (ts, pytest.approx(1.0), Quality.GOOD) for ts in (20, 30, 40, 50)
     ]
     assert Quality.SUBSTITUTED in {q for *_, q in told["total"]} and told["total"][-1][1] == pytest.approx(10.8)
+
+
+def test_a_rule_trusts_a_part_until_the_next_one_though_the_meter_comes_each_second() -> None:
+    """The alarm stands for a minute, and the meter grows stale within three seconds."""
+    site = load_text("""device: {id: d}
+drivers:
+  m:
+    driver: modbus
+    url: "tcp://127.0.0.1:9"
+    every: 1s
+    tags: {kwh: {address: "holding:0", type: float32, unit: kWh}, n: {address: "holding:2"}}
+stages: {e: {stage: per_part, counter: m.kwh, parts: m.n, wait: 1s}}
+alarms: {dear: {when: "e.each > 5", for: 10s}}
+tests:
+  - name: it stands
+    stages: [e]
+    given: {m.n: [0, 1, 2, 2], m.kwh: [0, 9, 18, 18, 18, 18, 18]}
+    until: 30s
+    expect: [{event: dear, state: raised}]
+""")
+    assert [outcome.faults for outcome in rehearse_all(site)] == [[]]
