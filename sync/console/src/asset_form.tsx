@@ -50,7 +50,7 @@ export function AssetForm({ of, close, done }: { of?: Asset; close: () => void; 
       <label>{t("begunAt")} <input name="begun" type="datetime-local" defaultValue={localTime(of?.begun ?? 0)} /></label>
       <label>{t("hoursBefore")} <input name="before" type="number" step="any" min={0} defaultValue={of?.before ?? 0} /></label>
       {of ? <label>{t("retiredAt")} <input name="retired" type="datetime-local" defaultValue={localTime(of.retired)} /></label> : null}
-      {of && device && source !== "nothing" ? <label class="checks"><input name="recount" type="checkbox" /> {t("countAgain")}</label> : null}
+      {of && device && source !== "nothing" ? <div class="checks"><label><input name="recount" type="checkbox" /> {t("countAgain")}</label></div> : null}
       <fieldset><legend>{t("dueTitle")}</legend>
         {rules.map((one, k) => (
           <div class="line" key={k}>
