@@ -185,7 +185,8 @@ class PerPart:
         self._ends, self._count = self._ends[ends:], self._count[ends:]
         last = max(0, int(np.searchsorted(self._ts, end, side="right")) - 1)
         self._ts, self._value, self._done = self._ts[last:], self._value[last:], end
-        self._stepped = self._stepped[last : last + 1]
+        if self.config.counter:
+            self._stepped = self._stepped[last : last + 1]
 
     def _ended(
         self,
@@ -253,16 +254,21 @@ class PerPart:
         kept = json.loads(state)
         if kept.get("version") != 1 or kept.get("of") != self._of():
             return
-        for name, dtype in (("ts", np.int64), ("value", float), ("ends", np.int64), ("count", float),
-                            ("changes", np.int64), ("runs", bool), ("part", float), ("stepped", np.int64)):  # fmt: skip
-            setattr(self, f"_{name}", np.array(kept[name], dtype))
+        whole, real = ("ts", "ends", "changes", "stepped"), ("value", "count", "part")
+        new = {name: np.array(kept[name], np.int64) for name in whole}
+        new |= {name: np.array(kept[name], float) for name in real} | {"runs": np.array(kept["runs"], bool)}
+        pairs = ("ts", "value"), ("ends", "count"), ("changes", "runs")
+        if any(new[a].shape != new[b].shape for a, b in pairs) or (new["part"].shape, new["stepped"].shape) != (
+            (3,),
+            (1,),
+        ):
+            raise ValueError("a damaged count of what parts took")
+        for name, column in new.items():
+            setattr(self, f"_{name}", column)
         self._cuts.restore(kept["last"])
         self._ran, self._whole, self._sure = bool(kept["ran"]), bool(kept["whole"]), bool(kept["sure"])
         self._idle, self._total = float(kept["idle"]), float(kept["total"])
         self._done, self._told = int(kept["done"]), int(kept["told"])
-        pairs = ((self._ts, self._value), (self._ends, self._count), (self._changes, self._runs))
-        if any(a.shape != b.shape for a, b in pairs) or self._part.shape != (3,) or self._stepped.shape != (1,):
-            raise ValueError("a damaged count of what parts took")
 
 
 def _scale(config: PerPartConfig, unit: str) -> float:

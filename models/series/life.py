@@ -15,6 +15,7 @@ from .wear import Settings, Told, Wear
 
 POINTS = ("health", "remaining", "low", "high")
 HOUR = 3600e9  # ns
+KEPT = 5000  # samples of the point under way, over a restart
 
 
 class LifeConfig(StageConfig):
@@ -129,10 +130,19 @@ class Life:
         return None
 
     def snapshot(self) -> bytes | None:
-        return json.dumps({"tag": self.config.tag, "worn": self._worn, "wear": self._wear.as_json()}).encode()
+        kept = {"tag": self.config.tag, "worn": self._worn, "wear": self._wear.as_json(), "runs": self._runs}
+        if len(self._values) <= KEPT:
+            kept |= {"slot": [self._every, self._slot], "values": self._values.tolist()}
+        return json.dumps(kept).encode()
 
     def restore(self, state: bytes) -> None:
         """Take up what was learned and how far it was, unless tag or settings are others now."""
         document = json.loads(state)
         if document.get("tag") == self.config.tag and self._wear.resume(document["wear"]):
             self._worn = bool(document["worn"])
+            if self._running is not None:
+                self._runs = bool(document.get("runs", False))
+            values = np.array(document.get("values", []), float)
+            every, slot = document.get("slot", [0, -1])
+            if every == self._every and values.ndim == 1 and (values > 0).all():
+                self._slot, self._values = int(slot), values

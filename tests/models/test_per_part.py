@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,21 @@ def test_what_is_drawn_while_nothing_is_made_is_idle_and_no_part_pays_for_it() -
     told = fed(low, table, {"p.count": np.arange(60) // 10, "m.kw": power})
     assert [value for _, value, _ in told["each"]] == pytest.approx([1.0, 0.4 + 0.11, 1.0, 1.0])
     assert told["idle"][-1][1] == pytest.approx(0.04)
+
+
+def test_a_part_of_a_power_goes_on_over_a_restart() -> None:
+    columns = {"p.count": np.arange(60) // 10, "m.kw": np.full(60, 360.0)}
+    it, table = stage(counter=None, power="m.kw")
+    first = fed(it, table, {name: column[:34] for name, column in columns.items()}, 1)
+    state = it.snapshot() or b""
+    again, table = stage(counter=None, power="m.kw")
+    again.restore(state)
+    later = {name: np.concatenate([np.full(34, np.nan), column[34:]]) for name, column in columns.items()}
+    told = first["each"] + fed(again, table, later, 1)["each"]
+    assert [value for _, value, _ in told] == pytest.approx([1.0] * 4) and {how for *_, how in told} == {Quality.GOOD}
+    with pytest.raises(ValueError, match="damaged"):
+        again.restore(state.replace(b'"part": [', b'"part": [1.0, '))
+    assert len(json.loads(again.snapshot() or b"")["part"]) == 3, "what stands is not half of what was refused"
 
 
 def test_a_missing_stretch_is_said() -> None:
