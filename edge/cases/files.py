@@ -81,7 +81,10 @@ def text_of(cases: Sequence[Case], kind: str) -> str:
 def write(path: Path, cases: Sequence[Case]) -> None:
     """Write them whole, or leave the file that is there. Blocks. Raises OSError and ConfigFault."""
     body = text_of(cases, path.name).encode()
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
     try:
         with open(number, "wb") as file:
             file.write(body)
@@ -114,7 +117,7 @@ def unpacked(body: bytes, name: str) -> list[Case]:
         found = CaseFile.model_validate_json(body).cases
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigFault(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ConfigFault(": ".join([name, *filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])) from None
     if len({case.id for case in found}) < len(found):
         raise ConfigFault(f"{name} holds a case twice")
     return found

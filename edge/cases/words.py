@@ -19,7 +19,7 @@ HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 
 def _pieces(text: str) -> Iterable[tuple[str, bool]]:
     """Words in lower case, each with whether it is a run of Chinese."""
-    for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower()):
+    for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower().replace("ς", "σ")):
         for piece in re.findall(f"[{HAN}]+|[^{HAN}]+", word):
             han = re.match(f"[{HAN}]", piece) is not None
             yield piece if han else piece[:LONGEST], han

@@ -84,6 +84,9 @@ def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path: Path) -> No
     with pytest.raises(ConfigFault, match="larger than can be read again"):
         write(path, [case(f"{i}", cause="x" * 2000) for i in range(600)])
     assert read(path) == [case("A")]
+    with pytest.raises(FileNotFoundError) as missing:
+        write(tmp_path / "none" / "c.json", [case("A")])
+    assert missing.value.filename == str(tmp_path / "none" / "c.json")
 
 
 BAD = """cases:
@@ -168,7 +171,7 @@ def test_what_goes_to_a_device_comes_back_or_is_refused() -> None:
     assert unpacked(body, "copy") == cases and joined(map(packed, unpacked(body, "copy"))) == body
     for bad, why in (
         (b"x" * 1_000_001, "copy is larger than 1,000,000 bytes"),
-        (body[:-2], "copy: : Invalid JSON"),
+        (body[:-2], "copy: Invalid JSON"),
         (body.replace(b'"symptom"', b'"syndrome"'), "copy: cases.0.symptom: Field required"),
         (joined([packed(case("A"))] * 2), "copy holds a case twice"),
     ):

@@ -35,7 +35,7 @@ def case(name: str, **said: Any) -> Case:
 SOME = [
     case("P-017", symptom="the pump runs, nothing flows", cause="air in the suction line", parts=["gasket 50x70"]),
     case("P-021", asset="water_pump", symptom="电机轴承过热", cause="缺油", remedy="加油", source="order 4711"),
-    case("Ü 3", symptom="Überdruck an V2.1: 12bar", cause="缺油", component="valve/ball", remedy="it's open"),
+    case("Ü 3", symptom="Überdruck an V2.1: 12bar", cause="缺油", component="valve/ball", remedy="it's open ΠΎΡΓΟΣ"),
     case("x') DROP", symptom='" OR * :* & | !', cause="under_score e-mail@x.y http://a.b/c 1e5 0x1f -3.5"),
 ]
 ASKED = (
@@ -50,6 +50,7 @@ ASKED = (
     "p 017",
     "it's",
     "* OR",
+    "πύργοσ Σ",
     "",
 )
 
@@ -81,7 +82,7 @@ def test_equal_texts_are_one_node(database: str) -> None:
         assert whole["cases"] == 4 and whole["neighbours"]["cause"][0] == {"text": "缺油", "cases": 2}
         node = graph(connection, "cause", "缺油 ")
         assert [one["id"] for one in node["behind"]] == ["P-021", "Ü 3"] and node["cases"] == 2
-        assert node["neighbours"]["remedy"] == [{"text": "加油", "cases": 1}, {"text": "it's open", "cases": 1}]
+        assert node["neighbours"]["remedy"] == [{"text": "加油", "cases": 1}, {"text": "it's open ΠΎΡΓΟΣ", "cases": 1}]
         assert node["neighbours"]["asset"] == [{"text": "water_pump", "cases": 1}] and "cause" not in node["neighbours"]
         assert graph(connection, "cause", "nothing")["cases"] == 0
     store.close()
