@@ -54,6 +54,8 @@ def parse(body: bytes, name: str) -> list[Case]:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
+        text = "\ufffd"
+    if "\ufffd" in text:  # so is each letter called that a browser could not read
         tree.fault((), "not UTF-8 text", "save it as CSV UTF-8" if csv_ else "save it as UTF-8")
         return _bound(tree)
     if not csv_:

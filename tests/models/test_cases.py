@@ -378,7 +378,7 @@ def test_a_site_without_cases_of_its_own_has_the_plane_s(tmp_path: Path, caplog:
     (tmp_path / OF_PLANE).write_bytes(joined([packed(case("W"))]))
     assert known() == ["W"]
     (tmp_path / OF_PLANE).write_bytes(b"{")
-    assert known() == [] and "what was known before stays: plane-cases.json: : Invalid JSON" in caplog.text
+    assert known() == [] and "what was known before stays: plane-cases.json: Invalid JSON" in caplog.text
 
 
 def test_a_stage_without_its_file_or_with_a_strange_asset_is_refused(tmp_path: Path) -> None:

@@ -186,6 +186,10 @@ def test_a_file_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
         assert [one["case"]["symptom"] for one in kept] == ["it hums", "=1+1"]
         status, found = await ask("li", "GET", "/api/cases?shares=flow%3D-1")
         assert status == 200 and [(one["case"]["id"], one["near"]) for one in found] == [("A", 1.0)]
+        status, said = await given(
+            "id,symptom\nA,\ufffd\ufffd\n"
+        )  # as the console reads what a spreadsheet saved in GBK
+        assert status == 422 and said["detail"] == "found.csv:1:1: not UTF-8 text, save it as CSV UTF-8"
         for shares in ("flow", "flow%3Dnan", "flow%3D1%3Bflow%3D2"):
             assert (await ask("li", "GET", f"/api/cases?shares={shares}"))[0] == 422
 

@@ -178,7 +178,7 @@ def test_a_bad_copy_leaves_the_one_that_was_there(tmp_path: Path) -> None:
     twice = joined_cases([packed_case(case("A"))] * 2)
 
     async def main() -> None:
-        for body, fault in ((b"no json", "what the plane gave: : Invalid JSON"), (twice, "holds a case twice")):
+        for body, fault in ((b"no json", "what the plane gave: Invalid JSON"), (twice, "holds a case twice")):
             (tmp_path / CASES_OF_PLANE).write_bytes(good)
             take, said, tell = handler(tmp_path, *[[len(body), body]] * 2)
             with pytest.raises(LinesideError, match=fault) as refused:
