@@ -21,7 +21,7 @@ BELIEF = 5.0  # trials after which measurements weigh as much as what an expert 
 
 
 class Tuner:
-    """`tell` each trial, `ask` for the next. Nothing here writes, waits or blocks; a call takes some ten milliseconds."""
+    """`tell` each trial, `ask` for the next. Nothing here writes, waits or blocks; a call takes some tens of milliseconds."""
 
     def __init__(self, task: Task, rng: np.random.Generator) -> None:
         self.task, self._rng = task, rng
