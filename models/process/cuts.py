@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Cuts:
         self._id = setting.table[config.ends()].id
         self._how = "parts" if config.parts else "trigger" if config.trigger else "lot"
         self._last: float | None = None
+        self._earlier = math.nan  # what was said before that
 
     def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """(`ts` int64[k] ns UTC, `count` float64[k] parts that ended there), along time."""
@@ -53,9 +55,14 @@ class Cuts:
         mine = mine[np.argsort(batch.ts[mine], kind="stable")]
         value = batch.value[mine]
         before = np.concatenate([[value[0] if self._last is None else self._last], value[:-1]])
-        self._last = float(value[-1])
+        earlier = np.concatenate([[self._earlier], before[:-1]])
+        self._earlier, self._last = float(before[-1]), float(value[-1])
         if self._how == "parts":
             count = np.where(value >= before, value - before, np.maximum(value, 0))  # one that fell began anew at 0
+            back = (
+                (before <= 0) & (earlier > 0) & (value >= earlier)
+            )  # but not for a single reading, as of a PLC that starts
+            count = np.where(back, value - earlier, count)
         elif self._how == "trigger":
             count = ((value > 0) & (before <= 0)).astype(float)
         else:
@@ -67,7 +74,7 @@ class Cuts:
         return self._last
 
     def restore(self, state: Any) -> None:
-        self._last = None if state is None else float(state)
+        self._last, self._earlier = None if state is None else float(state), math.nan
 
 
 def known(setting: Setting, *tags: str) -> None:

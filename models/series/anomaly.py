@@ -25,6 +25,7 @@ from .scorer import Scorer
 
 DRIFTED = 6.0  # standard deviations of the learned rows, from which on a tag's centre should be learned anew
 ABSURD = 1e30  # no machine says that: a float32 without a reading may be 3.4e38
+MOST = 0.5  # of a tag's variance that one row may make without a word
 TOLD = 5  # tags that an alarm names
 GAP = 10  # times the usual step between two rows, from which on no window reaches across
 
@@ -122,8 +123,11 @@ class Anomaly:
         rows, starts = together([columns[tag] for tag in config.tags])
         settings = config.settings()
         if config.method == "network":
-            return reconstruction.fit(rows, config.tags, settings, starts)
-        return {"tags": list(config.tags), **fit(rows, settings, starts).as_json()}
+            document = reconstruction.fit(rows, config.tags, settings, starts)
+        else:
+            document = {"tags": list(config.tags), **fit(rows, settings, starts).as_json()}
+        told = [document.get("told", ""), *_alone(rows, config.tags)]
+        return document | {"told": "\n".join(filter(None, told))}
 
     def __call__(self, item: Any) -> Iterator[Any]:
         if isinstance(item, Event) and item.data.get("stage") == self.name:
@@ -331,6 +335,18 @@ def together(columns: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tu
         raise ValueError("at no time are all of the tags known and good")
     starts = np.flatnonzero(np.diff(times[known]) > gap) + 1
     return rows[known], (0, *starts.tolist())
+
+
+def _alone(rows: np.ndarray, tags: Sequence[str]) -> Iterator[str]:
+    """A word on each tag of which one of the rows [n, tags] makes most of the spread: it is judged by that from then on."""
+    far = (rows - rows.mean(axis=0)) ** 2
+    share = far.max(axis=0) / np.maximum(far.sum(axis=0), 1e-300)
+    for i in np.flatnonzero(share > MOST).tolist():
+        value = rows[int(far[:, i].argmax()), i]
+        yield (
+            f"{tags[i]}: one row, {value:g}, makes {share[i]:.0%} of its spread, and what is less will hardly be seen; if that was "
+            "not normal, learn from another time"
+        )
 
 
 def _limits(baseline: Baseline) -> list[float]:

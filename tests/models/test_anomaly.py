@@ -279,6 +279,15 @@ def test_tags_of_two_sources_are_learned_from_as_the_stage_sees_them() -> None:
         Anomaly.fit(config, {t: (pieces, rows[:, i], quality) for i, t in enumerate(TAGS)})
 
 
+def test_one_row_that_makes_a_tag_deaf_is_told() -> None:
+    rows = normal(300)
+    config, ts, quality = AnomalyConfig(stage="anomaly", tags=TAGS), np.arange(300) * SECOND, np.zeros(300, np.uint8)
+    assert Anomaly.fit(config, {t: (ts, rows[:, i], quality) for i, t in enumerate(TAGS)})["told"] == ""
+    rows[50, 1] = 65535
+    said = Anomaly.fit(config, {t: (ts, rows[:, i], quality) for i, t in enumerate(TAGS)})["told"]
+    assert said.startswith("p.b: one row, 65535, makes 100% of its spread") and "p.a" not in said
+
+
 def test_a_damaged_baseline_is_refused() -> None:
     with pytest.raises(ValueError, match="no baseline"):
         Baseline.from_json({})

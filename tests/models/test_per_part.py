@@ -137,6 +137,18 @@ def test_a_part_of_a_power_goes_on_over_a_restart() -> None:
     assert len(json.loads(again.snapshot() or b"")["part"]) == 3, "what stands is not half of what was refused"
 
 
+@pytest.mark.parametrize("size", [1, 60])
+def test_a_counter_of_parts_that_says_0_once_made_no_thousand(size: int) -> None:
+    count = 1000 + np.arange(60) // 10
+    count[23] = 0
+    it, table = stage()
+    told = fed(it, table, {"p.count": count, "m.kwh": STEADY}, size)
+    assert [value for _, value, _ in told["each"]] == pytest.approx([1.0] * 4)
+    anew, table = stage()
+    count = np.where(np.arange(60) < 25, 1000, np.arange(60) // 10 - 2)  # and here it was set to 0
+    assert len(fed(anew, table, {"p.count": count, "m.kwh": STEADY}, size)["each"]) == 2
+
+
 def test_a_missing_stretch_is_said() -> None:
     """Of a counter the sum is right and the share a guess; of a power that is missing for most of a part nothing is known."""
     missing = tuple(range(23, 39))
