@@ -175,6 +175,8 @@ def found(connection: Connection, number: int) -> RowMapping:
 def _row(connection: Connection, given: Asset, begun: float) -> dict[str, Any]:
     place = node(given.place)
     row = given.model_dump(by_alias=True)
+    if given.retired > time.time() + 60:
+        raise LinesideError("that time is still to come", hint="say since when it is out of service")
     if given.device:
         site = place_of(connection, given.device)
         if site is None:

@@ -374,6 +374,7 @@ def test_what_an_asset_cannot_be_is_refused(database: str) -> None:
             ({"id": "P", "device": "theirs"}, "theirs stands at beta, and the asset at acme/suzhou"),
             ({"id": "P", "running": "pump.onn"}, r"no tag of gate is called 'pump.onn' .*'pump.on'"),
             ({"id": "P", "place": "acme//x"}, "is no place in the tree"),
+            ({"id": "P", "retired": 4e9}, r"still to come \(say since when it is out of service"),
         ):
             with pytest.raises(LinesideError, match=words):
                 await added(store, **more)

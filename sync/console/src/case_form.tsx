@@ -15,11 +15,13 @@ export const sharesOf = (shares: Record<string, number>): string => Object.entri
 const listed = (text: string): string[] => text.split(/[;；]/).map((one) => one.trim()).filter(Boolean);
 /** Raises an error that names what is none. */
 function shares(text: string): Record<string, number> {
-  return Object.fromEntries(listed(text).map((one) => {
-    const [, tag, share] = /^(.+?)\s*=\s*(-?[\d.]+)$/.exec(one) ?? [];
-    if (!tag || !Number.isFinite(Number(share))) throw new Error(`${one} ${t("wrongShares")}`);
-    return [tag, Number(share)];
-  }));
+  const said = new Map<string, number>();
+  for (const one of listed(text)) {
+    const [, tag, share] = /^(.*\S)\s*=\s*(\S+)$/.exec(one) ?? [];
+    if (!tag || said.has(tag) || !Number.isFinite(Number(share))) throw new Error(`${one} ${t("wrongShares")}`);
+    said.set(tag, Number(share));
+  }
+  return Object.fromEntries(said);
 }
 
 /** `draft` is what it begins with; `of` the one that is changed. */

@@ -87,6 +87,7 @@ const SENTENCES: [string, string][] = [
   ["deed: two of its parts are at the same position; say what is there in the end", "有两个零件在同一安装位置，请只填写最终装入的"],
   ["two of its parts are at the same position; say what is there in the end", "有两个零件在同一安装位置，请只填写最终装入的"],
   ["that time is still to come (say when it was done)", "时间尚未到来"],
+  ["that time is still to come (say since when it is out of service)", "停用时间尚未到来"],
   ["{} has no rule {} (its rules say what is due)", "{0} 没有到期项目 {1}"],
   ["work order {} is open for {} already", "{1} 已有未完成的工单 {0}"],
   ["work order {} is done already, by {}", "工单 {0} 已由 {1} 完成"],
