@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 pytest.importorskip("playwright.async_api", reason="needs the dev extra")
 pytest.importorskip("cv2", reason="needs the vision extra")
 
+from edge import Event, encode_event
+from sync import wire
 from sync.control_plane.plane import Plane
-from tests.sync.tenants import OWN, PLACES, settled
+from sync.control_plane.store import apply_frames
+from tests.sync.tenants import EPOCH, OWN, PLACES, settled
 from tests.sync.test_console import pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
 from tests.sync.test_fleet_pages import browsed, fits_narrow, goes, signs_in
 
@@ -20,6 +24,9 @@ from tests.sync.test_fleet_pages import browsed, fits_narrow, goes, signs_in
 def test_a_machine_is_named_looked_after_and_its_parts_are_exchanged(tmp_path: Path) -> None:
     async def work(plane: Plane, shown: Any) -> None:
         await settled(plane)
+        said = Event("alarm", "long", "raised", time.time_ns(), "low", "热😀" * 120)
+        frame = wire.Frame(EPOCH, "event", 9, said.ts, said.ts, 1, encode_event(said))
+        await plane.store.write(lambda c: apply_frames(c, OWN, [frame]))
         await goes(shown, "gs")
         await shows(shown.locator(".calm")).to_contain_text("No asset is named yet")
         await shown.get_by_role("button", name="New asset").click()
@@ -48,6 +55,10 @@ def test_a_machine_is_named_looked_after_and_its_parts_are_exchanged(tmp_path: P
         await due.get_by_role("button", name="Work order").click()
         await form.get_by_role("button", name="Open it").click()
         await shows(due).to_contain_text("1: work order is open")
+        await shown.locator('[data-alarm="long"]').get_by_role("button", name="Work order").click()
+        await shows(form.get_by_label("What is to be done")).to_have_value("热😀" * 100)
+        await shown.keyboard.press("Escape")
+        await shows(form).to_have_count(0)
         alarm = shown.locator(f'[data-alarm="{OWN}-alarm"]')
         await alarm.get_by_role("button", name="Work order").click()
         await shows(form.get_by_label("What is to be done")).to_have_value(f"{OWN} is hot")

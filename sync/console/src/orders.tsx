@@ -78,7 +78,7 @@ export function OrderForm({ asset, title = "", origin = "hand", about = "", clos
     <Dialog title={t("newOrder").replace(/ ?…$/, "")} word={t("openOrder")} close={close} act={act}>
       {children}
       {origin === "hand" ? null : <p class="quiet">{t(origin === "alarm" ? "ofAlarm" : "ofDue")} {about}</p>}
-      <label class="whole">{t("orderTitle")} <input name="title" required maxLength={200} defaultValue={title} /></label>
+      <label class="whole">{t("orderTitle")} <input name="title" required maxLength={200} defaultValue={[...title].slice(0, 200).join("")} /></label>
       <label class="whole">{t("orderNote")} <textarea name="note" maxLength={4000} rows={3} /></label>
     </Dialog>
   );
