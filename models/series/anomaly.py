@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 from edge import TRUSTED, Answer, Batch, ConfigFault, Event, Job, Point, Quality, Setting, StageConfig
 
 from . import reconstruction
-from .baseline import Baseline, Method, Settings, fit
+from .baseline import Baseline, Method, Settings, fit, windows_of
 from .distinct import Distinct
 from .document import read
 from .reconstruction import Leftover
-from .refit import Candidate, Refit, too_few
+from .refit import Candidate, Refit, enough, too_few
 from .renewal import ORDER, Stand, lack, renewed, resumed, told
 from .scorer import Scorer
 
@@ -70,6 +70,13 @@ class AnomalyConfig(StageConfig):
             )
         if self.method == "network" and self.refit:
             raise ValueError("a network is trained anew by `lineside fit`, not by itself; remove `refit`")
+        least = max(10 * len(self.tags), 4 * windows_of(self.settings())[-1])
+        if not self.baseline and self.rows < least:
+            said = f"rows: {self.rows} are too few for {len(self.tags)} tags and span {self.span:g}; at least {least}"
+            raise ValueError(said)
+        if self.refit and self.refit < enough(least):
+            said = f"refit: {self.refit} rows are too few to learn and to judge; at least {enough(least)}, or 0"
+            raise ValueError(said)
         return self
 
     def points(self) -> dict[str, Any]:

@@ -25,12 +25,17 @@ class Candidate:
     words: str
 
 
+def enough(rows: int) -> int:
+    """Rows of which `rows` are learned from, and the rest judges."""
+    return math.ceil(rows / (1 - HELD_OUT)) + 1
+
+
 def too_few(rows: Any, scorer: Scorer | None) -> str:
     """Why so many rows cannot be learned from; empty where they can, or where none are asked for."""
     if not rows or scorer is None:
         return ""
     baseline = scorer.baseline
-    least = math.ceil(max(10 * len(baseline.mean), 4 * baseline.windows[-1].rows) / (1 - HELD_OUT)) + 1
+    least = enough(max(10 * len(baseline.mean), 4 * baseline.windows[-1].rows))
     if isinstance(rows, int) and least <= rows <= MOST:
         return ""
     return f"{str(rows)[:20]} rows are not from {least} to {MOST}, as it takes to learn and to judge"

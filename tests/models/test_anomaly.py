@@ -279,6 +279,22 @@ def test_tags_of_two_sources_are_learned_from_as_the_stage_sees_them() -> None:
         Anomaly.fit(config, {t: (pieces, rows[:, i], quality) for i, t in enumerate(TAGS)})
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rows": 103}, "103 are too few for 2 tags and span 17; at least 104"),
+        ({"span": 1000}, "3600 are too few for 2 tags and span 1000; at least 6000"),
+        ({"tags": [f"p.t{i}" for i in range(99)], "rows": 900}, "900 are too few for 99 tags .* at least 990"),
+        ({"refit": 139}, "139 rows are too few to learn and to judge; at least 140"),
+    ],
+)
+def test_rows_that_never_suffice_are_refused_before_it_starts(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        AnomalyConfig(**{"stage": "anomaly", "tags": TAGS, **options})
+    AnomalyConfig(stage="anomaly", tags=TAGS, rows=104, refit=140)
+    AnomalyConfig(stage="anomaly", tags=TAGS, rows=50, baseline="h.json")
+
+
 def test_one_row_that_makes_a_tag_deaf_is_told() -> None:
     rows = normal(300)
     config, ts, quality = AnomalyConfig(stage="anomaly", tags=TAGS), np.arange(300) * SECOND, np.zeros(300, np.uint8)

@@ -45,7 +45,7 @@ def test_the_order_is_queued_for_a_detector_that_the_plane_knows(tmp_path: Path)
 
 
 def test_the_device_hands_it_to_that_stage_and_refuses_one_that_it_has_not(tmp_path: Path) -> None:
-    stages = "stages: {h: {stage: anomaly, tags: [a.t], rows: 50}}"
+    stages = "stages: {h: {stage: anomaly, tags: [a.t]}}"
 
     async def work(daemon: Daemon) -> list[Event]:
         orders = Orders(daemon, writes=False)
