@@ -18,6 +18,7 @@ from .values import MOST_SAMPLES, Path, number_of, parse_path, picked, time_of
 
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 FASTEST = 1e6  # samples a second
+SLOWEST = 3600.0  # seconds from one to the next
 SIMULATED = 1000.0  # Hz, where the site says no rate
 
 
@@ -69,8 +70,8 @@ class Reading:
         if step is None:
             raise AnswerContradicts("a block without its step; say `rate` in `block`")
         seconds = number_of(step)[0]
-        if not seconds >= 1 / FASTEST:
-            raise AnswerContradicts("the step of a block is no number of seconds above a microsecond")
+        if not 1 / FASTEST <= seconds <= SLOWEST:
+            raise AnswerContradicts("the step of a block is no number of seconds from a microsecond to an hour")
         return 1 / seconds
 
     def _values(self, found: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from edge import SECOND, TRUSTED, Batch, ConfigFault, Duration, Point, Quality, Setting
 
+from ..series.baseline import ABSURD
 from .cuts import Cuts, CutsConfig, known
 from .drawn import HOUR, Drawn, blips, counted, integrated
 
@@ -122,7 +123,7 @@ class PerPart:
             new = runs != np.concatenate([[last], runs[:-1]])
             self._changes = np.concatenate([self._changes, np.maximum(batch.ts[mine][new], self._done)])
             self._runs = np.concatenate([self._runs, runs[new]])
-        good = (batch.tag == self._meter) & (batch.quality <= TRUSTED) & np.isfinite(batch.value)
+        good = (batch.tag == self._meter) & (batch.quality <= TRUSTED) & (np.abs(batch.value) < ABSURD)
         good &= batch.value >= 0 if self.config.counter else True
         mine = np.flatnonzero(good)
         mine = mine[np.argsort(batch.ts[mine], kind="stable")]

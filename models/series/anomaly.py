@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from edge import TRUSTED, Answer, Batch, ConfigFault, Event, Job, Point, Quality, Setting, StageConfig
 
 from . import reconstruction
-from .baseline import Baseline, Method, Settings, fit, windows_of
+from .baseline import ABSURD, Baseline, Method, Settings, fit, windows_of
 from .distinct import Distinct
 from .document import read
 from .reconstruction import Leftover
@@ -24,7 +24,6 @@ from .renewal import ORDER, Stand, lack, renewed, resumed, told
 from .scorer import Scorer
 
 DRIFTED = 6.0  # standard deviations of the learned rows, from which on a tag's centre should be learned anew
-ABSURD = 1e30  # no machine says that: a float32 without a reading may be 3.4e38
 MOST = 0.5  # of a tag's variance that one row may make without a word
 TOLD = 5  # tags that an alarm names
 GAP = 10  # times the usual step between two rows, from which on no window reaches across

@@ -23,6 +23,7 @@ import numpy as np
 
 Method = Literal["mahalanobis", "pca", "ewma", "network"]
 WHITENED = ("mahalanobis", "network")
+ABSURD = 1e30  # no machine says that: a float32 without a reading may be 3.4e38
 STEP = 8  # rows between two steps of the centre
 WANDERS = 0.25  # von Neumann's ratio below which a tag wanders; 1 is noise without memory
 FASTER = 4.0  # how much faster the centre of such a tag follows

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from edge import TRUSTED, Batch, ConfigFault, Point, Setting, StageConfig
 
+from .baseline import ABSURD
 from .novelty import FIRST, Novelty
 
 DAY = 86_400e9  # ns
@@ -58,7 +59,7 @@ class SingleNovelty:
             return
         mine = mine[np.argsort(item.ts[mine], kind="stable")]
         value, quality = item.value[mine], item.quality[mine]
-        good = (quality <= TRUSTED) & np.isfinite(value)
+        good = (quality <= TRUSTED) & (np.abs(value) < ABSURD)
         out = np.full((len(mine), 2), np.nan)
         if good.any():
             learns = max(0, FIRST + 1 - len(self._first))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from edge import TRUSTED, Batch, ConfigFault, Identifier, Job, Point, Quality, Setting, StageConfig
 
+from .baseline import ABSURD
 from .diagnosis import Diagnosis, fit
 from .document import RUNS, read
 from .fast import Bearing, bands, envelope, prominence, waveform, whitened
@@ -179,7 +180,7 @@ class Vibration:
 
     def _gather(self, ts: np.ndarray, value: np.ndarray, quality: np.ndarray, mono: int) -> Iterator[Batch | Job]:
         period, dropped = 1e9 / self.config.rate, self.dropped
-        good = (quality <= TRUSTED) & np.isfinite(value)
+        good = (quality <= TRUSTED) & (np.abs(value) < ABSURD)
         first = self._last if self._n else int(ts[0] - period)
         even = np.abs(np.diff(ts, prepend=first) - period) <= max(UNEVEN * period, 1.0)
         begins = ~(even & good)

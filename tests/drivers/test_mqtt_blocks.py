@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def vibration(batches: list[Batch], tag: int) -> list[dict[str, float]]:
     [
         ({"values": [1, 2]}, "say `rate`"),
         ({"values": [1], "step": 0}, "is no number of seconds"),
+        ({"values": [1], "step": math.inf}, "is no number of seconds"),
         ({"values": [1], "step": "soon"}, "is no number of seconds"),
         ({"values": [1, "x"], "step": 1}, "is no number"),
         ({"values": [[1, 2]], "step": 1}, "takes one to"),

@@ -144,10 +144,11 @@ def test_the_stage_alarms_once_and_leaves_out_what_is_no_value() -> None:
     flow, value = Flow(tags, [("n", stage)], kept, clock, Health(clock)), signal()
     quality = np.zeros(600, np.uint8)
     value[200], value[201], quality[202] = np.nan, np.inf, Quality.TIMEOUT
+    value[203] = 3.4e38  # a float32 without a reading
     flow.accept(Batch.of("p", np.full(600, 1), value, np.arange(600) * SECOND, quality))
     (out,) = [batch for batch in kept.batches if batch.source == "n"]
     alarm, score = out.value[out.tag == 3], out.value[out.tag == 2]
-    assert np.flatnonzero(alarm == 1)[0] == 450 and (alarm == 1).sum() < 4 and np.isfinite(score[203:]).all()
-    assert np.isnan(score[200:203]).all() and out.quality[out.tag == 2][202] == Quality.TIMEOUT
+    assert np.flatnonzero(alarm == 1)[0] == 450 and (alarm == 1).sum() < 4 and np.isfinite(score[204:]).all()
+    assert np.isnan(score[200:204]).all() and out.quality[out.tag == 2][202] == Quality.TIMEOUT
     with pytest.raises(ConfigFault, match=r"no tag is called 'p\.b'"):
         SingleNovelty(NoveltyConfig(stage="novelty", tag="p.b"), Setting("n", tags, Path()))

@@ -137,6 +137,14 @@ def test_a_part_of_a_power_goes_on_over_a_restart() -> None:
     assert len(json.loads(again.snapshot() or b"")["part"]) == 3, "what stands is not half of what was refused"
 
 
+def test_a_float_without_a_reading_is_no_energy() -> None:
+    it, table = stage()
+    meter = STEADY.copy()
+    meter[23] = 3.4e38
+    told = fed(it, table, {"p.count": np.arange(60) // 10, "m.kwh": meter}, 1)
+    assert [value for _, value, _ in told["each"]] == pytest.approx([1.0] * 4) and told["total"][-1][1] < 6
+
+
 @pytest.mark.parametrize("size", [1, 60])
 def test_a_counter_of_parts_that_says_0_once_made_no_thousand(size: int) -> None:
     count = 1000 + np.arange(60) // 10
