@@ -45,13 +45,13 @@ def _narrowed(asks: Scope, at: str) -> list[Any]:
 def asset_routes(store: Store) -> APIRouter:
     router = APIRouter()
 
-    def _may(asks: Scope, given: Asset, connection: Connection) -> None:
+    def _may(asks: Scope, given: Asset, connection: Connection, known: bool = False) -> None:
         """Whether an asset may be so: at a place of theirs, on a device of theirs. Raises HTTPException."""
         if not asks.holds(node(given.place)):
             raise HTTPException(
                 403, f"your roles do not reach {given.place or 'the root'}: name a place below your own"
             )
-        if given.device and not asks.holds_device(connection, given.device):
+        if given.device and not known and not asks.holds_device(connection, given.device):
             raise HTTPException(404, "there is no such device here")
 
     @router.get("/api/assets")
@@ -114,7 +114,7 @@ def asset_routes(store: Store) -> APIRouter:
         was = await store.read(lambda c: _theirs(c, asks, number))
         about = f"asset {was['id']}"
         asks.changes(about, dict(was), given.model_dump(by_alias=True), place=was["place"])
-        await store.read(lambda c: _may(asks, given, c))
+        await store.read(lambda c: _may(asks, given, c, assets.reads_as_before(was, given)))
         with mistakes():
             await store.write(lambda c: assets.change(c, number, given, recount))
 

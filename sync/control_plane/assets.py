@@ -136,7 +136,7 @@ def change(connection: Connection, number: int, given: Asset, recount: bool = Fa
     is where it began at another time). Raises LinesideError."""
     hold.assets(connection)
     was = found(connection, number)
-    row = _row(connection, given, was["begun"])
+    row = _row(connection, given, was["begun"], reads_as_before(was, given))
     _once(connection, row, number)
     connection.execute(update(A).where(A.c.number == number).values(**row))
     if any(was[name] != row[name] for name in running.SAYS):
@@ -172,19 +172,24 @@ def found(connection: Connection, number: int) -> RowMapping:
     return row
 
 
-def _row(connection: Connection, given: Asset, begun: float) -> dict[str, Any]:
+def reads_as_before(was: RowMapping, given: Asset) -> bool:
+    """Whether the same tags of the same device say how long it runs, at the same place: also one that was moved away may stay."""
+    return node(given.place) == was["place"] and all(getattr(given, it) == was[it] for it in running.SAYS)
+
+
+def _row(connection: Connection, given: Asset, begun: float, known: bool = False) -> dict[str, Any]:
     place = node(given.place)
     row = given.model_dump(by_alias=True)
     if given.retired > time.time() + 60:
         raise LinesideError("that time is still to come", hint="say since when it is out of service")
-    if given.device:
+    if given.device and not known:
         site = place_of(connection, given.device)
         if site is None:
             raise LinesideError(f"{given.device} is not enrolled here", hint="`lineside plane devices` lists them")
         if not reaches(place, site):
             hint = "an asset and its device belong to one enterprise; `lineside plane place` moves a device"
             raise LinesideError(f"{given.device} stands at {site or 'the root'}, and the asset at {place}", hint=hint)
-    for name in (given.running, given.counter):
+    for name in () if known else (given.running, given.counter):
         _tag(connection, given.device, name)
     rules = json.dumps([rule.model_dump(exclude_none=True) for rule in given.rules], ensure_ascii=False)
     said = {"place": place, "enterprise": enterprise(place), "rules": rules}

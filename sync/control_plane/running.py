@@ -18,6 +18,8 @@ from sqlalchemy import Connection, RowMapping, delete, func, select, update
 from edge import SECOND
 
 from . import tables
+from .access import place_of
+from .asset_marks import reaches
 from .asset_tables import asset, asset_hour, asset_mark
 from .database import upsert
 from .history import of_stream
@@ -68,7 +70,8 @@ def anew(connection: Connection, number: int, when: float) -> None:
     outside = (H.c.hour < first) | (H.c.hour > last) if last else H.c.hour < first
     connection.execute(delete(H).where(H.c.asset == number, outside))
     _sum_up(connection, number, first, counter=False)
-    counts = row["device"] and (row["running"] or row["counter"])
+    site = place_of(connection, row["device"])  # one that went to another enterprise is counted no more
+    counts = site is not None and reaches(row["place"], site) and (row["running"] or row["counter"])
     behind = max(1, first, int(when // 3600)) if counts else 0
     behind = min(behind, row["behind"]) if behind and row["behind"] else behind
     connection.execute(update(A).where(A.c.number == number).values(behind=behind))

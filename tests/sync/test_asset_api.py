@@ -62,6 +62,10 @@ def test_an_asset_and_what_is_done_to_it(tmp_path: Path) -> None:
         assert [alarm["key"] for alarm in told["alarms"]] == [f"{OWN}-alarm"]
         assert not told["due"][0]["due"]
         assert (await engineer("DELETE", its))[0] == 409
+        moved = tables.device.update().where(tables.device.c.id == OWN).values(site="foreign-corp")
+        await plane.store.write(lambda c: c.execute(moved) and None)
+        assert (await engineer("PUT", its, **HERE, name="spare"))[0] == 204, "its device was moved away"
+        assert (await engineer("PUT", its, **HERE, running=f"plc.{OWN}"))[0] == 404
         audit = (
             select(tables.audit).where(tables.audit.c.about.startswith("work order")).order_by(tables.audit.c.number)
         )

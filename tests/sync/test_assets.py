@@ -170,6 +170,12 @@ def test_another_tag_or_enterprise_counts_anew_or_no_more(database: str) -> None
         opening = Opening(title="x", origin="alarm", about="hot")
         with pytest.raises(LinesideError, match="never had an alarm 'hot'"):
             await store.write(lambda c: work_orders.open_one(c, number, opening, "li"))
+        mine = Asset(**{**PUMP, "above": 5.0, "name": "old", "begun": AT - 1})
+        await store.write(lambda c: assets.change(c, number, mine, recount=True))
+        await worked(store)
+        assert (await seen(store, number)).hours * 60 == pytest.approx(11), "it can be named, and is not counted"
+        with pytest.raises(LinesideError, match="gate stands at beta/wuxi"):
+            await store.write(lambda c: assets.change(c, number, mine.model_copy(update={"running": "pump.of"})))
         back = tables.device.update().values(site="acme")
         await store.write(lambda c: c.execute(back) and None)
         assert [one["key"] for one in await store.read(lambda c: alarms_of(c, row, lambda _: []))] == ["hot"]
