@@ -6,20 +6,16 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
-from sqlalchemy import Connection, select
 
 from edge import LinesideError
 
 from . import assets, work_orders
 from .asset_files import assets_as, orders_as, read
+from .asset_import import take
 from .asset_tables import asset as A
-from .assets import Asset
-from .tree import enterprise, is_below, node
+from .tree import is_below, node
 from .verb import Verb
 from .where import Where, beside
 
@@ -39,7 +35,7 @@ def run(where: Where, options: argparse.Namespace) -> int:
         case ["import", file]:
             given = read(file, _bytes(Path(file)))
             with beside(where) as store:
-                new, changed = asyncio.run(store.write(lambda c: take(c, given, at)))
+                new, changed = asyncio.run(take(store, given, at))
             print(f"{new} new assets, {changed} changed")
         case ["export", file]:
             rows = _read(where, lambda c: assets.rows(c, those))
@@ -52,34 +48,6 @@ def run(where: Where, options: argparse.Namespace) -> int:
         case _:
             raise LinesideError("that is not how it goes", hint=f"plane assets {USE}")
     return 0
-
-
-def take(connection: Connection, given: Sequence[Asset], at: str = "") -> tuple[int, int]:
-    """Keep assets of a file, all or none: one whose id is there in its enterprise is changed in what the file says. `at` is where
-    those stand that say no place. How many are new, and how many are changed. Raises LinesideError that says which one is wrong."""
-    new = changed = 0
-    seen = set[tuple[str, str]]()
-    for one in given:
-        its = one if one.place else one.model_copy(update={"place": at})
-        try:
-            if (name := (enterprise(node(its.place)), its.id)) in seen:
-                raise LinesideError("it stands twice in the file")
-            seen.add(name)
-            same = select(A.c.number).where(A.c.enterprise == enterprise(node(its.place)), A.c.id == its.id)
-            number = connection.scalar(same)
-            if number is None:
-                assets.add(connection, its)
-                new += 1
-            else:
-                was = assets.given_as(assets.found(connection, number))
-                said = one.model_dump(by_alias=True, include=one.model_fields_set - (set() if one.place else {"place"}))
-                assets.change(connection, number, Asset.model_validate({**was, **said}))
-                changed += 1
-        except (LinesideError, ValidationError) as error:
-            said_of = error.errors() if isinstance(error, ValidationError) else [{"msg": error}]
-            why = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in said_of)
-            raise LinesideError(f"asset {one.id}: {why}; nothing of the file is kept") from None
-    return new, changed
 
 
 def line(one: dict[str, Any]) -> str:

@@ -6,8 +6,9 @@ import difflib
 import json
 import time
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, exists, func, select, update
@@ -22,6 +23,7 @@ from .asset_tables import asset_hour, asset_mark
 from .asset_tables import asset_part as P
 from .asset_tables import maintenance as D
 from .asset_tables import work_order as W
+from .database import among
 from .tree import enterprise, node
 
 DAY = 86_400.0
@@ -123,7 +125,7 @@ def number_of(connection: Connection, table: Table) -> int:
 
 def add(connection: Connection, given: Asset) -> int:
     """A new one; its number. Raises LinesideError."""
-    row = _row(connection, given, float(int(time.time())))
+    row = row_of(told_of(connection, [given]), given, float(int(time.time())))
     number = number_of(connection, A)
     _once(connection, row, 0)
     connection.execute(A.insert().values(number=number, **row))
@@ -136,9 +138,16 @@ def change(connection: Connection, number: int, given: Asset, recount: bool = Fa
     is where it began at another time). Raises LinesideError."""
     hold.assets(connection)
     was = found(connection, number)
-    row = _row(connection, given, was["begun"], reads_as_before(was, given))
+    row = row_of(told_of(connection, [given]), given, was["begun"], reads_as_before(was, given))
     _once(connection, row, number)
     connection.execute(update(A).where(A.c.number == number).values(**row))
+    counts_otherwise(connection, number, was, row, recount)
+
+
+def counts_otherwise(
+    connection: Connection, number: int, was: Mapping[Any, Any], row: Mapping[Any, Any], recount: bool = False
+) -> None:
+    """What follows for the hours of an asset that was changed."""
     if any(was[name] != row[name] for name in running.SAYS):
         running.other(connection, number)
     if recount or was["begun"] != row["begun"]:
@@ -159,7 +168,7 @@ def remove(connection: Connection, number: int) -> None:
     connection.execute(delete(A).where(A.c.number == number))
 
 
-def given_as(row: RowMapping) -> dict[str, Any]:
+def given_as(row: Mapping[Any, Any]) -> dict[str, Any]:
     """What was said of an asset, as `Asset` takes it."""
     return {**{name: row[name] for name in SAID}, "rules": json.loads(row["rules"])}
 
@@ -172,42 +181,72 @@ def found(connection: Connection, number: int) -> RowMapping:
     return row
 
 
-def reads_as_before(was: RowMapping, given: Asset) -> bool:
+def reads_as_before(was: Mapping[Any, Any], given: Asset) -> bool:
     """Whether the same tags of the same device say how long it runs, at the same place: also one that was moved away may stay."""
     return node(given.place) == was["place"] and all(getattr(given, it) == was[it] for it in running.SAYS)
 
 
-def _row(connection: Connection, given: Asset, begun: float, known: bool = False) -> dict[str, Any]:
+class Told(NamedTuple):
+    """What is known of the devices that assets name: where each stands, the kinds (names of types) of those of its tags that are
+    asked for, and which have told any tag."""
+
+    sites: Mapping[str, str]
+    kinds: Mapping[tuple[str, str], set[str]]
+    tell: set[str]
+    tags: Callable[[str], Sequence[str]]  # of a device, for a hint
+
+
+def told_of(connection: Connection, those: Sequence[Asset]) -> Told:
+    """In one look for all of them."""
+    d, t = tables.device, tables.tag
+    devices = {one.device for one in those if one.device}
+    names = {name for one in those for name in (one.running, one.counter) if name}
+    sites = dict(connection.execute(select(d.c.id, d.c.site).where(among(connection, d.c.id, devices))).tuples().all())
+    kinds = defaultdict[tuple[str, str], set[str]](set)
+    tell = set[str]()
+    if names:
+        own = among(connection, t.c.device, devices)
+        asked = select(t.c.device, t.c.name, t.c.type).where(own, among(connection, t.c.name, names)).distinct()
+        for device, name, kind in connection.execute(asked):
+            kinds[device, name].add(kind)
+        any_tag = exists().where(t.c.device == d.c.id)
+        tell = set(connection.scalars(select(d.c.id).where(among(connection, d.c.id, devices), any_tag)))
+
+    def tags(device: str) -> Sequence[str]:
+        return connection.scalars(select(t.c.name).where(t.c.device == device).distinct()).all()
+
+    return Told(sites, kinds, tell, tags)
+
+
+def row_of(told: Told, given: Asset, begun: float, known: bool = False) -> dict[str, Any]:
+    """An asset as it is kept, but for its number; it began at `begun` (s UTC) where it does not say; `known`: what it
+    reads needs no look. Raises LinesideError."""
     place = node(given.place)
     row = given.model_dump(by_alias=True)
     if given.retired > time.time() + 60:
         raise LinesideError("that time is still to come", hint="say since when it is out of service")
     if given.device and not known:
-        site = place_of(connection, given.device)
+        site = told.sites.get(given.device)
         if site is None:
             raise LinesideError(f"{given.device} is not enrolled here", hint="`lineside plane devices` lists them")
         if not reaches(place, site):
             hint = "an asset and its device belong to one enterprise; `lineside plane place` moves a device"
             raise LinesideError(f"{given.device} stands at {site or 'the root'}, and the asset at {place}", hint=hint)
-    for name in () if known else (given.running, given.counter):
-        _tag(connection, given.device, name)
+    for name in () if known else filter(None, (given.running, given.counter)):
+        _tag(told, given.device, name)
     rules = json.dumps([rule.model_dump(exclude_none=True) for rule in given.rules], ensure_ascii=False)
     said = {"place": place, "enterprise": enterprise(place), "rules": rules}
     began = begun if given.begun is None else given.begun
     return row | said | {"begun": float(int(began)), "retired": float(int(given.retired))}  # as a file says them
 
 
-def _tag(connection: Connection, device: str, name: str) -> None:
+def _tag(told: Told, device: str, name: str) -> None:
     """Whether a device may have a tag of this name that is a number: one that has told no tag yet may. Raises LinesideError."""
-    t = tables.tag
-    own = select(t.c.type).where(t.c.device == device, t.c.name == name)
-    kinds = set(connection.scalars(own)) if name else set()
+    kinds = told.kinds.get((device, name), set())
     if kinds == {"text"}:
         raise LinesideError(f"{name} of {device} is a text, and says in no number whether it runs")
-    if kinds or not name:
-        return
-    if names := connection.scalars(select(t.c.name).where(t.c.device == device).distinct()).all():
-        near = difflib.get_close_matches(name, names, 1)
+    if not kinds and device in told.tell:
+        near = difflib.get_close_matches(name, told.tags(device), 1)
         raise LinesideError(f"no tag of {device} is called {name!r}", hint=f"did you mean {near[0]!r}?" if near else "")
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, RowMapping, delete, func, select, update
@@ -71,10 +71,15 @@ def anew(connection: Connection, number: int, when: float) -> None:
     connection.execute(delete(H).where(H.c.asset == number, outside))
     _sum_up(connection, number, first, counter=False)
     site = place_of(connection, row["device"])  # one that went to another enterprise is counted no more
-    counts = site is not None and reaches(row["place"], site) and (row["running"] or row["counter"])
-    behind = max(1, first, int(when // 3600)) if counts else 0
-    behind = min(behind, row["behind"]) if behind and row["behind"] else behind
-    connection.execute(update(A).where(A.c.number == number).values(behind=behind))
+    hour = behind(row, when) if site is not None and reaches(row["place"], site) else 0
+    hour = min(hour, row["behind"]) if hour and row["behind"] else hour
+    connection.execute(update(A).where(A.c.number == number).values(behind=hour))
+
+
+def behind(row: Mapping[Any, Any], when: float = 0.0) -> int:
+    """From which hour on an asset is to be counted, from `when` (s UTC) or its beginning on; 0: nothing says how long it runs."""
+    counts = row["device"] and (row["running"] or row["counter"])
+    return max(1, int(row["begun"] // 3600), int(when // 3600)) if counts else 0
 
 
 def other(connection: Connection, number: int) -> None:
