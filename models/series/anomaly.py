@@ -294,6 +294,7 @@ class Anomaly:
             earlier["earlier"] = {"learned": self._earlier[0].as_json(), "centres": self._earlier[1]}
         stand = {"limits": _limits(self._scorer.baseline), "centres": self._scorer.centres}
         stand |= {"state": self._scorer.state, "alarm": self._alarm}
+        stand["window"] = self._left.state if self._left else None
         return json.dumps({"tags": self.config.tags, **stand, **own, **of, **earlier}).encode()
 
     def restore(self, state: bytes) -> None:
@@ -317,6 +318,8 @@ class Anomaly:
                 self._scorer.go_on(document["state"])
             else:
                 self._scorer.resume(document["centres"])
+            if self._left and document.get("window"):
+                self._left.go_on(document["window"])
             self._alarm = bool(document.get("alarm"))  # so that one that is over is told as over
 
 

@@ -55,6 +55,18 @@ class Leftover:
         self._before[:] = given[len(rows) :]
         return left(self._run, given, before)
 
+    @property
+    def state(self) -> list[list[float]] | None:
+        """The rows that the next window begins with, for `go_on`; None before the first."""
+        return self._before.tolist() if self._any else None
+
+    def go_on(self, state: list[list[float]]) -> None:
+        """Raises ValueError for rows of another network."""
+        before = np.array(state, np.float32)
+        if before.shape != self._before.shape or not np.isfinite(before).all():
+            raise ValueError("rows of another network")
+        self._before, self._any = before, True
+
 
 def left(run: Interpreter, given: np.ndarray, before: int) -> np.ndarray:
     """float32[n, c]: what is left over of the rows [before + n, c] behind the first ones, each less its tag's mean."""

@@ -77,6 +77,23 @@ def test_it_sees_what_breaks_a_curve_and_says_which_tag(fitted: Path) -> None:
     assert not plain(rows)[1].any(), "a straight line cannot see it"
 
 
+def test_a_window_goes_on_over_a_restart(fitted: Path) -> None:
+    names = [*TAGS, "h.score", "h.alarm"]
+    table = TagTable([Tag(name, i, source=name.partition(".")[0]) for i, name in enumerate(names, 1)])
+    rows = machine(120, 2)
+    rows[40:, 2] += 0.03
+
+    def scores(stage: Anomaly, begin: int, end: int) -> np.ndarray:
+        ts = np.repeat(np.arange(begin, end) * SECOND, 3)
+        out = stage(Batch.of("m", np.tile([1, 2, 3], end - begin), rows[begin:end].ravel(), ts))
+        return np.concatenate([item.value for item in out if isinstance(item, Batch)])
+
+    whole, first, second = (Anomaly(CONFIG, Setting("h", table, fitted)) for _ in range(3))
+    expected, before = scores(whole, 0, 120), scores(first, 0, 81)
+    second.restore(first.snapshot() or b"")
+    np.testing.assert_allclose(np.concatenate([before, scores(second, 81, 120)]), expected, rtol=1e-5)
+
+
 def test_rows_one_by_one_give_the_scores_of_blocks_and_int8_is_close_to_float(fitted: Path) -> None:
     document = json.loads((fitted / "h.json").read_text())
     baseline = Baseline.from_json(document)
