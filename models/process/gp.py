@@ -53,12 +53,11 @@ class Points:
 
 def matern(a: np.ndarray, b: np.ndarray, log_scale: np.ndarray) -> np.ndarray:
     """float64[p, n, m] of points float64[n, d] and float64[m, d] under log length scales float64[p, d]."""
-    wide = np.exp(-log_scale)[:, None, :]
-    left, right = a[None] * wide, b[None] * wide
-    r = -2 * left @ right.transpose(0, 2, 1)
-    r += np.einsum("pnd,pnd->pn", left, left)[:, :, None]
-    r += np.einsum("pnd,pnd->pn", right, right)[:, None, :]
-    np.sqrt(5 * np.maximum(r, 0, out=r), out=r)
+    apart = ((a[:, None] - b[None]) ** 2).reshape(
+        -1, a.shape[1]
+    )  # by differences: of the same point nothing may be left
+    r = (np.exp(-2 * log_scale) @ apart.T).reshape(len(log_scale), len(a), len(b))
+    np.sqrt(5 * r, out=r)
     bent = r * r
     bent /= 3
     bent += r
@@ -138,7 +137,8 @@ class Process:
     def _noisy(self, members: np.ndarray) -> np.ndarray:
         cov = self._between(self._points, self._points, members)
         i = np.arange(len(self._y))
-        cov[:, i, i] += np.exp(members[:, self._d])[:, None] + JITTER
+        least = JITTER * (1 + np.exp(members[:, self._d + 1]))  # of what rounding leaves of a large bend
+        cov[:, i, i] += (np.exp(members[:, self._d]) + least)[:, None]
         return cov
 
     def _voices(self) -> None:

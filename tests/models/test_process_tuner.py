@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.process.gp import Points, Process
+from models.process.gp import Points, Process, matern
 from models.process.quantity import Quantity
 from models.process.search import Search
 from models.process.space import Input, Space
@@ -60,6 +60,16 @@ def test_a_law_under_which_nothing_can_be_reckoned_is_given_up(which: slice) -> 
     process.tell(Points.at(np.array([[0.2], [0.2], [0.2], [0.8]])), y, 1.0, 1.0)
     mean, deviation = process.foretell(Points.at(np.array([[0.2], [0.8]])))
     assert np.isfinite(mean).all() and (deviation > 0).all() and abs(mean.mean(axis=0)[0] - 1) < 0.5
+
+
+def test_the_same_settings_again_and_again_are_no_trouble_for_a_short_and_strong_bend() -> None:
+    rng = np.random.default_rng(4)
+    process, x = Process(4, rng), np.repeat(rng.random((5, 4)), 5, axis=0)
+    scales = np.array([[4.27, -8.89, 4.34, 5.34]])
+    assert (np.diagonal(matern(x, x, scales), axis1=1, axis2=2) == 1).all(), "of the same point nothing may be left"
+    process.tell(Points.at(x), rng.normal(size=25), 0.0, 1.0)
+    members = np.tile([*scales[0], -24.0, 0.99, -14.13], (8, 1)) + [0, 0, 0, 0, 0, 1, 0] * np.arange(8)[:, None]
+    assert np.isfinite(process._posterior(members)).all()
 
 
 def test_a_drift_is_learned_with_the_age_of_the_trials() -> None:
