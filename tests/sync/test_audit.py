@@ -138,6 +138,8 @@ CASES: dict[str, list[str]] = {
     "rollout": ["start", "config", "--all"],
     "model": ["promote", "washer-3"],
     "command": [OWN, "tail"],
+    "cases": ["import", "{folder}/cases.csv", "--at", "acme"],
+    "assets": ["import", "{folder}/assets.csv", "--at", "acme"],
 }
 LATER = {"restore"}  # has its own case below
 
@@ -152,6 +154,8 @@ def test_each_command_that_changes_something_leaves_one_row(tmp_path: Path, caps
     changing = {name for name, verb in commands.VERBS.items() if verb.changes is not never}
     assert set(CASES) | LATER == changing, "each has a case here, with words that change something"
     (tmp_path / "plane" / "layer.yaml").write_text("{}")
+    (tmp_path / "plane" / "cases.csv").write_text("id,symptom\nP-1,it is loud\n")
+    (tmp_path / "plane" / "assets.csv").write_text("id,place,name\nP-1,acme/suzhou,Pump\n")
     folder = tmp_path / "plane"
     (folder / "url").write_text("https://plane.example:8443")
 

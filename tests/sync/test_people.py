@@ -52,7 +52,7 @@ def test_who_knows_the_password_is_let_in_until_they_leave(tmp_path: Path) -> No
         who = cookie_of(headers)
         me = json.loads((await ask("GET", "/api/me", **who))[1])
         assert me["name"] == "li" and me["account"] and me["roles"] == [["operator", "acme"]] and me["whole"] == []
-        assert me["may"] == ["alarm", "review", "watch"] and me["places"]["alarm"] == ["acme"]
+        assert me["may"] == ["alarm", "maintain", "review", "watch"] and me["places"]["alarm"] == ["acme"]
         assert (await ask("POST", "/api/logout", **who))[0] == 204
         assert (await ask("GET", "/api/me", **who))[0] == 401, "the session is over, not just forgotten by the browser"
         assert (await ask("GET", "/api/login"))[1] == b'{"link":true,"openid":""}'
