@@ -98,7 +98,7 @@ bench-long: $(STAMP) ## the measurements that take ten minutes and more
 	$(BIN)/python -m tests.bench.fleet
 
 test: $(STAMP) $(WEB) ## run the tests
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 collected: $(STAMP) ## see that every file of tests can be read, and keep it compiled for the run
 	@$(BIN)/python -m pytest -qq --collect-only > $(VENV)/collected.txt || { tail -30 $(VENV)/collected.txt; exit 1; }
@@ -120,9 +120,9 @@ $(OLD)/.stamp: setup.cfg pyproject.toml constraints-tflite-runtime.txt
 
 old-engine: $(OLD)/.stamp
 
-test-tflite-runtime: $(OLD)/.stamp ## run the tests of models and kernel on tflite-runtime and numpy 1 (Python 3.11)
+test-tflite-runtime: $(OLD)/.stamp ## run the tests of models, and of what the kernel computes, on tflite-runtime and numpy 1 (Python 3.11)
 	@$(OLD)/bin/python -c "from models.engines.contract import choose; choose('tflite-runtime')"
-	$(OLD)/bin/python -m pytest -n 4 --dist loadfile tests/models tests/edge
+	$(OLD)/bin/python -m pytest -n 2 --dist loadfile tests/models $$(grep -ls '^import numpy' tests/edge/test_*.py)
 
 check: $(STAMP) ## lint, types, the schema, the option tables and the shipped sites
 	$(BIN)/ruff check .

@@ -218,7 +218,7 @@ CONTROLS: dict[str, Safeguard] = {
     ),
     "an asset names a device of who names it": Safeguard(
         f"{PLANE}/asset_api.py",
-        "if given.device and not asks.holds_device(connection, given.device):",
+        "if given.device and not known and not asks.holds_device(connection, given.device):",
         "if False:",
         f"{TESTS}/test_asset_api.py::test_an_asset_and_what_is_done_to_it",
     ),
