@@ -228,6 +228,12 @@ CONTROLS: dict[str, Safeguard] = {
         "return True",
         f"{TESTS}/test_assets.py::test_another_tag_or_enterprise_counts_anew_or_no_more",
     ),
+    "what is due is told where its asset stands": Safeguard(
+        f"{PLANE}/access.py",
+        "key.in_(keys.where(is_below(asset.c.place, self.places)))",
+        "key.in_(keys)",
+        f"{TESTS}/test_asset_due.py::test_the_people_of_its_place_see_it_acknowledge_it_and_are_sent_it",
+    ),
     "a cell of an export is no formula": Safeguard(
         "edge/cells.py",
         """return f"'{text}" if _RUNS.match(text) else text""",

@@ -9,18 +9,21 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.routing import APIRoute
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
 from starlette.routing import BaseRoute
 
 from edge import LinesideError
 
 from . import tables
+from .asset_tables import asset, asset_due
 from .audit import digest
+from .own import PLANE
 from .permissions import CHANGES, ROLES, TABLE, Of
 from .store import Store
 from .tree import below, is_below
 
 PROGRAM = "key:"  # how the name of one begins that comes with a key
+OWN_ALARM = "POST /api/devices/{device}/alarms/{key}"
 ELSEWHERE = "there is no such device here"  # also of one that is not theirs: nobody learns which there are
 
 
@@ -53,6 +56,15 @@ class Scope:
             return []
         t = tables.device
         return [device.in_(select(t.c.id).where(is_below(t.c.site, self.places)))]
+
+    def narrow_said(self, device: Any, key: Any, *more: ColumnElement[bool]) -> list[ColumnElement[bool]]:
+        """The same of alarms and their events, with what the plane itself says of an asset that stands at a place of theirs; `more`
+        is what else holds of that."""
+        if self.whole:
+            return []
+        keys = select(asset_due.c.key).join(asset, asset.c.number == asset_due.c.asset)
+        ours = and_(device == PLANE, key.in_(keys.where(is_below(asset.c.place, self.places))), *more)
+        return [or_(*self.narrow(device), ours)]
 
     def holds_device(self, connection: Connection, device: str) -> bool:
         return self.whole or self.holds(place_of(connection, device))
@@ -96,6 +108,12 @@ def place_of(connection: Connection, device: str) -> str | None:
     return connection.scalar(select(t.c.site).where(t.c.id == device))
 
 
+def place_of_own(connection: Connection, key: str) -> str | None:
+    """Where the asset stands of which an alarm of the plane itself says that something is due; None: it is of no place."""
+    its = select(asset.c.place).join(asset_due, asset_due.c.asset == asset.c.number).where(asset_due.c.key == key)
+    return connection.scalar(its)
+
+
 def guard(store: Store, knows: Knows) -> Callable[[Request], Awaitable[None]]:
     """What runs before every route."""
 
@@ -120,7 +138,9 @@ def guard(store: Store, knows: Knows) -> Callable[[Request], Awaitable[None]]:
             device = request.path_params["device"]
             if scope.whole and request.method not in CHANGES:
                 return
-            place = await store.read(lambda c: place_of(c, device))
+            ours = device == PLANE and what == OWN_ALARM
+            key = request.path_params["key"] if ours else ""
+            place = await store.read(lambda c: place_of_own(c, key) if ours else place_of(c, device))
             request.state.place = place or ""
             if not asker.scope("watch").holds(place):
                 raise HTTPException(404, ELSEWHERE)

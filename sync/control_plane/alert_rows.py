@@ -51,8 +51,10 @@ def keep(connection: Connection, place: Place, course: Course, note: str | None 
         connection.execute(update(a).where(*place.those(a)).values(**asdict(course)))
 
 
-def stands(connection: Connection, device: str) -> dict[str, str]:
-    """Where a device stands, and of which class it is."""
+def stands(connection: Connection, device: str, data: Mapping[str, Any]) -> dict[str, str]:
+    """Where a device stands, and of which class it is; of what the plane itself says (`data`), the asset that it is about."""
+    if device == PLANE:
+        return {"site": str(data.get("place", "")), "class": str(data.get("class", ""))}
     d = tables.device
     row = connection.execute(select(d.c.site, d.c["class"]).where(d.c.id == device)).mappings().first()
     return dict(row) if row else {"site": "", "class": ""}

@@ -97,7 +97,7 @@ class Alerting:
         """Take one event into the course of its alarm on each route that wants it."""
         said = happened.content
         device = str(said["data"].get("device") or PLANE) if happened.device == PLANE else happened.device
-        stands = alert_rows.stands(connection, device)
+        stands = alert_rows.stands(connection, device, said["data"])
         kind, key, state, ts = said["kind"], said["key"], said["state"], said["ts"]
         for name, route in self._alerts.routes.items():
             place = Place(name, happened.device, kind, key)

@@ -238,7 +238,7 @@ def _alarms(store: Store) -> APIRouter:
     async def alarms(asks: Asks, everything: bool = False) -> list[dict[str, Any]]:
         """Alarms that stand (raised, or not acknowledged, or shelved)."""
         t = tables.alarm
-        wanted = select(t).where(*asks.narrow(t.c.device)).order_by(desc(t.c.active), desc(t.c.since))
+        wanted = select(t).where(*asks.narrow_said(t.c.device, t.c.key)).order_by(desc(t.c.active), desc(t.c.since))
         if not everything:
             wanted = wanted.where(t.c.active | ~t.c.acked | (t.c.shelved_until > time.time_ns()))
         rows = await store.read(lambda c: c.execute(wanted.limit(1000)).mappings().all())
@@ -283,7 +283,8 @@ def _happened(store: Store, pictures: Pictures) -> APIRouter:
     ) -> Response:
         """Newest events first; `before` (ns) goes on from the last one seen. Inspections are kind=inspection."""
         t = tables.event
-        wanted = select(t).where(*asks.narrow(t.c.device)).order_by(desc(t.c.ts), desc(t.c.seq)).limit(limit)
+        those = asks.narrow_said(t.c.device, t.c.key, t.c.kind == "alarm")
+        wanted = select(t).where(*those).order_by(desc(t.c.ts), desc(t.c.seq)).limit(limit)
         for column, value in ((t.c.kind, kind), (t.c.device, device)):
             wanted = wanted.where(column == value) if value else wanted
         if not routine:  # a trigger's writes name their cause
@@ -344,8 +345,11 @@ def _live(store: Store, hub: Hub, people: People) -> APIRouter:
                             return
                         scope, looked = asker.scope("watch"), time.monotonic()
                         mine = await store.read(scope.devices)
-                    if mine is None or message.get("device", "") in mine or message["kind"] in ("open", "alive"):
-                        yield f"data: {json.dumps(message, ensure_ascii=False)}\n\n"
+                    shown = {**message}
+                    places = shown.pop("places", ())  # at which it is: some may not be theirs
+                    mine_too = mine is None or message.get("device", "") in mine or message["kind"] in ("open", "alive")
+                    if mine_too or any(map(scope.holds, places)):
+                        yield f"data: {json.dumps(shown, ensure_ascii=False)}\n\n"
                     try:
                         async with asyncio.timeout(ALIVE_SECONDS):
                             message = await page.get()

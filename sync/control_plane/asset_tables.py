@@ -97,3 +97,12 @@ asset_mark = Table(  # hours that are to be counted (anew)
     Column("hour", BigInteger, primary_key=True, autoincrement=False),
     Column("marked", BigInteger, nullable=False),
 )
+asset_due = Table(  # the plane's own alarms that something is due, see asset_due.py; a key is never another asset's
+    "asset_due",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("asset", BigInteger, nullable=False),  # 0: it was removed
+    Column("rule", String(200), nullable=False),
+    Column("since", Float, nullable=False),  # from when on the rule counted when it was raised last
+    Index("asset_due_asset", "asset"),
+)

@@ -19,7 +19,7 @@ from . import hold, running, tables
 from .access import place_of
 from .asset_marks import reaches
 from .asset_tables import asset as A
-from .asset_tables import asset_hour, asset_mark
+from .asset_tables import asset_due, asset_hour, asset_mark
 from .asset_tables import asset_part as P
 from .asset_tables import maintenance as D
 from .asset_tables import work_order as W
@@ -165,6 +165,7 @@ def remove(connection: Connection, number: int) -> None:
         raise LinesideError(f"{row['id']} has a history of parts, maintenance or work orders, which stays", hint=hint)
     for t in (asset_hour, asset_mark):
         connection.execute(delete(t).where(t.c.asset == number))
+    connection.execute(update(asset_due).where(asset_due.c.asset == number).values(asset=0))
     connection.execute(delete(A).where(A.c.number == number))
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from . import tables
-from .access import Asks
+from .access import Asks, place_of_own
 from .ingest import Ingest
 from .live import Hub
 from .own import PLANE, order
@@ -51,7 +51,8 @@ def orders(store: Store, hub: Hub, ingest: Ingest) -> APIRouter:
         if device == PLANE:
             if not await store.write(lambda c: order(c, command.verb, key, command.seconds, asks.who)):
                 raise HTTPException(404, "no rule of the plane has raised such an alarm")
-            hub.tell({"kind": "events", "device": PLANE})
+            place = await store.read(lambda c: place_of_own(c, key))
+            hub.tell({"kind": "events", "device": PLANE, "places": [] if place is None else [place]})
             return {"done": command.verb}
         if stands is None:
             raise HTTPException(404, "this device has told of no such alarm")

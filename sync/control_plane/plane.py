@@ -27,6 +27,7 @@ from ..clockless import NO_CHECK_TIME
 from ..tls import safe
 from . import outside, tables
 from .api import build
+from .asset_due import tell_due
 from .broker import AtBroker
 from .ca import Authority
 from .config_send import tidy
@@ -191,6 +192,7 @@ class Plane:
                 lambda: forget(self.store, dict(self.where.keep), self.pictures),
                 lambda: roll(self.store),
                 lambda: count(self.store),
+                lambda: tell_due(self.store, self.hub),
                 lambda: self.witness.run(self.store),
                 lambda: tidy(self.store),
             ]

@@ -1,5 +1,5 @@
-"""What assets cost the plane: a file of 2,000 taken in, 50 with a year of hours listed, and an hour of a device with 1,000 tags at
-1 Hz counted for 50; on SQLite, or on the PostgreSQL at an address (an empty database).
+"""What assets cost the plane: a file of 2,000 taken in, 50 with a year of hours listed, what is due of all looked for, and an hour
+of a device with 1,000 tags at 1 Hz counted for 50; on SQLite, or on the PostgreSQL at an address (an empty database).
 
 python -m tests.bench.assets [postgresql://…]
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from edge import Batch, encode
 from sync import wire
-from sync.control_plane import asset_files, asset_import, assets, running, tables
+from sync.control_plane import asset_due, asset_files, asset_import, assets, running, tables
 from sync.control_plane.asset_tables import asset_hour
 from sync.control_plane.assets import Asset, Deed
 from sync.control_plane.database import insert_new
@@ -73,6 +73,13 @@ async def hours_listed(store: Store, took: dict[str, float]) -> None:
     rows = await store.read(lambda c: assets.listed(c, own, 200, time.time()))
     took["list_ms"] = time.perf_counter() - began
     assert len(rows) == LISTED and rows[0]["hours"] == YEAR / 2
+    began = time.perf_counter()
+    found = await store.read(lambda c: asset_due.changes(c, time.time()))
+    took["due_ms"] = time.perf_counter() - began
+    began = time.perf_counter()
+    some = {one.asset for one in found[: asset_due.AT_ONCE]}
+    await store.write(lambda c: asset_due.say(c, some, time.time()))
+    took["due_writer_ms"] = time.perf_counter() - began
 
 
 async def counted(store: Store, took: dict[str, float]) -> None:

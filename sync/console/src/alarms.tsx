@@ -84,6 +84,8 @@ function IsNormal({ of }: { of: Happening }) {
 const whose = (device: string) => (device === "@plane" ? t("plane") : device);
 /** The number of the rollout that was halted, where that is the alarm. */
 const ofRollout = (a: Alarm) => (a.device === "@plane" ? /^rollout (\d+)$/.exec(a.key)?.[1] : undefined);
+/** Whether it says that maintenance is due. */
+const ofAsset = (a: Alarm) => a.device === "@plane" && a.key.startsWith("due ");
 const name = (a: Alarm) => `${a.device}/${a.key}`;
 /** An order for an alarm as it stands; once it stands otherwise, the order is done or of no use. */
 const asItStands = (a: Alarm, verb: string) => `${verb} ${a.since} ${a.active} ${a.acked} ${a.shelved}`;
@@ -96,7 +98,7 @@ function Row({ alarm: a, asked, send, more, below }: { alarm: Alarm; asked: (ver
   return (
     <li class={look} data-alarm={a.key} tabIndex={0} aria-label={a.text || a.key}>
       <span class="badge">{known(a.severity)}</span>
-      <div><strong>{ofRollout(a) ? sentence(a.text) : a.text || a.key}</strong>
+      <div><strong>{ofRollout(a) || ofAsset(a) ? sentence(a.text) : a.text || a.key}</strong>
         <p class="quiet">{whose(a.device)} · {ofRollout(a) ? <a href={`#/rollout/${ofRollout(a)}`}>{a.key}</a> : a.key} · {moment(a.since / 1e6)}</p>{below}</div>
       <span class="state">{joined([
         t(a.active ? "raised" : "cleared"), t(a.acked ? "acked" : "unacked"),

@@ -30,6 +30,9 @@ const SENTENCES: [string, string][] = [
   ["that is no value", "数值无效"],
   ["by {}: {}", "{0}：{1}"],
   // alarms and events of the plane's own
+  ["maintenance of {} is due: {} (every {} days)", "{0} 需要保养：{1}（每 {2} 天）"],
+  ["maintenance of {} is due: {} (every {} running hours)", "{0} 需要保养：{1}（每运行 {2} 小时）"],
+  ["maintenance of {} is due: {} (every {} running hours or {} days, whichever comes first)", "{0} 需要保养：{1}（每运行 {2} 小时或 {3} 天，以先到者为准）"],
   ["who signs certificates for this plane has a third of its time left: `lineside plane issuer --root-key FILE`", "本平台签发证书的有效期仅剩三分之一，请运行 `lineside plane issuer --root-key FILE` 更换"],
   ["{} speaks from two places: its state folder was copied; revoke it, and enrol the right one anew", "{0} 在两处同时连接：其状态目录被复制；请吊销该设备，并重新注册正确的那一台"],
   ["another box is {} from now on; the old one is let in no more", "{0} 已更换为另一台主机；旧主机不再允许接入"],
