@@ -23,6 +23,7 @@ from models.vision.lines import StationConfig
 from models.vision.part import Part
 from models.vision.station import ASKED
 from tests.models.cell import MS, RECIPE, SCAN, SIDE, Cell, board
+from tests.walks import LONG
 
 
 @pytest.fixture
@@ -256,7 +257,7 @@ def test_a_lost_camera_is_not_ready_and_what_waits_for_it_is_rechecked_at_once(f
     assert cell.parts(1) == [(2, "ok")]
 
 
-@pytest.mark.parametrize("ahead", [0, 3600 * 10**9])
+@pytest.mark.parametrize("ahead", [pytest.param(0, marks=LONG), 3600 * 10**9])
 def test_a_lot_with_many_bad_parts_is_told_and_when_it_is_over(folder: Path, ahead: int) -> None:
     bad = range(270, 290)
     cell = Cell(folder, {"lot": 30.0}, look=lambda camera, number: board(number in bad, number), ahead=ahead)
