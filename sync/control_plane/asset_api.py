@@ -11,10 +11,11 @@ from sqlalchemy import Connection, RowMapping, func, or_
 
 from . import assets, work_orders
 from .access import Asks, Scope
+from .asset import Asset, Deed, Part, When
 from .asset_alarms import alarms_of
 from .asset_files import assets_as, orders_as
 from .asset_tables import asset as A
-from .assets import Asset, Deed, NotHere, found
+from .assets import NotHere, found
 from .mistake import mistakes
 from .store import Store
 from .tree import is_below, node
@@ -135,7 +136,7 @@ def asset_routes(store: Store) -> APIRouter:
             return {"number": await store.write(lambda c: assets.do(c, number, deed, asks.who))}
 
     @router.post("/api/assets/{number}/parts", status_code=204)
-    async def exchange(asks: Asks, number: Number, part: assets.Part, at: assets.When | None = None) -> None:
+    async def exchange(asks: Asks, number: Number, part: Part, at: When | None = None) -> None:
         """Remove what is at a position, and build in what is given."""
         was = await store.read(lambda c: _theirs(c, asks, number))
         asks.changes(f"asset {was['id']}: {part.position}", after=part.model_dump(), place=was["place"])

@@ -12,11 +12,12 @@ from sqlalchemy import BigInteger, Connection, RowMapping, and_, case, cast, fun
 from edge import Event
 
 from . import hold, tables
+from .asset import DueRule
 from .asset_tables import asset as A
 from .asset_tables import asset_due as U
 from .asset_tables import asset_hour as H
 from .asset_tables import maintenance as D
-from .assets import DAY, DueRule, rules_of
+from .assets import DAY, rules_of
 from .database import upsert
 from .live import Hub
 from .own import PLANE, tell

@@ -16,7 +16,7 @@ from sqlalchemy import RowMapping
 
 from edge import LinesideError, NotCsv, bare_cell, csv_rows, safe_cell
 
-from .assets import Asset
+from .asset import Asset
 from .work_orders import COLUMNS as ORDER_COLUMNS
 
 ASSET_COLUMNS = (

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, bindparam, select, update
 from edge import LinesideError
 
 from . import assets, running
+from .asset import Asset
 from .asset_tables import asset as A
-from .assets import Asset
 from .database import among
 from .store import Store
 from .tree import enterprise, node

@@ -12,10 +12,11 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, exists, or_, selec
 from edge import LinesideError
 
 from . import hold, tables
+from .asset import Deed, Line, Name, Note
 from .asset_tables import asset as A
 from .asset_tables import asset_part as P
 from .asset_tables import work_order as W
-from .assets import Deed, Line, Name, Note, NotHere, do, found, number_of, reads, rules_of
+from .assets import NotHere, do, found, number_of, reads, rules_of
 
 STATES = ("open", "done", "dropped")
 COLUMNS = (  # of an export; what is new comes last

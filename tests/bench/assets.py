@@ -18,8 +18,8 @@ import numpy as np
 from edge import Batch, encode
 from sync import wire
 from sync.control_plane import asset_due, asset_files, asset_import, assets, running, tables
+from sync.control_plane.asset import Asset, Deed
 from sync.control_plane.asset_tables import asset_hour
-from sync.control_plane.assets import Asset, Deed
 from sync.control_plane.database import insert_new
 from sync.control_plane.rollup import HOUR, roll_once
 from sync.control_plane.store import Message, Store

@@ -22,6 +22,7 @@ from edge.bench.process import free_port
 from edge.config.load import load_text
 from edge.testing import FakeSource
 from tests.drivers.test_serialport import ended
+from tests.hostile.line import crc
 from tests.waiting import run, until
 
 RATE, COUNT = 50_000, 500
@@ -132,20 +133,11 @@ def test_the_simulator_speaks_as_fast_as_the_signal(tmp_path: Path) -> None:
     run(work)
 
 
-def bitwise(data: bytes) -> int:
-    crc = 0xFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
-    return crc
-
-
 def test_the_checksum_of_a_long_frame_is_that_of_its_bits() -> None:
     rng = random.Random(5)
     for n in (0, 1, 2, 3, 8, 63, 64, 65, 1000, 4096):
         data = rng.randbytes(n)
-        assert crc16(data) == bitwise(data), n
+        assert crc16(data) == crc(data), n
 
 
 @pytest.mark.parametrize(

@@ -22,23 +22,15 @@ from models.benchmarks import cmapss
 from models.series.document import read
 from models.series.learned import Learned
 from models.series.lifetime import Lifetime, LifetimeConfig
+from tests.bench.condition import SITE
+from tests.bench.condition import TAGS as COLUMNS
 
 from .test_runs import lines, run, runs
 
 HOUR = 3600 * 10**9
-COLUMNS = [f"e.c{i}" for i in range(24)]
 POINTS = ("health", "remaining", "low", "high")
 TAGS = TagTable([Tag(n, i) for i, n in enumerate([*COLUMNS, "e.rpm", "e.new", *(f"life.{p}" for p in POINTS)], 1)])
 RPM, NEW = TAGS["e.rpm"].id, TAGS["e.new"].id
-SITE = f"""device: {{id: f}}
-drivers:
-  e:
-    driver: modbus
-    url: tcp://127.0.0.1:9
-    every: 1h
-    tags: {{{", ".join(f'c{i}: {{address: "holding:{2 * i}", type: float32}}' for i in range(24))}}}
-stages: {{life: {{stage: lifetime, tags: [{", ".join(COLUMNS)}], every: 1h}}}}
-"""
 
 
 def csv(rows: np.ndarray, names: list[str] = COLUMNS) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, update
 from edge import Case, Event, encode_event
 from sync import wire
 from sync.control_plane import assets, cases, config, people, tables, work_orders
+from sync.control_plane.asset import Asset
 from sync.control_plane.database import insert_new
 from sync.control_plane.plane import Plane
 from sync.control_plane.refused import set_aside
@@ -69,7 +70,7 @@ async def governed(plane: Plane) -> None:
         config.put(connection, f"site/{place}", f"alarms: {{}}  # of {device}", device)
         plan = {"what": "model/washer-3", "devices": {"site": place, "ids": [device]}}
         start(connection, from_words(plan), device)
-        its = assets.Asset(id=f"{device}-pump", place=place, device=device)
+        its = Asset(id=f"{device}-pump", place=place, device=device)
         number = assets.add(connection, its)
         work_orders.open_one(connection, number, work_orders.Opening(title=f"{device} leaks"), device)
         known(connection, device)

@@ -13,7 +13,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from sqlalchemy import select
 
 from sync.control_plane import asset_due, assets, tables
-from sync.control_plane.assets import Asset, Deed
+from sync.control_plane.asset import Asset, Deed
 from sync.control_plane.live import Hub
 from sync.control_plane.own import PLANE, raised
 from sync.control_plane.plane import Plane

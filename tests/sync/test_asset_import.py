@@ -10,6 +10,7 @@ from sqlalchemy import event, select
 
 from edge import LinesideError
 from sync.control_plane import asset_files, asset_import, assets
+from sync.control_plane.asset import Asset
 from sync.control_plane.asset_tables import asset as A
 from sync.control_plane.store import Store
 from tests.sync.stored import with_store
@@ -25,7 +26,7 @@ def test_what_changed_while_a_file_was_read_is_not_undone_by_it(database: str) -
         given = asset_files.read("a.csv", FILE.encode())
         plan = await store.read(lambda c: asset_import.planned(c, given, ""))
         await added(store, id="P-102", name="another")
-        await store.write(lambda c: assets.change(c, number, assets.Asset(**{**PUMP, "class": "fan"})))
+        await store.write(lambda c: assets.change(c, number, Asset(**{**PUMP, "class": "fan"})))
         assert await store.write(lambda c: asset_import.keep(c, plan, given, "")) == (0, 2)
         rows = await store.read(lambda c: c.execute(select(A).order_by(A.c.number)).mappings().all())
         assert [(row["id"], row["name"], row["class"], row["tags"]) for row in rows] == [

@@ -17,9 +17,9 @@ from sqlalchemy import delete, func, select
 from edge import Batch, Event, LinesideError, Quality, encode, encode_event
 from sync import wire
 from sync.control_plane import asset_files, asset_marks, assets, running, tables, work_orders
+from sync.control_plane.asset import Asset, Deed, Part
 from sync.control_plane.asset_alarms import alarms_of, of_asset
 from sync.control_plane.asset_tables import asset_hour, asset_mark
-from sync.control_plane.assets import Asset, Deed, Part
 from sync.control_plane.case_draft import draft
 from sync.control_plane.database import insert_new
 from sync.control_plane.rollup import HOUR, MINUTE, roll_once

@@ -14,6 +14,7 @@ pytest.importorskip("cv2", reason="needs the vision extra")
 
 from edge import Event
 from sync.control_plane import assets
+from sync.control_plane.asset import Asset
 from sync.control_plane.plane import Plane
 from tests.sync.rolled import Fleet
 from tests.sync.test_console import pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
@@ -86,7 +87,7 @@ def test_cases_come_in_a_file_and_are_looked_for_browsed_written_and_made_of_an_
         await fits_narrow(shown)
         await alarm.get_by_role("button", name="Work order").click()
         await shows(alarm.get_by_role("status")).to_contain_text("No asset names this device")
-        await plane.store.write(lambda c: assets.add(c, assets.Asset(id="P-101", place="acme/suzhou", device="gate")))
+        await plane.store.write(lambda c: assets.add(c, Asset(id="P-101", place="acme/suzhou", device="gate")))
         await alarm.get_by_role("button", name="Work order").click()
         await form.get_by_role("button", name="Open it").click()
         await shows(alarm.get_by_role("status")).to_have_text("The work order is open")

@@ -18,6 +18,7 @@ from edge import Case, Event, KnownCases, LinesideError, encode_event, read_case
 from edge.cli import main
 from sync import wire
 from sync.control_plane import assets, cases, tables
+from sync.control_plane.asset import Asset
 from sync.control_plane.ca import Authority
 from sync.control_plane.case_search import found, graph
 from sync.control_plane.plane import Plane
@@ -303,9 +304,7 @@ def test_what_a_device_reads_is_of_the_class_that_its_asset_says(tmp_path: Path)
             return [one["id"] for one in made["near"]], [one["case"]["id"] for one in found_], made["case"]["asset"]
 
         assert await near() == ([], [], "p.one")
-        pump = assets.Asset.model_validate(
-            {"id": "p1", "place": LINE, "device": OWN, "tags": "p.one", "class": "water_pump"}
-        )
+        pump = Asset.model_validate({"id": "p1", "place": LINE, "device": OWN, "tags": "p.one", "class": "water_pump"})
         await plane.store.write(lambda c: assets.add(c, pump))
         assert await near() == (["C"], ["C"], "water_pump")
         (one,) = (await ask("li", "GET", "/api/cases?shares=flow%3D-2&asset=water_pump"))[1]
