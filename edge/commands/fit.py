@@ -138,7 +138,7 @@ def history(
                     found[names[int(number)]].append((batch.ts[mine], batch.value[mine], batch.quality[mine]))
     for tag, parts in found.items():
         if not parts:
-            raise LinesideError(f"the journal holds nothing of {tag} in that time")
+            raise _nothing_of(tag)
     return {
         tag: (np.concatenate([p[0] for p in v]), np.concatenate([p[1] for p in v]), np.concatenate([p[2] for p in v]))
         for tag, v in found.items()
@@ -157,7 +157,12 @@ def stream(path: Path, tag: str, t0: int, t1: int) -> Iterator[tuple[np.ndarray,
                 found = True
                 yield batch.ts[mine], batch.value[mine], batch.quality[mine]
     if not found:
-        raise LinesideError(f"the journal holds nothing of {tag} in that time")
+        raise _nothing_of(tag)
+
+
+def _nothing_of(tag: str) -> LinesideError:
+    what = f"the journal holds nothing of {tag} in that time"
+    return LinesideError(what, hint="another --since; `lineside read` says whether the tag comes")
 
 
 def stretches(db: Any, tags: list[str], t0: int, t1: int, rows: int) -> list[tuple[int, int]]:

@@ -33,7 +33,10 @@ def of_table(
                 f"{path}:1: {'two columns are' if name in head else 'no column is'} called {name!r}", hint=there
             )
     if wrong := next((line for line, cells in body if len(cells) != len(head)), 0):
-        raise LinesideError(f"{path}:{wrong}: another number of cells than names")
+        raise LinesideError(
+            f"{path}:{wrong}: another number of cells than names",
+            hint="a cell with the mark between cells needs quotes",
+        )
     if not body:
         raise LinesideError(f"{path}: no row", hint="a line for each part below the names")
     said = np.array([cells for _, cells in body], object).T
