@@ -25,7 +25,7 @@ export function Twin({ device }: { device: string }) {
             const state = s && s.generation >= w.generation ? s.state : "waiting"; // what it says of an earlier want says nothing of this one
             return (
               <tr key={`${w.kind}/${w.name}`} class={BAD.has(state) ? "doubt" : ""}>
-                <td>{known(w.kind)} {w.name}</td><td>{w.version || t("itsOwn")}</td><td>{s?.tried || "–"}</td><td>{s?.running || t("itsOwn")}</td>
+                <td>{known(w.kind)}{w.name === w.kind ? "" : ` ${w.name}`}</td><td>{w.version || t("itsOwn")}</td><td>{s?.tried || "–"}</td><td>{s?.running || t("itsOwn")}</td>
                 <td>{BAD.has(state) ? "▲ " : ""}{state === "waiting" && s?.state !== "waiting" ? t("notAsked") : known(state)}
                   {state === s?.state && s.reason ? <span class="quiet"> {sentence(s.reason)}</span> : null}</td>
               </tr>
