@@ -63,14 +63,18 @@ def chained(row: Mapping[str, Any], before: str) -> str:
     return hashlib.sha256(before.encode() + b"\n" + _words([row[name] for name in FIELDS])).hexdigest()
 
 
+def fitting(deed: Deed) -> dict[str, str]:
+    """With words as long as their columns."""
+    columns = tables.audit.c
+    return {name: word(text, columns[name].type.length) for name, text in asdict(deed).items()}  # type: ignore[attr-defined]
+
+
 def record(connection: Connection, deed: Deed) -> None:
     """Add it. In the writer's transaction; two processes of a plane wait for each other."""
     t = tables.audit
     hold.audit(connection)
     last = connection.execute(select(t.c.number, t.c.hash).order_by(t.c.number.desc()).limit(1)).first()
-    sizes = {"who": 80, "origin": 80, "what": 120, "place": 200, "about": 300, "before": 64, "after": 64, "result": 200}
-    said = {name: word(text, sizes[name]) for name, text in asdict(deed).items()}
-    row = {"number": last.number + 1 if last else 1, "ts": time.time_ns(), **said}
+    row = {"number": last.number + 1 if last else 1, "ts": time.time_ns(), **fitting(deed)}
     connection.execute(t.insert().values(**row, hash=chained(row, last.hash if last else START)))
 
 

@@ -18,6 +18,7 @@ from .limits import Limits
 from .permissions import CHANGES, TABLE
 from .shown import speaker
 from .store import Store
+from .unended import Under
 
 RATE, BURST = 200.0, 1000.0  # requests a second of one address, and at once
 MOST_BODY = 2**20  # bytes, of a request to a route that is not among LARGE
@@ -75,13 +76,14 @@ class _Request:
         self._state: dict[str, Any] = scope.setdefault("state", {})
         self._state["origin"] = origin
         self._answered = self._dropped = False
+        self._under = Under(lambda: self._deed(""))
 
     async def served(self, application: ASGIApp) -> None:
         said = dict(self._scope["headers"]).get(b"content-length", b"0")
         if not said.isdigit() or len(said) > 15 or int(said) > self._most:
             await self._too_large()
             return
-        with contextlib.suppress(TooLarge):
+        with contextlib.suppress(TooLarge), self._under.way():
             await application(self._scope, self._read, self._say)
         if self._size > self._most and not self._answered:
             await self._too_large()
@@ -103,7 +105,7 @@ class _Request:
         if self._size > self._most and not self._answered:
             await self._too_large()  # whatever the application made of it
         elif message["type"] == "http.response.start":
-            if deed := self._deed(message["status"]):
+            if deed := self._deed(str(message["status"])):
                 await self._recorded(deed)
             self._answered = True
         if not self._dropped:
@@ -116,13 +118,13 @@ class _Request:
             await _refused(429, "too many tries from this address", self._scope, self._receive, self._send, wait)
             return
         try:
-            await self._store.write(lambda c: record(c, deed))
+            await self._store.write(self._under.ends(record, deed))
         except LinesideError as error:
             self._dropped = True
             said = f"it cannot be recorded who did this, so do not rely on it: {error}"
             await _refused(503, said, self._scope, self._receive, self._send)
 
-    def _deed(self, status: int) -> Deed | None:
+    def _deed(self, result: str) -> Deed | None:
         """What is recorded of it, if anything."""
         what, asker, told = (self._state.get(name) for name in ("what", "asker", "told"))
         need = TABLE.get(what or "")
@@ -134,7 +136,7 @@ class _Request:
         more = {"after": self._body.hexdigest() if said else "", **(told or {})}
         more.setdefault("about", self._state.get("about", ""))
         more.setdefault("place", self._state.get("place", ""))
-        return Deed(asker.name if asker else "", self._origin, what, result=str(status), **more)
+        return Deed(asker.name if asker else "", self._origin, what, result=result, **more)
 
 
 async def _refused(status: int, why: str, scope: Scope, receive: Receive, send: Send, wait: float = 0.0) -> None:

@@ -73,4 +73,4 @@ def _which(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--distrust", action="store_true", help=told)
 
 
-VERBS = {"issuer": Verb("have somebody new sign certificates, for the same root", _run, _which)}
+VERBS = {"issuer": Verb("have somebody new sign certificates, for the same root", _run, _which, files=True)}

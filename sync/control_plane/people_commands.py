@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import getpass
 import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,7 @@ from .access import place_of
 from .audit import Deed
 from .permissions import ROLES
 from .tree import node
+from .unended import Under
 from .verb import Verb, never
 from .where import Where, beside, opened
 
@@ -54,16 +57,19 @@ def recorded(where: Where, options: argparse.Namespace, verb: Verb) -> int:
     about = " ".join([*words[1:], *(f"{name}={said}" for name, said in told.items())])
     place = str(told.get("at") or told.get("site") or "")
 
-    def record(result: str) -> None:
-        store = opened(where)
-        try:
-            deed = Deed(me(), LOCAL, what, place, about, after=audit.digest(about), result=result)
-            asyncio.run(store.write(lambda c: audit.record(c, deed)))
-        finally:
-            store.close()
+    deed = Deed(me(), LOCAL, what, place, about, after=audit.digest(about))
+    under = Under(lambda: deed)
 
+    def record(result: str) -> None:
+        with contextlib.closing(opened(where)) as store:
+            asyncio.run(store.write(under.ends(audit.record, replace(deed, result=result))))
+
+    if verb.files and (where.folder / "ca.pem").exists():
+        with contextlib.closing(opened(where)) as store:
+            asyncio.run(store.write(lambda c: under.note(c, deed)))
     try:
-        code = verb.run(where, options)
+        with under.way():
+            code = verb.run(where, options)
     except LinesideError as error:
         if (where.folder / "ca.pem").exists():
             record(f"refused: {error}")

@@ -47,6 +47,7 @@ from .rollup import roll
 from .running import count
 from .signin import People
 from .store import Store
+from .unended import tell_unended
 from .updates import Updates
 from .where import ROLES, Where, objects_of, opened
 from .witness import Witness
@@ -193,6 +194,7 @@ class Plane:
                 lambda: roll(self.store),
                 lambda: count(self.store),
                 lambda: tell_due(self.store, self.hub),
+                lambda: tell_unended(self.store),
                 lambda: self.witness.run(self.store),
                 lambda: tidy(self.store),
             ]

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -40,6 +41,10 @@ from .standing import (
 )
 
 T = TypeVar("T")
+Work = Callable[[Connection], Any]
+ALONG: ContextVar[Callable[[Work], Work] | None] = ContextVar(
+    "along", default=None
+)  # what goes with each piece of work
 Answer = tuple[asyncio.Future[Any], Any, Exception | None]
 MOST_TOGETHER = 256  # requests committed in one transaction
 FEW, GATHER = 64, 0.02  # where several come at a time and fewer than that wait, seconds to wait for more
@@ -82,7 +87,11 @@ class Store:
         """What `work` reads of `device` nobody else changes before it is committed. Raises StoreFault when it could not be
         committed."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._take(Job(work.device if isinstance(work, Message) else device, work, done))
+        along = ALONG.get()
+        if isinstance(work, Message):
+            self._take(Job(work.device, work, done))
+        else:
+            self._take(Job(device, along(work) if along else work, done))
         return await done
 
     def _take(self, job: Job) -> None:

@@ -92,6 +92,7 @@ apikey = Table(
     Column("expires", Float, nullable=False),
     Index("apikey_hash", "hash"),
 )
+DEED = ("who", "origin", "what", "place", "about", "before", "after")
 audit = Table(  # who did what, see audit.py; never forgotten
     "audit",
     metadata,
@@ -106,6 +107,12 @@ audit = Table(  # who did what, see audit.py; never forgotten
     Column("after", String(64), nullable=False),
     Column("result", String(200), nullable=False),
     Column("hash", String(64), nullable=False),
+)
+audit_note = Table(  # what was stored, and has no row there yet, see unended.py
+    "audit_note",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    *(Column(name, audit.c[name].type, nullable=False) for name in ("ts", *DEED)),
 )
 applied = Table(
     "applied",

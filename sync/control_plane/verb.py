@@ -26,9 +26,11 @@ def never(options: argparse.Namespace) -> bool:
 @dataclass(frozen=True)
 class Verb:
     """`run` returns the exit code and may raise LinesideError; every verb has --folder and --database, which say where the plane
-    is whether it runs or not. What `changes` something leaves a row in the audit."""
+    is whether it runs or not. What `changes` something leaves a row in the audit; of what is in `files`, and in no transaction, a
+    note goes before."""
 
     help: str
     run: Callable[[Where, argparse.Namespace], int]
     arguments: Callable[[argparse.ArgumentParser], None] = nothing_more
     changes: Callable[[argparse.Namespace], bool] = always
+    files: bool = False

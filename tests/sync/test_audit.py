@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,9 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import delete, func, select, update
 
-from edge import LinesideError
+from edge import SECOND, LinesideError
 from edge.cli import main
-from sync.control_plane import audit, commands, entrance, tables
+from sync.control_plane import audit, commands, entrance, tables, unended
 from sync.control_plane.audit import Deed
 from sync.control_plane.plane import Plane
 from sync.control_plane.standing import StoreFault
@@ -243,16 +246,51 @@ def test_a_stranger_fills_no_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     page(tmp_path, work)
 
 
-def test_what_cannot_be_recorded_is_not_said_to_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def closed(connection: Any, later: float = 61.0) -> list[tuple[str, ...]]:
+    """The rows of what nobody has ended, so many seconds later."""
+    many = unended.close(connection, time.time_ns() + int(later * SECOND))
+    audit.checked(audit.rows(connection))
+    named = ("who", "what", "about", "after", "result")
+    return [tuple(row[name] for name in named) for row in (audit.newest(connection, many) if many else [])]
+
+
+def test_what_cannot_be_recorded_is_not_said_to_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not at once; and later what was stored has its row all the same, and what was not has none."""
+
     def broken(*_: Any) -> None:
-        raise StoreFault("the disk is full")
+        raise StoreFault("the disk is full, or the plane was killed")
+
+    monkeypatch.setattr("sync.control_plane.entrance.record", broken)
 
     async def work(plane: Plane, ask: Ask) -> None:
         await settled(plane)
         who = await somebody(plane, "li", ("operator", "acme"))
-        monkeypatch.setattr("sync.control_plane.entrance.record", broken)
-        path = f"/api/devices/{OWN}/alarms/{OWN}-alarm"
-        status, said, _ = await ask("POST", path, b'{"verb": "ack"}', Content_Type="application/json", **who)
-        assert status == 503 and b"cannot be recorded" in said
+        json_of = {"Content_Type": "application/json", **who}
+        for alarm in (f"{OWN}-alarm", "unknown"):
+            status, said, _ = await ask("POST", f"/api/devices/{OWN}/alarms/{alarm}", b'{"verb": "ack"}', **json_of)
+            assert status == 503 and b"cannot be recorded" in said
+        (order,) = await plane.store.read(lambda c: c.execute(select(tables.command)).mappings().all())
+        assert order["verb"] == "ack" and await plane.store.write(lambda c: closed(c, 5.0)) == [], "it may be under way"
+        ((*row, result),) = await plane.store.write(closed)
+        what = "POST /api/devices/{device}/alarms/{key}"
+        assert row == ["li", what, f"{OWN} alarm {OWN}-alarm", hashlib.sha256(b'{"verb": "ack"}').hexdigest()]
+        assert result.startswith("begun 20") and result.endswith(", its end is not known")
+        assert await plane.store.write(closed) == [], "once"
+        monkeypatch.undo()
+        await ask("POST", f"/api/devices/{OWN}/alarms/{OWN}-alarm", b'{"verb": "ack"}', **json_of)
+        assert await plane.store.write(closed) == [], "what has its row needs none"
 
     page(tmp_path, work)
+    (folder := tmp_path / "plane").joinpath("url").write_text("https://plane.example:8443")
+    with closing(Store(f"sqlite:///{folder}/plane.db")) as store, monkeypatch.context() as patched:
+        patched.setattr(audit, "record", broken)
+        for words in (["place", OWN, "acme"], ["place", "nobody", "acme"], ["proxy"], ["apikey", "list"]):
+            main(["plane", *words, "--folder", str(folder)])
+        patched.undo()
+        done = asyncio.run(store.write(closed))
+        assert [row[1] for row in done] == ["plane proxy", "plane place"], "the newest first"
+        main(["plane", "proxy", "--folder", str(folder)])
+        assert asyncio.run(store.write(closed)) == []
+    capsys.readouterr()
