@@ -18,6 +18,7 @@ import msgpack
 from edge import Event
 from sync.control_plane.plane import Plane
 from sync.control_plane.questions import told
+from sync.control_plane.rollout_options import from_words
 from sync.control_plane.store import apply_frames
 from sync.wire import Frame
 from tests.sync.rolled import EPOCH, Fleet
@@ -61,6 +62,48 @@ async def fits_narrow(shown: Any) -> None:
     await shown.set_viewport_size({"width": 1280, "height": 800})
 
 
+async def asks_more(shown: Any) -> None:
+    """Limits, hours and gates, which are folded away until something is wrong with them."""
+    form, begin = shown.get_by_role("form"), shown.get_by_role("button", name="Begin")
+    await form.locator("summary").click()
+    await form.get_by_label("At one site at a time").fill("few")
+    failed, silent, ng = (form.locator(f'[data-asks="{gate}"]') for gate in ("failed", "silent", "ng"))
+    await failed.get_by_label("May be").fill("some")
+    for _ in range(3):
+        await form.get_by_role("button", name="Only between").click()
+    first, second, third = (form.locator(f'[data-name="hours.{k}"]') for k in range(3))
+    await first.get_by_label("Time zone").fill("")
+    await form.locator("summary").click()
+    await begin.click()
+    await shows(form.get_by_role("alert")).to_have_count(3)
+    await shows(form.get_by_label("At one site at a time")).to_be_focused()
+    await shows(form.locator(".field", has_text="site at a time")).to_contain_text("must be a whole number, not 'few'")
+    await shows(failed).to_contain_text("'some' is no share")
+    await shows(first.get_by_role("alert")).to_have_text("is missing")
+    await failed.get_by_label("May be").fill("")
+    await silent.get_by_label("For minutes").fill("10")
+    await ng.get_by_label("Judge it, too").check()
+    await ng.get_by_label("May be").fill("30")
+    await form.get_by_label("At one site at a time").fill("7")
+    await first.get_by_role("button", name="Take these hours away").click()
+    await first.get_by_label("Time zone").fill("UTC")
+    await second.get_by_label("from", exact=True).fill("22:00")
+    await second.get_by_label("to", exact=True).fill("22:00")
+    await begin.click()
+    await shows(second).to_contain_text("it ends when it begins")
+    await second.get_by_label("to", exact=True).fill("05:00")
+    await second.get_by_label("Time zone").fill("Asia/Shanghai")
+    await second.get_by_label("Sat").check()
+    await shows(third).to_have_count(0)
+    plan = from_words({"what": "config/site", "devices": {"all": True}, "gates": {"ng": {}}})
+    defaults = {"per_minute": plan.per_minute, "gates.silent.after": plan.gates.silent.after / 60}
+    for name, gate in plan.gates:
+        defaults |= {f"gates.{name}.most": gate.most * 100, f"gates.{name}.at_least": gate.at_least}
+    for name, default in {**defaults, "gates.ng.parts": plan.gates.ng and plan.gates.ng.parts}.items():
+        await shows(form.locator(f'[name="{name}"]')).to_have_attribute("placeholder", f"{default:g}")
+    await fits_narrow(shown)
+
+
 def test_a_person_begins_a_rollout_sees_why_it_halted_and_takes_it_back(tmp_path: Path) -> None:
     async def work(plane: Plane, shown: Any) -> None:
         it = Fleet(plane.store)
@@ -77,10 +120,20 @@ def test_a_person_begins_a_rollout_sees_why_it_halted_and_takes_it_back(tmp_path
         await shows(shown.get_by_role("status")).to_have_text("10 devices fit")
         await shown.get_by_label("Waves").fill("two")
         await shown.get_by_role("button", name="Begin").click()
-        await shows(shown.get_by_role("alert")).to_contain_text("'two' is no wave")
+        await shows(shown.locator(".field", has_text="Waves").get_by_role("alert")).to_contain_text("'two' is no wave")
         await shown.get_by_label("Waves").fill("2, 50%")
+        await asks_more(shown)
         await shown.get_by_role("button", name="Begin").click()
         await shows(shown.get_by_role("heading", name="model/washer-3")).to_be_visible()
+        said = {
+            "what": "model/washer-3",
+            "devices": {"class": "press"},
+            "waves": [2, "50%"],
+            "per_site": 7,
+            "hours": [{"zone": "UTC"}, {"zone": "Asia/Shanghai", "from": "22:00", "to": "05:00", "days": ["sat"]}],
+            "gates": {"silent": {"after": "10min"}, "ng": {"most": "30%"}},
+        }
+        assert (await it.rollout(1)).plan == from_words(said), "what was not said is as the plane has it"
         await it.look()
         first = await it.asked()
         await it.takes(first, "rolled_back")
