@@ -21,8 +21,8 @@ from .alert_state import NEVER
 from .alerting import Alerting, begin
 from .database import upsert
 from .forwarding import OWN
+from .messages import apply_frames
 from .own import EPOCH, PLANE
-from .store import apply_frames
 
 MOST_STEPS = 100  # an alarm and a message of a test
 LONGEST = 7 * 86400.0  # seconds that a test may take

@@ -34,6 +34,7 @@ from .invite import SPENT, Wish, invited, trade
 from .invite import stands as stands_open
 from .keys import Keys, Known
 from .live import Hub
+from .messages import Displaced, Message, still
 from .objects import ObjectsFault
 from .own import PLANE, doubled, raised, say
 from .peers import NEWS
@@ -44,8 +45,8 @@ from .replace import GONE, replaced
 from .shown import who
 from .signing import Signing
 from .silent import Silent
-from .standing import StoreFault, anew, covers, stands, untold
-from .store import FURTHEST, Displaced, Message, Store, still
+from .standing import FURTHEST, StoreFault, anew, covers, stands, untold
+from .store import Store
 from .twin import Want, want
 from .updates import Updates
 

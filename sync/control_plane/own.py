@@ -13,8 +13,8 @@ from edge import SECOND, Event, encode_event
 from ..wire import Frame
 from . import tables
 from .database import insert_new
+from .messages import apply_frames
 from .standing import covers
-from .store import apply_frames
 
 PLANE = "@plane"  # in place of a device; none can have this name
 EPOCH = "0" * 16

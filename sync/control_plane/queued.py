@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from . import hold, tables
-from .store import FURTHEST
+from .standing import FURTHEST
 from .twin import newest
 
 

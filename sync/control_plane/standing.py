@@ -19,6 +19,7 @@ Span = tuple[int, int]  # first and last number
 MOST_STREAMS, MOST_RANGES = 2_000, 1_000  # of a journal; of what lies above the watermark of one stream
 TOLD = 0.25  # of these, what gap events may fill: the rest is for records
 LARGEST = 2**63  # no number is
+FURTHEST = 9 * 10**18  # ns from 1970; 64 bits hold it, and the hours around it
 MOST_GAPS = 10_000  # gap events of a device that are looked through at once
 
 

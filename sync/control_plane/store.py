@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import queue
 import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
-import msgpack
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
-from edge import CodecFault, Cursor, Event, LinesideError, decode_event, decode_text, log
+from edge import CodecFault, LinesideError, log
 
-from ..checkpoint import KIND, NotSigned, signed
-from ..wire import Frame, shallow
-from . import days, fold, hold, rollup, tables, witness
-from .database import among, beside, insert_new, opened, snapshots, why, word
+from . import hold
+from .database import beside, opened, snapshots, why
+from .messages import Message, apply_messages
 from .readers import Readers
-from .standing import (
-    Place,
-    StoreFault,
-    cover,
-    covers,
-    cursors_of,
-    fitting,
-    gap_of,
-    room_for,
-    stand,
-    stands,
-    streams,
-    told,
-    whole,
-)
+from .standing import StoreFault
 
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
@@ -50,13 +32,7 @@ MOST_TOGETHER = 256  # requests committed in one transaction
 FEW, GATHER = 64, 0.02  # where several come at a time and fewer than that wait, seconds to wait for more
 CROWD, LONGER = 16, 0.06  # where so many came together last time, seconds to wait: half the work for each
 READERS, GLANCES = 8, 4  # threads for what pages and works ask, and for what devices wait for
-FURTHEST = 9 * 10**18  # ns from 1970; 64 bits hold it, and the hours around it
-MOST_SAMPLES = 2**20  # of a block; the codec makes and reads none with more
 TRIES = 3  # of a transaction that another process is in the way of
-
-
-class Displaced(LinesideError):
-    """What was under way when another key became the device: its numbers are the other box's to give."""
 
 
 class Job(NamedTuple):
@@ -204,244 +180,3 @@ def settle(done: asyncio.Future[Any], answer: Any, fault: Exception | None) -> N
 def settle_all(answers: list[Answer]) -> None:
     for answer in answers:
         settle(*answer)
-
-
-# What a message means
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What one device sent. Given to `Store.write` it is taken in together with the messages of others. `by`: the hash of the key,
-    or secret, that proved it; "" where nothing has to."""
-
-    device: str
-    frames: list[Frame]
-    by: str = ""
-
-    def __call__(self, connection: Connection) -> dict[str, Cursor]:
-        return apply_messages(connection, [self])[0]
-
-
-def apply_frames(connection: Connection, device: str, frames: Iterable[Frame]) -> dict[str, Cursor]:
-    """Take the frames of one device in, each once; returns where its streams now stand. In the writer's transaction."""
-    return Message(device, list(frames))(connection)
-
-
-def apply_messages(connection: Connection, messages: list[Message]) -> list[dict[str, Cursor]]:
-    """Take messages in, each frame once; returns where the streams of each now stand. The blocks of all devices go in together, in
-    a few statements, however many there are."""
-    _heard(connection, messages)
-    answers = [_apply_records(connection, m.device, [f for f in m.frames if f.stream in _TAKE]) for m in messages]
-    for answer, stood in zip(answers, _apply_blocks(connection, messages), strict=True):
-        answer.update(stood)
-    return answers
-
-
-def _heard(connection: Connection, messages: list[Message]) -> None:
-    t, heard = tables.device, {message.device for message in messages}
-    seen = update(t).where(among(connection, t.c.id, heard)).values(seen=time.time())
-    own = {row.id: row for row in connection.execute(seen.returning(t.c.id, t.c.key, t.c.secret))} if heard else {}
-    for message in messages:
-        _still(message.device, own.get(message.device), message.by)
-
-
-def still(connection: Connection, device: str, by: str) -> None:
-    """Raises Displaced where what proved a message to be of that device proves so no more. In the writer's transaction."""
-    t = tables.device
-    own = connection.execute(select(t.c.key, t.c.secret).where(t.c.id == device)).first() if by else None
-    _still(device, own, by)
-
-
-def _still(device: str, own: Any, by: str) -> None:
-    if by and (own is None or by not in (own.key, own.secret)):
-        raise Displaced(f"another box is {device} by now")
-
-
-def _apply_blocks(connection: Connection, messages: list[Message]) -> list[dict[str, Cursor]]:
-    blocks = [(m.device, [f for f in m.frames if f.stream not in _TAKE]) for m in messages]
-    sent: dict[Place, list[Frame]] = {}
-    for device, frames in blocks:
-        for f in frames:
-            sent.setdefault((device, f.epoch, f.stream), []).append(f)
-    cursors = cursors_of(connection, sent)
-    _begun(connection, [place for place in sent if place not in cursors])
-    fresh, moved = list[tuple[str, Frame]](), dict[Place, Cursor]()
-    more = {m.device for m in messages if any(f.stream in _TAKE for f in m.frames)}
-    for place, frames in sent.items():
-        cursor = cursors.setdefault(place, Cursor())
-        new = cursor.missing(f.seq for f in frames)
-        if new:
-            try:
-                cover(cursor, place[2], ((seq, seq) for seq in new))
-            except StoreFault:
-                new = fitting(
-                    cursor, new
-                )  # the answer says which are not taken; what came with them may tell of the holes
-                if not new and place[0] not in more:
-                    raise
-                cover(cursor, place[2], ((seq, seq) for seq in new))
-            first = {f.seq: f for f in reversed(frames)}
-            fresh += [(place[0], _believed(first[seq])) for seq in new]
-            moved[place] = cursor
-    _take_blocks(connection, fresh)
-    stand(connection, moved)
-    return [{f.stream: cursors[device, f.epoch, f.stream] for f in frames} for device, frames in blocks]
-
-
-def _begun(connection: Connection, places: list[Place]) -> None:
-    """The first record of these streams: of thousands at once after a start, so they are asked for together."""
-    more = Counter(place[:2] for place in places)
-    had = streams(connection, {device for device, _ in more}) if more else {}
-    known = {device for device, _ in had}
-    for (device, epoch), many in more.items():
-        room_for(many, had.get((device, epoch), 0))
-        if device in known and (device, epoch) not in had:
-            fold.journal(connection, device, epoch)
-
-
-def _believed(f: Frame) -> Frame:
-    """Raises CodecFault for a block with times or a number of samples that none can have."""
-    if max(abs(f.t0), abs(f.t1)) > FURTHEST or f.n > MOST_SAMPLES:
-        raise CodecFault(f"block {f.seq} of {f.stream}: {f.n} samples from {f.t0} to {f.t1} ns cannot be")
-    return f
-
-
-def _apply_records(connection: Connection, device: str, frames: list[Frame]) -> dict[str, Cursor]:
-    """Events, tags and texts."""
-    streams: dict[tuple[str, str], list[Frame]] = {}
-    for frame in frames:
-        streams.setdefault((frame.epoch, frame.stream), []).append(frame)
-    answer: dict[str, Cursor] = {}
-    for (epoch, stream), group in streams.items():
-        cursor = stands(connection, device, epoch, stream).get(stream, Cursor())
-        if cursor == Cursor():
-            fold.journal(connection, device, epoch)
-        new = set(cursor.missing(f.seq for f in group))
-        fresh = list({f.seq: f for f in group if f.seq in new}.values())
-        try:
-            _TAKE[stream](connection, device, fresh)
-            witness.keep_originals(connection, device, fresh)
-        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
-            raise CodecFault(f"what {stream} holds cannot be taken: {error}") from None
-        answer[stream] = covers(connection, device, epoch, stream, [(f.seq, f.seq) for f in fresh])
-    return answer
-
-
-def _take_blocks(connection: Connection, frames: list[tuple[str, Frame]]) -> None:
-    rows = [
-        {
-            "device": device,
-            "epoch": f.epoch,
-            "stream": f.stream,
-            "seq": f.seq,
-            "t0": f.t0,
-            "t1": f.t1,
-            "n": f.n,
-            "body": f.body,
-        }
-        for device, f in frames
-    ]
-    days.prepare(connection, (f.t1 for _, f in frames), time.time_ns())
-    insert_new(connection, tables.block, rows)
-    rollup.mark(connection, frames)
-
-
-def _take_tags(connection: Connection, device: str, frames: list[Frame]) -> None:
-    rows = []
-    for frame in frames:
-        try:
-            name, kind, unit, labels, source = msgpack.unpackb(frame.body, strict_map_key=False, max_map_len=10_000)
-            rows.append(
-                {
-                    "device": device,
-                    "epoch": frame.epoch,
-                    "id": frame.seq,
-                    "name": word(name, 200),
-                    "type": word(kind, 20),
-                    "unit": word(unit, 40),
-                    "labels": json.dumps({str(k): str(v) for k, v in labels.items()}, ensure_ascii=False),
-                    "source": word(source, 200),
-                }
-            )
-        except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
-            raise CodecFault(f"tag {frame.seq} cannot be read: {error}") from None
-    insert_new(connection, tables.tag, rows)
-
-
-def _take_texts(connection: Connection, device: str, frames: list[Frame]) -> None:
-    rows = []
-    for frame in frames:
-        tag, text = decode_text(frame.body)
-        rows.append({"device": device, "epoch": frame.epoch, "id": frame.seq, "tag": tag, "text": text})
-    insert_new(connection, tables.text, rows)
-
-
-def _take_events(connection: Connection, device: str, frames: list[Frame]) -> None:
-    rows, gaps = [], defaultdict[tuple[str, str], list[tuple[int, int]]](list)
-    for frame in sorted(frames, key=lambda f: f.seq):
-        happened = decode_event(frame.body)
-        if not shallow(happened.data):
-            raise CodecFault(f"event {frame.seq} is nested too deep")
-        if happened.kind == KIND and _signed(connection, device, frame, happened):
-            continue
-        happened = _fitted(happened)
-        rows.append(_event_row(device, frame, happened))
-        if happened.kind == "alarm":
-            fold.alarm(connection, device, frame.epoch, frame.seq, happened)
-        elif happened.kind == "twin":
-            fold.twin(connection, device, frame.epoch, frame.seq, happened)
-        elif happened.kind == "model" and happened.state == "shadow":
-            fold.shadow(connection, device, frame.epoch, frame.seq, happened)
-        elif happened.kind == "gap":
-            stream, spans = gap_of(happened.data)
-            gaps[frame.epoch, stream] += spans
-    for (epoch, stream), spans in gaps.items():
-        if spans:
-            told(connection, device, epoch, stream, spans)
-    insert_new(connection, tables.event, rows)
-
-
-def _signed(connection: Connection, device: str, frame: Frame, happened: Event) -> bool:
-    """Keep a checkpoint apart from what happened. False where it is none: people see it as it is."""
-    try:
-        witness.take(connection, device, frame, *signed(happened), time.time_ns())
-    except NotSigned as error:
-        log.error("plane: event %d of %s is no checkpoint: %s", frame.seq, device, error)
-        return False
-    return True
-
-
-def _event_row(device: str, frame: Frame, happened: Event) -> dict[str, Any]:
-    return {
-        "device": device,
-        "epoch": frame.epoch,
-        "seq": frame.seq,
-        "ts": whole(happened.ts),
-        "kind": happened.kind,
-        "key": happened.key,
-        "state": happened.state,
-        "severity": happened.severity,
-        "text": happened.text,
-        "data": json.dumps(happened.data, ensure_ascii=False, default=str),
-        "refs": json.dumps([str(ref) for ref in happened.refs]),
-    }
-
-
-def _fitted(happened: Event) -> Event:
-    """With words as long as their columns."""
-    kind, key, state, severity, text = happened.kind, happened.key, happened.state, happened.severity, happened.text
-    return replace(
-        happened,
-        kind=word(kind, 40),
-        key=word(key, 200),
-        state=word(state, 40),
-        severity=word(severity, 10),
-        text=word(text, 2000),
-    )
-
-
-_TAKE: dict[str, Callable[[Connection, str, list[Frame]], None]] = {
-    "tag": _take_tags,
-    "text": _take_texts,
-    "event": _take_events,
-}

@@ -21,8 +21,9 @@ from sync.control_plane import asset_due, asset_files, asset_import, assets, run
 from sync.control_plane.asset import Asset, Deed
 from sync.control_plane.asset_tables import asset_hour
 from sync.control_plane.database import insert_new
+from sync.control_plane.messages import Message
 from sync.control_plane.rollup import HOUR, roll_once
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 
 MANY, LISTED, TAGS, EPOCH = 2000, 50, 1000, "0" * 16
 NOW = time.time() // 3600 * 3600

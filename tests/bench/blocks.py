@@ -25,7 +25,8 @@ from edge.bench.process import cpu
 from sync import wire
 from sync.control_plane import tables
 from sync.control_plane.database import insert_new
-from sync.control_plane.store import Message, Store
+from sync.control_plane.messages import Message
+from sync.control_plane.store import Store
 from tests.postgres import absent, running
 
 DEVICES, AT_ONCE, TAGS, SCANS, STREAM = 1000, 500, 20, 10, "samples:plc"

@@ -25,8 +25,9 @@ from edge import Batch, encode
 from sync import wire
 from sync.control_plane import tables
 from sync.control_plane.history import series
+from sync.control_plane.messages import Message
 from sync.control_plane.rollup import HOUR, MINUTE, roll_once
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from tests.postgres import absent, running
 
 EPOCH, TAGS, POINTS, FINE, DAY = "0" * 16, 20, 1200, 3000, 24 * HOUR

@@ -26,10 +26,11 @@ from edge import Event, encode_event, log
 from sync import wire
 from sync.control_plane import tables
 from sync.control_plane.database import insert_new
+from sync.control_plane.messages import Message
 from sync.control_plane.plane import Plane
 from sync.control_plane.rollout_options import from_words
 from sync.control_plane.rollouts import R, act, rollouts, start
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from sync.control_plane.twin import wanted
 from sync.control_plane.where import Where
 

@@ -19,8 +19,9 @@ from sync.control_plane.ca import Authority
 from sync.control_plane.database import insert_new, upsert
 from sync.control_plane.evidence import Wish
 from sync.control_plane.evidence_tables import keyed
+from sync.control_plane.messages import Message
 from sync.control_plane.pictures import Pictures
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from sync.control_plane.witness import Witness
 from sync.device import key
 from sync.device.evidence import Evidence, stood

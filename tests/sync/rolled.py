@@ -15,11 +15,12 @@ from sync import wire
 from sync.control_plane import tables
 from sync.control_plane.database import insert_new
 from sync.control_plane.live import Hub
+from sync.control_plane.messages import Message
 from sync.control_plane.own import PLANE
 from sync.control_plane.rollout_options import from_words
 from sync.control_plane.rollout_work import Rollouts
 from sync.control_plane.rollouts import R, Rollout, act, rollouts, start
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from sync.control_plane.twin import wanted
 
 EPOCH = "0123456789abcdef"

@@ -14,11 +14,11 @@ from sync import wire
 from sync.control_plane import assets, cases, config, people, tables, work_orders
 from sync.control_plane.asset import Asset
 from sync.control_plane.database import insert_new
+from sync.control_plane.messages import apply_frames
 from sync.control_plane.plane import Plane
 from sync.control_plane.refused import set_aside
 from sync.control_plane.rollout_options import from_words
 from sync.control_plane.rollouts import start
-from sync.control_plane.store import apply_frames
 
 OWN, FOREIGN = "ours-1", "foreign-1"
 PLACES = {OWN: "acme/suzhou/line-1", FOREIGN: "foreign-corp/suzhou/line-1"}

@@ -18,11 +18,12 @@ from edge import Batch, Event, encode, encode_event
 from edge.cli import main
 from sync import wire
 from sync.control_plane import days, history, retention, tables
-from sync.control_plane.database import snapshots
+from sync.control_plane.database import insert_new, snapshots
+from sync.control_plane.messages import Message
 from sync.control_plane.pictures import Pictures
 from sync.control_plane.retention import forget_once
 from sync.control_plane.rollup import roll
-from sync.control_plane.store import Message, Store, insert_new
+from sync.control_plane.store import Store
 from tests.postgres import Postgres
 from tests.sync.stored import rolled, with_store
 

@@ -14,8 +14,8 @@ pytest.importorskip("cv2", reason="needs the vision extra")
 
 from edge import Event, encode_event
 from sync import wire
+from sync.control_plane.messages import apply_frames
 from sync.control_plane.plane import Plane
-from sync.control_plane.store import apply_frames
 from tests.sync.tenants import EPOCH, OWN, PLACES, settled
 from tests.sync.test_console import pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
 from tests.sync.test_fleet_pages import browsed, fits_narrow, goes, signs_in

@@ -22,8 +22,9 @@ from sync.control_plane.asset_alarms import alarms_of, of_asset
 from sync.control_plane.asset_tables import asset_hour, asset_mark
 from sync.control_plane.case_draft import draft
 from sync.control_plane.database import insert_new
+from sync.control_plane.messages import Message, apply_frames
 from sync.control_plane.rollup import HOUR, MINUTE, roll_once
-from sync.control_plane.store import Message, Store, apply_frames
+from sync.control_plane.store import Store
 from sync.control_plane.work_orders import Ending, Opening
 from tests.sync.stored import with_store
 

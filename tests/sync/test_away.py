@@ -25,7 +25,9 @@ from edge.tags import Tag, TagTable
 from edge.testing import VirtualClock, virtual_run
 from sync import wire
 from sync.control_plane import standing, tables
-from sync.control_plane.store import Store, apply_frames, stands
+from sync.control_plane.messages import apply_frames
+from sync.control_plane.standing import stands
+from sync.control_plane.store import Store
 from sync.device.compare import BEGAN
 from sync.device.uplink import SyncConfig, Uplink
 

@@ -24,8 +24,9 @@ from sync.control_plane import backup as whole
 from sync.control_plane import tables
 from sync.control_plane.backup import KEYS, backup, restore
 from sync.control_plane.ca import Authority
+from sync.control_plane.messages import Message
 from sync.control_plane.signin import People
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from sync.control_plane.updates import SEEN
 from sync.control_plane.where import Where, opened
 

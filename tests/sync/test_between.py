@@ -30,7 +30,8 @@ from edge.testing import VirtualClock, virtual_run
 from edge.writes import Writes
 from sync import wire
 from sync.control_plane import tables
-from sync.control_plane.store import Store, StoreFault, apply_frames
+from sync.control_plane.messages import apply_frames
+from sync.control_plane.store import Store, StoreFault
 from sync.device import compare
 from sync.device.transport import Refused, Rejected, TooLarge
 from sync.device.uplink import SyncConfig, Uplink

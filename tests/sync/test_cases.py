@@ -21,8 +21,9 @@ from sync.control_plane import assets, cases, tables
 from sync.control_plane.asset import Asset
 from sync.control_plane.ca import Authority
 from sync.control_plane.case_search import found, graph
+from sync.control_plane.messages import apply_frames
 from sync.control_plane.plane import Plane
-from sync.control_plane.store import Store, apply_frames
+from sync.control_plane.store import Store
 from tests.sync.tenants import EPOCH, FOREIGN, OWN, settled, somebody
 from tests.sync.test_page import Ask, page
 

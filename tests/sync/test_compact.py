@@ -18,7 +18,8 @@ from sqlalchemy import select
 from edge import Batch, decode, encode
 from sync import wire
 from sync.control_plane import compact, history, rollup, tables
-from sync.control_plane.store import Message, Store
+from sync.control_plane.messages import Message
+from sync.control_plane.store import Store
 from tests.sync.stored import rolled, with_store
 from tests.sync.test_rollups import EPOCH, START, TAG, block, minute_blocks
 

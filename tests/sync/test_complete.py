@@ -29,9 +29,10 @@ from sync import wire
 from sync.control_plane import compact, marks, rollup, tables
 from sync.control_plane.complete import complete
 from sync.control_plane.ledger import KIND, LAST, START, WIDEST, columns, note, runs_in, runs_of
+from sync.control_plane.messages import Message, _take_blocks, apply_frames
 from sync.control_plane.plane import Plane
 from sync.control_plane.retention import forget_once
-from sync.control_plane.store import Message, Store, _take_blocks, apply_frames
+from sync.control_plane.store import Store
 from sync.control_plane.where import Where
 from tests.sync.slow import FIRST, MINUTE, SECOND, Slow, lived
 from tests.sync.stored import rolled, with_store

@@ -27,7 +27,7 @@ from sync.control_plane import api, config, refused, tables
 from sync.control_plane.api import WEB
 from sync.control_plane.database import insert_new
 from sync.control_plane.live import Newest
-from sync.control_plane.store import apply_frames
+from sync.control_plane.messages import apply_frames
 from sync.control_plane.twin import Want
 from sync.wire import Frame
 from tests.sync import test_spine

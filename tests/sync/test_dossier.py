@@ -14,7 +14,8 @@ from edge.cli import main
 from sync.control_plane import dossier, tables
 from sync.control_plane.database import insert_new
 from sync.control_plane.dossier import HOUR, Facts, facts
-from sync.control_plane.store import Store, apply_frames
+from sync.control_plane.messages import apply_frames
+from sync.control_plane.store import Store
 from sync.wire import Frame
 from tests.sync.stored import with_store
 from tests.sync.tenants import FOREIGN, OWN, settled

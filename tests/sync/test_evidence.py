@@ -29,7 +29,8 @@ from sync.control_plane.evidence import Wish, export
 from sync.control_plane.evidence_tables import checkpoint as checkpoints
 from sync.control_plane.evidence_tables import original
 from sync.control_plane.issuer import Wanted
-from sync.control_plane.store import Message, Store
+from sync.control_plane.messages import Message
+from sync.control_plane.store import Store
 from sync.device import evidence as lane
 from sync.device import key
 from sync.device.forward import shown_event

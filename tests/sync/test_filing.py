@@ -32,11 +32,12 @@ from sync.control_plane.filing import Filing
 from sync.control_plane.forward_options import ParquetOptions
 from sync.control_plane.leader import lead
 from sync.control_plane.live import Hub
+from sync.control_plane.messages import Message
 from sync.control_plane.plane_file import PlaneFile, load
 from sync.control_plane.retention import forget_once
 from sync.control_plane.rollup import HOUR, MINUTE, roll_once
 from sync.control_plane.standing import StoreFault
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from tests.sync.buckets import bucket, moto
 from tests.sync.stored import rolled, with_store
 from tests.sync.test_rollups import EPOCH, START, TAG, block, minute_blocks

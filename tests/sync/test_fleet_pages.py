@@ -16,10 +16,10 @@ pytest.importorskip("cv2", reason="needs the vision extra")
 import msgpack
 
 from edge import Event
+from sync.control_plane.messages import apply_frames
 from sync.control_plane.plane import Plane
 from sync.control_plane.questions import told
 from sync.control_plane.rollout_options import from_words
-from sync.control_plane.store import apply_frames
 from sync.wire import Frame
 from tests.sync.rolled import EPOCH, Fleet
 from tests.sync.tenants import PASSWORD, somebody

@@ -16,10 +16,11 @@ from edge import Event, LinesideError, encode_event
 from edge.cli import main
 from sync import wire
 from sync.control_plane import tables
+from sync.control_plane.messages import Message
 from sync.control_plane.model_stages import STAGES, history, listed, move, raise_if_not_due, stage_of
 from sync.control_plane.rollout_options import from_words
 from sync.control_plane.rollouts import act, start
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from sync.control_plane.twin import Want, want
 from tests.sync.stored import with_store
 

@@ -18,8 +18,8 @@ from edge.app import Daemon
 from edge.codec import decode_event
 from sync import wire
 from sync.control_plane import tables
+from sync.control_plane.messages import apply_frames
 from sync.control_plane.plane import Plane
-from sync.control_plane.store import apply_frames
 from sync.device.orders import Orders
 from tests.edge.test_daemon import run, site, steady
 from tests.sync.test_page import Ask, page

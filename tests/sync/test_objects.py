@@ -19,9 +19,10 @@ from edge.bench.process import free_port
 from edge.cli import main
 from sync import wire
 from sync.control_plane import loose, objects, tables
+from sync.control_plane.database import insert_new
 from sync.control_plane.objects import Folder, Objects, ObjectsFault, name_of
 from sync.control_plane.pictures import Pictures
-from sync.control_plane.store import Store, insert_new
+from sync.control_plane.store import Store
 from sync.control_plane.where import Where, objects_of
 from tests.sync.buckets import bucket, moto
 from tests.sync.stored import with_store

@@ -28,10 +28,11 @@ from edge.codec import encode, encode_event
 from sync import wire
 from sync.control_plane import forwarding, tables
 from sync.control_plane.ca import Authority
+from sync.control_plane.messages import apply_frames
 from sync.control_plane.permissions import TABLE, Of
 from sync.control_plane.plane import Plane
 from sync.control_plane.signin import KEY_BYTES, People
-from sync.control_plane.store import Store, apply_frames
+from sync.control_plane.store import Store
 from sync.control_plane.where import Where
 
 Ask = Callable[..., Awaitable[tuple[int, bytes, dict[str, str]]]]

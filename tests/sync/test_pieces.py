@@ -20,11 +20,12 @@ from edge import AnswerContradicts, DeviceLost, LinesideError, Picture
 from sync import wire
 from sync.control_plane import pieces, tables
 from sync.control_plane.broker import ask
+from sync.control_plane.database import insert_new
 from sync.control_plane.ingest import Ingest
 from sync.control_plane.live import Hub
 from sync.control_plane.objects import Folder
 from sync.control_plane.pictures import Pictures
-from sync.control_plane.store import Store, insert_new
+from sync.control_plane.store import Store
 from sync.device.objects import Upload, fetch
 from sync.device.pace import Pace
 from sync.device.transport import Refused, TooLarge, understood

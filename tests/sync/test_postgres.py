@@ -18,7 +18,8 @@ from edge import Batch, Event, LinesideError, encode, encode_event
 from edge.cli import main
 from sync import wire
 from sync.control_plane import database, tables
-from sync.control_plane.store import Message, Store, StoreFault, apply_frames
+from sync.control_plane.messages import Message, apply_frames
+from sync.control_plane.store import Store, StoreFault
 from sync.control_plane.where import Where, opened
 from tests.postgres import Postgres, running
 from tests.sync.test_spine import Rig

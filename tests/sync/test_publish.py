@@ -22,9 +22,10 @@ from sync.control_plane.forward_options import BrokerTargetOptions
 from sync.control_plane.forwarding import Happened
 from sync.control_plane.leader import lead
 from sync.control_plane.live import Hub
+from sync.control_plane.messages import Message
 from sync.control_plane.plane_file import PlaneFile, load
 from sync.control_plane.publish import Broker as Target
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from tests.broker import Broker
 from tests.sync.stored import with_store
 from tests.sync.test_forward import Listener

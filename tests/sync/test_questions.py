@@ -26,8 +26,9 @@ from edge.live import Live
 from edge.log import log, recent
 from sync import wire
 from sync.control_plane import questions
+from sync.control_plane.messages import Message
 from sync.control_plane.queued import queue
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from sync.device.asked import AT_ONCE, Asked, unanswered
 from sync.device.lease import Lease
 from tests.edge.test_journal import with_journal

@@ -23,8 +23,10 @@ from sync.control_plane import database, hold, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.ingest import Ingest
 from sync.control_plane.live import Hub
+from sync.control_plane.messages import Message, apply_frames
 from sync.control_plane.rollup import roll_once
-from sync.control_plane.store import Message, Store, apply_frames, stands
+from sync.control_plane.standing import stands
+from sync.control_plane.store import Store
 from tests.postgres import Postgres
 from tests.sync.enrolled import Shown, shown
 from tests.sync.test_rollups import EPOCH, NOW, TAG, minute_blocks

@@ -18,9 +18,10 @@ from edge import Batch, CodecFault, Quality, decode, encode
 from sync import wire
 from sync.control_plane import database as migrated
 from sync.control_plane import history, rollup, tables
+from sync.control_plane.messages import Message, _take_blocks
 from sync.control_plane.retention import forget_once
 from sync.control_plane.rollup import HOUR, MINUTE, roll_once
-from sync.control_plane.store import Message, Store, StoreFault, _take_blocks
+from sync.control_plane.store import Store, StoreFault
 from tests.sync.stored import rolled, with_store
 
 EPOCH = "0" * 16

@@ -26,13 +26,14 @@ from sync.control_plane import rules as at_work
 from sync.control_plane.database import insert_new
 from sync.control_plane.judge import Rule
 from sync.control_plane.live import Hub
+from sync.control_plane.messages import Message
 from sync.control_plane.own import PLANE, order, tell
 from sync.control_plane.plane import Plane
 from sync.control_plane.plane_file import PlaneFile, load
 from sync.control_plane.rollup import MINUTE
 from sync.control_plane.rule_options import RuleOptions, ValueOptions
 from sync.control_plane.rules import Rules, standing
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from tests.sync.stored import with_store
 from tests.sync.test_page import Ask, page
 from tests.sync.test_rollups import EPOCH, START, TAG, block

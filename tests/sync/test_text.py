@@ -20,7 +20,8 @@ from edge import Batch, CodecFault, Cursor, ManualClock, Tag, decode, decode_tex
 from edge.journal import Journal
 from sync import wire
 from sync.control_plane import tables
-from sync.control_plane.store import Store, apply_frames
+from sync.control_plane.messages import apply_frames
+from sync.control_plane.store import Store
 from sync.device.forward import columns, tag_names
 from sync.device.uplink import SyncConfig, Uplink
 from tests.sync import test_spine

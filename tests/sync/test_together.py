@@ -26,9 +26,10 @@ from sync.control_plane.ca import Authority
 from sync.control_plane.database import insert_new
 from sync.control_plane.ingest import PROVEN, Ingest
 from sync.control_plane.live import Hub
+from sync.control_plane.messages import Message
 from sync.control_plane.replace import replaced
 from sync.control_plane.standing import stands
-from sync.control_plane.store import READERS, Message, Store, StoreFault
+from sync.control_plane.store import READERS, Store, StoreFault
 from sync.replacement import Replacement
 from tests.sync.enrolled import Shown, shown
 from tests.sync.stored import with_store

@@ -227,7 +227,7 @@ def test_what_is_newer_in_the_journal_counts(database: str) -> None:
         return wire.Frame(epoch, "event", seq, 1, 1, 1, encode_event(event))
 
     async def work(store: Store) -> None:
-        from sync.control_plane.store import Message
+        from sync.control_plane.messages import Message
 
         async def state(*frames: wire.Frame) -> str:
             await store.write(Message("d1", list(frames)))

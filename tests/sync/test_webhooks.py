@@ -29,11 +29,12 @@ from sync.control_plane.duties import Duties
 from sync.control_plane.forward_options import WebhookOptions
 from sync.control_plane.leader import lead
 from sync.control_plane.live import Hub
+from sync.control_plane.messages import Message
 from sync.control_plane.own import tell
 from sync.control_plane.plane_file import PlaneFile, load
 from sync.control_plane.posting import forbidden
 from sync.control_plane.retention import forget_once
-from sync.control_plane.store import Message, Store
+from sync.control_plane.store import Store
 from sync.control_plane.webhook import Webhook
 from tests.broker import certificates
 from tests.sync.hooks import hooks

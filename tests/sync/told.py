@@ -14,7 +14,8 @@ from sync.control_plane.alert_file import Alerts
 from sync.control_plane.alert_options import TYPES, RouteOptions
 from sync.control_plane.alerting import Alerting, begin
 from sync.control_plane.live import Hub
-from sync.control_plane.store import Message, Store
+from sync.control_plane.messages import Message
+from sync.control_plane.store import Store
 
 EPOCH, T0 = "0123456789abcdef", 1_795_000_000 * SECOND
 MINUTE = 60 * SECOND

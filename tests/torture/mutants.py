@@ -16,7 +16,8 @@ from edge import journal as journal_module
 from edge.journal import Journal
 from edge.pending import Pending
 from sync.control_plane import database, rollup, standing, store, tables
-from sync.control_plane.store import Message, Store, StoreFault
+from sync.control_plane.messages import Message
+from sync.control_plane.store import Store, StoreFault
 from sync.device import compare, evidence, uplink
 from sync.device.uplink import Uplink
 
