@@ -36,7 +36,7 @@ from . import (
 from .ca import Authority, keep
 from .objects import SECRETS
 from .plane import Plane
-from .retention import KEPT
+from .retention import DEFAULT, KEPT
 from .shown import HEADER
 from .verb import Verb, never
 from .where import ROLES, Where
@@ -117,7 +117,8 @@ def _proxied(parser: argparse.ArgumentParser) -> None:
 def _serving(parser: argparse.ArgumentParser) -> None:
     for part in (_folder, _address, _names, _proxied):
         part(parser)
-    told = f"forget what is older, as in samples=90d (CLASS: {', '.join(KEPT)}; may be given again; default: nothing)"
+    kept = ", ".join(f"{name}={seconds / 86400:g}d" for name, seconds in DEFAULT.items())
+    told = f"forget what is older, as in samples=90d (CLASS: {', '.join(KEPT)}; may be given again; default: {kept})"
     parser.add_argument("--keep", type=_keep, action="append", default=[], metavar="CLASS=TIME", help=told)
     parser.add_argument("--port", type=_port, default=8443, help="for devices, TLS (default: 8443)")
     parser.add_argument("--page-port", type=_port, default=8080, help="for people (default: 8080)")

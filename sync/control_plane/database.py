@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     any_,
     bindparam,
     cast,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     make_url,
     or_,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -45,6 +47,7 @@ WATCH = {  # a far side that is gone without a word is noticed within half a min
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+FEW = 2000  # rows a transaction, between which devices are served
 MIGRATING = 0x6C696E65  # PostgreSQL's advisory lock of planes that start at one time
 
 
@@ -137,6 +140,12 @@ def among(connection: Connection, column: Any, values: Iterable[str]) -> ColumnE
     if on_postgresql(connection):
         return column == any_(bindparam(None, sorted(values), ARRAY(Text())))
     return column.in_(sorted(values))
+
+
+def of_some(table: Table, those: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Of the rows of a table that are `those`, some: so many that nobody waits long for the transaction."""
+    some = select(*table.primary_key).where(those).limit(FEW)
+    return and_(those, tuple_(*table.primary_key).in_(some))
 
 
 def _insert(

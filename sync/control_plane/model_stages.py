@@ -132,10 +132,12 @@ def standing(connection: Connection, name: str, version: str) -> dict[str, Any]:
     wanted = connection.execute(select(func.count()).select_from(w).where(*mine)).scalar_one()
     under_way = (r.c.kind == "model", r.c.name == name, r.c.version == version)
     rolled = connection.scalars(
-        select(r.c.number).where(*under_way, r.c.state.not_in(("done", "returned"))).order_by(r.c.number)
+        select(r.c.number)
+        .where(*under_way, r.c.state.not_in(("done", "returned")), r.c.kept == "")
+        .order_by(r.c.number)
     )
     waits = select(d.c.device).where(d.c.rollout == r.c.number, d.c.state == "waits").exists()
-    gives = r.c.state.in_(("planning", "running", "paused")) | ((r.c.state == "done") & waits)
+    gives = (r.c.kept == "") & (r.c.state.in_(("planning", "running", "paused")) | ((r.c.state == "done") & waits))
     return {
         "what": path,
         "running": int(runs),

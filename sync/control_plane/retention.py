@@ -1,16 +1,16 @@
-"""What the plane forgets with age: samples, roll-ups, events, pictures, each after its own time; nothing unless it is told."""
+"""What the plane forgets with age, each class after its own time; of what was measured nothing unless it is told."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, exists, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists
 
 from edge import SECOND, log
 
-from . import days, tables, unfiled
-from .database import on_postgresql
+from . import days, rollout_past, tables, unfiled
+from .database import FEW, of_some, on_postgresql
 from .evidence_tables import checkpoint, original
 from .forwarding import wanted
 from .pictures import Pictures
@@ -19,26 +19,26 @@ from .rollup import HOUR
 from .store import Store
 
 EVERY = 3600.0  # seconds
-AT_ONCE = 2000  # rows a transaction, between which devices are served
 UNSET = 1_577_836_800 * SECOND  # before 2020 no clock was right: what says so is not old
 
 
 async def forget(store: Store, keep: Mapping[str, float], pictures: Pictures) -> None:
-    """Look every hour for what is older than `keep` says: seconds by class of `KEPT`. Runs until cancelled."""
+    """Look every hour for what is older than `keep` says: seconds by class of `KEPT`, beside `DEFAULT`. Runs until cancelled."""
 
     async def work() -> None:
-        for name, seconds in keep.items():
+        for name, seconds in {**DEFAULT, **keep}.items():
             before = time.time_ns() - int(seconds * SECOND)
             aged = pictures.forget(before / SECOND) if name == "pictures" else forget_once(store, name, before)
             if gone := await aged:
                 log.info("plane: %s: %d rows or days older than %g days are forgotten", name, gone, seconds / 86400)
 
-    if keep:
-        await repeat(work, EVERY, "nothing is forgotten for now")
+    await repeat(work, EVERY, "nothing is forgotten for now")
 
 
 async def forget_once(store: Store, name: str, before: int) -> int:
     """Delete what of a class is older than `before` (ns UTC); how many rows (or whole days of blocks)."""
+    if name == "rollouts":
+        return await rollout_past.forget(store, before / SECOND)
     total = await _all(store, CLASSES[name], before)
     if name == "events":
         await _all(store, _originals, before)
@@ -48,7 +48,7 @@ async def forget_once(store: Store, name: str, before: int) -> int:
 async def _all(store: Store, some: Callable[[Connection, int], int], before: int) -> int:
     """A transaction each for so many that nobody waits long."""
     total = last = await store.write(lambda c: some(c, before))
-    while last >= AT_ONCE:
+    while last >= FEW:
         total += (last := await store.write(lambda c: some(c, before)))
     return total
 
@@ -95,9 +95,14 @@ def _evidence(connection: Connection, before: int) -> int:
     return _some(connection, t, (t.c.arrived >= UNSET) & (t.c.arrived < before))
 
 
+def _aside(connection: Connection, before: int) -> int:
+    """Where something is still to be sent once more it stays."""
+    t = tables.undelivered
+    return _some(connection, t, (t.c.at < before / SECOND) & (t.c.tries > 0))
+
+
 def _some(connection: Connection, table: Table, old: ColumnElement[bool]) -> int:
-    some = select(*table.primary_key).where(old).limit(AT_ONCE)
-    return connection.execute(delete(table).where(old, tuple_(*table.primary_key).in_(some))).rowcount
+    return connection.execute(delete(table).where(of_some(table, old))).rowcount
 
 
 CLASSES: dict[str, Callable[[Connection, int], int]] = {
@@ -106,5 +111,7 @@ CLASSES: dict[str, Callable[[Connection, int], int]] = {
     "events": _events,
     "ledger": _ledger,
     "evidence": _evidence,
+    "aside": _aside,
 }
-KEPT = ("samples", "rollups", "events", "pictures", "ledger", "evidence")
+KEPT = ("samples", "rollups", "events", "pictures", "ledger", "evidence", "rollouts", "aside")
+DEFAULT = {"rollouts": 365 * 86400.0, "aside": 365 * 86400.0}  # seconds, of what nobody has said

@@ -72,23 +72,31 @@ def begin(connection: Connection, number: int, total: int, left: Mapping[str, st
     step(connection, after, "planned", text, "medium" if left else "info", devices=total, waves=waves)
 
 
-def newcomers(connection: Connection) -> list[tuple[Rollout, list[tuple[str, str]]]]:
-    """(device, site) of those that were enrolled after a rollout was planned, and fit, also anew after they were revoked: with the
-    newest rollout of a thing that they fit, where that gives to late ones and nobody has retired its version since."""
-    t = tables.device
+def giving(connection: Connection) -> list[tuple[Rollout, list[FilterOptions]]]:
+    """Rollouts that give to who is enrolled later, where nobody has retired their version since; each with the devices of those of
+    the same thing that are newer, and come first."""
     newer: dict[tuple[str, str], list[FilterOptions]] = {}
     out = []
     for rollout in reversed(rollouts(connection, R.c.state != ENDED)):
         others = newer.setdefault((rollout.kind, rollout.name), [])
         gives = rollout.plan.late and rollout.version and rollout.sizes and rollout.state in (RUNNING, PAUSED, DONE)
-        if gives and rollout.plan.devices not in others and not is_retired(connection, *rollout.plan.parted):
-            part = (D.c.rollout == rollout.number, D.c.device == t.c.id, D.c.state != GONE)
-            known = select(D.c.device).where(*part).exists()
-            mine = (t.c.enrolled > rollout.created, fits(rollout.plan.devices, connection), ~known)
-            late = select(t.c.id, t.c.site).where(*mine, *(~fits(other, connection) for other in others))
-            if rows := [row._tuple() for row in connection.execute(late.limit(AT_ONCE))]:
-                out.append((rollout, rows))
+        if gives and not rollout.kept and rollout.plan.devices not in others:
+            out += [] if is_retired(connection, *rollout.plan.parted) else [(rollout, [*others])]
         others.append(rollout.plan.devices)
+    return out
+
+
+def newcomers(connection: Connection) -> list[tuple[Rollout, list[tuple[str, str]]]]:
+    """(device, site) of those that were enrolled after a rollout was planned, and fit, also anew after they were revoked: with the
+    newest rollout of a thing that they fit."""
+    t, out = tables.device, []
+    for rollout, others in giving(connection):
+        part = (D.c.rollout == rollout.number, D.c.device == t.c.id, D.c.state != GONE)
+        known = select(D.c.device).where(*part).exists()
+        mine = (t.c.enrolled > rollout.created, fits(rollout.plan.devices, connection), ~known)
+        late = select(t.c.id, t.c.site).where(*mine, *(~fits(other, connection) for other in others))
+        if rows := [row._tuple() for row in connection.execute(late.limit(AT_ONCE))]:
+            out.append((rollout, rows))
     return out
 
 

@@ -59,7 +59,8 @@ R, D, T = tables.rollout, tables.rollout_device, tables.told_twin
 
 
 class Rollout(NamedTuple):
-    """`wave` is the one that is open; `sizes` how many devices each was meant to have; times in s UTC."""
+    """`wave` is the one that is open; `sizes` how many devices each was meant to have; times in s UTC. `kept`: the counts of its
+    devices, as JSON, where these are forgotten."""
 
     number: int
     kind: str
@@ -74,6 +75,7 @@ class Rollout(NamedTuple):
     wave: int
     sizes: tuple[int, ...]
     forgiven: float
+    kept: str = ""
 
     @property
     def key(self) -> str:
@@ -196,6 +198,9 @@ def act(connection: Connection, number: int, verb: str, by: str) -> Rollout:
     rollout = locked(connection, number)
     if rollout is None:
         raise LinesideError(f"there is no rollout {number}", hint="`lineside plane rollout list` shows them")
+    if rollout.kept:
+        said = f"rollout {number} is {WORDS[rollout.state]}, and of so long ago that its devices are forgotten"
+        raise LinesideError(said, hint="begin a new one; `--keep rollouts=` of the plane says how long they are kept")
     if rollout.state not in FROM[verb] or (verb == "back" and rollout.state == PLANNING):
         able = [name for name, states in FROM.items() if rollout.state in states]
         said = f"rollout {number} is {WORDS[rollout.state]}"
@@ -236,6 +241,8 @@ SAYS = {"pause": "be paused", "resume": "go on", "halt": "be halted", "back": "g
 
 def counted(connection: Connection, rollout: Rollout) -> dict[Some, int]:
     """How many of its devices have each of these in common."""
+    if rollout.kept:
+        return {Some(*some): n for *some, n in json.loads(rollout.kept)}
     due = case((D.c.late, False), (D.c.state.in_((ASKED, TRYING, WATCHED, BACK)), True), else_=False)
     counts = (D.c.began > rollout.forgiven) & D.c.state.in_((TRYING, WATCHED, GOOD, FAILED))
     keys = (D.c.wave, D.c.state, D.c.hit, due.label("due"), counts.label("counts"))
@@ -264,12 +271,14 @@ def summary(connection: Connection, rollout: Rollout, whole: bool = False) -> di
             "in_waves": shown(counts),
         }
         said |= {"waits_for": waits_for(rollout, counts), "gates": nearest(counts, rollout.plan.gates)}
-        said |= {"can": [verb for verb, states in FROM.items() if rollout.state in states]}
+        said |= {"can": [verb for verb, states in FROM.items() if rollout.state in states and not rollout.kept]}
     return said
 
 
 def waits_for(rollout: Rollout, counts: dict[Some, int]) -> str:
     """What it waits for at this moment, in words."""
+    if rollout.kept:
+        return "nothing more is done with it: what each of its devices did is forgotten"
     if rollout.state != RUNNING or not rollout.sizes:
         return ""
     now = stand(counts, rollout.wave)

@@ -280,6 +280,7 @@ undelivered = Table(
     Column("why", Text, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("at", Float, nullable=False),
+    Index("undelivered_age", "at"),
 )
 alert = Table(  # how far an alarm has come on a route, see alert_state.py
     "alert",
@@ -443,6 +444,7 @@ rollout = Table(  # see rollouts.py
     Column("wave", Integer, nullable=False),
     Column("sizes", Text, nullable=False),
     Column("forgiven", Float, nullable=False),  # what came of attempts before is not judged
+    Column("kept", Text, nullable=False, default="", server_default=""),  # see rollout_past.py
 )
 rollout_device = Table(
     "rollout_device",

@@ -11,15 +11,16 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sqlalchemy import update
 
-from edge import ConfigFault, Event, LinesideError
+from edge import SECOND, ConfigFault, Event, LinesideError
 from sync.control_plane import config, rollout_wants, rollout_work, tables
 from sync.control_plane.database import insert_new
 from sync.control_plane.live import Hub
+from sync.control_plane.retention import forget_once
 from sync.control_plane.rollout_commands import _hit
 from sync.control_plane.rollout_options import RolloutOptions, from_words
 from sync.control_plane.rollout_plan import Some, nearest, place, sizes, wilson
 from sync.control_plane.rollout_work import Rollouts, at_work
-from sync.control_plane.rollouts import listed, start
+from sync.control_plane.rollouts import R, listed, rollouts, start, summary
 from sync.control_plane.store import Store
 from sync.control_plane.twin import Want, want
 from tests.sync.rolled import CALM, Fleet
@@ -110,6 +111,42 @@ def test_a_failing_wave_halts_and_nobody_who_has_not_begun_does(database: str) -
         await it.takes(set(await it.asked()) - set(first[:1]))
         await it.look(600)
         assert len(await it.asked()) == 10, "what was before the resume is not judged again"
+
+    with_store(database, work)
+
+
+def test_of_long_ago_the_counts_are_kept_and_nothing_more_is_done_with_it(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.control_plane.database.FEW", 4)  # rows a transaction
+
+    async def work(store: Store) -> None:
+        async def shown(number: int) -> dict[str, Any]:
+            (one,) = await store.read(lambda c: rollouts(c, R.c.number == number))
+            return await store.read(lambda c: summary(c, one, whole=True))
+
+        it = Fleet(store)
+        await it.enrol(*TEN)
+        halted = await it.begin(waves=[5])
+        await it.takes((await it.asked())[:1], "refused", "2")
+        done = await it.begin("model/washer-4", waves=[])
+        await it.takes(TEN)
+        await it.look(600)
+        before = await shown(halted)
+        assert await forget_once(store, "rollouts", round((it.now - 86400) * SECOND)) == 0, "it is not so long ago"
+        later = round((it.now + 1) * SECOND)
+        assert await forget_once(store, "rollouts", later) == 10 and await it.counts(halted) == {}
+        left = {"waits_for": "nothing more is done with it: what each of its devices did is forgotten", "can": []}
+        assert await shown(halted) == before | left and before["devices"] == {"over": 9, "failed": 1}
+        with pytest.raises(LinesideError, match=f"rollout {halted} is halted, and of so long ago"):
+            await it.order(halted, "resume")
+        assert await it.steps("alarm") == ["raised", "cleared"]
+        assert await it.counts(done) == {"good": 10}, "devices that are enrolled later get it"
+        await it.begin("model/washer-5", waves=[1])
+        assert await forget_once(store, "rollouts", later) == 10 and (await shown(done))["devices"] == {"good": 10}
+        await it.enrol("press-new", enrolled=it.now + 9)
+        await it.look(60)
+        assert await it.counts(done) == {}
 
     with_store(database, work)
 

@@ -204,9 +204,13 @@ def test_what_was_set_aside_is_sent_again_when_somebody_asks(database: str) -> N
             while (await store.read(lambda c: c.execute(u).all())) != [(3, 1)]:
                 await asyncio.sleep(0.01)
             u = tables.undelivered
-            await store.write(lambda c: c.execute(update(u).values(tries=0)) and None)
+            assert await forget_once(store, "aside", NOW - 10**9) == 0
             it.say = lambda n, headers, body: 503
+            await store.write(lambda c: c.execute(update(u).values(tries=0)) and None)
+            assert await forget_once(store, "aside", NOW + 10**18) == 0, "what is on its way once more is kept"
             assert await forget_once(store, "events", NOW + 10**18) == 1, "what is on its way once more is kept"
+            await store.write(lambda c: c.execute(update(u).values(tries=1)) and None)
+            assert await forget_once(store, "aside", NOW + 10**18) == 1
             assert await store.write(lambda c: forwarding.end(c, set())) == ["webhook mes"]
             assert await store.read(lambda c: c.execute(select(u)).all()) == []
 

@@ -120,6 +120,7 @@ const SENTENCES: [string, string][] = [
   ["{} of {} that tried in wave {} are not heard after it; {} % may", "第 {2} 批已尝试的 {1} 台中有 {0} 台随后失联；允许 {3} %"],
   ["{} of {} that tried in all judge more parts as NG than before; {} % may", "全部批次已尝试的 {1} 台中有 {0} 台不合格件增多；允许 {2} %"],
   ["{} of {} that tried in wave {} judge more parts as NG than before; {} % may", "第 {2} 批已尝试的 {1} 台中有 {0} 台不合格件增多；允许 {3} %"],
+  ["nothing more is done with it: what each of its devices did is forgotten", "不会再对它做任何操作：各设备的记录已按保留期限删除"],
   ["{} devices of wave {} wait for their turn", "第 {1} 批有 {0} 台等待轮到"],
   ["{} devices of wave {} are at it, or watched", "第 {1} 批有 {0} 台正在进行或观察中"],
   ["nobody gets it; {} left out, as {}: {}", "没有设备可推送；{0} 台被略过，例如 {1}：{2}"],
