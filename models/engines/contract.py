@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +35,10 @@ class Interpreter(Protocol):
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Copies of all outputs, in the order of `outputs`."""
+        ...
+
+    def filled(self, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> list[np.ndarray]:
+        """The same of a model with one input, which `fill` writes where it is read, without a copy; it must not keep the array."""
         ...
 
 

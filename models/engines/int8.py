@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 INT8, INT32, FLOAT32 = schema.TensorType.INT8, schema.TensorType.INT32, schema.TensorType.FLOAT32
 VERSIONS = {
     schema.BuiltinOperator.CONV_2D: 3,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 2,
     schema.BuiltinOperator.ADD: 2,
     schema.BuiltinOperator.SUB: 2,
     schema.BuiltinOperator.MUL: 2,
@@ -66,13 +67,26 @@ class Writer:
         self._tensors[given].shapeSignature = [1, -1, *shape[1:]]
         return given
 
-    def times(self, at: int, factors: np.ndarray) -> int:
-        """Float tensor `at`, each channel by its own factor."""
-        shape = self._tensors[at].shape
-        by = np.asarray(factors, np.float32).reshape(1, 1, 1, -1)
-        known = self._tensor(f"f{len(self._tensors)}", by.shape, FLOAT32, None, None, by)
-        out, kind = self._tensor(f"y{len(self._tensors)}", shape, FLOAT32, None, None), schema.BuiltinOptions.MulOptions
-        return self._operator(schema.BuiltinOperator.MUL, [at, known], out, schema.MulOptionsT(), kind)
+    def scaled(self, at: int, factors: np.ndarray, sums: np.ndarray, behind: int = 0) -> int:
+        """Float tensor `at` [h, 1, c], each channel by its own factor and plus its own sum; without the first `behind` rows."""
+        taps = np.zeros((1, 1 + bool(behind), 1, len(factors)), np.float32)
+        taps[0, -1, 0] = factors
+        height, number = self._tensors[at].shape[1], len(self._tensors)
+        given = [at, self._tensor(f"w{number}", taps.shape, FLOAT32, None, None, taps)]
+        given.append(self._tensor(f"b{number}", (len(factors),), FLOAT32, None, None, sums.astype(np.float32)))
+        options = schema.DepthwiseConv2DOptionsT()
+        options.padding, options.depthMultiplier = schema.Padding.VALID, 1
+        options.strideH = options.strideW = options.dilationWFactor = 1
+        options.dilationHFactor = max(behind, 1)
+        out = self._tensor(f"y{number}", (1, height - behind, 1, len(factors)), FLOAT32, None, None)
+        kind = schema.BuiltinOptions.DepthwiseConv2DOptions
+        return self._operator(schema.BuiltinOperator.DEPTHWISE_CONV_2D, given, out, options, kind)
+
+    def less(self, one: int, two: int) -> int:
+        """Float tensor `one` less float tensor `two`, of one shape."""
+        out = self._tensor(f"y{len(self._tensors)}", self._tensors[one].shape, FLOAT32, None, None)
+        kind = schema.BuiltinOptions.SubOptions
+        return self._operator(schema.BuiltinOperator.SUB, [one, two], out, schema.SubOptionsT(), kind)
 
     def in_steps(self, at: int, low: float, high: float) -> int:
         """Float tensor `at` in steps of low..high; what lies beyond is taken for the end of them."""

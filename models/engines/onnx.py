@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,11 @@ class Loaded:
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         names = (tensor.name for tensor in self.inputs)
         return [np.array(x) for x in self._session.run(None, dict(zip(names, inputs, strict=True)))]
+
+    def filled(self, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> list[np.ndarray]:
+        given = np.empty(shape, self.inputs[0].dtype)
+        fill(given)
+        return self(given)
 
 
 def _tensor(detail: onnxruntime.NodeArg) -> Tensor:

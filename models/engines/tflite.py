@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Loaded:
     def __init__(self, made: Any) -> None:
         self._made = made
         self._in, self._out = made.get_input_details(), made.get_output_details()
+        self._read = made.tensor(self._in[0]["index"])  # a view of where the first input is read
         self.inputs: Sequence[Tensor]
         self.outputs: Sequence[Tensor]
         self.inputs, self.outputs = [_tensor(d) for d in self._in], [_tensor(d) for d in self._out]
@@ -67,14 +68,23 @@ class Loaded:
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         if self._free:
-            self._lengthen(inputs)
+            self._lengthen([value.shape for value in inputs])
         for detail, value in zip(self._in, inputs, strict=True):
             self._made.set_tensor(detail["index"], value)
+        return self._said()
+
+    def filled(self, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> list[np.ndarray]:
+        if self._free:
+            self._lengthen([shape])
+        fill(self._read())
+        return self._said()
+
+    def _said(self) -> list[np.ndarray]:
         self._made.invoke()
         return [self._made.get_tensor(detail["index"]) for detail in self._out]
 
-    def _lengthen(self, inputs: Sequence[np.ndarray]) -> None:
-        wanted = {i: inputs[i].shape for i in self._free}
+    def _lengthen(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        wanted = {i: shapes[i] for i in self._free}
         if wanted != self._free:
             for i, shape in wanted.items():
                 self._made.resize_tensor_input(self._in[i]["index"], shape, strict=True)

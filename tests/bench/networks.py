@@ -65,7 +65,6 @@ def beside_bare(tags: int, window: int, folder: Path) -> dict[str, float]:
     baseline, kept = Baseline.from_json(document), document["network"]
     run = reconstruction.interpreter(kept, settings.window, path)
     left = reconstruction.loaded(baseline, kept, path, proved=True)
-    mean = np.array(kept["mean"])
     table = TagTable(
         [
             *(Tag(n, i + 1, source="p") for i, n in enumerate(names)),
@@ -76,7 +75,7 @@ def beside_bare(tags: int, window: int, folder: Path) -> dict[str, float]:
     stage, figures = Anomaly(config, Setting("h", table, folder)), {}
     for block in BLOCKS:
         value = rows(block + settings.window - 1, tags, 3)
-        given = (value - mean).astype(np.float32)[None, :, None, :]
+        given = value.astype(np.float32)[None, :, None, :]
         new = value[settings.window - 1 :]
         times = max(1, 2000 // block)
         bare, method = least(lambda given=given: run(given), lambda new=new: left(new), times)

@@ -94,22 +94,25 @@ def test_constants_differences_and_products(engine: Engine, tmp_path: Path) -> N
 
 def test_numbers_of_any_length_are_scaled_taken_in_steps_and_given_back(engine: Engine, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    weight, bias, factors = rng.normal(0, 0.4, (3, 4, 1, 2)), rng.normal(0, 0.2, 3), np.array([10.0, 0.1])
+    weight, bias, factors = rng.normal(0, 0.4, (2, 4, 1, 2)), rng.normal(0, 0.2, 2), np.array([10.0, 0.1])
+    mean = np.array([300.0, -2.0])
     writer = Writer()
     given = writer.numbers((4, 1, 2))
-    at = writer.conv(
-        writer.in_steps(writer.times(given, 1 / factors), -4, 4), Conv(weight, bias, 1, -6, 6, False, False)
-    )
-    out = writer.times(writer.in_float(at), np.array([1.0, 2.0, 4.0]))
+    at = writer.in_steps(writer.scaled(given, 1 / factors, -mean / factors), -4, 4)
+    says = writer.scaled(writer.in_float(writer.conv(at, Conv(weight, bias, 1, -6, 6, False, False))), factors, mean)
+    out = writer.less(writer.scaled(given, np.ones(2), np.zeros(2), behind=3), says)
     (tmp_path / "model.tflite").write_bytes(writer.finish([given], [out]))
     run = engine.load(tmp_path / "model.tflite")
     assert run.inputs[0].free == (1,)
     for n in (1, 30, 1, 7):
         x = np.clip(rng.normal(0, 1, (n + 3, 2)), -4, 4)
-        (got,) = run((x * factors).astype(np.float32)[None, :, None, :])
+        y = (x * factors + mean).astype(np.float32)[None, :, None, :]
+        (got,), (again,) = run(y), run.filled(y.shape, lambda at, y=y: np.copyto(at, y))
+        assert (got == again).all()
         rows = np.lib.stride_tricks.sliding_window_view(x, 4, axis=0)  # [n, 2, 4]
-        wanted = (np.einsum("nck,okc->no", rows, weight[:, :, 0, :]) + bias) * [1, 2, 4]
-        assert got.shape == (1, n, 1, 3) and np.abs((got[0, :, 0, :] - wanted) / [1, 2, 4]).max() < 0.15
-    (far,) = run(np.full((1, 4, 1, 2), 1e6, np.float32))
-    (end,) = run((np.full((1, 4, 1, 2), 4.0) * factors).astype(np.float32))
-    assert (far == end).all(), "what lies beyond the range is its end"
+        wanted = x[3:] - (np.einsum("nck,okc->no", rows, weight[:, :, 0, :]) + bias)
+        assert got.shape == (1, n, 1, 2) and np.abs(got[0, :, 0, :] / factors - wanted).max() < 0.15
+    far, end = (np.full((1, 4, 1, 2), x) * factors.astype(np.float32) + mean for x in (1e6, 4.0))
+    far, end = far.astype(np.float32), end.astype(np.float32)
+    said = [x[0, -1, 0] - run(x)[0][0, 0, 0] for x in (far, end)]
+    assert (np.abs(said[0] - said[1]) < factors).all(), "what lies beyond the range is its end"

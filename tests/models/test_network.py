@@ -100,7 +100,11 @@ def test_rows_one_by_one_give_the_scores_of_blocks_and_int8_is_close_to_float(fi
     one, many = (reconstruction.loaded(baseline, document["network"], fitted / "h.json", True) for _ in range(2))
     rows = machine(90, 3)
     each = np.concatenate([*(one(rows[i : i + 1]) for i in range(30)), one(rows[30:]), one(rows[:0])])
-    assert np.allclose(each, many(rows))
+    assert np.allclose(each, expected := many(rows))
+    document["network"]["off"] = [2.0**30] * 3  # as of counters, of which float32 would not tell neighbours apart
+    counters = reconstruction.loaded(baseline, document["network"], fitted / "h.json", True)
+    assert np.abs(counters(rows + 2.0**30) - expected).max() < 0.05
+    assert reconstruction.too_large(np.array([0, 2.0**30]), np.ones(2)).tolist() == [0, 2.0**30]
     assert 0 < document["network"]["lost"] < reconstruction.LOSES and document["rows"] == 800 - 3
 
 
