@@ -25,6 +25,7 @@ from .tree import is_below, node
 Place = Annotated[str, Field(max_length=400, description='a node of the tree, "" is the root')]
 At = Annotated[str, Query(max_length=400, description="there or below it")]
 Number = Annotated[int, Field(ge=1, le=2**53)]
+Version = Annotated[str, Query(max_length=64, description="as it was read")]
 Kind = Literal["csv", "json", "yaml"]
 MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json", "yaml": "application/yaml"}
 MOST_LOOKED_AT = 10_000  # cases, for a signature
@@ -67,7 +68,7 @@ def case_routes(store: Store, ingest: Ingest) -> APIRouter:
         skip: Annotated[int, Query(ge=0, le=10**6)] = 0,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> list[dict[str, Any]]:
-        """Cases by their ids: {"number", "place", "at" (s UTC), "by", "case"}, how many there are in all in the header
+        """Cases by their ids: {"number", "place", "at" (s UTC), "by", "version", "case"}, how many there are in all in the header
         X-Total-Count. By words, or near to a signature, the best first, each with "near" (0 to 1) and "why"."""
         seen = SeenAlarm(
             alarm, shares={f"{asset}.{tag}".lstrip("."): share for tag, share in shares_said(shares).items()}
@@ -108,23 +109,25 @@ def case_routes(store: Store, ingest: Ingest) -> APIRouter:
         return row.as_json()
 
     @router.put("/api/cases/{number}")
-    async def change(asks: Asks, number: Number, case: Case) -> dict[str, Any]:
-        """Say something else in one; it stays where it is."""
+    async def change(asks: Asks, number: Number, case: Case, version: Version) -> dict[str, Any]:
+        """Say something else in one; it stays where it is. 409 where somebody has written it anew since that version."""
         before = await store.read(lambda c: _theirs(c, asks, number))
         asks.changes(f"case {before.case.id}", before.case.model_dump(), case.model_dump(), before.place)
         _may(asks, before.place)
         with mistakes():
-            row, devices = await store.write(lambda c: cases.change(c, number, case, asks.who))
+            row, devices = await store.write(lambda c: cases.change(c, number, case, asks.who, version))
         ingest.nudge(devices)
         return row.as_json()
 
     @router.delete("/api/cases/{number}", status_code=204)
-    async def remove(asks: Asks, number: Number) -> None:
-        """Remove one."""
+    async def remove(asks: Asks, number: Number, version: Version) -> None:
+        """Remove one. 409 where somebody has written it anew since that version."""
         before = await store.read(lambda c: _theirs(c, asks, number))
         asks.changes(f"case {before.case.id}", before.case.model_dump(), place=before.place)
         _may(asks, before.place)
-        ingest.nudge(await store.write(lambda c: cases.remove(c, number)))
+        with mistakes():
+            devices = await store.write(lambda c: cases.remove(c, number, version))
+        ingest.nudge(devices)
 
     @router.get("/api/devices/{device}/case")
     async def of_alarm(

@@ -104,7 +104,7 @@ def _remove(name: str, c: Connection, at: str, as_json: bool) -> list[str]:
         raise LinesideError(
             f"there is no case {name!r} at {at or 'the root'}", hint="say --at; `list` shows where it is"
         )
-    devices = cases.remove(c, rows[0].number)
+    devices = cases.remove(c, rows[0].number, rows[0].version)
     return [f"{name} is no case at {at or 'the root'} any more; devices that are to forget it: {len(devices)}"]
 
 

@@ -29,16 +29,17 @@ NODES = ("asset", "component", "symptom", "cause", "remedy")
 
 
 class Kept(NamedTuple):
-    """A case, where it stands, who wrote it last and when (s UTC)."""
+    """A case, where it stands, who wrote it last and when (s UTC); `version` is another one for each text of it."""
 
     number: int
     place: str
     at: float
     by: str
+    version: str
     case: Case
 
     def as_json(self) -> dict[str, Any]:
-        head = {"number": self.number, "place": self.place, "at": self.at, "by": self.by}
+        head = {"number": self.number, "place": self.place, "at": self.at, "by": self.by, "version": self.version}
         return {**head, "case": self.case.model_dump(mode="json")}
 
 
@@ -46,7 +47,8 @@ _COLUMNS = (T.c.number, T.c.place, T.c.id, T.c.at, T.c.by, T.c.body)
 
 
 def _kept(row: Any) -> Kept:
-    return Kept(row.number, row.place, row.at, row.by, Case.model_validate_json(row.body))
+    version = _version(row.body.encode())
+    return Kept(row.number, row.place, row.at, row.by, version, Case.model_validate_json(row.body))
 
 
 def seen_by(asks: Scope) -> list[ColumnElement[bool]]:
@@ -121,12 +123,10 @@ def add(connection: Connection, place: str, case: Case, by: str) -> tuple[Kept, 
     return row, devices
 
 
-def change(connection: Connection, number: int, case: Case, by: str) -> tuple[Kept, set[str]]:
-    """Another text for one that is there, which stays at its place. Raises LinesideError."""
+def change(connection: Connection, number: int, case: Case, by: str, version: str) -> tuple[Kept, set[str]]:
+    """Another text for one that is there, which stays at its place. Raises LinesideError, also where it is not that version."""
     hold.cases(connection)
-    before = of(connection, number)
-    if before is None:
-        raise LinesideError("there is no such case any more", hint="somebody has removed it")
+    before = _as_read(of(connection, number), version)
     same = select(T.c.number).where(T.c.place == before.place, T.c.id == case.id, T.c.number != number)
     if connection.scalar(same):
         raise LinesideError(f"there is another case {case.id!r} at {before.place or 'the root'}")
@@ -136,11 +136,22 @@ def change(connection: Connection, number: int, case: Case, by: str) -> tuple[Ke
     return row, spread(connection, before.place)
 
 
-def remove(connection: Connection, number: int) -> set[str]:
-    """The devices of one that is removed; of one that is gone already, none."""
+def remove(connection: Connection, number: int, version: str) -> set[str]:
+    """The devices of one that is removed. Raises LinesideError where it is not that version."""
     hold.cases(connection)
-    place = connection.scalar(delete(T).where(T.c.number == number).returning(T.c.place))
-    return set() if place is None else spread(connection, place)
+    before = _as_read(of(connection, number), version)
+    connection.execute(delete(T).where(T.c.number == number))
+    return spread(connection, before.place)
+
+
+def _as_read(row: Kept | None, version: str) -> Kept:
+    """A case as somebody read it who changes it now. Raises LinesideError."""
+    if row is None:
+        raise LinesideError("there is no such case any more", hint="somebody has removed it")
+    if row.version != version:
+        hint = "read what it says now, and change that"
+        raise LinesideError(f"{row.by} has written this case anew since you read it", hint=hint)
+    return row
 
 
 def of(connection: Connection, number: int, *where: ColumnElement[bool]) -> Kept | None:

@@ -13,8 +13,9 @@ pytest.importorskip("playwright.async_api", reason="needs the dev extra")
 pytest.importorskip("cv2", reason="needs the vision extra")
 
 from edge import Event
-from sync.control_plane import assets
+from sync.control_plane import assets, cases
 from sync.control_plane.asset import Asset
+from sync.control_plane.cases import T
 from sync.control_plane.plane import Plane
 from tests.sync.rolled import Fleet
 from tests.sync.test_console import pytestmark, shows  # noqa: F401  (the mark: skipped without a browser)
@@ -72,7 +73,17 @@ def test_cases_come_in_a_file_and_are_looked_for_browsed_written_and_made_of_an_
         await shows(form.get_by_role("alert")).to_contain_text("flow=1 is no share of a tag")
         await form.get_by_label("Shares").fill("flow=-0.9; a=b=1e-7")
         await form.get_by_label("Component").fill("suction line")
+        (kept,) = await plane.store.read(lambda c: cases.listed(c, T.c.id == "P-021"))
+        theirs = kept.case.model_copy(update={"cause": "the seat is worn", "remedy": "grind it"})
+        await plane.store.write(lambda c: cases.change(c, kept.number, theirs, "wang", kept.version))
         await form.get_by_role("button", name="Keep").click()
+        await shows(form.get_by_role("alert")).to_contain_text("wang has written this case anew since you read it")
+        await shows(form.locator("[data-other]")).to_have_text(
+            ["wang: the seat is worn Take it", "wang: grind it Take it"]
+        )
+        await form.locator('[data-other="cause"]').get_by_role("button").click()
+        await form.get_by_role("button", name="Keep").click()
+        await shows(shown.locator(".told-case")).to_contain_text("Causethe seat is wornRemedy打开阀门")
         await shows(shown.locator(".shares")).to_contain_text("↓ flow-0.9↑ a=b")
         await shown.get_by_role("link", name="suction line").click()
         await shows(shown.locator(".path")).to_contain_text("Component suction line 2 cases")

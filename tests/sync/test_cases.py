@@ -70,8 +70,8 @@ def test_words_find_the_same_on_both_databases_and_on_a_device(database: str) ->
         assert cases.take_in(connection, LINE, cases.ready([again]), "li")[:2] == (0, 1)
         assert [row.case.id for row, _ in found(connection, "缺油")] == ["Ü 3"]
         assert [row.case.cause for row, _ in found(connection, "greas")] == ["grease"]
-        (number,) = [row.number for row, _ in found(connection, "greas")]
-        cases.remove(connection, number)
+        (one,) = [row for row, _ in found(connection, "greas")]
+        cases.remove(connection, one.number, one.version)
         assert found(connection, "greas") == []
     store.close()
 
@@ -136,14 +136,20 @@ def test_a_case_serves_below_its_place_and_no_other_tenant(tmp_path: Path) -> No
         assert await seen("root", f"device={OWN}") == ["A", "L", "R"] and await seen("li", f"at={LINE}") == ["L"]
         assert await seen("li", "find=hums") == ["R", "A", "L"] and await seen("eva", "find=hums") == ["R", "F"]
         assert (await ask("li", "GET", f"/api/cases?device={FOREIGN}"))[0] == 404
-        numbers = {one["case"]["id"]: one["number"] for one in (await ask("root", "GET", "/api/cases"))[1]}
+        read = {one["case"]["id"]: one for one in (await ask("root", "GET", "/api/cases"))[1]}
+        its = {name: f"/api/cases/{one['number']}?version={one['version']}" for name, one in read.items()}
         other = {"id": "A", "symptom": "it hums loud"}
         for who, name, status in (("eva", "A", 404), ("bo", "A", 403), ("li", "A", 200), ("li", "F", 404)):
-            assert (await ask(who, "PUT", f"/api/cases/{numbers[name]}", other))[0] == status, (who, name)
-        row = (await ask("bo", "GET", f"/api/cases/{numbers['A']}"))[1]
+            assert (await ask(who, "PUT", its[name], other))[0] == status, (who, name)
+        for method in ("PUT", "DELETE"):
+            status, said = await ask("root", method, its["A"], {**other, "cause": "a bolt"})
+            assert status == 409 and said["detail"].startswith("li has written this case anew since you read it")
+            assert (await ask("root", method, its["A"].partition("?")[0], other))[0] == 422, "of which version?"
+        row = (await ask("bo", "GET", its["A"]))[1]
+        assert row["version"] not in its["A"]
         assert (row["place"], row["by"], row["case"]["symptom"]) == (ENTERPRISE, "li", "it hums loud")
         for who, name, status in (("eva", "L", 404), ("bo", "R", 403), ("bo", "L", 204), ("bo", "L", 404)):
-            assert (await ask(who, "DELETE", f"/api/cases/{numbers[name]}"))[0] == status, (who, name)
+            assert (await ask(who, "DELETE", its[name]))[0] == status, (who, name)
         assert (await ask("eva", "GET", "/api/cases/graph"))[1]["cases"] == 2
         files = [(await ask(who, "GET", f"/api/cases/file?at={ENTERPRISE}"))[1] for who in ("bo", "eva")]
         assert ["loud" in file for file in files] == [True, False]

@@ -1,15 +1,16 @@
 // A fault case as somebody writes it: a new one, one of an alarm, or one that is changed.
-import type { ComponentChildren } from "preact";
-import { send } from "./api";
+import type { ComponentChildren, JSX } from "preact";
+import { useState } from "preact/hooks";
+import { get, send } from "./api";
 import { Dialog } from "./dialog";
 import { placesOf } from "./signin";
-import { t } from "./words";
+import { t, type Word } from "./words";
 
 export interface Case {
   id: string; symptom: string; asset: string; component: string; cause: string; remedy: string; source: string; parts: string[]; pictures: string[];
   signature: { alarm: string; shares: Record<string, number> };
 }
-export interface Kept { number: number; place: string; at: number; by: string; case: Case; near?: number; why?: string[] }
+export interface Kept { number: number; place: string; at: number; by: string; version: string; case: Case; near?: number; why?: string[] }
 
 export const sharesOf = (shares: Record<string, number>): string => Object.entries(shares).map(([tag, share]) => `${tag}=${share}`).join("; ");
 const listed = (text: string): string[] => text.split(/[;；]/).map((one) => one.trim()).filter(Boolean);
@@ -24,31 +25,59 @@ function shares(text: string): Record<string, number> {
   return Object.fromEntries(said);
 }
 
-/** `draft` is what it begins with; `of` the one that is changed. */
+/** A case as its form shows it. */
+const written = (one: Case) => ({
+  id: one.id, asset: one.asset, component: one.component, symptom: one.symptom, cause: one.cause, remedy: one.remedy,
+  alarm: one.signature.alarm, shares: sharesOf(one.signature.shares), parts: one.parts.join("; "), source: one.source,
+});
+type Name = keyof ReturnType<typeof written>;
+
+/** `draft` is what it begins with; `of` the one that is changed. Where somebody else wrote it meanwhile it shows what they wrote, and keeps over that only then. */
 export function CaseForm({ of, place = "", draft, title, children, close, done }: { of?: Kept; place?: string; draft?: Case; title: string; children?: ComponentChildren; close: () => void; done: (kept: Kept) => void }) {
-  const was = of?.case ?? draft, tops = placesOf("case");
+  const [base, setBase] = useState(of), [others, setOthers] = useState<Partial<Record<Name, string>>>({});
+  const [was] = useState(() => (of || draft) && written(of?.case ?? draft!)), tops = placesOf("case");
+  const read = async () => {
+    const now = await get<Kept>(`/api/cases/${of!.number}`);
+    if (now.version === base!.version) return;
+    const before = written(base!.case);
+    setOthers(Object.fromEntries(Object.entries(written(now.case)).filter(([name, said]) => said !== before[name as Name])));
+    setBase(now);
+  };
   const act = async (said: FormData) => {
-    const text = (name: string) => String(said.get(name) ?? "").trim();
+    const text = (name: Name | "place") => String(said.get(name) ?? "").trim();
     const one = {
       id: text("id"), asset: text("asset"), component: text("component"), symptom: text("symptom"), cause: text("cause"), remedy: text("remedy"), source: text("source"),
-      parts: listed(text("parts")), pictures: was?.pictures ?? [], signature: { alarm: text("alarm"), shares: shares(text("shares")) },
+      parts: listed(text("parts")), pictures: (base?.case ?? draft)?.pictures ?? [], signature: { alarm: text("alarm"), shares: shares(text("shares")) },
     };
-    done(of ? await send<Kept>("PUT", `/api/cases/${of.number}`, one) : await send<Kept>("POST", "/api/cases", { place: text("place"), case: one }));
+    if (!base) return done(await send<Kept>("POST", "/api/cases", { place: text("place"), case: one }));
+    done(await send<Kept>("PUT", `/api/cases/${base.number}?version=${base.version}`, one).catch((e) => read().then(() => { throw e; }, () => { throw e; })));
+  };
+  const field = (name: Name, word: Word, more: JSX.IntrinsicElements["input"] = {}) => (
+    <div class="field"><label>{t(word)} <input name={name} maxLength={200} defaultValue={was?.[name]} {...more} /></label>{other(name)}</div>
+  );
+  const long = (name: Name, word: Word, required = false) => (
+    <div class="field whole"><label>{t(word)} <textarea name={name} required={required} maxLength={2000} rows={2} defaultValue={was?.[name]} /></label>{other(name)}</div>
+  );
+  const other = (name: Name) => {
+    const said = others[name];
+    if (said === undefined) return null;
+    const take = (e: MouseEvent) => { ((e.currentTarget as HTMLButtonElement).form!.elements.namedItem(name) as HTMLInputElement).value = said; };
+    return <p class="warn other" data-other={name}>{base!.by}: {said || t("nothingThere")} <button type="button" onClick={take}>{t("takeTheirs")}</button></p>;
   };
   return (
     <Dialog title={title} word={t("writeCase")} close={close} act={act}>
       {children}
-      <label>{t("idOfCase")} <input name="id" required maxLength={200} defaultValue={was?.id} autocomplete="off" /></label>
+      {field("id", "idOfCase", { required: true, autocomplete: "off" })}
       {of ? null : <label>{t("servesAt")} <input name="place" maxLength={200} list="case-places" required={!tops.includes("")} placeholder={t("wholePlane")} defaultValue={place || (tops.includes("") ? "" : tops[0])} /></label>}
-      <label>{t("assetNode")} <input name="asset" maxLength={200} defaultValue={was?.asset} placeholder="water_pump" /></label>
-      <label>{t("componentNode")} <input name="component" maxLength={200} defaultValue={was?.component} /></label>
-      <label class="whole">{t("symptomNode")} <textarea name="symptom" required maxLength={2000} rows={2} defaultValue={was?.symptom} /></label>
-      <label class="whole">{t("causeNode")} <textarea name="cause" maxLength={2000} rows={2} defaultValue={was?.cause} /></label>
-      <label class="whole">{t("remedyNode")} <textarea name="remedy" maxLength={2000} rows={2} defaultValue={was?.remedy} /></label>
-      <label>{t("signatureAlarm")} <input name="alarm" maxLength={200} defaultValue={was?.signature.alarm} /></label>
-      <label>{t("signatureShares")} <input name="shares" title={t("sharesHow")} placeholder="flow=-0.7; current=0.2" defaultValue={was ? sharesOf(was.signature.shares) : ""} /></label>
-      <label>{t("neededParts")} <input name="parts" title={t("partsHow")} placeholder={t("partsHow")} defaultValue={was?.parts.join("; ")} /></label>
-      <label>{t("caseSource")} <input name="source" maxLength={2000} defaultValue={was?.source} /></label>
+      {field("asset", "assetNode", { placeholder: "water_pump" })}
+      {field("component", "componentNode")}
+      {long("symptom", "symptomNode", true)}
+      {long("cause", "causeNode")}
+      {long("remedy", "remedyNode")}
+      {field("alarm", "signatureAlarm")}
+      {field("shares", "signatureShares", { maxLength: undefined, title: t("sharesHow"), placeholder: "flow=-0.7; current=0.2" })}
+      {field("parts", "neededParts", { maxLength: undefined, title: t("partsHow"), placeholder: t("partsHow") })}
+      {field("source", "caseSource", { maxLength: 2000 })}
       <datalist id="case-places">{tops.filter(Boolean).map((one) => <option key={one} value={one} />)}</datalist>
     </Dialog>
   );

@@ -83,7 +83,7 @@ export function CasePage({ number: its }: { number: number }) {
   if (missing) return <p class="calm">{t("noSuchCase")}</p>;
   if (!kept) return <p class="quiet">…</p>;
   const one = kept.case, mine = may("case", kept.place), shares = Object.entries(one.signature.shares);
-  const remove = () => send("DELETE", `/api/cases/${its}`).then(() => { location.hash = "#/cases"; }, (e) => { setFault(e.message); failed(e); });
+  const remove = () => send("DELETE", `/api/cases/${its}?version=${kept.version}`).then(() => { location.hash = "#/cases"; }, (e) => { setFault(e.message); failed(e); again(); });
   return (
     <>
       <header class="bar"><h1><a href="#/cases" class="quiet" aria-label={t("faultCases")}>‹</a> {one.id}</h1><span class="grow" />
@@ -99,7 +99,7 @@ export function CasePage({ number: its }: { number: number }) {
           <div><dt>{t("servesAt")}</dt><dd>{kept.place || t("wholePlane")}</dd></div>
           <div><dt>{t("writtenBy")}</dt><dd>{kept.by} <span class="quiet">{moment(kept.at * 1000)}</span></dd></div></dl>
       </section>
-      {changing ? <CaseForm of={kept} title={one.id} close={() => setChanging(false)} done={again} /> : null}
+      {changing ? <CaseForm of={kept} title={one.id} close={() => { setChanging(false); again(); }} done={again} /> : null}
     </>
   );
 }

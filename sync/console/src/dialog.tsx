@@ -13,6 +13,7 @@ export function Dialog({ title, word, close, act, children }: { title: string; w
     dialog.current?.showModal();
     return () => before?.focus();
   }, []);
+  useEffect(() => { if (fault) dialog.current?.querySelector(".refusal")?.scrollIntoView({ block: "nearest" }); }, [fault]);
   const send = (e: SubmitEvent) => {
     e.preventDefault();
     setBusy(true);
@@ -24,7 +25,7 @@ export function Dialog({ title, word, close, act, children }: { title: string; w
       <form onSubmit={send}>
         <h2>{title}</h2>
         <div class="making">{children}</div>
-        {fault ? <p class="bad" role="alert">{sentence(fault)}</p> : null}
+        {fault ? <p class="bad refusal" role="alert">{sentence(fault)}</p> : null}
         <div class="choices"><button class="primary" disabled={busy}>{word}</button><button type="button" onClick={() => dialog.current?.close()}>{t("cancel")}</button></div>
       </form>
     </dialog>

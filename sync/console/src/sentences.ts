@@ -108,6 +108,7 @@ const SENTENCES: [string, string][] = [
   ["work order {} is dropped already, by {}", "工单 {0} 已由 {1} 取消"],
   ["there is a case {} at {} already (change that one)", "{1} 已有案例 {0}，请更改该案例"],
   ["there is no such case any more (somebody has removed it)", "该案例已被删除"],
+  ["{} has written this case anew since you read it (read what it says now, and change that)", "您打开后 {0} 已更改此案例，请查看现有内容后再保存"],
   ["there is another case {} at {}", "{1} 另有案例 {0}"],
   ["this device has told of no such alarm or anomaly", "设备没有上报过该报警或异常"],
   ["your roles do not include 'case' at {}", "您的角色不能在 {0} 编写案例"],
