@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,6 +92,8 @@ class Ddi:
             await self._store.write(lambda c: ddi_state.begins(c, device), device)
         opened, dropped = await self._store.glance(lambda c: ddi_state.actions(c, device))
         base, links = _base(request), dict[str, Any]()
+        if dropped and await self._gives_up(device, dropped):
+            opened, dropped = await self._store.glance(lambda c: ddi_state.actions(c, device))
         if dropped:
             links["cancelAction"] = {"href": f"{base}/cancelAction/{dropped.number}"}
         elif opened and self._updates.file(opened.path):
@@ -102,6 +105,17 @@ class Ddi:
             links["configData"] = {"href": f"{base}/configData"}
         sleep = AWAKE if links.keys() - {"configData"} else SLEEP
         return _hal({"config": {"polling": {"sleep": sleep}}, "_links": links})
+
+    async def _gives_up(self, device: str, dropped: Action) -> bool:
+        """Whether a client that is asked to stop has let its time pass; that is said then, and it gets what is next."""
+        generation, over = await self._store.glance(lambda c: ddi_state.given_up(c, device, time.time()))
+        if generation != dropped.generation:
+            await self._store.write(lambda c: ddi_state.stops(c, device, dropped.generation), device)
+        elif over:
+            minutes = ddi_state.PATIENCE / 60
+            why = f"it was asked to stop, and has said nothing for {minutes:.0f} minutes; it may still be at it"
+            await self._tell(device, dropped, "refused", why)
+        return over and generation == dropped.generation
 
     async def describe(self, request: Request, device: str) -> Response:
         """What the client says of its device."""
@@ -177,6 +191,8 @@ class Ddi:
             return _no(400, str(fault))
         if state:
             await self._tell(device, found, state, text)
+        else:
+            await self._store.write(lambda c: ddi_state.heard(c, device, found), device)
         return Response(status_code=200)
 
     async def _tell(self, device: str, found: Action, state: str, text: str) -> None:

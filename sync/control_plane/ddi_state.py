@@ -23,6 +23,7 @@ STATES = {  # of `execution` to those of the twin; `closed` is in `said`
     **dict.fromkeys(("canceled", "rejected"), "refused"),
 }
 MOST_ATTRIBUTES = 100  # of one device
+PATIENCE = 3600.0  # seconds that a client which is asked to stop says nothing, before it gets the next one all the same
 MOST_WORDS = 2000  # characters of what a client says
 T, W, D = tables.told_twin, tables.want, tables.ddi
 
@@ -89,6 +90,25 @@ def action(connection: Connection, device: str, number: int) -> Action | None:
     return next((one for one in found if one.number == number), None)
 
 
+def given_up(connection: Connection, device: str, now: float) -> tuple[int, bool]:
+    """(the generation that a device is asked to stop, whether it has said nothing of it for too long). A clock that was set back
+    since gives it its time anew."""
+    row = connection.execute(select(D.c.stops, D.c.stops_since).where(D.c.device == device)).one()
+    return (row.stops, now - row.stops_since >= PATIENCE) if row.stops_since <= now else (0, False)
+
+
+def stops(connection: Connection, device: str, generation: int) -> None:
+    """It is asked to stop that from now on."""
+    own = update(D).where(D.c.device == device)
+    connection.execute(own.values(stops=generation, stops_since=time.time()))
+
+
+def heard(connection: Connection, device: str, done: Action) -> None:
+    """It has said something of what it is asked to stop: it has its time anew."""
+    own = update(D).where(D.c.device == device, D.c.stops == done.generation)
+    connection.execute(own.values(stops_since=time.time()))
+
+
 def _rows(connection: Connection, device: str) -> tuple[dict[str, Row[Any]], list[Row[Any]]]:
     """What the device told of firmware, by its name, and what is wanted of it, the oldest first."""
     told = connection.execute(select(T).where(T.c.device == device, T.c.kind == FIRMWARE))
@@ -139,6 +159,7 @@ def report(connection: Connection, device: str, done: Action, state: str, text: 
     row = {"state": state, "running": running, "tried": done.version, "reason": text, "generation": done.generation}
     if done.state == state and state in ENDED:
         return
+    heard(connection, device, done)
     upsert(connection, T, {**place, **row, "epoch": EPOCH, "seq": now // 1_000_000, "ts": now})
     data = {"device": device, "version": done.version, "running": running, "generation": done.generation}
     severity = "medium" if state == "refused" else "info"

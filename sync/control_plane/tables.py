@@ -500,6 +500,9 @@ ddi = Table(  # devices that ask for firmware as hawkBit's clients do, see ddi.p
     Column("device", String(64), primary_key=True),
     Column("since", Float, nullable=False),
     Column("attributes", Text, nullable=False),
+    # which generation it is asked to stop, and since when it has said nothing of that
+    Column("stops", BigInteger, nullable=False, default=0, server_default="0"),
+    Column("stops_since", Float, nullable=False, default=0.0, server_default="0"),
 )
 fault_case = Table(  # what was seen before, why, and what helped, at a node of the tree; see cases.py
     "fault_case",

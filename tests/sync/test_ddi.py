@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import urllib3
 
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from sync.control_plane import tables
+from sync.control_plane import ddi_state, tables
 from sync.control_plane.ddi_state import said
 from sync.control_plane.own import PLANE
 from sync.control_plane.plane import Plane
@@ -142,7 +143,7 @@ def test_a_client_gets_its_firmware_and_what_it_says_is_what_the_device_tells(tm
     served(tmp_path, work)
 
 
-def test_what_is_wanted_no_more_is_cancelled(tmp_path: Path) -> None:
+def test_what_is_wanted_no_more_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(plane: Plane, it: Client, other: Client) -> None:
         first = await wants(plane, "1")
         old = f"{it.base}/deploymentBase/{first}"
@@ -159,6 +160,22 @@ def test_what_is_wanted_no_more_is_cancelled(tmp_path: Path) -> None:
         found = (await it.poll())["_links"]["deploymentBase"]
         assert found == {"href": f"{it.base}/deploymentBase/{second}"}
         assert (await it.ask("GET", cancel)).status == 404
+        assert await it.says(f"{it.base}/deploymentBase/{second}", "proceeding") == 200
+        third = await wants(plane, "1")
+        for _ in range(2):  # it is asked to stop, and says nothing to that
+            assert (await it.poll())["_links"].keys() & {"cancelAction", "deploymentBase"} == {"cancelAction"}
+        monkeypatch.setattr(ddi_state, "PATIENCE", 0.0)
+        assert (await it.poll())["_links"]["deploymentBase"] == {"href": f"{it.base}/deploymentBase/{third}"}
+        why = "it was asked to stop, and has said nothing for 0 minutes; it may still be at it"
+        assert await state(plane) == ("refused", "", "2", why)
+        assert await it.says(f"{it.base}/deploymentBase/{second}", "closed", "success") == 410
+        assert await it.says(f"{it.base}/deploymentBase/{third}", "proceeding") == 200
+        await wants(plane, "2")
+        t = tables.ddi
+        await it.poll()
+        await plane.store.write(lambda c: c.execute(update(t).values(stops_since=time.time() + 1e6)) and None)
+        assert "cancelAction" in (await it.poll())["_links"], "a clock that was set back gives it its time anew"
+        assert "deploymentBase" in (await it.poll())["_links"]
         await wants(plane, "")
         assert "deploymentBase" not in (await it.poll())["_links"]
 
