@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import reduce
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from . import reconstruction
 from .baseline import ABSURD, Baseline, Method, Settings, fit, windows_of
 from .distinct import Distinct
 from .document import read
+from .gathered import Gathered
 from .reconstruction import Leftover
 from .refit import Candidate, Refit, enough, too_few
 from .renewal import ORDER, Stand, lack, renewed, resumed, told
@@ -106,8 +107,7 @@ class Anomaly:
         self._out = [setting.table[f"{setting.name}.{name}"].id for name in ("score", "alarm")]
         self._last = np.full(len(self._ids), np.nan)
         self._quality = np.full(len(self._ids), Quality.BAD, np.uint8)
-        self._learned: list[np.ndarray] = []
-        self._n = 0
+        self._learned = Gathered(len(self._ids))
         self._scorer: Scorer | None = None
         self._alarm = False
         self._drifted: set[str] = set()
@@ -150,7 +150,9 @@ class Anomaly:
         quality = worst
         judged = np.flatnonzero(good)
         if self._scorer is None:
-            learned = judged[: self.config.rows - self._n]  # what comes behind them in one block is judged
+            learned = judged[
+                : max(self.config.rows - len(self._learned), 0)
+            ]  # what comes behind them in one block is judged
             yield from self._learn(rows[learned], int(ts[learned[-1]]) if len(learned) else 0)
             judged = judged[len(learned) :] if self._scorer is not None else judged[:0]
             quality = np.where(good, Quality.SUBSTITUTED, quality)
@@ -205,7 +207,7 @@ class Anomaly:
                 "model", self.name, "drifted", int(ts[-1]), "low", text, {"tag": tag, "by": round(drift[tag], 2)}
             )
             if self.config.refit and self._refit is None:
-                self._refit = Refit(self.config.refit)
+                self._refit = Refit(self.config.refit, len(self._ids))
         self._drifted = {tag for tag in self._drifted if abs(drift[tag]) > DRIFTED / 2}
 
     def _raised(self, ts: int, row: int) -> Event:
@@ -225,14 +227,13 @@ class Anomaly:
         return Event("anomaly", self.name, "raised", ts, "medium", f"unlike normal: {text}", {"reasons": reasons})
 
     def _learn(self, rows: np.ndarray, ts: int) -> Iterator[Event]:
-        self._learned.append(rows)
-        self._n += len(rows)
-        if self._n < self.config.rows:
+        self._learned.add(rows)
+        if len(self._learned) < self.config.rows:
             return
-        known = np.concatenate(self._learned)
-        self._learned, self._n = [], 0
+        known, starts = self._learned.rows(), tuple(self._learned.starts)
+        self._learned = Gathered(len(self._ids))
         try:
-            self._scorer = Scorer(fit(known, self.config.settings()))
+            self._scorer = Scorer(fit(known, self.config.settings(), starts))
         except ValueError as error:
             yield Event("model", self.name, "not_learned", ts, "medium", f"{self.name} begins anew: {error}")
             return
@@ -251,7 +252,7 @@ class Anomaly:
             self._scorer, self._earlier = resumed(self._earlier), None
         else:
             self._scorer, self._earlier = renewed(self._scorer, self._recent), stood
-        self._refit = Refit(int(learn), by or "somebody") if learn and not back else None
+        self._refit = Refit(int(learn), len(self._ids), by or "somebody") if learn and not back else None
         self._drifted = set()
         said = told(self.name, order, self.config.tags, was, self._scorer.stands())
         yield said
@@ -285,34 +286,39 @@ class Anomaly:
         return None
 
     def snapshot(self) -> bytes | None:
+        same: dict[str, Any] = {"tags": self.config.tags, "settings": asdict(self.config.settings())}
         if self._scorer is None:
-            return None
+            return json.dumps({**same, "learning": self._learned.as_json()}).encode()
         own = {"learned": self._scorer.baseline.as_json()} if self._scorer.baseline is not self._file else {}
         of = {"file": _limits(self._file)} if self._file else {}
-        earlier: dict[str, Any] = {"refit": [self._refit.rows, self._refit.by]} if self._refit else {}
+        earlier: dict[str, Any] = {"refit": self._refit.as_json()} if self._refit else {}
         if self._earlier:
             earlier["earlier"] = {"learned": self._earlier[0].as_json(), "centres": self._earlier[1]}
         stand = {"limits": _limits(self._scorer.baseline), "centres": self._scorer.centres}
         stand |= {"state": self._scorer.state, "alarm": self._alarm}
         stand["window"] = self._left.state if self._left else None
-        return json.dumps({"tags": self.config.tags, **stand, **own, **of, **earlier}).encode()
+        return json.dumps({**same, **stand, **own, **of, **earlier}).encode()
 
     def restore(self, state: bytes) -> None:
-        """Take up what was learned before and where the centres stood, unless tags, settings or the file are others now."""
-        document = json.loads(state)
-        if document.get("tags") != self.config.tags:
+        """Go on with learning, or with what was learned and where the centres stood; with what was said of a `baseline` file as
+        long as it is the same one. Raises ValueError where tags or settings are others now, or for what is damaged."""
+        document, columns = json.loads(state), len(self._ids)
+        if document["tags"] != self.config.tags:
+            raise ValueError("it is of other tags")
+        settings = asdict(self.config.settings())
+        if document.get("settings", settings) != settings:
+            raise ValueError("it was learned with other settings")
+        if "learning" in document:
+            if self._scorer is None:
+                self._learned = Gathered.from_json(document["learning"], columns)
             return
         if "learned" in document and (self._file is None or document.get("file") == _limits(self._file)):
-            baseline = Baseline.from_json(document["learned"])
-            if baseline.settings != self.config.settings():
-                return
-            self._scorer = Scorer(baseline)
+            scorer = Scorer(Baseline.from_json(document["learned"]))
             if "earlier" in document:
                 earlier = Baseline.from_json(document["earlier"]["learned"]), document["earlier"]["centres"]
                 resumed(earlier)
                 self._earlier = earlier
-        if self._scorer and "refit" in document:
-            self._refit = Refit(*document["refit"])
+            self._scorer = scorer
         if self._scorer and document["limits"] == _limits(self._scorer.baseline):
             if document.get("state"):
                 self._scorer.go_on(document["state"])
@@ -321,6 +327,8 @@ class Anomaly:
             if self._left and document.get("window"):
                 self._left.go_on(document["window"])
             self._alarm = bool(document.get("alarm"))  # so that one that is over is told as over
+        if self._scorer and "refit" in document:
+            self._refit = Refit.from_json(document["refit"], columns)
 
 
 def together(columns: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, tuple[int, ...]]:

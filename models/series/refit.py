@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .baseline import Settings, fit
+from .gathered import Gathered
 from .scorer import Scorer
 
 HELD_OUT = 0.25  # of the rows: the last ones, that the new one is judged by and does not learn from
@@ -45,35 +47,43 @@ class Refit:
     """Gathers `rows` rows in which the detector is quiet, then makes one candidate. `by`: who asked; empty after a drift. `asked`:
     the candidate is being made."""
 
-    def __init__(self, rows: int, by: str = "") -> None:
+    def __init__(self, rows: int, columns: int, by: str = "") -> None:
         self.rows, self.by, self.asked = rows, by, False
-        self._parts: list[np.ndarray] = []
-        self._starts = [0]  # rows before which others were left out
-        self._n, self._left_out = 0, 0
+        self._found = Gathered(columns)  # cut where others were left out
+        self._left_out = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {"of": self.rows, "by": self.by, "left_out": self._left_out, **self._found.as_json()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], columns: int) -> Refit:
+        """Raises ValueError for one that is damaged."""
+        found = cls(int(document["of"]), columns, str(document["by"]))
+        found._found, found._left_out = Gathered.from_json(document, columns), int(document["left_out"])
+        return found
 
     def gather(self, rows: np.ndarray, alarm: np.ndarray) -> bool:
         """Rows [n, c] and whether the alarm stands in each. True as soon as there are enough; what comes behind is let be."""
-        quiet = np.flatnonzero(~alarm)[: self.rows - self._n]
-        end = int(quiet[-1]) + 1 if self._n + len(quiet) == self.rows and len(quiet) else len(rows)
+        found = len(self._found)
+        quiet = np.flatnonzero(~alarm)[: self.rows - found]
+        end = int(quiet[-1]) + 1 if found + len(quiet) == self.rows and len(quiet) else len(rows)
         rows, alarm = rows[:end], alarm[:end]
         self._left_out += len(rows) - len(quiet)
-        cuts = np.flatnonzero(np.diff(quiet, prepend=-1) > 1)  # the row before is not among them
-        self._starts += [self._n + int(cut) for cut in cuts]
-        self._parts.append(rows[quiet])
-        self._n += len(quiet)
+        for part in np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1):
+            if len(part) and part[0]:  # the row before is not among them
+                self._found.cut()
+            self._found.add(rows[part])
         if len(rows) and alarm[-1]:
-            self._starts.append(self._n)
-        return self._n >= self.rows
+            self._found.cut()
+        return len(self._found) >= self.rows
 
     def candidate(self, settings: Settings, step: np.ndarray | float = 0.0) -> Candidate:
         """Learned from the first rows, judged by the last; `step` as of `fit`. Takes as long as a fit; touches nothing that others
         use."""
-        rows = np.concatenate(self._parts)
+        rows = self._found.rows()
         learned = round(len(rows) * (1 - HELD_OUT))
         try:
-            scorer = Scorer(
-                fit(rows[:learned], settings, tuple(s for s in sorted(set(self._starts)) if s < learned), step)
-            )
+            scorer = Scorer(fit(rows[:learned], settings, tuple(s for s in self._found.starts if s < learned), step))
         except ValueError as error:
             return Candidate(self, None, f"{learned} quiet rows teach nothing: {error}")
         false = int(scorer(rows[learned:])[1].sum())

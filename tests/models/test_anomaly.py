@@ -233,8 +233,42 @@ def test_what_was_learned_survives_and_other_tags_do_not_inherit_it() -> None:
     feed(again, normal(5, 5))
     assert not np.isnan(scores(kept)[0]).any()
     other = Anomaly(AnomalyConfig(stage="anomaly", tags=TAGS[::-1]), Setting("h", table(), Path(".")))
-    other.restore(state)
-    assert other.snapshot() is None
+    with pytest.raises(ValueError, match="it is of other tags"):
+        other.restore(state)
+    with pytest.raises(ValueError, match="learned with other settings"):
+        rig(hold=0.3)[2].restore(state)
+
+
+def test_what_is_still_learning_goes_on_after_a_restart_or_says_why_not(caplog: pytest.LogCaptureFixture) -> None:
+    given = normal(300)
+    flow, _, stage = rig()
+    feed(flow, given[:120])
+    state = stage.snapshot()
+    assert state is not None
+    again, kept, second = rig()
+    again.restore({"h": state})
+    feed(again, given[120:], 120)
+    assert [(e.state, e.ts, e.text[-8:]) for e in kept.events] == [("learned", 199 * SECOND, "200 rows")]
+    learned = Baseline.from_json(json.loads(second.snapshot() or b"")["learned"])
+    assert learned.as_json() == fit(given[:200], second.config.settings(), (0, 120)).as_json(), (
+        "120 does not follow 119"
+    )
+    fewer, kept, _ = rig(rows=100)  # enough of them by now
+    fewer.restore({"h": state})
+    feed(fewer, given[120:], 120)
+    assert [e.text[-8:] for e in kept.events] == ["120 rows"] and np.isfinite(scores(kept)[0]).all()
+    document = json.loads(state)
+    for change in (
+        {"rows": "AAAA"},
+        {"rows": document["learning"]["rows"][:-4]},
+        {"starts": [0, 5, 5]},
+        {"starts": [121]},
+    ):
+        broken, kept, _ = rig()
+        broken.restore({"h": json.dumps({**document, "learning": {**document["learning"], **change}}).encode()})
+        feed(broken, given[:199])
+        assert "h: its saved state does not fit and is not used" in caplog.text and not kept.events
+        caplog.clear()
 
 
 def test_still_rows_are_not_learned() -> None:

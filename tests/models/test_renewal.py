@@ -186,7 +186,7 @@ def test_after_a_drift_it_learns_anew_where_the_site_says_so() -> None:
     feed(flow, normal(200))
     feed(flow, drifting(3000), 200)
     state = stage.snapshot()
-    assert state is not None and json.loads(state)["refit"] == [400, ""]
+    assert state is not None and json.loads(state)["refit"]["of"] == 400
     again, kept, _ = rig(adapt=50, factor=2.5, refit=400)
     again.restore({"h": state})  # a restart in the midst of it
     feed(again, normal(600, 5) + np.array([12, 24]), 3200)
@@ -202,7 +202,7 @@ def test_after_a_drift_it_learns_anew_where_the_site_says_so() -> None:
 
 
 def test_rows_in_alarm_are_never_learned_and_a_candidate_that_alarms_is_dropped() -> None:
-    refit = Refit(400)
+    refit = Refit(400, 2)
     rows, alarm = normal(300, 2), np.zeros(300, bool)
     alarm[100:150] = True
     rows[alarm] += 50
@@ -210,11 +210,11 @@ def test_rows_in_alarm_are_never_learned_and_a_candidate_that_alarms_is_dropped(
     good = refit.candidate(Settings(span=5, factor=2.5))
     assert good.scorer is not None and good.scorer.baseline.mean == pytest.approx([10, 20], abs=0.3)
     assert good.words.startswith("from 300 rows without an alarm (50 with one")
-    refit = Refit(400)
+    refit = Refit(400, 2)
     refit.gather(np.concatenate([normal(300), normal(100, 2) + 9]), np.zeros(400, bool))
     bad = refit.candidate(Settings(span=5, factor=2.5))
     assert bad.scorer is None and "in the next 100 it alarms in" in bad.words
-    still = Refit(400)
+    still = Refit(400, 2)
     still.gather(np.ones((400, 2)), np.zeros(400, bool))
     assert still.candidate(Settings(span=5)).scorer is None
 
@@ -222,9 +222,11 @@ def test_rows_in_alarm_are_never_learned_and_a_candidate_that_alarms_is_dropped(
 def test_the_same_rows_are_gathered_in_one_block_or_row_by_row() -> None:
     rows, alarm = normal(500, 2), np.zeros(500, bool)
     alarm[[0, 1, 200, 201, 202, 399]] = True
-    one, many = Refit(400), Refit(400)
+    one, many = Refit(400, 2), Refit(400, 2)
     assert one.gather(rows, alarm)
-    at = next(i for i in range(500) if many.gather(rows[i : i + 1], alarm[i : i + 1]))
+    assert not any(many.gather(rows[i : i + 1], alarm[i : i + 1]) for i in range(202))
+    many = Refit.from_json(json.loads(json.dumps(many.as_json())), 2)  # a restart in an alarm, where it is cut anyway
+    at = next(i for i in range(202, 500) if many.gather(rows[i : i + 1], alarm[i : i + 1]))
     assert at == 405
     a, b = (refit.candidate(Settings(span=5)) for refit in (one, many))
     assert a.words == b.words and a.scorer and b.scorer
