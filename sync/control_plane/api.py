@@ -22,7 +22,7 @@ from edge import TRUSTED, LinesideError, Quality
 
 from .. import wire
 from . import tables
-from .access import Asks, Scope, declared, guard
+from .access import Asks, declared, guard
 from .aside import aside
 from .asset_api import asset_routes, order_routes
 from .audit_api import audit_routes
@@ -43,6 +43,7 @@ from .login import by_provider, login
 from .model_api import model_routes
 from .orders import orders
 from .people_api import key_routes, people_routes
+from .picture_rights import by_case, by_event
 from .pictures import Pictures
 from .proof import proof
 from .questions import questions
@@ -304,11 +305,17 @@ def _happened(store: Store, pictures: Pictures) -> APIRouter:
         device: Annotated[str, Query(max_length=64)] = "",
         epoch: Annotated[str, Query(max_length=16)] = "",
         seq: Annotated[int, Query(ge=0, le=NS)] = 0,
+        case: Annotated[int, Query(ge=0, le=2**53)] = 0,
     ) -> Response:
-        """A picture by its SHA-256; it never changes under that name. `device`, `epoch` and `seq` say which event shows it:
-        who does not see the whole plane gets it for an event of a device of theirs alone."""
-        if not asks.whole and not await store.read(lambda c: shows(c, asks, digest, (device, epoch, seq))):
-            raise HTTPException(404, "none of your devices has told of it in this event")
+        """A picture by its SHA-256; it never changes under that name. `device`, `epoch` and `seq` say which event shows it, or
+        `case` which fault case: who does not see the whole plane gets it for an event of a device of theirs, or a case of
+        theirs, alone."""
+
+        def theirs(c: Connection) -> bool:
+            return by_event(c, asks, digest, (device, epoch, seq)) or by_case(c, asks, digest, case)
+
+        if not asks.whole and not await store.read(theirs):
+            raise HTTPException(404, "none of your devices has told of it in this event, and no case of yours shows it")
         if (found := await pictures.whole(digest)) is None:
             raise HTTPException(404, "not here yet; it follows after its event")
         media, body = found
@@ -316,14 +323,6 @@ def _happened(store: Store, pictures: Pictures) -> APIRouter:
         return Response(body, media_type=media, headers=kept)
 
     return router
-
-
-def shows(connection: Connection, asks: Scope, digest: str, at: tuple[str, str, int]) -> bool:
-    """Whether an event of a device of theirs names that picture."""
-    t = tables.event
-    where = zip((t.c.device, t.c.epoch, t.c.seq), at, strict=True)
-    named = select(t.c.refs).where(*(column == value for column, value in where), *asks.narrow(t.c.device))
-    return digest in json.loads(connection.scalar(named) or "[]")
 
 
 def _live(store: Store, hub: Hub, people: People) -> APIRouter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Response
@@ -11,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection
 from edge import MOST_CASE_BYTES, Case, KnownCases, SeenAlarm, parse_cases, shares_said, text_of_cases
 
 from . import cases
-from .access import ELSEWHERE, Asks, Scope, place_of
+from .access import ELSEWHERE, Asker, Asks, Me, Scope, place_of
 from .case_draft import classes, draft
 from .case_search import MOST_FOUND, found, graph
 from .cases import Kept, T
@@ -19,6 +20,7 @@ from .config import beside
 from .devices import TOTAL
 from .ingest import Ingest
 from .mistake import mistakes
+from .picture_rights import not_theirs
 from .store import Store
 from .tree import is_below, node
 
@@ -33,11 +35,20 @@ PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 NO_SUCH = "there is no such case here"  # also of one that is not theirs
 
 
+class Alarm(BaseModel):
+    """An alarm or anomaly as /api/events names it."""
+
+    device: str = Field(max_length=64)
+    epoch: str = Field(max_length=16)
+    seq: int = Field(ge=0, le=2**62)
+
+
 class Written(BaseModel):
     """A new case, and where it is to serve."""
 
     place: Place
     case: Case
+    alarm: Alarm | None = Field(None, description="of which it was made, and so which pictures it may show")
 
 
 class File(BaseModel):
@@ -98,22 +109,24 @@ def case_routes(store: Store, ingest: Ingest) -> APIRouter:
         return (await store.read(lambda c: _theirs(c, asks, number))).as_json()
 
     @router.post("/api/cases", status_code=201)
-    async def new(asks: Asks, wanted: Written) -> dict[str, Any]:
+    async def new(asks: Asks, me: Me, wanted: Written) -> dict[str, Any]:
         """Write one. 409 where its id is at that place already."""
         place = node(wanted.place)
         asks.changes(f"case {wanted.case.id}", place=place)
         _may(asks, place)
+        await store.read(lambda c: _may_show(c, me, [wanted.case], wanted.alarm))
         with mistakes():
             row, devices = await store.write(lambda c: cases.add(c, place, wanted.case, asks.who))
         ingest.nudge(devices)
         return row.as_json()
 
     @router.put("/api/cases/{number}")
-    async def change(asks: Asks, number: Number, case: Case, version: Version) -> dict[str, Any]:
+    async def change(asks: Asks, me: Me, number: Number, case: Case, version: Version) -> dict[str, Any]:
         """Say something else in one; it stays where it is. 409 where somebody has written it anew since that version."""
         before = await store.read(lambda c: _theirs(c, asks, number))
         asks.changes(f"case {before.case.id}", before.case.model_dump(), case.model_dump(), before.place)
         _may(asks, before.place)
+        await store.read(lambda c: _may_show(c, me, [case]))
         with mistakes():
             row, devices = await store.write(lambda c: cases.change(c, number, case, asks.who, version))
         ingest.nudge(devices)
@@ -135,11 +148,11 @@ def case_routes(store: Store, ingest: Ingest) -> APIRouter:
         epoch: Annotated[str, Query(max_length=16)],
         seq: Annotated[int, Query(ge=0, le=2**62)],
     ) -> dict[str, Any]:
-        """A draft of a case, made of an alarm or anomaly as /api/events names it: {"place", "case", "near"}, where `near` are the
-        cases that it looks like. Nothing is kept: POST /api/cases does that."""
+        """A draft of a case, made of an alarm or anomaly as /api/events names it: {"place", "case", "near", "alarm"}, where `near`
+        are the cases that it looks like. Nothing is kept: POST /api/cases does that."""
         if (made := await store.read(lambda c: draft(c, device, epoch, seq))) is None:
             raise HTTPException(404, "this device has told of no such alarm or anomaly")
-        return made
+        return made | {"alarm": {"device": device, "epoch": epoch, "seq": seq}}
 
     return router
 
@@ -175,13 +188,14 @@ def case_files(store: Store, ingest: Ingest) -> APIRouter:
         return Response(text.encode(), media_type=MEDIA[kind], headers=headers)
 
     @router.post("/api/cases/file")
-    async def take_in(asks: Asks, file: File) -> dict[str, int]:
+    async def take_in(asks: Asks, me: Me, file: File) -> dict[str, int]:
         """Take in a file, whole or not at all; a case with an id that is at that place takes its place. {"new", "anew"}. 422 with a
         line for each fault: file, row and column, what, and what to do."""
         place = node(file.place)
         asks.changes(f"cases of {file.name or file.kind}", place=place)
         _may(asks, place)
-        rows = await beside(_rows, file)
+        given, rows = await beside(_rows, file)
+        await store.read(lambda c: _may_show(c, me, given))
         with mistakes():
             new, anew, devices = await store.write(lambda c: cases.take_in(c, place, rows, asks.who))
         ingest.nudge(devices)
@@ -190,9 +204,10 @@ def case_files(store: Store, ingest: Ingest) -> APIRouter:
     return router
 
 
-def _rows(file: File) -> list[dict[str, Any]]:
+def _rows(file: File) -> tuple[list[Case], list[dict[str, Any]]]:
     name = f"{file.name.rpartition('.')[0] or 'cases'}.{file.kind}"
-    return cases.ready(parse_cases(file.body.encode(errors="replace"), name))
+    given = parse_cases(file.body.encode(errors="replace"), name)
+    return given, cases.ready(given)
 
 
 def _at(at: str) -> list[ColumnElement[bool]]:
@@ -203,6 +218,17 @@ def _at(at: str) -> list[ColumnElement[bool]]:
 def _may(asks: Scope, place: str) -> None:
     if not asks.holds(place):
         raise HTTPException(403, f"your roles do not include 'case' at {place or 'the root'}")
+
+
+def _may_show(connection: Connection, me: Asker, given: Sequence[Case], alarm: Alarm | None = None) -> None:
+    """Whether all that a case would show to who sees the case is theirs to see. Raises HTTPException."""
+    at = (alarm.device, alarm.epoch, alarm.seq) if alarm else ("", "", 0)
+    if strange := not_theirs(connection, me.scope("watch"), given, at):
+        (where, *_) = [case.id for case in given if strange[0] in case.pictures]
+        todo = "leave it out, or make the case of the alarm that shows it"
+        raise HTTPException(
+            403, f"case {where}: the picture {strange[0][:10]} is of no alarm or case of yours ({todo})"
+        )
 
 
 def _theirs(connection: Connection, asks: Scope, number: int) -> Kept:

@@ -24,7 +24,7 @@ from sync.control_plane.case_search import found, graph
 from sync.control_plane.messages import apply_frames
 from sync.control_plane.plane import Plane
 from sync.control_plane.store import Store
-from tests.sync.tenants import EPOCH, FOREIGN, OWN, settled, somebody
+from tests.sync.tenants import EPOCH, FOREIGN, OWN, picture_of, settled, somebody
 from tests.sync.test_page import Ask, page
 
 LINE, ENTERPRISE, OTHER = "acme/suzhou/line-1", "acme", "foreign-corp"
@@ -99,13 +99,15 @@ def over_api(folder: Path, work: Callable[[Plane, Callable[..., Awaitable[Any]]]
             "li": await somebody(plane, "li", ("engineer", ENTERPRISE)),
             "eva": await somebody(plane, "eva", ("engineer", OTHER)),
             "bo": await somebody(plane, "bo", ("engineer", LINE)),
+            "wu": await somebody(plane, "wu", ("viewer", "acme/wuxi")),
             "root": await somebody(plane, "root", ("platform_admin", "")),
         }
 
         async def asks(who: str, method: str, path: str, said: Any = None) -> tuple[int, Any]:
             body = b"" if said is None else json.dumps(said).encode()
             status, answer, _ = await ask(method, path, body, **people[who], Content_Type="application/json")
-            return status, answer.decode() if path.startswith("/api/cases/file?") else json.loads(answer or b"null")
+            plain = path.startswith(("/api/cases/file?", "/api/pictures/"))
+            return status, answer.decode() if plain else json.loads(answer or b"null")
 
         await work(plane, asks)
 
@@ -241,6 +243,42 @@ def alarm_of(data: dict[str, Any], seq: int) -> wire.Frame:
     return wire.Frame(EPOCH, "event", seq, event.ts, event.ts, 1, encode_event(event))
 
 
+def test_who_sees_a_case_sees_its_pictures_and_nobody_lends_what_they_do_not_see(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Any) -> None:
+        its = {OWN: picture_of(OWN), FOREIGN: picture_of(FOREIGN)}
+        alarm = {"device": OWN, "epoch": EPOCH, "seq": 2}
+
+        async def kept(name: str, whose: str, **more: Any) -> tuple[int, Any]:
+            body = {"id": name, "symptom": "it hums", "pictures": [its[whose]]}
+            return await ask("li", "POST", "/api/cases", {"place": ENTERPRISE, "case": body, **more})
+
+        async def shown(who: str, whose: str, number: int) -> int:
+            return int((await ask(who, "GET", f"/api/pictures/{its[whose]}?case={number}"))[0])
+
+        status, said = await kept("A", OWN)
+        assert status == 403 and said["detail"].startswith(
+            f"case A: the picture {its[OWN][:10]} is of no alarm or case"
+        )
+        assert (await kept("A", OWN, alarm=alarm | {"seq": 1}))[0] == 403, "that one shows another"
+        status, case_a = await kept("A", OWN, alarm=alarm)
+        assert status == 201 and (await kept("B", OWN))[0] == 201, "a case that they see shows it by now"
+        assert (await kept("F", FOREIGN, alarm=alarm | {"device": FOREIGN}))[0] == 403
+        path = f"/api/cases/{case_a['number']}?version={case_a['version']}"
+        assert (await ask("li", "PUT", path, {**case_a["case"], "pictures": [its[FOREIGN]]}))[0] == 403
+        file = {"place": ENTERPRISE, "kind": "csv", "body": f"id,symptom,pictures\nF,x,{its[FOREIGN]}\nG,x,{'b' * 64}"}
+        status, said = await ask("li", "POST", "/api/cases/file", file)
+        assert status == 403 and said["detail"].startswith("case F: the picture")
+        file["body"] = f"id,symptom,pictures\nF,x,{its[OWN]}\nG,x,{'b' * 64}"
+        assert (await ask("li", "POST", "/api/cases/file", file))[0] == 200, "what is not here is nobody's"
+        of_li = [await shown("wu", OWN, case_a["number"]), await shown("wu", FOREIGN, case_a["number"])]
+        assert of_li == [200, 404] and await shown("eva", OWN, case_a["number"]) == 404
+        assert [await shown("wu", OWN, 0), await shown("wu", OWN, case_a["number"] + 99)] == [404, 404]
+        body = {"id": "R", "symptom": "x", "pictures": [its[FOREIGN]]}
+        assert (await ask("root", "POST", "/api/cases", {"place": "", "case": body}))[0] == 201
+
+    over_api(tmp_path, work)
+
+
 def test_an_alarm_makes_a_draft_that_can_be_kept(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Any) -> None:
         path = f"/api/devices/{OWN}/case?epoch={EPOCH}&seq="
@@ -253,7 +291,8 @@ def test_an_alarm_makes_a_draft_that_can_be_kept(tmp_path: Path) -> None:
             assert draft["signature"] == {"alarm": f"no_flow{seq}", "shares": shares} and draft["pictures"] == [
                 "a" * 64
             ]
-            assert (await ask("li", "POST", "/api/cases", {"place": LINE, "case": draft}))[0] == 201
+            given = {"place": LINE, "case": draft, "alarm": made["alarm"]}
+            assert (await ask("li", "POST", "/api/cases", given))[0] == 201
             near = (await ask("li", "GET", f"{path}{seq}"))[1]["near"]
             assert (near[0]["id"], near[0]["near"]) == (draft["id"], 1.0)
         assert (await ask("li", "GET", f"{path}2"))[0] == 404, "an inspection is no alarm"

@@ -12,6 +12,9 @@ export interface Case {
 }
 export interface Kept { number: number; place: string; at: number; by: string; version: string; case: Case; near?: number; why?: string[] }
 
+/** Of which a case is made, as the plane names it. */
+export interface Origin { device: string; epoch: string; seq: number }
+
 export const sharesOf = (shares: Record<string, number>): string => Object.entries(shares).map(([tag, share]) => `${tag}=${share}`).join("; ");
 const listed = (text: string): string[] => text.split(/[;；]/).map((one) => one.trim()).filter(Boolean);
 /** Raises an error that names what is none. */
@@ -33,7 +36,7 @@ const written = (one: Case) => ({
 type Name = keyof ReturnType<typeof written>;
 
 /** `draft` is what it begins with; `of` the one that is changed. Where somebody else wrote it meanwhile it shows what they wrote, and keeps over that only then. */
-export function CaseForm({ of, place = "", draft, title, children, close, done }: { of?: Kept; place?: string; draft?: Case; title: string; children?: ComponentChildren; close: () => void; done: (kept: Kept) => void }) {
+export function CaseForm({ of, place = "", draft, alarm, title, children, close, done }: { of?: Kept; place?: string; draft?: Case; alarm?: Origin; title: string; children?: ComponentChildren; close: () => void; done: (kept: Kept) => void }) {
   const [base, setBase] = useState(of), [others, setOthers] = useState<Partial<Record<Name, string>>>({});
   const [was] = useState(() => (of || draft) && written(of?.case ?? draft!)), tops = placesOf("case");
   const read = async () => {
@@ -49,7 +52,7 @@ export function CaseForm({ of, place = "", draft, title, children, close, done }
       id: text("id"), asset: text("asset"), component: text("component"), symptom: text("symptom"), cause: text("cause"), remedy: text("remedy"), source: text("source"),
       parts: listed(text("parts")), pictures: (base?.case ?? draft)?.pictures ?? [], signature: { alarm: text("alarm"), shares: shares(text("shares")) },
     };
-    if (!base) return done(await send<Kept>("POST", "/api/cases", { place: text("place"), case: one }));
+    if (!base) return done(await send<Kept>("POST", "/api/cases", { place: text("place"), case: one, alarm }));
     done(await send<Kept>("PUT", `/api/cases/${base.number}?version=${base.version}`, one).catch((e) => read().then(() => { throw e; }, () => { throw e; })));
   };
   const field = (name: Name, word: Word, more: JSX.IntrinsicElements["input"] = {}) => (

@@ -94,7 +94,7 @@ export function CasePage({ number: its }: { number: number }) {
           {one.signature.alarm ? <div><dt>{t("signatureAlarm")}</dt><dd><code>{one.signature.alarm}</code></dd></div> : null}
           {shares.length ? <div><dt>{t("signatureShares")}</dt><dd><Shares shares={one.signature.shares} /></dd></div> : null}
           {one.parts.length ? <div><dt>{t("neededParts")}</dt><dd>{joined(one.parts)}</dd></div> : null}
-          {one.pictures.length ? <div><dt>{t("casePictures")}</dt><dd>{one.pictures.map((digest) => <a key={digest} href={`/api/pictures/${digest}`} target="_blank" rel="noreferrer"><code>{digest.slice(0, 10)}</code> </a>)}</dd></div> : null}
+          {one.pictures.length ? <div><dt>{t("casePictures")}</dt><dd>{one.pictures.map((digest) => <a key={digest} href={`/api/pictures/${digest}?case=${its}`} target="_blank" rel="noreferrer"><code>{digest.slice(0, 10)}</code> </a>)}</dd></div> : null}
           {one.source ? <div><dt>{t("caseSource")}</dt><dd>{one.source}</dd></div> : null}
           <div><dt>{t("servesAt")}</dt><dd>{kept.place || t("wholePlane")}</dd></div>
           <div><dt>{t("writtenBy")}</dt><dd>{kept.by} <span class="quiet">{moment(kept.at * 1000)}</span></dd></div></dl>

@@ -109,6 +109,7 @@ const SENTENCES: [string, string][] = [
   ["there is a case {} at {} already (change that one)", "{1} 已有案例 {0}，请更改该案例"],
   ["there is no such case any more (somebody has removed it)", "该案例已被删除"],
   ["{} has written this case anew since you read it (read what it says now, and change that)", "您打开后 {0} 已更改此案例，请查看现有内容后再保存"],
+  ["case {}: the picture {} is of no alarm or case of yours (leave it out, or make the case of the alarm that shows it)", "案例 {0}：图片 {1} 不属于您能查看的报警或案例，请去掉，或由相应报警生成案例"],
   ["there is another case {} at {}", "{1} 另有案例 {0}"],
   ["this device has told of no such alarm or anomaly", "设备没有上报过该报警或异常"],
   ["your roles do not include 'case' at {}", "您的角色不能在 {0} 编写案例"],

@@ -1,14 +1,14 @@
 // The cases that an alarm looks like, as its device told of them with no network; and a case that is made of an alarm.
 import { useState } from "preact/hooks";
 import { type Alarm, failed, get, type Happening } from "./api";
-import { type Case, CaseForm } from "./case_form";
+import { type Case, CaseForm, type Origin } from "./case_form";
 import { percent } from "./cases";
 import { sentence } from "./sentences";
 import { useFresh } from "./show";
 import { joined, t } from "./words";
 
 interface Near { id: string; symptom: string; cause: string; remedy: string; near: number; parts: string[] }
-interface Draft { place: string; case: Case; near: unknown }
+interface Draft { place: string; case: Case; near: unknown; alarm: Origin }
 const MS = 1e6; // ns
 
 /** What the devices told of cases, the newest first. */
@@ -59,7 +59,7 @@ export function MakeCase({ alarm: a }: { alarm: Alarm }) {
       <button class="make-case" onClick={() => begin().catch((e) => { setFault(e.message); failed(e); })}>{t("makeCase")}</button>
       {fault ? <span class="bad" role="alert">{sentence(fault)}</span> : null}
       {draft ? (
-        <CaseForm title={t("makeCase").replace(/ ?…$/, "")} place={draft.place} draft={draft.case} close={() => setDraft(null)} done={(kept) => setMade(kept.number)}>
+        <CaseForm title={t("makeCase").replace(/ ?…$/, "")} place={draft.place} draft={draft.case} alarm={draft.alarm} close={() => setDraft(null)} done={(kept) => setMade(kept.number)}>
           {like.length ? <div class="whole quiet similar">{t("looksLike")}<Nears cases={like} apart /></div> : null}
         </CaseForm>
       ) : null}
