@@ -10,7 +10,7 @@ PLANE, DEVICE, TESTS = "sync/control_plane", "sync/device", "tests/sync"
 CONTROLS: dict[str, Safeguard] = {
     # Who a device is
     "a device is its enrolled key": Safeguard(
-        f"{PLANE}/ingest.py",
+        f"{PLANE}/callers.py",
         "if known is not None and known.key == key:",
         "if known is not None:",
         f"{TESTS}/test_controls.py::test_who_enrols_a_name_anew_makes_every_older_certificate_worthless",
@@ -22,8 +22,8 @@ CONTROLS: dict[str, Safeguard] = {
         f"{TESTS}/test_controls.py::test_a_certificate_whose_time_is_over_opens_nothing_but_the_way_to_a_new_one",
     ),
     "revoking reaches every process in seconds": Safeguard(
-        f"{PLANE}/ingest.py",
-        "        await self.keys.look()\n",
+        f"{PLANE}/presence.py",
+        "        await self._callers.keys.look()\n",
         "",
         f"{TESTS}/test_revoked.py::test_a_device_that_is_revoked",
     ),
@@ -76,14 +76,14 @@ CONTROLS: dict[str, Safeguard] = {
         f"{TESTS}/test_controls.py::test_a_device_does_not_vouch_for_another",
     ),
     "a copied identity is an alarm": Safeguard(
-        f"{PLANE}/ingest.py",
+        f"{PLANE}/presence.py",
         "        if self._clones.saw(",
         "        if False and self._clones.saw(",
         f"{TESTS}/test_clones.py::test_a_copied_state_folder_is_an_alarm_of_the_plane",
     ),
     "guesses of an invitation keep no writer busy": Safeguard(
-        f"{PLANE}/ingest.py",
-        "        if not await self._store.glance(lambda c: stands_open(c, invitation)):",
+        f"{PLANE}/enrolment.py",
+        "        if not await self._store.glance(lambda c: stands(c, invitation)):",
         "        if False:",
         f"{TESTS}/test_controls.py::test_who_guesses_an_invitation_writes_nothing",
     ),

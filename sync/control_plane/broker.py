@@ -19,7 +19,8 @@ from ..broker import BrokerConfig
 from ..mqtt_line import HEAD, Line, Message, Refused, trusting
 from ..tls import safe
 from .ca import Authority
-from .ingest import BY, PROVEN, Ingest
+from .callers import BY, PROVEN
+from .ingest import Ingest
 
 LONGEST_WAIT, LOOK = 5.0, 5.0  # seconds: between two attempts; between two looks at a connection
 MOST_WAITING = 256 * 2**20  # bytes of messages that are not answered yet; beyond them a device is told to come again
@@ -98,7 +99,7 @@ class AtBroker:
     async def _answer(self, line: Line, message: Message) -> None:
         device, asked = wire.device_of(message.topic), message.said.get("ask", "")
         if (key := await self._proven(device, asked, message)) is None:
-            why = wire.REVOKED.encode() if device in self._ingest.keys.revoked else b""
+            why = wire.REVOKED.encode() if device in self._ingest.callers.keys.revoked else b""
             await line.publish(wire.down(device), why, 0, message.number, {"status": "401"})
             return
         status, body = 503, b""
@@ -111,7 +112,7 @@ class AtBroker:
         """The key of the device whose proof that message carries."""
         said = message.said.get("proof", "")
         for anew in (False, True):
-            known = await self._ingest.keys.of(device, anew)
+            known = await self._ingest.callers.keys.of(device, anew)
             if known is not None and wire.proven(known.secret, "ask", message.number, asked, message.body, said):
                 return known.secret
         return None

@@ -126,7 +126,7 @@ class Plane:
             context = self._serve(
                 Measured(self.ingest.app, self.authority), line, **tls, timeout_keep_alive=75, proxy_headers=False
             )
-        self._works += [asyncio.create_task(self.ingest.watch()), asyncio.create_task(self.ingest.hear())]
+        self._works += [asyncio.create_task(self.ingest.presence.watch()), asyncio.create_task(self.ingest.hear())]
         self._works.append(asyncio.create_task(self._certified(context)))
         self.url = self.where.url or f"https://{self._shown}:{line.getsockname()[1]}"
 

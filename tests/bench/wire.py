@@ -25,6 +25,7 @@ from sync import wire
 from sync.broker import BrokerConfig
 from sync.control_plane import mosquitto, tables
 from sync.control_plane.ca import Authority
+from sync.control_plane.invite import Wish, invited
 from sync.control_plane.plane import Plane
 from sync.control_plane.where import Where
 from sync.device import enrolment
@@ -81,8 +82,8 @@ async def measured(way: str, what: str, folder: Path) -> dict[str, Any]:
     access = BrokerConfig(url=f"mqtts://127.0.0.1:{broker.port}") if broker else None
     plane = Plane(Where(folder / "plane", device_port=0, page_port=0, broker=access))
     await plane.start()
-    invited = token(plane.url, plane.authority.fingerprint, await plane.ingest.invite())
-    await asyncio.to_thread(enrolment.enroll, invited, "d", folder / "d")
+    words = token(plane.url, plane.authority.fingerprint, await invited(plane.store, Wish()))
+    await asyncio.to_thread(enrolment.enroll, words, "d", folder / "d")
     target = broker.port if broker else int(plane.url.rpartition(":")[2])
     async with Throttle(target, BITS, DELAY) as line:
         device = Device(folder / "d", f"{way}://127.0.0.1:{line.port}")

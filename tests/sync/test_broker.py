@@ -27,6 +27,7 @@ from sync.broker import BrokerConfig
 from sync.control_plane import broker as at_broker
 from sync.control_plane import ca
 from sync.control_plane.ca import Asked, Authority
+from sync.control_plane.invite import Wish, invited
 from sync.device import certificate, key, transport
 from sync.device.certificate import EARLY, Certificate
 from sync.device.enrolment import enroll as enrol
@@ -364,7 +365,7 @@ def test_a_request_for_a_certificate_that_is_none_is_refused(tmp_path: Path) -> 
 def test_nobody_enrols_under_the_plane_s_own_names(tmp_path: Path) -> None:
     async def work(it: Rig) -> None:
         for name in (at_broker.NAME, ca.PROXY, "@plane", "a/b"):
-            words = token(it.plane.url, it.plane.authority.fingerprint, await it.plane.ingest.invite())
+            words = token(it.plane.url, it.plane.authority.fingerprint, await invited(it.plane.store, Wish()))
             with pytest.raises(LinesideError, match="the plane said no: that is no device id"):
                 await asyncio.to_thread(enrol, words, name, it.folder / "other")
 

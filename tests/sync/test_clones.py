@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from sync.control_plane.clones import OVER, WITHIN, Clones
+from sync.control_plane.invite import Wish, invited
 from sync.device import enrolment, identity
 from sync.device.certificate import Certificate
 from sync.device.orders import asks
@@ -67,7 +68,7 @@ def test_a_copied_state_folder_is_an_alarm_of_the_plane(tmp_path: Path) -> None:
 
         await it.until(raised)
         other.close()
-        words = token(it.plane.url, it.plane.authority.fingerprint, await it.plane.ingest.invite())
+        words = token(it.plane.url, it.plane.authority.fingerprint, await invited(it.plane.store, Wish()))
         await asyncio.to_thread(enrolment.enroll, words, "dev-1", it.folder / "dev")
 
         async def cleared() -> bool:

@@ -21,7 +21,7 @@ from sqlalchemy.event import listen
 from edge import DeviceLost, LinesideError
 from edge.cli import main
 from sync import chain, wire
-from sync.control_plane import api, ca, clones, ingest, issuer, own, shown
+from sync.control_plane import api, ca, clones, issuer, own, presence, shown
 from sync.control_plane.ca import Asked
 from sync.control_plane.plane import Plane
 from sync.control_plane.shown import HEADER
@@ -121,7 +121,7 @@ def test_a_device_does_not_vouch_for_another(tmp_path: Path) -> None:
         for device in ("one", "other"):
             await enrolled(it, tmp_path / device, device)
         assert await asyncio.to_thread(main, ["plane", "revoke", "one", "--folder", str(tmp_path / "plane")]) == 0
-        await it.ingest.keys.look()
+        await it.ingest.callers.keys.look()
         other = chain.read((tmp_path / "other" / "device.pem").read_bytes())[0].public_bytes(Encoding.PEM).decode()
         claims = {HEADER: quote(other)}
         found = [
@@ -195,12 +195,12 @@ def test_what_anybody_can_show_is_remembered_by_nobody(tmp_path: Path) -> None:
 
 
 def test_an_alarm_of_two_places_outlives_the_plane_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "LOOK", 0.02)
+    monkeypatch.setattr(presence, "LOOK", 0.02)
 
     async def work() -> None:
         it = await started(tmp_path / "plane")
         await enrolled(it, tmp_path / "d")
-        await it.ingest._clone("d", True)
+        await it.ingest.presence._clone("d", True)
         await it.stop()
         it = await started(tmp_path / "plane")
         assert await it.store.read(lambda c: own.raised(c, "clone d"))
@@ -210,7 +210,7 @@ def test_an_alarm_of_two_places_outlives_the_plane_and_ends(tmp_path: Path, monk
             return not await it.store.read(lambda c: own.raised(c, "clone d"))
 
         await until(over)
-        await it.ingest._clone("d", True)
+        await it.ingest.presence._clone("d", True)
         await enrolled(it, tmp_path / "new")
         assert await over(), "who enrols it anew ends it, though this process has not seen two"
         await it.stop()
@@ -221,7 +221,7 @@ def test_an_alarm_of_two_places_outlives_the_plane_and_ends(tmp_path: Path, monk
 def test_an_issuer_that_is_due_is_an_alarm_until_there_is_a_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "LOOK", 0.02)
+    monkeypatch.setattr(presence, "LOOK", 0.02)
 
     async def work(it: Plane) -> None:
         folder = tmp_path / "plane"

@@ -19,6 +19,7 @@ from sqlalchemy import select, update
 
 from sync.control_plane import ddi_state, tables
 from sync.control_plane.ddi_state import said
+from sync.control_plane.invite import Wish, invited
 from sync.control_plane.own import PLANE
 from sync.control_plane.plane import Plane
 from sync.control_plane.twin import Want, told
@@ -66,7 +67,7 @@ def served(folder: Path, work: Callable[[Plane, Client, Client], Awaitable[None]
     async def with_clients(plane: Plane, ask: Ask) -> None:
         clients = []
         for name in ("gate-1", "gate-2"):
-            words = token(plane.url, plane.authority.fingerprint, await plane.ingest.invite())
+            words = token(plane.url, plane.authority.fingerprint, await invited(plane.store, Wish()))
             await asyncio.to_thread(enrolment.enroll, words, name, folder / name)
             clients.append(Client(plane, folder / name, name))
         await work(plane, clients[0], clients[1])

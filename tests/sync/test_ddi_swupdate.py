@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sync.control_plane import ddi
+from sync.control_plane.invite import Wish, invited
 from sync.control_plane.plane import Plane
 from sync.control_plane.twin import Told, Want, told
 from sync.device import enrolment, identity
@@ -95,7 +96,7 @@ def test_swupdate_installs_and_says_how_it_went(tmp_path: Path, monkeypatch: pyt
     (targets / f"{hashlib.sha256(image).hexdigest()}.image-1").write_bytes(image)
 
     async def work(plane: Plane, ask: Ask) -> None:
-        words = token(plane.url, plane.authority.fingerprint, await plane.ingest.invite())
+        words = token(plane.url, plane.authority.fingerprint, await invited(plane.store, Wish()))
         await asyncio.to_thread(enrolment.enroll, words, "gate-1", tmp_path / "gate-1")
         me = identity.load(tmp_path / "gate-1", "gate-1")
         (tmp_path / "ca.pem").write_text(me.ca)

@@ -95,7 +95,7 @@ class Plane:
             await self.store.write(lambda c, d=device, p=place: self._of(c, d, p))  # type: ignore[misc]
         rows = [one.row for name, one in self.known.items() if name not in PLACES]
         await self.store.write(lambda c: insert_new(c, tables.device, [{**row, "revoked": 2.0} for row in rows]))
-        await self.ingest.keys.look()
+        await self.ingest.callers.keys.look()
 
     def _of(self, c: Connection, device: str, place: str) -> None:
         told(c, device, place)

@@ -96,6 +96,6 @@ def test_a_device_that_only_asks_is_heard(tmp_path: Path) -> None:
         assert (await of_device(plane.ingest.app, "dev-1", "GET /d/v1/dn?after=0&answers=1", b"", ""))[0] == 200
         t = tables.device
         while not await plane.store.read(lambda c: c.scalar(select(t.c.seen))):
-            await plane.ingest.look()
+            await plane.ingest.presence.look()
 
     page(tmp_path, work)

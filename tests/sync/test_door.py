@@ -89,7 +89,7 @@ def test_a_fault_of_ours_is_an_error_by_both_ways(database: str, monkeypatch: py
             raise RuntimeError("a fault of ours")
 
         ingest = Ingest(store, Hub(), _authority)
-        monkeypatch.setattr(ingest.keys, "of", broken)
+        monkeypatch.setattr(ingest.callers.keys, "of", broken)
         door: Any = ingest.app
         for way in (door, door._application):
             with pytest.raises(RuntimeError, match="a fault of ours"):

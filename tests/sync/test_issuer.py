@@ -25,8 +25,9 @@ from cryptography.x509.oid import NameOID
 from edge import LinesideError
 from edge.cli import main
 from sync import chain, wire
-from sync.control_plane import ca, ingest, issuer, plane
+from sync.control_plane import ca, issuer, plane, presence
 from sync.control_plane.ca import Asked, Authority, keep
+from sync.control_plane.invite import Wish, invited
 from sync.control_plane.plane import Plane
 from sync.control_plane.where import Where
 from sync.device import enrolment, identity, key
@@ -49,7 +50,7 @@ def one_level(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificat
 
 
 async def enrolled(it: Plane, folder: Path, device: str = "d") -> identity.Identity:
-    words = token(it.url, it.authority.fingerprint, await it.ingest.invite())
+    words = token(it.url, it.authority.fingerprint, await invited(it.store, Wish()))
     return await asyncio.to_thread(enrolment.enroll, words, device, folder)
 
 
@@ -114,7 +115,7 @@ def test_devices_of_a_plane_of_one_level_come_in_with_what_they_have(tmp_path: P
 def test_a_device_that_slept_comes_in_after_its_issuer_was_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ingest, "LOOK", 0.05)
+    monkeypatch.setattr(presence, "LOOK", 0.05)
     monkeypatch.setattr(plane, "LOOK", 0.05)
 
     async def work() -> None:
@@ -175,7 +176,7 @@ async def until(true: Any) -> None:
 
 def test_the_word_of_an_issuer_that_was_stolen_is_no_proxy_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It could vouch for every device."""
-    monkeypatch.setattr(ingest, "LOOK", 0.05)
+    monkeypatch.setattr(presence, "LOOK", 0.05)
 
     async def work() -> None:
         folder = tmp_path / "plane"
@@ -269,7 +270,7 @@ def test_a_stranger_is_not_told_to_ask_for_ever(tmp_path: Path) -> None:
         it = await started(tmp_path / "plane")
         me = await enrolled(it, tmp_path / "d")
         assert await asyncio.to_thread(main, ["plane", "revoke", "d", "--folder", str(tmp_path / "plane")]) == 0
-        await it.ingest.keys.look()
+        await it.ingest.callers.keys.look()
         line = Https(me, Certificate(tmp_path / "d", me))
         with pytest.raises(Stranger, match="it was revoked"):
             await line.exchange("POST", "/d/v1/certificate", key.request(me.key, "d").encode())

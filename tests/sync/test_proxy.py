@@ -22,6 +22,7 @@ from edge.bench.process import free_port, wait_for
 from edge.cli import main
 from sync import wire
 from sync.control_plane.ca import Asked, Authority
+from sync.control_plane.invite import Wish, invited
 from sync.control_plane.plane import Plane
 from sync.control_plane.where import Where
 from sync.device import enrolment, key
@@ -70,7 +71,7 @@ def test_a_proxy_that_ends_tls_says_who_asked_and_nobody_else_can(tmp_path: Path
         nginx = await asyncio.create_subprocess_exec(*command, env={**os.environ, "PATH": PATHS})
         try:
             await asyncio.to_thread(wait_for, lambda: listens(port), 30, "nginx")
-            words = token(f"https://localhost:{port}", plane.authority.fingerprint, await plane.ingest.invite())
+            words = token(f"https://localhost:{port}", plane.authority.fingerprint, await invited(plane.store, Wish()))
             me = await asyncio.to_thread(enrolment.enroll, words, "d", tmp_path / "d")
             line, mine = Https(me, Certificate(tmp_path / "d", me)), (tmp_path / "d" / "device.pem").read_text()
             where = f"/d/v1/stands?epoch={'0' * 16}"
@@ -88,7 +89,7 @@ def test_a_proxy_that_ends_tls_says_who_asked_and_nobody_else_can(tmp_path: Path
             near, far = f"https://localhost:{port}", plane.url
             other = await asyncio.to_thread(
                 enrolment.enroll,
-                token(far, plane.authority.fingerprint, await plane.ingest.invite()),
+                token(far, plane.authority.fingerprint, await invited(plane.store, Wish())),
                 "other",
                 tmp_path / "other",
             )

@@ -20,6 +20,7 @@ from sqlalchemy import func, select
 
 from edge import Cursor, Picture, decode_event
 from sync.control_plane import backup, database, tables
+from sync.control_plane.invite import Wish, invited
 from sync.control_plane.where import Where, address_of
 from sync.device import enrolment
 from sync.device.compare import holes
@@ -293,7 +294,7 @@ def test_a_device_that_was_forgotten_goes_on_when_it_is_enrolled_again(tmp_path:
             return "does not know this device" in it.daemon.health.part("sync").reason
 
         await it.until(said)
-        words = token(it.plane.url, it.plane.authority.fingerprint, await it.plane.ingest.invite())
+        words = token(it.plane.url, it.plane.authority.fingerprint, await invited(it.plane.store, Wish()))
         await asyncio.to_thread(enrolment.enroll, words, "dev-1", it.folder / "dev")
         await it.further()
         assert await it.all_arrived() == it.daemon.journal.totals.appended

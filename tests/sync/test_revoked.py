@@ -11,7 +11,8 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from edge import LinesideError
 from edge.cli import main
-from sync.control_plane import fleet, ingest
+from sync.control_plane import fleet, presence
+from sync.control_plane.invite import Wish, invited
 from sync.device import enrolment
 from sync.invitation import token
 from tests.sync.test_spine import Rig, both_ways, rig
@@ -21,7 +22,7 @@ from tests.sync.test_spine import Rig, both_ways, rig
 def test_a_device_that_is_revoked(
     tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ingest, "LOOK", 0.05)
+    monkeypatch.setattr(presence, "LOOK", 0.05)
 
     async def work(it: Rig) -> None:
         parts = it.daemon.health.parts
@@ -48,7 +49,7 @@ def test_a_device_that_is_revoked(
         assert "REVOKED 20" in capsys.readouterr().out
         with pytest.raises(LinesideError, match="nobody is not enrolled here"):
             await fleet.revoke(it.plane.store, "nobody")
-        words = token(it.plane.url, it.plane.authority.fingerprint, await it.plane.ingest.invite())
+        words = token(it.plane.url, it.plane.authority.fingerprint, await invited(it.plane.store, Wish()))
         await asyncio.to_thread(enrolment.enroll, words, "dev-1", it.folder / "dev")
         assert await it.all_arrived() == it.daemon.journal.totals.appended
 

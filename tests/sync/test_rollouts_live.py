@@ -19,6 +19,7 @@ from edge.config.load import load_text
 from sync.control_plane import rollout_work, tables
 from sync.control_plane.access import Asker
 from sync.control_plane.database import insert_new
+from sync.control_plane.invite import Wish, invited
 from sync.control_plane.plane import Plane
 from sync.control_plane.signin import People
 from sync.device import enrolment
@@ -72,7 +73,7 @@ def fleet(
         daemons = []
         for k in range(many):
             name, state = f"press-{k}", folder / f"press-{k}"
-            words = token(plane.url, plane.authority.fingerprint, await plane.ingest.invite())
+            words = token(plane.url, plane.authority.fingerprint, await invited(plane.store, Wish()))
             await asyncio.to_thread(enrolment.enroll, words, name, state)
             washers[name] = Washer()
             config = load_text(SITE.format(device=name, url=plane.url))

@@ -20,6 +20,7 @@ from tuf.api.metadata import Metadata, Root, Timestamp
 
 from edge import LinesideError
 from edge.cli import main
+from sync.control_plane.invite import Wish, invited
 from sync.control_plane.plane import Plane
 from sync.control_plane.updates import Updates
 from sync.control_plane.where import Where
@@ -236,7 +237,7 @@ def test_a_plane_serves_the_folder_and_nothing_beside_it(tmp_path: Path) -> None
 
 
 async def enrolled(plane: Plane, state: Path, device: str = "press-4") -> Https:
-    text = token(plane.url, plane.authority.fingerprint, await plane.ingest.invite())
+    text = token(plane.url, plane.authority.fingerprint, await invited(plane.store, Wish()))
     me = await asyncio.to_thread(enroll, text, device, state)
     return Https(me, Certificate(state, me))
 

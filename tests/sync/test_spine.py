@@ -32,6 +32,7 @@ from sync.broker import BrokerConfig
 from sync.control_plane import api, mosquitto, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.history import thin
+from sync.control_plane.invite import Wish, invited
 from sync.control_plane.plane import Plane
 from sync.control_plane.where import Where
 from sync.device import enrolment, identity
@@ -78,7 +79,7 @@ class Rig:
         self.sim = ModbusSim("plc", probe.drivers["plc"])  # type: ignore[arg-type]
         self.sim.port = 0
         await self.sim.start()
-        invitation = await self.plane.ingest.invite()
+        invitation = await invited(self.plane.store, Wish())
         words = token(self.plane.url, self.plane.authority.fingerprint, invitation)
         await asyncio.to_thread(enrolment.enroll, words, "dev-1", self.folder / "dev")
         self.words = words

@@ -23,8 +23,9 @@ from sync import wire
 from sync.control_plane import standing, tables
 from sync.control_plane import store as store_module
 from sync.control_plane.ca import Authority
+from sync.control_plane.callers import PROVEN
 from sync.control_plane.database import insert_new
-from sync.control_plane.ingest import PROVEN, Ingest
+from sync.control_plane.ingest import Ingest
 from sync.control_plane.live import Hub
 from sync.control_plane.messages import Message
 from sync.control_plane.replace import replaced

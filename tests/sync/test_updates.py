@@ -19,6 +19,7 @@ from tuf.api.metadata import Metadata, Targets
 
 from edge import SECOND, LinesideError, ManualClock
 from edge.cli import main
+from sync.control_plane.invite import Wish, invited
 from sync.device import floor as floors
 from sync.device import update_source
 from sync.device.allowance import Allowance, Counted
@@ -413,7 +414,7 @@ def test_who_enrols_trusts_the_root_of_the_plane_and_takes_what_it_gives(
         await plane.start()
         try:
             point(site, plane.url)
-            text = token(plane.url, plane.authority.fingerprint, await plane.ingest.invite())
+            text = token(plane.url, plane.authority.fingerprint, await invited(plane.store, Wish()))
             where = [str(site), "--state", str(tmp_path / "fresh")]
             assert await asyncio.to_thread(main, ["enroll", *where, text]) == 0
             assert "updates are taken that those sign whom its root 1 names" in capsys.readouterr().out

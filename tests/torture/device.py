@@ -33,7 +33,7 @@ from edge.journal import Journal, JournalConfig
 from edge.live import Live
 from edge.supervise import supervise
 from sync import checkpoint, replacement
-from sync.control_plane.ingest import BY, PROVEN
+from sync.control_plane.callers import BY, PROVEN
 from sync.device import key
 from sync.device.box import goes_on
 from sync.device.evidence import Evidence

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge import LinesideError
-from sync.control_plane import fold, ingest, live, queued, store, twin
+from sync.control_plane import fold, ingest, live, messages, presence, queued, records, store, twin
+from sync.control_plane.invite import Wish, invited
 from sync.control_plane.twin import Want
 from sync.device import key
 from sync.device.compare import NAME
@@ -62,7 +63,7 @@ class World:
 
     async def enrol(self, device: Device) -> None:
         """As `lineside enroll` does, over the same routes."""
-        invitation = await self.plane.ingest.invite()
+        invitation = await invited(self.plane._store, Wish())
         request = key.request(device.pem, device.name)
         body = json.dumps({"invitation": invitation, "request": request}).encode()
         status, answer = await ask(self.plane.ingest.app, "POST", "/d/v1/enroll", {}, body)
@@ -237,7 +238,7 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
 def _clocks(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """The plane's modules read the clock of the run."""
     with contextlib.ExitStack() as until_end:
-        for module in (ingest, fold, live, store, queued, twin):
+        for module in (ingest, presence, fold, live, store, messages, records, queued, twin):
             if hasattr(module, "time"):
                 until_end.enter_context(mock.patch.object(module, "time", Time(loop)))
         until_end.enter_context(mock.patch("edge.pending.MOST_BYTES", 20_000))  # a full disk is felt soon
