@@ -15,7 +15,7 @@ from edge import Cursor, Event, codec, pending, retention, rows, sums, tail
 from edge import journal as journal_module
 from edge.journal import Journal
 from edge.pending import Pending
-from sync.control_plane import database, rollup, standing, store, tables
+from sync.control_plane import database, messages, records, rollup, standing, store, tables
 from sync.control_plane.messages import Message
 from sync.control_plane.store import Store, StoreFault
 from sync.device import compare, evidence, uplink
@@ -27,6 +27,12 @@ Plant = Callable[[], None]
 def put(place: Any, name: str, value: Any) -> None:
     getattr(place, name)  # what is called so no longer would be no bug at all
     setattr(place, name, value)
+
+
+def take_in_by(apply: Any) -> None:
+    """Several messages at a time, and one alone."""
+    for place in (store, messages):
+        put(place, "apply_messages", apply)
 
 
 # The journal
@@ -245,7 +251,7 @@ def no_second_try() -> None:
 
 def epoch_ignored() -> None:
     """Whatever a device sends belongs to the first journal it ever had."""
-    apply, first = store.apply_messages, {}
+    apply, first = messages.apply_messages, {}
 
     def one_series(connection: Any, messages: Any) -> Any:
         alike = []
@@ -254,12 +260,12 @@ def epoch_ignored() -> None:
             alike.append(Message(m.device, [replace(frame, epoch=epoch) for frame in m.frames]))
         return apply(connection, alike)
 
-    put(store, "apply_messages", one_series)
+    take_in_by(one_series)
 
 
 def half_of_a_message_taken() -> None:
     """The answer is that all is well."""
-    apply = store.apply_messages
+    apply = messages.apply_messages
 
     def half(connection: Any, messages: Any) -> Any:
         answers = apply(connection, [Message(m.device, m.frames[: (len(m.frames) + 1) // 2]) for m in messages])
@@ -268,7 +274,7 @@ def half_of_a_message_taken() -> None:
                 answer[frame.stream] = Cursor(max(frame.seq, answer.get(frame.stream, Cursor()).watermark))
         return answers
 
-    put(store, "apply_messages", half)
+    take_in_by(half)
 
 
 # The plane
@@ -303,7 +309,7 @@ def answer_before_commit() -> None:
 
 
 def refusal_of_the_database_acknowledged() -> None:
-    settle, apply = store.settle, store.apply_messages
+    settle, apply = store.settle, messages.apply_messages
     last: list[Any] = []
 
     def noted(connection: Any, messages: Any) -> Any:
@@ -316,12 +322,12 @@ def refusal_of_the_database_acknowledged() -> None:
         settle(done, answer, fault)
 
     put(store, "settle", brave)
-    put(store, "apply_messages", noted)
+    take_in_by(noted)
 
 
 def repeats_taken_again() -> None:
     """Rows are numbered as they come."""
-    apply = store.apply_messages
+    apply = messages.apply_messages
 
     def append(connection: Any, messages: Any) -> Any:
         t = tables.block
@@ -332,8 +338,8 @@ def repeats_taken_again() -> None:
             connection.execute(t.insert().values(**row, t0=f.t0, t1=f.t1, n=f.n, body=f.body))
         return apply(connection, messages)
 
-    put(store, "_take_blocks", lambda *_: None)
-    put(store, "apply_messages", append)
+    put(messages, "_take_blocks", lambda *_: None)
+    take_in_by(append)
 
 
 def small_blocks_gone_without_the_large() -> None:
@@ -346,7 +352,7 @@ def small_blocks_gone_without_the_large() -> None:
 
 
 def gap_records_not_counted() -> None:
-    for place in (standing, store):
+    for place in (standing, records):
         put(place, "gap_of", lambda data: ("", []))
 
 
@@ -354,7 +360,7 @@ def watermark_over_holes() -> None:
     def generous(cursor: Cursor, _: str, spans: Iterable[tuple[int, int]]) -> None:
         cursor.cover((1, last) for _, last in spans)
 
-    for place in (standing, store):
+    for place in (standing, messages):
         put(place, "cover", generous)
 
 
@@ -368,7 +374,7 @@ def journal_copied_back_unnoticed() -> None:
 
 
 def old_box_still_heard() -> None:
-    put(store, "_still", lambda *_: None)
+    put(messages, "_still", lambda *_: None)
 
 
 def chain_begun_anew_at_each_start() -> None:
