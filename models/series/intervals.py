@@ -21,15 +21,19 @@ PRIOR = 5.0  # values that the usual error of the whole day counts for, in one o
 OUTLIER = 30.0  # usual errors, beyond which one makes none more usual
 SHIFT = 0.01  # of a level, after a value outside
 LOWEST = -0.2  # level: so many values outside are paid back, and no more
-SCORES = 1000  # past errors
+SCORES = 1000  # past errors, at most
+DAYS = 14  # of so many days: those of the first weeks, in which the mix learns, are far larger
+FEWEST = 300  # where those are fewer
+ALIKE = 0.5  # of the values that come before one is known, a day's at most: so many errors in a row are worth one
 LEAST = 50  # of those, before anything is told
 SHAPES = ("usual", "times", "levels")
 
 
 class Scores:
-    """The last SCORES numbers, in their order and sorted."""
+    """The last `most` numbers, in their order and sorted."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = SCORES) -> None:
+        self.most = most
         self.kept: deque[float] = deque()
         self._sorted: list[float] = []
 
@@ -37,28 +41,31 @@ class Scores:
         return len(self.kept)
 
     def add(self, score: float) -> None:
-        if len(self.kept) == SCORES:
+        if len(self.kept) == self.most:
             del self._sorted[bisect.bisect_left(self._sorted, self.kept.popleft())]
         self.kept.append(score)
         bisect.insort(self._sorted, score)
 
-    def at(self, level: float) -> float:
-        """The number below which that share lies, with room for one more (Vovk, 2005): the farthest one beyond it."""
+    def at(self, level: float, alike: float = 1.0) -> float:
+        """The number below which that share lies, with room for one more (Vovk, 2005), and where `alike` of them come together, for
+        so many more: the farthest one beyond it."""
         n = len(self._sorted)
-        rank = (level - 0.5) * (n + 1) + (n - 1) / 2
+        rank = (level - 0.5) * (n + alike) + (n - 1) / 2
         return self._sorted[min(max(math.floor(rank) if level < 0.5 else math.ceil(rank), 0), n - 1)]
 
 
 class Interval:
     """Of forecasts of one kind; `day`: times of day that are told apart, `behind`: values that come before one is known to be
-    outside."""
+    outside. By then as many were told in the same way, so one of them shifts a level by as much less: else what the first weeks
+    held too often is given back in the next ones."""
 
-    def __init__(self, day: int, coverage: float, behind: float) -> None:
+    def __init__(self, day: int, coverage: float, behind: int) -> None:
         self.usual, self.times = np.zeros(day), np.zeros(day)
         self.levels = np.full(2, (1 - coverage) / 2)
         self.whole = 0.0  # usual error of the whole day
-        self.scores = Scores()
-        self._asked, self._shift = (1 - coverage) / 2, SHIFT / math.sqrt(behind)
+        self.scores = Scores(min(SCORES, max(FEWEST, DAYS * day)))
+        self._asked, self._shift = (1 - coverage) / 2, SHIFT / behind
+        self._alike = max(1.0, ALIKE * min(behind, day))
 
     def usual_at(self, at: int, least: float) -> float:
         n = self.times[at]
@@ -69,7 +76,8 @@ class Interval:
         if len(self.scores) < LEAST:
             return np.nan, np.nan
         below, above = self.levels
-        return expected + usual * self.scores.at(below), expected + usual * self.scores.at(1 - above)
+        low, high = (self.scores.at(level, self._alike) for level in (below, 1 - above))
+        return expected + usual * low, expected + usual * high
 
     def learn(self, at: int, error: float, usual: float, outside: tuple[bool, bool] | None) -> None:
         """What a forecast was wrong by, where `usual` was usual, and whether the value lay below or above its interval, if it had
@@ -94,7 +102,7 @@ class Interval:
         for name in SHAPES:
             setattr(self, name, unpacked(document[name], getattr(self, name).shape))
         self.whole = float(document["whole"])
-        for score in unpacked(document["scores"], (-1,))[-SCORES:]:
+        for score in unpacked(document["scores"], (-1,))[-self.scores.most :]:
             self.scores.add(float(score))
         if not (np.isfinite(self.whole) and self.whole >= 0 and min(self.usual.min(), self.times.min()) >= 0):
             raise ValueError("a damaged interval")

@@ -2,7 +2,7 @@
 
     python -m tests.bench.forecast DATA
 
-Files of the NAB folder that go with the hours: rides of taxis (half-hours), messages about a firm and the temperature of a
+Files of the NAB folder that go with the hours: rides of taxis (half-hours), messages about four firms and the temperature of a
 machine (quarter-hours). One pass, nothing looked at ahead; the first three weeks are not counted. `interval_score` is Winkler's:
 the width and 2 / (1 - coverage) times what lies outside.
 """
@@ -29,6 +29,7 @@ SERIES = (
     ("taxis", "realKnownCause/nyc_taxi.csv", 1800, 21),
     ("messages", "realTweets/Twitter_volume_AMZN.csv", 900, 21),
     ("machine", "realKnownCause/machine_temperature_system_failure.csv", 900, 21),
+    *((f"messages_{firm}", f"realTweets/Twitter_volume_{firm.upper()}.csv", 900, 21) for firm in ("ibm", "ko", "pfe")),
 )
 
 
