@@ -23,6 +23,7 @@ from .asset_tables import asset_part as P
 from .asset_tables import maintenance as D
 from .asset_tables import work_order as W
 from .database import among
+from .numbers import next_of
 from .tree import enterprise, node
 
 DAY = 86_400.0
@@ -45,7 +46,7 @@ class NotHere(LinesideError):
 def number_of(connection: Connection, table: Table) -> int:
     """The next one of a table."""
     hold.assets(connection)
-    return int(connection.scalar(select(func.max(table.c.number))) or 0) + 1
+    return next_of(connection, table)
 
 
 def add(connection: Connection, given: Asset) -> int:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edge import LinesideError, log
 
-from . import days, tables
+from . import days, numbers, tables
 from .ca import keep
 from .database import on_postgresql, opened, why, word
 from .updates import SEEN, later
@@ -106,6 +106,7 @@ def _restore(where: Where, file: Path) -> int:
             if written.execute(select(func.count()).select_from(tables.device)).scalar():
                 raise LinesideError("the database holds a plane already", hint="restore into an empty one")
             total = copy(asked, written)
+            numbers.restored(written)
         source.dispose()
         target.dispose()
     finally:

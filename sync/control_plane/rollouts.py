@@ -18,6 +18,7 @@ from edge import Event, LinesideError
 from . import hold, tables
 from .database import among
 from .model_stages import is_retired, raise_if_not_due
+from .numbers import next_of
 from .own import PLANE, tell
 from .rollout_options import FilterOptions, RolloutOptions
 from .rollout_plan import (
@@ -170,7 +171,7 @@ def start(
     if not many:
         raise LinesideError(f"no device fits ({plan.devices.words()})", hint="`lineside plane devices` lists them")
     hold.orders(connection)
-    number = (connection.execute(select(func.max(R.c.number))).scalar() or 0) + 1
+    number = next_of(connection, R)
     row = {
         "number": number,
         "kind": kind,

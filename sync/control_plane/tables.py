@@ -428,6 +428,12 @@ shadowed = Table(  # what a device's stage says of a version in shadow there, ne
     Column("seq", BigInteger, nullable=False),
     Index("shadowed_model", "model", "version"),
 )
+first_number = Table(  # none below it is given any more, see numbers.py
+    "first_number",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
 rollout = Table(  # see rollouts.py
     "rollout",
     metadata,

@@ -25,6 +25,7 @@ from sync.control_plane import tables
 from sync.control_plane.backup import KEYS, backup, restore
 from sync.control_plane.ca import Authority
 from sync.control_plane.messages import Message
+from sync.control_plane.numbers import COUNTED, ROOM, next_of
 from sync.control_plane.signin import People
 from sync.control_plane.store import Store
 from sync.control_plane.updates import SEEN
@@ -98,6 +99,8 @@ def test_everything_is_the_same_afterwards(
     held = contents(first)
     assert all(held.values()), [name for name, rows in held.items() if not rows]
     passes: dict[str, list[Any]] = {"session": [], "invite": []}
+    first_numbers = [(table.name, 2**40 + 1 + ROOM) for table in COUNTED]
+    passes["first_number"] = sorted([*held["first_number"], *first_numbers])
     assert contents(second) == held | passes, "what is over or used up since opens nothing"
     for name in filter(lambda name: (where.folder / name).exists(), KEYS):
         assert (other.folder / name).read_bytes() == (where.folder / name).read_bytes()
@@ -108,6 +111,7 @@ def test_everything_is_the_same_afterwards(
     order = {"device": "a", "verb": "ack", "data": "{}", "created": 4.5}
     with second.engine.begin() as connection:
         made = connection.execute(tables.command.insert().values(order))
+        assert next_of(connection, tables.rollout) == 2**40 + 1 + ROOM, "it may have given some more since"
         assert made.inserted_primary_key and made.inserted_primary_key[0] == 2**40 + 1, "orders are numbered on"
     first.close()
     second.close()
