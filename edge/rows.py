@@ -153,8 +153,10 @@ def add_pictures(db: apsw.Connection, pictures: Sequence[Picture], utc: int) -> 
 
 
 def add_snapshots(db: apsw.Connection, snapshots: Mapping[str, bytes]) -> None:
+    """One that is as it was is not written again."""
     found = [(name, body, sums.of((name,), body)) for name, body in snapshots.items()]
-    db.executemany("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?)", found)
+    same = "DO UPDATE SET body = excluded.body, crc = excluded.crc WHERE body IS NOT excluded.body OR crc IS NOT excluded.crc"
+    db.executemany(f"INSERT INTO snapshot VALUES (?, ?, ?) ON CONFLICT (name) {same}", found)
 
 
 def add_cursors(db: apsw.Connection, cursors: Mapping[tuple[str, str], Cursor]) -> None:

@@ -8,6 +8,7 @@ they have among their own past: -log10 of the share of the past that was as far 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,11 @@ MEAN = 10  # rows of the mean
 WEIGHTS = (1.09, 0.11, 0.38, 1.19, 0.09, 1.88)
 DAYS = 5  # of which the middle one counts, from two on
 DAY = range(48, 20_001)  # rows that a day may have
+ALMOST = 0.01  # of its rows, by which a day may differ from what it was found to have before
 BEYOND = 3.0  # decades that lying beyond all of the past can add
 AGAIN = 1.1  # how much more it has to be than what was told within `rest` rows
 FLOOR = 7.0  # what is less than that is not told, and holds nothing back
+STATE = ("values", "ranks", "many", "fresh", "days", "rows", "told")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Novelty:
     def __init__(self, rest: int, day: int = 0) -> None:
         self._rest = rest
         self._days, self._weights = np.empty(0), np.array([*WEIGHTS[:-1], 0.0]) * sum(WEIGHTS) / sum(WEIGHTS[:-1])
+        self._missing = 0  # rows that others of the days came before
         self.of_day(day)
         self._values = np.empty(0)  # the last PAST + the longest span
         self._ranks = [np.empty(0) for _ in WEIGHTS]  # each the last RANKS of its own kind, in their order
@@ -52,12 +56,58 @@ class Novelty:
         self._kept: list[tuple[int, float]] = []  # (row, score) told within `rest`, falling
 
     def of_day(self, rows: int) -> None:
-        """A day has so many rows; another number than of DAY: nothing is known of days, and the other parts weigh more."""
-        if rows in DAY:
+        """A day has so many rows, or about what was said before; another number than of DAY: nothing is known of days, and the
+        other parts weigh more."""
+        if rows in DAY and abs(rows - self.day) > ALMOST * self.day:
             self._days, self._weights = (
                 np.full(DAYS * rows, np.nan),
                 np.array(WEIGHTS),
             )  # the means of the last days, in a ring
+
+    @property
+    def day(self) -> int:
+        """Rows of a day; 0: nothing is known of days."""
+        return len(self._days) // DAYS
+
+    def __len__(self) -> int:
+        """Rows so far."""
+        return self._n
+
+    def miss(self, rows: int) -> None:
+        """So many did not come; below 0: nobody knows which time of day it is."""
+        if 0 <= rows < len(self._days):
+            self._days[(self._n + self._missing + np.arange(rows)) % len(self._days)] = np.nan
+            self._missing += rows
+        else:
+            self._days[:] = np.nan
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that the next row needs, for `go_on`: at most 1.2 MB, and 0.8 MB of days."""
+        ranks, fresh = np.concatenate(self._ranks), np.concatenate([np.empty((len(WEIGHTS), 0)), *self._fresh], axis=1)
+        many = np.array([len(one) for one in self._ranks])
+        told = np.array(self._kept, float).reshape(-1, 2)
+        rows = np.array([self._n, self._missing])
+        return {"values": self._values, "ranks": ranks, "many": many, "fresh": fresh, "days": self._days} | {
+            "rows": rows,
+            "told": told,
+        }
+
+    def go_on(self, state: Mapping[str, np.ndarray]) -> None:
+        """As if it had never stopped. Raises ValueError for what is damaged."""
+        values, ranks, many, fresh, days, rows, told = (state[name] for name in STATE)
+        n, missing = map(int, rows)
+        whole = values.ndim == ranks.ndim == days.ndim == 1 and np.isfinite(values).all() and np.isfinite(ranks).all()
+        whole = whole and many.shape == (len(WEIGHTS),) and (many >= 0).all() and many.sum() == len(ranks)
+        whole = whole and fresh.shape == (len(WEIGHTS), n % STEP) and told.ndim == 2 and told.shape[1] == 2
+        whole = whole and min(n, PAST) <= len(values) <= n and (not len(days) or len(days) // DAYS in DAY)
+        if not whole or len(days) % DAYS or missing < 0:
+            raise ValueError("a damaged past")
+        self.of_day(len(days) // DAYS)
+        self._values, self._days, self._n, self._missing = values, days.copy(), n, missing
+        self._ranks = np.split(ranks, np.cumsum(many)[:-1])
+        self._sorted = [np.sort(one) for one in self._ranks]
+        self._fresh = [fresh]
+        self._kept = [(int(row), float(score)) for row, score in told]
 
     def __call__(self, values: np.ndarray) -> Told:
         """Of finite values [n] in their order."""
@@ -125,9 +175,8 @@ class Novelty:
         """float64[n]: the mean less the middle one of those at this time of the days before; NaN where they are fewer than two."""
         if not len(self._days):
             return np.full(len(mean), np.nan)
-        at = (self._n + np.arange(len(mean))) % len(self._days)
-        rows = len(self._days) // DAYS
-        before = self._days[(at[:, None] - rows * np.arange(1, DAYS + 1)) % len(self._days)]
+        at = (self._n + self._missing + np.arange(len(mean))) % len(self._days)
+        before = self._days[(at[:, None] - self.day * np.arange(1, DAYS + 1)) % len(self._days)]
         known = np.isfinite(before).sum(axis=1) > 1
         usual = np.full(len(mean), np.nan)
         usual[known] = np.nanmedian(before[known], axis=1)

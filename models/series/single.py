@@ -3,6 +3,7 @@ is learned beforehand."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -12,9 +13,10 @@ from pydantic import Field
 from edge import TRUSTED, Batch, ConfigFault, Point, Setting, StageConfig
 
 from .baseline import ABSURD
-from .novelty import FIRST, Novelty
+from .novelty import FIRST, RANKS, Novelty
 
 DAY = 86_400e9  # ns
+RENEWED = 0.1  # of the past: by so much it grows until it is kept anew
 
 
 class NoveltyConfig(StageConfig):
@@ -36,7 +38,7 @@ class NoveltyConfig(StageConfig):
 
 class SingleNovelty:
     """Batches in, `NAME.score` and `NAME.alarm` out at the same times. The alarm is 1 in the rows in which it begins, and 0 else.
-    The past is kept in memory alone: a restart begins a new one, of which nothing is told for 80 rows."""
+    A restart goes on; the newest rows of the past, a tenth of it at most, may be missing."""
 
     Config = NoveltyConfig
 
@@ -49,7 +51,11 @@ class SingleNovelty:
         self._id = setting.table[config.tag].id
         self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in ("score", "alarm")], np.int32)
         self._novelty = Novelty(config.rest)
-        self._first = np.empty(0, np.int64)  # times of the first rows, until they tell how many a day has
+        self._first = np.empty(
+            0, np.int64
+        )  # times of the first rows since the start, until they tell how many a day has
+        self._last, self._resumed = 0, False  # time of the newest row; whether that was before a restart
+        self._kept: tuple[int, bytes] | None = None  # how many rows, and the state
 
     def __call__(self, item: Any) -> Iterator[Any]:
         if not isinstance(item, Batch):
@@ -64,6 +70,9 @@ class SingleNovelty:
         if good.any():
             learns = max(0, FIRST + 1 - len(self._first))
             ts, rows = item.ts[mine][good], value[good]
+            if self._resumed and self._novelty.day:
+                self._novelty.miss(round((int(ts[0]) - self._last) / DAY * self._novelty.day) - 1)
+            self._last, self._resumed = int(ts[-1]), False
             told = [self._novelty(rows[:learns])]
             self._of_day(ts[:learns])
             told.append(self._novelty(rows[learns:]))
@@ -83,7 +92,23 @@ class SingleNovelty:
         return None
 
     def snapshot(self) -> bytes | None:
-        return None
+        """Made anew when the past has grown by a tenth: it is asked for once a minute, and may have megabytes."""
+        rows = len(self._novelty)
+        if not rows:
+            return None
+        if self._kept is None or rows - self._kept[0] >= min(rows, RANKS) * RENEWED:
+            file, of = io.BytesIO(), {"tag": np.array(self.config.tag), "last": np.array(self._last)}
+            kept: dict[str, Any] = {**of, **self._novelty.state()}
+            np.savez(file, **kept)
+            self._kept = rows, file.getvalue()
+        return self._kept[1]
 
     def restore(self, state: bytes) -> None:
-        pass
+        """Go on with the past that there was. Raises ValueError where the tag is another one now, and for what is damaged."""
+        with np.load(io.BytesIO(state), allow_pickle=False) as file:
+            kept = {name: file[name] for name in file.files}
+        if str(kept["tag"]) != self.config.tag:
+            raise ValueError(f"it is of {kept['tag']}")
+        self._novelty.go_on(kept)
+        self._last, self._resumed = int(kept["last"]), True
+        self._kept = len(self._novelty), state

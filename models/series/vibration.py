@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -30,6 +31,10 @@ LEAST = -7.0  # logarithm of a band's share of the rms that is told from less
 INLINE = (
     32_768  # samples of a block, above which its spectra are a job for the pool: they would hold up all other stages
 )
+WORTH, MOST = (
+    10,
+    65_536,
+)  # seconds of a block from which on it is kept over a restart, and its samples up to which it is
 UNEVEN = 0.2  # of a period by which a sample may come early or late within a block
 Edges = tuple[float, float]
 
@@ -249,10 +254,27 @@ class Vibration:
         return None
 
     def snapshot(self) -> bytes | None:
-        return None
+        """The samples of a block that takes long to gather."""
+        size = self.config.block
+        if size < WORTH * self.config.rate or size > MOST:
+            return None
+        file, samples = io.BytesIO(), np.concatenate([np.empty(0), *self._parts])
+        np.savez(file, of=np.array(self._same()), last=np.array(self._last), samples=samples)
+        return file.getvalue()
 
     def restore(self, state: bytes) -> None:
-        return None
+        """Go on with the block, which ends like any other where the next sample does not follow. Raises ValueError where tag, rate
+        or block are others now, and for what is damaged."""
+        with np.load(io.BytesIO(state), allow_pickle=False) as file:
+            of, last, samples = str(file["of"]), int(file["last"]), file["samples"]
+        if of != self._same():
+            raise ValueError(f"it is of {of}, not of {self._same()}")
+        if samples.ndim != 1 or len(samples) >= self.config.block or not np.isfinite(samples).all():
+            raise ValueError("a damaged block")
+        self._parts, self._n, self._last = [samples], len(samples), last
+
+    def _same(self) -> str:
+        return f"{self.config.tag} in blocks of {self.config.block} at {self.config.rate:g} Hz"
 
 
 def _scaled(rows: np.ndarray, features: Sequence[str]) -> np.ndarray:

@@ -26,7 +26,9 @@ from edge.errors import JournalBusy
 from edge.journal import Journal, JournalConfig
 from edge.migrations import STEPS
 from edge.pending import Pending
+from edge.records import snapshots
 from edge.room import Reserve
+from edge.rows import add_snapshots
 from edge.tags import Tag
 from tests.waiting import started
 
@@ -481,6 +483,16 @@ def test_an_event_that_cannot_be_written_holds_nothing_back(tmp_path: Path) -> N
         assert found[3].ts == 5 and not found[3].data
 
     with_journal(tmp_path, work)
+
+
+def test_a_state_that_is_as_it_was_is_not_written_again() -> None:
+    db, written = apsw.Connection(":memory:"), []
+    db.execute("CREATE TABLE snapshot (name TEXT PRIMARY KEY, body BLOB NOT NULL, crc INTEGER) WITHOUT ROWID")
+    for body in (b"one", b"one", b"two"):
+        before = db.total_changes()
+        add_snapshots(db, {"a": body})
+        written.append(db.total_changes() - before)
+    assert written == [1, 0, 1] and snapshots(db) == {"a": b"two"}
 
 
 def test_what_the_writer_cannot_take_is_said_and_does_not_end_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from edge import Batch, Job, LinesideError, Quality, Tag, TagTable
 from edge.stage import Setting
+from models.series import vibration
 from models.series.diagnosis import fit
 from models.series.fast import Bearing, bands, envelope, prominence, waveform
 from models.series.vibration import Vibration, VibrationConfig
@@ -171,6 +173,26 @@ def test_a_lost_or_bad_sample_begins_a_new_block() -> None:
     bad[1500] = Quality.BAD
     one = stage()
     assert told(one, block(x[:3000], 0, bad)) == [] and len(told(one, block(x[3000:3600], 3000))) == 1
+
+
+def test_a_block_that_takes_long_to_gather_goes_on_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, before, again, late = damaged(100, 5000), stage(), stage(), stage()
+    whole = told(stage(), block(x))
+    told(before, block(x[:3000]))
+    assert before.snapshot() is None, "2,048 samples are a moment"
+    monkeypatch.setattr(vibration, "WORTH", 0)
+    state = before.snapshot()
+    assert state is not None
+    again.restore(state)
+    np.testing.assert_equal(told(again, block(x[3000:], 3000)), whole[1:])
+    late.restore(state)
+    assert not told(late, block(x[3100:], 3100)) and late.dropped == 3000 - 2048, (
+        "what does not follow begins a new one"
+    )
+    with pytest.raises(ValueError, match=r"it is of v\.x in blocks of 2048 at .* Hz, not of v\.x in blocks of 1024"):
+        stage(block=1024).restore(state)
+    with pytest.raises(zipfile.BadZipFile):
+        stage().restore(state.replace(x[2048:2049].tobytes(), np.array([np.nan]).tobytes()))
 
 
 def test_the_speed_may_be_a_tag_and_damage_is_unknown_while_that_is_not() -> None:

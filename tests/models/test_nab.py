@@ -152,3 +152,37 @@ def test_the_stage_alarms_once_and_leaves_out_what_is_no_value() -> None:
     assert np.isnan(score[200:204]).all() and out.quality[out.tag == 2][202] == Quality.TIMEOUT
     with pytest.raises(ConfigFault, match=r"no tag is called 'p\.b'"):
         SingleNovelty(NoveltyConfig(stage="novelty", tag="p.b"), Setting("n", tags, Path()))
+
+
+def test_the_past_goes_on_after_a_restart_and_rows_that_are_missing_shift_no_day() -> None:
+    tags = TagTable([Tag(name, i, source=name[0]) for i, name in enumerate(("p.a", "n.score", "n.alarm", "p.b"), 1)])
+    value, ts = hump(), np.arange(len(hump())) * 1800 * SECOND
+
+    def stage(tag: str = "p.a") -> SingleNovelty:
+        return SingleNovelty(NoveltyConfig(stage="novelty", tag=tag), Setting("n", tags, Path()))
+
+    def scores(of: SingleNovelty, begin: int, end: int) -> np.ndarray:
+        part = slice(begin, end)
+        (out,) = of(Batch.of("p", np.ones(end - begin, int), value[part], ts[part]))
+        return np.asarray(out.value[out.tag == 2])
+
+    before, after, whole, late = (stage() for _ in range(4))
+    expected = scores(whole, 0, len(value))
+    scores(before, 0, 290)
+    state = before.snapshot()
+    assert state is not None
+    scores(before, 290, 300)
+    assert before.snapshot() is state, "kept anew when it has grown by a tenth"
+    after.restore(state)
+    assert after.snapshot() is state
+    assert np.allclose(scores(after, 290, len(value)), expected[290:])
+    late.restore(state)
+    without = scores(late, 310, len(value))
+    assert np.corrcoef(without[48:], expected[358:])[0, 1] > 0.9, "the time of day is what it was"
+    with pytest.raises(ValueError, match=r"it is of p\.a"):
+        stage("p.b").restore(state)
+    for damaged in (state[:-30], b"PK", state.replace(b"\0" * 8, b"\xff" * 8)):
+        one = stage()
+        with pytest.raises((ValueError, OSError, KeyError, zipfile.BadZipFile)):
+            one.restore(damaged)
+        assert one.snapshot() is None
