@@ -25,6 +25,7 @@ from .twin import Want, want
 KIND = "cases"  # of what is wanted of a device, and its name there
 T = tables.fault_case
 DIGITS = 16  # of a SHA-256, by which a document is called
+EMPTY = len(joined_cases(()))  # bytes of a document without cases
 NODES = ("asset", "component", "symptom", "cause", "remedy")
 
 
@@ -175,17 +176,27 @@ def _next(connection: Connection) -> int:
 def _fits(connection: Connection, changed: str) -> None:
     """Raises LinesideError where a device at that place or below would have more to take than it can."""
     sums = select(T.c.place, func.count(), func.sum(T.c.size + 1)).group_by(T.c.place)
-    here = {place: (many, size) for place, many, size in connection.execute(sums).tuples()}
+    here = {place: (many, int(size)) for place, many, size in connection.execute(sums).tuples()}
     for place in sorted({changed, *here}):
-        nodes = [one for one in above(place) if one in here]
         if changed not in above(place):
             continue
-        many = sum(here[one][0] for one in nodes)
-        size = sum(int(here[one][1]) for one in nodes) + len(joined_cases(()))
-        if many > MOST_CASES or size > MOST_CASE_BYTES:
+        of_nodes = [here[one] for one in above(place) if one in here]
+        if _too_much(*map(sum, zip(*of_nodes, strict=True))) and _too_much(*(taken := _taken(connection, place))):
             most = f"{MOST_CASES:,} cases and {MOST_CASE_BYTES:,} bytes are the most"
+            many, size = taken[0], taken[1] + EMPTY
             said = f"with those of the places above it {place or 'the root'} would have {many:,} cases, {size:,} bytes"
             raise LinesideError(said, hint=f"{most} that a device takes; remove some, or put them further down")
+
+
+def _too_much(many: int = 0, size: int = 0) -> bool:
+    return many > MOST_CASES or size + EMPTY > MOST_CASE_BYTES
+
+
+def _taken(connection: Connection, place: str) -> tuple[int, int]:
+    """How many cases a device there takes, and how many bytes they are: of the same id the nearest alone."""
+    rows = connection.execute(select(T.c.id, T.c.place, T.c.size).where(serves(place))).all()
+    sizes = {row.id: row.size + 1 for row in sorted(rows, key=lambda row: len(row.place))}
+    return len(sizes), sum(sizes.values())
 
 
 # What devices are to have

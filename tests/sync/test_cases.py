@@ -209,13 +209,23 @@ def test_a_file_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_more_than_a_device_takes_is_refused_wherever_it_comes_together(database: str) -> None:
     store = Store(database)
     many = [case(f"c{n}") for n in range(1990)]
+    few = cases.ready([case(f"e{n}") for n in range(20)])
+
+    def takes(place: str, rows: list[dict[str, Any]]) -> None:
+        with store.writing.begin() as connection:
+            cases.take_in(connection, place, rows, "li")
+
+    takes(LINE, cases.ready(many))
+    with pytest.raises(LinesideError, match="acme/suzhou/line-1 would have 2,010 cases"):
+        takes(ENTERPRISE, few)
+    takes(OTHER, few)
+    takes(ENTERPRISE, cases.ready([*many, *(case(f"e{n}") for n in range(10))]))
     with store.writing.begin() as connection:
-        cases.take_in(connection, LINE, cases.ready(many), "li")
-        with pytest.raises(LinesideError, match="acme/suzhou/line-1 would have 2,010 cases"):
-            cases.take_in(connection, ENTERPRISE, cases.ready([case(f"e{n}") for n in range(20)]), "li")
-        cases.take_in(connection, OTHER, cases.ready([case(f"e{n}") for n in range(20)]), "eva")
-    with store.writing.begin() as connection, pytest.raises(LinesideError, match=r"1,0.. cases, 1,.* bytes"):
-        cases.take_in(connection, "wide", cases.ready([case(f"c{n}", cause="x" * 950) for n in range(1050)]), "li")
+        assert len(cases.served(connection, LINE)) == 2000, "of one id a device takes the nearest alone"
+    with pytest.raises(LinesideError, match="acme/suzhou would have 2,001 cases"):
+        takes(f"{ENTERPRISE}/suzhou", cases.ready([case("c1"), case("one more")]))
+    with pytest.raises(LinesideError, match=r"1,0.. cases, 1,.* bytes"):
+        takes("wide", cases.ready([case(f"c{n}", cause="x" * 950) for n in range(1050)]))
     store.close()
 
 
