@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -99,6 +99,11 @@ class StageConfig(BaseModel):
 
     def rehearse(self, folder: Path) -> Iterable[tuple[str, list[str]]]:
         """What `lineside test` runs of this stage beside the tests of its site: the name of each test and its faults. Blocks."""
+        return ()
+
+    def at_odds(self, sections: Mapping[str, BaseModel | None]) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
+        """What cannot be so beside the other `sections` of its site, by name, None for one that has faults of its own: (path below
+        the entry, message, hint)."""
         return ()
 
     def orders(self) -> dict[str, dict[str, float]]:

@@ -26,6 +26,10 @@ def cross_check(config: Config) -> None:
     for name, driver in config.drivers.items():
         for below, message, hint in driver.faults():
             config.tree.fault(("drivers", name, *below), message, hint)
+    sections = {**dict.fromkeys(config.tree.data if isinstance(config.tree.data, dict) else ()), **config.sections}
+    for name, stage in config.stages.items():
+        for below, message, hint in stage.at_odds(sections):
+            config.tree.fault(("stages", name, *below), message, hint)
 
 
 def _ports(config: Config) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from edge import (
     ConfigFault,
@@ -40,6 +40,13 @@ class CasesConfig(StageConfig):
     )
     near: float = Field(0.5, gt=0, le=1, description="least nearness that is told")
     most: int = Field(3, ge=1, le=10, description="cases that are told of one alarm")
+
+    def at_odds(self, sections: Mapping[str, BaseModel | None]) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        sync = sections.get("sync")
+        unknown = "sync" in sections and sync is None
+        if not (self.file or unknown or "cases" in getattr(sync, "installs", ())):
+            hint = "say `file: cases.yaml`, or take the plane's: `sync: {installs: [cases]}`"
+            yield (), "it knows no case and gets none: it has no `file`, and the site takes none of a plane", hint
 
 
 class Cases(StatelessStage):

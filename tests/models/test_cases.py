@@ -18,7 +18,7 @@ from edge.cases.files import OF_PLANE, joined, merged, packed, parse, read, text
 from edge.cases.nearest import Known, Seen
 from edge.cases.words import asked
 from edge.cli import main
-from edge.config.load import load
+from edge.config.load import load, load_text
 from edge.flow import Flow
 from edge.health import Health
 from edge.journal import Journal
@@ -386,6 +386,22 @@ def test_a_stage_without_its_file_or_with_a_strange_asset_is_refused(tmp_path: P
         Cases(CasesConfig(stage="cases", file="cases.yaml"), Setting("known", TABLE, tmp_path))
     with pytest.raises(ConfigFault, match=r"assets: no tag begins with pumpe\. "):
         Cases(CasesConfig(stage="cases", file="cases.yaml", assets={"pumpe": "x"}), Setting("known", TABLE, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "sync", ["", "sync: {url: 'https://plane'}", "sync: {url: 'https://plane', installs: [cases]}", "sync: {url: 1}"]
+)
+def test_a_stage_that_can_know_no_case_is_a_fault_of_the_site(sync: str) -> None:
+    config = load_text(f"device: {{id: d}}\ndrivers: {{}}\nstages: {{known: {{stage: cases}}}}\n{sync}\n")
+    said = [str(problem) for problem in config.problems if problem.place.line == 3]
+    if "cases]" in sync or "1}" in sync:
+        assert not said and len(config.problems) == ("1}" in sync)
+    else:
+        assert (
+            len(said) == 1
+            and "stages.known: it knows no case and gets none" in said[0]
+            and "installs: [cases]" in said[0]
+        )
 
 
 def test_the_command_finds_imports_and_exports(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
