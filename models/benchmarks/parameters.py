@@ -14,8 +14,8 @@ import numpy as np
 
 from edge import LinesideError
 
-from ..process.judge import dealt
-from ..process.trees import Growth, grown
+from ..process.judge import Worth, dealt
+from ..process.trees import Growth, grown, softmax
 
 FOLDS, REASONS = 5, 3
 FAULTS = (
@@ -50,13 +50,16 @@ def plates(data: Path, to: TextIO | None) -> dict[str, Any]:
 
 
 def figures(rows: Rows, to: TextIO | None, folds: int = FOLDS, how: Growth | None = None) -> dict[str, Any]:
-    """Accuracy, mean F1 over the classes, the largest class alone, and accuracy of each fold."""
+    """Accuracy, mean F1 over the classes, the largest class alone, accuracy of each fold, what is found of each class (recall), and
+    the same where rare classes are said more often, as by the option `say: balanced`."""
     fold, found = dealt(rows.y, np.random.default_rng(0), folds), np.zeros(len(rows.y), np.int64)
+    scores = np.zeros((len(rows.y), len(rows.kinds)))
     moved = np.zeros(len(rows.names))
     for k in range(folds):
         mine = np.flatnonzero(fold == k)
         trees = grown(rows.x[fold != k], rows.y[fold != k], len(rows.kinds), np.random.default_rng(k), how)
-        chance = trees.chances(rows.x[mine])
+        scores[mine] = trees.scores(rows.x[mine])
+        chance = softmax(scores[mine])
         found[mine] = chance.argmax(axis=1)
         for kind in range(len(rows.kinds)):
             some = mine[found[mine] == kind]
@@ -67,18 +70,32 @@ def figures(rows: Rows, to: TextIO | None, folds: int = FOLDS, how: Growth | Non
             if to:
                 _told(to, rows, some, kind, chance[found[mine] == kind], why)
     right, counts = found == rows.y, np.bincount(rows.y, minlength=len(rows.kinds))
-    both = np.array([(right & (rows.y == k)).sum() for k in range(len(rows.kinds))])
-    f1 = 2 * both / np.maximum(counts + np.bincount(found, minlength=len(rows.kinds)), 1)
     return {
         "rows": len(rows.y),
         "folds": folds,
-        "accuracy": round(float(right.mean()), 4),
-        "macro_f1": round(float(f1.mean()), 4),
+        **_by_class(rows.kinds, Worth(rows.y, scores)),
         "largest_class": round(float(counts.max() / counts.sum()), 4),
         "by_fold": [round(float(right[fold == k].mean()), 4) for k in range(folds)],
-        "by_class": {kind: round(float(value), 4) for kind, value in zip(rows.kinds, f1, strict=True)},
+        "balanced": _by_class(rows.kinds, Worth(rows.y, scores, balanced=True)),
         "reasons": [rows.names[k] for k in np.argsort(-moved)[:5]],
         "missing": [],
+    }
+
+
+def _by_class(kinds: list[str], worth: Worth) -> dict[str, Any]:
+    """`by_class` is the F1 of each."""
+    recall, precision = worth.recall, worth.precision
+    f1 = 2 * recall * precision / np.maximum(recall + precision, 1e-12)
+
+    def each(values: np.ndarray) -> dict[str, float]:
+        return {kind: round(float(value), 4) for kind, value in zip(kinds, values, strict=True)}
+
+    told = {"accuracy": worth.accuracy, "macro_f1": f1.mean(), "macro_recall": recall.mean()}
+    return {
+        **{name: round(float(value), 4) for name, value in told.items()},
+        "by_class": each(f1),
+        "recall": each(recall),
+        "precision": each(precision),
     }
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from edge import binomial
 
-from .trees import Growth, Trees, grown, softmax
+from .trees import RAREST, Growth, Trees, grown, softmax
 
 VERSION = 1
 FOLDS = 5
@@ -21,6 +22,7 @@ LATER = 0.001  # chance below which rows of another time are said to be harder
 HUGE = 1e300  # in place of an infinite cut, which JSON does not have
 CLEARLY = 2.0  # standard errors by which chances have to say more than how frequent each class is
 LEAST = 0.01  # share of that frequency in a chance: what was thought impossible happens
+MORE = 0.02  # of a class found on average, from which on it is told what `say: balanced` would find
 SURE = 0.05  # chance that trees are better than the most frequent class by luck
 LEVELS = (0.02, 0.5, 0.98)  # of the learned rows, told as what is usual
 
@@ -42,6 +44,11 @@ class Judge:
     def chances(self, x: np.ndarray) -> np.ndarray:
         """float64[n, kinds] of rows float64[n, d]."""
         return softmax(self.trees.scores(x) / self.soft)
+
+    def said(self, chances: np.ndarray, balanced: bool) -> np.ndarray:
+        """Which class a part is called, int64[n]: the likeliest, or the one that stands out most against how frequent it was in the
+        learned rows."""
+        return (np.log(chances) - balanced * self.trees.start).argmax(axis=1)
 
     def reasons(self, x: np.ndarray, kind: int) -> np.ndarray:
         """What each parameter adds to the log odds of a class, float64[n, d]."""
@@ -89,14 +96,17 @@ class Judge:
 @dataclass(frozen=True)
 class Worth:
     """What trees are worth on rows that they did not see: of class `y` int64[n], `scores` float64[n, kinds] by trees of the other
-    folds."""
+    folds. `balanced`: rare classes are said more often, see `Judge.said`."""
 
     y: np.ndarray
     scores: np.ndarray
+    balanced: bool = False
 
-    @property
+    @cached_property
     def found(self) -> np.ndarray:
-        return np.asarray(self.scores.argmax(axis=1))
+        """int64[n]"""
+        share = np.bincount(self.y, minlength=self.scores.shape[1]) / len(self.y)
+        return np.asarray((self.scores / self.soft - self.balanced * np.log(np.maximum(share, RAREST))).argmax(axis=1))
 
     @property
     def accuracy(self) -> float:
@@ -107,6 +117,18 @@ class Worth:
         k = self.scores.shape[1]
         return np.bincount(self.y * k + self.found, minlength=k * k).reshape(k, k)
 
+    @property
+    def recall(self) -> np.ndarray:
+        """Which share of each class is found, float64[kinds]."""
+        matrix = self.matrix()
+        return np.asarray(matrix.diagonal() / np.maximum(matrix.sum(axis=1), 1))
+
+    @property
+    def precision(self) -> np.ndarray:
+        """Which share of what is called a class is of it, float64[kinds]; 0 of what is never said."""
+        matrix = self.matrix()
+        return np.asarray(matrix.diagonal() / np.maximum(matrix.sum(axis=0), 1))
+
     def luck(self) -> float:
         """The chance that something no better than always saying the most frequent class is right so often."""
         usual = np.bincount(self.y).argmax()
@@ -116,11 +138,12 @@ class Worth:
         """Whether its chances say more of rows that it did not see than how frequent each class is: where bad parts are rare, the
         likeliest class is the usual one for each part, and never wrong more often."""
         share = np.bincount(self.y, minlength=self.scores.shape[1]) / len(self.y)
-        gain = np.log((softmax(self.scores / self.soft()) + LEAST * share) / (1 + LEAST) / share)[
+        gain = np.log((softmax(self.scores / self.soft) + LEAST * share) / (1 + LEAST) / share)[
             np.arange(len(self.y)), self.y
         ]
         return bool(gain.mean() > CLEARLY * gain.std() / np.sqrt(len(gain)))
 
+    @cached_property
     def soft(self) -> float:
         """By what the scores are to be divided so that the rows are likeliest."""
         tried = np.geomspace(0.25, 8, 61)
@@ -190,7 +213,7 @@ def learned(
         x.min(axis=0),
         usual_,
         x.max(axis=0),
-        told.soft(),
+        told.soft,
         len(y),
     )
     return judge, told, later
@@ -211,37 +234,63 @@ def _enough(x: np.ndarray, y: np.ndarray, kinds: list[str]) -> None:
         raise ValueError("no parameter changes in these rows")
 
 
-def words(judge: Judge, told: Worth, later: Worth | None) -> list[str]:
+def words(judge: Judge, told: Worth, later: Worth | None, balanced: bool = False) -> list[str]:
     """What it is worth, for a person, before it is kept."""
-    n, matrix = len(told.y), told.matrix()
+    n, said = len(told.y), replace(told, balanced=balanced)
     share = np.bincount(told.y).max() / n
     lines = [
-        f"right in {told.accuracy:.1%} of {n:,} rows that it had not seen ({FOLDS} folds); always saying the most frequent"
+        f"right in {said.accuracy:.1%} of {n:,} rows that it had not seen ({FOLDS} folds); always saying the most frequent"
         f" class: {share:.1%}",
-        f"{'class':<20} {'rows':>7} {'found':>7} {'right of those it says':>24}  taken for",
+        *_by_class(judge.kinds, said),
+        f"found of each class, on average: {said.recall.mean():.1%}",
     ]
-    for k, kind in enumerate(judge.kinds):
-        rows, said = int(matrix[k].sum()), int(matrix[:, k].sum())
-        wrong = ", ".join(
-            f"{judge.kinds[j]} {matrix[k, j]}" for j in np.argsort(-matrix[k], kind="stable") if j != k and matrix[k, j]
-        )
-        right = f"{matrix[k, k] / said:.1%}" if said else "never said"
-        lines.append(f"{kind[:20]:<20} {rows:>7,} {matrix[k, k] / rows:>7.1%} {right:>24}  {wrong or '-'}")
+    if not balanced and (gain := replace(told, balanced=True).recall - said.recall).mean() >= MORE:
+        lines.append(_if_balanced(judge.kinds, replace(told, balanced=True), gain))
     if told.luck() > SURE:
-        usual = int(np.bincount(told.y).argmax())
-        other = told.y != usual
-        first = other[np.argsort(softmax(told.scores)[:, usual], kind="stable")[: max(1, n // 10)]]
-        lines.append(
-            f"the class it says is right no more often than always saying {judge.kinds[usual]!r}, but its chances tell:"
-            f" {first.mean():.1%} of the tenth that it trusts least are of another, {other.mean():.1%} of all; go by `ng`"
-        )
+        lines.append(_by_chances(judge.kinds, told))
     if later is None:
         lines.append(
             "how it does on later rows is not known: the table is sorted by class, or a class came in one stretch alone"
         )
-    elif by_luck(told.found == told.y, later.found == later.y) < LATER:
-        lines.append(
-            f"on rows of another time (the table in {FOLDS} stretches, one after the other) it is right in {later.accuracy:.1%}:"
-            " expect that, not the figure above"
-        )
+    else:
+        later = replace(later, balanced=balanced)
+        if by_luck(said.found == said.y, later.found == later.y) < LATER:
+            lines.append(
+                f"on rows of another time (the table in {FOLDS} stretches, one after the other) it is right in"
+                f" {later.accuracy:.1%}: expect that, not the figure above"
+            )
     return lines
+
+
+def _by_class(kinds: Sequence[str], told: Worth) -> Iterator[str]:
+    matrix = told.matrix()
+    yield f"{'class':<20} {'rows':>7} {'found':>7} {'right of those it says':>24}  taken for"
+    for k, kind in enumerate(kinds):
+        order = np.argsort(-matrix[k], kind="stable")
+        wrong = ", ".join(f"{kinds[j]} {matrix[k, j]}" for j in order if j != k and matrix[k, j])
+        right = f"{told.precision[k]:.1%}" if matrix[:, k].any() else "never said"
+        yield f"{kind[:20]:<20} {int(matrix[k].sum()):>7,} {told.recall[k]:>7.1%} {right:>24}  {wrong or '-'}"
+
+
+def _if_balanced(kinds: Sequence[str], told: Worth, gain: np.ndarray) -> str:
+    """What that would find; `gain` float64[kinds] of each class."""
+    more, less = (
+        ", ".join(f"{kinds[k]} {told.recall[k]:.1%}" for k in np.argsort(side * gain) if side * gain[k] <= -MORE)
+        for side in (-1, 1)
+    )
+    return (
+        f"with `say: balanced`: {told.recall.mean():.1%}, more of {more}"
+        + (f", less of {less}" if less else "")
+        + f"; right in {told.accuracy:.1%} of all rows"
+    )
+
+
+def _by_chances(kinds: Sequence[str], told: Worth) -> str:
+    """Where the class that is said is worth nothing, and what is said of chances is."""
+    usual = int(np.bincount(told.y).argmax())
+    other = told.y != usual
+    first = other[np.argsort(softmax(told.scores)[:, usual], kind="stable")[: max(1, len(other) // 10)]]
+    return (
+        f"the likeliest class is right no more often than always saying {kinds[usual]!r}, but its chances tell:"
+        f" {first.mean():.1%} of the tenth that it trusts least are of another, {other.mean():.1%} of all; go by `ng`"
+    )

@@ -38,6 +38,11 @@ class QualityConfig(CutsConfig):
     at: Literal["last", "mean"] = Field(
         "last", description="what a tag counts for: its last value, or its mean since the part before"
     )
+    say: Literal["likeliest", "balanced"] = Field(
+        "likeliest",
+        description="which class: the likeliest, or the one that stands out most against how frequent it was in the table, which"
+        " finds more of rare ones and is wrong more often of frequent ones",
+    )
     tell: Literal["all", "ng"] = Field(
         "all", description="of which parts an event tells: all, or those that are not fine"
     )
@@ -95,7 +100,7 @@ class PartQuality:
             there = ", ".join(sorted({*target})[:8])
             raise ValueError(f"good: no row of the table is {strange[0]!r}; there are {there}")
         judge, told, later = learned(rows, target, config.tags)
-        return judge.as_json(), words(judge, told, later)
+        return judge.as_json(), words(judge, told, later, config.say == "balanced")
 
     def __call__(self, item: Any) -> Iterator[Batch | Event]:
         if not isinstance(item, Batch):
@@ -112,7 +117,8 @@ class PartQuality:
         at = np.flatnonzero(known)
         if len(at):
             chances = self._judge.chances(rows[at])
-            kind, outside = chances.argmax(axis=1), self._judge.outside(rows[at])
+            kind = self._judge.said(chances, self.config.say == "balanced")
+            outside = self._judge.outside(rows[at])
             out[at, 0] = [self._texts.value(self._out[0], self._judge.kinds[k]) for k in kind.tolist()]
             out[at, 1] = 100 * chances[np.arange(len(at)), kind]
             out[at, 2] = 100 * chances[:, ~self._fine].sum(axis=1)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+RAREST = 1e-3  # share of a class, below which it begins no less likely
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -87,7 +89,7 @@ def grown(x: np.ndarray, y: np.ndarray, kinds: int, rng: np.random.Generator, ho
     edges = [_edges(column, how.bins) for column in x.T]
     binned = np.column_stack([np.searchsorted(edge, column, "left") for edge, column in zip(edges, x.T, strict=True)])
     truth = np.eye(kinds)[y]
-    start = np.log(np.maximum(truth.mean(axis=0), 1e-3))
+    start = np.log(np.maximum(truth.mean(axis=0), RAREST))
     scores = np.tile(start, (len(x), 1))
     trees = []
     for _ in range(how.rounds):

@@ -114,16 +114,33 @@ def test_the_mean_since_the_part_before_in_blocks_of_any_size_and_over_a_restart
         it.restore((it.snapshot() or b"").replace(b'"n": [', b'"n": [0.0, '))
 
 
-def test_rare_bad_parts_are_told_by_their_chance() -> None:
+def test_rare_bad_parts_are_told_by_their_chance_or_said_where_they_stand_out(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
-    x = rng.normal(size=(800, 2))
+    x = rng.normal(size=(800, 3))
     bad = rng.random(800) < np.where(x[:, 0] > 0.5, 0.45, 0.01)  # no part of which NG is the likelier
-    judge, told, later = learned(x, np.where(bad, "ng", "ok").tolist(), "ab", QUICK)
+    judge, told, later = learned(x, np.where(bad, "ng", "ok").tolist(), OPTIONS["tags"], QUICK)
     assert told.luck() > 0.05 and told.tells()
     said = words(judge, told, later)
     assert any("go by `ng`" in line for line in said), said
-    by = dict(zip(judge.kinds, judge.chances(np.array([[2.0, 0.0], [-1.0, 0.0]])).T, strict=True))["ng"]
+    by = dict(zip(judge.kinds, judge.chances(np.array([[2.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])).T, strict=True))["ng"]
     assert by[0] > 2 * by[1]
+    balanced = Worth(told.y, told.scores, balanced=True)
+    assert told.recall[0] < 0.4 < 0.7 < balanced.recall[0] and balanced.precision[0] == pytest.approx(
+        (bad & (balanced.found == 0)).sum() / (balanced.found == 0).sum()
+    )
+    assert any(
+        f"`say: balanced`: {balanced.recall.mean():.1%}, more of ng {balanced.recall[0]:.1%}, less of ok" in line
+        for line in said
+    )
+    (row,) = (line for line in words(judge, told, later, balanced=True) if line.startswith("ng "))
+    assert f" {balanced.recall[0]:.1%} " in row
+    (tmp_path / "q.json").write_text(json.dumps(judge.as_json()))
+    x[:, 2] = 0.5
+    melt, time, _ = x[np.abs(judge.chances(x)[:, 0] - 0.35).argmin()].tolist()
+    for say, kind in (("likeliest", "ok"), ("balanced", "ng")):
+        event, batch = part(*(it := stage(tmp_path, say=say, good=["ok"])), 0, melt, time)
+        assert event.data["kind"] == kind == it[1].texts.show(batch.value[0]) and event.state == kind
+        assert batch.value[1] == pytest.approx(100 * event.data["chances"][kind], abs=0.01)
 
 
 def test_what_is_no_better_than_the_most_frequent_class_is_refused() -> None:

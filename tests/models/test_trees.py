@@ -77,6 +77,8 @@ def test_a_folder_of_parameters_is_judged_with_reasons(
     to = io.StringIO()
     found = figures((one_hot if name == "steel-plates" else labelled)(tmp_path), to, how=QUICK)
     assert found["accuracy"] > 0.85 > found["largest_class"] and set(found["reasons"][:2]) == {"a", "b"}
+    assert found["recall"].keys() == found["precision"].keys() == found["balanced"]["recall"].keys()
+    assert found["macro_recall"] == pytest.approx(np.mean([*found["recall"].values()]), abs=1e-3)
     told = [json.loads(line) for line in to.getvalue().splitlines()]
     assert sorted(line["unit"] for line in told) == list(range(120))
     assert all(len(line["reasons"]) == 3 and line["chance"] > 0.2 for line in told)
