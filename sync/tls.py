@@ -61,6 +61,11 @@ def _untrusted(far: str, who: str, why: str) -> tuple[str, str]:
             f"{far} shows a certificate that is not a server's ({why})",
             "somebody there passes for it; nothing was sent",
         )
+    if "rejected" in why:
+        hint = (
+            "it passes for it, or its files are to be made anew: `lineside plane proxy`, or `broker`; nothing was sent"
+        )
+        return f"{far} shows a certificate of an issuer that the root of {who} believes no more", hint
     return (
         f"{far} is not {who} we enrolled with: {why}",
         "enroll again, if the plane was made anew; nothing was sent there",

@@ -69,6 +69,24 @@ CONTROLS: dict[str, Safeguard] = {
         "self.since <= time.time() < self.until",
         f"{TESTS}/test_issuer.py::test_the_word_of_an_issuer_that_was_stolen_is_no_proxy_s",
     ),
+    "a device believes no issuer that its root disowned": Safeguard(
+        f"{DEVICE}/certificate.py",
+        "                context.load_verify_locations(self._refused)\n",
+        "                pass\n",
+        f"{TESTS}/test_issuer.py::test_a_device_believes_no_issuer_that_its_root_has_disowned",
+    ),
+    "nobody but the root disowns an issuer": Safeguard(
+        "sync/disown.py",
+        "and one.is_signature_valid(key)",
+        "",
+        f"{TESTS}/test_issuer.py::test_a_device_believes_no_issuer_that_its_root_has_disowned",
+    ),
+    "the witness is of an issuer whose word counts": Safeguard(
+        f"{PLANE}/witness.py",
+        "        if not self._authority.signed(der):\n            return False\n",
+        "",
+        f"{TESTS}/test_issuer.py::test_what_the_plane_countersigns_is_no_word_of_a_disowned_issuer",
+    ),
     "a proxy alone vouches for devices": Safeguard(
         f"{PLANE}/shown.py",
         "    if found.name != PROXY:\n        return found\n",

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from edge import LinesideError
 
-from .. import chain
+from .. import chain, disown
 from ..countersignature import WITNESS
 from ..wire import WireFault
 from . import issuer, outside
@@ -141,6 +141,15 @@ class Authority:
             found = [now.cert, *found]
             keep(file, issuer.private(now.key) + issuer.pem(found))
         self._signer, self._signers = now, found
+
+    def disown(self, issuers: Sequence[str], root_key: Path | None = None) -> str:
+        """The root's word (PEM) that what these (PEM) have signed counts no more. Raises LinesideError."""
+        key = self._root_key(root_key or self._folder / "ca.key")
+        if key is None:
+            raise LinesideError(
+                "the root's key is not in the plane's folder", hint="say where it lies: --root-key FILE"
+            )
+        return disown.word(key, self._root, [cert for text in issuers for cert in chain.read(text)])
 
     @property
     def fingerprint(self) -> str:

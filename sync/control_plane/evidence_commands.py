@@ -17,6 +17,7 @@ from edge import LinesideError, plain_data
 
 from .. import evidence_file
 from .. import verify as verifying
+from . import issuers
 from .ca import Authority
 from .completeness import _ns
 from .evidence import Wish, export
@@ -45,7 +46,9 @@ async def _export(where: Where, wish: Wish, file: Path) -> int:
     with beside(where) as store:
         pictures = Pictures(store, objects_of(where))
         try:
-            witness = Witness(where.folder, Authority(where.folder))
+            authority = Authority(where.folder)
+            authority.learn(*await store.read(issuers.known))
+            witness = Witness(where.folder, authority)
             found, missing = await export(store, pictures, witness, wish, file)
         except OSError as error:
             raise LinesideError(f"{file} cannot be written: {error.strerror}") from None

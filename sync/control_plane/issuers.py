@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, select, update
 
 from edge import LinesideError
 
+from .. import chain, disown
 from . import outside, tables
 from .ca import Authority
 from .database import insert_new
 from .store import Store
 from .verb import Verb
 from .where import Where, beside
+
+THEN = "Make the files of a proxy or a broker anew now, where there is one: `lineside plane proxy`, `lineside plane broker`"
 
 
 def tell(connection: Connection, issuers: Sequence[str]) -> None:
@@ -31,11 +35,22 @@ def known(connection: Connection) -> tuple[list[str], list[str]]:
     return [row.pem for row in rows if not row.distrusted], [row.pem for row in rows if row.distrusted]
 
 
-def distrust(connection: Connection, but: str) -> int:
-    """Nobody's word counts from now on but that of this one; how many more there were."""
+def distrust(connection: Connection, but: str, word: Callable[[list[str]], str]) -> int:
+    """Nobody's word counts from now on but that of this one; how many others there are. `word` is what the root says of them."""
     t = tables.issuer
-    change = update(t).where(t.c.digest != _digest(but), t.c.distrusted == 0).values(distrusted=1)
-    return connection.execute(change).rowcount
+    those = t.c.digest != _digest(but)
+    others = list(connection.scalars(select(t.c.pem).where(those)))
+    if others:
+        connection.execute(update(t).where(those).values(distrusted=1, word=word(others)))
+    return len(others)
+
+
+def disowned(connection: Connection) -> bytes:
+    """What devices are told of those whose word counts no more, see disown.py."""
+    t = tables.issuer
+    rows = connection.execute(select(t.c.pem, t.c.word).where(t.c.distrusted > 0, t.c.word != "")).all()
+    certs = (disown.rejecting(cert) for row in rows for cert in chain.read(row.pem))
+    return "".join([*sorted({row.word for row in rows}), *certs]).encode()
 
 
 def _digest(text: str) -> str:
@@ -52,9 +67,9 @@ async def renew(store: Store, folder: Path, root_key: Path | None, distrusts: bo
     now = authority.issuers[0]
     await store.write(lambda c: tell(c, authority.issuers))
     if distrusts:
-        many = await store.write(lambda c: distrust(c, now))
+        many = await store.write(lambda c: distrust(c, now, partial(authority.disown, root_key=root_key)))
     said = f"a new issuer signs, until {authority.until:%Y-%m-%d}"
-    return f"{said}; of those before it, the word of {many} counts no more" if distrusts else said
+    return f"{said}; of those before it, the word of {many} counts no more. {THEN}" if distrusts else said
 
 
 async def _renew(where: Where, options: argparse.Namespace) -> None:

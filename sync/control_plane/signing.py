@@ -24,13 +24,16 @@ AGAIN = 1.0  # seconds between two questions for an issuer that is not known
 class Signing:
     def __init__(self, store: Store, authority: Authority) -> None:
         self._store, self._authority = store, authority
-        self._asked, self._told = -AGAIN, list[str]()
+        self._asked, self._told, self._disowned = -AGAIN, list[str](), b""
         self._fresh: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # by device and key: when, and what
         self._threads = ThreadPoolExecutor(AT_ONCE, "signs")
 
     async def sign(self, asked: Asked) -> bytes:
-        """Certificates (PEM) for an enrolled device. Of a command's: those of a moment ago, where there are some, so that nobody
-        keeps it busy. Raises LinesideError."""
+        """Certificates (PEM) for an enrolled device, and what it is told of issuers that count no more. Raises LinesideError."""
+        return await self._signed(asked) + self._disowned
+
+    async def _signed(self, asked: Asked) -> bytes:
+        """Of a command's: those of a moment ago, where there are some, so that nobody keeps it busy."""
         which = f"{asked.device} {asked.key}"
         then, signed = self._fresh.get(which, (-REPEATED, b""))
         if time.monotonic() - then < REPEATED:
@@ -59,7 +62,8 @@ class Signing:
         if self._told != signs:
             await self._store.write(lambda c: issuers.tell(c, signs))
             self._told = signs
-        self._authority.learn(*await self._store.glance(issuers.known))
+        known, self._disowned = await self._store.glance(lambda c: (issuers.known(c), issuers.disowned(c)))
+        self._authority.learn(*known)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -42,6 +42,7 @@ issuer = Table(  # who signs for this plane, at whichever of its processes; see 
     Column("digest", String(64), primary_key=True),
     Column("pem", Text, nullable=False),
     Column("distrusted", Integer, nullable=False, default=0, server_default="0"),
+    Column("word", Text, nullable=False, default="", server_default=""),  # of the root, that it is, see disown.py
 )
 invite = Table(
     "invite",

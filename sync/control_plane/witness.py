@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection, select, update
 
 from edge import LinesideError, log
@@ -41,12 +42,12 @@ class Witness:
 
     def __init__(self, folder: Path, authority: Authority) -> None:
         self._folder, self._authority = folder, authority
-        self.certificates = ""
+        self.certificates, self._own = "", b""
         self._key: ec.EllipticCurvePrivateKey
 
     def ready(self) -> None:
         """To be called before it signs. Blocks, for as long as a command does that signs for the plane. Raises LinesideError."""
-        if self.certificates:
+        if self.certificates and self._authority.signed(self._own):  # an issuer may be distrusted since
             return
         with alone(self._folder):
             if not self._read():
@@ -61,10 +62,12 @@ class Witness:
             own, _ = countersignature.witness(pem)
         except (OSError, ValueError, NotSigned):
             return False
-        left = own.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+        left, der = own.not_valid_after_utc - datetime.datetime.now(datetime.UTC), own.public_bytes(Encoding.DER)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or own.public_key() != key.public_key() or left < SOON:
             return False
-        self._key, self.certificates = key, pem
+        if not self._authority.signed(der):
+            return False
+        self._key, self._own, self.certificates = key, der, pem
         return True
 
     def sign(self, statement: str) -> bytes:

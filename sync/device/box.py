@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import ssl
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
@@ -148,7 +149,9 @@ def take_over(box: Box, state: Path, utc: int) -> Identity | None:
     if not fresh.exists():
         keep_file(fresh, key.made())
     mine = fresh.read_text()
-    answer = _asked(box.identity, mine, str(box.journal["epoch"]))
+    tls = box.identity.tls()
+    Certificate(state, box.identity).refuse(tls)
+    answer = _asked(box.identity, mine, str(box.journal["epoch"]), tls)
     identity = replace(box.identity, secret=str(answer["secret"]), key=mine)
     last, marks, states, told = goes_on(box, given, answer, utc)
     keep(identity, state)
@@ -159,12 +162,12 @@ def take_over(box: Box, state: Path, utc: int) -> Identity | None:
     return identity
 
 
-def _asked(me: Identity, mine: str, epoch: str) -> dict[str, Any]:
+def _asked(me: Identity, mine: str, epoch: str, tls: ssl.SSLContext) -> dict[str, Any]:
     """What the plane says. Blocks for seconds. Raises LinesideError."""
     new = checkpoint.fingerprint(checkpoint.der(key.private(mine).public_key()))
     asked = replacement.asked(key.private(me.key), key.request(mine, me.device), me.device, epoch, new)
     try:
-        with urllib3.PoolManager(ssl_context=me.tls(), timeout=30, retries=False) as plane:
+        with urllib3.PoolManager(ssl_context=tls, timeout=30, retries=False) as plane:
             answer = plane.request("POST", f"{me.url}/d/v1/replace", json=asked, preload_content=False)
             said = json.loads(body_of(answer, MOST_SAID))
     except (urllib3.exceptions.HTTPError, ValueError, OSError, RecursionError) as error:

@@ -17,10 +17,11 @@ from cryptography.x509.oid import NameOID
 
 from edge import DeviceLost, LinesideError, log
 
-from .. import chain
+from .. import chain, disown
 from . import key, pkcs11
 from .identity import Identity, keep_file
 
+REFUSED = "disowned.pem"  # issuers that count no more
 FILE = "device.pem"  # certificates, and the key where it is in no token
 EARLY = 2 / 3  # of its time, after which a new one is asked for
 MOST_ABOVE = 8  # certificates of a chain
@@ -34,6 +35,7 @@ class Certificate:
 
     def __init__(self, folder: Path, me: Identity) -> None:
         self.path, self._me = folder / FILE, me
+        self._refused = folder / REFUSED
         self._asked = -AGAIN
         self.forget()
         self._read()
@@ -93,8 +95,30 @@ class Certificate:
         if len(found) > MOST_ABOVE:
             raise ValueError(f"{len(found)} certificates")
         text = "".join(cert.public_bytes(Encoding.PEM).decode() for cert in found)
+        self._disown(signed.decode(errors="replace"))
         keep_file(self.path, text + ("" if key.on_token(self._me.key) else self._me.key))
         self._read()
+
+    def _disown(self, said: str) -> None:
+        """Keep which issuers count no more, beside those of before: nobody but the root says that, and for ever."""
+        try:
+            known = disown.read(self._refused.read_text(errors="replace"))
+        except OSError:
+            known = []
+        new = [cert for cert in disown.proven(said, chain.read(self._me.ca)[0]) if cert not in known]
+        if new:
+            keep_file(self._refused, "".join(map(disown.rejecting, [*known, *new])))
+            log.warning(
+                "sync: the plane's root says that %d issuers of before are not to be believed any more", len(new)
+            )
+
+    def refuse(self, context: ssl.SSLContext) -> None:
+        """Let `context` believe nobody whom such an issuer has signed."""
+        if self._refused.exists():
+            try:
+                context.load_verify_locations(self._refused)
+            except OSError as error:
+                log.warning("sync: %s is spoiled, so issuers that count no more are believed: %s", self._refused, error)
 
     def show(self, context: ssl.SSLContext) -> None:
         """Let `context` show it, where there is one."""

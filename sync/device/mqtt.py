@@ -75,6 +75,7 @@ class Mqtt:
         context = safe(trusting(a.ca, a.certificate, a.key, self._me.ca))
         if not a.ca:
             no_clock(context, self._me.ca)
+            self._certificate.refuse(context)
         if self._wanted:
             self._certificate.able()
         if self._wanted and self._certificate.wanted(1.0):

@@ -85,6 +85,7 @@ class Https:
         context = self._identity.tls()
         if self._certificate:
             self._certificate.show(context)
+            self._certificate.refuse(context)
         options = [(LEVEL, socket.TCP_NODELAY, 1), *OPTIONS]
         warnings.simplefilter(
             "ignore", urllib3.exceptions.SystemTimeWarning

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import shutil
 import ssl
@@ -24,16 +25,18 @@ from cryptography.x509.oid import NameOID
 
 from edge import LinesideError
 from edge.cli import main
-from sync import chain, wire
+from sync import chain, disown, wire
 from sync.control_plane import ca, issuer, plane, presence
 from sync.control_plane.ca import Asked, Authority, keep
 from sync.control_plane.invite import Wish, invited
 from sync.control_plane.plane import Plane
 from sync.control_plane.where import Where
+from sync.control_plane.witness import Witness
 from sync.device import enrolment, identity, key
 from sync.device.certificate import Certificate
 from sync.device.transport import Https, Stranger
 from sync.invitation import token
+from sync.tls import doubt
 
 STANDS = f"/d/v1/stands?epoch={'0' * 16}"
 
@@ -143,12 +146,13 @@ def test_a_device_that_slept_comes_in_after_its_issuer_was_replaced(
         before = (tmp_path / "old" / "device.pem").read_bytes()
         assert await let_in(it, tmp_path / "old", "old") == wire.pack_ack({})
         assert (tmp_path / "old" / "device.pem").read_bytes() == before, "what the issuer before has signed counts"
+        shown_second = await asyncio.to_thread(shows, it)
         distrust = [*issue, "--root-key", str(tmp_path / "safe.key"), "--distrust"]
         assert await asyncio.to_thread(main, distrust) == 0
         assert "of those before it, the word of 2 counts no more" in capsys.readouterr().out
 
         async def out() -> bool:
-            return first not in it.authority._known
+            return first not in it.authority._known and await asyncio.to_thread(shows, it) != shown_second
 
         await until(out)
         with pytest.raises(LinesideError, match="a new one is asked for"):
@@ -158,9 +162,66 @@ def test_a_device_that_slept_comes_in_after_its_issuer_was_replaced(
         assert await line.exchange("GET", STANDS) == wire.pack_ack({})
         line.close()
         assert signer_of(tmp_path / "asleep") != first
+        gone = disown.read((tmp_path / "asleep" / "disowned.pem").read_text())
+        assert len(gone) == 2 and first in gone, "both that signed before"
         await it.stop()
 
     asyncio.run(work())
+
+
+def meets(me: Certificate, ca: str, folder: Path) -> str:
+    """How TLS comes about between a device and who has the server's files in that folder: "", or why not."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "server.pem", folder / "server.key")
+    device = ssl.create_default_context(cadata=ca)
+    me.refuse(device)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = device.wrap_bio(down, up, server_hostname="localhost"), server.wrap_bio(up, down, server_side=True)
+    try:
+        for _ in range(3):
+            for end in ends:
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    end.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        return (doubt("it", "the plane", error) or ("",))[0]
+    return ""
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_device_believes_no_issuer_that_its_root_has_disowned(tmp_path: Path, levels: int) -> None:
+    """Whoever else says so: a thief cannot have the right one refused. And what is known is not forgotten."""
+    folder, old, new = (tmp_path / name for name in ("plane", "old", "new"))
+    if levels == 1:
+        one_level(folder)
+    stolen = Authority(folder)
+    old.mkdir()
+    new.mkdir()
+    stolen.server(["localhost"], old)
+    right = Authority(folder, folder / "ca.key")
+    right.server(["localhost"], new)
+    mine, thief = key.made(), stolen._signer
+    me = Certificate(tmp_path, identity.Identity("d", "https://localhost", "", right.pem, mine))
+    signed = right.client(Asked.read(key.request(mine, "d").encode()))
+    assert isinstance(thief, issuer.Issuer) and isinstance(right._signer, issuer.Issuer)
+    forged = disown.word(thief.key, right._root, [right._signer.cert]) + disown.rejecting(right._signer.cert)
+    me.keep(signed + forged.encode())
+    assert (meets(me, right.pem, old), meets(me, right.pem, new)) == ("", "")
+    told = right.disown(stolen.issuers) + disown.rejecting(thief.cert)
+    assert chain.read(signed + told.encode()) == chain.read(signed), "who knows nothing of it passes over it"
+    me.keep(signed + told.encode())
+    me.keep(signed)
+    why = "it shows a certificate of an issuer that the root of the plane believes no more"
+    assert (meets(me, right.pem, old), meets(me, right.pem, new)) == (why, "")
+    assert Certificate(tmp_path, me._me).over < 1, "its own certificate is as it was"
+
+
+def test_what_the_plane_countersigns_is_no_word_of_a_disowned_issuer(tmp_path: Path) -> None:
+    one = Witness(tmp_path, Authority(tmp_path))
+    one.ready()
+    before = one.certificates
+    one._authority.learn([], Authority(tmp_path, tmp_path / "ca.key").issuers[1:])
+    one.ready()
+    assert before != one.certificates == (tmp_path / "witness.pem").read_text() + one._authority.pem
 
 
 def shows(it: Plane) -> str:
