@@ -14,7 +14,7 @@ from sqlalchemy import Connection, create_engine, func, select
 from edge import SECOND, Duration, Event, Identifier, encode_event
 
 from ..wire import Frame
-from . import forwarding, tables
+from . import forward_tables, forwarding, tables
 from .alert_file import Alerts
 from .alert_options import Moment, Node, known_zone
 from .alert_state import NEVER
@@ -142,7 +142,7 @@ def _taken(connection: Connection, after: int) -> list[tuple[int, str, list[dict
 
 def _next(connection: Connection, test: AlertTest, now: int, happens: float | None) -> int:
     """When there may be something to do: each minute begins or ends a time in which nothing is sent."""
-    a, n = tables.alert, tables.alert_note
+    a, n = forward_tables.alert, forward_tables.alert_note
     due = [connection.scalar(select(func.min(t.c.due)).where(t.c.due > now)) or NEVER for t in (a, n)]
     due += [test.first + round(happens * SECOND)] if happens is not None else []
     return min(*due, now // MINUTE * MINUTE + MINUTE)

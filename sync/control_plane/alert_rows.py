@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 
-from . import tables
+from . import forward_tables, tables
 from .alert_state import Course, Standing
 from .alert_text import MOST, ORDER
 from .database import upsert
@@ -33,7 +33,7 @@ class Place:
 
 
 def course(connection: Connection, place: Place) -> Course:
-    a = tables.alert
+    a = forward_tables.alert
     row = connection.execute(select(a).where(*place.those(a))).mappings().first()
     return course_of(row) if row else Course()
 
@@ -44,7 +44,7 @@ def course_of(row: Mapping[Any, Any]) -> Course:
 
 def keep(connection: Connection, place: Place, course: Course, note: str | None = None) -> None:
     """`note`: what messages say of it, where that is new."""
-    a = tables.alert
+    a = forward_tables.alert
     if note is not None:
         upsert(connection, a, {**asdict(place), **asdict(course), "note": note})
     else:
@@ -82,7 +82,7 @@ def _number(value: Any) -> float | None:
 
 
 def leave(connection: Connection, place: Place, channel: str, due: int, note: Mapping[str, Any]) -> None:
-    n = tables.alert_note
+    n = forward_tables.alert_note
     number = connection.scalar(select(func.coalesce(func.max(n.c.number), 0) + 1))  # nobody else is at it, see `step`
     body = json.dumps(note, ensure_ascii=False)
     connection.execute(n.insert().values(**asdict(place), number=number, channel=channel, due=due, body=body))
@@ -90,7 +90,7 @@ def leave(connection: Connection, place: Place, channel: str, due: int, note: Ma
 
 def amended(connection: Connection, place: Place, ts: int) -> set[str]:
     """Channels that were not sent yet that it was raised: the same message says now that it has cleared."""
-    n = tables.alert_note
+    n = forward_tables.alert_note
     channels = set()
     for row in connection.execute(select(n).where(*place.those(n))).mappings().all():
         note = json.loads(row["body"])
@@ -109,7 +109,7 @@ def standing(connection: Connection, place: Place) -> Standing | None:
 
 def under_way(connection: Connection, channel: str) -> bool:
     """Whether a message waits to be taken."""
-    e, f = tables.event, tables.forwarded
+    e, f = tables.event, forward_tables.forwarded
     own = (f.c.target == f"{OWN}{channel}", f.c.device == PLANE, f.c.epoch == EPOCH)
     last = connection.scalar(select(f.c.watermark).where(*own))
     waits = (e.c.device == PLANE, e.c.epoch == EPOCH, e.c.kind == "alert", e.c.key == channel)

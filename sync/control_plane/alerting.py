@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from edge import SECOND, Event
 
-from . import alert_rows, alert_state, forwarding, tables
+from . import alert_rows, alert_state, forward_tables, forwarding
 from .alert_file import Alerts
 from .alert_rows import Place
 from .alert_state import Say
@@ -65,14 +65,14 @@ class Alerting:
         return [name for name, route in self._alerts.routes.items() if not alert_state.muted(route.mute, now)]
 
     def _anything(self, connection: Connection, now: int) -> bool:
-        a, n, loud = tables.alert, tables.alert_note, self._loud(now)
+        a, n, loud = forward_tables.alert, forward_tables.alert_note, self._loud(now)
         ask = [select(a.c.route).where(a.c.due <= now, a.c.route.in_(loud)).limit(1)]
         ask += [select(n.c.number).where(n.c.due <= now, n.c.route.in_(loud)).limit(1)]
         return bool(forwarding.pending(connection, NAME)) or any(connection.execute(one).first() for one in ask)
 
     def step(self, connection: Connection, now: int) -> tuple[int, bool]:
         """How many messages there are, and whether there is more to do."""
-        t, loud = tables.target, self._loud(now)
+        t, loud = forward_tables.target, self._loud(now)
         own = update(t).where(t.c.name == NAME).values(since=t.c.since)
         connection.execute(own)  # another plane may be at work: it waits, and sees what we did
         journals = forwarding.pending(connection, NAME)
@@ -122,7 +122,7 @@ class Alerting:
 
     def _due(self, connection: Connection, now: int, loud: Sequence[str]) -> bool:
         """Say what it is time for."""
-        a = tables.alert
+        a = forward_tables.alert
         those = (
             select(a).where(a.c.due <= now, a.c.route.in_(loud)).order_by(a.c.due, a.c.since, a.c.key).limit(MOST_DUE)
         )
@@ -139,7 +139,7 @@ class Alerting:
         self, connection: Connection, place: Place, says: Sequence[Say], now: int, more: Mapping[str, Any]
     ) -> None:
         """Leave what is to be said for each channel. What a route gathers is sent when the first of it is due."""
-        a, n, route = tables.alert, tables.alert_note, self._alerts.routes[place.route]
+        a, n, route = forward_tables.alert, forward_tables.alert_note, self._alerts.routes[place.route]
         for say in says:
             row = connection.execute(select(a).where(*place.those(a))).mappings().one()
             note = json.loads(row["note"]) | {"what": say.what, "times": say.times, "since": row["since"], **more}
@@ -155,7 +155,7 @@ class Alerting:
 
     def _send(self, connection: Connection, now: int, loud: Sequence[str]) -> int:
         """Make messages of what is due; of a channel that has not taken its last ones yet, when it has."""
-        n, sent = tables.alert_note, 0
+        n, sent = forward_tables.alert_note, 0
         for channel in self._alerts.channels:
             mine = (n.c.channel == channel, n.c.due <= now, n.c.route.in_(loud))
             most = MOST_NOTES if self._alerts.channels[channel].type == "webhook" else MOST_READ  # a program wants each
@@ -195,7 +195,7 @@ class Alerting:
 
 def begin(connection: Connection, alerts: Alerts) -> None:
     """A new section hears of what comes from now on; what left the file is forgotten."""
-    a, n = tables.alert, tables.alert_note
+    a, n = forward_tables.alert, forward_tables.alert_note
     forwarding.begin(connection, NAME)
     for channel in alerts.channels:
         forwarding.begin(connection, f"{OWN}{channel}")  # before the first message there
@@ -206,13 +206,13 @@ def begin(connection: Connection, alerts: Alerts) -> None:
 
 def end(connection: Connection) -> None:
     """Nobody is told of anything any more."""
-    for table in (tables.alert, tables.alert_note):
+    for table in (forward_tables.alert, forward_tables.alert_note):
         connection.execute(delete(table))
 
 
 def set_aside(connection: Connection, message: Happened) -> None:
     """A channel does not take a message: who is told next of the alarms in it, where nobody acknowledges them, is told at once."""
-    a = tables.alert
+    a = forward_tables.alert
     for note in message.content["data"].get("alarms", ()):
         mine = (a.c.route == note["route"], a.c.kind == note["kind"], a.c.key == note["key"])
         whose = a.c.device.in_((note["device"], PLANE))  # an alarm of a rule is about a device, and the plane's

@@ -15,7 +15,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import OperationalError
 
-from . import tables
+from . import forward_tables, tables
 from .database import on_postgresql
 
 DAY, HOUR = 86_400 * 10**9, 3600 * 10**9  # ns
@@ -61,7 +61,7 @@ def drop(connection: Connection, before: int) -> int | None:
 def _drop(connection: Connection, old: dict[str, int]) -> int:
     connection.exec_driver_sql("LOCK TABLE ONLY block IN ACCESS EXCLUSIVE MODE")  # no block comes after this look
     stale = {hour * HOUR // DAY for hour in connection.execute(select(tables.stale.c.hour).distinct()).scalars()}
-    unfiled = connection.execute(select(tables.unfiled.c.hour).distinct()).scalars().all()
+    unfiled = connection.execute(select(forward_tables.unfiled.c.hour).distinct()).scalars().all()
     stale |= {day for hour in unfiled for day in range(hour * HOUR // DAY, (hour + LONGEST) * HOUR // DAY + 1)}
     gone = [name for name, day in old.items() if day not in stale]
     for name in gone:

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exist
 
 from edge import LinesideError, log
 
-from . import tables, unfiled
+from . import forward_tables, tables, unfiled
 from .database import insert_new, upsert, word
 from .forward_options import ForwardOptions
 from .own import PLANE
@@ -199,7 +199,7 @@ class Forwarding:
         if shown:
             log.warning("plane: %s does not take events: %s", self._name, shown)
         self._said, trouble = shown, shown
-        t, since = tables.target, time.time() if trouble else 0.0
+        t, since = forward_tables.target, time.time() if trouble else 0.0
         values = {"trouble": word(trouble, 500), "since": since}
         await self._store.write(lambda c: c.execute(update(t).where(t.c.name == self._name).values(**values)) and None)
 
@@ -214,7 +214,7 @@ def delay(tries: int, wish: float = 0.0) -> float:
 
 def begin(connection: Connection, name: str) -> None:
     """Note a target. A new one gets what comes from now on."""
-    t, f, a = tables.target, tables.forwarded, tables.applied
+    t, f, a = forward_tables.target, forward_tables.forwarded, tables.applied
     if connection.execute(update(t).where(t.c.name == name).values(trouble="", since=0.0)).rowcount:
         return  # there already; what its trouble was at an earlier start shows again
     insert_new(connection, t, [{"name": name, "delivered": 0, "trouble": "", "since": 0.0}])
@@ -224,12 +224,12 @@ def begin(connection: Connection, name: str) -> None:
 
 def names(connection: Connection) -> list[str]:
     """Of all targets."""
-    return list(connection.scalars(select(tables.target.c.name)))
+    return list(connection.scalars(select(forward_tables.target.c.name)))
 
 
 def end(connection: Connection, wanted: set[str]) -> list[str]:
     """Forget the cursors of targets that are no more, and what they refused; returns their names."""
-    t, f, u = tables.target, tables.forwarded, tables.undelivered
+    t, f, u = forward_tables.target, forward_tables.forwarded, forward_tables.undelivered
     gone = [name for name in names(connection) if name not in wanted]
     for name in gone:
         unfiled.end(connection, name)
@@ -241,7 +241,7 @@ def end(connection: Connection, wanted: set[str]) -> list[str]:
 
 def pending(connection: Connection, name: str) -> dict[Journal, tuple[int, int]]:
     """Of each journal that has news for a target: after which number they begin, and up to which they are here without holes."""
-    a, f = tables.applied, tables.forwarded
+    a, f = tables.applied, forward_tables.forwarded
     own = and_(f.c.target == name, f.c.device == a.c.device, f.c.epoch == a.c.epoch)
     after = func.coalesce(f.c.watermark, -1)
     joined = select(a.c.device, a.c.epoch, after, a.c.watermark).select_from(a.outerjoin(f, own))
@@ -275,7 +275,7 @@ def _happened(row: Any) -> Happened:
 
 def move(connection: Connection, name: str, happened: Happened, after: int, why: str, tries: int) -> None:
     """The cursor stands at this event; where it was not taken, it is set aside. Raises Later where another plane moved it."""
-    f = tables.forwarded
+    f = forward_tables.forwarded
     place = {"target": name, "device": happened.device, "epoch": happened.epoch}
     insert_new(connection, f, [{**place, "watermark": -1}])
     own = [f.c[column] == value for column, value in place.items()]
@@ -286,20 +286,20 @@ def move(connection: Connection, name: str, happened: Happened, after: int, why:
         raise Later("its cursor was moved elsewhere")
     if why:
         aside = {**place, "seq": happened.seq, "why": word(why, 500), "tries": tries}
-        upsert(connection, tables.undelivered, {**aside, "at": time.time()})
+        upsert(connection, forward_tables.undelivered, {**aside, "at": time.time()})
     else:
         count(connection, name, 1)
 
 
 def count(connection: Connection, name: str, more: int) -> None:
     """A target has taken them."""
-    t = tables.target
+    t = forward_tables.target
     connection.execute(update(t).where(t.c.name == name).values(delivered=t.c.delivered + more))
 
 
 def again(connection: Connection, name: str) -> int:
     """Mark what a target refused to be sent once more: its `tries` are 0 until then. How many; what is forgotten by now is not."""
-    u, e = tables.undelivered, tables.event
+    u, e = forward_tables.undelivered, tables.event
     place = (e.c.device == u.c.device, e.c.epoch == u.c.epoch, e.c.seq == u.c.seq)
     there = exists(select(e.c.seq).where(*place).correlate(u))
     connection.execute(delete(u).where(u.c.target == name, ~there))
@@ -308,7 +308,7 @@ def again(connection: Connection, name: str) -> int:
 
 def marked(connection: Connection, name: str) -> list[Happened]:
     """Some of those, the oldest first."""
-    u, e = tables.undelivered, tables.event
+    u, e = forward_tables.undelivered, tables.event
     mine = (u.c.target == name, u.c.tries == 0)
     place = and_(e.c.device == u.c.device, e.c.epoch == u.c.epoch, e.c.seq == u.c.seq)
     found = select(e).select_from(e.join(u, place)).where(*mine).order_by(e.c.ts, e.c.seq).limit(AT_ONCE)
@@ -317,7 +317,7 @@ def marked(connection: Connection, name: str) -> list[Happened]:
 
 def sent_again(connection: Connection, name: str, happened: Happened, why: str, tries: int) -> None:
     """It was taken, or is aside again."""
-    t, u = tables.target, tables.undelivered
+    t, u = forward_tables.target, forward_tables.undelivered
     place = {"target": name, "device": happened.device, "epoch": happened.epoch, "seq": happened.seq}
     own = [u.c[column] == value for column, value in place.items()]
     if why:
@@ -331,7 +331,7 @@ def pass_by(connection: Connection, name: str, journals: Mapping[Journal, int]) 
     """Move cursors over what the target does not want; never back."""
     if not journals:
         return
-    f = tables.forwarded
+    f = forward_tables.forwarded
     insert_new(connection, f, [{"target": name, "device": d, "epoch": e, "watermark": -1} for d, e in journals])
     own = (f.c.target == name, f.c.device == bindparam("whose"), f.c.epoch == bindparam("which"))
     moved = update(f).where(*own, f.c.watermark < bindparam("up_to")).values(watermark=bindparam("up_to"))
@@ -340,7 +340,7 @@ def pass_by(connection: Connection, name: str, journals: Mapping[Journal, int]) 
 
 def holding(connection: Connection, name: str, kinds: list[str]) -> set[Journal]:
     """Which journals that have news for a target have some of these kinds."""
-    a, f, e = tables.applied, tables.forwarded, tables.event
+    a, f, e = tables.applied, forward_tables.forwarded, tables.event
     own = and_(f.c.target == name, f.c.device == a.c.device, f.c.epoch == a.c.epoch)
     after = func.coalesce(f.c.watermark, -1)
     news = (e.c.device == a.c.device, e.c.epoch == a.c.epoch, e.c.seq > after, e.c.seq <= a.c.watermark)
@@ -352,18 +352,18 @@ def holding(connection: Connection, name: str, kinds: list[str]) -> set[Journal]
 
 def wanted() -> ColumnElement[bool]:
     """That an event still waits for one of the targets, or is to be sent once more: it is not forgotten, however old."""
-    t, f, e = tables.target, tables.forwarded, tables.event
+    t, f, e = forward_tables.target, forward_tables.forwarded, tables.event
     own = and_(f.c.target == t.c.name, f.c.device == e.c.device, f.c.epoch == e.c.epoch)
     takes = ~t.c.name.startswith(unfiled.PREFIX) & (~t.c.name.startswith(OWN) | (e.c.device == PLANE))
     waits = select(t.c.name).select_from(t.outerjoin(f, own)).where(takes, e.c.seq > func.coalesce(f.c.watermark, -1))
-    u = tables.undelivered
+    u = forward_tables.undelivered
     place = and_(u.c.device == e.c.device, u.c.epoch == e.c.epoch, u.c.seq == e.c.seq)
     return or_(exists(waits.correlate(e)), exists(select(u.c.target).where(place, u.c.tries == 0).correlate(e)))
 
 
 def told(connection: Connection) -> list[dict[str, Any]]:
     """Every target for people: what it has got, what waits, what it refused, and why nothing goes there."""
-    t, u = tables.target, tables.undelivered
+    t, u = forward_tables.target, forward_tables.undelivered
     counted = connection.execute(select(u.c.target, func.count()).group_by(u.c.target))
     aside = {row[0]: row[1] for row in counted}
     rows = connection.execute(select(t).order_by(t.c.name)).mappings().all()
@@ -374,7 +374,7 @@ def _waits(connection: Connection, name: str) -> int:
     """How many events have not been looked at for a target yet, or how many files are not stored there."""
     if name.startswith(unfiled.PREFIX):
         return unfiled.waits(connection, name)
-    a, f, e = tables.applied, tables.forwarded, tables.event
+    a, f, e = tables.applied, forward_tables.forwarded, tables.event
     own = and_(f.c.target == name, f.c.device == a.c.device, f.c.epoch == a.c.epoch)
     news = and_(e.c.device == a.c.device, e.c.epoch == a.c.epoch, e.c.seq <= a.c.watermark)
     after = func.coalesce(f.c.watermark, -1)

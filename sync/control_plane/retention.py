@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, exists
 
 from edge import SECOND, log
 
-from . import days, rollout_past, tables, unfiled
+from . import days, forward_tables, rollout_past, tables, unfiled
 from .database import FEW, of_some, on_postgresql
 from .evidence_tables import checkpoint, original
 from .forwarding import wanted
@@ -97,7 +97,7 @@ def _evidence(connection: Connection, before: int) -> int:
 
 def _aside(connection: Connection, before: int) -> int:
     """Where something is still to be sent once more it stays."""
-    t = tables.undelivered
+    t = forward_tables.undelivered
     return _some(connection, t, (t.c.at < before / SECOND) & (t.c.tries > 0))
 
 

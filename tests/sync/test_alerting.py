@@ -13,7 +13,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from sqlalchemy import Connection, func, select
 
 from edge import Event
-from sync.control_plane import alert_rows, alerting, forwarding, tables
+from sync.control_plane import alert_rows, alerting, forward_tables, forwarding, tables
 from sync.control_plane.alert_file import Alerts
 from sync.control_plane.database import insert_new
 from sync.control_plane.forwarding import Happened
@@ -151,7 +151,7 @@ def test_many_at_one_time_and_what_came_while_a_channel_was_away_are_one_message
             "[HIGH] Lineside: 26 messages\n- 2026-11-18 11:06:40 [HIGH] a k29, raised: the oil is hot\n"
         )
         assert "a k05, raised, and over by now" in text and text.endswith("and 12 more") and len(text) < 2000
-        assert await store.read(lambda c: c.scalar(select(func.count()).select_from(tables.alert_note))) == 0
+        assert await store.read(lambda c: c.scalar(select(func.count()).select_from(forward_tables.alert_note))) == 0
 
     with_store(database, work)
 
@@ -306,7 +306,7 @@ def test_what_fails_in_the_middle_leaves_nothing_behind(database: str, monkeypat
             broken.setattr(alert_rows, "under_way", breaks)
             with pytest.raises(forwarding.Later):
                 await it.look(T0)
-        for table in (tables.alert, tables.alert_note):
+        for table in (forward_tables.alert, forward_tables.alert_note):
             assert await store.read(lambda c, t=table: c.execute(select(t)).all()) == []
         await it.look(T0 + 1)
         await it.look(T0 + 2)
@@ -325,10 +325,10 @@ def test_what_leaves_the_file_is_forgotten_and_old_events_too(database: str) -> 
         await it.look(T0)
         assert await forget_once(store, "events", T0 + 2 * MINUTE) == 1
         await Told(store, alerts({"mes": hook()}, {"all": {"to": ["mes"]}})).begin()
-        n = tables.alert_note
+        n = forward_tables.alert_note
         assert await store.read(lambda c: c.scalars(select(n.c.channel)).all()) == ["mes"]
         await Told(store, Alerts()).begin()
-        for table in (tables.alert, n):
+        for table in (forward_tables.alert, n):
             assert await store.read(lambda c, t=table: c.execute(select(t)).all()) == []
 
     with_store(database, work)

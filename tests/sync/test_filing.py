@@ -25,7 +25,7 @@ from sqlalchemy import select
 
 from edge import Batch, ConfigFault, Event, LinesideError, Quality, decode, encode, encode_event, encode_text
 from sync import wire
-from sync.control_plane import compact, filing, forwarding, objects, tables, unfiled
+from sync.control_plane import compact, filing, forward_tables, forwarding, objects, tables, unfiled
 from sync.control_plane.days import DAY
 from sync.control_plane.duties import Duties
 from sync.control_plane.filing import Filing
@@ -337,7 +337,10 @@ def test_a_target_that_is_away_gets_everything_and_holds_up_no_other(database: s
             await asyncio.wait([works])
 
         async def ended() -> list[Any]:
-            return [await store.read(lambda c, t=t: c.execute(select(t)).all()) for t in (tables.filed, tables.unfiled)]
+            return [
+                await store.read(lambda c, t=t: c.execute(select(t)).all())
+                for t in (forward_tables.filed, forward_tables.unfiled)
+            ]
 
         assert len((await ended())[0]) == 4
         assert len(await store.write(lambda c: forwarding.end(c, set()))) == 2 and await ended() == [[], []]

@@ -26,7 +26,7 @@ from sqlalchemy.event import listen
 from edge import Batch, Event, LinesideError
 from edge.codec import encode, encode_event
 from sync import wire
-from sync.control_plane import forwarding, tables
+from sync.control_plane import forward_tables, forwarding, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.messages import apply_frames
 from sync.control_plane.permissions import TABLE, Of
@@ -167,7 +167,7 @@ def test_what_a_system_refused_is_sent_again_for_people_who_are_signed_in(tmp_pa
         def there(c: Any) -> None:
             forwarding.begin(c, "webhook mes")
             apply_frames(c, "d", [wire.Frame("0" * 16, "event", 1, 1, 1, 1, raised)])
-            c.execute(tables.undelivered.insert().values(**place, why="422", tries=5, at=1.0))
+            c.execute(forward_tables.undelivered.insert().values(**place, why="422", tries=5, at=1.0))
 
         await plane.store.write(there)
         cookie = f"session={plane.people.login(plane.people.key)}"
@@ -182,7 +182,7 @@ def test_what_a_system_refused_is_sent_again_for_people_who_are_signed_in(tmp_pa
             answer = await ask("POST", "/api/forwarding/again", body, **given)
             assert answer[0] == status, target
         assert json.loads(answer[1]) == {"events": 1}
-        assert await plane.store.read(lambda c: c.execute(select(tables.undelivered.c.tries)).scalar()) == 0
+        assert await plane.store.read(lambda c: c.execute(select(forward_tables.undelivered.c.tries)).scalar()) == 0
 
     page(tmp_path, work)
 

@@ -12,7 +12,7 @@ pytest.importorskip("playwright.async_api", reason="needs the dev extra")
 pytest.importorskip("cv2", reason="needs the vision extra")
 
 from edge import Event
-from sync.control_plane import tables
+from sync.control_plane import forward_tables, tables
 from sync.control_plane.database import insert_new
 from sync.control_plane.own import tell
 from tests.sync import test_console
@@ -42,8 +42,8 @@ def test_a_person_sees_what_the_plane_does_of_itself(tmp_path: Path) -> None:
             lambda c: (
                 tell(c, [alarm]),
                 insert_new(c, tables.judged, judged),
-                insert_new(c, tables.target, [away, well]),
-                insert_new(c, tables.undelivered, [lost]),
+                insert_new(c, forward_tables.target, [away, well]),
+                insert_new(c, forward_tables.undelivered, [lost]),
             )
         )
         async with chromium(it) as page:

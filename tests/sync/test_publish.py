@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from edge import Event, encode_event
 from sync import wire
-from sync.control_plane import forwarding, tables
+from sync.control_plane import forward_tables, forwarding
 from sync.control_plane.duties import Duties
 from sync.control_plane.forward_options import BrokerTargetOptions
 from sync.control_plane.forwarding import Happened
@@ -137,7 +137,7 @@ def test_what_is_too_large_for_the_broker_is_set_aside(database: str, broker: Br
         finally:
             works.cancel()
             await asyncio.wait([works])
-        (row,) = await store.read(lambda c: c.execute(select(tables.undelivered)).mappings().all())
+        (row,) = await store.read(lambda c: c.execute(select(forward_tables.undelivered)).mappings().all())
         assert row["seq"] == 2 and "the broker takes 20,000" in row["why"]
 
     with_store(database, work)

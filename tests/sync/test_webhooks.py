@@ -24,7 +24,7 @@ from sqlalchemy import delete, select, update
 
 from edge import ConfigFault, Event, encode_event
 from sync import wire
-from sync.control_plane import forwarding, posting, tables
+from sync.control_plane import forward_tables, forwarding, posting, tables
 from sync.control_plane.duties import Duties
 from sync.control_plane.forward_options import WebhookOptions
 from sync.control_plane.leader import lead
@@ -168,7 +168,7 @@ def test_what_is_refused_is_set_aside_after_some_tries_and_holds_up_nothing(data
         async def work(store: Store) -> None:
             await store.write(Message("a", [alarm(1), alarm(2, "odd"), alarm(3)]))
             await stands(store, delivered=2, waits=0, aside=1, trouble="")
-            (row,) = await store.read(lambda c: c.execute(select(tables.undelivered)).mappings().all())
+            (row,) = await store.read(lambda c: c.execute(select(forward_tables.undelivered)).mappings().all())
             assert (row["device"], row["seq"], row["tries"]) == ("a", 2, 3) and row["why"].startswith("422")
 
         forwards(database, {"mes": options(it.url, tries=3)}, work)
@@ -200,10 +200,10 @@ def test_what_was_set_aside_is_sent_again_when_somebody_asks(database: str) -> N
             await store.write(lambda c: c.execute(delete(e).where(e.c.seq == 1)) and None)  # its age has come
             assert await store.write(lambda c: forwarding.again(c, "webhook mes")) == 2
             await stands(store, delivered=1, waits=0, aside=1)
-            u = select(tables.undelivered.c.seq, tables.undelivered.c.tries)
+            u = select(forward_tables.undelivered.c.seq, forward_tables.undelivered.c.tries)
             while (await store.read(lambda c: c.execute(u).all())) != [(3, 1)]:
                 await asyncio.sleep(0.01)
-            u = tables.undelivered
+            u = forward_tables.undelivered
             assert await forget_once(store, "aside", NOW - 10**9) == 0
             it.say = lambda n, headers, body: 503
             await store.write(lambda c: c.execute(update(u).values(tries=0)) and None)
@@ -252,7 +252,7 @@ def test_a_target_that_is_away_gets_everything_when_it_is_back(database: str, ca
         with_store(database, forgotten_file)
 
         async def gone(store: Store) -> None:
-            while await store.read(lambda c: c.execute(select(tables.forwarded)).all()):
+            while await store.read(lambda c: c.execute(select(forward_tables.forwarded)).all()):
                 await asyncio.sleep(0.01)
 
         forwards(database, {}, gone)
