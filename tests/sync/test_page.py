@@ -167,7 +167,7 @@ def test_what_a_system_refused_is_sent_again_for_people_who_are_signed_in(tmp_pa
         def there(c: Any) -> None:
             forwarding.begin(c, "webhook mes")
             apply_frames(c, "d", [wire.Frame("0" * 16, "event", 1, 1, 1, 1, raised)])
-            c.execute(forward_tables.undelivered.insert().values(**place, why="422", tries=5, at=1.0))
+            c.execute(forward_tables.undelivered.insert().values(**place, why="422", tries=5, at=time.time()))
 
         await plane.store.write(there)
         cookie = f"session={plane.people.login(plane.people.key)}"
