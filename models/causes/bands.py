@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .parts import Column
+from .parts import CODES, Column
 
 LEAST = 10  # parts of a band, and outside of it
 QUANTILES = np.array([0.01, 0.025, 0.05, *np.arange(0.1, 0.95, 0.05), 0.95, 0.975, 0.99])
 NEAR = 0.006  # of the parts: by so much a cut may lie beside its quantile, to be a round number
 INNER = 0.8  # what a band with two ends counts: they find more by chance
 MOST_NAMES = 60  # of lots and the like, the most frequent ones
+PAIRED = 4, CODES  # names, of which two together are looked at, too; of three the third alone says the same
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Bands:
     def cells(self) -> int:
         return self.holds.shape[1]
 
+    @property
+    def each(self) -> bool:
+        """Whether a cell is one name or whole number."""
+        return self.column.labels is not None or self.column.codes is not None
+
     def inside(self, band: int) -> np.ndarray:
         """bool[n]: which parts lie in it; not those that are not known."""
         return np.asarray((self.code >= 0) & self.holds[band][np.maximum(self.code, 0)])
@@ -39,6 +46,8 @@ class Bands:
         holds, name = self.holds[band] != turned, self.column.name
         if self.column.labels is not None:
             return f"{name} {self._names(holds)}"
+        if self.column.codes is not None:
+            return f"{name} = {either([self.label(k) for k in np.flatnonzero(holds).tolist()])}"
         unit = f" {self.column.unit}" if self.column.unit else ""
         first, last = holds.argmax(), len(holds) - 1 - holds[::-1].argmax()
         if first == 0 and last == len(holds) - 1:  # both ends and not the middle
@@ -50,11 +59,19 @@ class Bands:
             return f"{name} >= {self.edges[first - 1]:.6g}{unit}"
         return f"{name} {self.edges[first - 1]:.6g} to {self.edges[last]:.6g}{unit}"
 
+    def label(self, cell: int) -> str:
+        """A name, or where a measured cell begins."""
+        if self.column.labels is not None:
+            return self.column.labels[cell]
+        if (codes := self.column.codes) is not None:
+            return f"{codes[cell]:.15g}"
+        return f"{self.edges[cell - 1]:.4g}" if cell else f"< {self.edges[0]:.4g}"
+
     def _names(self, holds: np.ndarray) -> str:
         labels = self.column.labels or ()
         if not self.column.ring:
-            names = [labels[k] for k in np.flatnonzero(holds[: len(labels)])]
-            return f"= {names[0]}" if len(names) == 1 else f"!= {labels[int((~holds).argmax())]}"
+            sign, some = ("=", holds) if 2 * holds.sum() <= len(holds) else ("!=", ~holds)
+            return f"{sign} {either([labels[k] for k in np.flatnonzero(some).tolist()])}"
         begin = int(np.flatnonzero(holds & ~np.roll(holds, 1))[0])
         there = np.bincount(self.code[self.code >= 0], minlength=len(holds)) > 0  # hours without a part are not told
         places = [k % len(holds) for k in range(begin, begin + int(holds.sum())) if there[k % len(holds)]]
@@ -89,7 +106,16 @@ def _of_names(column: Column) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
         holds = (place[None] - first[:, None]) % n < wide[:, None]
         return code, holds, np.where(wide == 1, 1.0, INNER), np.empty(0)
     most = np.argsort(-np.bincount(code[known], minlength=n), kind="stable")[:MOST_NAMES]
-    return code, np.eye(n, dtype=bool)[most], np.ones(len(most)), np.empty(0)
+    single = np.eye(n, dtype=bool)
+    if not PAIRED[0] <= n <= PAIRED[1]:
+        return code, single[most], np.ones(len(most)), np.empty(0)
+    first, second = np.triu_indices(n, 1)
+    holds = np.concatenate([single, single[first] | single[second]])
+    return code, holds, np.repeat([1.0, INNER], [n, len(first)]), np.empty(0)
+
+
+def either(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _of_sizes(value: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

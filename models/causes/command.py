@@ -41,8 +41,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     again = "(may be given again)"
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help=f"look at this tag alone {again}")
     parser.add_argument("--without", action="append", default=[], metavar="TAG", help=f"leave this tag out {again}")
-    told = f"its value is the name of a lot, a batch, a mould: each counts by itself {again}; text tags do anyway"
-    parser.add_argument("--lot", action="append", default=[], metavar="TAG", help=told)
+    told = f"its value names a lot, a recipe, a mould: each counts by itself {again}; texts and tags with `labels` do anyway"
+    parser.add_argument("--lot", "--code", action="append", default=[], metavar="TAG", help=told)
     told = "how long before its inspection a part went through the process, as 40s (default: 0s)"
     parser.add_argument("--delay", type=_period, default=0, metavar="TIME", help=told)
     told = "what a tag counts for: its mean since the part before (default), or its last value"
@@ -83,7 +83,8 @@ def _of_journal(options: argparse.Namespace) -> tuple[dict[str, Parts], str]:
     t0, t1 = between(options)
     zone = options.zone or datetime.now().astimezone().tzinfo or UTC
     tags, lots = frozenset(options.tag), frozenset(options.lot)
-    asked = Asked(t0, t1, zone, tags, frozenset(out), lots, options.delay, options.at, options.shifts)
+    labels = {tag.name: tag.labels for tag in config.tags() if tag.labels}
+    asked = Asked(t0, t1, zone, tags, frozenset(out), lots, options.delay, options.at, options.shifts, labels)
     journal = state_folder(config.device.id, options.state) / "journal.db"
     return from_journal(journal, asked, options.stage), config.device.id
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Literal
@@ -24,13 +24,12 @@ from edge import (
 )
 
 from ..quality.ledger import Part, parts_of
-from .parts import Column, Parts, named
+from .parts import CODES, Column, Parts, named
 
 DAY = 86_400 * SECOND
 MOST = 8_000_000  # parts times tags that are held at once
 STRETCH = 3.0  # times the usual way from part to part, from which on a sample no longer tells of a part's cycle
 RISES = 0.99  # of all steps: such a column is a counter, and says no more than the time
-CODES = 12  # different whole numbers at most: such a tag is a bit or a code, whose mean says nothing
 NEVER = -(2**63)
 
 
@@ -38,7 +37,7 @@ NEVER = -(2**63)
 class Asked:
     """What is looked at. `tags`: those alone (none: all), `without` these; `lots`: tags whose values are names; `delay` ns by which
     a part went through the process before it was inspected; `at`: what a tag counts for, its mean over the cycle or its last
-    value; `begin` of the shifts (minutes of the day) in a `zone`."""
+    value; `begin` of the shifts (minutes of the day) in a `zone`; `labels`: what the numbers of some tags mean."""
 
     t0: int
     t1: int
@@ -49,6 +48,7 @@ class Asked:
     delay: int = 0
     at: Literal["mean", "last"] = "mean"
     begin: tuple[int, ...] = (6 * 60, 14 * 60, 22 * 60)
+    labels: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
 def from_journal(path: Path, asked: Asked, stage: str | None = None) -> dict[str, Parts]:
@@ -196,8 +196,9 @@ def _columns(
         kind, unit = told[name]
         if kind == "text":
             columns.append(named(name, ["" if v != v else texts.get(v, "") for v in held[:, k].tolist()]))
-        elif name in asked.lots:
-            columns.append(named(name, ["" if v != v else f"{v:.15g}" for v in held[:, k].tolist()]))
+        elif name in asked.lots or name in asked.labels:
+            labels = {float(number): text for number, text in asked.labels.get(name, {}).items()}
+            columns.append(named(name, ["" if v != v else labels.get(v, f"{v:.15g}") for v in held[:, k].tolist()]))
         else:
             mean = at.total[:, k] / np.maximum(at.count[:, k], 1)
             value = held[:, k]

@@ -11,7 +11,7 @@ from edge import wilson
 
 from .parts import Parts
 from .rank import Found, Ranking
-from .words import UNORDERED, doubts, rare, sentence, words
+from .words import UNORDERED, doubts, rare, sentence, taken, words
 
 WIDE, HIGH, LEFT, BELOW = 720, 150, 48, 40  # pixels
 MOST = 20  # pictures
@@ -61,6 +61,7 @@ def _stage(stage: str, parts: Parts, told: Ranking) -> Iterator[str]:
         yield f"<p>The first {MOST} of {len(told.found)} are drawn.</p>"
     if told.others:
         yield f"<h2>No more than chance</h2>{HEAD}" + "".join(map(_row, told.others)) + "</table></div>"
+    yield "".join(f'<p class="small">{escape(line)}</p>' for line in taken(told))
     for name, why in sorted(told.left_out.items()):
         yield f'<p class="small">not looked at: {escape(name)}: {escape(why)}</p>'
 
@@ -105,14 +106,14 @@ def _picture(one: Found, bad: np.ndarray) -> str:
         kind = "band" if holds[cell] else "cell"
         parts.append(
             f'<rect class="{kind}" x="{x:.1f}" width="{wide:.1f}" y="{y(share[k]):.1f}" height="{HIGH - y(share[k]):.1f}">'
-            f"<title>{escape(_label(one, cell))}: {ng[cell]:,} of {of[cell]:,}</title></rect>"
+            f"<title>{escape(bands.label(cell))}: {ng[cell]:,} of {of[cell]:,}</title></rect>"
         )
         middle = x + wide / 2
         parts.append(
             f'<line class="doubt" x1="{middle:.1f}" x2="{middle:.1f}" y1="{y(ends[k, 0]):.1f}" y2="{y(ends[k, 1]):.1f}"/>'
         )
         parts.append(
-            f'<text x="{middle:.1f}" y="{HIGH + 14}" text-anchor="middle">{escape(_label(one, cell)[:12])}</text>'
+            f'<text x="{middle:.1f}" y="{HIGH + 14}" text-anchor="middle">{escape(bands.label(cell)[:12])}</text>'
             if len(cells) <= 12 or k % 2 == 0
             else ""
         )
@@ -120,15 +121,8 @@ def _picture(one: Found, bad: np.ndarray) -> str:
     return f'<svg role="img" aria-label="{escape(one.name)}" viewBox="0 0 {WIDE} {HIGH + BELOW}">{"".join(parts)}</svg>'
 
 
-def _label(one: Found, cell: int) -> str:
-    labels, edges = one.bands.column.labels, one.bands.edges
-    if labels is not None:
-        return labels[cell]
-    return f"{edges[cell - 1]:.4g}" if cell else f"< {edges[0]:.4g}"
-
-
 def _axis(one: Found) -> str:
-    from_ = "" if one.bands.column.labels is not None else f"from the value below each bar on{_unit(one)}; "
+    from_ = "" if one.bands.each else f"from the value below each bar on{_unit(one)}; "
     return f"{from_}share of NG, and within which it lies at 95 %"
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+
+CODES = 12  # different whole numbers at most: such a tag is a bit or a code, whose mean says nothing
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,13 @@ class Column:
 
     def where(self, keep: np.ndarray) -> Column:
         return replace(self, value=self.value[keep])
+
+    @cached_property
+    def codes(self) -> np.ndarray | None:
+        """Its few whole values float64[k], rising, where it may be a code as well as an amount; else None."""
+        values = np.unique(self.value[np.isfinite(self.value)])
+        few = 2 <= len(values) <= CODES and self.labels is None and not self.unit
+        return values if few and (values == np.rint(values)).all() else None
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,16 @@ class Parts:
 
 
 def named(name: str, said: Sequence[str]) -> Column:
-    """A column of names, "" where nobody knows."""
+    """A column of names, "" where nobody knows; those that are numbers in their order."""
     cells = np.array(said, object).astype(str)
     labels = np.unique(cells[cells != ""])
     value = (
         np.where(cells == "", np.nan, np.searchsorted(labels, cells)) if len(labels) else np.full(len(cells), np.nan)
     )
-    return Column(name, value, labels=tuple(labels.tolist()))
+    try:
+        order = np.argsort(labels.astype(float), kind="stable")
+    except ValueError:
+        return Column(name, value, labels=tuple(labels.tolist()))
+    place = np.append(np.argsort(order), np.nan)  # the last for what nobody knows
+    value = place[np.where(np.isnan(value), -1, value).astype(np.int64)]
+    return Column(name, value, labels=tuple(labels[order].tolist()))

@@ -36,7 +36,7 @@ class Found:
     """One column against one `kind` of defect ("": any NG): in `band` (of `bands`; what lies outside of it where `turned`) `ng`
     of `of` parts are bad, among the others `other_ng` of `other_of`. `p` is for the column alone, `q` with all that were looked
     at. In how many stretches of time the band has bad parts (0: no order is known), and in the longest of them (`since`, `until`,
-    ns) what `share`."""
+    ns) what `share`. `counts` int64[2, cells]: bad parts, and all, of each cell."""
 
     bands: Bands
     band: int
@@ -52,6 +52,7 @@ class Found:
     share: float = 0.0
     since: int = 0
     until: int = 0
+    counts: np.ndarray = field(default_factory=lambda: np.zeros((2, 0), np.int64))
 
     @property
     def name(self) -> str:
@@ -178,7 +179,7 @@ def _best(bands: Bands, bad: np.ndarray, kind: str, ts: np.ndarray, rng: np.rand
     flip = ng * rest < rest_ng * of
     if flip:
         ng, of, rest_ng, rest = rest_ng, rest, ng, of
-    found = Found(bands, band, flip, kind, ng, of, rest_ng, rest, p)
+    found = Found(bands, band, flip, kind, ng, of, rest_ng, rest, p, counts=np.stack([now[0], count]))
     return _in_time(found, bad, ts) if ts.any() else found
 
 

@@ -56,7 +56,7 @@ def of_table(
         column = _column(name, [cell.strip() for cell in cells], name in lots)
         if isinstance(column, int):
             line, cell = body[column][0], cells[column].strip()[:40]
-            hint = f"empty the cell; or --lot {name} where these are names, or --without {name}"
+            hint = f"empty the cell; or --code {name} where these are names, or --without {name}"
             raise LinesideError(
                 f"{path}:{line}: {cell!r} under {name} is no number, as nearly all others are", hint=hint
             )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .parts import CODES
 from .rank import FALSE, Found, Ranking, Rival
 
 SHOWN = 8  # columns that were found; the page has them all
@@ -34,6 +35,8 @@ def doubts(one: Found, rivals: Sequence[Rival]) -> Iterator[str]:
     yield f"{_times(low)} to {_times(high)} times at 95 %; {rare(one.q)}" + (
         f"; in {_stretches(one)}" if one.stretches else ""
     )
+    if told := of_each(one):
+        yield "of each: " + ", ".join(f"{name}: {ng:,} of {of:,}" for name, (ng, of) in told.items())
     if one.once:
         share = f"{one.share:.0%} of them" if one.share < 1 else "all"
         when = f", from {iso(one.since)} to {iso(one.until)}" if one.since else ""
@@ -49,6 +52,29 @@ def doubts(one: Found, rivals: Sequence[Rival]) -> Iterator[str]:
         yield f"often together with what was found of {names}, but tells something of its own, too"
     if names := _names(by["holds"]):
         yield f"often together with what was found of {names}, and holds without that"
+
+
+def of_each(one: Found) -> dict[str, tuple[int, int]]:
+    """NG and parts of each name or whole number, the worst first; of many, and of hours and bits, nothing."""
+    bands = one.bands
+    if not bands.each or bands.column.ring or not 2 < bands.cells <= CODES:
+        return {}
+    ng, of = one.counts
+    order = [k for k in np.argsort(-ng / np.maximum(of, 1), kind="stable").tolist() if of[k]]
+    return {bands.label(k): (int(ng[k]), int(of[k])) for k in order}
+
+
+def taken(told: Ranking) -> Iterator[str]:
+    """What would be ranked otherwise if its numbers are codes."""
+    if names := amounts(told):
+        some = names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"]
+        yield f"taken for amounts: {', '.join(some)}; where such numbers are codes, as of a recipe: --code {names[0]}"
+
+
+def amounts(told: Ranking) -> list[str]:
+    """Columns of a few whole numbers, which may be codes."""
+    columns = {one.name: one.bands.column.codes for one in (*told.found, *told.others)}
+    return [name for name, codes in columns.items() if codes is not None and len(codes) > 2]
 
 
 def _names(rivals: Sequence[Rival]) -> str:
@@ -86,6 +112,7 @@ def words(stage: str, told: Ranking) -> Iterator[str]:
     if told.others:
         yield f"no more than chance, of {_looked(told)} that were looked at; the nearest:"
         yield from (f"    {_near(one)}" for one in told.others[:NEXT])
+    yield from taken(told)
     yield from (f"not looked at: {name}: {why}" for name, why in sorted(told.left_out.items()))
 
 
@@ -145,12 +172,19 @@ def as_json(told: Ranking) -> dict[str, Any]:
         when |= {"since": iso(one.since), "until": iso(one.until)} if one.since else {}
         found.append(
             {"name": one.name, "where": one.where, "kind": one.kind, "times": times, **counts}
+            | ({"of_each": each} if (each := of_each(one)) else {})
             | {"between": [round(x, 3) for x in one.between], "p": one.p, "q": one.q, **when}
             | {"with": [{"where": each.other.where, "how": each.how} for each in told.rivals.get(k, [])]}
         )
     others = [{"name": one.name, "where": one.where, "kind": one.kind, "q": one.q} for one in told.others]
     head = {"parts": told.parts, "ng": told.ng, "kinds": told.kinds, "too_few": told.too_few}
-    return {**head, "found": found, "others": others, "not_looked_at": told.left_out}
+    return {
+        **head,
+        "found": found,
+        "others": others,
+        "taken_for_amounts": amounts(told),
+        "not_looked_at": told.left_out,
+    }
 
 
 def iso(ts: int) -> str:

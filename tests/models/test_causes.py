@@ -22,7 +22,7 @@ from models.causes.journal import only_rises
 from models.causes.parts import Column, Parts, named
 from models.causes.rank import ranked
 from models.causes.table import of_table
-from models.causes.words import words
+from models.causes.words import as_json, words
 
 T0 = 1_790_000_000 * SECOND // (86_400 * SECOND) * (86_400 * SECOND)  # midnight
 SITE = """device: {id: c}
@@ -35,7 +35,7 @@ drivers:
       temperature: {address: "holding:1", unit: "°C"}
       pressure: {address: "holding:2"}
       count: {address: "holding:3"}
-      lot: {address: "holding:4"}
+      lot: {address: "holding:4", labels: {700: first, 701: second, 702: third, 703: fourth, 704: fifth, 705: last}}
       lamp: {address: "holding:5", writable: {range: [0, 1]}}
   top: {driver: camera, url: "parts:", every: 10s}
 stages:
@@ -132,6 +132,8 @@ def test_as_json_with_the_counts(site: Path, capsys: pytest.CaptureFixture[str])
     assert first["of"] + first["other_of"] == PARTS
     assert first["times"] == pytest.approx(first["ng"] / first["of"] / (first["other_ng"] / first["other_of"]), 1e-3)
     assert {one["name"] for one in found["found"]} == {"glue.temperature"}
+    (lot,) = (one["where"] for one in found["others"] if one["name"] == "glue.lot" and not one["kind"])
+    assert lot.split(" = ")[1].split(" or ")[0] in ("first", "second", "third", "fourth", "fifth", "last")
 
 
 def test_the_last_value_before_a_part_may_tell_nothing(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,6 +207,26 @@ def test_names_hours_and_both_ends() -> None:
     assert where["size"].startswith("size < -1") and " or >= 1" in where["size"]
 
 
+def test_codes_that_are_bad_in_no_order_are_named_where_one_says_that_they_are_codes() -> None:
+    rng = np.random.default_rng(1)
+    code = np.array([1, 2, 7, 8, 10])[np.repeat(rng.integers(0, 5, 60), 25)].astype(float)
+    ng = rng.random(1500) < np.where(np.isin(code, [2, 8]), 0.2, 0.03)
+    amount, size = Column("recipe", code), Column("stops", rng.integers(0, 3, 1500).astype(float), "1/h")
+    told = ranked(table(ng, amount, size, Column("lamp", (code > 7).astype(float))))
+    said = list(words("", told))
+    assert "recipe = 2, 7 or 8: " in said[1], "an amount is looked at from one value to another"
+    assert said[-1] == "taken for amounts: recipe; where such numbers are codes, as of a recipe: --code recipe"
+    told = ranked(table(ng, named("recipe", [f"{c:g}" for c in code]), size))
+    said = list(words("", told))
+    first = told.found[0]
+    assert first.where == "recipe = 2 or 8" and first.ng == ng[np.isin(code, [2, 8])].sum()
+    assert first.bands.column.labels == ("1", "2", "7", "8", "10")
+    (each,) = (line for line in said if "of each: " in line)
+    assert {each.split("of each: ")[1][0], each.split(", ")[1][0]} == {"2", "8"} and ", 10: " in each
+    assert as_json(told)["found"][0]["of_each"]["8"] == (ng[code == 8].sum(), (code == 8).sum())
+    assert not any("taken for amounts" in line for line in said)
+
+
 def test_an_hour_that_comes_again_each_day_is_found_though_it_always_comes_in_a_stretch() -> None:
     n = 2400
     hour = np.arange(n) // 10 % 24
@@ -223,6 +245,8 @@ def test_the_mean_of_a_code_says_nothing() -> None:
     asked = Asked(0, 1, UTC)
     columns, _ = _columns(["product", "speed"], told, at, at.held(np.zeros(2)), {}, asked)
     assert [column.value.tolist() for column in columns] == [[8.0, 8.0], [7.75, 8.5]]
+    asked = Asked(0, 1, UTC, labels={"product": {8: "valve"}})
+    assert _columns(["product"], told, at, at.held(np.zeros(2)), {}, asked)[0][0].labels == ("valve",)
 
 
 def test_of_two_that_go_along_the_one_that_stands_is_told() -> None:
