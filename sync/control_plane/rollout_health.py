@@ -40,7 +40,8 @@ def ill(connection: Connection, rollout: Rollout, now: float, ng: bool, since: f
 def heard_again(connection: Connection, rollout: Rollout, now: float) -> None:
     """Those that were silent, and no longer are, are not ill by that."""
     t = tables.device
-    heard = select(t.c.id).where(t.c.id == D.c.device, t.c.seen >= now - rollout.plan.gates.silent.after)
+    after = rollout.plan.gates.silent.after
+    heard = select(t.c.id).where(t.c.id == D.c.device, t.c.seen.between(now - after, now + after))
     those = (*_watched(rollout), D.c.hit == "silent", heard.exists())
     connection.execute(update(D).where(*those).values(hit="", why=""))
 
@@ -50,12 +51,12 @@ def _watched(rollout: Rollout) -> tuple[ColumnElement[bool], ...]:
 
 
 def _silent(connection: Connection, rollout: Rollout, gate: SilentGate, now: float) -> list[Ill]:
+    """Also one that was last heard before the clock was set back: who has spoken since has a time of now."""
     t, until = tables.device, now - gate.after
     last = case((D.c.ended > 0, D.c.ended), else_=D.c.began)
     wanted = select(D.c.device, t.c.seen).join(t, t.c.id == D.c.device)
-    wanted = wanted.where(
-        *_watched(rollout), D.c.hit == "", t.c.seen < until, t.c.enrolled < until, last < until
-    ).limit(MOST)
+    unheard = ~t.c.seen.between(until, now + gate.after)
+    wanted = wanted.where(*_watched(rollout), D.c.hit == "", unheard, t.c.enrolled < until, last < until).limit(MOST)
     return [Ill(device, "silent", f"last heard {_utc(seen)}") for device, seen in connection.execute(wanted)]
 
 

@@ -22,6 +22,7 @@ from .alert_state import within
 from .live import Hub
 from .own import PLANE
 from .repeat import repeat
+from .rollout_clock import set_right
 from .rollout_health import heard_again, ill
 from .rollout_joining import begin, enter, join, newcomers, row_of
 from .rollout_plan import (
@@ -171,10 +172,12 @@ def at_work(connection: Connection, seldom: bool = True) -> list[Rollout]:
 
 def look(connection: Connection, number: int, now: float, seldom: bool = True, since: float = 0.0) -> Done:
     """Do for one rollout what is to be done at `now` (s UTC); `seldom`: also what takes long to see; `since` when the plane has
-    listened. Within the writer."""
+    listened: since now where it has just begun to, or its clock was set. Within the writer."""
     rollout, done = locked(connection, number), Done()
     if rollout is None or rollout.state == PLANNING:
         return done
+    if since == now:
+        rollout = set_right(connection, rollout, now)
     done.more = follow(connection, rollout, now)
     if seldom:
         overtaken(connection, rollout)

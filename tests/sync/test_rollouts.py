@@ -270,6 +270,35 @@ def test_a_wave_of_absent_devices_alone_does_not_open_the_next_one(database: str
     with_store(database, work)
 
 
+def test_a_clock_that_is_set_back_holds_nothing_up_and_hides_nothing(database: str) -> None:
+    async def work(store: Store) -> None:
+        it = Fleet(store)
+        await it.enrol(*TEN, enrolled=it.now - 86400)
+        n = await it.begin(waves=[], per_minute=2, gates=CALM | {"silent": {"after": "5min"}})
+        failed, *_ = first = await it.asked()
+        await it.takes([failed], "refused", "2")
+        await it.order(n, "resume")
+        then = {"since": it.now, "forgiven": it.now}  # and not by the clock of this machine
+        await store.write(lambda c: c.execute(update(R).values(then)) and None)
+        await it.takes(first[1:])
+        await it.look(50)
+        await it.look(-7200)
+        assert await it.asked() == first, "two a minute"
+        await it.look(61)
+        assert (await it.rollout(n)).state == "running" and len(await it.asked()) == 4, (
+            "what failed before is not judged"
+        )
+        (again,) = set(await it.asked()) - {*first} - {max(set(await it.asked()) - {*first})}
+        await it.takes([again], "refused", "2")
+        assert (await it.rollout(n)).state == "halted", "what is tried after it is"
+        await it.look(301)
+        await it.look(300)
+        heard = await it.column(n, "hit")
+        assert (heard[first[1]], heard[again]) == ("silent", "failed"), "it has not spoken since"
+
+    with_store(database, work)
+
+
 def test_limits_by_minute_and_by_site(database: str) -> None:
     async def work(store: Store) -> None:
         it = Fleet(store)

@@ -1,0 +1,36 @@
+"""A plane's clock that was set back. What a rollout remembers lies in the future then: soaks and limits by the minute would be held
+until the clock is there again, and what devices try after a resume would not be judged."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Connection, case, func, select, update
+
+from edge import log
+
+from . import tables
+from .rollouts import Rollout
+
+SLACK = 60.0  # seconds that processes of a plane may be apart
+TIMES = ("asked", "began", "ended")
+D, R = tables.rollout_device, tables.rollout
+
+
+def set_right(connection: Connection, rollout: Rollout, now: float) -> Rollout:
+    """All its times move with the clock, the latest of them to `now` (s UTC), so that their order stays. What was soaking
+    soaks for as long again at most. Holds the writer while it changes every row."""
+    mine = D.c.rollout == rollout.number
+    latest = connection.execute(select(*(func.max(D.c[name]) for name in TIMES)).where(mine)).one()
+    back = max(rollout.since, rollout.forgiven, *(time or 0.0 for time in latest)) - now
+    if back <= SLACK:
+        return rollout
+    log.warning("plane: its clock was set back by %.0f s; the times of rollout %d move with it", back, rollout.number)
+
+    def moved(time: ColumnElement[float]) -> ColumnElement[float]:
+        return case((time > back + 1.0, time - back), (time > 0.0, 1.0), else_=0.0)
+
+    connection.execute(update(D).where(mine).values({name: moved(D.c[name]) for name in TIMES}))
+    own = {"since": moved(R.c.since), "forgiven": moved(R.c.forgiven)}
+    own["created"] = case((R.c.created > now, now), else_=R.c.created)  # who is enrolled from now on came after it
+    change = update(R).where(R.c.number == rollout.number).values(own).returning(R.c.since, R.c.forgiven, R.c.created)
+    since, forgiven, created = connection.execute(change).one()
+    return rollout._replace(since=since, forgiven=forgiven, created=created)
