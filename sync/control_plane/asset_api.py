@@ -7,15 +7,18 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi import Path as PathOf
+from pydantic import BaseModel, Field
 from sqlalchemy import Connection, RowMapping, func, or_
 
 from . import assets, work_orders
 from .access import Asks, Scope
 from .asset import Asset, Deed, Part, When
 from .asset_alarms import alarms_of
-from .asset_files import assets_as, orders_as
+from .asset_files import MOST_BYTES, assets_as, orders_as, read
+from .asset_import import take
 from .asset_tables import asset as A
 from .assets import NotHere, found
+from .config import beside
 from .mistake import mistakes
 from .store import Store
 from .tree import is_below, node
@@ -24,6 +27,16 @@ from .work_orders import Ending, Opening
 Number = Annotated[int, PathOf(ge=1, le=2**53)]
 Place = Annotated[str, Query(max_length=400, description="at this node of the tree or below it")]
 MOST, MOST_EXPORTED = 1000, 50_000
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+
+class AssetFile(BaseModel):
+    """A file of assets."""
+
+    place: str = Field("", max_length=400, description="where those stand that say no place")
+    kind: Literal["csv", "json"]
+    body: str = Field(max_length=MOST_BYTES)
+    name: str = Field("", max_length=100, pattern=PLAIN, description="what it is called, for what is wrong with it")
 
 
 def _theirs(connection: Connection, asks: Scope, number: int) -> RowMapping:
@@ -81,13 +94,6 @@ def asset_routes(store: Store) -> APIRouter:
         await store.read(lambda c: _may(asks, given, c))
         with mistakes():
             return {"number": await store.write(lambda c: assets.add(c, given))}
-
-    @router.get("/api/assets/export")
-    async def export(asks: Asks, at: Place = "", format: Literal["csv", "json"] = "csv") -> Response:
-        """Assets as a file that `lineside plane assets import` takes."""
-        those = _narrowed(asks, at)
-        rows = await store.read(lambda c: assets.rows(c, those))
-        return _file(assets_as(format, rows), "assets", format)
 
     @router.get("/api/assets/{number}")
     async def one(asks: Asks, number: Number) -> dict[str, Any]:
@@ -151,6 +157,33 @@ def asset_routes(store: Store) -> APIRouter:
         asks.changes(f"asset {was['id']}: {given.title}", after=given.model_dump(), place=was["place"])
         with mistakes():
             return {"number": await store.write(lambda c: work_orders.open_one(c, number, given, asks.who))}
+
+    return router
+
+
+def asset_file_routes(store: Store) -> APIRouter:
+    """Many at once. It comes before the routes with a number in their path."""
+    router = APIRouter()
+
+    @router.get("/api/assets/export")
+    async def export(asks: Asks, at: Place = "", format: Literal["csv", "json"] = "csv") -> Response:
+        """Assets as a file, which `POST /api/assets/import` takes in again."""
+        those = _narrowed(asks, at)
+        rows = await store.read(lambda c: assets.rows(c, those))
+        return _file(assets_as(format, rows), "assets", format)
+
+    @router.post("/api/assets/import")
+    async def take_in(asks: Asks, file: AssetFile) -> dict[str, int]:
+        """Take in a file, whole or not at all: an asset whose id is there in its enterprise is changed in what the file says.
+        {"new", "changed"}. 422 with a line for each fault: file, row, what, and what to do."""
+        place = node(file.place)
+        asks.changes(f"assets of {file.name or file.kind}", place=place)
+        if place and not asks.holds(place):
+            raise HTTPException(403, f"your roles do not reach {place}: name a place below your own")
+        name = f"{file.name.rpartition('.')[0] or 'assets'}.{file.kind}"
+        lines = await beside(read, name, file.body.encode(errors="replace"))
+        new, changed = await take(store, lines, place, None if asks.whole else asks)
+        return {"new": new, "changed": changed}
 
     return router
 

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from sqlalchemy import RowMapping
@@ -26,6 +26,14 @@ ASSET_COLUMNS = (
 TIMES = ("begun", "retired", "opened", "ended")
 EMPTY: dict[str, Any] = {"above": 0.0, "before": 0.0, "begun": None, "retired": 0.0, "rules": [], "place": None}
 MOST_BYTES, MOST_ROWS, MOST_FAULTS = 4_000_000, 5000, 20
+KINDS = ("csv", "json")
+
+
+class Line(NamedTuple):
+    """An asset of a file, and where it stands there, for what is wrong with it."""
+
+    where: str
+    asset: Asset
 
 
 # Out
@@ -82,16 +90,15 @@ def _part(part: Mapping[str, Any]) -> str:
 # In
 
 
-def read(name: str, body: bytes) -> list[Asset]:
+def read(name: str, body: bytes) -> list[Line]:
     """The assets of a file, by its name CSV or JSON. Raises LinesideError with its faults, each with its row."""
     if len(body) > MOST_BYTES:
         raise LinesideError(f"{name} is larger than {MOST_BYTES:,} bytes", hint="split it")
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise LinesideError(f"{name}: not UTF-8 text", hint="save it as CSV UTF-8") from None
+    text = body.decode("utf-8-sig", errors="replace")
+    if "\ufffd" in text:  # also where a browser has read it so
+        raise LinesideError(f"{name}: not UTF-8 text", hint="save it as CSV UTF-8")
     kind = name.rpartition(".")[2].lower()
-    if kind not in ("csv", "json"):
+    if kind not in KINDS:
         raise LinesideError(f"{name} is no file of assets", hint="its name has to end with .csv or .json")
     rows = _rows(name, text) if kind == "csv" else _objects(name, text)
     if len(rows) > MOST_ROWS:
@@ -99,7 +106,7 @@ def read(name: str, body: bytes) -> list[Asset]:
     out, faults = [], list[str]()
     for where, row in rows:
         try:
-            out.append(Asset.model_validate(_given(row)))
+            out.append(Line(where, Asset.model_validate(_given(row))))
         except ValidationError as error:
             faults += [
                 f"{where}: {'.'.join(map(str, one['loc']))}: {_why(one)}".replace(": : ", ": ")
@@ -107,10 +114,15 @@ def read(name: str, body: bytes) -> list[Asset]:
             ]
         except ValueError as error:
             faults.append(f"{where}: {error}")
-    if faults:
-        more = f"\nand {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
-        raise LinesideError("\n".join(faults[:MOST_FAULTS]) + more)
+    refuse(faults)
     return out
+
+
+def refuse(faults: Sequence[str]) -> None:
+    """Raises LinesideError with the first of these, if there are any."""
+    if faults:
+        more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+        raise LinesideError("\n".join([*faults[:MOST_FAULTS], *more, "nothing of the file is kept"]))
 
 
 def _why(one: Mapping[str, Any]) -> str:

@@ -133,6 +133,7 @@ TABLE: dict[str, Need] = {
     "GET /api/assets": Need("watch", Of.EACH),
     "POST /api/assets": Need("asset", Of.EACH),
     "GET /api/assets/export": Need("watch", Of.EACH),
+    "POST /api/assets/import": Need("asset", Of.EACH),
     "GET /api/assets/{number}": Need("watch", Of.EACH),
     "PUT /api/assets/{number}": Need("asset", Of.EACH),
     "DELETE /api/assets/{number}": Need("asset", Of.EACH),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,50 @@ from tests.sync.test_page import Ask, page
 from tests.sync.test_people_api import Does
 
 HERE = {"id": "P-101", "place": PLACES[OWN], "device": OWN, "class": "water_pump"}
+
+
+def test_a_file_is_taken_in_whole_or_not_at_all_and_by_who_may_there(tmp_path: Path) -> None:
+    async def work(plane: Plane, ask: Ask) -> None:
+        await settled(plane)
+        engineer = await somebody(plane, "li", ("engineer", "acme/suzhou"))
+        li = Does(ask, engineer)
+        wang = Does(ask, await somebody(plane, "wang", ("operator", "acme")))
+        boss = Does(ask, await somebody(plane, "boss", ("platform_admin", "")))
+        assert (await boss("POST", "assets", id="P-9", place="acme/wuxi"))[0] == 201
+
+        async def given(who: Does, body: str, place: str = "acme/suzhou", kind: str = "csv") -> tuple[int, Any]:
+            return await who("POST", "assets/import", place=place, kind=kind, name="pumps.csv", body=body)
+
+        good = f"id,place,device,name\nP-1,,{OWN},first\nP-2,acme/suzhou/line-2,,\n"
+        assert (await given(wang, good))[0] == (await given(li, good, "acme/wuxi"))[0] == 403
+        wrong = f"P-3,acme/wuxi,,\nP-9,,,\nP-4,,{FOREIGN},\nP-5,,no-one,\nP-1,,,\n"
+        status, said = await given(li, good + wrong)
+        assert status == 422 and said["detail"].splitlines() == [
+            "pumps.csv:4: P-3: your roles do not reach acme/wuxi (name a place below your own)",
+            "pumps.csv:5: P-9: there is an asset P-9 in acme already (at a place that is not yours)",
+            "pumps.csv:6: P-4: there is no such device here",
+            "pumps.csv:7: P-5: there is no such device here",
+            "pumps.csv:8: P-1: it stands twice in the file (first at pumps.csv:2)",
+            "nothing of the file is kept",
+        ]
+        assert (await given(li, "id\nP-1\n", place=""))[1]["detail"].startswith("pumps.csv:2: P-1: your roles do not")
+        assert "pumps.csv: not UTF-8 text" in (await given(li, "id\n\ufffd"))[1]["detail"]
+        assert (await given(li, "id\nP\n", kind="yaml"))[0] == (await given(li, "x" * 4_000_001))[0] == 422
+        assert (await given(li, "x" * 8 * 2**20))[0] == 413
+        assert (await li("GET", "assets"))[1] == []
+        assert await given(li, good) == (200, {"new": 2, "changed": 0})
+        again = '[{"id": "P-1", "name": "again"}, {"id": "P-6"}]'
+        assert await given(li, again, kind="json") == (200, {"new": 1, "changed": 1})
+        rows = [(one["id"], one["place"], one["device"], one["name"]) for one in (await li("GET", "assets"))[1]]
+        assert rows == [
+            ("P-1", "acme/suzhou", OWN, "again"),
+            ("P-6", "acme/suzhou", "", ""),
+            ("P-2", "acme/suzhou/line-2", "", ""),
+        ]
+        text = (await ask("GET", "/api/assets/export", **engineer))[1].decode("utf-8-sig")
+        assert await given(li, text) == (200, {"new": 0, "changed": 3}), "as it went out"
+
+    page(tmp_path, work)
 
 
 def test_an_asset_and_what_is_done_to_it(tmp_path: Path) -> None:

@@ -48,10 +48,10 @@ def test_a_file_goes_in_and_out_and_in_again(tmp_path: Path, capsys: pytest.Capt
     assert deeds == ["plane assets import"] * 3
     (tmp_path / "bad.csv").write_text("id,name\nP-200,a\nP-200,b\n")
     assert main(["plane", "assets", "import", str(tmp_path / "bad.csv"), *here]) == 2
-    assert "asset P-200: it stands twice in the file" in capsys.readouterr().err
+    assert ": P-200: it stands twice in the file (first at " in capsys.readouterr().err
     (tmp_path / "bad.csv").write_text("id,device\nP-200,\nP-201,nobody\n")
     assert main(["plane", "assets", "import", str(tmp_path / "bad.csv"), *here]) == 2
-    assert "asset P-201: nobody is not enrolled here" in capsys.readouterr().err
+    assert ": P-201: nobody is not enrolled here" in capsys.readouterr().err
     assert main(["plane", "assets", "export", str(tmp_path / "now.json"), *here]) == 0
     assert "2 assets are in" in capsys.readouterr().out
     (tmp_path / "some.csv").write_text("id,class\nP-101,\n")
@@ -61,7 +61,7 @@ def test_a_file_goes_in_and_out_and_in_again(tmp_path: Path, capsys: pytest.Capt
     assert (first["class"], first["name"], first["place"], len(first["rules"])) == ("", "=泵 1", "acme/suzhou", 2)
     (tmp_path / "twice.csv").write_text("id\nP-300\nP-300\n")
     assert main(["plane", "assets", "import", str(tmp_path / "twice.csv"), *here]) == 2
-    assert "asset P-300: it stands twice in the file" in capsys.readouterr().err
+    assert ": P-300: it stands twice in the file" in capsys.readouterr().err
     for words, told in (
         (["export", "x.pdf"], "FILE.csv or FILE.json"),
         (["import", "none.csv"], "cannot read"),
@@ -99,9 +99,10 @@ def test_what_is_wrong_with_a_file_is_said_with_its_row(name: str, body: str, wo
 
 def test_a_table_of_a_spreadsheet_goes_out_and_in_as_it_was() -> None:
     said = 'id;name;rules\nP-101;\'=x;"oil = 123456,5"\n'.replace("123456,5", "123456.5 hours; look = 0.1 days")
-    (one,) = asset_files.read(
+    ((where, one),) = asset_files.read(
         "a.csv", said.replace("id;", "id;running;device;").replace("101;", "101;p.on;g;").encode()
     )
+    assert where == "a.csv:2"
     assert (one.name, [rule.hours for rule in one.rules]) == ("=x", [123456.5, None])
     rows = [
         {**one.model_dump(by_alias=True), "begun": 0.0, "name": name, "rules": "[]"} for name in ("'=x", "＝1", "''-")
@@ -109,5 +110,5 @@ def test_a_table_of_a_spreadsheet_goes_out_and_in_as_it_was() -> None:
     rows[0]["rules"] = '[{"what": "oil", "hours": 123456.5}, {"what": "look", "days": 0.1}]'
     text = asset_files.assets_as("csv", rows)  # type: ignore[arg-type]
     back = asset_files.read("a.csv", text.encode())
-    assert [it.name for it in back] == ["'=x", "＝1", "''-"] and back[0].rules == one.rules
+    assert [it.asset.name for it in back] == ["'=x", "＝1", "''-"] and back[0].asset.rules == one.rules
     assert "''=x" in text and "'＝1" in text

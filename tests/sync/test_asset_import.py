@@ -35,7 +35,7 @@ def test_what_changed_while_a_file_was_read_is_not_undone_by_it(database: str) -
         ]
         assert (await store.read(lambda c: asset_import.planned(c, given, ""))).new == []
         bad = asset_files.read("a.csv", FILE.replace("P-102,acme,gate,pump.on", "P-102,acme,gate,pump.onn").encode())
-        with pytest.raises(LinesideError, match=r"asset P-102: no tag of gate is called 'pump.onn' .*'pump.on'"):
+        with pytest.raises(LinesideError, match=r"a.csv:3: P-102: no tag of gate is called 'pump.onn' .*'pump.on'"):
             await asset_import.take(store, bad)
 
     with_store(database, work)

@@ -96,6 +96,20 @@ def test_a_machine_is_named_looked_after_and_its_parts_are_exchanged(tmp_path: P
         await shown.get_by_role("button", name="English").click()
         await goes(shown, "gs")
         await shows(shown.locator('[data-asset="P-101"]')).to_contain_text("change oil: due on")
+        await shown.get_by_role("button", name="Take a file in").click()
+        file = {"name": "pumps.csv", "mimeType": "text/csv"}
+        bad = b"id,device\nP-102,\nP-103,no-one\nP-102,\n"
+        await form.get_by_label("A file").set_input_files({**file, "buffer": bad})
+        await form.get_by_label("Where those stand").fill("acme/suzhou")
+        await form.get_by_role("button", name="Take it in").click()
+        await shows(form.get_by_role("alert")).to_contain_text(
+            "pumps.csv:4: P-102: it stands twice in the file (first at pumps.csv:2)"
+        )
+        good = b"id,name\nP-101,Cooling pump\nP-102,Vacuum pump\n"
+        await form.get_by_label("A file").set_input_files({**file, "buffer": good})
+        await form.get_by_role("button", name="Take it in").click()
+        await shows(shown.get_by_role("status")).to_have_text("1 new, 1 changed")
+        await shows(shown.locator('[data-asset="P-102"]')).to_contain_text("Vacuum pump")
         await goes(shown, "/")
         await shown.keyboard.type("fan")
         await shown.clock.run_for(300)

@@ -205,7 +205,7 @@ def test_what_was_counted_stays_when_an_asset_is_moved_exported_or_goes_out_of_s
 
         assert await changed(place="acme/wuxi") == before
         row = await store.read(lambda c: assets.found(c, number))
-        (again,) = asset_files.read("a.csv", asset_files.assets_as("csv", [row]).encode())
+        ((_, again),) = asset_files.read("a.csv", asset_files.assets_as("csv", [row]).encode())
         await store.write(lambda c: assets.change(c, number, again))
         assert (await seen(store, number)).hours == before, "a file says whole seconds"
         assert await changed(retired=AT + 4.5 * 3600) == pytest.approx(2 + 1.5), "none after that"

@@ -27,13 +27,20 @@ ENDLESS = ("GET /api/live",)  # has a test of its own
 QUERIES = {"tag": "plc.{device}", "from": "-60000000000", "key": "x", "epoch": "0" * 16, "stream": "samples:plc"}
 QUERIES |= {"seq": "9", "device": "{device}"}
 NUMBERED = re.compile("/(rollouts|assets|work-orders|cases)/{number}")
-NAMES_ITS_PLACE = ("POST /api/assets", "POST /api/cases", "POST /api/cases/file", "GET /api/cases")
+NAMES_ITS_PLACE = (
+    "POST /api/assets",
+    "POST /api/assets/import",
+    "POST /api/cases",
+    "POST /api/cases/file",
+    "GET /api/cases",
+)
 CASE = {"id": "{device}-case", "symptom": "{device} hums"}
 BODIES = {
     "POST /api/cases": {"place": "{place}", "case": CASE},
     "PUT /api/cases/{number}": CASE,
     "POST /api/cases/file": {"place": "{place}", "kind": "csv", "body": "id,symptom\n{device}-case,hums"},
     "POST /api/assets": {"id": "new", "place": "{place}", "device": "{device}"},
+    "POST /api/assets/import": {"place": "{place}", "kind": "csv", "body": "id,device\n{device}-fan,{device}"},
     "PUT /api/assets/{number}": {"id": "{device}-pump", "place": "{place}", "device": "{device}"},
     "POST /api/assets/{number}/parts": {"position": "drive end", "part": "6205"},
     "POST /api/assets/{number}/maintenance": {"did": "oiled"},

@@ -1,6 +1,6 @@
 // Words of the pages about assets, work orders and fault cases, in both languages; words.ts says them.
 export const en = {
-  assets: "Assets", asset: "Asset", newAsset: "New asset …", noAssets: "No asset is named yet", noAssetsSub: "`lineside plane assets import FILE` takes many at once; or name one here.", noneSuch: "No asset like this", noSuchAsset: "There is no such asset here",
+  assets: "Assets", asset: "Asset", newAsset: "New asset …", noAssets: "No asset is named yet", noAssetsSub: "Take a file in that names many at once, as from a spreadsheet, or name one here.", assetFile: "A file: CSV or JSON, at most 5,000 assets", standsAt: "Where those stand that say no place", newOnes: "new,", changedOnes: "changed", noneSuch: "No asset like this", noSuchAsset: "There is no such asset here",
   findAsset: "Id, name, class or device", dueOnly: "Due", retiredToo: "Out of service, too", outOfService: "out of service", asFile: "As a file", hoursShort: "h", ranFor: "Has run", countedTo: "counted until", notCounted: "not counted yet", hoursWait: "hours of history are still to be counted",
   aDay: "Hours a day", lately: "the last 30 days", inService: "Counted since", saysItRuns: "Says that it runs", aboveWhat: "above", itsTags: "Its tags begin with", itsClass: "Class", itsName: "What it is", itsId: "Id", changeAsset: "Change …", deleteAsset: "Delete", sureDelete: "Delete this asset, of which nothing was told yet?",
   hoursFrom: "Its hours come from", fromRunning: "a tag that says that it runs", fromCounter: "a tag that counts its hours", fromNothing: "nowhere", whichTag: "Tag", runsAbove: "Runs above", hoursBefore: "Hours before that", begunAt: "Counted from", retiredAt: "Out of service since", keepAsset: "Keep", tagsBegin: "Beginning of its tags", allTags: "all of the device",
@@ -11,7 +11,7 @@ export const en = {
   alarmsOfIt: "Its alarms", olderOnes: "Older ones", orderIsOpen: "work order open", ordersAreOpen: "work orders open", itsDevice: "Device", oneDay: "day", nowOpen: "work order is open", orderMade: "The work order is open", countAgain: "Count its history once more", noAssetThere: "No asset names this device: name one on the page Assets first.",
 } as const;
 export const zh: Record<keyof typeof en, string> = {
-  assets: "资产", asset: "资产", newAsset: "新建资产…", noAssets: "还没有登记资产", noAssetsSub: "`lineside plane assets import FILE` 可批量导入；也可在此新建。", noneSuch: "没有匹配的资产", noSuchAsset: "没有这项资产",
+  assets: "资产", asset: "资产", newAsset: "新建资产…", noAssets: "还没有登记资产", noAssetsSub: "可导入文件批量登记（如表格导出的 CSV），也可在此新建。", assetFile: "文件：CSV 或 JSON，最多 5,000 项", standsAt: "未写位置的资产位于", newOnes: "项新增，", changedOnes: "项更改", noneSuch: "没有匹配的资产", noSuchAsset: "没有这项资产",
   findAsset: "编号、名称、类别或设备", dueOnly: "已到期", retiredToo: "含已停用", outOfService: "已停用", asFile: "导出文件", hoursShort: "小时", ranFor: "累计运行", countedTo: "统计至", notCounted: "尚未统计", hoursWait: "小时的历史尚待统计",
   aDay: "每天运行小时", lately: "近 30 天", inService: "统计起始", saysItRuns: "运行判据", aboveWhat: "大于", itsTags: "变量名开头", itsClass: "类别", itsName: "名称", itsId: "编号", changeAsset: "更改…", deleteAsset: "删除", sureDelete: "删除这项尚无任何记录的资产？",
   hoursFrom: "运行小时来源", fromRunning: "表示运行的变量", fromCounter: "小时计数变量", fromNothing: "无", whichTag: "变量", runsAbove: "大于此值为运行", hoursBefore: "此前已运行小时", begunAt: "统计起始", retiredAt: "停用日期", keepAsset: "保存", tagsBegin: "变量名开头", allTags: "设备的全部变量",

@@ -5,6 +5,7 @@ import { AssetForm } from "./asset_form";
 import { PlaceChoice } from "./people";
 import { day, number, useFresh } from "./show";
 import { may } from "./signin";
+import { TakeIn } from "./take_in";
 import { joined, t } from "./words";
 
 export interface Rule { what: string; hours?: number | null; days?: number | null }
@@ -29,26 +30,28 @@ export function Files({ path, words = {} }: { path: string; words?: Record<strin
 }
 
 export function Assets() {
-  const [at, setAt] = useState(""), [find, setFind] = useState(""), [asked, setAsked] = useState(""), [due, setDue] = useState(false), [retired, setRetired] = useState(false), [making, setMaking] = useState(false);
+  const [at, setAt] = useState(""), [find, setFind] = useState(""), [asked, setAsked] = useState(""), [due, setDue] = useState(false), [retired, setRetired] = useState(false), [asks, setAsks] = useState<"" | "new" | "file">(""), [told, setTold] = useState("");
   useEffect(() => {
     const timer = window.setTimeout(() => setAsked(find.trim()), 250);
     return () => window.clearTimeout(timer);
   }, [find]);
-  const [list] = useFresh<Asset[]>(() => get(`/api/assets?${new URLSearchParams({ at, find: asked, due: String(due), retired: String(retired), limit: String(MOST) })}`), () => false, [at, asked, due, retired]);
+  const [list, again] = useFresh<Asset[]>(() => get(`/api/assets?${new URLSearchParams({ at, find: asked, due: String(due), retired: String(retired), limit: String(MOST) })}`), () => false, [at, asked, due, retired]);
   if (!list) return <p class="quiet">…</p>;
   const any = list.length > 0 || !!asked || due || retired || !!at;
   return (
     <>
-      <header class="bar"><h1>{t("assets")}</h1><Pages here="#/assets" /><span class="grow" />{may("asset") ? <button onClick={() => setMaking(true)}>{t("newAsset")}</button> : null}</header>
+      <header class="bar"><h1>{t("assets")}</h1><Pages here="#/assets" /><span class="grow" />{may("asset") ? <span class="choices"><button onClick={() => setAsks("file")}>{t("takeIn")}</button><button onClick={() => setAsks("new")}>{t("newAsset")}</button></span> : null}</header>
       <div class="bar filters">
         <input id="filter" type="search" placeholder={t("findAsset")} aria-label={t("findAsset")} value={find} onInput={(e) => setFind(e.currentTarget.value)} />
         <PlaceChoice at={at} pick={setAt} />
         <span class="choices"><button aria-pressed={due} onClick={() => setDue(!due)}>{t("dueOnly")}</button><button aria-pressed={retired} onClick={() => setRetired(!retired)}>{t("retiredToo")}</button></span>
         <span class="grow" /><Files path="/api/assets/export" words={{ at }} />
       </div>
+      {told ? <p class="good" role="status">{told}</p> : null}
       {list.length ? null : any ? <p class="calm">{t("noneSuch")}</p> : <p class="calm">{t("noAssets")}<br /><span class="quiet">{t("noAssetsSub")}</span></p>}
       <ul class="rows">{list.map((one) => <Row key={one.number} one={one} />)}</ul>
-      {making ? <AssetForm close={() => setMaking(false)} done={(made) => { location.hash = `#/asset/${made}`; }} /> : null}
+      {asks === "file" ? <TakeIn<{ new: number; changed: number }> path="/api/assets/import" permission="asset" kinds={["csv", "json"]} file="assetFile" where="standsAt" at={at} close={() => setAsks("")} done={(said) => { setTold(`${number(said.new)} ${t("newOnes")} ${number(said.changed)} ${t("changedOnes")}`); again(); }} /> : null}
+      {asks === "new" ? <AssetForm close={() => setAsks("")} done={(made) => { location.hash = `#/asset/${made}`; }} /> : null}
     </>
   );
 }

@@ -2,12 +2,12 @@
 import { useEffect, useState } from "preact/hooks";
 import { failed, get, send } from "./api";
 import { CaseForm, type Kept, sharesOf } from "./case_form";
-import { Dialog } from "./dialog";
 import { PlaceChoice } from "./people";
 import { sentence } from "./sentences";
 import { moment, number, useFresh } from "./show";
-import { may, placesOf } from "./signin";
+import { may } from "./signin";
 import { Sure } from "./sure";
+import { TakeIn } from "./take_in";
 import { joined, t, type Word } from "./words";
 
 const KINDS = ["asset", "component", "symptom", "cause", "remedy"] as const;
@@ -56,23 +56,8 @@ export function Cases({ words = "" }: { words?: string }) {
       ))}</ul>
       {list.length === most && most < 500 ? <button onClick={() => setMost(500)}>{t("moreCases")}</button> : null}
       {asks === "new" ? <CaseForm title={t("newCase").replace(/ ?…$/, "")} place={at} close={() => setAsks("")} done={(kept) => { location.hash = `#/case/${kept.number}`; }} /> : null}
-      {asks === "file" ? <TakeIn at={at} close={() => setAsks("")} done={(said) => { setTold(`${number(said.new)} ${t("newCases")} ${number(said.anew)} ${t("anewCases")}`); again(); }} /> : null}
+      {asks === "file" ? <TakeIn<{ new: number; anew: number }> path="/api/cases/file" permission="case" kinds={["csv", "json", "yaml", "yml"]} file="caseFile" where="servesAt" at={at} close={() => setAsks("")} done={(said) => { setTold(`${number(said.new)} ${t("newCases")} ${number(said.anew)} ${t("anewCases")}`); again(); }} /> : null}
     </>
-  );
-}
-
-function TakeIn({ at, close, done }: { at: string; close: () => void; done: (said: { new: number; anew: number }) => void }) {
-  const tops = placesOf("case");
-  const act = async (said: FormData) => {
-    const file = said.get("file") as File, ending = file.name.split(".").pop()?.toLowerCase() ?? "";
-    done(await send("POST", "/api/cases/file", { place: String(said.get("place")).trim(), kind: ending === "yml" ? "yaml" : ending, name: file.name.slice(-100), body: await file.text() }));
-  };
-  return (
-    <Dialog title={t("takeIn").replace(/ ?…$/, "")} word={t("takeInNow")} close={close} act={act}>
-      <label class="whole">{t("caseFile")} <input name="file" type="file" required accept=".csv,.json,.yaml,.yml" /></label>
-      <label class="whole">{t("servesAt")} <input name="place" maxLength={200} list="case-places" required={!tops.includes("")} placeholder={t("wholePlane")} defaultValue={at || (tops.includes("") ? "" : tops[0])} /></label>
-      <datalist id="case-places">{tops.filter(Boolean).map((one) => <option key={one} value={one} />)}</datalist>
-    </Dialog>
   );
 }
 

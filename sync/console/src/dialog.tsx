@@ -25,7 +25,7 @@ export function Dialog({ title, word, close, act, children }: { title: string; w
       <form onSubmit={send}>
         <h2>{title}</h2>
         <div class="making">{children}</div>
-        {fault ? <p class="bad refusal" role="alert">{sentence(fault)}</p> : null}
+        {fault ? <p class="bad refusal" role="alert">{fault.split("\n").map(sentence).join("\n")}</p> : null}
         <div class="choices"><button class="primary" disabled={busy}>{word}</button><button type="button" onClick={() => dialog.current?.close()}>{t("cancel")}</button></div>
       </form>
     </dialog>

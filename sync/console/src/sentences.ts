@@ -86,6 +86,19 @@ const SENTENCES: [string, string][] = [
   ["there is no such device here", "没有这台设备"],
   ["{} stands at {}, and the asset at {} (an asset and its device belong to one enterprise; `lineside plane place` moves a device)", "{0} 位于 {1}，资产位于 {2}；资产与设备须属于同一企业"],
   ["your roles do not reach {}: name a place below your own", "您的角色不包含 {0}，请填写您范围内的位置"],
+  ["your roles do not reach {} (name a place below your own)", "您的角色不包含 {0}，请填写您范围内的位置"],
+  ["there is an asset {} in {} already (at a place that is not yours)", "{1} 中已有资产 {0}，位于您范围之外"],
+  ["it stands twice in the file (first at {})", "文件中重复出现，首次见 {0}"],
+  ["not UTF-8 text (save it as CSV UTF-8)", "不是 UTF-8 文本，请另存为 CSV UTF-8"],
+  ["unknown column {} (did you mean {}?)", "没有列 {0}，是否为 {1}？"],
+  ["unknown column {} (there are {})", "没有列 {0}，可用：{1}"],
+  ["the column {} stands twice", "列 {0} 重复"],
+  ["more cells than columns (put texts with commas into quotes)", "单元格多于列数，含逗号的文本请加引号"],
+  ["{} is no time; write 2026-03-01 or 2026-03-01T08:00:00Z", "{0} 不是时间，应如 2026-03-01"],
+  ["{} is none; write: change oil = 500 hours or 365 days; inspect = 90 days", "{0} 无法识别，应如 换油 = 500 hours or 365 days; 检查 = 90 days"],
+  ["{} is no file of assets (its name has to end with .csv or .json)", "{0} 不是资产文件，须以 .csv 或 .json 结尾"],
+  ["nothing of the file is kept", "文件未导入"],
+  ["and {} more", "另有 {0} 处"],
   ["no tag of {} is called {} (did you mean {}?)", "{0} 没有名为 {1} 的变量，是否为 {2}？"],
   ["no tag of {} is called {}", "{0} 没有名为 {1} 的变量"],
   ["{} of {} is a text, and says in no number whether it runs", "{1} 的 {0} 是文本，不能表示是否运行"],
@@ -220,7 +233,7 @@ export function spoken(text: string): [string, boolean] {
 export const sentence = (text: string): string => spoken(text)[0];
 
 function whole(text: string, depth: number): [string, boolean] {
-  const [, about, rest] = /^([^\s:]+): (.+)$/s.exec(text) ?? [];
+  const [, about, rest] = /^(\S+?): (.+)$/s.exec(text) ?? [];
   const inner = about ? matching(rest, true, depth) : null; // as the alarm of a rollout says it
   const told = inner === null ? matching(text, true, depth) : `${about}：${inner}`;
   if (told !== null) return [told, true];
@@ -230,7 +243,7 @@ function whole(text: string, depth: number): [string, boolean] {
 
 /** Without "; ": it may begin with the view or the thing that it is about. */
 function one(clause: string, depth: number): [string, boolean] {
-  const [, about, rest] = /^([^\s:]+): (.+)$/s.exec(clause) ?? [];
+  const [, about, rest] = /^(\S+?): (.+)$/s.exec(clause) ?? [];
   const told = about && depth ? one(rest, depth - 1) : null;
   if (told?.[1]) return [`${about}：${told[0]}`, true];
   const [, name, share] = /^(.+) \(?(\d+%)\)?$/.exec(clause) ?? []; // as a classifier says it
