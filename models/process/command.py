@@ -19,7 +19,6 @@ from .machine import Machine
 from .told import Told, told
 
 HELP = "make a tag better by setting others, trial by trial, inside what is allowed"
-NAME = "trials.csv"
 STARTS = 60.0  # seconds for a daemon to start
 
 
@@ -59,10 +58,10 @@ def run(options: argparse.Namespace) -> int:
     if (options.batch or 0) > plan.MOST:
         raise LinesideError(f"--batch {options.batch}: {plan.MOST} samples at once are the most")
     if options.results:
-        new = plan.results(options.results, what, folder / NAME)
+        new = plan.results(options.results, what, folder / what.options.kept)
         log.info("%s: %d new trials are kept", options.results, len(new))
     if options.batch is not None:
-        rows = history.known(what, site.folder, folder, NAME, _span(options))
+        rows = history.known(what, site.folder, folder, what.options.kept, _span(options))
         return _plan(options, what, rows)
     if options.results:
         return 0
@@ -70,8 +69,8 @@ def run(options: argparse.Namespace) -> int:
         report.writable(options.report)
     with _daemon(options, folder) if options.start else contextlib.nullcontext():
         machine = Machine(folder, what.options.lot, what.options.patience)
-        course = Course(what, machine, options, folder / NAME)
-        course.remember(history.known(what, site.folder, folder, NAME, _span(options)))
+        course = Course(what, machine, options, folder / what.options.kept)
+        course.remember(history.known(what, site.folder, folder, what.options.kept, _span(options)))
         course.run()
     return 0
 

@@ -19,8 +19,9 @@ SAMPLES = 1_000_000  # of a tag that are looked at; of more, stretches
 MOST = 100  # trials that are remembered, the newest
 
 
-def read(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
-    """The newest rows, oldest first; other columns are left. Raises ConfigFault, LinesideError."""
+def read(path: Path, columns: Sequence[str], called: Mapping[str, str] | None = None) -> list[dict[str, float]]:
+    """The newest rows, oldest first; other columns are left. `called`: what some are called in the file. Raises ConfigFault,
+    LinesideError."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -32,12 +33,11 @@ def read(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigFault(f"{path}: is no CSV in UTF-8: {error}") from None
     head = [name.strip() for name in rows[0]] if rows else []
-    if missing := [name for name in columns if name not in head]:
-        raise ConfigFault(
-            f"{path}:1: no column is called {missing[0]!r}",
-            hint=f"it needs {', '.join(columns)}; or move the file away",
-        )
-    at = [head.index(name) for name in columns]
+    wanted = [(called or {}).get(name, name) for name in columns]
+    if missing := [name for name in wanted if name not in head]:
+        hint = f"it needs {', '.join(wanted)}; `tune:` names with `columns` those of `history`, and with `kept` where trials go"
+        raise ConfigFault(f"{path}:1: no column is called {missing[0]!r}", hint=hint)
+    at = [head.index(name) for name in wanted]
     found, faults = [], []
     for line, row in enumerate(rows[1:], 2):
         if not any(cell.strip() for cell in row):
@@ -56,7 +56,7 @@ def known(what: Told, beside: Path, state: Path, kept: str, span: tuple[int, int
     `kept` of earlier calls. Blocks. Raises ConfigFault, LinesideError."""
     space, outputs = what.task.space, what.task.outputs
     columns, options = [*space.names, *outputs], what.options
-    rows = read(beside / options.history, columns) if options.history else []
+    rows = read(beside / options.history, columns, options.columns) if options.history else []
     if span is not None:
         rows += lots(state / "journal.db", options.lot, space.names, outputs, span, options.settle)
     if (state / kept).exists():
@@ -101,14 +101,17 @@ def _at(column: tuple[np.ndarray, np.ndarray, np.ndarray], when: np.ndarray) -> 
 
 
 def append(path: Path, row: Mapping[str, object]) -> None:
-    """One more row; the file begins with a head. Raises LinesideError."""
+    """One more row, by the file's head, which a new one begins with; a column that the row has not stays empty. Raises
+    LinesideError."""
     try:
-        new = not path.exists()
+        first = path.read_bytes().partition(b"\n")[0] if path.exists() else b""
+        mark = _mark(first)
+        head = [name.strip() for name in next(csv.reader([first.decode("utf-8-sig")], delimiter=mark), [])]
         with path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            if new:
+            writer = csv.writer(file, delimiter=mark)
+            if not head:
                 writer.writerow(row)
-            writer.writerow(row.values())
+            writer.writerow([row.get(name, "") for name in head or row])
     except OSError as error:
         raise LinesideError(f"cannot write {path}: {error.strerror}") from None
 

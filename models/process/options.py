@@ -95,4 +95,13 @@ class TuneConfig(BaseModel):
     history: str = Field(
         "", description="CSV beside the site with a column per setting and output: trials of earlier days"
     )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="how a setting or an output is called in `history`, where it is not as the tag: as that of another station",
+    )
+    kept: str = Field(
+        "trials.csv",
+        pattern=r"^[\w-]+\.csv$",
+        description="file in the device's state folder that keeps its trials; another one for each station of a device",
+    )
     patience: Period = Field(600.0, description="how long a lot, or a person, may take")

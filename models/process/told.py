@@ -81,6 +81,8 @@ class _Faults:
         for name, one in options.inputs.items():
             if self._known(("inputs", name), name, self._points, "tag"):
                 self._input(name, one.range)
+        for name in options.columns:
+            self._known(("columns", name), name, self._points, "tag")
         for name in options.limits:
             self._known(("limits", name), name, self._points, "tag")
         if options.objective in options.inputs:

@@ -23,6 +23,9 @@ def test_history_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     path = tmp_path / "old.csv"
     path.write_text("time;a;b\n1;2;3\n\n4;5;6\n")
     assert history.read(path, ["b", "a"]) == [{"b": 3.0, "a": 2.0}, {"b": 6.0, "a": 5.0}]
+    assert history.read(path, ["b", "c"], {"c": "time"}) == [{"b": 3.0, "c": 1.0}, {"b": 6.0, "c": 4.0}]
+    history.append(path, {"b": 9, "time": 7, "new": 8})
+    assert path.read_text().splitlines()[-1] == "7;;9", "by the file's head, whatever the row has meanwhile"
     for text, said in (
         ("a,c\n1,2\n", "old.csv:1: no column is called 'b'"),
         ("a,b\n1,2\n1,x\n1\n", "old.csv:3: not a number in each of its columns"),
@@ -63,7 +66,8 @@ def test_a_lot_of_samples_is_planned_together_and_its_sheet_teaches_the_next_one
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site, sheet = tmp_path / "d.yaml", tmp_path / "next.csv"
-    site.write_text(SHIPPED.replace("  write: true\n", "  write: true\n  history: old.csv\n"))
+    more = "  history: old.csv\n  columns: {glue.time: other.time}\n  kept: second.csv\n"
+    site.write_text(SHIPPED.replace("  write: true\n", f"  write: true\n{more}"))
     plant, task = Plant(7), told(load_text(SHIPPED)).task
     names = [*task.space.names, *task.outputs]
     columns = [f"glue.{name}" for name in OUTPUTS]
@@ -74,6 +78,8 @@ def test_a_lot_of_samples_is_planned_together_and_its_sheet_teaches_the_next_one
     for k in range(4):
         x = [2 + 0.2 * k, 80, 0.3 - 0.02 * k, 28.0 - k]
         history.append(tmp_path / "old.csv", dict(zip(task.space.names, x, strict=True)) | made(x))
+    old = tmp_path / "old.csv"
+    old.write_text(old.read_text().replace("glue.time", "other.time"))  # of another station
     words = ["tune", str(site), "--state", str(tmp_path)]
     assert main([*words, "--batch", "4", "--plan", str(sheet)]) == 0
     assert "4 settings, up to" in capsys.readouterr().out
@@ -88,7 +94,7 @@ def test_a_lot_of_samples_is_planned_together_and_its_sheet_teaches_the_next_one
     history.append(sheet, dict(zip(task.space.names, [999.0, 80, 0.3, 28], strict=True)) | made([2, 80, 0.3, 28]))
     assert main([*words, "--results", str(sheet)]) == 2
     assert "glue.pressure 999 lies beyond its range" in capsys.readouterr().err
-    assert not (tmp_path / "trials.csv").exists()
+    assert not (tmp_path / "second.csv").exists()
     lost = ["--report", str(tmp_path / "none" / "a.html")]
     assert main([*words, *lost]) == 2 and "cannot write" in capsys.readouterr().err, "before the first trial"
     sheet.unlink()
@@ -96,10 +102,9 @@ def test_a_lot_of_samples_is_planned_together_and_its_sheet_teaches_the_next_one
         history.append(sheet, dict(zip(task.space.names, x, strict=True)) | made(x))
     assert main([*words, "--results", str(sheet), "--batch", "3", "--plan", str(tmp_path / "third.csv")]) == 0
     assert main([*words, "--results", str(sheet)]) == 0, "given twice it counts once"
-    assert len(history.read(tmp_path / "trials.csv", names)) == 4
+    assert len(history.read(tmp_path / "second.csv", names)) == 4 and not (tmp_path / "trials.csv").exists()
     assert main([*words, "--batch", "51", "--plan", str(sheet)]) == 2 and "50 samples" in capsys.readouterr().err
     assert main([*words, "--batch", "3"]) == 2 and "go together" in capsys.readouterr().err
-    (tmp_path / "trials.csv").unlink()
     site.write_text(SHIPPED)
     assert main([*words, "--batch", "3", "--plan", str(sheet)]) == 2
     assert "no trial is known" in capsys.readouterr().err

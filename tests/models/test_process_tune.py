@@ -164,6 +164,8 @@ def test_what_a_stage_found_unusual_counts_until_it_is_usual_again_and_once_wher
         (("at_most: 0.2}", "at_most: 0.2, at_least: 0.1}"), "say `at_least` or `at_most`"),
         (("raises: [glue.mass]", "raises: [glue.maas]"), "no tag is called 'glue.maas', did you mean 'glue.mass'?"),
         (("raises: [glue.mass]}", "avoid: glue.time > 3}"), "say `avoid: EXPRESSION`, or `input: TAG`"),
+        (("lot: glue.lot", "lot: glue.lot\n  columns: {glue.tim: a}"), "did you mean 'glue.time'?"),
+        (("lot: glue.lot", "lot: glue.lot\n  kept: ../a.csv"), "tune.kept: "),
         (("objective: worth", "objective: glue.time"), "glue.time is one of the settings"),
     ],
 )
