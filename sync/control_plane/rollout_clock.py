@@ -3,12 +3,16 @@ until the clock is there again, and what devices try after a resume would not be
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import ColumnElement, Connection, case, func, select, update
 
 from edge import log
 
 from . import tables
-from .rollouts import Rollout
+
+if TYPE_CHECKING:
+    from .rollouts import Rollout
 
 SLACK = 60.0  # seconds that processes of a plane may be apart
 TIMES = ("asked", "began", "ended")

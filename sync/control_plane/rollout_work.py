@@ -174,7 +174,7 @@ def look(connection: Connection, number: int, now: float, seldom: bool = True, s
     """Do for one rollout what is to be done at `now` (s UTC); `seldom`: also what takes long to see; `since` when the plane has
     listened: since now where it has just begun to, or its clock was set. Within the writer."""
     rollout, done = locked(connection, number), Done()
-    if rollout is None or rollout.state == PLANNING:
+    if rollout is None or rollout.kept or rollout.state == PLANNING:
         return done
     if since == now:
         rollout = set_right(connection, rollout, now)

@@ -20,6 +20,7 @@ from .database import among
 from .model_stages import is_retired, raise_if_not_due
 from .numbers import next_of
 from .own import PLANE, tell
+from .rollout_clock import set_right
 from .rollout_options import FilterOptions, RolloutOptions
 from .rollout_plan import (
     ASKED,
@@ -210,6 +211,7 @@ def act(connection: Connection, number: int, verb: str, by: str) -> Rollout:
     if verb == "resume":
         if is_retired(connection, *rollout.plan.parted):
             raise LinesideError(f"{rollout.plan.what} is retired", hint="begin a rollout of another version")
+        rollout = set_right(connection, rollout, time.time())
         more = {"forgiven": time.time()}
         state = RUNNING if rollout.sizes else PLANNING
     after = turn(connection, rollout, state, f"by {by}" if by else "", **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -295,6 +296,10 @@ def test_a_clock_that_is_set_back_holds_nothing_up_and_hides_nothing(database: s
         await it.look(300)
         heard = await it.column(n, "hit")
         assert (heard[first[1]], heard[again]) == ("silent", "failed"), "it has not spoken since"
+        ahead = update(tables.rollout_device).values(began=time.time() + 7200)
+        await store.write(lambda c: c.execute(ahead) and None)
+        await it.order(n, "resume")
+        assert (await it.rollout(n)).state == "running", "also where it stood still at that time"
 
     with_store(database, work)
 
