@@ -85,7 +85,7 @@ CONTROLS: dict[str, Safeguard] = {
         f"{PLANE}/witness.py",
         "        if not self._authority.signed(der):\n            return False\n",
         "",
-        f"{TESTS}/test_issuer.py::test_what_the_plane_countersigns_is_no_word_of_a_disowned_issuer",
+        f"{TESTS}/test_evidence.py::test_the_witness_writes_nothing_where_nothing_came_and_is_of_an_issuer_that_counts",
     ),
     "a proxy alone vouches for devices": Safeguard(
         f"{PLANE}/shown.py",

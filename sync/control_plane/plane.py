@@ -195,7 +195,7 @@ class Plane:
                 lambda: count(self.store),
                 lambda: tell_due(self.store, self.hub),
                 lambda: tell_unended(self.store),
-                lambda: self.witness.run(self.store),
+                lambda: self.witness.run(self.store, self.ingest.callers.signing.learn),
                 lambda: tidy(self.store),
             ]
             self._works.append(

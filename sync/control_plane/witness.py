@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +73,11 @@ class Witness:
     def sign(self, statement: str) -> bytes:
         return checkpoint.sign(self._key, statement)
 
-    async def run(self, store: Store) -> None:
-        """Countersign what came, until cancelled."""
+    async def run(self, store: Store, learn: Callable[[], Awaitable[None]]) -> None:
+        """Countersign what came, until cancelled; `learn` has the authority see who signs, and whose word counts no more."""
 
         async def work() -> None:
+            await learn()
             await asyncio.to_thread(self.ready)
             while await store.read(waits) and await store.write(self.look) == AT_ONCE:
                 pass

@@ -756,7 +756,7 @@ def test_what_cannot_be_exported_is_said(
     assert not file.exists() and not list(tmp_path.glob("*.new"))
 
 
-def test_a_plane_to_which_nothing_new_came_writes_nothing(
+def test_the_witness_writes_nothing_where_nothing_came_and_is_of_an_issuer_that_counts(
     tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def thrice(work: Any, every: float, what: str) -> None:
@@ -766,8 +766,17 @@ def test_a_plane_to_which_nothing_new_came_writes_nothing(
     monkeypatch.setattr(witness, "repeat", thrice)
 
     async def work(store: Store) -> None:
-        before = store.commits
-        await witness.Witness(tmp_path, Authority(tmp_path)).run(store)
+        authority, before = Authority(tmp_path), store.commits
+
+        async def learn() -> None:
+            authority.learn([], out)
+
+        out, one = list[str](), witness.Witness(tmp_path, authority)
+        await one.run(store, learn)
+        kept, out = (tmp_path / "witness.pem").read_bytes(), authority.issuers
+        Authority(tmp_path, tmp_path / "ca.key")
+        await one.run(store, learn)
+        assert (tmp_path / "witness.pem").read_bytes() != kept, "an issuer was distrusted meanwhile"
         assert store.commits == before
 
     with_store(database, work)

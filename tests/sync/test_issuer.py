@@ -31,7 +31,6 @@ from sync.control_plane.ca import Asked, Authority, keep
 from sync.control_plane.invite import Wish, invited
 from sync.control_plane.plane import Plane
 from sync.control_plane.where import Where
-from sync.control_plane.witness import Witness
 from sync.device import enrolment, identity, key
 from sync.device.certificate import Certificate
 from sync.device.transport import Https, Stranger
@@ -213,15 +212,6 @@ def test_a_device_believes_no_issuer_that_its_root_has_disowned(tmp_path: Path, 
     why = "it shows a certificate of an issuer that the root of the plane believes no more"
     assert (meets(me, right.pem, old), meets(me, right.pem, new)) == (why, "")
     assert Certificate(tmp_path, me._me).over < 1, "its own certificate is as it was"
-
-
-def test_what_the_plane_countersigns_is_no_word_of_a_disowned_issuer(tmp_path: Path) -> None:
-    one = Witness(tmp_path, Authority(tmp_path))
-    one.ready()
-    before = one.certificates
-    one._authority.learn([], Authority(tmp_path, tmp_path / "ca.key").issuers[1:])
-    one.ready()
-    assert before != one.certificates == (tmp_path / "witness.pem").read_text() + one._authority.pem
 
 
 def shows(it: Plane) -> str:
