@@ -17,6 +17,7 @@ from ..config.load import load
 from ..config.site import Config
 from ..errors import LinesideError
 from ..records import reading, tag_names
+from ..records import texts as journal_texts
 from ..state import state_folder
 from .arguments import between, since_until, site_and_state
 from .export import batches, iso
@@ -106,8 +107,10 @@ def _from_journal(stage: Any, entry: Any, config: Config, options: argparse.Name
     if hasattr(stage, "fit_stream"):  # of one tag, all that there is
         document = stage.fit_stream(entry, stream(path, entry.tag, t0, t1))
         return document, f"{document['rows']} slots of {entry.tag}"
-    columns = history(path, entry.tags, t0, t1, options.rows)
-    document = stage.fit(entry, columns)
+    columns = history(path, entry.reads(), t0, t1, options.rows)
+    with reading(path) as db:
+        texts = {float(number): text for number, _, text in journal_texts(db)}
+    document = stage.fit(entry, columns, texts)
     first, last = min(c[0].min() for c in columns.values()), max(c[0].max() for c in columns.values())
     return document, f"{document['rows']} rows, {iso(int(first))} to {iso(int(last))}"
 

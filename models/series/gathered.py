@@ -34,9 +34,9 @@ class Gathered:
         self._parts = [np.concatenate(self._parts)]
         return self._parts[0]
 
-    def as_json(self) -> dict[str, Any]:
-        """The first ones, as many as KEPT numbers are."""
-        rows = self.rows()[: KEPT // self._parts[0].shape[1]]
+    def as_json(self, most: int = KEPT) -> dict[str, Any]:
+        """The first ones, as many as `most` numbers are."""
+        rows = self.rows()[: most // self._parts[0].shape[1]]
         body = base64.b64encode(np.ascontiguousarray(rows, "<f8").tobytes()).decode()
         return {"rows": body, "starts": [start for start in self.starts if start <= len(rows)]}
 

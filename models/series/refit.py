@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .baseline import Settings, fit
-from .gathered import Gathered
+from .gathered import KEPT, Gathered
 from .scorer import Scorer
 
 HELD_OUT = 0.25  # of the rows: the last ones, that the new one is judged by and does not learn from
@@ -52,8 +52,12 @@ class Refit:
         self._found = Gathered(columns)  # cut where others were left out
         self._left_out = 0
 
-    def as_json(self) -> dict[str, Any]:
-        return {"of": self.rows, "by": self.by, "left_out": self._left_out, **self._found.as_json()}
+    def cut(self) -> None:
+        """What comes next does not follow."""
+        self._found.cut()
+
+    def as_json(self, most: int = KEPT) -> dict[str, Any]:
+        return {"of": self.rows, "by": self.by, "left_out": self._left_out, **self._found.as_json(most)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], columns: int) -> Refit:
