@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 from edge import SECOND
 
 from .alert_options import DAYS, HoursOptions, MuteOptions, RouteOptions, minutes
+from .database import NO_CLOCK
 
 NEVER = 2**62
 LOOK_AGAIN = 60 * SECOND  # while an alarm is shelved
-NO_CLOCK = 1_577_836_800 * SECOND  # before 2020 no clock was right: what says so is not old
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from edge import LinesideError
+from edge import SECOND, LinesideError
 
 VERSION = "head"  # of the tables
 FROZEN = 15.0  # seconds without a word in the middle of a transaction, after which PostgreSQL takes back what it held for a process
@@ -48,6 +48,7 @@ WATCH = {  # a far side that is gone without a word is noticed within half a min
     "tcp_user_timeout": 30_000,
 }
 FEW = 2000  # rows a transaction, between which devices are served
+NO_CLOCK = 1_577_836_800 * SECOND  # before 2020 no clock was right: what says so is not old
 MIGRATING = 0x6C696E65  # PostgreSQL's advisory lock of planes that start at one time
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, exists
 from edge import SECOND, log
 
 from . import days, forward_tables, rollout_past, tables, unfiled
-from .database import FEW, of_some, on_postgresql
+from .database import NO_CLOCK, of_some, on_postgresql
 from .evidence_tables import checkpoint, original
 from .forwarding import wanted
 from .pictures import Pictures
@@ -19,7 +19,6 @@ from .rollup import HOUR
 from .store import Store
 
 EVERY = 3600.0  # seconds
-UNSET = 1_577_836_800 * SECOND  # before 2020 no clock was right: what says so is not old
 
 
 async def forget(store: Store, keep: Mapping[str, float], pictures: Pictures) -> None:
@@ -48,7 +47,7 @@ async def forget_once(store: Store, name: str, before: int) -> int:
 async def _all(store: Store, some: Callable[[Connection, int], int], before: int) -> int:
     """A transaction each for so many that nobody waits long."""
     total = last = await store.write(lambda c: some(c, before))
-    while last >= FEW:
+    while last:
         total += (last := await store.write(lambda c: some(c, before)))
     return total
 
@@ -64,41 +63,42 @@ def _samples(connection: Connection, before: int) -> int:
         gone = dropped
     place = (s.c[name] == b.c[name] for name in ("device", "epoch", "stream"))
     waits = exists().where(*place, s.c.hour == b.c.t1 // HOUR)
-    return gone + _some(connection, b, (b.c.t1 >= UNSET) & (b.c.t1 < before) & ~waits & ~unfiled.wanted())
+    return gone + _some(connection, b, (b.c.t1 >= NO_CLOCK) & (b.c.t1 < before) & ~waits & ~unfiled.wanted())
 
 
 def _events(connection: Connection, before: int) -> int:
     t = tables.event
     told = t.c.kind != "device"  # how often each tag was to come: the ledger stands on it
-    return _some(connection, t, (t.c.ts >= UNSET) & (t.c.ts < before) & told & ~wanted())
+    return _some(connection, t, (t.c.ts >= NO_CLOCK) & (t.c.ts < before) & told & ~wanted())
 
 
 def _originals(connection: Connection, before: int) -> int:
     """The bytes of events that are here no more, and of checkpoints, which are kept apart."""
     o, e = original, tables.event
     there = exists().where(*(e.c[name] == o.c[name] for name in ("device", "epoch", "seq")))
-    return _some(connection, o, (o.c.stream == "event") & (o.c.t1 >= UNSET) & (o.c.t1 < before) & ~there)
+    return _some(connection, o, (o.c.stream == "event") & (o.c.t1 >= NO_CLOCK) & (o.c.t1 < before) & ~there)
 
 
 def _rollups(connection: Connection, before: int) -> int:
     t = tables.rollup
-    return _some(connection, t, (t.c.hour >= UNSET // HOUR) & (t.c.hour < before // HOUR))
+    return _some(connection, t, (t.c.hour >= NO_CLOCK // HOUR) & (t.c.hour < before // HOUR))
 
 
 def _ledger(connection: Connection, before: int) -> int:
     t = tables.ledger
-    return _some(connection, t, (t.c.t1 >= UNSET) & (t.c.t1 < before))
+    return _some(connection, t, (t.c.t1 >= NO_CLOCK) & (t.c.t1 < before))
 
 
 def _evidence(connection: Connection, before: int) -> int:
     t = checkpoint
-    return _some(connection, t, (t.c.arrived >= UNSET) & (t.c.arrived < before))
+    return _some(connection, t, (t.c.arrived >= NO_CLOCK) & (t.c.arrived < before))
 
 
 def _aside(connection: Connection, before: int) -> int:
     """Where something is still to be sent once more it stays."""
     t = forward_tables.undelivered
-    return _some(connection, t, (t.c.at < before / SECOND) & (t.c.tries > 0))
+    old = (t.c.at >= NO_CLOCK / SECOND) & (t.c.at < before / SECOND)
+    return _some(connection, t, old & (t.c.tries > 0))
 
 
 def _some(connection: Connection, table: Table, old: ColumnElement[bool]) -> int:

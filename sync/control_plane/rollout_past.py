@@ -6,8 +6,10 @@ import json
 
 from sqlalchemy import Connection, delete, select, update
 
+from edge import SECOND
+
 from . import tables
-from .database import of_some
+from .database import NO_CLOCK, of_some
 from .rollout_joining import giving
 from .rollout_plan import BACK, TRYING, WATCHED
 from .rollouts import DONE, ENDED, HALTED, PAUSED, R, calm, counted, locked
@@ -32,7 +34,12 @@ def past(connection: Connection, before: float) -> list[int]:
     device is at it."""
     at_it = select(D.c.device).where(D.c.rollout == R.c.number, D.c.state.in_((TRYING, WATCHED)))
     back = select(D.c.device).where(D.c.rollout == R.c.number, D.c.state == BACK, ~D.c.late)
-    those = (R.c.state.in_((DONE, ENDED, HALTED, PAUSED)), R.c.since < before, R.c.kept == "")
+    those = (
+        R.c.state.in_((DONE, ENDED, HALTED, PAUSED)),
+        R.c.since >= NO_CLOCK / SECOND,
+        R.c.since < before,
+        R.c.kept == "",
+    )
     numbers = connection.scalars(select(R.c.number).where(*those, ~at_it.exists(), ~back.exists())).all()
     gives = {rollout.number for rollout, _ in giving(connection) if rollout.state == DONE} if numbers else set()
     return [number for number in numbers if number not in gives]

@@ -17,7 +17,8 @@ from sqlalchemy.event import listen
 from edge import Batch, Event, encode, encode_event
 from edge.cli import main
 from sync import wire
-from sync.control_plane import days, history, retention, tables
+from sync.control_plane import database as plane_database
+from sync.control_plane import days, history, tables
 from sync.control_plane.database import insert_new, snapshots
 from sync.control_plane.messages import Message
 from sync.control_plane.pictures import Pictures
@@ -51,7 +52,7 @@ def day_of(ts: int) -> str:
 
 
 def test_samples_leave_by_their_age_and_do_not_come_back(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "AT_ONCE", 2)
+    monkeypatch.setattr(plane_database, "FEW", 2)
 
     async def work(store: Store) -> None:
         old = [block(k, NOW - 100 * DAY + k) for k in range(1, 6)]
