@@ -1,4 +1,4 @@
-"""What a part of the tree has and how it runs, on paper: assets, yield, faults, hours without data, software. And the same of a
+"""What a part of the tree has and how it runs, on paper: devices, yield, faults, hours without data, software. And the same of a
 chain of enterprises, as sums alone and only of figures that five of its members have at least.
 
 The same facts make the same dossier, to the letter; its version is the SHA-256 of them. So two can be compared, and a copy be told
@@ -80,7 +80,7 @@ def facts(connection: Connection, at: str, since: int, until: int) -> Facts:
 
 
 def of_node(found: Facts) -> list[Table]:
-    assets = [
+    devices = [
         (
             one["id"],
             one["class"],
@@ -98,7 +98,7 @@ def of_node(found: Facts) -> list[Table]:
     faults = [(*place, many) for place, many in sorted(found.faults.items(), key=lambda it: (-it[1], it[0]))]
     hours = [(device, of - had, of) for device, (had, of) in sorted(found.hours.items())]
     return [
-        ("Assets", ("device", "class", "place", "enrolled", "heard", ""), assets),
+        ("Devices", ("device", "class", "place", "enrolled", "heard", ""), devices),
         ("Yield", ("device", "parts", "OK", "NG", "OK of all"), parts),
         ("Faults", ("device", "alarm", "raised"), faults),
         ("Hours without data", ("device", "hours", "of"), hours),

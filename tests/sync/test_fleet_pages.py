@@ -283,7 +283,7 @@ def test_people_get_accounts_roles_and_keys_and_the_audit_says_so(tmp_path: Path
         await shown.get_by_role("combobox", name="Place").select_option("acme/suzhou")
         await shows(shown.locator(".paper tbody tr").first).to_contain_text("press-1press")
         await shown.get_by_role("button", name="中文").click()
-        await shows(shown.locator(".paper")).to_contain_text("资产")
+        await shows(shown.locator(".paper").get_by_role("heading", name="设备", exact=True)).to_be_visible()
         await fits_narrow(shown)
         await signs_in(plane, shown, ("viewer", "acme"))
         await shows(shown.locator(".paper")).to_contain_text("acme")

@@ -57,7 +57,7 @@ const ROLES_ZH: Record<string, string> = { viewer: "查看者", operator: "操�
 export const role = (word: string, chinese: boolean): string => (chinese ? ROLES_ZH[word] : undefined) ?? word.replaceAll("_", " ");
 /** Titles and heads of a dossier. */
 export const DOSSIER_ZH: Record<string, string> = {
-  Assets: "资产", Yield: "良率", Faults: "故障", "Hours without data": "无数据小时数", Software: "软件", device: "设备", class: "类别", place: "位置", enrolled: "接入", heard: "最后通信",
+  Devices: "设备", Yield: "良率", Faults: "故障", "Hours without data": "无数据小时数", Software: "软件", device: "设备", class: "类别", place: "位置", enrolled: "接入", heard: "最后通信",
   parts: "工件", OK: "合格", NG: "不合格", "OK of all": "合格率", alarm: "报警", raised: "触发次数", hours: "小时", of: "共", what: "内容", runs: "正在运行", state: "状态", never: "从未", revoked: "已吊销",
 };
 /** What is asked of a device, and what became of it. */
