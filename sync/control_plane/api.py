@@ -24,10 +24,10 @@ from .. import wire
 from . import tables
 from .access import Asks, declared, guard
 from .aside import aside
-from .asset_api import asset_file_routes, asset_routes, order_routes
+from .asset_api import asset_routers
 from .audit_api import audit_routes
 from .briefs import as_json
-from .case_api import case_files, case_routes
+from .case_api import case_routers
 from .complete import MINUTE, NoSuchTag, complete
 from .config_api import configs, layers
 from .devices import devices
@@ -104,11 +104,10 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     )
     rolled = rollout_routes(store, hub, ingest.updates)
     staged = model_routes(store, hub, partial(ingest.updates.names, "model"))
-    kept = (asset_file_routes(store), asset_routes(store), order_routes(store))
     changed = (rolled, staged, configs(store, ingest), layers(store, ingest), questions(store, ingest))
     entered = (login(store, people, at), by_provider(store, people, at), people_routes(store), key_routes(store))
-    known = (case_files(store, ingest), case_routes(store, ingest))
-    routers = (*entered, audit_routes(store), *asked, *happened, *kept, *known, *changed, _live(store, hub, people))
+    known = (*asset_routers(store), *case_routers(store, ingest))
+    routers = (*entered, audit_routes(store), *asked, *happened, *known, *changed, _live(store, hub, people))
     for router in routers:
         declared(router.routes)
         app.include_router(router)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection, RowMapping, func, or_
 
 from . import assets, work_orders
-from .access import Asks, Scope
+from .access import ELSEWHERE, Asks, Scope
 from .asset import Asset, Deed, Part, When
 from .asset_alarms import alarms_of
 from .asset_files import MOST_BYTES, assets_as, orders_as, read
@@ -56,17 +56,22 @@ def _narrowed(asks: Scope, at: str) -> list[Any]:
     return [*mine, *([is_below(A.c.place, (node(at),))] if at else [])]
 
 
-def asset_routes(store: Store) -> APIRouter:
-    router = APIRouter()
+def _may(asks: Scope, given: Asset, connection: Connection, known: bool = False) -> None:
+    """Whether an asset may be so: at a place of theirs, on a device of theirs. Raises HTTPException."""
+    if not asks.holds(node(given.place)):
+        raise HTTPException(403, f"your roles do not reach {given.place or 'the root'}: name a place below your own")
+    if given.device and not known and not asks.holds_device(connection, given.device):
+        raise HTTPException(404, ELSEWHERE)
 
-    def _may(asks: Scope, given: Asset, connection: Connection, known: bool = False) -> None:
-        """Whether an asset may be so: at a place of theirs, on a device of theirs. Raises HTTPException."""
-        if not asks.holds(node(given.place)):
-            raise HTTPException(
-                403, f"your roles do not reach {given.place or 'the root'}: name a place below your own"
-            )
-        if given.device and not known and not asks.holds_device(connection, given.device):
-            raise HTTPException(404, "there is no such device here")
+
+def asset_routers(store: Store) -> tuple[APIRouter, ...]:
+    """All of them. Those of files come before those with a number in their path."""
+    return _files(store), _looked_at(store), _named(store), _looked_after(store), _orders(store)
+
+
+def _looked_at(store: Store) -> APIRouter:
+    """What there is."""
+    router = APIRouter()
 
     @router.get("/api/assets")
     async def every(
@@ -87,14 +92,6 @@ def asset_routes(store: Store) -> APIRouter:
             those.append(or_(*(func.lower(one).contains(find.lower(), autoescape=True) for one in columns)))
         return await store.read(lambda c: assets.listed(c, those, limit, time.time(), due))
 
-    @router.post("/api/assets", status_code=201)
-    async def new(asks: Asks, given: Asset) -> dict[str, int]:
-        """A new one: {"number"}, by which it is asked for."""
-        asks.changes(f"asset {given.id}", after=given.model_dump(by_alias=True), place=node(given.place))
-        await store.read(lambda c: _may(asks, given, c))
-        with mistakes():
-            return {"number": await store.write(lambda c: assets.add(c, given))}
-
     @router.get("/api/assets/{number}")
     async def one(asks: Asks, number: Number) -> dict[str, Any]:
         """One with its rules, parts (what is built in first), what was done, work orders, and the alarms of its tags that stand."""
@@ -107,6 +104,21 @@ def asset_routes(store: Store) -> APIRouter:
             return told | {"alarms": alarms_of(c, row, asks.narrow)}
 
         return await store.read(ask)
+
+    return router
+
+
+def _named(store: Store) -> APIRouter:
+    """What an asset is."""
+    router = APIRouter()
+
+    @router.post("/api/assets", status_code=201)
+    async def new(asks: Asks, given: Asset) -> dict[str, int]:
+        """A new one: {"number"}, by which it is asked for."""
+        asks.changes(f"asset {given.id}", after=given.model_dump(by_alias=True), place=node(given.place))
+        await store.read(lambda c: _may(asks, given, c))
+        with mistakes():
+            return {"number": await store.write(lambda c: assets.add(c, given))}
 
     @router.put("/api/assets/{number}", status_code=204)
     async def change(
@@ -132,6 +144,13 @@ def asset_routes(store: Store) -> APIRouter:
         asks.changes(f"asset {was['id']}", dict(was), place=was["place"])
         with mistakes():
             await store.write(lambda c: assets.remove(c, number))
+
+    return router
+
+
+def _looked_after(store: Store) -> APIRouter:
+    """What is done to one."""
+    router = APIRouter()
 
     @router.post("/api/assets/{number}/maintenance", status_code=201)
     async def done(asks: Asks, number: Number, deed: Deed) -> dict[str, int]:
@@ -161,8 +180,8 @@ def asset_routes(store: Store) -> APIRouter:
     return router
 
 
-def asset_file_routes(store: Store) -> APIRouter:
-    """Many at once. It comes before the routes with a number in their path."""
+def _files(store: Store) -> APIRouter:
+    """Many at once."""
     router = APIRouter()
 
     @router.get("/api/assets/export")
@@ -188,7 +207,8 @@ def asset_file_routes(store: Store) -> APIRouter:
     return router
 
 
-def order_routes(store: Store) -> APIRouter:
+def _orders(store: Store) -> APIRouter:
+    """Work orders of all of them."""
     router = APIRouter()
 
     @router.get("/api/work-orders")

@@ -60,8 +60,13 @@ class File(BaseModel):
     name: str = Field("", max_length=100, pattern=PLAIN, description="what it is called, for what is wrong with it")
 
 
-def case_routes(store: Store, ingest: Ingest) -> APIRouter:
-    """One by one."""
+def case_routers(store: Store, ingest: Ingest) -> tuple[APIRouter, ...]:
+    """All of them. Those of files come before those with a number in their path."""
+    return _files(store, ingest), _looked_for(store), _written(store, ingest)
+
+
+def _looked_for(store: Store) -> APIRouter:
+    """What there is."""
     router = APIRouter()
 
     @router.get("/api/cases")
@@ -86,18 +91,15 @@ def case_routes(store: Store, ingest: Ingest) -> APIRouter:
         )
 
         def ask(c: Connection) -> tuple[list[dict[str, Any]], int]:
-            here, known = [*cases.seen_by(asks), *_at(at)], dict[str, str]()
-            if device:
-                place = _its_place(c, asks, device)
-                here.append(cases.serves(place))
-                known |= classes(c, device, place)
+            here, known = _here(c, asks, at, device)
             if find:
                 rows = [{**row.as_json(), "near": round(near, 2), "why": []} for row, near in found(c, find, *here)]
-                return rows[skip : skip + limit], len(rows)
-            if alarm or shares:
+            elif alarm or shares:
                 rows = _near(cases.listed(c, *here, most=MOST_LOOKED_AT), seen, known)
-                return rows[skip : skip + limit], len(rows)
-            return [row.as_json() for row in cases.listed(c, *here, skip=skip, most=limit)], cases.counted(c, *here)
+            else:
+                listed = cases.listed(c, *here, skip=skip, most=limit)
+                return [row.as_json() for row in listed], cases.counted(c, *here)
+            return rows[skip : skip + limit], len(rows)
 
         rows, total = await store.read(ask)
         answer.headers[TOTAL] = str(total)
@@ -107,6 +109,13 @@ def case_routes(store: Store, ingest: Ingest) -> APIRouter:
     async def one(asks: Asks, number: Number) -> dict[str, Any]:
         """One case, with who wrote it last and when."""
         return (await store.read(lambda c: _theirs(c, asks, number))).as_json()
+
+    return router
+
+
+def _written(store: Store, ingest: Ingest) -> APIRouter:
+    """One by one, also of an alarm."""
+    router = APIRouter()
 
     @router.post("/api/cases", status_code=201)
     async def new(asks: Asks, me: Me, wanted: Written) -> dict[str, Any]:
@@ -157,7 +166,7 @@ def case_routes(store: Store, ingest: Ingest) -> APIRouter:
     return router
 
 
-def case_files(store: Store, ingest: Ingest) -> APIRouter:
+def _files(store: Store, ingest: Ingest) -> APIRouter:
     """Many at once, and what hangs together."""
     router = APIRouter()
 
@@ -213,6 +222,17 @@ def _rows(file: File) -> tuple[list[Case], list[dict[str, Any]]]:
 def _at(at: str) -> list[ColumnElement[bool]]:
     place = node(at)
     return [is_below(T.c.place, (place,))] if place else []
+
+
+def _here(
+    connection: Connection, asks: Scope, at: str, device: str
+) -> tuple[list[ColumnElement[bool]], dict[str, str]]:
+    """What a query of cases needs: those of theirs, at a node or below it, that serve a device; and what the assets of that are."""
+    here = [*cases.seen_by(asks), *_at(at)]
+    if not device:
+        return here, {}
+    place = _its_place(connection, asks, device)
+    return [*here, cases.serves(place)], classes(connection, device, place)
 
 
 def _may(asks: Scope, place: str) -> None:
