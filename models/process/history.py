@@ -104,11 +104,14 @@ def append(path: Path, row: Mapping[str, object]) -> None:
     """One more row, by the file's head, which a new one begins with; a column that the row has not stays empty. Raises
     LinesideError."""
     try:
-        first = path.read_bytes().partition(b"\n")[0] if path.exists() else b""
+        raw = path.read_bytes() if path.exists() else b""
+        first = raw.partition(b"\n")[0]
         mark = _mark(first)
         head = [name.strip() for name in next(csv.reader([first.decode("utf-8-sig")], delimiter=mark), [])]
         with path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter=mark)
+            if raw and not raw.endswith(b"\n"):  # as editors leave it
+                file.write("\n")
             if not head:
                 writer.writerow(row)
             writer.writerow([row.get(name, "") for name in head or row])

@@ -48,7 +48,7 @@ class Judge:
     def said(self, chances: np.ndarray, balanced: bool) -> np.ndarray:
         """Which class a part is called, int64[n]: the likeliest, or the one that stands out most against how frequent it was in the
         learned rows."""
-        return (np.log(chances) - balanced * self.trees.start).argmax(axis=1)
+        return (chances / np.exp(balanced * self.trees.start)).argmax(axis=1)
 
     def reasons(self, x: np.ndarray, kind: int) -> np.ndarray:
         """What each parameter adds to the log odds of a class, float64[n, d]."""
