@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from .. import plugins
 from ..errors import ConfigFault
 from ..expressions import ExpressionFault, compile_expression
+from .layers import is_elsewhere
 from .places import Path_
 from .site import Config, TestCase
 from .texts import text_faults, written
@@ -27,7 +28,7 @@ def cross_check(config: Config) -> None:
         for below, message, hint in driver.faults():
             config.tree.fault(("drivers", name, *below), message, hint)
     sections = {**dict.fromkeys(config.tree.data if isinstance(config.tree.data, dict) else ()), **config.sections}
-    for name, stage in config.stages.items():
+    for name, stage in config.stages.items() if not is_elsewhere() else ():  # a device has sections of its own
         for below, message, hint in stage.at_odds(sections):
             config.tree.fault(("stages", name, *below), message, hint)
 

@@ -60,7 +60,6 @@ class Loaded:
     def __init__(self, made: Any) -> None:
         self._made = made
         self._in, self._out = made.get_input_details(), made.get_output_details()
-        self._read = made.tensor(self._in[0]["index"])  # a view of where the first input is read
         self.inputs: Sequence[Tensor]
         self.outputs: Sequence[Tensor]
         self.inputs, self.outputs = [_tensor(d) for d in self._in], [_tensor(d) for d in self._out]
@@ -76,7 +75,7 @@ class Loaded:
     def filled(self, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> list[np.ndarray]:
         if self._free:
             self._lengthen([shape])
-        fill(self._read())
+        fill(self._made.tensor(self._in[0]["index"])())  # a view, which must be gone when it is invoked
         return self._said()
 
     def _said(self) -> list[np.ndarray]:

@@ -140,11 +140,12 @@ class Anomaly:
         if not config.by:
             self._watches.setdefault(ONE, self._watch(ONE))
 
-    def _watch(self, regime: float, left: Leftover | None = None) -> Watch:
+    def _watch(self, regime: float | None, left: Leftover | None = None) -> Watch:
+        """Of a regime; None: nobody knows which."""
         config = self.config
-        at = f"{config.by} {self._shown(regime)}" if config.by else ""
+        at = f"{config.by} {self._shown(regime)}" if config.by and regime is not None else ""
         of = Watched(self.name, tuple(config.tags), config.settings(), config.rows, config.refit, at)
-        return Watch(of, self._files.get(regime), left)
+        return Watch(of, self._files.get(regime) if regime is not None else None, left)
 
     def _number(self, regime: float | str) -> float:
         """That a text has on this device. Raises LinesideError."""
@@ -216,7 +217,7 @@ class Anomaly:
     def _now(self) -> Watch:
         """Of the regime in which it runs."""
         now = ONE if self._regimes is None else self._regimes.now
-        return self._watch(ONE) if now is None or now not in self._watches else self._watches[now]
+        return self._watch(now) if now is None or now not in self._watches else self._watches[now]
 
     def _parts(self, ts: np.ndarray, rows: np.ndarray, good: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """Which watch judges which of the good rows; an Event stands in the place of one that is told."""

@@ -16,14 +16,16 @@ class Gathered:
 
     def __init__(self, columns: int) -> None:
         self._parts = [np.empty((0, columns))]
+        self._n = 0
         self.starts = [0]
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts))
+        return self._n
 
     def add(self, rows: np.ndarray) -> None:
         """Of [n, columns] that follow each other."""
         self._parts.append(rows)
+        self._n += len(rows)
 
     def cut(self) -> None:
         """What comes next does not follow."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edge import ConfigFault, Event, ManualClock, Tag, TagTable, plugins
+from edge import ConfigFault, Event, ManualClock, Tag, TagTable, elsewhere, plugins
 from edge.cases.case import Case
 from edge.cases.files import OF_PLANE, joined, merged, packed, parse, read, text_of, unpacked, write
 from edge.cases.nearest import Known, Seen
@@ -392,7 +392,8 @@ def test_a_stage_without_its_file_or_with_a_strange_asset_is_refused(tmp_path: P
     "sync", ["", "sync: {url: 'https://plane'}", "sync: {url: 'https://plane', installs: [cases]}", "sync: {url: 1}"]
 )
 def test_a_stage_that_can_know_no_case_is_a_fault_of_the_site(sync: str) -> None:
-    config = load_text(f"device: {{id: d}}\ndrivers: {{}}\nstages: {{known: {{stage: cases}}}}\n{sync}\n")
+    text = f"device: {{id: d}}\ndrivers: {{}}\nstages: {{known: {{stage: cases}}}}\n{sync}\n"
+    config = load_text(text)
     said = [str(problem) for problem in config.problems if problem.place.line == 3]
     if "cases]" in sync or "1}" in sync:
         assert not said and len(config.problems) == ("1}" in sync)
@@ -402,6 +403,8 @@ def test_a_stage_that_can_know_no_case_is_a_fault_of_the_site(sync: str) -> None
             and "stages.known: it knows no case and gets none" in said[0]
             and "installs: [cases]" in said[0]
         )
+        with elsewhere():  # on the plane, which knows nothing of what a device installs
+            assert not load_text(text).problems
 
 
 def test_the_command_finds_imports_and_exports(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
