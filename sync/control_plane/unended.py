@@ -78,7 +78,9 @@ async def tell_unended(store: Store) -> None:
     async def work() -> None:
         now = time.time_ns()
         if await store.read(lambda c: old(c, now)) and (many := await store.write(lambda c: close(c, now))):
-            log.warning("plane: %d changes of before have no end in the audit; each has a row that says so", many)
+            log.warning(
+                "plane: changes whose end nobody recorded: %d; each has a row in the audit now that says so", many
+            )
 
     await repeat(work, EVERY, "changes without an end have no row for now")
 
