@@ -71,8 +71,8 @@ CONTROLS: dict[str, Safeguard] = {
     ),
     "a device believes no issuer that its root disowned": Safeguard(
         f"{DEVICE}/certificate.py",
-        "                context.load_verify_locations(self._refused)\n",
-        "                pass\n",
+        "            context.load_verify_locations(file)\n",
+        "            pass\n",
         f"{TESTS}/test_issuer.py::test_a_device_believes_no_issuer_that_its_root_has_disowned",
     ),
     "nobody but the root disowns an issuer": Safeguard(

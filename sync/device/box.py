@@ -22,7 +22,7 @@ from .. import checkpoint, replacement
 from ..wire import unpack_ack
 from . import key
 from .certificate import FILE as CERTIFICATE
-from .certificate import Certificate
+from .certificate import Certificate, refuse
 from .compare import BEGAN, NAME, holes
 from .evidence import KEPT as EVIDENCE
 from .identity import FILE as IDENTITY
@@ -150,7 +150,7 @@ def take_over(box: Box, state: Path, utc: int) -> Identity | None:
         keep_file(fresh, key.made())
     mine = fresh.read_text()
     tls = box.identity.tls()
-    Certificate(state, box.identity).refuse(tls)
+    refuse(state, tls)
     answer = _asked(box.identity, mine, str(box.journal["epoch"]), tls)
     identity = replace(box.identity, secret=str(answer["secret"]), key=mine)
     last, marks, states, told = goes_on(box, given, answer, utc)

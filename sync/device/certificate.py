@@ -30,6 +30,16 @@ AGAIN, SOON = 3600.0, 10.0  # seconds between two requests for one; and where th
 Ask = Callable[[str, str, bytes], Awaitable[bytes]]
 
 
+def refuse(folder: Path, context: ssl.SSLContext) -> None:
+    """Let `context` believe nobody whom an issuer has signed that counts no more, as far as this state folder knows."""
+    file = folder / REFUSED
+    if file.exists():
+        try:
+            context.load_verify_locations(file)
+        except OSError as error:
+            log.warning("sync: %s is spoiled, so issuers that count no more are believed: %s", file, error)
+
+
 class Certificate:
     """What the state folder holds. `over` is the share of its time that is over by this clock; 1: none, or none of use."""
 
@@ -114,11 +124,7 @@ class Certificate:
 
     def refuse(self, context: ssl.SSLContext) -> None:
         """Let `context` believe nobody whom such an issuer has signed."""
-        if self._refused.exists():
-            try:
-                context.load_verify_locations(self._refused)
-            except OSError as error:
-                log.warning("sync: %s is spoiled, so issuers that count no more are believed: %s", self._refused, error)
+        refuse(self.path.parent, context)
 
     def show(self, context: ssl.SSLContext) -> None:
         """Let `context` show it, where there is one."""

@@ -15,7 +15,7 @@ from edge import LinesideError, log
 from ..invitation import read_token
 from ..tls import doubt, safe
 from . import key
-from .certificate import Certificate
+from .certificate import Certificate, refuse
 from .identity import Identity, body_of, keep, no_clock
 
 MOST_SAID = 65_536  # bytes of an answer
@@ -41,6 +41,7 @@ def enroll(text: str, device: str, folder: Path, mine: str = "") -> Identity:
             )
         ca = ssl.DER_cert_to_PEM_cert(certificate)
         proven = no_clock(safe(ssl.create_default_context(cadata=ca)), ca)
+        refuse(folder, proven)
         with urllib3.PoolManager(ssl_context=proven, timeout=10, retries=False) as plane:
             answer = plane.request("POST", f"{url}/d/v1/enroll", json=asked, preload_content=False)
             said = _read(answer)

@@ -8,6 +8,7 @@ import datetime
 import shutil
 import ssl
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,7 @@ from cryptography.x509.oid import NameOID
 from edge import LinesideError
 from edge.cli import main
 from sync import chain, disown, wire
+from sync.broker import BrokerConfig
 from sync.control_plane import ca, issuer, plane, presence
 from sync.control_plane.ca import Asked, Authority, keep
 from sync.control_plane.invite import Wish, invited
@@ -33,6 +35,7 @@ from sync.control_plane.plane import Plane
 from sync.control_plane.where import Where
 from sync.device import enrolment, identity, key
 from sync.device.certificate import Certificate
+from sync.device.mqtt import Mqtt
 from sync.device.transport import Https, Stranger
 from sync.invitation import token
 from sync.tls import doubt
@@ -168,12 +171,14 @@ def test_a_device_that_slept_comes_in_after_its_issuer_was_replaced(
     asyncio.run(work())
 
 
-def meets(me: Certificate, ca: str, folder: Path) -> str:
+def meets(me: identity.Identity, state: Path, way: str, folder: Path) -> str:
     """How TLS comes about between a device and who has the server's files in that folder: "", or why not."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(folder / "server.pem", folder / "server.key")
-    device = ssl.create_default_context(cadata=ca)
-    me.refuse(device)
+    if way == "https":
+        device = Https(me, Certificate(state, me))._pool.connection_pool_kw["ssl_context"]
+    else:
+        device = asyncio.run(Mqtt(BrokerConfig(url="mqtts://localhost:1"), me, state)._trust())
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = device.wrap_bio(down, up, server_hostname="localhost"), server.wrap_bio(up, down, server_side=True)
     try:
@@ -186,8 +191,8 @@ def meets(me: Certificate, ca: str, folder: Path) -> str:
     return ""
 
 
-@pytest.mark.parametrize("levels", [1, 2])
-def test_a_device_believes_no_issuer_that_its_root_has_disowned(tmp_path: Path, levels: int) -> None:
+@pytest.mark.parametrize(("levels", "way"), [(1, "https"), (2, "https"), (2, "mqtt")])
+def test_a_device_believes_no_issuer_that_its_root_has_disowned(tmp_path: Path, levels: int, way: str) -> None:
     """Whoever else says so: a thief cannot have the right one refused. And what is known is not forgotten."""
     folder, old, new = (tmp_path / name for name in ("plane", "old", "new"))
     if levels == 1:
@@ -199,19 +204,20 @@ def test_a_device_believes_no_issuer_that_its_root_has_disowned(tmp_path: Path, 
     right = Authority(folder, folder / "ca.key")
     right.server(["localhost"], new)
     mine, thief = key.made(), stolen._signer
-    me = Certificate(tmp_path, identity.Identity("d", "https://localhost", "", right.pem, mine))
+    me = identity.Identity("d", "https://localhost", "", right.pem, mine)
+    own, far = Certificate(tmp_path, me), partial(meets, me, tmp_path, way)
     signed = right.client(Asked.read(key.request(mine, "d").encode()))
     assert isinstance(thief, issuer.Issuer) and isinstance(right._signer, issuer.Issuer)
     forged = disown.word(thief.key, right._root, [right._signer.cert]) + disown.rejecting(right._signer.cert)
-    me.keep(signed + forged.encode())
-    assert (meets(me, right.pem, old), meets(me, right.pem, new)) == ("", "")
+    own.keep(signed + forged.encode())
+    assert (far(old), far(new)) == ("", "")
     told = right.disown(stolen.issuers) + disown.rejecting(thief.cert)
     assert chain.read(signed + told.encode()) == chain.read(signed), "who knows nothing of it passes over it"
-    me.keep(signed + told.encode())
-    me.keep(signed)
+    own.keep(signed + told.encode())
+    own.keep(signed)
     why = "it shows a certificate of an issuer that the root of the plane believes no more"
-    assert (meets(me, right.pem, old), meets(me, right.pem, new)) == (why, "")
-    assert Certificate(tmp_path, me._me).over < 1, "its own certificate is as it was"
+    assert (far(old), far(new)) == (why, "")
+    assert own.over < 1, "its own certificate is as it was"
 
 
 def shows(it: Plane) -> str:

@@ -222,6 +222,8 @@ def test_each_route_that_changes_something_leaves_one_row(tmp_path: Path) -> Non
                     assert route.endswith("logout") or row["after"] or row["about"] or TABLE[route].secret
                     if "{device}" in route:
                         assert device in row["about"] and row["place"] == PLACES[device]
+        notes = select(func.count()).select_from(tables.audit_note)
+        assert await plane.store.read(lambda c: c.scalar(notes)) == 0, "each row takes its note away"
 
     page(tmp_path, work)
 
