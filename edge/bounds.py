@@ -21,12 +21,6 @@ def below(found: int, of: int, confidence: float = 0.95) -> float:
     return 1.0 if found == of else _root(found, of, math.log1p(-confidence))
 
 
-def above(found: int, of: int, confidence: float = 0.95) -> float:
-    """The rate is above this with `confidence` (one-sided); 0.0 where none was found. Raises ValueError where counts cannot be."""
-    _counts(found, of, confidence)
-    return 0.0 if found == 0 else 1.0 - _root(of - found, of, math.log1p(-confidence))
-
-
 def wilson(found: int, of: int, sure: float = 1.96) -> tuple[float, float]:
     """Between which rates lies what was counted, at `sure` standard deviations (Wilson, JASA 22, 1927): cheap, and right for few
     parts, too. (0, 1) where nothing was counted."""

@@ -1,4 +1,4 @@
-"""The test kit, for our own drivers and for strangers': virtual time, a fake source, a crashing driver.
+"""The test kit, for our own drivers and for strangers': virtual time and a fake source.
 
 from edge.testing import FakeSource, virtual_run
 
@@ -14,13 +14,12 @@ import asyncio
 import os
 import selectors
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .batch import Batch
 from .clock import SECOND
-from .driver import DriverConfig
 from .event import Event
 from .frame import Frame
 from .memory import packed, unpacked
@@ -182,36 +181,3 @@ class FakeSource:
                 running.result()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-
-
-class CrashingDriver:
-    """Emits one value per run and then raises, to try out supervision."""
-
-    class Config(DriverConfig):
-        driver: str = "crashing"
-
-    def __init__(self, config: DriverConfig, source: Any, error: Exception | None = None) -> None:
-        self.source, self.runs = source, 0
-        self.error = error or RuntimeError("planted")
-
-    async def run(self) -> None:
-        self.runs += 1
-        ids = [tag.id for tag in self.source.tags.values()]
-        self.source.emit(Batch.of(self.source.name, ids, [float(self.runs)] * len(ids), self.source.clock.utc()))
-        await asyncio.sleep(0)
-        raise self.error
-
-
-class FakeTransport:
-    """The far side of an uplink: `answer(request bytes) -> answer bytes`, or raises; `down = True` refuses connections."""
-
-    def __init__(self, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
-        self._answer, self.down, self.sent = answer, False, 0
-
-    async def exchange(self, body: bytes) -> bytes:
-        if self.down:
-            raise ConnectionRefusedError("the network is away")
-        self.sent += 1
-        return await self._answer(body)
-
-    def close(self) -> None: ...

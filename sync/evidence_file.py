@@ -24,7 +24,7 @@ from edge import LinesideError, Record
 from . import wire
 
 VERSION = "lineside export 1"
-MOST_FILES, MOST_SMALL, MOST_LINE = 200_000, 64 * 2**20, 4 * 2**20  # bytes of what is read as a whole; of a line
+MOST_FILES, MOST_SMALL = 200_000, 64 * 2**20  # bytes of what is read as a whole
 UNREADABLE = (KeyError, OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
 FULL, MANY = 4 * 2**20, 4000  # bytes and records of one file of records
 

@@ -43,11 +43,6 @@ def words(seen: Look, stamps: Sequence[int]) -> list[str]:
     return [*_exposure(seen), _focus(seen), *_rate(stamps)]
 
 
-def faulty(seen: Look) -> bool:
-    """Something about the picture needs a person."""
-    return seen.contrast < FLAT or seen.focus < BLURRED or seen.white > TOO_MUCH or _dark(seen)
-
-
 def rate(stamps: Sequence[int]) -> float:
     """Pictures a second over the whole run; 0 where there are not two."""
     return (len(stamps) - 1) * 1e9 / (stamps[-1] - stamps[0]) if len(stamps) > 1 and stamps[-1] > stamps[0] else 0.0

@@ -76,7 +76,7 @@ def cells_of(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except OSError as error:
         raise LinesideError(f"cannot read {path}: {error.strerror}") from None
     if len(raw) > LARGEST:
-        raise LinesideError(f"{path}: larger than {LARGEST >> 20} MB", hint="a line is a part, not a sample")
+        raise LinesideError(f"{path}: larger than {LARGEST >> 20} MB", hint="a line is a part or a trial, not a sample")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge import TRUSTED, ConfigFault, LinesideError, tag_history
+from edge import TRUSTED, ConfigFault, LinesideError, table_cells, tag_history
 
 if TYPE_CHECKING:
     from .told import Told
 
-LARGEST = 10_000_000  # bytes
 SAMPLES = 1_000_000  # of a tag that are looked at; of more, stretches
 MOST = 100  # trials that are remembered, the newest
 
@@ -22,26 +21,14 @@ MOST = 100  # trials that are remembered, the newest
 def read(path: Path, columns: Sequence[str], called: Mapping[str, str] | None = None) -> list[dict[str, float]]:
     """The newest rows, oldest first; other columns are left. `called`: what some are called in the file. Raises ConfigFault,
     LinesideError."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise LinesideError(f"cannot read {path}: {error.strerror}") from None
-    if len(raw) > LARGEST:
-        raise ConfigFault(f"{path}: more than {LARGEST // 10**6} MB", hint="a row is a trial, not a sample")
-    try:
-        rows = list(csv.reader(raw.decode("utf-8-sig").splitlines(), delimiter=_mark(raw)))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigFault(f"{path}: is no CSV in UTF-8: {error}") from None
-    head = [name.strip() for name in rows[0]] if rows else []
+    head, body = table_cells(path)
     wanted = [(called or {}).get(name, name) for name in columns]
     if missing := [name for name in wanted if name not in head]:
         hint = f"it needs {', '.join(wanted)}; `tune:` names with `columns` those of `history`, and with `kept` where trials go"
         raise ConfigFault(f"{path}:1: no column is called {missing[0]!r}", hint=hint)
     at = [head.index(name) for name in wanted]
     found, faults = [], []
-    for line, row in enumerate(rows[1:], 2):
-        if not any(cell.strip() for cell in row):
-            continue
+    for line, row in body:
         try:
             found.append({name: _number(row[k]) for name, k in zip(columns, at, strict=True)})
         except (ValueError, IndexError):
@@ -101,14 +88,18 @@ def _at(column: tuple[np.ndarray, np.ndarray, np.ndarray], when: np.ndarray) -> 
 
 
 def append(path: Path, row: Mapping[str, object]) -> None:
-    """One more row, by the file's head, which a new one begins with; a column that the row has not stays empty. Raises
-    LinesideError."""
+    """One more row, written as the file is, by its head, which a new one begins with; a column that the row has not stays
+    empty. Raises LinesideError."""
     try:
         raw = path.read_bytes() if path.exists() else b""
-        first = raw.partition(b"\n")[0]
-        mark = _mark(first)
-        head = [name.strip() for name in next(csv.reader([first.decode("utf-8-sig")], delimiter=mark), [])]
-        with path.open("a", encoding="utf-8", newline="") as file:
+        try:
+            text, encoding = raw.decode("utf-8-sig"), "utf-8"
+        except UnicodeDecodeError:
+            text, encoding = raw.decode("gb18030", "replace"), "gb18030"
+        first = text.partition("\n")[0]
+        mark = max(",;\t", key=first.count)
+        head = [name.strip() for name in next(csv.reader([first], delimiter=mark), [])]
+        with path.open("a", encoding=encoding, newline="") as file:
             writer = csv.writer(file, delimiter=mark)
             if raw and not raw.endswith(b"\n"):  # as editors leave it
                 file.write("\n")
@@ -117,11 +108,6 @@ def append(path: Path, row: Mapping[str, object]) -> None:
             writer.writerow([row.get(name, "") for name in head or row])
     except OSError as error:
         raise LinesideError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _mark(raw: bytes) -> str:
-    head = raw.partition(b"\n")[0]
-    return ";" if b";" in head and b"," not in head else ","
 
 
 def _number(text: str) -> float:

@@ -24,7 +24,6 @@ CLEARLY = 2.0  # standard errors by which chances have to say more than how freq
 LEAST = 0.01  # share of that frequency in a chance: what was thought impossible happens
 MORE = 0.02  # of a class found on average, from which on it is told what `say: balanced` would find
 SURE = 0.05  # chance that trees are better than the most frequent class by luck
-LEVELS = (0.02, 0.5, 0.98)  # of the learned rows, told as what is usual
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +22,6 @@ FEW = 5  # parts from which on late ones are compared
 MOST = 1000  # parts that the time before counts, then each counts half
 TALLIES = (30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)  # parts after which a shadow says how it stands
 STATES = {"ok": "OK", "ng": "NG", "recheck": "RECHECK"}
-
-
-class Judges(Protocol):
-    """A model that is ready; `known` is its name, version and SHA-256."""
-
-    known: str
 
 
 @dataclass(frozen=True)

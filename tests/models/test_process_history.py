@@ -38,6 +38,14 @@ def test_history_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         history.read(tmp_path / "none.csv", ["a"])
 
 
+def test_a_sheet_of_a_spreadsheet_is_read_and_goes_on_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "old.csv"
+    path.write_bytes("压力\t温度\tb\n1,5\t2\t好\n".encode("gb18030"))
+    history.append(path, {"温度": 3.0, "压力": 2.5, "b": "差"})
+    assert history.read(path, ["压力", "温度"]) == [{"压力": 1.5, "温度": 2.0}, {"压力": 2.5, "温度": 3.0}]
+    assert path.read_bytes().decode("gb18030").splitlines()[-1] == "2.5\t3.0\t差"
+
+
 def test_lots_of_a_journal_are_rows_by_stretches_of_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     ts = np.arange(12)
     good, settings = np.zeros(12, np.uint8), np.array([1.0] * 5 + [2.0] * 7)
