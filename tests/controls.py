@@ -240,6 +240,12 @@ CONTROLS: dict[str, Safeguard] = {
         "if False:",
         f"{TESTS}/test_asset_api.py::test_an_asset_and_what_is_done_to_it",
     ),
+    "a file names assets and devices of who sends it": Safeguard(
+        f"{PLANE}/asset_import.py",
+        "                _theirs(asks, devices, one, was)",
+        "                pass",
+        f"{TESTS}/test_asset_api.py::test_a_file_is_taken_in_whole_or_not_at_all_and_by_who_may_there",
+    ),
     "an asset is told nothing of another enterprise": Safeguard(
         f"{PLANE}/asset_marks.py",
         "return not place or enterprise(place) == enterprise(site)",
@@ -287,6 +293,24 @@ CONTROLS: dict[str, Safeguard] = {
         "    if not asks.holds(place):",
         "    if False:",
         f"{TESTS}/test_cases.py::test_a_case_serves_below_its_place_and_no_other_tenant",
+    ),
+    "nobody writes over a case that they have not read": Safeguard(
+        f"{PLANE}/cases.py",
+        "    if row.version != version:",
+        "    if False:",
+        f"{TESTS}/test_cases.py::test_a_case_serves_below_its_place_and_no_other_tenant",
+    ),
+    "a picture is for who sees what shows it": Safeguard(
+        f"{PLANE}/api.py",
+        "if not asks.whole and not await store.read(theirs):",
+        "if False:",
+        f"{TESTS}/test_cases.py::test_who_sees_a_case_sees_its_pictures_and_nobody_lends_what_they_do_not_see",
+    ),
+    "nobody lends a picture by a case": Safeguard(
+        f"{PLANE}/case_api.py",
+        'if strange := not_theirs(connection, me.scope("watch"), given, at):',
+        "if strange := list[str]():",
+        f"{TESTS}/test_cases.py::test_who_sees_a_case_sees_its_pictures_and_nobody_lends_what_they_do_not_see",
     ),
     "a file of cases that is sent reads no other": Safeguard(
         "edge/config/places.py",
