@@ -108,11 +108,15 @@ def _from_journal(stage: Any, entry: Any, config: Config, options: argparse.Name
         document = stage.fit_stream(entry, stream(path, entry.tag, t0, t1))
         return document, f"{document['rows']} slots of {entry.tag}"
     columns = history(path, entry.reads(), t0, t1, options.rows)
-    with reading(path) as db:
-        texts = {float(number): text for number, _, text in journal_texts(db)}
-    document = stage.fit(entry, columns, texts)
+    document = stage.fit(entry, columns, _texts(path) if config.texts().intersection(entry.reads()) else {})
     first, last = min(c[0].min() for c in columns.values()), max(c[0].max() for c in columns.values())
     return document, f"{document['rows']} rows, {iso(int(first))} to {iso(int(last))}"
+
+
+def _texts(path: Path) -> dict[float, str]:
+    """Of all text tags, by the numbers that stand for them."""
+    with reading(path) as db:
+        return {float(number): text for number, _, text in journal_texts(db)}
 
 
 def _from_runs(stage: Any, entry: Any, config: Config, options: argparse.Namespace) -> tuple[Any, str]:

@@ -161,7 +161,8 @@ class Anomaly:
     def _shown(self, regime: float) -> str:
         """A regime to people."""
         tag = self._table[self.config.by]
-        text = self._table.texts.show(regime) if tag.type == "text" else tag.labels.get(int(regime))
+        label = tag.labels.get(int(regime)) if regime.is_integer() else None
+        text = self._table.texts.show(regime) if tag.type == "text" else label
         return text if text and not self.config.edges else shown(self.config.edges, regime)
 
     @classmethod

@@ -68,3 +68,27 @@ def test_a_baseline_from_history(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["check", str(site)]) == 0
     assert main(["fit", str(site), "x", "--state", str(tmp_path / "state")]) == 2
     assert "no stage is called 'x', " not in capsys.readouterr().out
+
+
+def test_a_number_that_stands_for_a_text_elsewhere_is_a_number(tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    tags = '{a: {address: "holding:1"}, b: {address: "holding:2"}, t: {address: "holding:5", type: text, length: 4}}'
+    site.write_text(
+        f'device: {{id: f}}\ndrivers: {{p: {{driver: modbus, url: "tcp://127.0.0.1:9", every: 1h, tags: {tags}}}}}\n'
+        "stages: {h: {stage: anomaly, tags: [p.a], by: p.b}, n: {stage: anomaly, tags: [p.a], by: p.t}}\n"
+    )
+
+    async def fill() -> None:
+        daemon = Daemon(load(site), tmp_path / "state")
+        ids = [daemon.table[f"p.{name}"].id for name in "abt"]
+        lid = daemon.table.texts.value(ids[2], "lid")
+        rows = np.column_stack([np.random.default_rng(1).normal(5, 1, 300), np.full((300, 2), lid)])
+        ts = np.repeat(np.arange(1, 301) * SECOND, 3)
+        daemon.journal.append([Batch.of("p", np.tile(ids, 300), rows.ravel(), ts)])
+        await daemon.journal.commit(seal=True)
+        daemon.journal.close()
+
+    asyncio.run(fill())
+    for stage, called in (("h", 1.0), ("n", "lid")):
+        assert main(["fit", str(site), stage, "--state", str(tmp_path / "state")]) == 0
+        assert [at for at, _ in json.loads((tmp_path / f"{stage}.json").read_text())["regimes"]] == [called]
