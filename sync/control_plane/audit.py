@@ -26,6 +26,7 @@ START = "0" * 64  # the hash before the first row
 FIELDS = ("number", "ts", "who", "origin", "what", "place", "about", "before", "after", "result")
 LOOKED = ("who", "origin", "what", "place", "about")  # where somebody looks for words
 AT_ONCE = 1000
+LOCAL = "local"  # from where somebody at the machine itself asks
 
 
 class AuditFault(LinesideError):

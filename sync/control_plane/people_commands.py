@@ -22,7 +22,7 @@ from edge import Duration, LinesideError
 
 from . import audit, cases, people, tables
 from .access import place_of
-from .audit import Deed
+from .audit import LOCAL, Deed
 from .permissions import ROLES
 from .tree import node
 from .unended import Under
@@ -31,7 +31,6 @@ from .where import Where, beside, opened
 
 T = TypeVar("T")
 LONGEST_KEY = 366 * 24 * 3600.0  # seconds that a key is good for
-LOCAL = "local"  # from where somebody at the machine itself asks
 PERSON = (
     "person list | add NAME [ROLE ...] [--at NODE] | bind NAME ROLE [--at NODE] | unbind NAME ROLE [--at NODE] | password NAME | "
     "signout NAME | remove NAME"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TypeVar
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, case, delete, or_, select
 
 from edge import SECOND, log
 
@@ -22,7 +22,7 @@ from .store import ALONG, Store
 
 T = TypeVar("T")
 EVERY = 30.0  # seconds between looks
-LONGEST = 60  # seconds from what a request stores to its row
+REQUEST, COMMAND = 60 * SECOND, 3600 * SECOND  # from what one stores to its row: a command may wait for a device
 AT_ONCE = 100
 N = tables.audit_note
 
@@ -87,7 +87,8 @@ async def tell_unended(store: Store) -> None:
 
 def old(connection: Connection, now: int) -> list[str]:
     """Notes (their keys) that nobody takes away any more at `now` (ns UTC); the clock may have been set back since."""
-    away = or_(N.c.ts < now - LONGEST * SECOND, N.c.ts > now + LONGEST * SECOND)
+    longest = case((N.c.origin == audit.LOCAL, COMMAND), else_=REQUEST)
+    away = or_(N.c.ts < now - longest, N.c.ts > now + longest)
     return list(connection.scalars(select(N.c.key).where(away).order_by(N.c.ts).limit(AT_ONCE)))
 
 

@@ -120,7 +120,11 @@ def test_two_that_write_at_once_make_one_chain(database: str) -> None:
         other = Store(database)
         try:
             await asyncio.gather(*(written(one, 20) for one in (store, other)))
-            assert (await store.read(lambda c: audit.checked(audit.rows(c))))[0] == 40
+            deed = Deed("li", "127.0.0.1", "POST /x", "acme", "d" * 500)
+            for _ in range(2):
+                await other.write(lambda c: unended.Under(lambda: deed).note(c, deed))
+            assert len(await store.write(closed)) == 2 and await other.write(closed) == []
+            assert (await store.read(lambda c: audit.checked(audit.rows(c))))[0] == 42
         finally:
             other.close()
 
@@ -289,8 +293,9 @@ def test_what_cannot_be_recorded_is_not_said_to_be_done(
         for words in (["place", OWN, "acme"], ["place", "nobody", "acme"], ["proxy"], ["apikey", "list"]):
             main(["plane", *words, "--folder", str(folder)])
         patched.undo()
-        done = asyncio.run(store.write(closed))
+        assert asyncio.run(store.write(closed)) == [], "a command may wait for a device"
+        done = asyncio.run(store.write(lambda c: closed(c, 3601.0)))
         assert [row[1] for row in done] == ["plane proxy", "plane place"], "the newest first"
         main(["plane", "proxy", "--folder", str(folder)])
-        assert asyncio.run(store.write(closed)) == []
+        assert asyncio.run(store.write(lambda c: closed(c, 3601.0))) == []
     capsys.readouterr()
