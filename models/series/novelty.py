@@ -74,15 +74,15 @@ class Novelty:
         return self._n
 
     def miss(self, rows: int) -> None:
-        """So many did not come; below 0: nobody knows which time of day it is."""
-        if 0 <= rows < len(self._days):
+        """So many did not come, or -1: one came early; below: nobody knows which time of day it is."""
+        if -1 <= rows < len(self._days):
             self._days[(self._n + self._missing + np.arange(rows)) % len(self._days)] = np.nan
-            self._missing += rows
+            self._missing += max(rows, 0)
         else:
             self._days[:] = np.nan
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything that the next row needs, for `go_on`: at most 1.2 MB, and 0.8 MB of days."""
+        """Everything that the next row needs, for `go_on`: at most 1.2 MB and 0.8 MB of days."""
         ranks, fresh = np.concatenate(self._ranks), np.concatenate([np.empty((len(WEIGHTS), 0)), *self._fresh], axis=1)
         many = np.array([len(one) for one in self._ranks])
         told = np.array(self._kept, float).reshape(-1, 2)

@@ -51,9 +51,7 @@ class SingleNovelty:
         self._id = setting.table[config.tag].id
         self._out = np.array([setting.table[f"{setting.name}.{name}"].id for name in ("score", "alarm")], np.int32)
         self._novelty = Novelty(config.rest)
-        self._first = np.empty(
-            0, np.int64
-        )  # times of the first rows since the start, until they tell how many a day has
+        self._first = np.empty(0, np.int64)  # times of the first rows since the start: how many has a day?
         self._last, self._resumed = 0, False  # time of the newest row; whether that was before a restart
         self._kept: tuple[int, bytes] | None = None  # how many rows, and the state
 

@@ -31,10 +31,8 @@ LEAST = -7.0  # logarithm of a band's share of the rms that is told from less
 INLINE = (
     32_768  # samples of a block, above which its spectra are a job for the pool: they would hold up all other stages
 )
-WORTH, MOST = (
-    10,
-    65_536,
-)  # seconds of a block from which on it is kept over a restart, and its samples up to which it is
+WORTH = 10  # seconds of a block, from which on it is kept over a restart
+MOST = 65_536  # samples of one that is
 UNEVEN = 0.2  # of a period by which a sample may come early or late within a block
 Edges = tuple[float, float]
 

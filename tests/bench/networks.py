@@ -2,10 +2,10 @@
 
     python -m tests.bench.networks
 
-`bare` is the interpreter alone, given blocks of rows as they go in (float32, less their means, with the rows before them) and the
-outputs taken out; `method` is the same blocks as the stage gives them: means, the rows before, invoking, subtracting. Ratios are
-bare over method, the best of many short turns of each by turns in one run; 1.0 is as fast as the interpreter. `stage` is the whole
-stage behind it, with its windows, centres and alarms.
+`bare` is the interpreter alone, given blocks of rows ready made (float32, with the rows before them) and the outputs taken out;
+`method` is the same blocks as the stage gives them: the rows before, float32, invoking. Ratios are bare over method, the best of
+many short turns of each by turns in one run; 1.0 is as fast as the interpreter. `stage` is the whole stage behind it, with its
+windows, centres and alarms.
 """
 
 from __future__ import annotations

@@ -177,6 +177,13 @@ def test_the_past_goes_on_after_a_restart_and_rows_that_are_missing_shift_no_day
     assert after.snapshot() is state
     assert np.allclose(scores(after, 290, len(value)), expected[290:])
     late.restore(state)
+    one = Novelty(60, 48)
+    one(value)
+    days = one.state()["days"].copy()
+    one.miss(-1)  # a row that comes early, as when a start asks at once
+    assert np.array_equal(one.state()["days"], days) and np.isfinite(days).all()
+    one.miss(-2)
+    assert np.isnan(one.state()["days"]).all(), "the clock was set back"
     without = scores(late, 310, len(value))
     assert np.corrcoef(without[48:], expected[358:])[0, 1] > 0.9, "the time of day is what it was"
     with pytest.raises(ValueError, match=r"it is of p\.a"):

@@ -17,6 +17,7 @@ from edge.rehearse import Kept
 from edge.stage import Setting
 from models.series.anomaly import Anomaly, AnomalyConfig
 from tests.models.test_anomaly import TAGS, normal, scores
+from tests.models.test_renewal import order
 
 NAMES = ["p.a", "p.b", "h.score", "h.alarm", "p.speed"]
 OFFSET = {1.0: 0.0, 2.0: 30.0, 3.0: 60.0}  # of both tags, at each speed
@@ -134,8 +135,6 @@ def test_bands_and_texts_are_called_as_people_call_them() -> None:
 
 
 def test_what_a_person_says_is_of_the_way_in_which_it_runs() -> None:
-    from tests.models.test_renewal import order
-
     flow, kept, _ = rig()
     order(flow)
     assert kept.events[-1].state == "refused"
