@@ -1,11 +1,12 @@
 """The safe optimiser on the simulated dispenser, each run another machine, from a start that is safe and far from good.
 
-    python -m tests.bench.dispenser [RUNS] [--first SEED] [--measured] [--kept FILE]
+    python -m tests.bench.dispenser [RUNS] [--first SEED] [--measured] [--after] [--kept FILE]
 
 One JSON object. `worth` is the virtual tag of configs/dispenser.yaml; the thread may be 0.2 mm at most. `reached` is the share of
 runs whose best settings after 25 trials are worth 95 % of the best there are at that moment, both without noise; `chance` is what
 the best of 25 random allowed settings is worth. A run is 25 trials of one lot each, at most two settings changed between two.
 `--measured`: the thread as measured has to keep the limit, noise and all. `--first`: seeds from there on.
+`--after`: each machine learns from the 25 trials of another one first.
 `--kept`: a line per run is appended to this file, and a run that it holds is not played again: so it may be broken off.
 """
 
@@ -30,6 +31,7 @@ SITE = Path(__file__).parents[2] / "configs" / "dispenser.yaml"
 THREAD = 0.2
 LOW, HIGH = np.array(list(INPUTS.values())).T
 WORTH = compile_expression(load_site(SITE).virtual["worth"].expression).evaluate
+OTHER = 500  # seeds from a machine to the other one
 TRIALS, SHOWN = 25, (1, 5, 10, 15, 20, 25)
 START_AT = np.array(list(START.values()))
 TASK = Task(
@@ -75,19 +77,34 @@ class Run:
     forbidden: int
 
 
-def tuned(seed: int, trials: int = TRIALS, task: Task = TASK) -> Run:
+Trials = list[tuple[np.ndarray, dict[str, float]]]  # settings, and what they made
+
+
+def course(
+    seed: int, trials: int, task: Task, known: Trials
+) -> Iterator[tuple[Plant, Tuner, np.ndarray, float, dict[str, float]]]:
+    """After each trial of a machine: it, its tuner, the settings, their true thread, what they made. `known`: trials of another."""
     plant, x = Plant(seed), START_AT
     tuner = Tuner(task, np.random.default_rng([seed, 3]))
-    run = Run([], 0, 0, 0)
+    for there, made in known:
+        tuner.remember(there, made)
     for trial in range(trials):
-        before, x = x, tuner.ask(x, trials - trial).x if trial else x
+        x = tuner.ask(x, trials - trial).x if trial else x
+        thread = float(plant.truth(x[None])[0, 2])
+        made = {f"glue.{name}": value for name, value in zip(OUTPUTS, plant.lot(x).tolist(), strict=True)}
+        tuner.tell(x, made)
+        yield plant, tuner, x, thread, made
+
+
+def tuned(seed: int, trials: int = TRIALS, task: Task = TASK, known: Trials | None = None) -> Run:
+    run, before = Run([], 0, 0, 0), START_AT
+    for trial, (plant, tuner, x, thread, made) in enumerate(course(seed, trials, task, known or []), 1):
         for state in _states(before, x):
             run.forbidden += int(outside(state[None])[0] or tripped(state[None])[0])
-        run.broken += int(plant.truth(x[None])[0, 2] > THREAD)
-        made = plant.lot(x)
-        run.measured += int(made[2] > THREAD)
-        tuner.tell(x, {f"glue.{name}": value for name, value in zip(OUTPUTS, made.tolist(), strict=True)})
-        if trial + 1 in SHOWN:
+        before = x
+        run.broken += int(thread > THREAD)
+        run.measured += int(made["glue.thread"] > THREAD)
+        if trial in SHOWN:
             found = tuner.best().x[None]
             run.share.append(float(worth(plant.truth(found))[0]) / best(plant)[1] if allowed(plant, found)[0] else 0.0)
     return run
@@ -109,14 +126,15 @@ def by_chance(seed: int) -> float:
     return float(np.where(allowed(plant, tried), worth(plant.truth(tried)), 0.0).max()) / best(plant)[1]
 
 
-def played(seeds: range, task: Task, kept: Path | None) -> Iterator[tuple[Run, float]]:
+def played(seeds: range, task: Task, kept: Path | None, after: bool) -> Iterator[tuple[Run, float]]:
     """Each run, with what chance gives. Of those that `kept` holds the lines are taken; new ones are appended."""
     lines = kept.read_text().splitlines() if kept and kept.exists() else []
     known = {row["seed"]: row for row in map(json.loads, lines)}
     for number, seed in enumerate(seeds, 1):
         row = known.get(seed)
         if row is None:
-            row = {"seed": seed, "chance": by_chance(seed), **asdict(tuned(seed, task=task))}
+            other = [(x, made) for _, _, x, _, made in course(seed + OTHER, TRIALS, TASK, [])] if after else []
+            row = {"seed": seed, "chance": by_chance(seed), **asdict(tuned(seed, task=task, known=other))}
             if kept:
                 with kept.open("a") as file:
                     file.write(json.dumps(row) + "\n")
@@ -125,9 +143,9 @@ def played(seeds: range, task: Task, kept: Path | None) -> Iterator[tuple[Run, f
             print(f"\r{number} of {len(seeds)}", end="", file=sys.stderr)
 
 
-def main(runs: int, first: int, kept: Path | None, *, measured: bool) -> None:
+def main(runs: int, first: int, kept: Path | None, *, measured: bool, after: bool) -> None:
     task = replace(TASK, limits=[replace(limit, measured=measured) for limit in TASK.limits])
-    found, chance = zip(*played(range(first, first + runs), task, kept), strict=True)
+    found, chance = zip(*played(range(first, first + runs), task, kept, after), strict=True)
     share = np.array([run.share for run in found])
     trials = runs * TRIALS
     told = {
@@ -148,6 +166,7 @@ def main(runs: int, first: int, kept: Path | None, *, measured: bool) -> None:
                 "runs": runs,
                 "first": first,
                 "measured": measured,
+                "after": after,
                 **{k: round(float(v), 4) for k, v in told.items()},
             }
         )
@@ -159,6 +178,7 @@ if __name__ == "__main__":
     asked.add_argument("runs", type=int, nargs="?", default=100)
     asked.add_argument("--first", type=int, default=0)
     asked.add_argument("--measured", action="store_true")
+    asked.add_argument("--after", action="store_true")
     asked.add_argument("--kept", type=Path, metavar="FILE")
     said = asked.parse_args()
-    main(said.runs, said.first, said.kept, measured=said.measured)
+    main(said.runs, said.first, said.kept, measured=said.measured, after=said.after)
