@@ -42,7 +42,7 @@ from .live import Hub
 from .login import by_provider, login
 from .model_api import model_routes
 from .orders import orders
-from .people_api import key_routes, people_routes
+from .people_api import key_routes, people_routes, role_routes
 from .picture_rights import by_case, by_event
 from .pictures import Pictures
 from .proof import proof
@@ -105,9 +105,10 @@ def build(store: Store, hub: Hub, ingest: Ingest, people: People, hosts: set[str
     rolled = rollout_routes(store, hub, ingest.updates)
     staged = model_routes(store, hub, partial(ingest.updates.names, "model"))
     changed = (rolled, staged, configs(store, ingest), layers(store, ingest), questions(store, ingest))
-    entered = (login(store, people, at), by_provider(store, people, at), people_routes(store), key_routes(store))
+    entered = (login(store, people, at), by_provider(store, people, at))
+    allowed = (people_routes(store), role_routes(store), key_routes(store))
     known = (*asset_routers(store), *case_routers(store, ingest))
-    routers = (*entered, audit_routes(store), *asked, *happened, *known, *changed, _live(store, hub, people))
+    routers = (*entered, *allowed, audit_routes(store), *asked, *happened, *known, *changed, _live(store, hub, people))
     for router in routers:
         declared(router.routes)
         app.include_router(router)

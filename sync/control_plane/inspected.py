@@ -95,28 +95,10 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
 
         return Response(await store.read(build), media_type="application/json")
 
-    async def one(device: str, epoch: str, seq: int) -> tuple[str, dict[str, Any], Said]:
-        """As JSON, what an order says of it, and what people say."""
-        e = tables.event
-        wanted = select(e).where(e.c.device == device, e.c.epoch == epoch, e.c.seq == seq, e.c.kind == "inspection")
-
-        def look(connection: Connection) -> tuple[str, dict[str, Any], Said] | None:
-            row = connection.execute(wanted).mappings().first()
-            if row is None:
-                return None
-            part, data = Brief.of(row), json.loads(row["data"])
-            told = {"part": data.get("part"), "record": data.get("hash"), "said": row["state"], "stage": row["key"]}
-            return as_json(row), told, _said_of(connection, [part])[part.place]
-
-        found = await store.read(look)
-        if found is None:
-            raise HTTPException(404, "this device has told of no such inspection")
-        return found
-
     @router.get("/api/devices/{device}/inspections/{epoch}/{seq}")
     async def inspection(device: str, epoch: str, seq: Annotated[int, Path(ge=1, le=NS)]) -> Response:
         """One part with what people say of it."""
-        whole, _, said = await one(device, epoch, seq)
+        whole, _, said = await _one(store, device, epoch, seq)
         return Response(with_more(whole, vars(said)).encode(errors="replace"), media_type="application/json")
 
     @router.post("/api/devices/{device}/reviews", status_code=202)
@@ -124,7 +106,7 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
         """Say what a part is. The order goes to the device, whose own event tells of the review here; a second review of a
         part is a correction, and names the one that was seen. Who has an account is named by that."""
         asks.changes(f"{device} inspection {wanted.seq}", wanted.corrects)
-        _, told, known = await one(device, wanted.epoch, wanted.seq)
+        _, told, known = await _one(store, device, wanted.epoch, wanted.seq)
         if known.asked:
             raise HTTPException(
                 409, f"{known.asked['by']} has just reviewed this part; the device has not answered yet"
@@ -137,6 +119,25 @@ def inspected(store: Store, ingest: Ingest) -> APIRouter:
         return {"queued": "review"}
 
     return router
+
+
+async def _one(store: Store, device: str, epoch: str, seq: int) -> tuple[str, dict[str, Any], Said]:
+    """A part as JSON, what an order says of it, and what people say. Raises HTTPException."""
+    e = tables.event
+    wanted = select(e).where(e.c.device == device, e.c.epoch == epoch, e.c.seq == seq, e.c.kind == "inspection")
+
+    def look(connection: Connection) -> tuple[str, dict[str, Any], Said] | None:
+        row = connection.execute(wanted).mappings().first()
+        if row is None:
+            return None
+        part, data = Brief.of(row), json.loads(row["data"])
+        told = {"part": data.get("part"), "record": data.get("hash"), "said": row["state"], "stage": row["key"]}
+        return as_json(row), told, _said_of(connection, [part])[part.place]
+
+    found = await store.read(look)
+    if found is None:
+        raise HTTPException(404, "this device has told of no such inspection")
+    return found
 
 
 def _said_of(connection: Connection, parts: list[Brief]) -> dict[Place, Said]:

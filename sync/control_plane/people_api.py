@@ -107,6 +107,12 @@ def people_routes(store: Store) -> APIRouter:
         await managed(me, asks, name)
         await store.write(lambda c: people.remove(c, name))
 
+    return router
+
+
+def role_routes(store: Store) -> APIRouter:
+    router = APIRouter()
+
     @router.post("/api/people/{name}/roles", status_code=204)
     async def bind(me: Me, asks: Asks, name: str, wanted: Role) -> None:
         """Give somebody one more role."""

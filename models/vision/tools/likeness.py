@@ -28,6 +28,12 @@ def small_picture(path: Path) -> np.ndarray:
     return image
 
 
+def too_small(size: tuple[int, int], thing: np.ndarray, name: str) -> str:
+    """Why `thing`, the picture of that name, has no place in what is judged, `size` (h, w); "" where it has."""
+    (h, w), (tall, wide) = size, thing.shape
+    return f"{name} is {wide} x {tall}, and what is judged {w} x {h}" if h < tall or w < wide else ""
+
+
 def likes(image: np.ndarray, thing: np.ndarray, view: View) -> np.ndarray | None:
     """float32: how like `thing` each place is (its top left corner), -1 to 1; -1 where the mask covers its middle. None where the
     view is smaller than the thing."""

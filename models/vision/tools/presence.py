@@ -11,7 +11,7 @@ from ..recipe_config import ViewConfig
 from ..registration import grey
 from ..verdict import Box
 from .contract import Finding, State, ToolConfig, View
-from .likeness import likes, small_picture, tops
+from .likeness import likes, small_picture, too_small, tops
 
 
 class PresenceConfig(ToolConfig):
@@ -41,9 +41,7 @@ class PresenceTool:
         self.config, self._thing = config, small_picture(folder / config.picture)
 
     def cannot(self, size: tuple[int, int], view: ViewConfig) -> str:
-        (h, w), (tall, wide) = size, self._thing.shape
-        small = h < tall or w < wide
-        return f"{self.config.picture} is {wide} x {tall}, and what is judged {w} x {h}" if small else ""
+        return too_small(size, self._thing, self.config.picture)
 
     def __call__(self, view: View) -> Finding:
         config = self.config
