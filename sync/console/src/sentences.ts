@@ -120,6 +120,7 @@ const SENTENCES: [string, string][] = [
   ["work order {} is done already, by {}", "工单 {0} 已由 {1} 完成"],
   ["work order {} is dropped already, by {}", "工单 {0} 已由 {1} 取消"],
   ["there is a case {} at {} already (change that one)", "{1} 已有案例 {0}，请更改该案例"],
+  ["there is no such case here", "没有这个案例"],
   ["there is no such case any more (somebody has removed it)", "该案例已被删除"],
   ["{} has written this case anew since you read it (read what it says now, and change that)", "您打开后 {0} 已更改此案例，请查看现有内容后再保存"],
   ["case {}: the picture {} is of no alarm or case of yours (leave it out, or make the case of the alarm that shows it)", "案例 {0}：图片 {1} 不属于您能查看的报警或案例，请去掉，或由相应报警生成案例"],
