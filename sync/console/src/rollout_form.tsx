@@ -14,7 +14,7 @@ const Refused = createContext<Faults>({});
 
 /** What is asked in one place: `name` is where the plan has it, and where the plane's refusal of it is shown. */
 function Asked({ name, word, children }: { name: string; word: string; children: ComponentChildren }) {
-  return <div class="field"><label>{word} {children}</label><Fault at={name} /></div>;
+  return <div class="field" data-name={name}><label>{word} {children}</label><Fault at={name} /></div>;
 }
 function Fault({ at }: { at: string }) {
   const fault = useContext(Refused)[at];
@@ -42,7 +42,7 @@ function planned(said: FormData, into: Record<string, any>): Record<string, any>
 
 /** What the plane said, each line beside the field that it is about; the rest under "". */
 function placed(text: string, form: HTMLFormElement): Faults {
-  const names = [...form.querySelectorAll<HTMLElement>("[name], [data-name]")].map((one) => one.dataset.name ?? one.getAttribute("name")!);
+  const names = [...form.querySelectorAll<HTMLElement>("[data-name]")].map((one) => one.dataset.name!);
   const out: Faults = {};
   for (const line of text.split("\n")) {
     const [, path, said] = /^([\w.]+): (.+)$/.exec(line) ?? [];
