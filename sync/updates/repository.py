@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from securesystemslib.signer import CryptoSigner, SSlibKey
-from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -31,12 +30,12 @@ from tuf.api.metadata import (
 
 from edge import LinesideError
 
-from .manifest import KINDS, MOST, SIGNED_AT, Manifest, parted
+from .manifest import KINDS, MOST, Manifest, parted
+from .role_files import RoleFiles, number
 
 ROLES = ("root", *KINDS, "online")
 THRESHOLD, LEAST_ROOT = 2, 3
 DRAFTS = ("root", "targets")
-DAYS = {"root": 1095, "targets": 1095, **dict.fromkeys(KINDS, 365), "snapshot": 30, "timestamp": 7}
 Keys = Mapping[str, Sequence[SSlibKey]]
 
 
@@ -55,7 +54,7 @@ class Repository:
 
     def __init__(self, folder: Path, now: datetime.datetime | None = None) -> None:
         self.folder = folder
-        self._now = (now or datetime.datetime.now(datetime.UTC)).replace(microsecond=0)
+        self._files = RoleFiles(folder, (now or datetime.datetime.now(datetime.UTC)).replace(microsecond=0))
 
     # Who may sign
 
@@ -71,11 +70,11 @@ class Repository:
 
     def rotate(self, keys: Keys) -> None:
         """A draft of the next root, in which roles have these keys instead of theirs; without any it has but more time."""
-        if drafts := list(self._drafts()):
+        if drafts := list(self._files.drafts()):
             raise LinesideError(
                 f"{drafts[0].name} still waits for signatures", hint="`lineside sign approve`, or delete it"
             )
-        root, targets = self._current("root", Root), self._current("targets", Targets)
+        root, targets = self._files.current("root", Root), self._files.current("targets", Targets)
         self._draft(root.signed, targets.signed, keys)
 
     def _draft(self, root: Root, targets: Targets, keys: Keys) -> None:
@@ -96,7 +95,7 @@ class Repository:
         _apart(root, delegations)
         for name, signed in (("targets", targets), ("root", root)):
             signed.version = 1 if first else signed.version + 1
-            self._write(self.folder / "draft" / f"{name}.json", Metadata(self._dated(signed, name)))
+            self._files.write(self.folder / "draft" / f"{name}.json", Metadata(self._files.dated(signed, name)))
 
     # Signatures
 
@@ -106,8 +105,8 @@ class Repository:
         done = [f"this signature is in the draft of {name}" for name in DRAFTS if self._sign_draft(name, signer)]
         done += self._settle()
         keyid = signer.public_key.keyid
-        if self._newest("root"):
-            root, targets = self._current("root", Root).signed, self._current("targets", Targets).signed
+        if self._files.newest("root"):
+            root, targets = self._files.current("root", Root).signed, self._files.current("targets", Targets).signed
             for kind in KINDS:
                 if keyid in targets.get_delegated_role(kind).keyids and self._wants(kind, targets):
                     self._publish(kind, self._kind(kind), signer)
@@ -125,7 +124,7 @@ class Repository:
         if draft is None or not any(signer.public_key.keyid in root.roles[name].keyids for root in self._judges(name)):
             return False
         draft.sign(signer, append=True)
-        self._write(path, draft)
+        self._files.write(path, draft)
         return True
 
     def _settle(self) -> list[str]:
@@ -139,7 +138,7 @@ class Repository:
             except UnsignedMetadataError:
                 return [f"{name} needs more signatures"]
         for name, draft in drafts.items():
-            self._write(self.folder / "metadata" / f"{draft.signed.version}.{name}.json", draft)
+            self._files.write(self.folder / "metadata" / f"{draft.signed.version}.{name}.json", draft)
             waits[name][0].unlink()
         return [f"{name} {draft.signed.version} is signed" for name, draft in drafts.items()]
 
@@ -149,7 +148,7 @@ class Repository:
 
     def _judges(self, name: str) -> list[Root]:
         """Who has a say in a draft: in a root, the one of now and itself; in targets, the one that is to come."""
-        now = [self._current("root", Root).signed] if self._newest("root") else []
+        now = [self._files.current("root", Root).signed] if self._files.newest("root") else []
         _, draft = self._waits("root")
         roots = [*now, draft.signed] if draft else now
         return roots if name == "root" else roots[-1:]
@@ -162,7 +161,7 @@ class Repository:
             targets.verify_delegate(kind, role.signed_bytes, role.signatures)
         except UnsignedMetadataError:
             return True
-        return role.signed.expires - self._now < datetime.timedelta(days=DAYS[kind] / 2)
+        return self._files.late(role.signed, kind)
 
     # Artefacts
 
@@ -200,42 +199,42 @@ class Repository:
             yield from self._kind(kind).signed.targets.items()
 
     def _kind(self, kind: str) -> Metadata[Targets]:
-        found = self._newest(kind)
+        found = self._files.newest(kind)
         return Metadata.from_file(str(found)) if found else Metadata(Targets())
 
     def _publish(self, kind: str, role: Metadata[Targets], signer: CryptoSigner) -> None:
-        targets = self._current("targets", Targets).signed
+        targets = self._files.current("targets", Targets).signed
         if signer.public_key.keyid not in targets.get_delegated_role(kind).keyids:
             raise LinesideError(
                 f"this key does not sign artefacts of kind {kind}", hint="`lineside sign show` says which do"
             )
-        role.signed.version = role.signed.version + 1 if self._newest(kind) else 1
-        self._dated(role.signed, kind)
+        role.signed.version = role.signed.version + 1 if self._files.newest(kind) else 1
+        self._files.dated(role.signed, kind)
         role.sign(signer)
-        self._write(self.folder / "metadata" / f"{role.signed.version}.{kind}.json", role)
+        self._files.write(self.folder / "metadata" / f"{role.signed.version}.{kind}.json", role)
 
     # Online
 
     def refresh(self, signer: CryptoSigner, seen: Seen | None = None) -> None:
         """Say anew what is newest: a snapshot where something changed or its time is half over, and a timestamp; above what was
         `seen`, since the folder may have been copied over with an older state of the two."""
-        path, folder, above = self._newest("snapshot"), self.folder / "metadata", seen or Seen()
-        if path is None or _number(path) < above.snapshot or self._changed(path):
+        path, folder, above = self._files.newest("snapshot"), self.folder / "metadata", seen or Seen()
+        if path is None or number(path) < above.snapshot or self._changed(path):
             meta = self._meta()
-            version = max(_number(path) if path else 0, above.snapshot) + 1
-            snapshot = Metadata(self._dated(Snapshot(version, meta=meta), "snapshot"))
+            version = max(number(path) if path else 0, above.snapshot) + 1
+            snapshot = Metadata(self._files.dated(Snapshot(version, meta=meta), "snapshot"))
             snapshot.sign(signer)
             path = folder / f"{version}.snapshot.json"
-            self._write(path, snapshot)
+            self._files.write(path, snapshot)
         version = max(self.stands().timestamp, above.timestamp) + 1
-        timestamp = Metadata(self._dated(Timestamp(version, snapshot_meta=_meta(path)), "timestamp"))
+        timestamp = Metadata(self._files.dated(Timestamp(version, snapshot_meta=_meta(path)), "timestamp"))
         timestamp.sign(signer)
-        self._write(folder / "timestamp.json", timestamp)
+        self._files.write(folder / "timestamp.json", timestamp)
 
     def stands(self) -> Seen:
         """What the folder shows now."""
-        last, path = self.folder / "metadata" / "timestamp.json", self._newest("snapshot")
-        snapshot = _number(path) if path else 0
+        last, path = self.folder / "metadata" / "timestamp.json", self._files.newest("snapshot")
+        snapshot = number(path) if path else 0
         if not last.exists():
             return Seen(0, snapshot)
         body = last.read_bytes()
@@ -243,7 +242,7 @@ class Repository:
 
     def is_due(self, seen: Seen | None = None) -> bool:
         """Whether devices do not see what is newest, or not for long any more; or take it for older than what was `seen`."""
-        last, path = self.folder / "metadata" / "timestamp.json", self._newest("snapshot")
+        last, path = self.folder / "metadata" / "timestamp.json", self._files.newest("snapshot")
         if path is None or not last.exists() or self._changed(path):
             return True
         now, above = self.stands(), seen or Seen()
@@ -251,21 +250,21 @@ class Repository:
             return True
         timestamp: Metadata[Timestamp] = Metadata.from_file(str(last))
         told = timestamp.signed.snapshot_meta == _meta(path)
-        return not told or self._late(timestamp.signed, "timestamp") or not self._by(timestamp, "timestamp")
+        return not told or self._files.late(timestamp.signed, "timestamp") or not self._by(timestamp, "timestamp")
 
     def _meta(self) -> dict[str, MetaFile]:
-        found = {f"{role}.json": self._newest(role) for role in ("targets", *KINDS)}
+        found = {f"{role}.json": self._files.newest(role) for role in ("targets", *KINDS)}
         return {name: _meta(path) for name, path in found.items() if path}
 
     def _changed(self, path: Path) -> bool:
         snapshot: Metadata[Snapshot] = Metadata.from_file(str(path))
-        late = self._late(snapshot.signed, "snapshot")
+        late = self._files.late(snapshot.signed, "snapshot")
         return late or snapshot.signed.meta != self._meta() or not self._by(snapshot, "snapshot")
 
     def _by(self, metadata: Metadata[Any], role: str) -> bool:
         """Whether who may sign it now did."""
         try:
-            root: Root = self._current("root", Root).signed
+            root: Root = self._files.current("root", Root).signed
             root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
         except UnsignedMetadataError:
             return False
@@ -275,66 +274,20 @@ class Repository:
 
     def status(self) -> Iterator[str]:
         """What there is, a line each."""
-        for path in self._drafts():
+        for path in self._files.drafts():
             draft: Metadata[Any] = Metadata.from_file(str(path))
             yield f"draft of {path.stem} {draft.signed.version}: {len(draft.signatures)} signatures so far"
         for name in ("root", "targets", *KINDS, "snapshot"):
-            if found := self._newest(name):
+            if found := self._files.newest(name):
                 signed: Signed = Metadata.from_file(str(found)).signed
                 yield f"{name} {signed.version}, until {signed.expires:%Y-%m-%d}"
         for path_, target in self.artefacts():
             fits = ", ".join(target.custom["fits"]) or "any device"
             yield f"{path_}: {target.length:,} bytes, for {fits}"
 
-    def _drafts(self) -> Iterator[Path]:
-        yield from sorted((self.folder / "draft").glob("*.json"))
-
-    def _newest(self, role: str) -> Path | None:
-        found = [
-            path for path in (self.folder / "metadata").glob(f"*.{role}.json") if path.name.split(".")[0].isdigit()
-        ]
-        return max(found, key=_number, default=None)
-
-    def _current(self, role: str, kind: type[Any]) -> Metadata[Any]:
-        path = self._newest(role)
-        if path is None:
-            waits = (self.folder / "draft").exists()
-            hint = (
-                "its draft waits for signatures: `lineside sign approve`" if waits else "`lineside sign init` makes one"
-            )
-            raise LinesideError(f"{self.folder} has no signed {role} yet", hint=hint)
-        try:
-            found: Metadata[Any] = Metadata[Any].from_file(str(path))
-        except RepositoryError as error:
-            raise LinesideError(f"{path} cannot be read: {error}") from None
-        if not isinstance(found.signed, kind):
-            raise LinesideError(f"{path} is no {role}")
-        return found
-
-    def _late(self, signed: Signed, role: str) -> bool:
-        return signed.expires - self._now < datetime.timedelta(days=DAYS[role] / 2)
-
-    def _dated(self, signed: Any, role: str) -> Any:
-        signed.expires = self._now + datetime.timedelta(days=DAYS[role])
-        signed.unrecognized_fields[SIGNED_AT] = self._now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return signed
-
-    def _write(self, path: Path, metadata: Metadata[Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(path.name + ".new")
-        with fresh.open("wb") as out:
-            out.write(metadata.to_bytes())
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(path)
-
-
-def _number(path: Path) -> int:
-    return int(path.name.split(".")[0])
-
 
 def _meta(path: Path) -> MetaFile:
-    return MetaFile.from_data(_number(path), path.read_bytes(), ["sha256"])
+    return MetaFile.from_data(number(path), path.read_bytes(), ["sha256"])
 
 
 def _tidy(keys: dict[str, Any], roles: Any) -> None:

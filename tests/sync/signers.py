@@ -48,7 +48,7 @@ class Signers:
 
     def lacks(self, signer: CryptoSigner) -> bool:
         kind = next(kind for kind, one in self.kinds.items() if one is signer)
-        targets = self.repository._current("targets", object).signed
+        targets = self.repository._files.current("targets", object).signed
         return self.repository._wants(kind, targets)
 
     def add(self, path: str, body: bytes, fits: Sequence[str] = (), publish: bool = True) -> None:
