@@ -31,7 +31,7 @@ YEAR = 365 * 24
 RULES = "oil = 500 hours or 365 days; look = 30 days"
 
 
-def file_of(many: int, rules: str, device: str) -> list[Asset]:
+def file_of(many: int, rules: str, device: str) -> list[asset_files.Line]:
     head = "id,place,name,class,device,tags,running,begun,rules\n"
     rows = [
         f"P-{k},acme/s{k % 50},Pump {k},pump,{device},t{k % TAGS},t{k % TAGS}.on,2026-03-01,{rules}"
