@@ -58,12 +58,14 @@ class Signing:
 
     async def learn(self) -> None:
         """Say who signs here, and see who does elsewhere. Raises StoreFault."""
-        signs = self._authority.issuers
-        if self._told != signs:
-            await self._store.write(lambda c: issuers.tell(c, signs))
-            self._told = signs
-        known, self._disowned = await self._store.glance(lambda c: (issuers.known(c), issuers.disowned(c)))
-        self._authority.learn(*known)
+        signs: list[str] | None = None
+        while signs != self._authority.issuers:  # once more where somebody new signs: nobody gets a certificate untold
+            signs = self._authority.issuers
+            if self._told != signs:
+                await self._store.write(lambda c, s=signs: issuers.tell(c, s))  # type: ignore[misc]
+                self._told = signs
+            known, self._disowned = await self._store.glance(lambda c: (issuers.known(c), issuers.disowned(c)))
+            self._authority.learn(*known)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -75,11 +75,12 @@ class Mqtt:
         context = safe(trusting(a.ca, a.certificate, a.key, self._me.ca))
         if not a.ca:
             no_clock(context, self._me.ca)
-            self._certificate.refuse(context)
         if self._wanted:
             self._certificate.able()
         if self._wanted and self._certificate.wanted(1.0):
             await self._certificate.renew(partial(self._plane.exchange, timeout=5.0))
+        if not a.ca:
+            self._certificate.refuse(context)
         if self._wanted:
             self._certificate.show(context)
         return context
