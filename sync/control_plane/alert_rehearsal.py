@@ -14,13 +14,13 @@ from sqlalchemy import Connection, create_engine, func, select
 from edge import SECOND, Duration, Event, Identifier, encode_event
 
 from ..wire import Frame
-from . import forward_tables, forwarding, tables
+from . import forward_state, forward_tables, tables
 from .alert_file import Alerts
 from .alert_options import Moment, Node, known_zone
 from .alert_state import NEVER
 from .alerting import Alerting, begin
 from .database import upsert
-from .forwarding import OWN
+from .forward_state import OWN
 from .messages import apply_frames
 from .own import EPOCH, PLANE
 
@@ -136,7 +136,7 @@ def _taken(connection: Connection, after: int) -> list[tuple[int, str, list[dict
     own = (e.c.device == PLANE, e.c.epoch == EPOCH, e.c.kind == "alert", e.c.seq > after)
     rows = connection.execute(select(e.c.seq, e.c.key, e.c.data).where(*own).order_by(e.c.seq)).all()
     for seq, channel, _ in rows:
-        forwarding.pass_by(connection, f"{OWN}{channel}", {(PLANE, EPOCH): seq})
+        forward_state.pass_by(connection, f"{OWN}{channel}", {(PLANE, EPOCH): seq})
     return [(seq, channel, json.loads(data)["alarms"]) for seq, channel, data in rows]
 
 

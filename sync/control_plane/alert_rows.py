@@ -13,7 +13,7 @@ from . import forward_tables, tables
 from .alert_state import Course, Standing
 from .alert_text import MOST, ORDER
 from .database import upsert
-from .forwarding import OWN
+from .forward_state import OWN
 from .own import EPOCH, PLANE
 
 MOST_VALUES = 20  # that an alarm of a rule shows

@@ -17,12 +17,13 @@ from sqlalchemy import Connection, delete, select, update
 
 from edge import SECOND, Event
 
-from . import alert_rows, alert_state, forward_tables, forwarding
+from . import alert_rows, alert_state, forward_state, forward_tables
 from .alert_file import Alerts
 from .alert_rows import Place
 from .alert_state import Say
 from .alert_text import ORDER, text_of, worst
-from .forwarding import AT_ONCE, OWN, Happened
+from .forward_state import AT_ONCE, OWN
+from .forward_target import Happened
 from .live import Hub
 from .own import PLANE, tell
 from .repeat import repeat
@@ -68,27 +69,27 @@ class Alerting:
         a, n, loud = forward_tables.alert, forward_tables.alert_note, self._loud(now)
         ask = [select(a.c.route).where(a.c.due <= now, a.c.route.in_(loud)).limit(1)]
         ask += [select(n.c.number).where(n.c.due <= now, n.c.route.in_(loud)).limit(1)]
-        return bool(forwarding.pending(connection, NAME)) or any(connection.execute(one).first() for one in ask)
+        return bool(forward_state.pending(connection, NAME)) or any(connection.execute(one).first() for one in ask)
 
     def step(self, connection: Connection, now: int) -> tuple[int, bool]:
         """How many messages there are, and whether there is more to do."""
         t, loud = forward_tables.target, self._loud(now)
         own = update(t).where(t.c.name == NAME).values(since=t.c.since)
         connection.execute(own)  # another plane may be at work: it waits, and sees what we did
-        journals = forwarding.pending(connection, NAME)
-        busy = forwarding.holding(connection, NAME, self._kinds) & journals.keys() if journals else set()
+        journals = forward_state.pending(connection, NAME)
+        busy = forward_state.holding(connection, NAME, self._kinds) & journals.keys() if journals else set()
         idle = [(journal, to) for journal, (_, to) in journals.items() if journal not in busy]
-        forwarding.pass_by(connection, NAME, dict(idle[:MOST_IDLE]))
+        forward_state.pass_by(connection, NAME, dict(idle[:MOST_IDLE]))
         more = len(idle) > MOST_IDLE or len(busy) > MOST_JOURNALS
         for journal in sorted(busy)[:MOST_JOURNALS]:
             after, to = journals[journal]
-            events = forwarding.read(connection, journal, after, to, self._kinds)
+            events = forward_state.read(connection, journal, after, to, self._kinds)
             for happened in events:
                 self._follow(connection, happened, now, loud)
             full = len(events) == AT_ONCE
-            forwarding.pass_by(connection, NAME, {journal: events[-1].seq if full else to})
+            forward_state.pass_by(connection, NAME, {journal: events[-1].seq if full else to})
             if events:
-                forwarding.count(connection, NAME, len(events))
+                forward_state.count(connection, NAME, len(events))
             more |= full
         more |= self._due(connection, now, loud)
         return self._send(connection, now, loud), more
@@ -196,9 +197,9 @@ class Alerting:
 def begin(connection: Connection, alerts: Alerts) -> None:
     """A new section hears of what comes from now on; what left the file is forgotten."""
     a, n = forward_tables.alert, forward_tables.alert_note
-    forwarding.begin(connection, NAME)
+    forward_state.begin(connection, NAME)
     for channel in alerts.channels:
-        forwarding.begin(connection, f"{OWN}{channel}")  # before the first message there
+        forward_state.begin(connection, f"{OWN}{channel}")  # before the first message there
     for table in (a, n):
         connection.execute(delete(table).where(table.c.route.not_in(list(alerts.routes))))
     connection.execute(delete(n).where(n.c.channel.not_in(list(alerts.channels))))

@@ -33,8 +33,8 @@ from .config_api import configs, layers
 from .devices import devices
 from .dossier_api import dossiers
 from .entrance import Entrance
-from .forwarding import again, names
-from .forwarding import told as forwarded
+from .forward_state import again, names
+from .forward_state import told as forwarded
 from .history import newest_strings, series, strings
 from .ingest import Ingest, fault
 from .inspected import inspected

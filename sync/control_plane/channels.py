@@ -8,7 +8,7 @@ from typing import Any
 from .alert_options import ChannelOptions, WebhookChannel
 from .chat import ALERTS, DingTalk, Feishu, Slack, WeCom
 from .forward_options import WebhookOptions
-from .forwarding import Target
+from .forward_target import Target
 from .mail import Mail
 from .webhook import Webhook
 

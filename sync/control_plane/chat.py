@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from .alert_options import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
 from .forward_options import ForwardOptions
-from .forwarding import Happened, Later, Refused
+from .forward_target import Happened, Later, Refused
 from .own import PLANE
 from .posting import Answer, Poster
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from edge import log
 
-from . import alerting, channels, forwarding
+from . import alerting, channels, forward_state
 from .alerting import Alerting
 from .filing import Filing
-from .forwarding import OWN, Forwarding, Target
+from .forward_state import OWN
+from .forward_target import Target
+from .forwarding import Forwarding
 from .leader import Work
 from .live import Hub
 from .plane_file import PlaneFile
@@ -45,7 +47,7 @@ class Duties:
 
     async def _remind(self) -> None:
         """Without a file nothing of an earlier one ends: a start that forgot it loses nothing. Raises StoreFault."""
-        left = [*await self._store.read(standing), *await self._store.read(forwarding.names)]
+        left = [*await self._store.read(standing), *await self._store.read(forward_state.names)]
         if left:
             hint = "start the plane with --config FILE; one without rules and targets ends those of before"
             log.warning("plane: %d alarms and targets of an earlier start stand still: %s", len(left), hint)
@@ -55,7 +57,7 @@ class Duties:
         targets, files = self._targets(), self._files()
         alerts = self._file.alerts
         follows = {alerting.NAME} if alerts.routes else set()
-        for name in await self._store.write(lambda c: forwarding.end(c, {*targets, *files, *follows})):
+        for name in await self._store.write(lambda c: forward_state.end(c, {*targets, *files, *follows})):
             log.info("plane: nothing is forwarded to %s any more", name)
         log.info("plane: %d rules, %d targets", len(self._file.rules), len(targets) + len(files))
         if not follows:

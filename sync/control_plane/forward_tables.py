@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, Strin
 
 from .tables import metadata
 
-target = Table(  # where events are forwarded to, see forwarding.py
+target = Table(  # where events are forwarded to, see forward_state.py
     "target",
     metadata,
     Column("name", String(80), primary_key=True),

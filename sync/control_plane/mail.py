@@ -17,7 +17,7 @@ from edge import SECOND, log, reason_of
 
 from .alert_options import SmtpChannel
 from .chat import ALERTS
-from .forwarding import Happened, Later, Refused
+from .forward_target import Happened, Later, Refused
 from .posting import ANSWER_WITHIN, CONNECT_WITHIN, reach, trusting
 
 MOST_SUBJECT = 150  # characters

@@ -18,7 +18,7 @@ from .alert_options import TYPES, RouteOptions
 from .alert_rehearsal import AlertTest
 from .alert_rehearsal import rehearse as rehearse_alerts
 from .alert_text import trial
-from .forwarding import Happened
+from .forward_target import Happened
 from .judge import rehearse
 from .openid_options import OpenIdOptions
 from .outside import AuthorityOptions

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from edge import ConfigFault, reason_of
 
-from .forwarding import Later, Refused
+from .forward_target import Later, Refused
 
 AT_ONCE = 4  # requests
 CONNECT_WITHIN, ANSWER_WITHIN = 10.0, 30.0  # seconds, the second for the whole request

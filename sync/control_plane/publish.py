@@ -11,7 +11,7 @@ from edge import DeviceLost
 from .. import mqtt_line
 from ..mqtt_line import Line, trusting
 from .forward_options import BrokerTargetOptions, ForwardOptions
-from .forwarding import Happened, Later, Refused
+from .forward_target import Happened, Later, Refused
 
 HEAD = 200  # bytes of a message beside topic and body, at most
 MOST_TOPIC = 65_535  # bytes

@@ -12,7 +12,7 @@ from edge import SECOND, log
 from . import days, forward_tables, rollout_past, tables, unfiled
 from .database import NO_CLOCK, of_some, on_postgresql
 from .evidence_tables import checkpoint, original
-from .forwarding import wanted
+from .forward_state import wanted
 from .pictures import Pictures
 from .repeat import repeat
 from .rollup import HOUR

@@ -6,7 +6,7 @@ import hmac
 import time
 
 from .forward_options import WebhookOptions
-from .forwarding import Happened
+from .forward_target import Happened
 from .posting import AT_ONCE, Poster
 
 

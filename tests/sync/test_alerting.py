@@ -13,10 +13,10 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from sqlalchemy import Connection, func, select
 
 from edge import Event
-from sync.control_plane import alert_rows, alerting, forward_tables, forwarding, tables
+from sync.control_plane import alert_rows, alerting, forward_state, forward_tables, forward_target, tables
 from sync.control_plane.alert_file import Alerts
 from sync.control_plane.database import insert_new
-from sync.control_plane.forwarding import Happened
+from sync.control_plane.forward_target import Happened
 from sync.control_plane.own import PLANE, tell
 from sync.control_plane.retention import forget_once
 from sync.control_plane.store import Store
@@ -31,8 +31,8 @@ async def taken(store: Store, channel: str) -> None:
     name = f"alert {channel}"
 
     def take(connection: Connection) -> None:
-        journals = {journal: to for journal, (_, to) in forwarding.pending(connection, name).items()}
-        forwarding.pass_by(connection, name, journals)
+        journals = {journal: to for journal, (_, to) in forward_state.pending(connection, name).items()}
+        forward_state.pass_by(connection, name, journals)
 
     await store.write(take)
 
@@ -238,8 +238,8 @@ def test_what_a_channel_does_not_take_goes_further_at_once(database: str) -> Non
         await it.look(T0)
 
         def aside(c: Connection) -> None:
-            ((journal, (after, to)),) = forwarding.pending(c, "alert a").items()
-            for message in forwarding.read(c, journal, after, to, ["alert"], "a"):
+            ((journal, (after, to)),) = forward_state.pending(c, "alert a").items()
+            for message in forward_state.read(c, journal, after, to, ["alert"], "a"):
                 alerting.set_aside(c, message)
 
         await store.write(aside)
@@ -300,11 +300,11 @@ def test_what_fails_in_the_middle_leaves_nothing_behind(database: str, monkeypat
         await comes(store, "press-4", frame(1, "hot", "raised", T0))
 
         def breaks(*_: Any) -> bool:
-            raise forwarding.Later("the database is away")
+            raise forward_target.Later("the database is away")
 
         with monkeypatch.context() as broken:
             broken.setattr(alert_rows, "under_way", breaks)
-            with pytest.raises(forwarding.Later):
+            with pytest.raises(forward_target.Later):
                 await it.look(T0)
         for table in (forward_tables.alert, forward_tables.alert_note):
             assert await store.read(lambda c, t=table: c.execute(select(t)).all()) == []
@@ -340,12 +340,12 @@ def test_forwarding_brings_a_channel_its_own_messages_and_shows_what_waits(datab
         await comes(store, "press-4", frame(1, "hot", "raised", T0))
         for _ in range(2):
             await it.look(T0)
-        names = await store.read(lambda c: {row["name"]: row for row in forwarding.told(c)})
+        names = await store.read(lambda c: {row["name"]: row for row in forward_state.told(c)})
         assert {name: row["waits"] for name, row in names.items()} == {"alerts": 0, "alert mes": 2, "alert ops": 2}
         assert names["alerts"]["delivered"] == 1
-        pending = await store.read(lambda c: forwarding.pending(c, "alert mes"))
+        pending = await store.read(lambda c: forward_state.pending(c, "alert mes"))
         ((journal, (after, to)),) = pending.items()
-        mine = await store.read(lambda c: forwarding.read(c, journal, after, to, ["alert"], "mes"))
+        mine = await store.read(lambda c: forward_state.read(c, journal, after, to, ["alert"], "mes"))
         assert [happened.content["key"] for happened in mine] == ["mes"] and isinstance(mine[0], Happened)
         assert json.loads(mine[0].body)["data"]["alarms"][0]["device"] == "press-4"
 

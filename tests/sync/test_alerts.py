@@ -21,7 +21,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 
 from edge import SECOND
 from edge.cli import main
-from sync.control_plane import alerting, forwarding
+from sync.control_plane import alerting, forward_state, forwarding
 from sync.control_plane.alert_file import Alerts
 from sync.control_plane.duties import Duties
 from sync.control_plane.leader import lead
@@ -66,7 +66,7 @@ def at_work(database: str, given: Alerts, work: Callable[[Store], Awaitable[None
 
 
 async def state(store: Store) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in await store.read(forwarding.told)}
+    return {row["name"]: row for row in await store.read(forward_state.told)}
 
 
 async def stands(store: Store, name: str, **wanted: Any) -> None:
@@ -92,7 +92,7 @@ def test_messages_arrive_and_what_is_refused_can_be_sent_again(database: str) ->
             await stands(store, "alert ops", delivered=1, aside=0)  # at once: the other one does not take it
             assert len(it.got) == 2
             it.say = lambda n, headers, body: 204
-            assert await store.write(lambda c: forwarding.again(c, "alert mes")) == 1
+            assert await store.write(lambda c: forward_state.again(c, "alert mes")) == 1
             await stands(store, "alert mes", aside=0, delivered=1)
             await comes(store, "press-4", frame(2, "hot", "cleared", now + SECOND))
             await stands(store, "alert mes", delivered=2)

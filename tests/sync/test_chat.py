@@ -27,7 +27,7 @@ pytest.importorskip("fastapi", reason="needs the plane extra")
 from edge import ConfigFault
 from sync.control_plane import channels, posting
 from sync.control_plane.alert_options import TYPES
-from sync.control_plane.forwarding import Happened, Later, Refused, Target
+from sync.control_plane.forward_target import Happened, Later, Refused, Target
 from sync.control_plane.own import EPOCH, PLANE
 from tests.broker import certificates
 from tests.sync.hooks import Hooks, hooks

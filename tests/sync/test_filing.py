@@ -25,7 +25,7 @@ from sqlalchemy import select
 
 from edge import Batch, ConfigFault, Event, LinesideError, Quality, decode, encode, encode_event, encode_text
 from sync import wire
-from sync.control_plane import compact, filing, forward_tables, forwarding, objects, tables, unfiled
+from sync.control_plane import compact, filing, forward_state, forward_tables, forwarding, objects, tables, unfiled
 from sync.control_plane.days import DAY
 from sync.control_plane.duties import Duties
 from sync.control_plane.filing import Filing
@@ -124,12 +124,12 @@ async def written(store: Store, lake: Lake, name: str = NAME) -> Filing:
 
 
 async def told(store: Store, name: str = NAME) -> dict[str, Any]:
-    return next(row for row in await store.read(forwarding.told) if row["name"] == name)
+    return next(row for row in await store.read(forward_state.told) if row["name"] == name)
 
 
 async def stands(store: Store, name: str = NAME, **wanted: Any) -> None:
     while True:
-        row = next((row for row in await store.read(forwarding.told) if row["name"] == name), {})
+        row = next((row for row in await store.read(forward_state.told) if row["name"] == name), {})
         if row and all(row[key] == value for key, value in wanted.items()):
             return
         await asyncio.sleep(0.01)
@@ -343,7 +343,7 @@ def test_a_target_that_is_away_gets_everything_and_holds_up_no_other(database: s
             ]
 
         assert len((await ended())[0]) == 4
-        assert len(await store.write(lambda c: forwarding.end(c, set()))) == 2 and await ended() == [[], []]
+        assert len(await store.write(lambda c: forward_state.end(c, set()))) == 2 and await ended() == [[], []]
 
     with_store(database, work)
 

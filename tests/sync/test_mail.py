@@ -23,7 +23,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 from edge.bench.process import free_port
 from sync.control_plane import channels, mail
 from sync.control_plane.alert_options import SmtpChannel
-from sync.control_plane.forwarding import Happened, Later, Refused
+from sync.control_plane.forward_target import Happened, Later, Refused
 from sync.control_plane.own import EPOCH, PLANE
 from tests.broker import certificates
 

@@ -26,7 +26,7 @@ from sqlalchemy.event import listen
 from edge import Batch, Event, LinesideError
 from edge.codec import encode, encode_event
 from sync import wire
-from sync.control_plane import forward_tables, forwarding, tables
+from sync.control_plane import forward_state, forward_tables, tables
 from sync.control_plane.ca import Authority
 from sync.control_plane.messages import apply_frames
 from sync.control_plane.permissions import TABLE, Of
@@ -165,7 +165,7 @@ def test_what_a_system_refused_is_sent_again_for_people_who_are_signed_in(tmp_pa
         raised = encode_event(Event("alarm", "hot", "raised", time.time_ns(), "high"))
 
         def there(c: Any) -> None:
-            forwarding.begin(c, "webhook mes")
+            forward_state.begin(c, "webhook mes")
             apply_frames(c, "d", [wire.Frame("0" * 16, "event", 1, 1, 1, 1, raised)])
             c.execute(forward_tables.undelivered.insert().values(**place, why="422", tries=5, at=time.time()))
 

@@ -16,10 +16,10 @@ from sqlalchemy import select
 
 from edge import Event, encode_event
 from sync import wire
-from sync.control_plane import forward_tables, forwarding
+from sync.control_plane import forward_state, forward_tables, forward_target, forwarding
 from sync.control_plane.duties import Duties
 from sync.control_plane.forward_options import BrokerTargetOptions
-from sync.control_plane.forwarding import Happened
+from sync.control_plane.forward_target import Happened
 from sync.control_plane.leader import lead
 from sync.control_plane.live import Hub
 from sync.control_plane.messages import Message
@@ -53,7 +53,7 @@ def alarm(seq: int, text: str = "") -> wire.Frame:
 
 
 async def forwarded(store: Store) -> dict[str, Any]:
-    (row,) = await store.read(forwarding.told)
+    (row,) = await store.read(forward_state.told)
     return row
 
 
@@ -66,7 +66,7 @@ def test_everything_arrives_in_order_though_the_broker_goes_and_forgets(database
         try:
             async with asyncio.timeout(120):
                 await until(lambda: listener.ready)
-                while not await store.read(forwarding.told):
+                while not await store.read(forward_state.told):
                     await asyncio.sleep(0.01)
                 await store.write(Message("press-4", [alarm(seq) for seq in range(1, 31)]))
                 await until(lambda: len(listener.came) >= 10)
@@ -103,7 +103,7 @@ def test_nothing_is_taken_before_the_broker_says_so(broker: Broker) -> None:
         under_way = asyncio.create_task(target.deliver(Happened("a", EPOCH, 2, said)))
         await asyncio.sleep(0)
         broker.kill()
-        with pytest.raises(forwarding.Later, match="broker at"):
+        with pytest.raises(forward_target.Later, match="broker at"):
             await under_way
         target.close()
 
@@ -128,7 +128,7 @@ def test_what_is_too_large_for_the_broker_is_set_aside(database: str, broker: Br
         works = asyncio.ensure_future(lead(store.engine, duties.works))
         try:
             async with asyncio.timeout(120):
-                while not await store.read(forwarding.told):
+                while not await store.read(forward_state.told):
                     await asyncio.sleep(0.01)
                 large = encode_event(Event("alarm", "hot", "raised", 2, data={"words": "x" * 30_000}))
                 await store.write(Message("a", [alarm(1), wire.Frame(EPOCH, "event", 2, 1, 1, 1, large), alarm(3)]))
@@ -148,7 +148,7 @@ def test_a_topic_is_what_the_file_says_and_no_word_of_an_event_changes_its_level
     target = Target(BrokerTargetOptions(url="mqtt://127.0.0.1", topic="plant/{device}/{key}/{state}"))
     assert target.topic(Happened("@plane", EPOCH, 1, said)) == "plant/@plane/a_b__/raised"
     for topic, key in (("{key}", "$SYS"), ("{key}/{key}", "x" * 40_000)):
-        with pytest.raises(forwarding.Refused, match="nobody can publish"):
+        with pytest.raises(forward_target.Refused, match="nobody can publish"):
             Target(BrokerTargetOptions(url="mqtt://127.0.0.1", topic=topic)).topic(
                 Happened("a", EPOCH, 1, {**said, "key": key})
             )

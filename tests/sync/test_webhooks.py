@@ -24,7 +24,7 @@ from sqlalchemy import delete, select, update
 
 from edge import ConfigFault, Event, encode_event
 from sync import wire
-from sync.control_plane import forward_tables, forwarding, posting, tables
+from sync.control_plane import forward_state, forward_tables, forward_target, forwarding, posting, tables
 from sync.control_plane.duties import Duties
 from sync.control_plane.forward_options import WebhookOptions
 from sync.control_plane.leader import lead
@@ -77,7 +77,7 @@ def forwards(
 
 
 async def state(store: Store) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in await store.read(forwarding.told)}
+    return {row["name"]: row for row in await store.read(forward_state.told)}
 
 
 async def stands(store: Store, **wanted: Any) -> None:
@@ -194,11 +194,11 @@ def test_what_was_set_aside_is_sent_again_when_somebody_asks(database: str) -> N
         async def work(store: Store) -> None:
             await store.write(Message("a", [alarm(1), alarm(2), alarm(3)]))
             await stands(store, delivered=0, waits=0, aside=3)
-            assert await store.write(lambda c: forwarding.again(c, "webhook other")) == 0
+            assert await store.write(lambda c: forward_state.again(c, "webhook other")) == 0
             it.say = lambda n, headers, body: 422 if headers["idempotency-key"].endswith("/3") else 204
             e = tables.event
             await store.write(lambda c: c.execute(delete(e).where(e.c.seq == 1)) and None)  # its age has come
-            assert await store.write(lambda c: forwarding.again(c, "webhook mes")) == 2
+            assert await store.write(lambda c: forward_state.again(c, "webhook mes")) == 2
             await stands(store, delivered=1, waits=0, aside=1)
             u = select(forward_tables.undelivered.c.seq, forward_tables.undelivered.c.tries)
             while (await store.read(lambda c: c.execute(u).all())) != [(3, 1)]:
@@ -211,7 +211,7 @@ def test_what_was_set_aside_is_sent_again_when_somebody_asks(database: str) -> N
             assert await forget_once(store, "events", NOW + 10**18) == 1, "what is on its way once more is kept"
             await store.write(lambda c: c.execute(update(u).values(tries=1)) and None)
             assert await forget_once(store, "aside", NOW + 10**18) == 1
-            assert await store.write(lambda c: forwarding.end(c, set())) == ["webhook mes"]
+            assert await store.write(lambda c: forward_state.end(c, set())) == ["webhook mes"]
             assert await store.read(lambda c: c.execute(select(u)).all()) == []
 
         forwards(database, {"mes": options(it.url, tries=1)}, work)
@@ -264,10 +264,10 @@ def test_tries_are_spread_and_a_wish_is_heard(monkeypatch: pytest.MonkeyPatch) -
         waits = [forwarding.delay(tries) for _ in range(200)]
         assert longest / 2 <= min(waits) < 0.6 * longest and 0.9 * longest < max(waits) <= longest
     assert forwarding.delay(0, 77.0) == 77.0
-    happened = forwarding.Happened("a", EPOCH, 1, {})
+    happened = forward_target.Happened("a", EPOCH, 1, {})
     with hooks() as it:
         it.say, it.more = (lambda n, headers, body: 503), {"Retry-After": "77"}
-        with pytest.raises(forwarding.Later) as fault:
+        with pytest.raises(forward_target.Later) as fault:
             asyncio.run(Webhook(options(it.url)).deliver(happened))
         assert fault.value.wish == 77.0
 
@@ -410,7 +410,7 @@ def test_the_page_shows_how_to_check_a_signature_and_its_file_is_fine(
     page = (Path(__file__).parents[2] / "docs" / "plane-forwarding.md").read_text("utf-8")
     space: dict[str, Any] = {}
     exec(re.findall(r"```python\n(.*?)```", page, re.S)[0], space)
-    happened = forwarding.Happened("a", EPOCH, 1, {"text": "热"})
+    happened = forward_target.Happened("a", EPOCH, 1, {"text": "热"})
     sent = Webhook(options("https://a.example")).headers(happened, int(time.time()))["Lineside-Signature"]
     assert space["genuine"](SECRET, sent, happened.body)
     assert not space["genuine"](SECRET, sent, happened.body + b" ") and not space["genuine"](
