@@ -78,15 +78,22 @@ class Postgres:
     def address(self, database: str) -> str:
         return f"postgresql://{OWNER}@/{database}?host={self.folder}"
 
-    def database(self, *options: str) -> str:
-        """The name of a fresh one."""
+    def database(self, given: str = "") -> str:
+        """The name of a fresh one; `given`: what else stands in the statement."""
         self._made += 1
         name = f"plane{self._made}"
-        self._run("createdb", "-h", str(self.folder), "-U", OWNER, *options, name)
+        self._say(f"CREATE DATABASE {name} {given}")
         return name
 
     def drop(self, database: str) -> None:
-        self._run("dropdb", "--force", "-h", str(self.folder), "-U", OWNER, database)
+        self._say(f"DROP DATABASE {database} WITH (FORCE)")
+
+    def _say(self, statement: str) -> None:
+        """Over a connection of its own: programs that do this take three times as long."""
+        import psycopg
+
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def _made(request: pytest.FixtureRequest, folder: Path, copied: bool) -> Iterato
         yield f"sqlite:///{folder / 'plane.db'}"
         return
     server: Postgres = request.getfixturevalue("postgres")
-    name = server.database(*(("--template", request.getfixturevalue("fresh")) if copied else ()))
+    name = server.database(f"TEMPLATE {request.getfixturevalue('fresh')}" if copied else "")
     (folder / "database").write_text(server.address(name))
     yield server.address(name)
     server.drop(name)

@@ -63,7 +63,7 @@ def test_an_address_that_leads_nowhere_is_told(
 
 
 def test_a_database_of_another_encoding_is_refused(postgres: Postgres) -> None:
-    name = postgres.database("--encoding=LATIN1", "--template=template0")
+    name = postgres.database("ENCODING 'LATIN1' TEMPLATE template0")
     with pytest.raises(LinesideError, match=r"LATIN1.*ENCODING 'UTF8'"):
         Store(postgres.address(name))
 
