@@ -56,18 +56,22 @@ class Scores:
 
 class Interval:
     """Of forecasts of one kind; `day`: times of day that are told apart, `behind`: values that come before one is known to be
-    outside. By then as many were told in the same way, so one of them shifts a level by as much less: else what the first weeks
-    held too often is given back in the next ones."""
+    outside. By then as many, a day's at most, were told in the same way, so one of them shifts a level by as much less: else what
+    the first weeks held too often is given back in the next ones."""
 
     def __init__(self, day: int, coverage: float, behind: int) -> None:
         self.usual, self.times = np.zeros(day), np.zeros(day)
         self.levels = np.full(2, (1 - coverage) / 2)
         self.whole = 0.0  # usual error of the whole day
         self.scores = Scores(min(SCORES, max(FEWEST, DAYS * day)))
-        self._asked, self._shift = (1 - coverage) / 2, SHIFT / behind
-        self._alike = max(1.0, ALIKE * min(behind, day))
+        together = min(behind, day)
+        self._asked, self._shift = (1 - coverage) / 2, SHIFT / together
+        self._alike = max(1.0, ALIKE * together)
 
     def usual_at(self, at: int, least: float) -> float:
+        """Of errors at that time of day, at least `least`; 0 while none is known."""
+        if not len(self.scores):
+            return 0.0
         n = self.times[at]
         return max(float((n * self.usual[at] + PRIOR * self.whole) / (n + PRIOR)), least, 1e-12)
 
@@ -79,9 +83,12 @@ class Interval:
         low, high = (self.scores.at(level, self._alike) for level in (below, 1 - above))
         return expected + usual * low, expected + usual * high
 
-    def learn(self, at: int, error: float, usual: float, outside: tuple[bool, bool] | None) -> None:
+    def learn(
+        self, at: int, error: float, usual: float, outside: tuple[bool, bool] | None, least: float = 1e-12
+    ) -> float:
         """What a forecast was wrong by, where `usual` was usual, and whether the value lay below or above its interval, if it had
-        one."""
+        one. One that was made while nothing was known is held against what is usual by now. Returns that."""
+        usual = usual or self.usual_at(at, least) or max(abs(error), least)
         if outside is not None:
             self.levels = np.clip(self.levels + self._shift * (self._asked - np.array(outside)), LOWEST, 0.5)
         self.scores.add(error / usual)
@@ -89,6 +96,7 @@ class Interval:
         self.usual[at] += max(USUAL, 1 / (self.times[at] + 1)) * (size - self.usual[at])
         self.whole += max(USUAL / 5, 1 / len(self.scores)) * (size - self.whole)
         self.times[at] = min(self.times[at] + 1, 1e6)
+        return usual
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -214,14 +214,15 @@ class Seasonal:
         outside = made.outside(value)
         if i == 0 and outside is not None:
             self._held.append(not any(outside))
-        self._intervals[i].learn(slot % len(self._day), value - made.expected, made.usual, outside)
-        self._mixed(i, made, value - made.expected)
+        error, least = value - made.expected, LEVEL * abs(self._numbers[0])
+        usual = self._intervals[i].learn(slot % len(self._day), error, made.usual, outside, max(least, 1e-12))
+        self._mixed(i, made, error, usual)
 
-    def _mixed(self, i: int, made: Forecast, error: float) -> None:
+    def _mixed(self, i: int, made: Forecast, error: float, usual: float) -> None:
         scale = float(self._numbers[1])
         if not scale > 0:
             return
-        most = FAR * made.usual
+        most = FAR * usual
         seen, error = made.seen / scale, float(np.clip(error, -most, most)) / scale
         sure = float(np.trace(self._doubt[i])) <= FEATURES / (SLOW * self.settings.leads[i])
         keep = 1 - 1 / (MEMORY * len(self._week)) if sure else 1.0  # what was not seen lately is not forgotten either

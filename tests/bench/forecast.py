@@ -74,12 +74,12 @@ def main(data: Path) -> None:
     found: dict[str, Any] = {}
     for name, file, every, warm in SERIES:
         values, day = slots(data, file, every), DAY // every
-        leads = (1, 3600 // every, day)
+        leads = (1, 3600 // every, day, 7 * day)
         seasonal, began = Seasonal(Settings(every, leads, COVERAGE)), time.process_time()
         told = {slot: seasonal(slot, value) for slot, value in values.items()}
         spent = time.process_time() - began
         first = min(values) + warm * day
-        for i, (lead, word) in enumerate(zip(leads, ("next", "hour", "day"), strict=True)):
+        for i, (lead, word) in enumerate(zip(leads, ("next", "hour", "day", "week"), strict=True)):
             found[f"{name}_{word}"] = judged(values, told, i, lead, day, first)
         found[f"{name}_slot_us"] = round(spent / len(values) * 1e6)
     for key, figures in found.items():

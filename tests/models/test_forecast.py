@@ -78,6 +78,9 @@ def test_it_beats_last_week_and_its_interval_holds_what_it_says(after: tuple[For
         assert np.abs(truth - expected).mean() < 0.85 * np.abs(truth - values[at + lead - 168]).mean()
         assert 0.72 < ((low <= truth) & (truth <= high)).mean() < 0.88
         assert (low <= high).all()
+    assert np.nanmax(said[: 21 * 24, 5] - said[: 21 * 24, 4]) < 250, (
+        "not 2,209, as if its first errors were beyond all measure"
+    )
     assert (said[21 * 24 :, 2] - said[21 * 24 :, 1]).mean() < (said[21 * 24 :, 5] - said[21 * 24 :, 4]).mean()
     week = np.arange(len(said) - 169, len(said) - 1)
     held = (said[week, 1] <= values[week + 1]) & (values[week + 1] <= said[week, 2])
