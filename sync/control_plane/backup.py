@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edge import LinesideError, log
 
-from . import days, numbers, tables
+from . import days, numbers, people_tables, tables
 from .ca import keep
 from .database import on_postgresql, opened, why, word
 from .updates import SEEN, later
@@ -28,7 +28,7 @@ from .where import Where, address_of, exists
 
 KEYS = ("ca.key", "ca.pem", "issuing.pem", "sessions.key")  # and no command that signs: a file is not to bring one
 PASSES = (
-    tables.session,
+    people_tables.session,
     tables.invite,
 )  # stay behind: one that is over or used up by now would open the door once more
 AT_ONCE = 500  # rows in memory

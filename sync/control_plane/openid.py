@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError
 
 from edge import LinesideError
 
-from . import people, tables
+from . import people, people_tables
 from .openid_options import OpenIdOptions
 
 FLOW_SECONDS = 600.0  # from the button to coming back
@@ -182,13 +182,13 @@ def come(connection: Connection, options: OpenIdOptions, claims: dict[str, Any])
     """(name, session) of who has come, with the roles that their groups have now; a new account for who is new. None for who has no
     role any more: they are signed out everywhere. Raises LinesideError."""
     outside = f"{options.issuer} {claims['sub']}"
-    t = tables.person
+    t = people_tables.person
     name = connection.scalar(select(t.c.name).where(t.c.outside == outside))
     said = claims.get(options.groups)
     groups = [said] if isinstance(said, str) else said if isinstance(said, list) else []
     given = {people.bound(one.role, one.at) for group in groups for one in options.roles.get(str(group), [])}
     if name is not None:
-        b = tables.bound
+        b = people_tables.bound
         connection.execute(delete(b).where(b.c.person == name, b.c.by == people.OUTSIDE))
     if not given and not (name and people.roles(connection, name)):
         if name is not None:

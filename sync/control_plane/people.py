@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from edge import LinesideError
 
 from ..wire import key_of as hashed
-from . import tables
+from . import people_tables
 from .access import PROGRAM, Asker
 from .database import insert_new
 from .permissions import ROLES
@@ -78,11 +78,11 @@ def add(connection: Connection, name: str, kept: str, outside: str = "") -> None
         raise LinesideError(
             f"{name} has an account already", hint="`person bind` gives a role, `person password` another password"
         )
-    insert_new(connection, tables.person, [row])
+    insert_new(connection, people_tables.person, [row])
 
 
 def known(connection: Connection, name: str) -> bool:
-    t = tables.person
+    t = people_tables.person
     return connection.scalar(select(t.c.name).where(t.c.name == name)) is not None
 
 
@@ -94,7 +94,7 @@ def _must_be_known(connection: Connection, name: str) -> None:
 def another_password(connection: Connection, name: str, kept: str) -> None:
     """And nobody is signed in with the old one any more. Raises LinesideError."""
     _must_be_known(connection, name)
-    t = tables.person
+    t = people_tables.person
     connection.execute(update(t).where(t.c.name == name).values(password=kept))
     end(connection, name)
 
@@ -102,7 +102,11 @@ def another_password(connection: Connection, name: str, kept: str) -> None:
 def remove(connection: Connection, name: str) -> None:
     """With all roles, and signed out. Raises LinesideError."""
     _must_be_known(connection, name)
-    for t, column in ((tables.bound, "person"), (tables.session, "person"), (tables.person, "name")):
+    for t, column in (
+        (people_tables.bound, "person"),
+        (people_tables.session, "person"),
+        (people_tables.person, "name"),
+    ):
         connection.execute(delete(t).where(t.c[column] == name))
 
 
@@ -110,33 +114,33 @@ def bind(connection: Connection, name: str, role: str, place: str, by: str = "")
     """Raises LinesideError."""
     role, place = bound(role, place)
     _must_be_known(connection, name)
-    insert_new(connection, tables.bound, [{"person": name, "role": role, "place": place, "by": by}])
+    insert_new(connection, people_tables.bound, [{"person": name, "role": role, "place": place, "by": by}])
 
 
 def unbind(connection: Connection, name: str, role: str, place: str) -> None:
     """Raises LinesideError."""
     role, place = bound(role, place)
-    t = tables.bound
+    t = people_tables.bound
     if not connection.execute(delete(t).where(t.c.person == name, t.c.role == role, t.c.place == place)).rowcount:
         raise LinesideError(f"{name} is no {role} at {place or 'the root'}", hint="`lineside plane person list`")
 
 
 def end(connection: Connection, name: str) -> int:
     """Sign somebody out everywhere; how many sessions there were."""
-    t = tables.session
+    t = people_tables.session
     return connection.execute(delete(t).where(t.c.person == name)).rowcount
 
 
 def kept(connection: Connection, name: str) -> str | None:
     """How somebody's password is kept; None where there is none."""
-    t = tables.person
+    t = people_tables.person
     return connection.scalar(select(t.c.password).where(t.c.name == name)) or None
 
 
 def begin(connection: Connection, name: str, password: str | None) -> str:
     """A new session of somebody whose password is kept so; sessions that are over go. Raises LinesideError where that is not so any
     more."""
-    token, now, t = secrets.token_urlsafe(32), time.time(), tables.session
+    token, now, t = secrets.token_urlsafe(32), time.time(), people_tables.session
     if not known(connection, name) or kept(connection, name) != password:
         raise LinesideError("this account is another one by now")
     connection.execute(delete(t).where(t.c.expires <= now))
@@ -146,13 +150,13 @@ def begin(connection: Connection, name: str, password: str | None) -> str:
 
 
 def leave(connection: Connection, token: str) -> None:
-    t = tables.session
+    t = people_tables.session
     connection.execute(delete(t).where(t.c.hash == hashed(token)))
 
 
 def of_session(connection: Connection, token: str) -> Asker | None:
     """Whose session it is."""
-    t = tables.session
+    t = people_tables.session
     mine = select(t.c.person).where(t.c.hash == hashed(token), t.c.expires > time.time())
     name = connection.scalar(mine)
     return None if name is None else Asker(name, roles(connection, name), account=True)
@@ -160,20 +164,20 @@ def of_session(connection: Connection, token: str) -> Asker | None:
 
 def roles(connection: Connection, name: str) -> tuple[tuple[str, str], ...]:
     """(role, node) of each role somebody has; one that this version does not know is none."""
-    t = tables.bound
+    t = people_tables.bound
     rows = connection.execute(select(t.c.role, t.c.place).where(t.c.person == name).order_by(t.c.place, t.c.role))
     return tuple((role, place) for role, place in rows if role in ROLES)
 
 
 def administered(connection: Connection) -> bool:
     """Whether somebody with an account looks after the whole plane: from then on the link lets nobody in."""
-    t = tables.bound
+    t = people_tables.bound
     return connection.scalar(select(func.count()).where(t.c.role == "platform_admin", t.c.place == "")) != 0
 
 
 def listed(connection: Connection) -> list[dict[str, Any]]:
     """Everybody: name, whether they come by a password or an OpenID provider, their roles, until when they are signed in."""
-    p, s, now = tables.person, tables.session, time.time()
+    p, s, now = people_tables.person, people_tables.session, time.time()
     until = dict(
         connection.execute(
             select(s.c.person, func.max(s.c.expires)).where(s.c.expires > now).group_by(s.c.person)
@@ -197,7 +201,7 @@ def listed(connection: Connection) -> list[dict[str, Any]]:
 def add_key(connection: Connection, name: str, role: str, place: str, seconds: float) -> str:
     """A key that is told this once. Raises LinesideError."""
     role, place = bound(role, place)
-    t = tables.apikey
+    t = people_tables.apikey
     if connection.scalar(select(t.c.name).where(t.c.name == named(name))) is not None:
         raise LinesideError(f"there is a key called {name} already", hint="`apikey remove` it, or name another")
     token, now = KEY + secrets.token_urlsafe(32), time.time()
@@ -208,14 +212,14 @@ def add_key(connection: Connection, name: str, role: str, place: str, seconds: f
 
 def remove_key(connection: Connection, name: str) -> None:
     """Raises LinesideError."""
-    t = tables.apikey
+    t = people_tables.apikey
     if not connection.execute(delete(t).where(t.c.name == name)).rowcount:
         raise LinesideError(f"there is no key called {name!r}", hint="`lineside plane apikey list`")
 
 
 def of_key(connection: Connection, token: str) -> Asker | None:
     """Who a program is, by its key."""
-    t = tables.apikey
+    t = people_tables.apikey
     mine = select(t.c.name, t.c.role, t.c.place).where(t.c.hash == hashed(token), t.c.expires > time.time())
     row = connection.execute(mine).first()
     return Asker(f"{PROGRAM}{row.name}", ((row.role, row.place),), account=True) if row and row.role in ROLES else None
@@ -223,6 +227,6 @@ def of_key(connection: Connection, token: str) -> Asker | None:
 
 def keys(connection: Connection) -> list[dict[str, Any]]:
     """Every key, without what it is."""
-    t = tables.apikey
+    t = people_tables.apikey
     wanted = select(t.c.name, t.c.role, t.c.place, t.c.created, t.c.expires).order_by(t.c.name)
     return [dict(row) for row in connection.execute(wanted).mappings()]

@@ -20,7 +20,7 @@ from sqlalchemy import update
 
 from edge import LinesideError
 from edge.cli import main
-from sync.control_plane import entrance, people, signin, tables
+from sync.control_plane import entrance, people, people_tables, signin
 from sync.control_plane.ca import Authority
 from sync.control_plane.commands import way_in
 from sync.control_plane.heads import SHOWN
@@ -105,7 +105,7 @@ def test_who_guesses_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_session_ends_when_it_is_over_or_somebody_ends_it(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         await settled(plane)
-        t, store = tables.session, plane.store
+        t, store = people_tables.session, plane.store
         ends: list[Any] = [
             lambda c: people.end(c, "li"),
             lambda c: people.another_password(c, "li", people.password("another battery staple")),
@@ -131,7 +131,7 @@ def test_a_program_comes_with_its_key(tmp_path: Path) -> None:
     async def work(plane: Plane, ask: Ask) -> None:
         await settled(plane)
         key = await plane.store.write(lambda c: people.add_key(c, "grafana", "viewer", "acme", 3600.0))
-        kept = await plane.store.read(lambda c: c.execute(tables.apikey.select()).mappings().all())
+        kept = await plane.store.read(lambda c: c.execute(people_tables.apikey.select()).mappings().all())
         assert key not in str(kept) and key.startswith("lsk_"), "only its hash is kept"
         says = {"Authorization": f"Bearer {key}"}
         assert [row["id"] for row in json.loads((await ask("GET", "/api/devices", **says))[1])] == [OWN]
@@ -142,7 +142,7 @@ def test_a_program_comes_with_its_key(tmp_path: Path) -> None:
             assert (await ask("GET", "/api/devices", Authorization=wrong))[0] == 401, wrong
         link = f"session={plane.people.login(plane.people.key)}"
         assert (await ask("GET", "/api/devices", Authorization="Bearer wrong", Cookie=link))[0] == 401
-        await plane.store.write(lambda c: c.execute(update(tables.apikey).values(expires=1.0)))
+        await plane.store.write(lambda c: c.execute(update(people_tables.apikey).values(expires=1.0)))
         assert (await ask("GET", "/api/devices", **says))[0] == 401
         with pytest.raises(LinesideError, match="called grafana already"):
             await plane.store.write(lambda c: people.add_key(c, "grafana", "viewer", "acme", 3600.0))
