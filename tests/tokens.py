@@ -83,7 +83,7 @@ def tpm(folder: Path) -> Iterator[Token]:
     words = ("--tpmstate", f"dir={folder}", "--flags", "not-need-init,startup-clear")
     process = subprocess.Popen(["swtpm", "socket", "--tpm2", *words, *ends], stderr=subprocess.DEVNULL)
     try:
-        wait_for((folder / "pid").exists, 30, "swtpm")
+        wait_for((folder / "pid").exists, 120, "swtpm")
         env = {"TPM2_PKCS11_TCTI": f"swtpm:host=127.0.0.1,port={port}", "TPM2_PKCS11_STORE": str(folder / "store")}
         yield _made(module, folder, {**env, "TPM2_PKCS11_LOG_LEVEL": "0", "TSS2_LOG": "all+none"})
     finally:

@@ -651,7 +651,7 @@ def pair(tmp_path: Path, process: list[subprocess.Popen[str]]) -> tuple[Path, Pa
     ends = tmp_path / "a", tmp_path / "b"
     cable = subprocess.Popen(["socat", *(f"pty,raw,echo=0,link={end}" for end in ends)], text=True)
     process.append(cable)
-    wait_for(lambda: all(end.exists() for end in ends), 20, "the cable")
+    wait_for(lambda: all(end.exists() for end in ends), 120, "the cable")
     return *ends, cable
 
 

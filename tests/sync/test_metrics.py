@@ -54,7 +54,7 @@ START = 1_800_000_000 * SECOND
 def ask(port: int, path: str = "/metrics", *, method: str = "GET", **headers: str) -> tuple[int, str, Any]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.status, answer.read().decode(), answer.headers
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(), error.headers

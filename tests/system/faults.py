@@ -79,12 +79,12 @@ class Victims:
         self.start("plane")
         url = folder / "plane" / "url"
         words = folder / "plane.log"
-        wait_for(lambda: url.exists() and "open this link" in words.read_text(), 30, "the plane's start")
+        wait_for(lambda: url.exists() and "open this link" in words.read_text(), 120, "the plane's start")
         invitation = lineside("plane", "invite", "--folder", folder / "plane")
         lineside("enroll", self.site, invitation, "--state", folder / "device")
         self.start("device")
         ready = folder / "device" / "control.sock"
-        wait_for(lambda: ready.exists() and self.stands("device"), 30, "a first delivery")
+        wait_for(lambda: ready.exists() and self.stands("device"), 120, "a first delivery")
 
     def start(self, what: str) -> None:
         if what == "broker":
@@ -196,7 +196,7 @@ def main(
             time.sleep(rng.uniform(0.1, 2.5))  # also while it starts
             what = only or victims.names[turn % len(victims.names)]
             if plant != "none":  # what was planted shows itself only where there is something to lose
-                wait_for(lambda: victims.rows("device", "SELECT 1 FROM tail"), 60, "something in the tail")
+                wait_for(lambda: victims.rows("device", "SELECT 1 FROM tail"), 120, "something in the tail")
             victims.kill(what)
             victims.start(what)
             progress.step(plant)

@@ -52,7 +52,7 @@ def test_alarm_states_are_the_same_after_a_kill(tmp_path: Path) -> None:
 
     with running("sim", site, log=tmp_path / "sim.log"):
         with running("run", site, "--state", folder, log=log) as daemon:
-            wait_for(up, 30, "good samples")
+            wait_for(up, 120, "good samples")
             for verb, alarm in (
                 ("ack", "acked"),
                 ("shelve", "shelved"),
@@ -64,7 +64,7 @@ def test_alarm_states_are_the_same_after_a_kill(tmp_path: Path) -> None:
         until = 0
         for _ in range(2):
             with running("run", site, "--state", folder, log=log) as daemon:
-                wait_for(up, 30, "good samples")
+                wait_for(up, 120, "good samples")
                 found = states(folder)
                 until = until or found["shelved"][2]
                 assert until and found == {

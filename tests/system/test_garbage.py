@@ -45,7 +45,7 @@ def test_peers_that_answer_garbage_are_named_and_the_good_neighbour_is_read(tmp_
             site.write_text(text)
             lineside("enroll", site, lineside("plane", "invite", "--folder", tmp_path / "plane"), "--state", state)
         until_end.enter_context(running("run", site, "--state", state, log=log))
-        wait_for((state / NAME).exists, 30, "a start")
+        wait_for((state / NAME).exists, 120, "a start")
 
         def status() -> dict[str, Any]:
             return ask(state, {"do": "status"})
@@ -55,10 +55,10 @@ def test_peers_that_answer_garbage_are_named_and_the_good_neighbour_is_read(tmp_
             f"{kind}{k}" for k, manner in enumerate(MANNERS) for kind in KINDS if kind != "camera" or manner == "closes"
         ]
         wait_for(
-            lambda: all(status()["parts"].get(p, {}).get("reason") for p in (*named, "sync")), 60, "a reason for each"
+            lambda: all(status()["parts"].get(p, {}).get("reason") for p in (*named, "sync")), 120, "a reason for each"
         )
         before = good(status())
-        wait_for(lambda: good(status()) > before + 20, 30, "good samples beside them")
+        wait_for(lambda: good(status()) > before + 20, 120, "good samples beside them")
         now = status()
         assert [source for source in now["sources"] if good(now, source)] == ["good"], "no garbage is data"
         assert [name for name, part in now["parts"].items() if part["state"] == "running"] == ["good"]
@@ -94,7 +94,7 @@ def test_callers_that_send_garbage_disturb_nobody(tmp_path: Path) -> None:
         def goes_on() -> None:
             before = progress()
             wait_for(
-                lambda: all(b > a for a, b in zip(before, progress(), strict=True)), 60, f"progress beyond {before}"
+                lambda: all(b > a for a, b in zip(before, progress(), strict=True)), 120, f"progress beyond {before}"
             )
 
         goes_on()
