@@ -133,19 +133,19 @@ class Anomaly:
         self._by = config.reads().index(config.by) if config.by else 0  # its column
         self._crowded = False  # more regimes than can be
         self._watches: dict[float, Watch] = {}
-        files, left = load(setting.folder / config.baseline, config) if config.baseline else ({}, None)
+        files, self._left = load(setting.folder / config.baseline, config) if config.baseline else ({}, None)
         self._files = {self._number(regime): one for regime, one in files.items()}
         for regime in self._files:
-            self._watches[regime] = self._watch(regime, left)
+            self._watches[regime] = self._watch(regime)
         if not config.by:
             self._watches.setdefault(ONE, self._watch(ONE))
 
-    def _watch(self, regime: float | None, left: Leftover | None = None) -> Watch:
+    def _watch(self, regime: float | None) -> Watch:
         """Of a regime; None: nobody knows which."""
         config = self.config
         at = f"{config.by} {self._shown(regime)}" if config.by and regime is not None else ""
         of = Watched(self.name, tuple(config.tags), config.settings(), config.rows, config.refit, at)
-        return Watch(of, self._files.get(regime) if regime is not None else None, left)
+        return Watch(of, self._files.get(regime) if regime is not None else None, self._left)
 
     def _number(self, regime: float | str) -> float:
         """That a text has on this device. Raises LinesideError."""
@@ -284,11 +284,13 @@ class Anomaly:
         if self._regimes is None:
             return json.dumps({**same, **self._watches[ONE].as_json()}).encode()
         most, now = KEPT // max(1, len(self._watches)), self._regimes.now
+        same |= {"by": [self.config.by, self.config.edges], "now": now, "since": self._regimes.since}
         kept = [[regime, watch.as_json(regime == now, most)] for regime, watch in self._watches.items()]
-        return json.dumps({**same, "by": [self.config.by, self.config.edges], "now": now, "regimes": kept}).encode()
+        return json.dumps({**same, "regimes": kept}).encode()
 
     def restore(self, state: bytes) -> None:
-        """Go on. Raises ValueError where tags, settings or regimes are others now, or for what is damaged."""
+        """Go on. Raises ValueError where tags, settings or regimes are others now, or for what is damaged; then nothing of it is
+        used."""
         document, settings = json.loads(state), asdict(self.config.settings())
         if document["tags"] != self.config.tags:
             raise ValueError("it is of other tags")
@@ -296,15 +298,14 @@ class Anomaly:
             raise ValueError("it was learned with other settings")
         if document.get("by", ["", []]) != [self.config.by, self.config.edges]:
             raise ValueError("it was learned by other regimes, or by none")
-        if self._regimes is None:
-            self._watches[ONE].resume(document)
-            return
-        for regime, kept in document["regimes"][:REGIMES]:
-            watch = self._watches.get(float(regime)) or self._watch(float(regime))
-            watch.resume(kept)
-            self._watches[float(regime)] = watch
-        if document["now"] is not None:
-            self._regimes.go_on(float(document["now"]))
+        watches, now = dict(self._watches), document.get("now")
+        for regime, kept in document["regimes"] if self._regimes else [[ONE, document]]:
+            if len(watches) < REGIMES or float(regime) in watches:
+                watches[float(regime)] = watch = self._watch(float(regime))
+                watch.resume(kept)
+        if self._regimes and now is not None:
+            self._regimes.go_on(float(now), int(document.get("since", self.config.after)))
+        self._watches = watches
 
 
 def load(path: Path, config: AnomalyConfig) -> tuple[dict[float | str, Baseline], Leftover | None]:

@@ -111,9 +111,10 @@ class Baseline:
                 for w in document["windows"]
             )
             found = cls(mean, spread, pace, windows, int(document["rows"]), Settings(**document["settings"]))
+            whole = found.whole()
         except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"no baseline: {error}") from None
-        if not found.whole():
+        if not whole:
             raise ValueError("a damaged baseline")
         return found
 
@@ -123,8 +124,10 @@ class Baseline:
         rows = [self.mean, self.spread, self.pace, *(x for w in self.windows for x in (w.scale, w.centre))]
         fits = all(x.shape == (c,) and np.isfinite(x).all() for x in rows)
         fits = fits and all(w.map.ndim == 2 and len(w.map) == c and np.isfinite(w.map).all() for w in self.windows)
-        sound = all(w.rows >= 1 and np.isfinite(w.limit) and w.limit > 0 and (w.scale > 0).all() for w in self.windows)
-        return bool(c and self.windows and fits and sound and (self.spread > 0).all())
+        sound = all(np.isfinite(w.limit) and w.limit > 0 and (w.scale > 0).all() for w in self.windows)
+        sound = sound and tuple(w.rows for w in self.windows) == windows_of(self.settings)
+        follows = fits and bool((self.spread > 0).all() and (self.pace >= 0).all() and (self.pace <= 1).all())
+        return bool(c and sound and follows)
 
 
 def fit(

@@ -19,7 +19,7 @@ class Regimes:
     def __init__(self, edges: Sequence[float] = (), after: int = 0) -> None:
         self._edges, self._after = np.array(edges, float), after
         self.now: float | None = None
-        self._since = after  # rows in it; where it runs when nobody has seen it change it has settled
+        self.since = after  # rows in it; where it runs when nobody has seen it change it has settled
 
     def __call__(self, value: np.ndarray) -> Iterator[tuple[float, bool, slice, int]]:
         """Of the tag's values float64[n] that follow each other, each stretch: (regime, whether it has just begun, its rows, how
@@ -31,14 +31,14 @@ class Regimes:
                 continue
             regime = float(of[begin])
             began = regime != self.now
-            self._since = 0 if began and self.now is not None else self._since
-            skipped = min(self._after - self._since, end - begin)
-            self.now, self._since = regime, min(self._since + end - begin, self._after)
+            self.since = 0 if began and self.now is not None else self.since
+            skipped = min(self._after - self.since, end - begin)
+            self.now, self.since = regime, min(self.since + end - begin, self._after)
             yield regime, began, slice(begin, end), skipped
 
-    def go_on(self, now: float | None) -> None:
-        """After a restart: in which it ran."""
-        self.now = now
+    def go_on(self, now: float, since: int) -> None:
+        """After a restart: in which it ran, and for how many rows."""
+        self.now, self.since = now, min(max(since, 0), self._after)
 
 
 def shown(edges: Sequence[float], regime: float | str) -> str:

@@ -124,12 +124,13 @@ class Lane:
         own = [self.centre, self._out, self._sum, self._last, self._began]
         if any(new.shape != old.shape or not np.isfinite(new).all() for new, old in zip(rows, own, strict=True)):
             raise ValueError("a window of another baseline")
-        self.centre, self._out, self._sum, self._last, self._began = rows
-        self._alarm, self._alive, stands = (bool(on) for on in state["on"])
-        self._age, self._since, self._in_step = int(state["rows"][0]), float(state["rows"][1]), int(state["rows"][2])
-        self._alarms, self._seen = np.array([stands]), [self._began[None]]
-        if not 0 <= self._in_step < STEP:
+        alarm, alive, stands = (bool(on) for on in state["on"])
+        age, since, in_step = int(state["rows"][0]), float(state["rows"][1]), int(state["rows"][2])
+        if not (age >= 0 and since >= 0 and 0 <= in_step < STEP):
             raise ValueError("a damaged window")
+        self.centre, self._out, self._sum, self._last, self._began = rows
+        self._alarm, self._alive, self._alarms, self._seen = alarm, alive, np.array([stands]), [self._began[None]]
+        self._age, self._since, self._in_step = age, since, in_step
 
     def __call__(self, smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores, alarms = np.empty(len(smooth)), np.empty(len(smooth), bool)

@@ -204,11 +204,9 @@ class Watch:
                 self._learned = Gathered.from_json(document["learning"], columns)
             return
         if "learned" in document and (self.file is None or document.get("file") == _limits(self.file)):
-            scorer = Scorer(Baseline.from_json(document["learned"]))
-            if scorer.baseline.settings != self.of.settings:
-                raise ValueError("it was learned with other settings")
+            scorer = Scorer(self._baseline(document["learned"]))
             if "earlier" in document:
-                earlier = Baseline.from_json(document["earlier"]["learned"]), document["earlier"]["centres"]
+                earlier = self._baseline(document["earlier"]["learned"]), document["earlier"]["centres"]
                 resumed(earlier)
                 self._earlier = earlier
             self._scorer = scorer
@@ -222,6 +220,13 @@ class Watch:
             self._alarm = bool(document.get("alarm"))  # so that one that is over is told as over
         if self._scorer and "refit" in document:
             self._refit = Refit.from_json(document["refit"], columns)
+
+    def _baseline(self, document: Mapping[str, Any]) -> Baseline:
+        """Raises ValueError for one that is not of these tags and settings."""
+        found = Baseline.from_json(document)
+        if found.settings != self.of.settings or len(found.mean) != len(self.of.tags):
+            raise ValueError("it was learned with other settings")
+        return found
 
 
 def _limits(baseline: Baseline) -> list[float]:

@@ -189,6 +189,18 @@ def test_a_restart_in_an_alarm_is_as_none(rows: int) -> None:
     assert [e.state for e in later.events] == ["cleared"]
     with pytest.raises(ValueError, match="another baseline"):
         rig()[2].restore(json.dumps({**json.loads(state), "state": {"before": [[1]], "lanes": []}}).encode())
+    document = json.loads(state)
+    for at, odd in (
+        (0, -8),
+        (1, float("nan")),
+        (2, 8),
+    ):  # steps of an age of -8, an alarm that never comes, and a step too long
+        document["state"]["lanes"][0]["rows"][at], was = odd, document["state"]["lanes"][0]["rows"][at]
+        anew, later, stage = rig()
+        anew.restore({"h": json.dumps(document).encode()})
+        document["state"]["lanes"][0]["rows"][at] = was
+        feed(anew, normal(201))
+        assert [e.state for e in later.events] == ["learned"], "nothing of it is used"
 
 
 def test_tags_that_come_at_their_own_times_hold() -> None:
@@ -344,6 +356,10 @@ def test_a_damaged_baseline_is_refused() -> None:
     document = fit(normal(100), Settings(span=5)).as_json()
     with pytest.raises(ValueError, match="no baseline: cannot convert float infinity"):
         Baseline.from_json({**document, "rows": json.loads("1e999")})
+    long = [{**window, "rows": 10**12} for window in document["windows"]]  # no memory holds so long a window
+    for damaged in ({"windows": long}, {"windows": []}, {"pace": [1e300, 0]}, {"pace": [-1, 0]}):
+        with pytest.raises(ValueError, match="a damaged baseline"):
+            Baseline.from_json({**document, **damaged})
 
 
 def test_a_site_may_alarm_on_the_score() -> None:

@@ -114,6 +114,15 @@ def test_a_restart_goes_on_with_each_and_other_regimes_begin_anew() -> None:
             rig(**other)[2].restore(state)
 
 
+def test_a_restart_while_it_settles_lets_the_rest_be() -> None:
+    flow, _, stage = rig()
+    feed(flow, np.concatenate([LEARNS, run((2, 2), seed=9)]))
+    again, kept, _ = rig()
+    again.restore({"h": stage.snapshot() or b""})
+    feed(again, run((2, 8), seed=8), 500)
+    assert np.isnan(scores(kept)[0]).tolist() == [True] * 3 + [False] * 5
+
+
 def test_bands_and_texts_are_called_as_people_call_them() -> None:
     flow, kept, _ = rig(edges=[1.5, 2.5])
     feed(flow, run((1, 5), (2, 5), (3, 5)))
