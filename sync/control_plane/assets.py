@@ -23,7 +23,7 @@ from .asset_tables import asset_part as P
 from .asset_tables import maintenance as D
 from .asset_tables import work_order as W
 from .database import among
-from .numbers import next_of
+from .numbers import keep, next_of
 from .tree import enterprise, node
 
 DAY = 86_400.0
@@ -92,6 +92,7 @@ def remove(connection: Connection, number: int) -> None:
     for t in (asset_hour, asset_mark):
         connection.execute(delete(t).where(t.c.asset == number))
     connection.execute(update(asset_due).where(asset_due.c.asset == number).values(asset=0))
+    keep(connection, A)
     connection.execute(delete(A).where(A.c.number == number))
 
 

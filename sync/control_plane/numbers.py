@@ -21,6 +21,11 @@ def next_of(connection: Connection, table: Table) -> int:
     return int(max(last + 1, first))
 
 
+def keep(connection: Connection, table: Table) -> None:
+    """To be called before a row goes, where nobody else gives a number at the same time: what was said of it is of nothing else."""
+    upsert(connection, F, {"name": table.name, "number": next_of(connection, table)})
+
+
 def restored(connection: Connection) -> None:
     """To be called in a database that was filled from a backup."""
     upsert(connection, F, *({"name": t.name, "number": next_of(connection, t) + ROOM} for t in COUNTED))

@@ -14,23 +14,24 @@ from . import tables
 if TYPE_CHECKING:
     from .rollouts import Rollout
 
-SLACK = 60.0  # seconds that processes of a plane may be apart
+SLACK = 60.0  # seconds that processes of a plane may be apart, and into which moves what lies ahead
 TIMES = ("asked", "began", "ended")
 D, R = tables.rollout_device, tables.rollout
 
 
 def set_right(connection: Connection, rollout: Rollout, now: float) -> Rollout:
-    """All its times move with the clock, the latest of them to `now` (s UTC), so that their order stays. What was soaking
-    soaks for as long again at most. Holds the writer while it changes every row."""
+    """What lies after `now` (s UTC) comes into the minute before it, in its order, with what lies there; older times stay, so a
+    clock that was ahead for a moment ends no soak. Holds the writer while it changes every row."""
     mine = D.c.rollout == rollout.number
     latest = connection.execute(select(*(func.max(D.c[name]) for name in TIMES)).where(mine)).one()
     back = max(rollout.since, rollout.forgiven, *(time or 0.0 for time in latest)) - now
     if back <= SLACK:
         return rollout
-    log.warning("plane: its clock was set back by %.0f s; the times of rollout %d move with it", back, rollout.number)
+    log.warning("plane: its clock was set back by %.0f s; what rollout %d did since is of now", back, rollout.number)
+    floor = now - SLACK
 
     def moved(time: ColumnElement[float]) -> ColumnElement[float]:
-        return case((time > back + 1.0, time - back), (time > 0.0, 1.0), else_=0.0)
+        return case((time > floor, floor + (time - floor) * (SLACK / (back + SLACK))), else_=time)
 
     connection.execute(update(D).where(mine).values({name: moved(D.c[name]) for name in TIMES}))
     own = {"since": moved(R.c.since), "forgiven": moved(R.c.forgiven)}

@@ -104,7 +104,7 @@ class Rollouts:
         more = False
         if not 0 <= now - self._looked <= self._gap:
             self._since = now
-        self._looked, since = now, self._since
+        since = self._since
         if seldom := now - self._seldom >= SELDOM or now < self._seldom:
             self._seldom = now
             if await self._store.read(newcomers):
@@ -119,6 +119,7 @@ class Rollouts:
             if done.told:
                 self._hub.tell({"kind": "events", "device": PLANE})
             more |= done.more
+        self._looked = now  # a look that a fault ends is made once more as the first
         return more
 
     async def _plan(self, rollout: Rollout) -> None:

@@ -74,7 +74,7 @@ def test_what_is_due_is_told_once_and_cleared_when_it_is_done_or_asked_for_no_mo
         other = await added(store, id="P-9", running="", rules=[LOOK])
         await asset_due.look(store, hub, AT + 32 * assets.DAY)
         await store.write(lambda c: assets.remove(c, other))
-        await added(store, id="P-9", running="", rules=[LOOK])
+        assert await added(store, id="P-9", running="", rules=[LOOK]) == other + 1, "its number is nobody else's"
         await asset_due.look(store, hub, AT + 32 * assets.DAY)
         told.extend([("due P-9 look", "raised"), ("due P-9 look", "cleared"), ("due P-9 look (2)", "raised")])
         assert await said(store) == told, "what was told of one that is no more is not another one's"

@@ -22,6 +22,7 @@ from sync.control_plane.rollout_options import RolloutOptions, from_words
 from sync.control_plane.rollout_plan import Some, nearest, place, sizes, wilson
 from sync.control_plane.rollout_work import Rollouts, at_work
 from sync.control_plane.rollouts import R, listed, rollouts, start, summary
+from sync.control_plane.standing import StoreFault
 from sync.control_plane.store import Store
 from sync.control_plane.twin import Want, want
 from tests.sync.rolled import CALM, Fleet
@@ -300,6 +301,32 @@ def test_a_clock_that_is_set_back_holds_nothing_up_and_hides_nothing(database: s
         await store.write(lambda c: c.execute(ahead) and None)
         await it.order(n, "resume")
         assert (await it.rollout(n)).state == "running", "also where it stood still at that time"
+
+    with_store(database, work)
+
+
+def test_a_clock_that_was_ahead_for_a_moment_ends_no_soak(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(store: Store) -> None:
+        it = Fleet(store)
+        await it.enrol(*TEN)
+        n = await it.begin(waves=[3], soak="3h", attempt="3h")
+        first, second, third = await it.asked()
+        await it.takes([first])
+        await it.tells(second, "trying")
+        await it.look(60)
+        await it.look(7200)
+        await it.takes([third])
+        with monkeypatch.context() as broken:
+            broken.setattr(rollout_work, "look", lambda *_: 1 / 0)
+            with pytest.raises(StoreFault):
+                await it.look(-7200)
+        await it.look(1)
+        await it.look(3700)
+        states = await it.column(n, "state")
+        assert [states[device] for device in (first, second, third)] == ["watched", "trying", "watched"]
+        await it.takes([second])
+        await it.look(3 * 3600)
+        assert set((await it.column(n, "state")).values()) == {"good", "asked"}, "though the first look after it failed"
 
     with_store(database, work)
 
