@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from signal import SIGKILL
 
 from edge import ModelRefused
 
@@ -22,6 +23,9 @@ def in_child(module: str, path: Path) -> None:
     except subprocess.TimeoutExpired:
         raise ModelRefused(f"{path.name} did not answer within {WITHIN:g} s") from None
     if child.returncode:
+        if child.returncode == -SIGKILL:  # here() makes the child the first that the system ends
+            hint = "most likely for want of memory: `free -m` says what there is; try it again with more"
+            raise ModelRefused(f"{path.name} is refused: what tried it was killed", hint=hint)
         said = (child.stdout.strip().splitlines() or ["it crashed the interpreter"])[-1]
         raise ModelRefused(f"{path.name} is refused: {said}", hint="copy it here anew")
 

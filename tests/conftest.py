@@ -61,7 +61,7 @@ def pytest_collection_finish() -> None:
     """Five thousand tests are no garbage: looked through at each collection, they were a fifth of all computing."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(20_000, 10, 10)
     gc.enable()
 
 

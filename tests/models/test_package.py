@@ -242,6 +242,13 @@ def test_a_model_that_hangs_is_given_up(copy: Path, monkeypatch: pytest.MonkeyPa
         load(copy)
 
 
+def test_one_that_was_killed_is_told_apart_from_one_that_is_broken(tmp_path: Path) -> None:
+    script = tmp_path / "large.py"
+    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    with pytest.raises(ModelRefused, match=r"was killed .*want of memory"):
+        proof.in_child("cProfile", script)
+
+
 def test_an_absent_package_says_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match=r"a shipped one: .*washer"):
         package.find("nothing", tmp_path)

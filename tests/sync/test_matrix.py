@@ -241,7 +241,13 @@ def test_the_live_lane_tells_of_their_devices_alone_and_ends_with_the_session(
         follows = asyncio.ensure_future(ask("GET", "/api/live", **who))
         while not plane.hub._pages:
             await asyncio.sleep(0)
-        for device in (FOREIGN, "@plane", "unknown", OWN):
+        for device in (
+            FOREIGN,
+            "@plane",
+            "unknown",
+            OWN,
+            FOREIGN,
+        ):  # once the last one is taken, those before it are told
             plane.hub.tell({"kind": "events", "device": device})
         (follower,) = plane.hub._pages
         while follower.qsize():
