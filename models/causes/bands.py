@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .parts import CODES, Column
+from .parts import CODES, Column, spelt
 
 LEAST = 10  # parts of a band, and outside of it
 QUANTILES = np.array([0.01, 0.025, 0.05, *np.arange(0.1, 0.95, 0.05), 0.95, 0.975, 0.99])
@@ -64,7 +64,7 @@ class Bands:
         if self.column.labels is not None:
             return self.column.labels[cell]
         if (codes := self.column.codes) is not None:
-            return f"{codes[cell]:.15g}"
+            return spelt(float(codes[cell]))
         return f"{self.edges[cell - 1]:.4g}" if cell else f"< {self.edges[0]:.4g}"
 
     def _names(self, holds: np.ndarray) -> str:

@@ -95,6 +95,10 @@ def _of_table(options: argparse.Namespace) -> tuple[dict[str, Parts], str]:
             "--table goes with --target COLUMN and --ng VALUE", hint="which column says what is NG, and how?"
         )
     of = of_table(options.table, options.target, options.ng, options.time, options.lot, options.without)
+    there = [*(c.name for c in of.columns), *of.left_out]
+    if missing := sorted({*options.tag, *options.lot} - {*there}):
+        what = f"{options.table}: there is no {missing[0]!r} to look at"
+        raise LinesideError(what, hint=f"there are {', '.join(there[:8]) or 'none'}")
     columns = [c for c in of.columns if not options.tag or c.name in {*options.tag, *options.lot}]
     return {"": replace(of, columns=columns)}, options.table.name
 

@@ -24,7 +24,7 @@ from edge import (
 )
 
 from ..quality.ledger import Part, parts_of
-from .parts import CODES, Column, Parts, named
+from .parts import CODES, Column, Parts, named, spelt
 
 DAY = 86_400 * SECOND
 MOST = 8_000_000  # parts times tags that are held at once
@@ -198,7 +198,7 @@ def _columns(
             columns.append(named(name, ["" if v != v else texts.get(v, "") for v in held[:, k].tolist()]))
         elif name in asked.lots or name in asked.labels:
             labels = {float(number): text for number, text in asked.labels.get(name, {}).items()}
-            columns.append(named(name, ["" if v != v else labels.get(v, f"{v:.15g}") for v in held[:, k].tolist()]))
+            columns.append(named(name, ["" if v != v else labels.get(v) or spelt(v) for v in held[:, k].tolist()]))
         else:
             mean = at.total[:, k] / np.maximum(at.count[:, k], 1)
             value = held[:, k]

@@ -48,6 +48,11 @@ class Parts:
         return len(self.ng)
 
 
+def spelt(value: float) -> str:
+    """A number as a name; whole ones with all their digits, since those of a lot differ in the last."""
+    return f"{value + 0.0:.0f}" if value.is_integer() and abs(value) < 2**53 else f"{value:.15g}"
+
+
 def named(name: str, said: Sequence[str]) -> Column:
     """A column of names, "" where nobody knows; those that are numbers in their order."""
     cells = np.array(said, object).astype(str)

@@ -22,7 +22,7 @@ from models.causes.journal import only_rises
 from models.causes.parts import Column, Parts, named
 from models.causes.rank import ranked
 from models.causes.table import of_table
-from models.causes.words import as_json, words
+from models.causes.words import as_json, of_each, words
 
 T0 = 1_790_000_000 * SECOND // (86_400 * SECOND) * (86_400 * SECOND)  # midnight
 SITE = """device: {id: c}
@@ -225,6 +225,8 @@ def test_codes_that_are_bad_in_no_order_are_named_where_one_says_that_they_are_c
     assert {each.split("of each: ")[1][0], each.split(", ")[1][0]} == {"2", "8"} and ", 10: " in each
     assert as_json(told)["found"][0]["of_each"]["8"] == (ng[code == 8].sum(), (code == 8).sum())
     assert not any("taken for amounts" in line for line in said)
+    long = ranked(table(ng, Column("lot", code + 10.0**15))).found[0]  # no two of them are called alike
+    assert set(of_each(long)) == {f"10000000000000{c:02}" for c in (1, 2, 7, 8, 10)}
 
 
 def test_an_hour_that_comes_again_each_day_is_found_though_it_always_comes_in_a_stretch() -> None:
@@ -318,6 +320,8 @@ def test_a_table_in_place_of_a_journal(site: Path, tmp_path: Path, capsys: pytes
         (["--table", "t.csv", "--target", "wat", "--ng", "x"], "no column is called 'wat'"),
         (["--table", "t.csv", "--target", "what", "--ng", "z"], "no what is 'z' .there are x, y"),
         (["--table", "t.csv", "--target", "what", "--ng", "x", "--time", "a"], "t.csv:2: '1' is no time"),
+        (["--table", "t.csv", "--target", "what", "--ng", "x", "--tag", "b"], "no 'b' to look at .there are a"),
+        (["--table", "t.csv", "--target", "what", "--ng", "x", "--code", "what"], "no 'what' to look at"),
     ],
 )
 def test_a_table_that_cannot_be_is_refused(
