@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from . import chain
 
 MOST = 1000  # blocks that are looked at
-BLOCK = re.compile(r"-----BEGIN (X509 CRL|TRUSTED CERTIFICATE)-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END \1-----")
+BLOCK = re.compile(r"-----BEGIN (X509 CRL|TRUSTED CERTIFICATE)-----([^-]+)-----END \1-----")  # no text takes long
 FOR_NOTHING = bytes.fromhex(
     "3008a0060604551d2500"
 )  # what OpenSSL reads behind such a certificate: reject anyExtendedKeyUsage
