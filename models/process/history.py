@@ -23,9 +23,16 @@ def read(path: Path, columns: Sequence[str], called: Mapping[str, str] | None = 
     LinesideError."""
     head, body = table_cells(path)
     wanted = [(called or {}).get(name, name) for name in columns]
+    of = dict(zip(columns, wanted, strict=True))
+    if alike := [name for name in wanted if list(of.values()).count(name) > 1]:
+        raise ConfigFault(
+            f"{path}: two tags would be read from the column {alike[0]!r}", hint="`columns` of `tune:` says so"
+        )
     if missing := [name for name in wanted if name not in head]:
         hint = f"it needs {', '.join(wanted)}; `tune:` names with `columns` those of `history`, and with `kept` where trials go"
         raise ConfigFault(f"{path}:1: no column is called {missing[0]!r}", hint=hint)
+    if twice := [name for name in dict.fromkeys(head) if name in wanted and head.count(name) > 1]:
+        raise ConfigFault(f"{path}:1: two columns are called {twice[0]!r}", hint="leave one of them out")
     at = [head.index(name) for name in wanted]
     found, faults = [], []
     for line, row in body:

@@ -83,6 +83,8 @@ class _Faults:
                 self._input(name, one.range)
         for name in options.columns:
             self._known(("columns", name), name, self._points, "tag")
+        if options.columns and not options.history:
+            self._fault(("columns",), "they name columns of `history`, and there is none", "say `history: FILE.csv`")
         for name in options.limits:
             self._known(("limits", name), name, self._points, "tag")
         if options.objective in options.inputs:

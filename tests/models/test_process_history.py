@@ -24,10 +24,13 @@ def test_history_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     path.write_text("time;a;b\n1;2;3\n\n4;5;6")
     assert history.read(path, ["b", "a"]) == [{"b": 3.0, "a": 2.0}, {"b": 6.0, "a": 5.0}]
     assert history.read(path, ["b", "c"], {"c": "time"}) == [{"b": 3.0, "c": 1.0}, {"b": 6.0, "c": 4.0}]
+    with pytest.raises(ConfigFault, match="two tags would be read from the column 'b'"):
+        history.read(path, ["b", "c"], {"c": "b"})
     history.append(path, {"b": 9, "time": 7, "new": 8})
     assert path.read_text().splitlines()[-2:] == ["4;5;6", "7;;9"], "by the file's head, whatever the row has meanwhile"
     for text, said in (
         ("a,c\n1,2\n", "old.csv:1: no column is called 'b'"),
+        ("a,b,c,b,c\n1,2,3,4,5\n", "old.csv:1: two columns are called 'b'"),
         ("a,b\n1,2\n1,x\n1\n", "old.csv:3: not a number in each of its columns"),
         ("a,b\n1,nan\n", "old.csv:2: not a number"),
     ):

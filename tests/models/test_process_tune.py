@@ -165,6 +165,7 @@ def test_what_a_stage_found_unusual_counts_until_it_is_usual_again_and_once_wher
         (("raises: [glue.mass]", "raises: [glue.maas]"), "no tag is called 'glue.maas', did you mean 'glue.mass'?"),
         (("raises: [glue.mass]}", "avoid: glue.time > 3}"), "say `avoid: EXPRESSION`, or `input: TAG`"),
         (("lot: glue.lot", "lot: glue.lot\n  columns: {glue.tim: a}"), "did you mean 'glue.time'?"),
+        (("lot: glue.lot", "lot: glue.lot\n  columns: {glue.time: a}"), "name columns of `history`, and there is none"),
         (("lot: glue.lot", "lot: glue.lot\n  kept: ../a.csv"), "tune.kept: "),
         (("objective: worth", "objective: glue.time"), "glue.time is one of the settings"),
     ],
