@@ -186,7 +186,7 @@ def test_who_is_enrolled_again_at_one_process_is_known_at_the_other(tmp_path: Pa
             old, new, guess = (shown(authority, "a") for _ in range(3))
 
             async def knows(plane: Ingest, who: Shown) -> bool:
-                return await plane.device(Request({"type": "http", "headers": [], **who.scope})) == "a"
+                return await plane.callers.device(Request({"type": "http", "headers": [], **who.scope})) == "a"
 
             async def holds(who: Shown) -> None:
                 fresh = tables.device.update().where(tables.device.c.id == "a").values(key=who.row["key"])
