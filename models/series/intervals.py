@@ -25,6 +25,7 @@ SCORES = 1000  # past errors, at most
 DAYS = 14  # of so many days: those of the first weeks, in which the mix learns, are far larger
 FEWEST = 300  # where those are fewer
 ALIKE = 0.5  # of the values that come before one is known, a day's at most: so many errors in a row are worth one
+NONE = 1e-12  # in place of a usual error of 0
 LEAST = 50  # of those, before anything is told
 SHAPES = ("usual", "times", "levels")
 
@@ -73,7 +74,7 @@ class Interval:
         if not len(self.scores):
             return 0.0
         n = self.times[at]
-        return max(float((n * self.usual[at] + PRIOR * self.whole) / (n + PRIOR)), least, 1e-12)
+        return max(float((n * self.usual[at] + PRIOR * self.whole) / (n + PRIOR)), least, NONE)
 
     def around(self, expected: float, usual: float) -> tuple[float, float]:
         """(low, high), NaN while too little is known."""
@@ -84,11 +85,13 @@ class Interval:
         return expected + usual * low, expected + usual * high
 
     def learn(
-        self, at: int, error: float, usual: float, outside: tuple[bool, bool] | None, least: float = 1e-12
+        self, at: int, error: float, usual: float, outside: tuple[bool, bool] | None, least: float = NONE
     ) -> float:
         """What a forecast was wrong by, where `usual` was usual, and whether the value lay below or above its interval, if it had
-        one. One that was made while nothing was known is held against what is usual by now. Returns that."""
-        usual = usual or self.usual_at(at, least) or max(abs(error), least)
+        one. One that was made while nothing was known is held against what is usual by now, and where none was ever wrong against
+        itself. Returns that."""
+        known = max(usual, 0 if usual > NONE else self.usual_at(at, least))
+        usual = known if known > NONE else max(abs(error), least)
         if outside is not None:
             self.levels = np.clip(self.levels + self._shift * (self._asked - np.array(outside)), LOWEST, 0.5)
         self.scores.add(error / usual)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .intervals import USUAL, Interval, packed, unpacked
+from .intervals import NONE, USUAL, Interval, packed, unpacked
 
 PROFILE = 0.25  # of a new value, in its slot of the week's profile
 OUTLIER = 10.0  # usual distances from the profile, beyond which a value counts for no more
@@ -26,6 +26,7 @@ LEVEL = 1e-3  # of the mean, below which no error is usual: a load may repeat it
 QUARTERS = 4  # of a slot, after each of which its rest is forecast anew
 FEATURES = 9
 DAY = 86_400
+LARGEST = 3e38  # that a state holds
 VERSION = 1
 FINITE = {"off": "_off", "mix": "_mix", "doubt": "_doubt", "pull": "_pull", "pulled": "_pulled"}
 HOLES = {"week": "_week", "day": "_day", "numbers": "_numbers"}
@@ -140,11 +141,13 @@ class Seasonal:
         return float(week if np.isfinite(week) else day if np.isfinite(day) else self._numbers[0])
 
     def as_json(self) -> dict[str, Any]:
-        """All but the forecasts whose slots are still to come."""
+        """Everything that the next slot needs, but for what was told of it while it runs."""
         kept = {name: packed(getattr(self, of)) for name, of in {**FINITE, **HOLES}.items()}
         parts = {"leads": self._intervals, "rests": self._rests}
-        more = {name: [each.as_json() for each in of] for name, of in parts.items()}
+        more: dict[str, Any] = {name: [each.as_json() for each in of] for name, of in parts.items()}
         held = "".join("01"[one] for one in self._held)
+        rows = [[*one.seen, one.expected, one.usual, one.low, one.high] for one in self._open.values()]
+        more["open"] = [[*map(list, self._open)], packed(np.clip(rows, -LARGEST, LARGEST))]
         return {"version": VERSION, "settings": asdict(self.settings), "slot": self.slot, "held": held, **kept, **more}
 
     @classmethod
@@ -164,6 +167,8 @@ class Seasonal:
                 mine.resume(theirs)
             found._held.extend(one == "1" for one in document["held"])
             found.slot = None if document["slot"] is None else int(document["slot"])
+            keys, rows = document.get("open", ([], ""))
+            found._open = _opened(keys, rows, found.slot, settings.leads) if found.slot is not None else {}
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"no forecast: {type(error).__name__} {error}") from None
         return found
@@ -175,7 +180,8 @@ class Seasonal:
         if np.isnan(level):
             level, scale = value, 0.0
         seen = np.isfinite(self._week[slot % len(self._week)])
-        most = OUTLIER * max(scale, LEVEL * abs(level)) if seen else FIRST * max(scale, abs(level)) or np.inf
+        most = OUTLIER * max(scale, LEVEL * abs(level)) if seen else FIRST * max(scale, abs(level))
+        most = most or np.inf  # of what was 0 so far nobody knows how large it gets
         off = float(np.clip(value - known, -most, most))
         self._off[slot % self._long] = off
         week, day = slot % len(self._week), slot % len(self._day)
@@ -215,7 +221,7 @@ class Seasonal:
         if i == 0 and outside is not None:
             self._held.append(not any(outside))
         error, least = value - made.expected, LEVEL * abs(self._numbers[0])
-        usual = self._intervals[i].learn(slot % len(self._day), error, made.usual, outside, max(least, 1e-12))
+        usual = self._intervals[i].learn(slot % len(self._day), error, made.usual, outside, max(least, NONE))
         self._mixed(i, made, error, usual)
 
     def _mixed(self, i: int, made: Forecast, error: float, usual: float) -> None:
@@ -243,6 +249,18 @@ class Seasonal:
                 self._pulled[k] = keep * self._pulled[k] + off**2
                 self._pull[k] += off / self._pulled[k] * (later - self._pull[k] * off)
         self._running = {}
+
+
+def _opened(keys: list[list[int]], rows: str, slot: int, leads: tuple[int, ...]) -> dict[tuple[int, int], Forecast]:
+    """Forecasts whose slots are still to come. Raises ValueError or TypeError for damaged ones."""
+    numbers = unpacked(rows, (len(keys), FEATURES + 4), holes=True)
+    found = {}
+    for (of, i), (*seen, expected, usual, low, high) in zip(keys, numbers.tolist(), strict=True):
+        sound = np.isfinite([*seen, expected]).all() and usual >= 0
+        if not (sound and 0 <= i < len(leads) and slot < of <= slot + leads[i]):
+            raise ValueError("a damaged forecast")
+        found[of, i] = Forecast(np.array(seen), expected, usual, low, high)
+    return found
 
 
 def _moved(one: float, other: float, value: float, first: float, most: float) -> float:

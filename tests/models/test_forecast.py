@@ -124,6 +124,40 @@ def test_what_it_learned_survives_a_restart_and_other_settings_begin_anew(after:
     assert other.snapshot() is None
 
 
+def _seasons(values: np.ndarray, restarts: int = 0) -> tuple[Seasonal, np.ndarray]:
+    """Of slots of six hours; [slots, expected, low and high of a slot, a day and a week ahead]."""
+    one, said = Seasonal(Settings(6 * 3600, (1, 4, 28))), []
+    for slot, value in enumerate(values.tolist()):
+        if restarts and slot % restarts == 0:
+            one = Seasonal.from_json(json.loads(json.dumps(one.as_json())), one.settings)
+        told = one(slot, value)
+        said.append([*told.expected, *told.low, *told.high])
+    return one, np.array(said)
+
+
+TIDES = 100 + 30 * np.sin(np.arange(28 * 9) / 4 * 2 * np.pi + 1) + np.random.default_rng(1).normal(0, 1, 28 * 9)
+
+
+def test_restarts_more_often_than_what_is_foretold_comes_true_teach_the_same() -> None:
+    one, whole = _seasons(TIDES)
+    np.testing.assert_allclose(_seasons(TIDES, restarts=10)[1], whole, rtol=1e-3)
+    assert np.isfinite(whole[-1]).all()
+    state = json.loads(json.dumps(one.as_json()))
+    for of in ([[TIDES.size + 40, 1]], [[TIDES.size, 7]], [["x", 1]], 5):
+        with pytest.raises(ValueError, match=r"forecast|reshape"):
+            Seasonal.from_json({**state, "open": [of, state["open"][1]]}, one.settings)
+    state["open"] = [state["open"][0][:1], packed(np.full(13, np.nan))]
+    with pytest.raises(ValueError, match="a damaged forecast"):
+        Seasonal.from_json(state, one.settings)
+
+
+def test_a_load_that_was_nothing_for_weeks_is_foretold_once_it_is_there() -> None:
+    values = TIDES * (np.arange(TIDES.size) >= 40)
+    said = _seasons(values)[1]
+    assert np.abs(said[-29:-1, 0] - values[-28:]).mean() < 5
+    assert (said[-28:, 6:] - said[-28:, 3:6]).max() < 100, "and how wrong it was then is not wide for ever"
+
+
 def test_slots_of_gaps_late_samples_bad_ones_and_time_that_goes_back() -> None:
     slots, good = Slots(3600), np.zeros(4, np.uint8)
 
