@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Connection, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select, update
 
 from edge import log
 
@@ -21,7 +21,7 @@ D, R = tables.rollout_device, tables.rollout
 
 def set_right(connection: Connection, rollout: Rollout, now: float) -> Rollout:
     """What lies after `now` (s UTC) comes into the minute before it, in its order, with what lies there; older times stay, so a
-    clock that was ahead for a moment ends no soak. Holds the writer while it changes every row."""
+    clock that was ahead for a moment ends no soak. Holds the writer while it changes what lies there."""
     mine = D.c.rollout == rollout.number
     latest = connection.execute(select(*(func.max(D.c[name]) for name in TIMES)).where(mine)).one()
     back = max(rollout.since, rollout.forgiven, *(time or 0.0 for time in latest)) - now
@@ -33,7 +33,8 @@ def set_right(connection: Connection, rollout: Rollout, now: float) -> Rollout:
     def moved(time: ColumnElement[float]) -> ColumnElement[float]:
         return case((time > floor, floor + (time - floor) * (SLACK / (back + SLACK))), else_=time)
 
-    connection.execute(update(D).where(mine).values({name: moved(D.c[name]) for name in TIMES}))
+    ahead = or_(*(D.c[name] > floor for name in TIMES))
+    connection.execute(update(D).where(mine, ahead).values({name: moved(D.c[name]) for name in TIMES}))
     own = {"since": moved(R.c.since), "forgiven": moved(R.c.forgiven)}
     own["created"] = case((R.c.created > now, now), else_=R.c.created)  # who is enrolled from now on came after it
     change = update(R).where(R.c.number == rollout.number).values(own).returning(R.c.since, R.c.forgiven, R.c.created)
