@@ -22,6 +22,7 @@ FIRST = 20.0  # the same in a first week, in which days may be unlike, or times 
 MEMORY = 4  # weeks after which an error weighs a third as much in the mix
 SLOW = 10.0  # slots for each slot ahead, that the mix trusts the profile alone for; errors of a lead are alike for that long
 FAR = 4.0  # usual errors, beyond which one pulls the mix no further
+MOST = 2.0  # times what was off lately, that a forecast is off the profile
 LEVEL = 1e-3  # of the mean, below which no error is usual: a load may repeat itself to the last digit
 QUARTERS = 4  # of a slot, after each of which its rest is forecast anew
 FEATURES = 9
@@ -197,7 +198,8 @@ class Seasonal:
         assert self.slot is not None
         target = self.slot + lead
         seen = self._features(target)
-        expected = self.profile(target) + float(self._mix[i] @ seen)
+        most = MOST * float(np.abs(seen[:-2]).max())
+        expected = self.profile(target) + float(np.clip(self._mix[i] @ seen, -most, most))
         usual = self._intervals[i].usual_at(target % len(self._day), LEVEL * abs(self._numbers[0]))
         low, high = self._intervals[i].around(expected, usual)
         if np.isfinite(self._week[target % len(self._week)]):  # a first week teaches its profile alone
@@ -225,10 +227,10 @@ class Seasonal:
         self._mixed(i, made, error, usual)
 
     def _mixed(self, i: int, made: Forecast, error: float, usual: float) -> None:
-        scale = float(self._numbers[1])
+        level, scale = map(float, self._numbers[:2])
         if not scale > 0:
             return
-        most = FAR * usual
+        most = min(FAR * usual, OUTLIER * max(scale, LEVEL * abs(level)))
         seen, error = made.seen / scale, float(np.clip(error, -most, most)) / scale
         sure = float(np.trace(self._doubt[i])) <= FEATURES / (SLOW * self.settings.leads[i])
         keep = 1 - 1 / (MEMORY * len(self._week)) if sure else 1.0  # what was not seen lately is not forgotten either

@@ -156,6 +156,8 @@ def test_a_load_that_was_nothing_for_weeks_is_foretold_once_it_is_there() -> Non
     said = _seasons(values)[1]
     assert np.abs(said[-29:-1, 0] - values[-28:]).mean() < 5
     assert (said[-28:, 6:] - said[-28:, 3:6]).max() < 100, "and how wrong it was then is not wide for ever"
+    said = _seasons(np.where(np.arange(TIDES.size) < 112, 5.0, TIDES))[1]  # a meter that stood still
+    assert np.nanmax(np.abs(said[:, 0])) < 400, "no law of what stood still runs away"
 
 
 def test_slots_of_gaps_late_samples_bad_ones_and_time_that_goes_back() -> None:
