@@ -371,3 +371,5 @@ alarms: {odd: {when: "h.score > 1"}}
 """
     assert not load_text(site).problems
     assert "p.c" in str(load_text(site.replace("[p.a, p.b]", "[p.a, p.c]")).problems[0])
+    many = load_text(site.replace("[p.a, p.b]", f"[p.a, p.b], by: p.a, edges: {[*range(40)]}")).problems
+    assert [one.message for one in many] == ["takes at most 31, not 40"]
