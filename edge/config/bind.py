@@ -72,7 +72,9 @@ def _message(detail: Any) -> str:
     if kind in ("too_long", "too_short"):
         limit = detail["ctx"]
         most = "at most" if kind == "too_long" else "at least"
-        return f"takes {most} {limit['max_length' if kind == 'too_long' else 'min_length']}, not {limit['actual_length']}"
+        return (
+            f"takes {most} {limit['max_length' if kind == 'too_long' else 'min_length']}, not {limit['actual_length']}"
+        )
     said = said.replace("Input should be", "must be").replace("a valid ", "a ")
     for stiff, plain in (
         ("must be a string", "must be text"),

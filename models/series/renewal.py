@@ -40,13 +40,13 @@ def resumed(earlier: Stand) -> Scorer:
     return scorer
 
 
-def told(name: str, order: Event, tags: Sequence[str], was: np.ndarray, now: np.ndarray) -> Event:
-    """The event of an order that was carried out: who, and each tag's normal before and after, float64[c]."""
+def told(name: str, of: str, order: Event, tags: Sequence[str], was: np.ndarray, now: np.ndarray) -> Event:
+    """The event of an order that was carried out: who said it `of` what, and each tag's normal before and after, float64[c]."""
     back, by = bool(order.data.get("back")), str(order.data.get("by", "")) or "somebody"
     moved = {tag: [_plain(a), _plain(b)] for tag, a, b in zip(tags, was, now, strict=True)}
     said = "normal is again what it was" if back else "what it does now is normal"
     said += f", and to learn from the next {order.data['learn']} rows" if order.data.get("learn") and not back else ""
-    text = f"{by} says of {name}: {said}; " + ", ".join(f"{tag} {a:g} to {b:g}" for tag, (a, b) in moved.items())
+    text = f"{by} says of {of}: {said}; " + ", ".join(f"{tag} {a:g} to {b:g}" for tag, (a, b) in moved.items())
     return Event("model", name, "undone" if back else "renewed", order.ts, "low", text, {"by": by, "moved": moved})
 
 

@@ -98,7 +98,8 @@ class Watch:
         drift = dict(zip(self.of.tags, self._scorer.drift(), strict=True))
         for tag in sorted(tag for tag, d in drift.items() if abs(d) > DRIFTED and tag not in self._drifted):
             self._drifted.add(tag)
-            text = f"{tag} has moved {drift[tag]:+.1f} of its learned spreads; if that is normal"
+            at = f" at {self.of.at}" if self.of.at else ""
+            text = f"{tag} has moved {drift[tag]:+.1f} of its learned spreads{at}; if that is normal"
             text += "" if self._left else f", say so: `lineside normal SITE {self.name}`; or"
             text += f" learn anew: `lineside fit SITE {self.name} --since TIME`"
             yield Event(
@@ -153,7 +154,7 @@ class Watch:
             self._scorer, self._earlier = renewed(self._scorer, self._recent), stood
         self._refit = Refit(int(learn), len(self.of.tags), by or "somebody") if learn and not back else None
         self._drifted = set()
-        said = told(self.name, order, self.of.tags, was, self._scorer.stands())
+        said = told(self.name, self.of.said, order, self.of.tags, was, self._scorer.stands())
         yield said
         if self._alarm:
             self._alarm = False

@@ -154,6 +154,7 @@ def test_what_a_person_says_is_of_the_way_in_which_it_runs() -> None:
     assert kept.events[-1].state == "raised"
     order(flow)
     assert [e.state for e in kept.events[-2:]] == ["renewed", "cleared"]
+    assert "h at p.speed 2: what it does now is normal" in kept.events[-2].text
     more = run((2, 60), (1, 60), seed=7)
     more[:60, :2] += 12
     feed(flow, more, 700)
