@@ -26,6 +26,7 @@ ASSET_COLUMNS = (
 TIMES = ("begun", "retired", "opened", "ended")
 EMPTY: dict[str, Any] = {"above": 0.0, "before": 0.0, "begun": None, "retired": 0.0, "rules": [], "place": None}
 MOST_BYTES, MOST_ROWS, MOST_FAULTS = 4_000_000, 5000, 20
+LONGEST = 500  # characters of a fault, which may quote a cell
 KINDS = ("csv", "json")
 
 
@@ -122,7 +123,8 @@ def refuse(faults: Sequence[str]) -> None:
     """Raises LinesideError with the first of these, if there are any."""
     if faults:
         more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
-        raise LinesideError("\n".join([*faults[:MOST_FAULTS], *more, "nothing of the file is kept"]))
+        first = (fault if len(fault) <= LONGEST else f"{fault[:LONGEST]} …" for fault in faults[:MOST_FAULTS])
+        raise LinesideError("\n".join([*first, *more, "nothing of the file is kept"]))
 
 
 def _why(one: Mapping[str, Any]) -> str:

@@ -82,6 +82,7 @@ def test_a_file_goes_in_and_out_and_in_again(tmp_path: Path, capsys: pytest.Capt
         ("a.csv", "id,rules\nP,oil every 5\n", "a.csv:2: rules: 'oil every 5' is none; write: change oil = 500 hours"),
         ("a.csv", "id,rules\nP,oil = x days\n", r"a.csv:2: rules.0.days: .*number"),
         ("a.csv", "place\nacme\n", "a.csv:2: id: Field required"),
+        ("a.csv", f"id,begun\nP,{'x' * 9000}\n", r"\Aa.csv:2: begun: 'x{483} …\nnothing of the file is kept\Z"),
         ("a.csv", 'id\n"P', "a.csv:2: not CSV"),
         ("a.csv", 'id,name\n\n,,\nP,"a\nb"\n', "a.csv:4: name: holds control"),
         ("a.json", "{}", "a list of objects"),
