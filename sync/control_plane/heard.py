@@ -33,6 +33,7 @@ class Heard:
 
 
 def note(connection: Connection, devices: Iterable[str], now: float) -> None:
-    """They were heard at `now` (s UTC)."""
+    """They were heard at `now` (s UTC). What is much later was noted before the clock was set back."""
     t = tables.device
-    connection.execute(update(t).where(among(connection, t.c.id, devices), t.c.seen < now).values(seen=now))
+    newer = ~t.c.seen.between(now, now + EVERY)
+    connection.execute(update(t).where(among(connection, t.c.id, devices), newer).values(seen=now))
