@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -141,13 +141,16 @@ def sound_rows(
             log.warning("journal: a damaged row of %s is left out: %s", table, ", ".join(map(str, head[:2])))
 
 
-def batches(db: Any, t0: int = -(2**63), t1: int = 2**63 - 1) -> Iterator[Batch]:
-    """Sealed blocks that touch the span, then the tail, as they stand now. Damaged ones are named and left out. Nothing is held
-    open between two of them: a reader that pauses (`| less`) would let the journal's log grow."""
+def batches(
+    db: Any, t0: int = -(2**63), t1: int = 2**63 - 1, sources: Collection[str] | None = None
+) -> Iterator[Batch]:
+    """Sealed blocks that touch the span, then the tail, as they stand now; of some `sources` alone. Damaged ones are named and left
+    out. Nothing is held open between two of them: a reader that pauses (`| less`) would let the journal's log grow."""
     with db:
         opened = list(sound_rows(db, "tail", "ORDER BY id"))
-        touching = "SELECT rowid FROM block WHERE t1 >= ? AND t0 <= ? ORDER BY stream, seq"
-        places = [row for (row,) in db.execute(touching, (t0, t1))]
+        touching = "SELECT stream, rowid FROM block WHERE t1 >= ? AND t0 <= ? ORDER BY stream, seq"
+        of = None if sources is None else {f"samples:{source}" for source in sources}
+        places = [row for stream, row in db.execute(touching, (t0, t1)) if of is None or stream in of]
     there = (found for row in places for found in sound_rows(db, "block", "WHERE rowid = ?", (row,)))
     yield from _decoded(chain(there, opened))
 

@@ -25,6 +25,8 @@ from .runs import runs_of
 from .table import table_of
 
 HELP = "fit a stage that learns: from the journal (anomaly, forecast), runs (lifetime), faults (vibration), a table (quality)"
+NEVER, END = -(2**63), 2**63 - 1
+RARELY = 0.01  # of a stretch, in which a tag says nothing at its begin
 STRETCHES = 40  # of what is longer than `--rows`, so that nights and Mondays are among them
 
 
@@ -132,17 +134,21 @@ def _from_runs(stage: Any, entry: Any, config: Config, options: argparse.Namespa
 def history(
     path: Path, tags: list[str], t0: int, t1: int, rows: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(ts, value, quality) of each tag between t0 and t1, in even stretches where that would be more than about `rows` a tag.
-    Raises LinesideError for one that has none."""
+    """(ts, value, quality) of each tag between t0 and t1, in even stretches where that would be more than about `rows` a tag; of
+    one that rarely says something also what it held where a stretch begins. Raises LinesideError for one that has none."""
     found: dict[str, list[tuple[np.ndarray, ...]]] = {tag: [] for tag in tags}
     with reading(path) as db:
         names = {number: name for number, (name, *_) in tag_names(db).items() if name in tags}
-        for begin, end in stretches(db, tags, t0, t1, rows):
+        spans = stretches(db, tags, t0, t1, rows)
+        for begin, end in spans:
             for batch in batches(db, begin, end):
                 within = (batch.ts >= begin) & (batch.ts <= end)
                 for number in np.intersect1d(batch.tag[within], list(names)):
                     mine = within & (batch.tag == number)
                     found[names[int(number)]].append((batch.ts[mine], batch.value[mine], batch.quality[mine]))
+        if len(spans) > 1:
+            for tag, held in _held(db, found, names, t0, np.array(spans)).items():
+                found[tag].insert(0, held)
     for tag, parts in found.items():
         if not parts:
             raise _nothing_of(tag)
@@ -150,6 +156,42 @@ def history(
         tag: (np.concatenate([p[0] for p in v]), np.concatenate([p[1] for p in v]), np.concatenate([p[2] for p in v]))
         for tag, v in found.items()
     }
+
+
+def _held(
+    db: Any, found: dict[str, list[tuple[np.ndarray, ...]]], names: dict[int, str], t0: int, spans: np.ndarray
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """Of tags that say nothing where stretches int64[k, 2] begin, as one that is told when it changes: (ts, value, quality) of what
+    they had said last, at the first time that is known of the stretch."""
+    begin, end = spans.T
+    first = {}
+    for tag, parts in found.items():
+        ts = np.sort(np.concatenate([np.array([NEVER]), *(part[0] for part in parts)]))
+        first[tag] = ts[np.minimum(np.searchsorted(ts, begin), len(ts) - 1)]
+    least = np.min([np.where(one < begin, END, one) for one in first.values()], axis=0)
+    late = {
+        tag: (least <= end) & ((one < begin) | (one - least > RARELY * (end - begin))) for tag, one in first.items()
+    }
+    wanted = {tag: np.flatnonzero(some) for tag, some in late.items() if some.any()}
+    said = {tag: np.full((3, len(at)), [[NEVER], [0], [0]], object) for tag, at in wanted.items()}
+    for batch in batches(db, t0, int(begin[-1]), {tag.partition(".")[0] for tag in wanted}) if wanted else ():
+        for number in np.unique(batch.tag).tolist():
+            if (tag := names.get(number, "")) in wanted:
+                mine = np.flatnonzero((batch.tag == number) & (batch.ts >= t0))
+                mine = mine[np.argsort(batch.ts[mine], kind="stable")]
+                at = np.searchsorted(batch.ts[mine], begin[wanted[tag]]) - 1
+                newer = (
+                    np.flatnonzero((at >= 0) & (batch.ts[mine][np.maximum(at, 0)] > said[tag][0]))
+                    if len(mine)
+                    else at[:0]
+                )
+                rows = mine[at[newer]]
+                said[tag][:, newer] = batch.ts[rows], batch.value[rows], batch.quality[rows]
+    out = {}
+    for tag, (ts, value, quality) in said.items():
+        known = ts > NEVER
+        out[tag] = least[wanted[tag]][known], value[known].astype(float), quality[known].astype(np.uint8)
+    return {tag: held for tag, held in out.items() if len(held[0])}
 
 
 def stream(path: Path, tag: str, t0: int, t1: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -12,7 +12,9 @@ import pytest
 from edge import SECOND, Batch
 from edge.app import Daemon
 from edge.cli import main
+from edge.commands.fit import history
 from edge.config.load import load
+from models.series.together import together
 
 SITE = """device: {id: f}
 drivers: {p: {driver: modbus, url: "tcp://127.0.0.1:9", every: 1h, tags: {a: {address: "holding:1"}, b: {address: "holding:2"}}}}
@@ -21,13 +23,14 @@ stages: {h: {stage: anomaly, tags: [p.a, p.b]}, f: {stage: forecast, tag: p.a, e
 
 
 def filled(site: Path, state: Path, values: np.ndarray, step: int) -> None:
-    """A journal of p.a and p.b, a row each `step` seconds."""
+    """A journal of p.a and p.b, a row each `step` seconds; of what is NaN nothing was said."""
 
     async def fill() -> None:
         daemon = Daemon(load(site), state)
         ids = [daemon.table["p.a"].id, daemon.table["p.b"].id]
         ts = np.repeat(np.arange(1, len(values) + 1) * step * SECOND, 2)
-        daemon.journal.append([Batch.of("p", np.tile(ids, len(values)), values.ravel(), ts)])
+        said = ~np.isnan(values.ravel())
+        daemon.journal.append([Batch.of("p", np.tile(ids, len(values))[said], values.ravel()[said], ts[said])])
         await daemon.journal.commit(seal=True)
         daemon.journal.close()
 
@@ -68,6 +71,17 @@ def test_a_baseline_from_history(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["check", str(site)]) == 0
     assert main(["fit", str(site), "x", "--state", str(tmp_path / "state")]) == 2
     assert "no stage is called 'x', " not in capsys.readouterr().out
+
+
+def test_what_is_told_when_it_changes_holds_in_each_stretch(tmp_path: Path) -> None:
+    site, values = tmp_path / "site.yaml", np.full((1000, 2), np.nan)
+    site.write_text(SITE)
+    values[:, 0], values[[0, 430], 1] = np.arange(1000), [7.0, 8.0]
+    filled(site, tmp_path / "state", values, 1)
+    found = history(tmp_path / "state" / "journal.db", ["p.a", "p.b"], -(2**63), 2**63 - 1, 100)
+    rows, _ = together([found["p.a"], found["p.b"]])
+    assert len(rows) == len(found["p.a"][0]) > 150
+    assert (rows[:, 1] == np.where(rows[:, 0] < 430, 7, 8)).all()
 
 
 def test_a_number_that_stands_for_a_text_elsewhere_is_a_number(tmp_path: Path) -> None:
