@@ -36,6 +36,7 @@ async def forget(store: Store, keep: Mapping[str, float], pictures: Pictures) ->
 
 async def forget_once(store: Store, name: str, before: int) -> int:
     """Delete what of a class is older than `before` (ns UTC); how many rows (or whole days of blocks)."""
+    before = max(before, 0)  # of who keeps something for a thousand years
     if name == "rollouts":
         return await rollout_past.forget(store, before / SECOND)
     total = await _all(store, CLASSES[name], before)

@@ -22,7 +22,7 @@ from sync.control_plane import days, history, tables
 from sync.control_plane.database import insert_new, snapshots
 from sync.control_plane.messages import Message
 from sync.control_plane.pictures import Pictures
-from sync.control_plane.retention import forget_once
+from sync.control_plane.retention import CLASSES, forget_once
 from sync.control_plane.rollup import roll
 from sync.control_plane.store import Store
 from tests.postgres import Postgres
@@ -64,6 +64,8 @@ def test_samples_leave_by_their_age_and_do_not_come_back(database: str, monkeypa
         answer = await store.write(Message("a", old))
         assert answer["samples:plc"].watermark == 8 and await numbers(store) == [6, 7, 8]
         assert await forget_once(store, "samples", NOW - 60 * DAY) == 0
+        for name in (*CLASSES, "rollouts"):
+            assert await forget_once(store, name, NOW - 2**65) == 0, "kept for a thousand years"
 
     with_store(database, work)
 
