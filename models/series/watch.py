@@ -165,7 +165,8 @@ class Watch:
             refit, settings = self._refit, self.of.settings
             refit.asked = True
             step = self._left.step if self._left else 0.0
-            yield Job(lambda: [Answer(refit.candidate(settings, step))], name=self.name)
+            none = Candidate(refit, None, "not at all, since the device had no room for that")
+            yield Job(lambda: [Answer(refit.candidate(settings, step))], lambda: [Answer(none)], name=self.name)
 
     def relearned(self, new: Candidate) -> Iterator[Event]:
         """A candidate takes over, or is dropped; one that an order has overtaken is nobody's."""

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from edge import SECOND, Batch, Event, Setting, plugins
+from edge import SECOND, Batch, Event, ManualClock, Setting, plugins
 from edge.app import Daemon
 from edge.cli import main
 from edge.codec import decode_event
 from edge.config.load import load
 from edge.control import Control
 from edge.flow import Flow
+from edge.health import Health
 from edge.rehearse import Kept
 from models.series.anomaly import Anomaly, AnomalyConfig
 from models.series.baseline import Settings, fit
@@ -195,6 +196,13 @@ def test_after_a_drift_it_learns_anew_where_the_site_says_so() -> None:
     assert not scores(kept, 4)[0].any()
     order(again, back=True, by="bo")
     assert kept.events[-1].state == "undone" and kept.events[-1].data["by"] == "bo"
+    _, kept, stage = rig(adapt=50, factor=2.5, refit=400)
+    stage.restore(state)
+    clock, stages = ManualClock(), [("h", stage)]
+    busy = Flow(table(), stages, kept, clock, Health(clock), submit=lambda job, back: back(job.expired()))
+    feed(busy, normal(600, 5) + np.array([12, 24]), 3200)
+    assert "h stays as it was: learned anew not at all" in kept.events[-1].text, "the pool had no room"
+    assert "refit" not in json.loads(stage.snapshot() or b""), "so that it can be asked for again"
     plain, other, _ = rig(adapt=50, factor=2.5)
     feed(plain, normal(200))
     feed(plain, drifting(3600), 200)
