@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select, update
 
-from edge import log
+from edge import SECOND, log
 
 from . import tables
+from .database import NO_CLOCK
 
 if TYPE_CHECKING:
     from .rollouts import Rollout
@@ -21,7 +22,10 @@ D, R = tables.rollout_device, tables.rollout
 
 def set_right(connection: Connection, rollout: Rollout, now: float) -> Rollout:
     """What lies after `now` (s UTC) comes into the minute before it, in its order, with what lies there; older times stay, so a
-    clock that was ahead for a moment ends no soak. Holds the writer while it changes what lies there."""
+    clock that was ahead for a moment ends no soak. Nothing changes while the clock was never set: it is right soon. Holds the
+    writer while it changes what lies there."""
+    if now < NO_CLOCK / SECOND:
+        return rollout
     mine = D.c.rollout == rollout.number
     latest = connection.execute(select(*(func.max(D.c[name]) for name in TIMES)).where(mine)).one()
     back = max(rollout.since, rollout.forgiven, *(time or 0.0 for time in latest)) - now

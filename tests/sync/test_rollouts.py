@@ -324,6 +324,10 @@ def test_a_clock_that_was_ahead_for_a_moment_ends_no_soak(database: str, monkeyp
         await it.look(3700)
         states = await it.column(n, "state")
         assert [states[device] for device in (first, second, third)] == ["watched", "trying", "watched"]
+        then = it.now
+        for now in (30.0, then, then + 301):  # it starts before its clock is set
+            await it.look(now - it.now)
+        assert await it.column(n, "state") == states
         await it.takes([second])
         await it.look(3 * 3600)
         assert set((await it.column(n, "state")).values()) == {"good", "asked"}, "though the first look after it failed"
