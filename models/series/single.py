@@ -96,7 +96,8 @@ class SingleNovelty:
             return None
         if self._kept is None or rows - self._kept[0] >= min(rows, RANKS) * RENEWED:
             file, of = io.BytesIO(), {"tag": np.array(self.config.tag), "last": np.array(self._last)}
-            kept: dict[str, Any] = {**of, **self._novelty.state()}
+            first = self._first if len(self._first) <= FIRST else self._first[:0]  # else a start looks anew
+            kept: dict[str, Any] = {**of, "first": first, **self._novelty.state()}
             np.savez(file, **kept)
             self._kept = rows, file.getvalue()
         return self._kept[1]
@@ -107,6 +108,10 @@ class SingleNovelty:
             kept = {name: file[name] for name in file.files}
         if str(kept["tag"]) != self.config.tag:
             raise ValueError(f"it is of {kept['tag']}")
+        first = kept.get("first", self._first)
+        if first.ndim != 1 or first.dtype != np.int64:
+            raise ValueError("damaged times")
         self._novelty.go_on(kept)
+        self._first = first
         self._last, self._resumed = int(kept["last"]), True
         self._kept = len(self._novelty), state

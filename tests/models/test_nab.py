@@ -176,6 +176,10 @@ def test_the_past_goes_on_after_a_restart_and_rows_that_are_missing_shift_no_day
     after.restore(state)
     assert after.snapshot() is state
     assert np.allclose(scores(after, 290, len(value)), expected[290:])
+    early, again = stage(), stage()
+    scores(early, 0, 50)
+    again.restore(early.snapshot() or b"")
+    assert np.allclose(scores(again, 50, len(value)), expected[50:]), "also before it is known how many rows a day has"
     late.restore(state)
     one = Novelty(60, 48)
     one(value)
