@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from edge import SECOND, Event, encode_event
 from sync import wire
 from sync.control_plane import tables
 from sync.control_plane.database import insert_new
 from sync.control_plane.live import Hub
-from sync.control_plane.messages import Message
+from sync.control_plane.messages import Message, apply_messages
 from sync.control_plane.own import PLANE
 from sync.control_plane.rollout_options import from_words
 from sync.control_plane.rollout_work import Rollouts
@@ -78,21 +78,35 @@ class Fleet:
         self, devices: str | Iterable[str], state: str, running: str = "", reason: str = "", name: str = "washer"
     ) -> None:
         """These devices say that of what is wanted of them now."""
+        all_say = []
         for device in [devices] if isinstance(devices, str) else devices:
             version, stage, generation = await self.wants(device, name)
             said = {"version": version, "stage": stage, "generation": generation, "tried": version}
             said |= {"running": running or (version if state == "running" else "")}
-            await self.happens(device, Event("twin", f"model/{name}", state, 0, "info", reason, said))
+            all_say.append((device, Event("twin", f"model/{name}", state, 0, "info", reason, said)))
+        await self._arrive(all_say, self.now)
 
     async def happens(self, device: str, event: Event, at: float | None = None) -> None:
         """An event of a device, at a time of its own (default: now)."""
-        self._seq[device] += 1
-        ts = round((self.now if at is None else at) * SECOND)
-        whole = Event(event.kind, event.key, event.state, ts, event.severity, event.text, event.data)
-        frame = wire.Frame(EPOCH, "event", self._seq[device], ts, ts, 1, encode_event(whole))
-        await self.store.write(Message(device, [frame]))
-        t = tables.device
-        await self.store.write(lambda c: c.execute(update(t).where(t.c.id == device).values(seen=self.now)))
+        await self._arrive([(device, event)], self.now if at is None else at)
+
+    async def _arrive(self, events: list[tuple[str, Event]], at: float) -> None:
+        """In one transaction: a plane that looks by itself sees all or none."""
+        messages = []
+        for device, event in events:
+            self._seq[device] += 1
+            ts = round(at * SECOND)
+            whole = Event(event.kind, event.key, event.state, ts, event.severity, event.text, event.data)
+            messages.append(
+                Message(device, [wire.Frame(EPOCH, "event", self._seq[device], ts, ts, 1, encode_event(whole))])
+            )
+        t, heard = tables.device, [device for device, _ in events]
+
+        def arrive(c: Connection) -> None:
+            apply_messages(c, messages)
+            c.execute(update(t).where(t.c.id.in_(heard)).values(seen=self.now))
+
+        await self.store.write(arrive)
 
     async def takes(self, devices: Iterable[str], state: str = "running", running: str = "") -> None:
         """These devices begin at once, and end so."""

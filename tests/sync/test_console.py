@@ -67,6 +67,9 @@ async def chromium(it: Rig, may_fail: str = "404") -> AsyncIterator[Any]:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
         page.set_default_timeout(40_000)
+        await page.route(
+            "**/nowhere", lambda route: route.abort()
+        )  # a first route in mid-page may come after a request
         await page.clock.install()
         await page.goto(it.plane.link)
         yield page
