@@ -19,7 +19,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edge import LinesideError, log
 
-from . import days, numbers, people_tables, tables
+from . import (  # each module of tables: what is not known is not kept
+    asset_tables,  # noqa: F401
+    days,
+    evidence_tables,  # noqa: F401
+    forward_tables,  # noqa: F401
+    numbers,
+    people_tables,
+    tables,
+)
 from .ca import keep
 from .database import on_postgresql, opened, why, word
 from .updates import SEEN, later
