@@ -139,7 +139,7 @@ def test_every_fault_is_told_at_once_with_its_place(tmp_path: Path) -> None:
         ("c.csv", b"x" * 1_000_001, "is larger than 1,000,000 bytes"),
         ("c.json", b"[1]", "holds no cases, begin with `cases:`"),
         ("c.yaml", b"", "holds no cases, begin with `cases:`"),
-        ("c.yaml", b"cases:\n" + b"- {}\n" * 2001, "at most 2000 items"),
+        ("c.yaml", b"cases:\n" + b"- {}\n" * 2001, "takes at most 2000, not 2001"),
         ("c.xls", b"", "its name has to end with .yaml, .yml, .json, .csv"),
     ],
 )
