@@ -97,7 +97,11 @@ def test_the_daemon_on_a_full_disk_goes_on_says_so_and_recovers_by_itself(tmp_pa
         assert now["dropped"] == 0 and now["durable"] >= before["samples"], "what waited in memory is durable now"
         it.settle()
         words = (tmp_path / "device.log").read_text()
-        assert "Traceback" not in words and words.count("the disk is full") == 2 and "writing again" in words
+        assert (
+            "Traceback" not in words
+            and words.count("the disk is full (free some space)") == 2
+            and "writing again" in words
+        )
 
 
 def test_a_first_start_on_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
@@ -155,7 +159,9 @@ def test_a_plane_on_a_full_disk_acknowledges_nothing_and_recovers_by_itself(tmp_
         it.settle()
         words = (tmp_path / "plane.log").read_text()
         assert (
-            "Traceback" not in words and words.count("cannot write: the disk is full") == 1 and "writing again" in words
+            "Traceback" not in words
+            and words.count("plane: cannot write: the disk is full") == 1
+            and "writing again" in words
         )
 
 
