@@ -18,9 +18,8 @@ from . import chain
 
 MOST = 1000  # blocks that are looked at
 BLOCK = re.compile(r"-----BEGIN (X509 CRL|TRUSTED CERTIFICATE)-----([^-]+)-----END \1-----")  # no text takes long
-FOR_NOTHING = bytes.fromhex(
-    "3008a0060604551d2500"
-)  # what OpenSSL reads behind such a certificate: reject anyExtendedKeyUsage
+# what OpenSSL reads behind such a certificate: reject anyExtendedKeyUsage
+FOR_NOTHING = bytes.fromhex("3008a0060604551d2500")
 
 
 def word(key: ec.EllipticCurvePrivateKey, root: x509.Certificate, issuers: Iterable[x509.Certificate]) -> str:

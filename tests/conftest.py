@@ -15,7 +15,7 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 os.environ.pop("PYTHONUNBUFFERED", None)  # what a program says must reach a pipe at once by its own doing
 gc.disable()  # until all tests are there
-MEMORY = Path("/dev/shm")  # a new database of PostgreSQL costs a twentieth there
+MEMORY = Path("/dev/shm")  # where a new database of PostgreSQL costs far less
 if "TMPDIR" not in os.environ and MEMORY.is_dir():
     room = os.statvfs(MEMORY)
     if room.f_bavail * room.f_frsize > 4 * 2**30 and not room.f_flag & os.ST_NOEXEC and os.access(MEMORY, os.W_OK):

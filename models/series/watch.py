@@ -35,8 +35,12 @@ class Watched:
     at: str = ""
 
     @property
+    def where(self) -> str:
+        return f" at {self.at}" if self.at else ""
+
+    @property
     def said(self) -> str:
-        return f"{self.name} at {self.at}" if self.at else self.name
+        return self.name + self.where
 
 
 class Watch:
@@ -98,8 +102,7 @@ class Watch:
         drift = dict(zip(self.of.tags, self._scorer.drift(), strict=True))
         for tag in sorted(tag for tag, d in drift.items() if abs(d) > DRIFTED and tag not in self._drifted):
             self._drifted.add(tag)
-            at = f" at {self.of.at}" if self.of.at else ""
-            text = f"{tag} has moved {drift[tag]:+.1f} of its learned spreads{at}; if that is normal"
+            text = f"{tag} has moved {drift[tag]:+.1f} of its learned spreads{self.of.where}; if that is normal"
             text += "" if self._left else f", say so: `lineside normal SITE {self.name}`; or"
             text += f" learn anew: `lineside fit SITE {self.name} --since TIME`"
             yield Event(
@@ -123,8 +126,8 @@ class Watch:
             if shares[i] > 0.01
         ]
         text = ", ".join(f"{r['tag']} {r['deviation']:+.1f} ({r['share']:.0%})" for r in reasons)
-        where = f"unlike normal at {self.of.at}" if self.of.at else "unlike normal"
-        return Event("anomaly", self.name, "raised", ts, "medium", f"{where}: {text}", {"reasons": reasons})
+        text = f"unlike normal{self.of.where}: {text}"
+        return Event("anomaly", self.name, "raised", ts, "medium", text, {"reasons": reasons})
 
     def _learn(self, rows: np.ndarray, ts: int) -> Iterator[Event]:
         self._learned.add(rows)

@@ -24,9 +24,8 @@ from .standing import StoreFault
 
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
-ALONG: ContextVar[Callable[[Work], Work] | None] = ContextVar(
-    "along", default=None
-)  # what goes with each piece of work
+# what goes with each piece of work
+ALONG: ContextVar[Callable[[Work], Work] | None] = ContextVar("along", default=None)
 Answer = tuple[asyncio.Future[Any], Any, Exception | None]
 MOST_TOGETHER = 256  # requests committed in one transaction
 FEW, GATHER = 64, 0.02  # where several come at a time and fewer than that wait, seconds to wait for more

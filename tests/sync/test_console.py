@@ -48,7 +48,7 @@ shows.set_options(timeout=40_000)  # ms: a device comes back to its plane after 
 
 async def pressed(it: Any, **options: Any) -> None:
     """A click all of whose conditions hold, in one piece: what arrives between a button's down and its up moves
-    nothing from under it (on a machine that four tests share that took one click in some thousands)."""
+    nothing from under it, which on a loaded machine takes a click now and then."""
     await TRIED(it, trial=True, **options)
     await it.evaluate("element => { document.activeElement?.blur(); element.focus(); element.click(); }")
 
