@@ -104,7 +104,7 @@ class Apply:
         path = str(options.site.resolve())
         longest = long_enough(options.trial, load(options.site).drivers.values())
         done = _ask(options, longest + 60, do="apply", site=path, trial=options.trial, by=getpass.getuser())["done"]
-        print("\n".join(done) or "only rules changed")
+        print("\n".join(done) or "nothing had to begin anew; its rules are those of the site now")
         return 0
 
 
